@@ -1,0 +1,154 @@
+//! The one call vocabulary that SIP and H.323 are translated into. Rooms see nothing else.
+//!
+//! Session descriptions are SDP text on this boundary: H.323's H.245 is rendered as SDP by its bridge.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::CallId;
+use crate::secret::Redacted;
+
+/// News from a signalling core.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallEvent {
+    /// Somebody calls. Answer with [`CallCommand::Accept`] or [`CallCommand::Reject`].
+    Incoming(IncomingCall),
+    /// The peer answered an offer of ours: in the ACK of a call without offer, or to an
+    /// [`CallCommand::Offer`].
+    Answered {
+        /// The call.
+        call: CallId,
+        /// SDP answer.
+        sdp: Redacted<String>,
+    },
+    /// The peer offers anew within the call (hold, resume, added stream). Answer with
+    /// [`CallCommand::Answer`] or [`CallCommand::RejectOffer`]. `None` asks for an offer of ours.
+    Reoffer {
+        /// The call.
+        call: CallId,
+        /// SDP offer.
+        sdp: Option<Redacted<String>>,
+    },
+    /// The peer asks for a key frame by INFO (RFC 5168).
+    KeyFrameRequested {
+        /// The call.
+        call: CallId,
+    },
+    /// The call is established: our 2xx was acknowledged.
+    Established {
+        /// The call.
+        call: CallId,
+    },
+    /// The call is over, whoever ended it. Nothing follows with this id.
+    Ended {
+        /// The call.
+        call: CallId,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// A call that waits for an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncomingCall {
+    /// The call.
+    pub call: CallId,
+    /// User part that was dialled: the room's number.
+    pub dialled: String,
+    /// Display name or user of the caller.
+    pub caller: Redacted<String>,
+    /// Account whose password the caller proved, if any.
+    pub account: Option<String>,
+    /// Where the request came from.
+    pub remote: SocketAddr,
+    /// `User-Agent`, if sent.
+    pub user_agent: Option<String>,
+    /// SDP offer; `None` asks us to offer in the answer.
+    pub offer: Option<Redacted<String>>,
+}
+
+/// Wishes to a signalling core. A command for a call that has ended meanwhile is ignored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallCommand {
+    /// Ring.
+    Ring {
+        /// The call.
+        call: CallId,
+    },
+    /// Accept with an answer, or with an offer if the caller sent none.
+    Accept {
+        /// The call.
+        call: CallId,
+        /// SDP.
+        sdp: Redacted<String>,
+    },
+    /// Refuse.
+    Reject {
+        /// The call.
+        call: CallId,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// Answer to [`CallEvent::Reoffer`].
+    Answer {
+        /// The call.
+        call: CallId,
+        /// SDP.
+        sdp: Redacted<String>,
+    },
+    /// The new offer is not acceptable; the call goes on as it was.
+    RejectOffer {
+        /// The call.
+        call: CallId,
+    },
+    /// Offer anew within the call.
+    Offer {
+        /// The call.
+        call: CallId,
+        /// SDP.
+        sdp: Redacted<String>,
+    },
+    /// Ask the peer for a key frame by signalling (RFC 5168).
+    RequestKeyFrame {
+        /// The call.
+        call: CallId,
+    },
+    /// End the call.
+    Hangup {
+        /// The call.
+        call: CallId,
+    },
+}
+
+/// Why a call was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RejectReason {
+    /// No room has this number: 404.
+    NotFound,
+    /// The caller may not enter: 403.
+    Forbidden,
+    /// Nothing in the offer can be used: 488.
+    NotAcceptable,
+    /// The room is full: 486.
+    Busy,
+    /// No media process: 503.
+    Unavailable,
+}
+
+/// Why a call is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndReason {
+    /// We hung up.
+    Local,
+    /// The peer hung up.
+    Remote,
+    /// The caller gave up before we answered.
+    Cancelled,
+    /// We refused.
+    Rejected,
+    /// The peer never acknowledged, or answers no more.
+    Timeout,
+    /// The peer broke the protocol.
+    ProtocolError,
+}

@@ -1,0 +1,100 @@
+//! What a media processor really holds, reported once a second and on request.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{LegId, RoomId};
+use crate::plan::RoomPlan;
+
+/// Every room of a processor.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Rooms, in no order.
+    pub rooms: Vec<RoomInventory>,
+}
+
+/// One room as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoomInventory {
+    /// The room.
+    pub room: RoomId,
+    /// Generation that is in force.
+    pub generation: u64,
+    /// The plan in force, only in the inventory that follows a controller's hello: a controller
+    /// that lost its memory learns from it what goes on.
+    pub plan: Option<RoomPlan>,
+    /// Leg heard loudest, with hysteresis.
+    pub active_speaker: Option<LegId>,
+    /// Encoders that run, one a class.
+    pub encoders: u32,
+    /// Decoders that run.
+    pub decoders: u32,
+    /// Every leg.
+    pub legs: Vec<LegInventory>,
+}
+
+/// One leg as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LegInventory {
+    /// The leg.
+    pub leg: LegId,
+    /// State of its transport.
+    pub state: LegState,
+    /// Seconds since anything authentic (RTP, RTCP, STUN) came from it.
+    pub silent_s: u32,
+    /// Level of its sound now in dBov, -127 (silence) to 0.
+    pub audio_level_dbov: i8,
+    /// Received from the leg.
+    pub received: FlowStats,
+    /// Sent to the leg; losses and jitter are those that the leg reports.
+    pub sent: FlowStats,
+    /// Received main video.
+    pub video_received: VideoStats,
+    /// Sent video; of a browser the largest of its slots.
+    pub video_sent: VideoStats,
+    /// Round trip from RTCP in ms, when known.
+    pub round_trip_ms: Option<u32>,
+}
+
+/// How far a leg's transport is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LegState {
+    /// Nothing authentic came yet.
+    Connecting,
+    /// Packets flow, keys are agreed.
+    Connected,
+    /// The transport failed (ICE or DTLS): the leg needs a new offer.
+    Failed,
+}
+
+/// Counters of one direction of a leg, sound and picture together, and its quality now.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlowStats {
+    /// RTP packets since the leg began.
+    pub packets: u64,
+    /// RTP bytes since the leg began, headers included.
+    pub bytes: u64,
+    /// Packets lost since the leg began.
+    pub lost: u64,
+    /// Rate over the last second in bit/s.
+    pub bitrate_bps: u32,
+    /// Share lost over the last interval, in per cent.
+    pub loss_percent: f32,
+    /// Interarrival jitter in ms (RFC 3550 §6.4.1).
+    pub jitter_ms: f32,
+}
+
+/// One video stream now.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VideoStats {
+    /// Luma samples.
+    pub width: u16,
+    /// Luma lines.
+    pub height: u16,
+    /// Frames in the last second.
+    pub frames_per_second: f32,
+    /// Key frames since the leg began.
+    pub key_frames: u64,
+}

@@ -1,0 +1,243 @@
+//! Messages between the manager and the controller, and what a browser and the controller say to
+//! each other through the manager. The controller listens on a unix socket; the manager connects.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ConnId, LegId};
+use crate::inventory::{FlowStats, LegState, VideoStats};
+use crate::secret::Redacted;
+
+/// Manager to controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToControl {
+    /// Ask for one room; answered by [`FromControl::Room`] with the same `request`.
+    GetRoom {
+        /// Echoed in the answer.
+        request: u64,
+        /// Number of the room, as dialled.
+        number: String,
+    },
+    /// A message of a browser.
+    Browser {
+        /// The browser's connection.
+        conn: ConnId,
+        /// What it said.
+        message: BrowserMessage,
+    },
+    /// The browser's connection is gone. The leg stays while its media does, and can be resumed.
+    BrowserGone {
+        /// The browser's connection.
+        conn: ConnId,
+    },
+}
+
+/// Controller to manager.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromControl {
+    /// Answer to [`ToControl::GetRoom`]; `None` when there is no such room.
+    Room {
+        /// Of the request.
+        request: u64,
+        /// The room.
+        room: Option<RoomView>,
+    },
+    /// Say this to a browser.
+    Server {
+        /// The browser's connection.
+        conn: ConnId,
+        /// What to say.
+        message: ServerMessage,
+    },
+    /// Close the browser's connection after what was said before.
+    Close {
+        /// The browser's connection.
+        conn: ConnId,
+    },
+}
+
+/// What a browser says, as JSON over its WebSocket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BrowserMessage {
+    /// First message: enter the room, or come back to it.
+    Join {
+        /// Number of the room.
+        room: String,
+        /// Name to show to others, 1 to 64 characters.
+        name: Redacted<String>,
+        /// SDP offer: the first audio line and the first video line are the browser's own; every
+        /// further video line is `recvonly` and a slot for another site.
+        sdp: Redacted<String>,
+        /// Token of an earlier [`ServerMessage::Joined`], to take the place of that leg.
+        #[serde(default)]
+        resume: Option<Redacted<String>>,
+        /// The microphone is off from the start.
+        #[serde(default)]
+        audio_muted: bool,
+        /// The camera is off from the start.
+        #[serde(default)]
+        video_muted: bool,
+    },
+    /// A new offer on a new peer connection, after [`ServerMessage::Renew`] or when the browser's own
+    /// connection failed.
+    Offer {
+        /// SDP offer, as in `join`.
+        sdp: Redacted<String>,
+    },
+    /// Microphone and camera as the user set them.
+    Mute {
+        /// Microphone off.
+        audio: bool,
+        /// Camera off.
+        video: bool,
+    },
+    /// Heights in CSS pixels at which the page shows each slot, so that no larger layer is sent.
+    Sizes {
+        /// One entry a slot that is shown.
+        slots: Vec<SlotSize>,
+    },
+    /// Leave the room for good.
+    Leave,
+}
+
+/// How large a slot is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotSize {
+    /// `mid` of the slot's line.
+    pub mid: String,
+    /// Height in device pixels; 0 when it is not visible.
+    pub height: u16,
+}
+
+/// What the controller says to a browser, as JSON over its WebSocket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerMessage {
+    /// The browser is in.
+    Joined {
+        /// Its leg.
+        leg: LegId,
+        /// SDP answer.
+        sdp: Redacted<String>,
+        /// Token to come back with after a reload or a lost connection.
+        resume: Redacted<String>,
+    },
+    /// Answer to [`BrowserMessage::Offer`].
+    Answer {
+        /// SDP answer.
+        sdp: Redacted<String>,
+    },
+    /// The browser may not enter, or must leave.
+    Refused {
+        /// Why, for the page to translate.
+        code: Refusal,
+    },
+    /// Who is in the room, after every change.
+    Roster {
+        /// Everybody, oldest first.
+        sites: Vec<Site>,
+        /// Which site each slot of this browser shows.
+        slots: Vec<Slot>,
+        /// Leg heard loudest.
+        speaker: Option<LegId>,
+    },
+    /// The media process was replaced: make a new peer connection and send its offer.
+    Renew,
+}
+
+/// Why a browser was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// No room has this number.
+    NoSuchRoom,
+    /// The room admits nobody who is not known.
+    NotAllowed,
+    /// The room is full.
+    RoomFull,
+    /// The offer cannot be answered.
+    BadOffer,
+    /// The message is malformed or came out of order.
+    BadRequest,
+    /// No media process is there at the moment.
+    NoMedia,
+    /// The meeting was ended, or the site removed from it.
+    Removed,
+}
+
+/// One participant, as shown to others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// Its leg.
+    pub leg: LegId,
+    /// Name to show.
+    pub name: Redacted<String>,
+    /// What kind of endpoint.
+    pub kind: SiteKind,
+    /// It cannot be heard.
+    pub audio_muted: bool,
+    /// It cannot be seen.
+    pub video_muted: bool,
+}
+
+/// Kinds of endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SiteKind {
+    /// A SIP terminal or phone.
+    Sip,
+    /// A browser.
+    Browser,
+}
+
+/// What a slot of a browser shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// `mid` of the slot's line.
+    pub mid: String,
+    /// The site it shows.
+    pub leg: LegId,
+}
+
+/// A room as an administrator sees it: `GET /api/v1/rooms/{number}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoomView {
+    /// Number that is dialled.
+    pub number: String,
+    /// Encoders that run for it now.
+    pub encoders: u32,
+    /// Decoders that run for it now.
+    pub decoders: u32,
+    /// Leg heard loudest.
+    pub speaker: Option<LegId>,
+    /// Every leg.
+    pub legs: Vec<LegView>,
+}
+
+/// A leg as an administrator sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LegView {
+    /// The participant.
+    #[serde(flatten)]
+    pub site: Site,
+    /// State of its transport.
+    pub state: LegState,
+    /// Seconds in the room.
+    pub joined_s: u64,
+    /// Audio codec that we receive and send, in words.
+    pub audio_codec: String,
+    /// Level of its sound in dBov.
+    pub audio_level_dbov: i8,
+    /// From the leg.
+    pub received: FlowStats,
+    /// To the leg.
+    pub sent: FlowStats,
+    /// Main video from the leg.
+    pub video_received: VideoStats,
+    /// Video to the leg.
+    pub video_sent: VideoStats,
+    /// Round trip in ms.
+    pub round_trip_ms: Option<u32>,
+}

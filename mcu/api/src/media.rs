@@ -1,0 +1,113 @@
+//! Messages between a controller and a media processor. The processor listens on a unix socket; the
+//! controller connects, says hello and is answered with [`FromMedia::Hello`] and an inventory.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstanceId, LegId, RoomId};
+use crate::inventory::Inventory;
+use crate::plan::RoomPlan;
+
+/// Controller to processor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToMedia {
+    /// First message of a connection.
+    Hello,
+    /// Hold this room like this.
+    Plan(RoomPlan),
+    /// Hold this room no more.
+    RemoveRoom {
+        /// The room.
+        room: RoomId,
+    },
+    /// Ask the leg for a key frame soon (its signalling asked us for one, or it was just admitted).
+    KeyFrame {
+        /// The room.
+        room: RoomId,
+        /// The leg whose encoder or camera is meant.
+        leg: LegId,
+        /// `true`: the leg wants one of us; `false`: we want one of the leg.
+        to_leg: bool,
+    },
+}
+
+/// Processor to controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromMedia {
+    /// Answer to [`ToMedia::Hello`].
+    Hello(ProcessorHello),
+    /// Once after hello with the plans in force, then every second without.
+    Inventory(Inventory),
+    /// A plan was not taken.
+    Refused {
+        /// The room.
+        room: RoomId,
+        /// Generation of the refused plan.
+        generation: u64,
+        /// The leg at fault, where one is.
+        leg: Option<LegId>,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Something that should not wait for the next inventory.
+    Event {
+        /// The room.
+        room: RoomId,
+        /// What happened.
+        event: MediaEvent,
+    },
+}
+
+/// What a processor can offer. Ports of the range are the controller's to give out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessorHello {
+    /// This life of the process.
+    pub instance: InstanceId,
+    /// Addresses that peers can reach, in order of preference.
+    pub addresses: Vec<IpAddr>,
+    /// First port for RTP.
+    pub port_low: u16,
+    /// Last port for RTP.
+    pub port_high: u16,
+    /// The shared UDP port of all WebRTC legs.
+    pub webrtc_port: u16,
+    /// SHA-256 of the certificate that DTLS shows.
+    pub fingerprint_sha256: [u8; 32],
+}
+
+/// Urgent news about a leg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum MediaEvent {
+    /// First authentic media or a finished handshake.
+    Connected {
+        /// The leg.
+        leg: LegId,
+    },
+    /// ICE consent or DTLS is gone.
+    Failed {
+        /// The leg.
+        leg: LegId,
+    },
+    /// The leg's camera owes a key frame and the stream has no feedback for it: ask by signalling
+    /// (RFC 5168).
+    KeyFrameNeeded {
+        /// The leg.
+        leg: LegId,
+    },
+    /// Another leg is heard loudest now.
+    ActiveSpeaker {
+        /// The leg, or none when all are silent.
+        leg: Option<LegId>,
+    },
+    /// A telephone key was pressed (RFC 4733).
+    Dtmf {
+        /// The leg.
+        leg: LegId,
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        key: char,
+    },
+}

@@ -1,0 +1,296 @@
+//! What a controller wants a media processor to hold: whole rooms, never steps.
+//!
+//! A plan is idempotent. The processor compares it with what it has, changes what differs and leaves
+//! the rest running; a plan with a generation not above the one it holds is refused.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{AudioCodec, PacketizationMode, VideoClass, VideoCodec};
+use crate::ids::{LegId, RoomId};
+use crate::secret::Redacted;
+
+/// The whole desired state of one room on one media processor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoomPlan {
+    /// The room.
+    pub room: RoomId,
+    /// Grows with every change. A processor refuses what is not newer than what it holds.
+    pub generation: u64,
+    /// CNAME of everything the room sends (RFC 3550 §6.5.1): one room, one clock, one name.
+    pub cname: String,
+    /// Composed picture of the room.
+    pub composition: Composition,
+    /// Every leg; a leg that is not listed is to be closed.
+    pub legs: Vec<LegPlan>,
+}
+
+/// Which legs the composed picture shows, in reading order of the grid.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Composition {
+    /// Tiles of the automatic grid, first row first. At most nine.
+    pub tiles: Vec<LegId>,
+}
+
+/// One leg: its transports and its streams.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LegPlan {
+    /// The leg.
+    pub id: LegId,
+    /// Transports; a stream names one by its index here. One for a bundled leg.
+    pub transports: Vec<Transport>,
+    /// The leg's sound, both ways.
+    pub audio: Option<AudioStream>,
+    /// Video that the leg sends to us.
+    pub video_receive: Option<VideoReceive>,
+    /// Video that we send to the leg: the composition for a terminal, one entry a forwarded site
+    /// for a browser.
+    pub video_send: Vec<VideoSend>,
+}
+
+/// Where packets of one or several streams come from and go to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Transport {
+    /// Plain or SDES-keyed RTP on a port of its own.
+    Udp(UdpTransport),
+    /// ICE-lite and DTLS-SRTP on the processor's shared WebRTC port.
+    Webrtc(WebrtcTransport),
+}
+
+/// RTP on a port pair that the controller chose from the range that the processor announced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UdpTransport {
+    /// Local address, one of those that the processor announced.
+    pub local_ip: IpAddr,
+    /// Local RTP port.
+    pub rtp_port: u16,
+    /// Local RTCP port; `None` means that RTP and RTCP share `rtp_port` (RFC 5761).
+    pub rtcp_port: Option<u16>,
+    /// Where SDP says the peer listens. Packets go there until authentic ones came from elsewhere
+    /// (symmetric RTP, RFC 4961); then the source learnt is kept.
+    pub remote_rtp: Option<SocketAddr>,
+    /// Where SDP says the peer listens for RTCP.
+    pub remote_rtcp: Option<SocketAddr>,
+    /// SDES keys (RFC 4568); `None` is clear RTP.
+    pub sdes: Option<SdesKeys>,
+    /// DSCP of audio that leaves by this transport, 0 to 63.
+    pub dscp: u8,
+}
+
+/// Keys of one SDES crypto line each way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SdesKeys {
+    /// The suite.
+    pub suite: SrtpSuite,
+    /// Master key and salt of what we send.
+    pub local: Redacted<Vec<u8>>,
+    /// Master key and salt of what the peer sends.
+    pub remote: Redacted<Vec<u8>>,
+}
+
+/// SRTP protection profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SrtpSuite {
+    /// AES_CM_128_HMAC_SHA1_80: 16-byte key, 14-byte salt.
+    AesCm128HmacSha1_80,
+    /// AES_CM_128_HMAC_SHA1_32: 16-byte key, 14-byte salt.
+    AesCm128HmacSha1_32,
+    /// AEAD_AES_128_GCM: 16-byte key, 12-byte salt.
+    AeadAes128Gcm,
+    /// AEAD_AES_256_GCM: 32-byte key, 12-byte salt.
+    AeadAes256Gcm,
+}
+
+impl SrtpSuite {
+    /// Length in bytes of master key and salt together.
+    pub const fn key_and_salt_len(self) -> usize {
+        match self {
+            Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 => 30,
+            Self::AeadAes128Gcm => 28,
+            Self::AeadAes256Gcm => 44,
+        }
+    }
+}
+
+/// A browser's bundled transport.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebrtcTransport {
+    /// Our ICE user fragment: packets are demultiplexed by it first. Unique on the processor.
+    pub local_ufrag: String,
+    /// Our ICE password.
+    pub local_pwd: Redacted<String>,
+    /// The browser's ICE user fragment.
+    pub remote_ufrag: String,
+    /// The browser's ICE password.
+    pub remote_pwd: Redacted<String>,
+    /// SHA-256 of the browser's certificate, from its `a=fingerprint`.
+    pub remote_fingerprint_sha256: [u8; 32],
+    /// DTLS role of ours, after `a=setup`.
+    pub dtls_role: DtlsRole,
+}
+
+/// Role in the DTLS handshake (RFC 5763 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DtlsRole {
+    /// `a=setup:active`: we send the ClientHello.
+    Client,
+    /// `a=setup:passive`: we wait for it.
+    Server,
+}
+
+/// RTP header extensions by the identifiers agreed in SDP (RFC 8285); 0 means not agreed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeaderExtensions {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid`
+    pub mid: u8,
+    /// `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id`
+    pub rid: u8,
+    /// `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id`
+    pub repaired_rid: u8,
+    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`
+    pub transport_cc: u8,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`
+    pub abs_send_time: u8,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level`
+    pub audio_level: u8,
+}
+
+/// A leg's sound. Payload types are directional: the number received for a codec need not be the
+/// one that is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AudioStream {
+    /// Index into [`LegPlan::transports`].
+    pub transport: usize,
+    /// `a=mid`, for demultiplexing a bundle.
+    pub mid: Option<String>,
+    /// Payload types that the leg may send to us.
+    pub receive: Vec<AudioPayload>,
+    /// What we send; `None` when the direction forbids it.
+    pub send: Option<AudioSend>,
+    /// `telephone-event` payload type received (RFC 4733); its clock is the codec's.
+    pub telephone_event: Option<u8>,
+    /// Header extensions agreed for this stream.
+    pub extensions: HeaderExtensions,
+    /// The room does not hear this leg: muted by itself or by the chair.
+    pub muted: bool,
+}
+
+/// One payload type of audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioPayload {
+    /// RTP payload type, 0 to 127.
+    pub payload_type: u8,
+    /// Its codec.
+    pub codec: AudioCodec,
+}
+
+/// Audio that leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioSend {
+    /// RTP payload type.
+    pub payload_type: u8,
+    /// Its codec.
+    pub codec: AudioCodec,
+    /// Packet time in ms, a multiple of 10.
+    pub ptime_ms: u8,
+    /// Rate in bit/s where the codec has a choice.
+    pub bitrate_bps: u32,
+    /// SSRC of ours.
+    pub ssrc: u32,
+}
+
+/// RTCP feedback that a video stream's line agreed on (RFC 4585, RFC 5104).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Feedback {
+    /// Generic NACK.
+    pub nack: bool,
+    /// Picture loss indication.
+    pub pli: bool,
+    /// Full intra request.
+    pub fir: bool,
+    /// Transport-wide congestion control feedback.
+    pub transport_cc: bool,
+}
+
+/// Video that a leg sends to us.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VideoReceive {
+    /// Index into [`LegPlan::transports`].
+    pub transport: usize,
+    /// `a=mid`, for demultiplexing a bundle.
+    pub mid: Option<String>,
+    /// Payload types that the leg may send.
+    pub payloads: Vec<VideoPayload>,
+    /// `a=rid` of simulcast layers, lowest resolution first; empty without simulcast.
+    pub rids: Vec<String>,
+    /// Feedback that we may send.
+    pub feedback: Feedback,
+    /// Header extensions agreed for this stream.
+    pub extensions: HeaderExtensions,
+    /// SSRC that our feedback about this stream carries as its sender.
+    pub feedback_ssrc: u32,
+    /// The room does not see this leg: camera off.
+    pub muted: bool,
+}
+
+/// One payload type of video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VideoPayload {
+    /// RTP payload type.
+    pub payload_type: u8,
+    /// Its codec.
+    pub codec: VideoCodec,
+    /// Payload type of its retransmissions (RFC 4588).
+    pub rtx: Option<u8>,
+}
+
+/// Video that we send to a leg.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VideoSend {
+    /// Index into [`LegPlan::transports`].
+    pub transport: usize,
+    /// `a=mid` of the line it leaves by.
+    pub mid: Option<String>,
+    /// RTP payload type.
+    pub payload_type: u8,
+    /// Payload type of retransmissions, if agreed.
+    pub rtx: Option<u8>,
+    /// SSRC of ours.
+    pub ssrc: u32,
+    /// SSRC of our retransmissions.
+    pub rtx_ssrc: Option<u32>,
+    /// How the peer takes NAL units.
+    pub packetization: PacketizationMode,
+    /// Feedback that the peer may send.
+    pub feedback: Feedback,
+    /// Header extensions agreed for this stream.
+    pub extensions: HeaderExtensions,
+    /// What it shows; `None` while nothing does.
+    pub source: Option<VideoSource>,
+    /// Most that may be sent, in bit/s, from `b=` and the codec's level.
+    pub max_bitrate_bps: u32,
+}
+
+/// Where sent video comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum VideoSource {
+    /// The room's composed picture, encoded in this class.
+    Composition {
+        /// The encoder's class.
+        class: VideoClass,
+    },
+    /// Another leg's main stream, forwarded as it came.
+    Forward {
+        /// The leg that is shown.
+        leg: LegId,
+        /// Tallest picture worth sending: the layer at most this high is chosen.
+        max_height: u16,
+    },
+}
