@@ -1,1 +1,39 @@
-//! To be written.
+//! The media processor (MP): moves and mixes media, never decides.
+//!
+//! One worker thread owns every socket, leg and mixer ([`worker`]); decoding, composing and encoding
+//! of video are jobs on a pool as wide as the machine ([`pool`]); a link thread speaks with the
+//! controller ([`link`]). State has one owner and moves with messages; there is no lock on the path
+//! of a packet.
+
+pub mod audio;
+pub mod video;
+
+mod leg;
+mod link;
+mod network;
+mod pool;
+mod room;
+mod worker;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// What a media process needs to know at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Unix socket to listen on for the controller.
+    pub socket: PathBuf,
+    /// Addresses at which peers reach us, in order of preference.
+    pub addresses: Vec<IpAddr>,
+    /// First UDP port that the controller may give to legs.
+    pub port_low: u16,
+    /// Last UDP port that the controller may give to legs.
+    pub port_high: u16,
+    /// UDP port shared by all browsers.
+    pub webrtc_port: u16,
+}
+
+/// Runs the media process until SIGTERM or SIGINT.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    worker::run(config)
+}

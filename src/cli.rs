@@ -1,0 +1,124 @@
+//! Command line. A flag overrides the configuration file, the file overrides the defaults.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, PortRange, Settings};
+
+/// Open telemedicine conferencing: terminals and browsers in one consult room.
+#[derive(Parser)]
+#[command(name = "consilium", version)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The supervisor, one of its processes, or a check.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start everything and restart what dies.
+    Serve(Flags),
+    /// Run the controller alone: rooms and signalling.
+    Control(Flags),
+    /// Run a media processor alone.
+    Media(Flags),
+    /// Run the manager alone: web page and API.
+    Manager(Flags),
+    /// Read a configuration file and say what is wrong with it.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Flags of every process; the supervisor hands them on as it got them.
+#[derive(Args, Clone, Default)]
+pub struct Flags {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder for everything that is kept, and for the sockets between processes.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Open room 3000 to anybody, to try things out.
+    #[arg(long)]
+    pub demo: bool,
+    /// Address of the web page (HTTPS).
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub http: Option<SocketAddr>,
+    /// Address for SIP over UDP and TCP.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub sip: Option<SocketAddr>,
+    /// Address at which peers reach our media; repeat it for several networks.
+    #[arg(long, value_name = "ADDR")]
+    pub media_address: Vec<IpAddr>,
+    /// UDP ports for media; the first is shared by all browsers.
+    #[arg(long, value_name = "LOW-HIGH")]
+    pub media_ports: Option<PortRange>,
+}
+
+impl Cli {
+    /// Settings of the chosen process: defaults, then the file, then the flags.
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        let flags = match &self.command {
+            Command::Serve(f) | Command::Control(f) | Command::Media(f) | Command::Manager(f) => f,
+            Command::CheckConfig { .. } => &Flags::default(),
+        };
+        let mut settings = match &flags.config {
+            Some(file) => Settings::from_file(file)?,
+            None => Settings::default(),
+        };
+        flags.override_settings(&mut settings);
+        Ok(settings)
+    }
+}
+
+impl Flags {
+    fn override_settings(&self, settings: &mut Settings) {
+        if let Some(dir) = &self.data_dir {
+            settings.data_dir.clone_from(dir);
+        }
+        if let Some(listen) = self.http {
+            settings.http.listen = listen;
+        }
+        if let Some(listen) = self.sip {
+            settings.sip.listen = listen;
+        }
+        if !self.media_address.is_empty() {
+            settings.media.addresses.clone_from(&self.media_address);
+        }
+        if let Some(ports) = self.media_ports {
+            settings.media.ports = ports;
+        }
+        settings.demo |= self.demo;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_override_the_file_and_the_file_overrides_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "[sip]\nlisten = \"127.0.0.1:7001\"\n[media]\nports = \"3000-3100\"\n")
+            .unwrap();
+        let cli = Cli::parse_from([
+            "consilium",
+            "serve",
+            "--config",
+            file.to_str().unwrap(),
+            "--media-ports",
+            "4000-4100",
+        ]);
+        let settings = cli.settings().unwrap();
+        assert_eq!(settings.sip.listen, "127.0.0.1:7001".parse().unwrap());
+        assert_eq!(settings.media.ports, PortRange { low: 4000, high: 4100 });
+        assert_eq!(settings.http.listen, Settings::default().http.listen);
+        assert!(!settings.demo);
+    }
+}
