@@ -1,0 +1,150 @@
+//! The unix socket on which a controller finds this process. One controller at a time: a newer
+//! connection replaces the older, because a controller that came back must not wait for a dead one.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use mcu_api::frame;
+use mcu_api::media::{FromMedia, ToMedia};
+use mio::Waker;
+use tracing::{info, warn};
+
+/// Messages of the controller that wait for the worker. Full: the reader waits, and so does the
+/// controller's socket.
+const MAX_INCOMING: usize = 256;
+
+/// Messages that wait for a slow controller. Full: the connection is closed; after the next hello it
+/// gets a fresh inventory.
+const MAX_OUTGOING: usize = 256;
+
+/// A controller that does not read for this long is disconnected.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the link tells the worker.
+pub enum LinkEvent {
+    /// A controller connected; answers go here.
+    Connected(Outbox),
+    /// It said something.
+    Message(ToMedia),
+}
+
+/// Where messages to the connected controller go.
+pub struct Outbox {
+    queue: SyncSender<FromMedia>,
+    stream: UnixStream,
+}
+
+impl Outbox {
+    /// Sends without waiting. `false`: the controller is gone or too slow; drop this outbox.
+    #[must_use]
+    pub fn send(&self, message: FromMedia) -> bool {
+        let sent = self.queue.try_send(message).is_ok();
+        if !sent {
+            let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        }
+        sent
+    }
+}
+
+/// Listens on `socket`, replacing what a former life left there.
+pub fn listen(socket: &Path, waker: Arc<Waker>) -> anyhow::Result<Receiver<LinkEvent>> {
+    let _ = fs::remove_file(socket);
+    let listener =
+        UnixListener::bind(socket).with_context(|| format!("listen on {}", socket.display()))?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("close {} to others", socket.display()))?;
+    let (events, incoming) = sync_channel(MAX_INCOMING);
+    thread::Builder::new()
+        .name("link".into())
+        .spawn(move || accept(&listener, &events, &waker))
+        .context("start the link thread")?;
+    Ok(incoming)
+}
+
+fn accept(listener: &UnixListener, events: &SyncSender<LinkEvent>, waker: &Arc<Waker>) {
+    let mut former: Option<UnixStream> = None;
+    for stream in listener.incoming() {
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                warn!(%error, "accept a controller");
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+        };
+        if let Some(former) = former.take() {
+            let _ = former.shutdown(std::net::Shutdown::Both);
+        }
+        former = stream.try_clone().ok();
+        if let Err(error) = serve(stream, events.clone(), waker.clone()) {
+            warn!(%error, "serve a controller");
+        }
+    }
+}
+
+fn serve(
+    stream: UnixStream,
+    events: SyncSender<LinkEvent>,
+    waker: Arc<Waker>,
+) -> std::io::Result<()> {
+    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    let (queue, outgoing) = sync_channel(MAX_OUTGOING);
+    let (reader, writer) = (stream.try_clone()?, stream.try_clone()?);
+    info!("controller connected");
+    if events.send(LinkEvent::Connected(Outbox { queue, stream })).is_err() {
+        return Ok(());
+    }
+    thread::Builder::new().name("link-write".into()).spawn(move || write(writer, &outgoing))?;
+    thread::Builder::new().name("link-read".into()).spawn(move || {
+        read(reader, &events, &waker);
+        info!("controller gone");
+    })?;
+    Ok(())
+}
+
+fn write(mut stream: UnixStream, outgoing: &Receiver<FromMedia>) {
+    while let Ok(message) = outgoing.recv() {
+        let sent = match frame::encode(&message) {
+            Ok(frame) => stream.write_all(&frame).map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = sent {
+            warn!(error, "write to the controller");
+            break;
+        }
+    }
+    let _ = stream.shutdown(std::net::Shutdown::Both);
+}
+
+fn read(mut stream: UnixStream, events: &SyncSender<LinkEvent>, waker: &Waker) {
+    let mut decoder = frame::Decoder::default();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match decoder.next_message() {
+            Ok(Some(message)) => {
+                if events.send(LinkEvent::Message(message)).is_err() || waker.wake().is_err() {
+                    return;
+                }
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                warn!(%error, "read from the controller");
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+                return;
+            }
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(n) => decoder.push(&buffer[..n]),
+        }
+    }
+}
