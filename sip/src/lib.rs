@@ -1,1 +1,22 @@
-//! To be written.
+//! SIP (RFC 3261) for a conference focus, without I/O.
+//!
+//! [`Endpoint`] is a user agent server and registrar: bytes and the time go in, bytes and
+//! [`mcu_api::call::CallEvent`]s come out. It opens no socket, reads no clock and draws its random
+//! numbers from the seed it was given, so that hours of protocol time run in a test in milliseconds.
+//!
+//! The shell around it owns the sockets and does, in a loop: feed [`Endpoint::handle_input`],
+//! [`Endpoint::handle_timeout`] and [`Endpoint::command`]; after each of them drain
+//! [`Endpoint::poll_output`] until it yields nothing; sleep until [`Endpoint::next_timeout`].
+//!
+//! Session descriptions are text here; [`sdp`] reads and writes them.
+
+mod config;
+mod digest;
+mod endpoint;
+mod flow;
+pub mod sdp;
+
+pub use config::{Account, Config};
+pub use digest::Ha1;
+pub use endpoint::{Endpoint, Registration};
+pub use flow::{Flow, FlowId, Input, Output, Transport};

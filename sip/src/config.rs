@@ -1,0 +1,69 @@
+//! What the endpoint is told at its start.
+
+use std::time::Duration;
+
+use crate::digest::Ha1;
+
+/// One user who can prove a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// User name in digest credentials, and user part of the address of record.
+    pub user: String,
+    /// Hashes of user, realm and password.
+    pub ha1: Ha1,
+    /// Whether the account may register contacts.
+    pub may_register: bool,
+}
+
+/// Settings and bounds of an [`crate::Endpoint`]. Every bound refuses what comes beyond it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Realm of the digest challenges; part of every [`Ha1`].
+    pub realm: String,
+    /// Text of `Server` and `User-Agent`.
+    pub server_name: String,
+    /// Who can prove a password.
+    pub accounts: Vec<Account>,
+    /// Challenge every INVITE (401) before it becomes a call. When `false`, calls without
+    /// credentials are passed up without an account and the dial plan decides.
+    pub require_auth: bool,
+    /// Most calls at a time; beyond it 503.
+    pub max_calls: usize,
+    /// Most transactions at a time; beyond it 503 without state.
+    pub max_transactions: usize,
+    /// Most stream connections at a time; a further one is closed.
+    pub max_connections: usize,
+    /// Most registered contacts of all accounts; beyond it 503.
+    pub max_registrations: usize,
+    /// Most contacts of one account; beyond it 403.
+    pub max_contacts_per_account: usize,
+    /// Shortest registration taken; a shorter one is answered 423.
+    pub min_expires: Duration,
+    /// Longest registration given, and the one given to a client that asks for none.
+    pub max_expires: Duration,
+    /// Shortest session interval taken (RFC 4028 §5: at least 90 s); a shorter one is answered 422.
+    pub min_session_expires: Duration,
+    /// Longest message taken, head and body together, in bytes; a longer one is answered 513. At most
+    /// 65,536.
+    pub max_message_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            realm: "consilium".to_owned(),
+            server_name: "Consilium".to_owned(),
+            accounts: Vec::new(),
+            require_auth: false,
+            max_calls: 1_000,
+            max_transactions: 8_192,
+            max_connections: 2_048,
+            max_registrations: 10_000,
+            max_contacts_per_account: 8,
+            min_expires: Duration::from_secs(60),
+            max_expires: Duration::from_secs(3_600),
+            min_session_expires: Duration::from_secs(90),
+            max_message_bytes: 65_536,
+        }
+    }
+}

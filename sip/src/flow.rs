@@ -1,0 +1,87 @@
+//! Where bytes come from and go to.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use mcu_api::call::CallEvent;
+
+/// A socket of the shell: one bound UDP socket or one TCP connection.
+///
+/// The shell numbers its own sockets below [`FlowId::FIRST_OUTBOUND`]; numbers from there on are given
+/// by the core to the connections that it asks for with [`Output::Connect`]. A number is never used
+/// again after [`Input::Closed`] or [`Output::Close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowId(pub u64);
+
+impl FlowId {
+    /// The first number that the core gives to a connection of its own wish.
+    pub const FIRST_OUTBOUND: Self = Self(1 << 63);
+}
+
+/// The transport below SIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams, RFC 3261 §18.
+    Udp,
+    /// A byte stream framed by Content-Length, RFC 3261 §18.3.
+    Tcp,
+}
+
+/// One path to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// The socket.
+    pub id: FlowId,
+    /// Its transport.
+    pub transport: Transport,
+    /// Our address on it, as the peer can reach it: it is written into Contact and Via. Never the
+    /// wildcard address; a shell that binds the wildcard takes it from the packet's control data.
+    /// For TCP it carries our *listening* port.
+    pub local: SocketAddr,
+    /// The peer's address on it.
+    pub remote: SocketAddr,
+}
+
+/// What the shell tells the core.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// One datagram, or any piece of a stream in order. The first bytes of an unknown stream flow
+    /// open it.
+    Received {
+        /// Where from.
+        flow: Flow,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// A stream connection is gone, or the one asked for with [`Output::Connect`] failed.
+    Closed {
+        /// Which.
+        flow: FlowId,
+    },
+}
+
+/// What the core wants done, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send one datagram to `flow.remote`, or these bytes on the connection.
+    Transmit {
+        /// Where to.
+        flow: Flow,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// Open a TCP connection to `flow.remote` from the address (any port) of `flow.local` and know it
+    /// as `flow.id`. Bytes for it may follow before it is open: hold up to 64 KiB of them.
+    Connect {
+        /// The connection wanted; its id is at least [`FlowId::FIRST_OUTBOUND`].
+        flow: Flow,
+    },
+    /// Close the connection once what was transmitted before is written. No [`Input::Closed`] is
+    /// needed for it.
+    Close {
+        /// Which.
+        flow: FlowId,
+    },
+    /// News for the rooms.
+    Event(CallEvent),
+}

@@ -1,0 +1,289 @@
+//! Offer and answer with terminals (RFC 3264), without I/O.
+//!
+//! [`answer`] takes a terminal's offer and gives our answer together with what both sides then hold,
+//! in the terms of [`mcu_api::plan`]: transports, payload types each way, keys, and the class of
+//! video that suits the peer. [`offer`] and [`accept_answer`] do the same for calls whose first
+//! request carried no offer. [`answer_again`] and [`offer_again`] serve later exchanges within a
+//! call: they keep our SSRCs and, where they can, our keys.
+//!
+//! One line of sound and one of video are accepted; every other line is refused in its place.
+
+mod answer;
+mod audio;
+pub mod crypto;
+pub mod h264;
+pub mod lines;
+mod offer;
+mod terms;
+mod video;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use mcu_api::codec::{AudioCodec, VideoClass};
+use mcu_api::plan::{AudioStream, Transport, UdpTransport, VideoReceive, VideoSend};
+
+pub use answer::{answer, answer_again};
+pub use offer::{Offer, accept_answer, offer, offer_again};
+
+/// DSCP of sound: expedited forwarding (RFC 4594 §4.1).
+pub const DSCP_AUDIO: u8 = 46;
+/// DSCP of interactive video: assured forwarding 41 (RFC 4594 §4.3).
+pub const DSCP_VIDEO: u8 = 34;
+
+/// What our side brings to an exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalMedia {
+    /// Address at which we receive; it stands in `o=` and `c=`.
+    pub address: IpAddr,
+    /// `sess-id` of `o=`: one number for the life of the call.
+    pub session_id: u64,
+    /// `sess-version` of `o=`: to grow with every description of ours that differs from the last.
+    pub version: u64,
+    /// Our sound; `None` refuses it.
+    pub audio: Option<LocalAudio>,
+    /// Our video; `None` refuses it.
+    pub video: Option<LocalVideo>,
+    /// Whether media is to be encrypted.
+    pub srtp: SrtpPolicy,
+}
+
+/// Our side of the sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalAudio {
+    /// Local RTP port.
+    pub rtp_port: u16,
+    /// Local RTCP port, used unless the peer agrees on rtcp-mux.
+    pub rtcp_port: u16,
+    /// Codecs that we have, best first. PCMU and PCMA count as equally good: the offer's order
+    /// decides between them.
+    pub codecs: Vec<AudioCodec>,
+    /// Whose order of codecs decides.
+    pub order: CodecOrder,
+    /// Rate of the Opus that we send, in bit/s, before the peer's limits.
+    pub opus_bitrate_bps: u32,
+}
+
+impl LocalAudio {
+    /// All codecs: Opus, then G.722, then G.711, in this order of ours.
+    pub fn all_codecs(rtp_port: u16, rtcp_port: u16) -> Self {
+        use AudioCodec::{G722, Opus, Pcma, Pcmu};
+        Self {
+            rtp_port,
+            rtcp_port,
+            codecs: vec![Opus, G722, Pcma, Pcmu],
+            order: CodecOrder::Ours,
+            opus_bitrate_bps: 48_000,
+        }
+    }
+}
+
+/// Whose order decides between several common codecs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CodecOrder {
+    /// That of [`LocalAudio::codecs`].
+    #[default]
+    Ours,
+    /// That of the offer.
+    Offer,
+}
+
+/// Our side of the video: how much we take and how much we send at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalVideo {
+    /// Local RTP port.
+    pub rtp_port: u16,
+    /// Local RTCP port, used unless the peer agrees on rtcp-mux.
+    pub rtcp_port: u16,
+    /// Widest picture, in luma samples.
+    pub max_width: u16,
+    /// Tallest picture, in luma samples.
+    pub max_height: u16,
+    /// Most frames per second.
+    pub max_frame_rate: u8,
+    /// Highest rate in bit/s, each way.
+    pub max_bitrate_bps: u32,
+}
+
+impl LocalVideo {
+    /// 1280×720 at 30 frames/s and 2 Mbit/s.
+    pub const fn hd720(rtp_port: u16, rtcp_port: u16) -> Self {
+        Self {
+            rtp_port,
+            rtcp_port,
+            max_width: 1280,
+            max_height: 720,
+            max_frame_rate: 30,
+            max_bitrate_bps: 2_048_000,
+        }
+    }
+}
+
+/// Whether media is to be encrypted with SDES keys (RFC 4568).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SrtpPolicy {
+    /// Encrypted where the peer can, clear where it cannot.
+    #[default]
+    Allowed,
+    /// A line without usable keys is refused.
+    Required,
+    /// Always clear; lines that demand encryption are refused.
+    Off,
+}
+
+/// The outcome of an exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agreed {
+    /// Our description: the answer of [`answer`], or the offer that was answered.
+    pub sdp: String,
+    /// The sound, if a line for it was accepted.
+    pub audio: Option<AgreedAudio>,
+    /// The video, if a line for it was accepted.
+    pub video: Option<AgreedVideo>,
+    /// Every line of the exchange in order: later descriptions must keep them (RFC 3264 §8).
+    pub lines: Vec<KeptLine>,
+}
+
+impl Agreed {
+    /// The transports of the leg's plan, in the order that the `transport` indices of
+    /// [`AgreedAudio::stream`], [`AgreedVideo::receive`] and [`AgreedVideo::send`] assume.
+    pub fn transports(&self) -> Vec<Transport> {
+        let audio = self.audio.as_ref().map(|audio| audio.transport.clone());
+        let video = self.video.as_ref().map(|video| video.transport.clone());
+        audio.into_iter().chain(video).map(Transport::Udp).collect()
+    }
+}
+
+/// What was agreed on sound.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgreedAudio {
+    /// Where it goes and with which keys.
+    pub transport: UdpTransport,
+    /// The stream as the plan wants it. Nothing is received (`receive` empty) or sent (`send`
+    /// `None`) where the direction forbids it.
+    pub stream: AudioStream,
+    /// The direction, seen from us.
+    pub direction: Direction,
+}
+
+/// What was agreed on video.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgreedVideo {
+    /// Where it goes and with which keys.
+    pub transport: UdpTransport,
+    /// What the peer sends; `None` when the direction forbids it.
+    pub receive: Option<VideoReceive>,
+    /// What we send, its `source` not yet set; `None` when the direction or the peer's limits
+    /// forbid it.
+    pub send: Option<VideoSend>,
+    /// The class to encode for this peer; present exactly when `send` is.
+    pub class: Option<VideoClass>,
+    /// The direction, seen from us.
+    pub direction: Direction,
+}
+
+/// Direction of a stream, seen from us (RFC 3264 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// Both ways.
+    #[default]
+    SendRecv,
+    /// We send only.
+    SendOnly,
+    /// We receive only.
+    RecvOnly,
+    /// Neither: on hold.
+    Inactive,
+}
+
+impl Direction {
+    /// From who sends.
+    pub const fn new(send: bool, receive: bool) -> Self {
+        match (send, receive) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
+    /// Whether we send.
+    pub const fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// Whether we receive.
+    pub const fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+
+    /// The same, seen from the other side.
+    pub const fn reversed(self) -> Self {
+        Self::new(self.receives(), self.sends())
+    }
+
+    /// What both allow.
+    pub const fn and(self, other: Self) -> Self {
+        Self::new(self.sends() && other.sends(), self.receives() && other.receives())
+    }
+
+    /// Name of the attribute.
+    pub const fn attribute(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+}
+
+/// One line of an exchange, as far as a later description has to keep it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptLine {
+    /// Media kind: `audio`, `video`, `application` and so on.
+    pub media: String,
+    /// Transport token.
+    pub proto: String,
+    /// A format of the line, for the time that it stands refused.
+    pub format: String,
+    /// What the line is to us.
+    pub role: LineRole,
+}
+
+/// What a line is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineRole {
+    /// The sound.
+    Audio,
+    /// The video.
+    Video,
+    /// Refused.
+    Refused,
+}
+
+/// Why an offer or an answer cannot be used. Over SIP it is a 488 (Not Acceptable Here).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// The text cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] lines::ReadError),
+    /// No line of the description has anything that we can use.
+    #[error("no codec, transport or encryption in common")]
+    NothingInCommon,
+    /// An answer whose lines differ in number, kind or transport from the offer's (RFC 3264 §6).
+    #[error("line {index} of the answer is not line {index} of the offer")]
+    LinesDiffer {
+        /// Number of the first line that differs, from 0.
+        index: usize,
+    },
+    /// An answer without usable keys to a line that demanded encryption (RFC 4568 §5.1.2).
+    #[error("line {index} of the answer has no keys for us")]
+    KeysMissing {
+        /// Number of the line, from 0.
+        index: usize,
+    },
+}
