@@ -1,1 +1,29 @@
 //! What the end-to-end tests share: the server under test, peers, and measuring at the far end.
+
+pub mod baresip;
+pub mod browser;
+pub mod process;
+pub mod server;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is in the root").to_path_buf()
+}
+
+/// Asks `probe` until it yields something, or fails with `what` after `limit`.
+///
+/// The pause between two looks is no synchronisation: it only keeps a waiting test from burning the
+/// CPU that the server needs.
+pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,137 @@
+//! baresip as a video terminal: sends a clip and a tone, records what it hears, shows what it sees.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::process::{Process, free_port};
+use crate::wait_for;
+
+/// Settings of one baresip.
+pub struct Config<'a> {
+    /// Folder for its files; made if absent.
+    pub dir: &'a Path,
+    /// Frequency of its tone in Hz.
+    pub tone_hz: u32,
+    /// Video file that it sends in a loop, or none for a call of sound alone.
+    pub clip: Option<&'a Path>,
+    /// Audio codec as baresip writes it, for example `opus/48000/2`.
+    pub audio_codec: &'a str,
+    /// `;mediaenc=...` or other parameters of the account.
+    pub account: &'a str,
+}
+
+/// A running baresip.
+pub struct Baresip {
+    process: Process,
+    control: u16,
+    dir: PathBuf,
+}
+
+impl Baresip {
+    /// Starts and waits until it takes commands.
+    pub fn start(config: &Config<'_>) -> Self {
+        let dir = config.dir.to_path_buf();
+        fs::create_dir_all(dir.join("sound")).expect("make a folder");
+        let (sip, control, rtp) = (free_port(), free_port(), free_port());
+        fs::write(dir.join("config"), settings(config, sip, control, rtp)).expect("write");
+        let account = format!(
+            "<sip:terminal@127.0.0.1>;regint=0;answermode=auto;audio_codecs={}{}\n",
+            config.audio_codec, config.account
+        );
+        fs::write(dir.join("accounts"), account).expect("write");
+        fs::write(dir.join("contacts"), "").expect("write");
+        let mut command = Command::new("baresip");
+        command.arg("-f").arg(&dir).current_dir(&dir);
+        let process = Process::start(&mut command, &dir.join("log"));
+        let mut baresip = Self { process, control, dir };
+        wait_for("baresip takes commands", Duration::from_secs(10), || {
+            assert!(baresip.process.is_running(), "baresip ended:\n{}", baresip.log());
+            TcpStream::connect(("127.0.0.1", control)).ok()
+        });
+        baresip
+    }
+
+    /// What it printed.
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.dir.join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Calls `uri` and waits until the call is established.
+    pub fn dial(&self, uri: &str) {
+        self.command("dial", uri);
+        wait_for("baresip's call is established", Duration::from_secs(10), || {
+            self.log().contains("Call established").then_some(())
+        });
+    }
+
+    /// Hangs up.
+    pub fn hang_up(&self) {
+        self.command("hangup", "");
+    }
+
+    /// The picture that it decoded last, as a PNG file.
+    pub fn picture(&self) -> PathBuf {
+        let before = self.pictures();
+        self.command("snapshot_recv", self.dir.join("seen").to_str().expect("path"));
+        wait_for("baresip saved a picture", Duration::from_secs(5), || {
+            let mut new = self.pictures();
+            new.retain(|p| !before.contains(p));
+            new.pop()
+        })
+    }
+
+    /// Mono or stereo WAV file of what it heard since the call began; complete once it ended.
+    pub fn heard(&self) -> Option<PathBuf> {
+        files(&self.dir.join("sound"), "dec.wav").into_iter().max()
+    }
+
+    fn pictures(&self) -> Vec<PathBuf> {
+        files(&self.dir, ".png")
+    }
+
+    /// Gives a command by ctrl_tcp: JSON in a netstring.
+    fn command(&self, name: &str, params: &str) {
+        let message = serde_json::json!({ "command": name, "params": params }).to_string();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.control)).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(2))).expect("timeout");
+        write!(stream, "{}:{message},", message.len()).expect("write");
+        let mut answer = [0; 4096];
+        let _ = stream.read(&mut answer);
+    }
+}
+
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("read a folder").flatten().map(|e| e.path());
+    let mut found: Vec<_> = entries.filter(|p| p.to_string_lossy().ends_with(ending)).collect();
+    found.sort();
+    found
+}
+
+fn settings(config: &Config<'_>, sip: u16, control: u16, rtp: u16) -> String {
+    let video = config.clip.map_or_else(String::new, |clip| {
+        format!(
+            "video_source avformat,{}\nvideo_display fakevideo,nil\nmodule avcodec.so\n\
+             module avformat.so\nmodule snapshot.so\nmodule fakevideo.so\n",
+            clip.display()
+        )
+    });
+    format!(
+        "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\n\
+         rtp_ports {rtp}-{}\n\
+         audio_player aubridge,nil\naudio_alert aubridge,nil\naudio_source ausine,{}\n\
+         ausrc_srate 48000\nauplay_srate 48000\nausrc_channels 2\nauplay_channels 2\n\
+         video_size 1280x720\nvideo_bitrate 1500000\nvideo_fps 30\nvidenc_format yuv420p\n\
+         jitter_buffer_delay 2-5\nmodule_path /usr/lib/baresip/modules\n\
+         module opus.so\nmodule g722.so\nmodule g711.so\nmodule srtp.so\nmodule sndfile.so\n\
+         module ausine.so\nmodule aubridge.so\nmodule ctrl_tcp.so\n{video}\
+         module_tmp account.so\nmodule_app menu.so\nctrl_tcp_listen 127.0.0.1:{control}\n\
+         snd_path sound\navcodec_h264enc libx264\navcodec_h264dec h264\n",
+        rtp + 40,
+        config.tone_hz,
+    )
+}

@@ -1,0 +1,107 @@
+//! Chromium as a participant: joins by the page as a person would, publishes a marker and a tone,
+//! reports what it sees and hears.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::process::Process;
+use crate::{root, wait_for};
+
+/// One look of the page at its media.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Report {
+    /// Markers by tile, read from the pixels: id and counter.
+    pub markers: BTreeMap<String, Marker>,
+    /// Tones heard in the mixed sound: source id and level in dB.
+    pub tones: BTreeMap<u8, f64>,
+    /// Frames decoded over all tiles.
+    pub frames_decoded: u64,
+    /// State of the peer connection.
+    pub connection: String,
+    /// Offsets of flash against beep in ms, by source id.
+    pub skew_ms: BTreeMap<u8, f64>,
+    /// Last error of the page.
+    pub error: Option<String>,
+}
+
+/// A marker as read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Marker {
+    /// Source id.
+    pub id: u8,
+    /// Counter.
+    pub counter: u16,
+}
+
+/// A running browser with the page in the room.
+pub struct Browser {
+    _process: Process,
+    stdin: ChildStdin,
+    latest: Arc<Mutex<(u64, Report)>>,
+}
+
+impl Browser {
+    /// Opens `url` as source `id` and joins.
+    pub fn join(url: &str, id: u8, log: &Path) -> Self {
+        let mut command = Command::new("node");
+        command
+            .arg(root().join("tests/browser/participant.mjs"))
+            .args([url, &id.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(log).expect("create a log"));
+        let mut process = Process::start_as_is(&mut command);
+        let stdin = process.child().stdin.take().expect("piped");
+        let stdout = process.child().stdout.take().expect("piped");
+        let latest = Arc::new(Mutex::new((0, Report::default())));
+        let shared = latest.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                match serde_json::from_str::<Report>(&line) {
+                    Ok(report) => {
+                        let mut latest = shared.lock().expect("no panic while locked");
+                        *latest = (latest.0 + 1, report);
+                    }
+                    Err(error) => eprintln!("browser said {line:?}: {error}"),
+                }
+            }
+        });
+        Self { _process: process, stdin, latest }
+    }
+
+    /// The last report and its number.
+    pub fn report(&self) -> (u64, Report) {
+        self.latest.lock().expect("no panic while locked").clone()
+    }
+
+    /// A report that was made after now.
+    pub fn next_report(&self) -> Report {
+        let seen = self.report().0;
+        wait_for("the page reports", Duration::from_secs(20), || {
+            let (number, report) = self.report();
+            (number > seen + 1).then_some(report)
+        })
+    }
+
+    /// Takes a picture of the page.
+    pub fn screenshot(&mut self, file: &Path) {
+        self.say(&format!("screenshot {}", file.display()));
+        wait_for("a screenshot", Duration::from_secs(20), || file.exists().then_some(()));
+    }
+
+    /// Presses a button of the page by its test id: `mic`, `camera`, `leave`.
+    pub fn press(&mut self, button: &str) {
+        self.say(&format!("press {button}"));
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush()).expect("browser listens");
+    }
+}

@@ -1,0 +1,100 @@
+//! A child process that is ended with its owner.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A running peer. Dropping it ends it by SIGTERM, and by SIGKILL when it does not listen.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts `command` with its output in `log`.
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let out = File::create(log).expect("create a log");
+        let err = out.try_clone().expect("share a log");
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        Self::start_as_is(command)
+    }
+
+    /// Starts `command` with the standard streams that it has.
+    pub fn start_as_is(command: &mut Command) -> Self {
+        let child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        Self { child }
+    }
+
+    /// Its id.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// The child, for its pipes.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill(Pid::from_raw(self.pid()), signal);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.is_running() {
+            return;
+        }
+        self.signal(Signal::SIGTERM);
+        for _ in 0..150 {
+            if !self.is_running() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Processes whose parent is `parent`, with the words of their command lines.
+pub fn children(parent: i32) -> Vec<(i32, Vec<String>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("read /proc").flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        // Field 4, after the command name in parentheses (proc(5)).
+        let ppid = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+        if ppid.and_then(|p| p.parse::<i32>().ok()) != Some(parent) {
+            continue;
+        }
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = line.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned());
+        found.push((pid, words.collect()));
+    }
+    found
+}
+
+/// A free port of 127.0.0.1, for TCP and UDP alike, with the next one free as well.
+pub fn free_port() -> u16 {
+    use std::net::{TcpListener, UdpSocket};
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let port = tcp.local_addr().expect("address").port();
+        let free = |port: u16| {
+            UdpSocket::bind(("127.0.0.1", port)).is_ok() && port < 64_000
+        };
+        let next = port.saturating_add(1);
+        if free(port) && free(next) && TcpListener::bind(("127.0.0.1", next)).is_ok() {
+            return port;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The server under test: `consilium serve` with a data folder and ports of its own.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use mcu_api::manager::RoomView;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::process::{Process, children, free_port};
+use crate::wait_for;
+
+/// A running server. Dropping it ends it.
+pub struct Server {
+    process: Process,
+    dir: TempDir,
+    /// Port of the page on 127.0.0.1.
+    pub http: u16,
+    /// Port for SIP on 127.0.0.1.
+    pub sip: u16,
+}
+
+/// Start of the next server's media ports: servers of tests that run side by side stay apart.
+static NEXT_PORTS: AtomicU16 = AtomicU16::new(0);
+
+impl Server {
+    /// Starts with room 3000 open and waits until page and controller answer.
+    pub fn demo() -> Self {
+        Self::start(&["--demo"])
+    }
+
+    /// Starts with further flags and waits until page and controller answer.
+    pub fn start(flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("make a data folder");
+        let (http, sip) = (free_port(), free_port());
+        let base = NEXT_PORTS.fetch_add(1, Ordering::Relaxed) % 10;
+        let low = 12_000 + (std::process::id() % 8) as u16 * 4_000 + base * 400;
+        let mut command = Command::new(binary());
+        command
+            .arg("serve")
+            .args(["--data-dir", dir.path().join("data").to_str().expect("path")])
+            .args(["--http", &format!("127.0.0.1:{http}")])
+            .args(["--sip", &format!("127.0.0.1:{sip}")])
+            .args(["--media-address", "127.0.0.1"])
+            .args(["--media-ports", &format!("{low}-{}", low + 399)])
+            .args(flags);
+        let process = Process::start(&mut command, &dir.path().join("server.log"));
+        let mut server = Self { process, dir, http, sip };
+        wait_for("the server is healthy", Duration::from_secs(20), || {
+            assert!(server.process.is_running(), "server ended:\n{}", server.log());
+            server.get("/health").filter(|(status, _)| *status == 200)
+        });
+        server
+    }
+
+    /// Everything it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+    }
+
+    /// A folder that lives as long as the server.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Address of a page.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}{path}", self.http)
+    }
+
+    /// Process id of the supervisor.
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    /// Process id of one of its processes: `media`, `control` or `manager`.
+    pub fn pid_of(&self, name: &str) -> i32 {
+        wait_for(&format!("process {name} runs"), Duration::from_secs(10), || {
+            let found = children(self.process.pid());
+            found.into_iter().find(|(_, words)| words.get(1).is_some_and(|w| w == name))
+        })
+        .0
+    }
+
+    /// Kills one of its processes without warning and returns when it is gone.
+    pub fn kill(&self, name: &str) {
+        let pid = self.pid_of(name);
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
+        wait_for("the process is gone", Duration::from_secs(5), || {
+            let gone = !children(self.process.pid())
+                .iter()
+                .any(|(p, words)| *p == pid && words.first().is_some_and(|w| !w.is_empty()));
+            gone.then_some(())
+        });
+    }
+
+    /// The room as the API shows it.
+    pub fn room(&self) -> Option<RoomView> {
+        let (status, body) = self.get("/api/v1/rooms/3000")?;
+        (status == 200).then(|| serde_json::from_str(&body).expect("RoomView"))
+    }
+
+    /// GET over HTTPS by curl: the certificate is self-signed, and this client owes
+    /// nothing to our own TLS code.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        TcpStream::connect(("127.0.0.1", self.http)).ok()?;
+        let output = Command::new("curl")
+            .args(["-sk", "--max-time", "5", "-w", "\n%{http_code}", &self.url(path)])
+            .output()
+            .expect("run curl");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n')?;
+        Some((status.parse().ok()?, body.to_string()))
+    }
+
+    /// Sends raw bytes to the SIP port over TCP and returns what came back until the peer pauses.
+    pub fn sip_tcp(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.sip)).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(2))).expect("timeout");
+        stream.write_all(bytes).expect("write");
+        let mut buffer = vec![0; 65_536];
+        let n = stream.read(&mut buffer).unwrap_or(0);
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
+    }
+}
+
+/// The binary under test: `CONSILIUM_BINARY`, or the one that was built beside this test.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("CONSILIUM_BINARY") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("own path");
+    let dir = test.parent().and_then(Path::parent).expect("target folder");
+    let path = dir.join("consilium");
+    assert!(path.exists(), "{} is not built: cargo build --bin consilium", path.display());
+    path
+}
