@@ -1,0 +1,106 @@
+//! What a controller is started with.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use mcu_api::secret::Redacted;
+
+/// Number of the room that demo mode opens to anybody.
+pub const DEMO_ROOM: &str = "3000";
+
+/// Settings of one controller.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder in which the controller keeps `control-state.json`.
+    pub data_dir: PathBuf,
+    /// Unix socket on which managers are awaited.
+    pub control_socket: PathBuf,
+    /// Unix socket on which the media processor listens.
+    pub media_socket: PathBuf,
+    /// Address for SIP, UDP and TCP on the same port; `None` leaves SIP out.
+    pub sip_listen: Option<SocketAddr>,
+    /// Digest realm.
+    pub realm: String,
+    /// Room [`DEMO_ROOM`] exists and anybody may enter it.
+    pub demo: bool,
+    /// Rooms that exist besides.
+    pub rooms: Vec<RoomConfig>,
+    /// Accounts of terminals.
+    pub accounts: Vec<Account>,
+    /// Most legs of one room. Who comes later is refused as busy.
+    pub max_legs_per_room: usize,
+    /// Most legs of all rooms together.
+    pub max_legs: usize,
+}
+
+/// One configured room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomConfig {
+    /// Number that is dialled.
+    pub number: String,
+    /// Whether somebody who proved no account may enter.
+    pub guests: bool,
+}
+
+/// One account of a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// User part of the terminal's address.
+    pub user: String,
+    /// Its password.
+    pub password: Redacted<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            control_socket: "data/run/control.sock".into(),
+            media_socket: "data/run/media.sock".into(),
+            sip_listen: None,
+            realm: "consilium".into(),
+            demo: false,
+            rooms: Vec::new(),
+            accounts: Vec::new(),
+            max_legs_per_room: 32,
+            max_legs: 256,
+        }
+    }
+}
+
+impl Config {
+    /// Whether a room has this number, and if so whether guests may enter it.
+    pub fn room(&self, number: &str) -> Option<&RoomConfig> {
+        self.rooms.iter().find(|room| room.number == number)
+    }
+
+    /// All rooms that exist, demo mode's among them.
+    pub fn with_demo_room(mut self) -> Self {
+        if self.demo {
+            self.rooms.retain(|room| room.number != DEMO_ROOM);
+            self.rooms.push(RoomConfig { number: DEMO_ROOM.into(), guests: true });
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demo_mode_opens_its_room_and_a_closed_controller_has_none() {
+        let demo = Config { demo: true, ..Config::default() }.with_demo_room();
+        assert!(demo.room("3000").is_some_and(|room| room.guests));
+        assert!(demo.room("3001").is_none());
+        assert!(Config::default().with_demo_room().room("3000").is_none());
+    }
+
+    #[test]
+    fn demo_mode_overrules_a_configured_room_of_the_same_number() {
+        let rooms = vec![RoomConfig { number: DEMO_ROOM.into(), guests: false }];
+        let config = Config { demo: true, rooms, ..Config::default() }.with_demo_room();
+        assert_eq!(config.rooms.len(), 1);
+        assert!(config.rooms[0].guests);
+    }
+}
