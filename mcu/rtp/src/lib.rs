@@ -1,1 +1,13 @@
-//! To be written.
+//! The RTP engine under every leg, SIP, H.323 or WebRTC: no sockets, no clock of its own, no thread.
+//!
+//! A media worker owns one value of these types per stream, feeds it packets and the time, and sends
+//! what it yields. [`receive`] and [`send`] are the two halves of a stream, [`forward`] joins them
+//! without a decoder between, [`jitter`] and [`h264`] prepare media for decoders, [`clock`] keeps one
+//! time per room, [`twcc`] and [`congestion`] find out what a path carries.
+
+pub mod clock;
+pub mod header;
+pub mod seq;
+
+#[cfg(test)]
+mod mutate;

@@ -1,0 +1,346 @@
+//! The clock of a room and the clocks of those who send into it.
+//!
+//! Three times are kept apart by type: `Instant` (monotonic now), [`NtpTime`] (wall clock of a
+//! sender report) and RTP timestamps (media time).
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::seq::{ExtTs, TsExtender};
+
+/// Seconds from 1900 (NTP) to 1970 (Unix), RFC 5905 figure 4.
+const NTP_UNIX_SECONDS: u64 = 2_208_988_800;
+/// Arrivals over which the shortest path of a source is looked for.
+const PATH_WINDOW: Duration = Duration::from_secs(4);
+/// An offset that jumps further is taken at once; a smaller step is smoothed.
+const SNAP_MICROS: i64 = 150_000;
+
+/// NTP timestamp: seconds since 1900 in 32.32 fixed point, RFC 3550 §4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NtpTime(u64);
+
+impl NtpTime {
+    /// From the 64 bits of a sender report.
+    pub const fn new(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// The 64 bits of a sender report.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The middle 32 bits, in units of 1/65,536 s: LSR of a report block, RFC 3550 §6.4.1.
+    pub const fn compact(self) -> u32 {
+        (self.0 >> 16) as u32
+    }
+
+    /// From wall-clock time.
+    pub fn from_system(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let seconds = since.as_secs().wrapping_add(NTP_UNIX_SECONDS);
+        let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+        Self((seconds << 32) | fraction)
+    }
+
+    /// This time moved by `micros`, either way.
+    #[must_use]
+    pub const fn offset_micros(self, micros: i64) -> Self {
+        let units = ((micros as i128) << 32) / 1_000_000;
+        Self(self.0.wrapping_add(units as u64))
+    }
+
+    /// Microseconds from `earlier` to here, negative when it is later. Wraps after 68 years.
+    pub const fn micros_since(self, earlier: Self) -> i64 {
+        let units = self.0.wrapping_sub(earlier.0) as i64;
+        ((units as i128 * 1_000_000) >> 32) as i64
+    }
+}
+
+/// One clock for everything that a room sends.
+#[derive(Clone, Copy, Debug)]
+pub struct RoomClock {
+    epoch: Instant,
+    epoch_ntp: NtpTime,
+}
+
+impl RoomClock {
+    /// A clock that shows `wall` at `now` and runs with the monotonic clock from there on.
+    pub fn new(now: Instant, wall: SystemTime) -> Self {
+        Self { epoch: now, epoch_ntp: NtpTime::from_system(wall) }
+    }
+
+    /// Room time of an instant.
+    pub fn ntp(&self, at: Instant) -> NtpTime {
+        self.epoch_ntp.offset_micros(signed_micros(at, self.epoch))
+    }
+
+    /// RTP timestamp of a room time for a clock of `clock_hz`. Streams add an offset of their own.
+    pub fn rtp(&self, time: NtpTime, clock_hz: u32) -> u32 {
+        let units = time.get().wrapping_sub(self.epoch_ntp.get()) as i64;
+        ((i128::from(units) * i128::from(clock_hz)) >> 32) as u32
+    }
+}
+
+/// What the times of a [`SourceClock`] rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The source's own wall clock, by its sender reports: comparable between its streams.
+    SenderReport,
+    /// Arrival only: no report came yet.
+    Arrival,
+}
+
+/// Maps one source stream's RTP timestamps to room time.
+///
+/// Source time is the source's own NTP where it sends reports. Room time is source time plus an
+/// offset: the one that the audio mixer measured for this source, since the listener hears sound
+/// when the mixer played it; without one, the shortest arrival of late.
+#[derive(Clone, Debug)]
+pub struct SourceClock {
+    clock_hz: u32,
+    extender: TsExtender,
+    /// Last report: RTP timestamp and source NTP.
+    report: Option<(ExtTs, NtpTime)>,
+    /// First packet: stands in for a report until one comes.
+    first: Option<(ExtTs, NtpTime)>,
+    path: PathMinimum,
+    mixer_offset: Option<(Basis, i64)>,
+}
+
+impl SourceClock {
+    /// A clock for a stream whose timestamps tick at `clock_hz`.
+    pub fn new(clock_hz: u32) -> Self {
+        Self {
+            clock_hz: clock_hz.max(1),
+            extender: TsExtender::new(),
+            report: None,
+            first: None,
+            path: PathMinimum::default(),
+            mixer_offset: None,
+        }
+    }
+
+    /// A packet with this timestamp arrived.
+    pub fn handle_packet(&mut self, now: Instant, room: &RoomClock, timestamp: u32) {
+        let ts = self.extender.extend(timestamp);
+        let arrival = room.ntp(now);
+        self.first.get_or_insert((ts, arrival));
+        if let Some(source) = self.source_time_ext(ts) {
+            self.path.add(now, arrival.micros_since(source));
+        }
+    }
+
+    /// The source's sender report arrived.
+    pub fn handle_sender_report(&mut self, ntp: NtpTime, timestamp: u32) {
+        // A report before the first packet, or with a clock that was never set, tells nothing.
+        if ntp.get() == 0 || self.extender.highest().is_none() {
+            return;
+        }
+        let ts = self.extender.peek(timestamp);
+        let moved = self.report.is_none_or(|(old_ts, old_ntp)| {
+            let predicted = old_ntp.offset_micros(ticks_to_micros(ts.since(old_ts), self.clock_hz));
+            ntp.micros_since(predicted).abs() > SNAP_MICROS
+        });
+        if moved {
+            // Room time goes on from where it was: only its description changes.
+            let latest = self.extender.highest().zip(self.latest_arrival());
+            self.path = PathMinimum::default();
+            self.mixer_offset = None;
+            if let Some((latest_ts, arrival)) = latest {
+                let source = ntp.offset_micros(ticks_to_micros(latest_ts.since(ts), self.clock_hz));
+                self.path.seed(arrival.micros_since(source));
+            }
+        }
+        self.report = Some((ts, ntp));
+    }
+
+    /// What times rest on now.
+    pub fn basis(&self) -> Basis {
+        if self.report.is_some() { Basis::SenderReport } else { Basis::Arrival }
+    }
+
+    /// Source time of a timestamp; `None` before the first packet.
+    pub fn source_time(&self, timestamp: u32) -> Option<NtpTime> {
+        self.source_time_ext(self.extender.peek(timestamp))
+    }
+
+    /// Room time of a timestamp; `None` before the first packet.
+    pub fn room_time(&self, timestamp: u32) -> Option<NtpTime> {
+        Some(self.source_time(timestamp)?.offset_micros(self.offset_micros()?))
+    }
+
+    /// The timestamp that the source gives to a room time: inverse of [`Self::room_time`].
+    pub fn timestamp_at(&self, room_time: NtpTime) -> Option<u32> {
+        let source = room_time.offset_micros(-self.offset_micros()?);
+        let (ts, ntp) = self.report.or(self.first)?;
+        let ticks = micros_to_ticks(source.micros_since(ntp), self.clock_hz);
+        Some(ts.wire().wrapping_add(ticks as u32))
+    }
+
+    /// Microseconds to add to source time for room time.
+    pub fn offset_micros(&self) -> Option<i64> {
+        match self.mixer_offset {
+            Some((basis, micros)) if basis == self.basis() => Some(micros),
+            _ => self.path.minimum(),
+        }
+    }
+
+    /// Room time less source time, as the audio mixer measured when it played this source's sound:
+    /// `basis` is that of the sound's clock. Ignored while it rests on another basis than this
+    /// stream, since the two are not comparable then. Small changes are smoothed.
+    pub fn set_mixer_offset(&mut self, basis: Basis, micros: i64) {
+        let smoothed = match self.mixer_offset {
+            Some((old_basis, old)) if old_basis == basis && (micros - old).abs() < SNAP_MICROS => {
+                old + (micros - old) / 8
+            }
+            _ => micros,
+        };
+        self.mixer_offset = Some((basis, smoothed));
+    }
+
+    fn source_time_ext(&self, ts: ExtTs) -> Option<NtpTime> {
+        let (base_ts, base) = self.report.or(self.first)?;
+        Some(base.offset_micros(ticks_to_micros(ts.since(base_ts), self.clock_hz)))
+    }
+
+    /// Arrival of the highest timestamp, as the path minimum and the present basis tell it.
+    fn latest_arrival(&self) -> Option<NtpTime> {
+        let source = self.source_time_ext(self.extender.highest()?)?;
+        Some(source.offset_micros(self.path.minimum().unwrap_or(0)))
+    }
+}
+
+/// Smallest of the values of the last [`PATH_WINDOW`], kept in two halves.
+#[derive(Clone, Copy, Debug, Default)]
+struct PathMinimum {
+    started: Option<Instant>,
+    previous: Option<i64>,
+    current: Option<i64>,
+}
+
+impl PathMinimum {
+    fn add(&mut self, now: Instant, micros: i64) {
+        let started = *self.started.get_or_insert(now);
+        if now.saturating_duration_since(started) >= PATH_WINDOW / 2 {
+            self.previous = self.current.take();
+            self.started = Some(now);
+        }
+        self.current = Some(self.current.map_or(micros, |old| old.min(micros)));
+    }
+
+    fn seed(&mut self, micros: i64) {
+        self.previous = Some(micros);
+    }
+
+    fn minimum(&self) -> Option<i64> {
+        match (self.previous, self.current) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// Microseconds from `earlier` to `at`, either way.
+pub(crate) fn signed_micros(at: Instant, earlier: Instant) -> i64 {
+    match at.checked_duration_since(earlier) {
+        Some(forward) => forward.as_micros() as i64,
+        None => -(earlier.saturating_duration_since(at).as_micros() as i64),
+    }
+}
+
+/// Ticks of a clock in microseconds.
+pub(crate) fn ticks_to_micros(ticks: i64, clock_hz: u32) -> i64 {
+    (i128::from(ticks) * 1_000_000 / i128::from(clock_hz.max(1))) as i64
+}
+
+/// Microseconds in ticks of a clock.
+pub(crate) fn micros_to_ticks(micros: i64, clock_hz: u32) -> i64 {
+    (i128::from(micros) * i128::from(clock_hz) / 1_000_000) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room() -> (Instant, RoomClock) {
+        let now = Instant::now();
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        (now, RoomClock::new(now, wall))
+    }
+
+    #[test]
+    fn room_clock_runs_with_the_monotonic_clock() {
+        let (start, room) = room();
+        let first = room.ntp(start);
+        assert_eq!(first.get() >> 32, 1_700_000_000 + NTP_UNIX_SECONDS);
+        let later = room.ntp(start + Duration::from_millis(1500));
+        assert_eq!(later.micros_since(first), 1_500_000);
+        assert_eq!(first.micros_since(later), -1_500_000);
+        assert_eq!(room.rtp(later, 90_000), 135_000);
+        assert_eq!(room.rtp(first.offset_micros(-20_000), 48_000), 0u32.wrapping_sub(960));
+        assert_eq!(room.rtp(room.ntp(start + Duration::from_secs(90_000)), 90_000), 3_805_032_704);
+    }
+
+    #[test]
+    fn without_reports_the_shortest_arrival_counts() {
+        let (start, room) = room();
+        let mut clock = SourceClock::new(90_000);
+        assert_eq!(clock.room_time(5), None);
+        for (n, jitter) in [30u64, 0, 10, 25].into_iter().enumerate() {
+            let now = start + Duration::from_millis(100 + 20 * n as u64 + jitter);
+            clock.handle_packet(now, &room, 1_000 + 1_800 * n as u32);
+        }
+        assert_eq!(clock.basis(), Basis::Arrival);
+        let shown = clock.room_time(1_000).unwrap();
+        assert_eq!(shown.micros_since(room.ntp(start)), 100_000);
+        assert_eq!(clock.timestamp_at(shown), Some(1_000));
+    }
+
+    #[test]
+    fn sound_and_picture_of_one_source_share_room_time() {
+        let (start, room) = room();
+        let source_epoch = NtpTime::new(0x1234_5678_0000_0000);
+        let mut sound = SourceClock::new(48_000);
+        let mut picture = SourceClock::new(90_000);
+        for n in 0..50u64 {
+            let sent = Duration::from_millis(20 * n);
+            sound.handle_packet(start + sent + Duration::from_millis(40), &room, 960 * n as u32);
+            picture.handle_packet(start + sent + Duration::from_millis(90), &room, 77 + 1_800 * n as u32);
+        }
+        sound.handle_sender_report(source_epoch.offset_micros(1_000_000), 48_000);
+        picture.handle_sender_report(source_epoch.offset_micros(1_000_000), 77 + 90_000);
+        assert_eq!(picture.basis(), Basis::SenderReport);
+        // The mixer played the sound of source time 0.5 s at 0.62 s after the start.
+        let played = room.ntp(start + Duration::from_millis(620));
+        let offset = played.micros_since(sound.source_time(24_000).unwrap());
+        picture.set_mixer_offset(sound.basis(), offset);
+        let shown = picture.room_time(77 + 45_000).unwrap();
+        assert!(shown.micros_since(played).abs() < 20, "{}", shown.micros_since(played));
+        let back = picture.timestamp_at(shown).unwrap();
+        assert!(back.abs_diff(77 + 45_000) <= 2);
+    }
+
+    #[test]
+    fn first_report_keeps_room_time_where_it_was() {
+        let (start, room) = room();
+        let mut clock = SourceClock::new(90_000);
+        for n in 0..10u32 {
+            clock.handle_packet(start + Duration::from_millis(33) * n, &room, n * 2_970);
+        }
+        let before = clock.room_time(2_970).unwrap();
+        clock.handle_sender_report(NtpTime::new(99 << 32), 9_000);
+        let after = clock.room_time(2_970).unwrap();
+        assert!(after.micros_since(before).abs() < 50);
+    }
+
+    #[test]
+    fn offset_of_another_basis_is_not_used() {
+        let (start, room) = room();
+        let mut clock = SourceClock::new(90_000);
+        clock.handle_packet(start, &room, 0);
+        clock.set_mixer_offset(Basis::SenderReport, 5_000_000);
+        assert_eq!(clock.offset_micros(), Some(0));
+        clock.set_mixer_offset(Basis::Arrival, 80_000);
+        assert_eq!(clock.offset_micros(), Some(80_000));
+    }
+}
