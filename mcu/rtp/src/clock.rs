@@ -14,6 +14,9 @@ const PATH_WINDOW: Duration = Duration::from_secs(4);
 /// An offset that jumps further is taken at once; a smaller step is smoothed.
 const SNAP_MICROS: i64 = 150_000;
 
+/// Half a unit before the lowest bit of 32.32 is cut: rounds to the nearest.
+const HALF: i128 = 1 << 31;
+
 /// NTP timestamp: seconds since 1900 in 32.32 fixed point, RFC 3550 §4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NtpTime(u64);
@@ -36,7 +39,9 @@ impl NtpTime {
 
     /// From wall-clock time.
     pub fn from_system(time: SystemTime) -> Self {
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = time
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let seconds = since.as_secs().wrapping_add(NTP_UNIX_SECONDS);
         let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
         Self((seconds << 32) | fraction)
@@ -52,7 +57,7 @@ impl NtpTime {
     /// Microseconds from `earlier` to here, negative when it is later. Wraps after 68 years.
     pub const fn micros_since(self, earlier: Self) -> i64 {
         let units = self.0.wrapping_sub(earlier.0) as i64;
-        ((units as i128 * 1_000_000) >> 32) as i64
+        ((units as i128 * 1_000_000 + HALF) >> 32) as i64
     }
 }
 
@@ -66,7 +71,10 @@ pub struct RoomClock {
 impl RoomClock {
     /// A clock that shows `wall` at `now` and runs with the monotonic clock from there on.
     pub fn new(now: Instant, wall: SystemTime) -> Self {
-        Self { epoch: now, epoch_ntp: NtpTime::from_system(wall) }
+        Self {
+            epoch: now,
+            epoch_ntp: NtpTime::from_system(wall),
+        }
     }
 
     /// Room time of an instant.
@@ -77,7 +85,7 @@ impl RoomClock {
     /// RTP timestamp of a room time for a clock of `clock_hz`. Streams add an offset of their own.
     pub fn rtp(&self, time: NtpTime, clock_hz: u32) -> u32 {
         let units = time.get().wrapping_sub(self.epoch_ntp.get()) as i64;
-        ((i128::from(units) * i128::from(clock_hz)) >> 32) as u32
+        ((i128::from(units) * i128::from(clock_hz) + HALF) >> 32) as u32
     }
 }
 
@@ -156,7 +164,11 @@ impl SourceClock {
 
     /// What times rest on now.
     pub fn basis(&self) -> Basis {
-        if self.report.is_some() { Basis::SenderReport } else { Basis::Arrival }
+        if self.report.is_some() {
+            Basis::SenderReport
+        } else {
+            Basis::Arrival
+        }
     }
 
     /// Source time of a timestamp; `None` before the first packet.
@@ -166,7 +178,10 @@ impl SourceClock {
 
     /// Room time of a timestamp; `None` before the first packet.
     pub fn room_time(&self, timestamp: u32) -> Option<NtpTime> {
-        Some(self.source_time(timestamp)?.offset_micros(self.offset_micros()?))
+        Some(
+            self.source_time(timestamp)?
+                .offset_micros(self.offset_micros()?),
+        )
     }
 
     /// The timestamp that the source gives to a room time: inverse of [`Self::room_time`].
@@ -277,8 +292,14 @@ mod tests {
         assert_eq!(later.micros_since(first), 1_500_000);
         assert_eq!(first.micros_since(later), -1_500_000);
         assert_eq!(room.rtp(later, 90_000), 135_000);
-        assert_eq!(room.rtp(first.offset_micros(-20_000), 48_000), 0u32.wrapping_sub(960));
-        assert_eq!(room.rtp(room.ntp(start + Duration::from_secs(90_000)), 90_000), 3_805_032_704);
+        assert_eq!(
+            room.rtp(first.offset_micros(-20_000), 48_000),
+            0u32.wrapping_sub(960)
+        );
+        assert_eq!(
+            room.rtp(room.ntp(start + Duration::from_secs(90_000)), 90_000),
+            3_805_032_704
+        );
     }
 
     #[test]
@@ -304,8 +325,16 @@ mod tests {
         let mut picture = SourceClock::new(90_000);
         for n in 0..50u64 {
             let sent = Duration::from_millis(20 * n);
-            sound.handle_packet(start + sent + Duration::from_millis(40), &room, 960 * n as u32);
-            picture.handle_packet(start + sent + Duration::from_millis(90), &room, 77 + 1_800 * n as u32);
+            sound.handle_packet(
+                start + sent + Duration::from_millis(40),
+                &room,
+                960 * n as u32,
+            );
+            picture.handle_packet(
+                start + sent + Duration::from_millis(90),
+                &room,
+                77 + 1_800 * n as u32,
+            );
         }
         sound.handle_sender_report(source_epoch.offset_micros(1_000_000), 48_000);
         picture.handle_sender_report(source_epoch.offset_micros(1_000_000), 77 + 90_000);
@@ -315,7 +344,11 @@ mod tests {
         let offset = played.micros_since(sound.source_time(24_000).unwrap());
         picture.set_mixer_offset(sound.basis(), offset);
         let shown = picture.room_time(77 + 45_000).unwrap();
-        assert!(shown.micros_since(played).abs() < 20, "{}", shown.micros_since(played));
+        assert!(
+            shown.micros_since(played).abs() < 20,
+            "{}",
+            shown.micros_since(played)
+        );
         let back = picture.timestamp_at(shown).unwrap();
         assert!(back.abs_diff(77 + 45_000) <= 2);
     }

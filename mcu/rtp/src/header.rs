@@ -66,16 +66,23 @@ impl<'a> RtpPacket<'a> {
     /// # Errors
     /// When the bytes do not hold what the header says.
     pub fn parse(data: &'a [u8]) -> Result<Self, Error> {
-        let cut = |part| Error::Truncated { len: data.len(), part };
+        let cut = |part| Error::Truncated {
+            len: data.len(),
+            part,
+        };
         let fixed: &[u8; 12] = data.first_chunk().ok_or(cut("fixed header"))?;
         if fixed[0] >> 6 != 2 {
             return Err(Error::Version(fixed[0] >> 6));
         }
         let csrc_bytes = usize::from(fixed[0] & 0x0F) * 4;
-        let mut rest = data.get(12 + csrc_bytes..).ok_or(cut("contributing sources"))?;
+        let mut rest = data
+            .get(12 + csrc_bytes..)
+            .ok_or(cut("contributing sources"))?;
         let (mut extension_profile, mut extension_data) = (0, &[][..]);
         if fixed[0] & 0x10 != 0 {
-            let (head, tail) = rest.split_first_chunk::<4>().ok_or(cut("extension header"))?;
+            let (head, tail) = rest
+                .split_first_chunk::<4>()
+                .ok_or(cut("extension header"))?;
             extension_profile = u16::from_be_bytes([head[0], head[1]]);
             let len = usize::from(u16::from_be_bytes([head[2], head[3]])) * 4;
             (extension_data, rest) = tail.split_at_checked(len).ok_or(cut("extension"))?;
@@ -94,6 +101,15 @@ impl<'a> RtpPacket<'a> {
         })
     }
 
+    /// The same packet with another header and payload: extensions stay.
+    pub(crate) const fn with(self, header: RtpHeader, payload: &'a [u8]) -> Self {
+        Self {
+            header,
+            payload,
+            ..self
+        }
+    }
+
     /// The header extensions as (identifier, value); ends at the first malformed one.
     pub fn extensions(&self) -> Extensions<'a> {
         let form = match self.extension_profile {
@@ -101,7 +117,10 @@ impl<'a> RtpPacket<'a> {
             profile if profile & 0xFFF0 == TWO_BYTE_PROFILE => Form::TwoByte,
             _ => Form::Unknown,
         };
-        Extensions { form, data: self.extension_data }
+        Extensions {
+            form,
+            data: self.extension_data,
+        }
     }
 
     /// The value of one header extension; `None` for identifier 0 ("not agreed").
@@ -109,7 +128,9 @@ impl<'a> RtpPacket<'a> {
         if id == 0 {
             return None;
         }
-        self.extensions().find(|(found, _)| *found == id).map(|(_, value)| value)
+        self.extensions()
+            .find(|(found, _)| *found == id)
+            .map(|(_, value)| value)
     }
 
     /// All extensions that the program knows, by the identifiers agreed.
@@ -127,7 +148,10 @@ fn without_padding(payload: &[u8], padded: bool) -> Result<&[u8], Error> {
         return Ok(payload);
     }
     let count = payload.last().copied().unwrap_or(0);
-    let bad = Error::Padding { count, available: payload.len() };
+    let bad = Error::Padding {
+        count,
+        available: payload.len(),
+    };
     if count == 0 {
         return Err(bad);
     }
@@ -200,7 +224,11 @@ pub struct ExtensionValues<'a> {
 
 impl<'a> ExtensionValues<'a> {
     fn set(&mut self, ids: &HeaderExtensions, id: u8, value: &'a [u8]) {
-        let text = || std::str::from_utf8(value).ok().filter(|text| !text.is_empty());
+        let text = || {
+            std::str::from_utf8(value)
+                .ok()
+                .filter(|text| !text.is_empty())
+        };
         if id == ids.mid {
             self.mid = text();
         } else if id == ids.rid {
@@ -210,8 +238,9 @@ impl<'a> ExtensionValues<'a> {
         } else if id == ids.transport_cc {
             self.transport_cc = value.first_chunk().map(|b| u16::from_be_bytes(*b));
         } else if id == ids.abs_send_time {
-            self.abs_send_time =
-                value.first_chunk::<3>().map(|b| u32::from_be_bytes([0, b[0], b[1], b[2]]));
+            self.abs_send_time = value
+                .first_chunk::<3>()
+                .map(|b| u32::from_be_bytes([0, b[0], b[1], b[2]]));
         } else if id == ids.audio_level {
             self.audio_level = value.first().copied();
         }
@@ -227,12 +256,19 @@ pub fn write_header(
     values: &ExtensionValues<'_>,
 ) {
     let start = out.len();
-    out.extend_from_slice(&[0x80, u8::from(header.marker) << 7 | header.payload_type & 0x7F]);
+    out.extend_from_slice(&[
+        0x80,
+        u8::from(header.marker) << 7 | header.payload_type & 0x7F,
+    ]);
     out.extend_from_slice(&header.sequence.to_be_bytes());
     out.extend_from_slice(&header.timestamp.to_be_bytes());
     out.extend_from_slice(&header.ssrc.to_be_bytes());
     let two_byte = needs_two_bytes(ids, values);
-    let profile = if two_byte { TWO_BYTE_PROFILE } else { ONE_BYTE_PROFILE };
+    let profile = if two_byte {
+        TWO_BYTE_PROFILE
+    } else {
+        ONE_BYTE_PROFILE
+    };
     out.extend_from_slice(&profile.to_be_bytes());
     out.extend_from_slice(&[0, 0]);
     let body = out.len();
@@ -251,7 +287,8 @@ pub fn write_header(
 
 /// One-byte elements hold identifiers up to 14 and 1 to 16 bytes, RFC 8285 §4.2.
 fn needs_two_bytes(ids: &HeaderExtensions, values: &ExtensionValues<'_>) -> bool {
-    let text = |id: u8, value: Option<&str>| value.is_some_and(|v| id > 14 || id > 0 && v.len() > 16);
+    let text =
+        |id: u8, value: Option<&str>| value.is_some_and(|v| id > 14 || id > 0 && v.len() > 16);
     text(ids.mid, values.mid)
         || text(ids.rid, values.rid)
         || text(ids.repaired_rid, values.repaired_rid)
@@ -303,7 +340,13 @@ mod tests {
     use super::*;
 
     fn header() -> RtpHeader {
-        RtpHeader { payload_type: 96, marker: true, sequence: 0xFFFE, timestamp: 7, ssrc: 0xDEAD_BEEF }
+        RtpHeader {
+            payload_type: 96,
+            marker: true,
+            sequence: 0xFFFE,
+            timestamp: 7,
+            ssrc: 0xDEAD_BEEF,
+        }
     }
 
     fn ids() -> HeaderExtensions {
@@ -343,12 +386,21 @@ mod tests {
 
     #[test]
     fn large_identifiers_and_long_texts_take_two_bytes() {
-        let ids = HeaderExtensions { transport_cc: 20, ..ids() };
-        let values = ExtensionValues { mid: Some("a-mid-of-more-than-16-bytes"), ..values() };
+        let ids = HeaderExtensions {
+            transport_cc: 20,
+            ..ids()
+        };
+        let values = ExtensionValues {
+            mid: Some("a-mid-of-more-than-16-bytes"),
+            ..values()
+        };
         let mut out = Vec::new();
         write_header(&mut out, &header(), &ids, &values);
         assert_eq!(out[12..14], [0x10, 0x00]);
-        assert_eq!(RtpPacket::parse(&out).unwrap().known_extensions(&ids), values);
+        assert_eq!(
+            RtpPacket::parse(&out).unwrap().known_extensions(&ids),
+            values
+        );
     }
 
     #[test]
@@ -367,7 +419,13 @@ mod tests {
         let packet = RtpPacket::parse(&out).unwrap();
         assert_eq!(packet.payload, [1, 2, 3]);
         *out.last_mut().unwrap() = 7;
-        assert_eq!(RtpPacket::parse(&out).unwrap_err(), Error::Padding { count: 7, available: 6 });
+        assert_eq!(
+            RtpPacket::parse(&out).unwrap_err(),
+            Error::Padding {
+                count: 7,
+                available: 6
+            }
+        );
         *out.last_mut().unwrap() = 0;
         assert!(RtpPacket::parse(&out).is_err());
     }
@@ -379,7 +437,10 @@ mod tests {
         for len in 0..out.len() {
             assert!(RtpPacket::parse(&out[..len]).is_err(), "{len} bytes");
         }
-        assert_eq!(RtpPacket::parse(&[0x40; 12]).unwrap_err(), Error::Version(1));
+        assert_eq!(
+            RtpPacket::parse(&[0x40; 12]).unwrap_err(),
+            Error::Version(1)
+        );
     }
 
     #[test]

@@ -6,7 +6,12 @@
 //! time per room, [`twcc`] and [`congestion`] find out what a path carries.
 
 pub mod clock;
+pub mod forward;
 pub mod header;
+pub mod receive;
+pub mod rtcp;
+pub mod rtx;
+pub mod send;
 pub mod seq;
 
 #[cfg(test)]

@@ -112,6 +112,16 @@ impl SeqExtender {
         }
     }
 
+    /// Goes on with another numbering, above all that was seen: after a restart of the sender.
+    pub fn jump(&mut self, wire: u16) -> ExtSeq {
+        let extended = match self.highest {
+            None => self.peek(wire).0,
+            Some(highest) => ((highest >> 16) + 2) << 16 | u64::from(wire),
+        };
+        self.highest = Some(extended);
+        ExtSeq(extended)
+    }
+
     /// The highest number seen.
     pub fn highest(&self) -> Option<ExtSeq> {
         self.highest.map(ExtSeq)
@@ -148,6 +158,16 @@ impl TsExtender {
         }
     }
 
+    /// Goes on with another numbering, above all that was seen: after a restart of the sender.
+    pub fn jump(&mut self, wire: u32) -> ExtTs {
+        let extended = match self.highest {
+            None => self.peek(wire).0,
+            Some(highest) => ((highest >> 32) + 2) << 32 | u64::from(wire),
+        };
+        self.highest = Some(extended);
+        ExtTs(extended)
+    }
+
     /// The highest timestamp seen.
     pub fn highest(&self) -> Option<ExtTs> {
         self.highest.map(ExtTs)
@@ -174,6 +194,18 @@ mod tests {
         assert_eq!(extender.extend(0).get(), 65_536);
         assert_eq!(extender.extend(65_535).get(), 65_535);
         assert_eq!(extender.extend(1).get(), 65_537);
+    }
+
+    #[test]
+    fn jump_goes_above_all_that_was_seen() {
+        let mut extender = SeqExtender::new();
+        let old = extender.extend(65_535);
+        let new = extender.jump(3);
+        assert!(new.since(old) > 65_536);
+        assert_eq!(extender.extend(4), new.next());
+        let mut extender = TsExtender::new();
+        let old = extender.extend(u32::MAX);
+        assert!(extender.jump(0) > old);
     }
 
     proptest! {
