@@ -24,7 +24,7 @@ mod tests;
 use std::net::IpAddr;
 
 use mcu_api::codec::{AudioCodec, VideoClass};
-use mcu_api::plan::{AudioStream, Transport, UdpTransport, VideoReceive, VideoSend};
+use mcu_api::plan::{AudioPayload, AudioStream, Transport, UdpTransport, VideoReceive, VideoSend};
 
 pub use answer::{answer, answer_again};
 pub use offer::{Offer, accept_answer, offer, offer_again};
@@ -117,7 +117,7 @@ impl LocalVideo {
             max_width: 1280,
             max_height: 720,
             max_frame_rate: 30,
-            max_bitrate_bps: 2_048_000,
+            max_bitrate_bps: 2_000_000,
         }
     }
 }
@@ -167,6 +167,12 @@ pub struct AgreedAudio {
     pub stream: AudioStream,
     /// The direction, seen from us.
     pub direction: Direction,
+    /// SSRC of ours, kept through hold.
+    pub ssrc: u32,
+    /// Our payload types of this line, kept through hold.
+    pub payloads: Vec<AudioPayload>,
+    /// Our payload type of digits, kept through hold.
+    pub telephone_event: Option<TelephoneEvent>,
 }
 
 /// What was agreed on video.
@@ -183,6 +189,19 @@ pub struct AgreedVideo {
     pub class: Option<VideoClass>,
     /// The direction, seen from us.
     pub direction: Direction,
+    /// SSRC of ours, kept through hold.
+    pub ssrc: u32,
+    /// Our payload types of this line with their parameters, kept through hold.
+    pub formats: Vec<(u8, h264::Format)>,
+}
+
+/// A payload type of `telephone-event` (RFC 4733).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TelephoneEvent {
+    /// The number.
+    pub payload_type: u8,
+    /// Its RTP clock in Hz.
+    pub clock_hz: u32,
 }
 
 /// Direction of a stream, seen from us (RFC 3264 §5.1).
@@ -227,7 +246,10 @@ impl Direction {
 
     /// What both allow.
     pub const fn and(self, other: Self) -> Self {
-        Self::new(self.sends() && other.sends(), self.receives() && other.receives())
+        Self::new(
+            self.sends() && other.sends(),
+            self.receives() && other.receives(),
+        )
     }
 
     /// Name of the attribute.

@@ -1,0 +1,369 @@
+//! Our answer to a terminal's offer.
+
+use mcu_api::codec::VideoCodec;
+use mcu_api::plan::{
+    AudioPayload, AudioSend, AudioStream, HeaderExtensions, UdpTransport, VideoPayload,
+    VideoReceive, VideoSend,
+};
+use rand::CryptoRng;
+
+use super::lines::{self, Description, MediaLine};
+use super::terms::{self, LocalPorts, Security};
+use super::write::Writer;
+use super::{
+    Agreed, AgreedAudio, AgreedVideo, DSCP_AUDIO, DSCP_VIDEO, Direction, KeptLine, LineRole,
+    LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy, audio, crypto, video,
+};
+
+/// Answers an offer. `rng` draws keys and SSRCs.
+///
+/// # Errors
+/// When the offer cannot be read, or neither its sound nor its video can be used.
+pub fn answer(
+    offer: &str,
+    local: &LocalMedia,
+    rng: &mut impl CryptoRng,
+) -> Result<Agreed, OfferError> {
+    answer_with(offer, local, None, rng)
+}
+
+/// Answers a further offer of the same call: hold, resume, refresh, changed addresses. Our SSRCs
+/// and, where the suite stays, our keys are those of `previous`.
+///
+/// # Errors
+/// As of [`answer`]; the call then goes on as it was (RFC 3261 §14.1).
+pub fn answer_again(
+    offer: &str,
+    local: &LocalMedia,
+    previous: &Agreed,
+    rng: &mut impl CryptoRng,
+) -> Result<Agreed, OfferError> {
+    answer_with(offer, local, Some(previous), rng)
+}
+
+fn answer_with(
+    offer: &str,
+    local: &LocalMedia,
+    previous: Option<&Agreed>,
+    rng: &mut impl CryptoRng,
+) -> Result<Agreed, OfferError> {
+    let offer = lines::read(offer)?;
+    let mut sound = pick_audio(&offer, local);
+    let audio_bps = sound.as_ref().map_or(0, |picked| picked.choice.bitrate_bps);
+    let mut pictures = pick_video(&offer, local, audio_bps);
+    if sound.is_none() && pictures.is_none() {
+        return Err(OfferError::NothingInCommon);
+    }
+    let mut writer = Writer::new(local);
+    let mut agreed = Agreed {
+        sdp: String::new(),
+        audio: None,
+        video: None,
+        lines: Vec::new(),
+    };
+    let video_transport = usize::from(sound.is_some());
+    for (index, line) in offer.lines.iter().enumerate() {
+        let mut kept = kept(line, LineRole::Refused);
+        if let Some(picked) = sound.take_if(|picked| picked.index == index) {
+            kept.role = LineRole::Audio;
+            let before = previous.and_then(|agreed| agreed.audio.as_ref());
+            agreed.audio = Some(answer_audio(line, picked, before, rng, &mut writer));
+        } else if let Some(picked) = pictures.take_if(|picked| picked.index == index) {
+            kept.role = LineRole::Video;
+            let before = previous.and_then(|agreed| agreed.video.as_ref());
+            let video = answer_video(line, picked, before, video_transport, rng, &mut writer);
+            agreed.video = Some(video);
+        } else {
+            writer.refused(&kept);
+        }
+        agreed.lines.push(kept);
+    }
+    agreed.sdp = writer.finish();
+    Ok(agreed)
+}
+
+/// A line that we accept, and how.
+struct Picked<'a, C, L> {
+    index: usize,
+    security: Security,
+    choice: C,
+    local: &'a L,
+    ports: LocalPorts,
+}
+
+fn pick_audio<'a>(
+    offer: &Description,
+    local: &'a LocalMedia,
+) -> Option<Picked<'a, audio::Choice, LocalAudio>> {
+    let ours = local.audio.as_ref()?;
+    let (index, security, choice) =
+        pick(offer, "audio", local.srtp, |line| audio::choose(line, ours))?;
+    let (rtp, rtcp) = (ours.rtp_port, ours.rtcp_port);
+    let ports = LocalPorts {
+        ip: local.address,
+        rtp,
+        rtcp,
+        dscp: DSCP_AUDIO,
+    };
+    Some(Picked {
+        index,
+        security,
+        choice,
+        local: ours,
+        ports,
+    })
+}
+
+fn pick_video<'a>(
+    offer: &Description,
+    local: &'a LocalMedia,
+    audio_bps: u32,
+) -> Option<Picked<'a, video::Choice, LocalVideo>> {
+    let ours = local.video.as_ref()?;
+    let session_bps = video_share(offer.bandwidth_bps, audio_bps);
+    let (index, security, choice) = pick(offer, "video", local.srtp, |line| {
+        if line.is_secondary_video() {
+            None
+        } else {
+            video::choose(line, ours, session_bps)
+        }
+    })?;
+    let (rtp, rtcp) = (ours.rtp_port, ours.rtcp_port);
+    let ports = LocalPorts {
+        ip: local.address,
+        rtp,
+        rtcp,
+        dscp: DSCP_VIDEO,
+    };
+    Some(Picked {
+        index,
+        security,
+        choice,
+        local: ours,
+        ports,
+    })
+}
+
+/// The first usable line of a kind; an encrypted one before a clear one, since some offers double
+/// each line as SAVP and AVP.
+fn pick<C>(
+    offer: &Description,
+    media: &str,
+    policy: SrtpPolicy,
+    choose: impl Fn(&MediaLine) -> Option<C>,
+) -> Option<(usize, Security, C)> {
+    let usable = offer.lines.iter().enumerate().filter_map(|(index, line)| {
+        let wanted = line.media == media && line.port != 0;
+        let security = wanted.then(|| Security::of_offer(line, policy)).flatten()?;
+        Some((index, security, choose(line)?))
+    });
+    usable.min_by_key(|(_, security, _)| *security == Security::Clear)
+}
+
+/// What the session's `b=` leaves for video: the sound's rate and about 16 kbit/s of its packets'
+/// headers (40 bytes, 50 times a second) are taken off.
+pub(super) fn video_share(session_bps: Option<u64>, audio_bps: u32) -> Option<u64> {
+    let headers = if audio_bps == 0 { 0 } else { 16_000 };
+    session_bps.map(|bps| bps.saturating_sub(u64::from(audio_bps) + headers))
+}
+
+pub(super) fn kept(line: &MediaLine, role: LineRole) -> KeptLine {
+    KeptLine {
+        media: line.media.clone(),
+        proto: line.proto.clone(),
+        format: line.first_format.clone(),
+        role,
+    }
+}
+
+fn answer_audio(
+    line: &MediaLine,
+    picked: Picked<'_, audio::Choice, LocalAudio>,
+    previous: Option<&AgreedAudio>,
+    rng: &mut impl CryptoRng,
+    writer: &mut Writer,
+) -> AgreedAudio {
+    let choice = picked.choice;
+    let sdes = terms::keys(
+        &picked.security,
+        previous.map(|audio| &audio.transport),
+        rng,
+    );
+    let (transport, direction) = terms::transport(line, picked.ports, sdes);
+    let event = choice.telephone_event;
+    let numbers: Vec<u8> = [
+        Some(choice.payload_type),
+        event.map(|event| event.payload_type),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    writer.media("audio", picked.local.rtp_port, &line.proto, &numbers);
+    writer.audio_format(choice.payload_type, choice.codec);
+    if let Some(event) = event {
+        writer.telephone_event(event.payload_type, event.clock_hz);
+    }
+    writer.attribute("ptime", choice.ptime_ms);
+    finish_line(writer, &picked.security, &transport, direction);
+    let ssrc = previous.map_or_else(|| rng.next_u32(), |audio| audio.ssrc);
+    let received = AudioPayload {
+        payload_type: choice.payload_type,
+        codec: choice.codec,
+    };
+    AgreedAudio {
+        stream: audio_stream(
+            &choice,
+            direction,
+            vec![received],
+            event.map(|event| event.payload_type),
+            ssrc,
+        ),
+        transport,
+        direction,
+        ssrc,
+        payloads: vec![received],
+        telephone_event: event,
+    }
+}
+
+pub(super) fn audio_stream(
+    choice: &audio::Choice,
+    direction: Direction,
+    receive: Vec<AudioPayload>,
+    telephone_event: Option<u8>,
+    ssrc: u32,
+) -> AudioStream {
+    AudioStream {
+        transport: 0,
+        mid: None,
+        receive: if direction.receives() {
+            receive
+        } else {
+            Vec::new()
+        },
+        send: direction.sends().then_some(AudioSend {
+            payload_type: choice.payload_type,
+            codec: choice.codec,
+            ptime_ms: choice.ptime_ms,
+            bitrate_bps: choice.bitrate_bps,
+            ssrc,
+        }),
+        telephone_event: telephone_event.filter(|_| direction.receives()),
+        extensions: HeaderExtensions::default(),
+        muted: false,
+    }
+}
+
+fn answer_video(
+    line: &MediaLine,
+    picked: Picked<'_, video::Choice, LocalVideo>,
+    previous: Option<&AgreedVideo>,
+    transport_index: usize,
+    rng: &mut impl CryptoRng,
+    writer: &mut Writer,
+) -> AgreedVideo {
+    let choice = picked.choice;
+    let sdes = terms::keys(
+        &picked.security,
+        previous.map(|video| &video.transport),
+        rng,
+    );
+    let (transport, direction) = terms::transport(line, picked.ports, sdes);
+    // Nothing can be sent within the peer's limits: say so.
+    let direction = direction.and(Direction::new(choice.class.is_some(), true));
+    writer.media(
+        "video",
+        picked.local.rtp_port,
+        &line.proto,
+        &[choice.payload_type],
+    );
+    writer.bandwidth(picked.local.max_bitrate_bps);
+    writer.video_format(
+        choice.payload_type,
+        &choice.format.our_parameters(picked.local),
+    );
+    writer.feedback(choice.feedback);
+    if line.attribute("content").is_some() {
+        writer.attribute("content", "main");
+    }
+    finish_line(writer, &picked.security, &transport, direction);
+    let ssrc = previous.map_or_else(|| rng.next_u32(), |video| video.ssrc);
+    let received = vec![video_payload(choice.payload_type)];
+    agreed_video(
+        choice,
+        direction,
+        received,
+        transport,
+        transport_index,
+        ssrc,
+    )
+}
+
+pub(super) const fn video_payload(payload_type: u8) -> VideoPayload {
+    VideoPayload {
+        payload_type,
+        codec: VideoCodec::H264,
+        rtx: None,
+    }
+}
+
+pub(super) fn agreed_video(
+    choice: video::Choice,
+    direction: Direction,
+    payloads: Vec<VideoPayload>,
+    transport: UdpTransport,
+    transport_index: usize,
+    ssrc: u32,
+) -> AgreedVideo {
+    let extensions = HeaderExtensions::default();
+    let class = choice.class.filter(|_| direction.sends());
+    let receive = direction.receives().then(|| VideoReceive {
+        transport: transport_index,
+        mid: None,
+        payloads,
+        rids: Vec::new(),
+        feedback: choice.feedback,
+        extensions,
+        feedback_ssrc: ssrc,
+        muted: false,
+    });
+    let send = class.is_some().then(|| VideoSend {
+        transport: transport_index,
+        mid: None,
+        payload_type: choice.payload_type,
+        rtx: None,
+        ssrc,
+        rtx_ssrc: None,
+        packetization: choice.format.packetization,
+        feedback: choice.feedback,
+        extensions,
+        source: None,
+        max_bitrate_bps: choice.max_bitrate_bps,
+    });
+    let formats = vec![(choice.payload_type, choice.format)];
+    AgreedVideo {
+        transport,
+        receive,
+        send,
+        class,
+        direction,
+        ssrc,
+        formats,
+    }
+}
+
+fn finish_line(
+    writer: &mut Writer,
+    security: &Security,
+    transport: &UdpTransport,
+    direction: Direction,
+) {
+    if let (Security::Sdes(offered), Some(keys)) = (security, &transport.sdes) {
+        writer.attribute(
+            "crypto",
+            crypto::value(&offered.tag, keys.suite, &keys.local),
+        );
+    }
+    writer.rtcp(transport);
+    writer.direction(direction);
+}

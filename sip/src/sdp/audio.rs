@@ -1,0 +1,113 @@
+//! The choice among the sound formats of a line.
+
+use mcu_api::codec::AudioCodec;
+
+use super::lines::{MediaLine, Payload, parameters};
+use super::{CodecOrder, LocalAudio, TelephoneEvent};
+
+/// Rate of G.711 and G.722 in bit/s.
+const FIXED_BPS: u32 = 64_000;
+/// Range of Opus, RFC 6716 §2.1.1.
+const OPUS_BPS: std::ops::RangeInclusive<u32> = 6_000..=510_000;
+/// Packet time unless the peer wishes otherwise, RFC 3551 §4.2.
+const PTIME_MS: u8 = 20;
+/// Packet times that are sent.
+const PTIMES_MS: [u8; 5] = [60, 40, 30, 20, 10];
+
+/// What a line offers that we take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub payload_type: u8,
+    pub codec: AudioCodec,
+    pub telephone_event: Option<TelephoneEvent>,
+    pub ptime_ms: u8,
+    pub bitrate_bps: u32,
+}
+
+/// The best common codec. `telephone-event` and comfort noise are never taken for speech, wherever
+/// they stand in the list.
+pub(super) fn choose(line: &MediaLine, local: &LocalAudio) -> Option<Choice> {
+    let common = line
+        .payloads
+        .iter()
+        .filter_map(|payload| Some((payload, codec(payload)?)));
+    let common = common.filter(|(_, codec)| local.codecs.contains(codec));
+    // `min_by_key` keeps the first of equals: the order of the offer.
+    let (payload, codec) = common.min_by_key(|(_, codec)| match local.order {
+        CodecOrder::Ours => rank(*codec, local),
+        CodecOrder::Offer => 0,
+    })?;
+    Some(Choice {
+        payload_type: payload.number,
+        codec,
+        telephone_event: telephone_event(line, codec),
+        ptime_ms: ptime_ms(line),
+        bitrate_bps: bitrate_bps(payload, codec, line, local),
+    })
+}
+
+/// The codec of a payload type, if it is one of ours.
+pub(super) fn codec(payload: &Payload) -> Option<AudioCodec> {
+    let encoding = payload.encoding.as_ref()?;
+    match (encoding.name.as_str(), encoding.clock_hz, encoding.channels) {
+        ("opus", 48_000, _) => Some(AudioCodec::Opus),
+        ("g722", 8_000, 1) => Some(AudioCodec::G722),
+        ("pcma", 8_000, 1) => Some(AudioCodec::Pcma),
+        ("pcmu", 8_000, 1) => Some(AudioCodec::Pcmu),
+        _ => None,
+    }
+}
+
+fn rank(codec: AudioCodec, local: &LocalAudio) -> usize {
+    let g711 = |codec| matches!(codec, AudioCodec::Pcma | AudioCodec::Pcmu);
+    let equal = |ours: &AudioCodec| *ours == codec || (g711(*ours) && g711(codec));
+    local.codecs.iter().position(equal).unwrap_or(usize::MAX)
+}
+
+/// Digits run on the clock of the speech beside them (RFC 4733 §2.1); many terminals offer only
+/// 8000 Hz beside Opus, and are taken at their word.
+fn telephone_event(line: &MediaLine, codec: AudioCodec) -> Option<TelephoneEvent> {
+    let offered = |clock_hz| {
+        let found = line
+            .payloads
+            .iter()
+            .find(|payload| payload.is("telephone-event", clock_hz))?;
+        Some(TelephoneEvent {
+            payload_type: found.number,
+            clock_hz,
+        })
+    };
+    offered(codec.rtp_clock_hz()).or_else(|| offered(8_000))
+}
+
+/// `a=ptime` is a wish about what we send, `a=maxptime` a bound (RFC 8866 §6.4).
+fn ptime_ms(line: &MediaLine) -> u8 {
+    let number = |name| {
+        let value = line.attribute(name)?.trim().split('.').next()?;
+        value.parse::<u32>().ok().filter(|ms| *ms > 0)
+    };
+    let wish = number("ptime").unwrap_or(PTIME_MS.into());
+    let bound = number("maxptime").unwrap_or(u32::MAX);
+    let most = wish.min(bound);
+    PTIMES_MS
+        .into_iter()
+        .find(|ms| u32::from(*ms) <= most)
+        .unwrap_or(10)
+}
+
+fn bitrate_bps(payload: &Payload, codec: AudioCodec, line: &MediaLine, local: &LocalAudio) -> u32 {
+    if codec != AudioCodec::Opus {
+        return FIXED_BPS;
+    }
+    // RFC 7587 §6.1.
+    let wish = parameters(payload.fmtp.as_deref().unwrap_or_default())
+        .get("maxaveragebitrate")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(u32::MAX);
+    let bandwidth = line
+        .bandwidth_bps
+        .and_then(|bps| u32::try_from(bps).ok())
+        .unwrap_or(u32::MAX);
+    let most = local.opus_bitrate_bps.min(wish).min(bandwidth);
+    most.clamp(*OPUS_BPS.start(), *OPUS_BPS.end())
+}

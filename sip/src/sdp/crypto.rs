@@ -1,0 +1,165 @@
+//! `a=crypto` lines (RFC 4568, RFC 7714 §14).
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use mcu_api::plan::SrtpSuite;
+use mcu_api::secret::Redacted;
+use rand::CryptoRng;
+
+use super::lines::MediaLine;
+
+/// Keys that one `a=crypto` line offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CryptoLine {
+    /// The tag as written: an answer repeats it.
+    pub tag: String,
+    /// The suite.
+    pub suite: SrtpSuite,
+    /// Master key and salt of the side that wrote the line.
+    pub key: Redacted<Vec<u8>>,
+    /// Packets will carry a master key identifier.
+    pub mki: bool,
+}
+
+/// The suites that we offer, best supported first.
+pub const OFFERED_SUITES: [SrtpSuite; 3] = [
+    SrtpSuite::AesCm128HmacSha1_80,
+    SrtpSuite::AesCm128HmacSha1_32,
+    SrtpSuite::AeadAes128Gcm,
+];
+
+/// Some peers leave the padding off; the standard asks for it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// All usable crypto lines of a media line, in its order.
+pub fn usable(line: &MediaLine) -> Vec<CryptoLine> {
+    line.attribute_values("crypto").filter_map(parse).collect()
+}
+
+/// The crypto line to answer: the first usable one, one without key identifiers if there is any.
+pub fn best(line: &MediaLine) -> Option<CryptoLine> {
+    let usable = usable(line);
+    let plain = usable.iter().find(|crypto| !crypto.mki).cloned();
+    plain.or_else(|| usable.into_iter().next())
+}
+
+/// Reads the value of one `a=crypto`. `None` for what we do not support: unknown suites, session
+/// parameters that switch protection off or that must be understood (RFC 4568 §6.3), keys of a
+/// wrong length.
+pub fn parse(value: &str) -> Option<CryptoLine> {
+    let mut words = value.split_whitespace();
+    let tag = words.next().filter(|tag| is_tag(tag))?.to_string();
+    let suite = suite(words.next()?)?;
+    let keys = words.next()?;
+    if !words.all(is_tolerable) {
+        return None;
+    }
+    // Several keys are told apart by their identifiers; the first is the current one.
+    let inline = keys.split(';').next()?;
+    let (method, rest) = inline.split_once(':')?;
+    let mut parts = rest.split('|');
+    let key = BASE64.decode(parts.next()?).ok()?;
+    // `|2^31` is a lifetime, `|1:4` an identifier of 4 bytes.
+    let mki = parts.any(|part| part.contains(':'));
+    let right = method.eq_ignore_ascii_case("inline") && key.len() == suite.key_and_salt_len();
+    right.then(|| CryptoLine {
+        tag,
+        suite,
+        key: Redacted(key),
+        mki,
+    })
+}
+
+/// Draws a master key and salt.
+pub fn new_key(suite: SrtpSuite, rng: &mut impl CryptoRng) -> Redacted<Vec<u8>> {
+    let mut key = vec![0; suite.key_and_salt_len()];
+    rng.fill_bytes(&mut key);
+    Redacted(key)
+}
+
+/// The value of an `a=crypto` of ours.
+pub fn value(tag: &str, suite: SrtpSuite, key: &Redacted<Vec<u8>>) -> String {
+    format!(
+        "{tag} {} inline:{}",
+        suite_name(suite),
+        BASE64.encode(&key.0)
+    )
+}
+
+/// RFC 4568 §9.1: one to nine digits. Some peers begin at 0.
+fn is_tag(tag: &str) -> bool {
+    (1..=9).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn suite(name: &str) -> Option<SrtpSuite> {
+    let known = [
+        SrtpSuite::AesCm128HmacSha1_80,
+        SrtpSuite::AesCm128HmacSha1_32,
+        SrtpSuite::AeadAes128Gcm,
+        SrtpSuite::AeadAes256Gcm,
+    ];
+    known
+        .into_iter()
+        .find(|suite| suite_name(*suite).eq_ignore_ascii_case(name))
+}
+
+const fn suite_name(suite: SrtpSuite) -> &'static str {
+    match suite {
+        SrtpSuite::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
+        SrtpSuite::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
+        SrtpSuite::AeadAes128Gcm => "AEAD_AES_128_GCM",
+        SrtpSuite::AeadAes256Gcm => "AEAD_AES_256_GCM",
+    }
+}
+
+/// Session parameters that change nothing for us: the replay window, a key derivation rate of
+/// zero, and extensions marked optional by a leading `-` (RFC 4568 §6.3.7).
+fn is_tolerable(parameter: &str) -> bool {
+    parameter.starts_with('-')
+        || parameter.eq_ignore_ascii_case("KDR=0")
+        || parameter.to_ascii_uppercase().starts_with("WSH=")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "PE6Oi+VaHWQT7QrEgTd8sdcyoQFAEJhlSPMsU7No";
+
+    #[test]
+    fn reads_lifetimes_and_key_identifiers() {
+        let plain = parse(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}")).unwrap();
+        assert_eq!(
+            (plain.tag.as_str(), plain.mki, plain.key.0.len()),
+            ("1", false, 30)
+        );
+        let lifetime = parse(&format!("0 aes_cm_128_hmac_sha1_32 inline:{KEY}|2^31")).unwrap();
+        assert!(!lifetime.mki);
+        assert_eq!(lifetime.suite, SrtpSuite::AesCm128HmacSha1_32);
+        let mki = parse(&format!(
+            "7 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:4 WSH=64"
+        ));
+        assert!(mki.unwrap().mki);
+    }
+
+    #[test]
+    fn never_takes_what_switches_protection_off_or_is_unknown() {
+        for bad in [
+            format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} UNENCRYPTED_SRTCP"),
+            format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} UNENCRYPTED_SRTP"),
+            format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} UNAUTHENTICATED_SRTP"),
+            format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} KDR=3"),
+            format!("1 AES_CM_256_HMAC_SHA1_80 inline:{KEY}"),
+            format!("x AES_CM_128_HMAC_SHA1_80 inline:{KEY}"),
+            "1 AES_CM_128_HMAC_SHA1_80 inline:AAAA".to_string(),
+            "1 AES_CM_128_HMAC_SHA1_80".to_string(),
+            String::new(),
+        ] {
+            assert_eq!(parse(&bad), None, "{bad}");
+        }
+    }
+}

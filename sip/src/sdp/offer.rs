@@ -1,0 +1,516 @@
+//! Our offer, and the terminal's answer to it.
+
+use mcu_api::codec::{AudioCodec, PacketizationMode};
+use mcu_api::plan::{AudioPayload, Feedback, SdesKeys, SrtpSuite, UdpTransport};
+use mcu_api::secret::Redacted;
+use rand::CryptoRng;
+
+use super::answer::{agreed_video, audio_stream, video_payload, video_share};
+use super::h264::{Format, own_format};
+use super::lines::{self, Description, MediaLine};
+use super::terms::{self, LocalPorts};
+use super::write::Writer;
+use super::{
+    Agreed, AgreedAudio, AgreedVideo, DSCP_AUDIO, DSCP_VIDEO, Direction, KeptLine, LineRole,
+    LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy, TelephoneEvent, audio, crypto,
+    video,
+};
+
+/// An offer of ours that waits for its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    /// The description to send.
+    pub sdp: String,
+    local: LocalMedia,
+    lines: Vec<KeptLine>,
+    audio: Option<OfferedAudio>,
+    video: Option<OfferedVideo>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct OfferedAudio {
+    payloads: Vec<AudioPayload>,
+    events: Vec<TelephoneEvent>,
+    keys: Vec<OfferedKey>,
+    ssrc: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct OfferedVideo {
+    formats: Vec<(u8, Format)>,
+    keys: Vec<OfferedKey>,
+    ssrc: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct OfferedKey {
+    tag: String,
+    suite: SrtpSuite,
+    key: Redacted<Vec<u8>>,
+}
+
+/// The H.264 types that we offer: number, `profile_idc`, `profile-iop`, mode.
+const VIDEO_TYPES: [(u8, u8, u8, PacketizationMode); 3] = [
+    (96, 0x42, 0xe0, PacketizationMode::NonInterleaved),
+    (97, 0x64, 0x00, PacketizationMode::NonInterleaved),
+    (98, 0x42, 0xe0, PacketizationMode::SingleNal),
+];
+
+/// Offers all that `local` has: the first description of a call whose caller sent none, or of a
+/// call of ours.
+pub fn offer(local: &LocalMedia, rng: &mut impl CryptoRng) -> Offer {
+    let mut offered = Offer {
+        sdp: String::new(),
+        local: local.clone(),
+        lines: Vec::new(),
+        audio: local
+            .audio
+            .as_ref()
+            .map(|audio| new_audio(audio, local.srtp, rng)),
+        video: local
+            .video
+            .as_ref()
+            .map(|video| new_video(video, local.srtp, rng)),
+    };
+    let proto = profile(local.srtp);
+    if offered.audio.is_some() {
+        offered
+            .lines
+            .push(own_line("audio", proto, LineRole::Audio));
+    }
+    if offered.video.is_some() {
+        offered
+            .lines
+            .push(own_line("video", proto, LineRole::Video));
+    }
+    offered.write();
+    offered
+}
+
+/// Offers again within a call what it holds: same lines in the same places, same payload types,
+/// keys and SSRCs (RFC 3264 §8). Also the way out of a hold of ours.
+pub fn offer_again(local: &LocalMedia, previous: &Agreed) -> Offer {
+    let audio = previous.audio.as_ref().filter(|_| local.audio.is_some());
+    let video = previous.video.as_ref().filter(|_| local.video.is_some());
+    let mut lines = previous.lines.clone();
+    for line in &mut lines {
+        let gone = match line.role {
+            LineRole::Audio => audio.is_none(),
+            LineRole::Video => video.is_none(),
+            LineRole::Refused => false,
+        };
+        if gone {
+            line.role = LineRole::Refused;
+        }
+    }
+    let mut offered = Offer {
+        sdp: String::new(),
+        local: local.clone(),
+        lines,
+        audio: audio.map(|audio| OfferedAudio {
+            payloads: audio.payloads.clone(),
+            events: audio.telephone_event.into_iter().collect(),
+            keys: kept_keys(&audio.transport),
+            ssrc: audio.ssrc,
+        }),
+        video: video.map(|video| OfferedVideo {
+            formats: video.formats.clone(),
+            keys: kept_keys(&video.transport),
+            ssrc: video.ssrc,
+        }),
+    };
+    offered.write();
+    offered
+}
+
+/// Takes the answer to an offer of ours.
+///
+/// # Errors
+/// When the answer cannot be read, is no answer to this offer, or accepts nothing.
+pub fn accept_answer(offer: &Offer, answer: &str) -> Result<Agreed, OfferError> {
+    let answer = lines::read(answer)?;
+    check_lines(offer, &answer)?;
+    let mut agreed = Agreed {
+        sdp: offer.sdp.clone(),
+        audio: None,
+        video: None,
+        lines: offer.lines.clone(),
+    };
+    if let Some((index, line, local, offered)) = offer.accepted_audio(&answer) {
+        agreed.audio = accept_audio(offer, index, line, local, offered)?;
+    }
+    if let Some((index, line, local, offered)) = offer.accepted_video(&answer) {
+        let audio_bps = agreed.audio.as_ref().and_then(|audio| audio.stream.send);
+        let session = video_share(
+            answer.bandwidth_bps,
+            audio_bps.map_or(0, |send| send.bitrate_bps),
+        );
+        let transport = usize::from(agreed.audio.is_some());
+        agreed.video = accept_video(offer, index, line, local, offered, session, transport)?;
+    }
+    for line in &mut agreed.lines {
+        let refused = match line.role {
+            LineRole::Audio => agreed.audio.is_none(),
+            LineRole::Video => agreed.video.is_none(),
+            LineRole::Refused => false,
+        };
+        if refused {
+            line.role = LineRole::Refused;
+        }
+    }
+    if agreed.audio.is_none() && agreed.video.is_none() {
+        return Err(OfferError::NothingInCommon);
+    }
+    Ok(agreed)
+}
+
+/// Same number, kinds and transports of lines as we offered (RFC 3264 §6). The four profiles of
+/// RTP pass for one another: best-effort encryption is answered as RTP/SAVP by some.
+fn check_lines(offer: &Offer, answer: &Description) -> Result<(), OfferError> {
+    for (index, (ours, theirs)) in offer.lines.iter().zip(&answer.lines).enumerate() {
+        let both_rtp = ours.proto.starts_with("RTP/") && theirs.is_plain_rtp();
+        let same_proto = both_rtp || ours.proto.eq_ignore_ascii_case(&theirs.proto);
+        if ours.media != theirs.media || !same_proto {
+            return Err(OfferError::LinesDiffer { index });
+        }
+    }
+    let (ours, theirs) = (offer.lines.len(), answer.lines.len());
+    if ours == theirs {
+        Ok(())
+    } else {
+        Err(OfferError::LinesDiffer {
+            index: ours.min(theirs),
+        })
+    }
+}
+
+impl Offer {
+    fn accepted_audio<'a>(
+        &'a self,
+        answer: &'a Description,
+    ) -> Option<(usize, &'a MediaLine, &'a LocalAudio, &'a OfferedAudio)> {
+        let (index, line) = self.accepted_line(answer, LineRole::Audio)?;
+        Some((
+            index,
+            line,
+            self.local.audio.as_ref()?,
+            self.audio.as_ref()?,
+        ))
+    }
+
+    fn accepted_video<'a>(
+        &'a self,
+        answer: &'a Description,
+    ) -> Option<(usize, &'a MediaLine, &'a LocalVideo, &'a OfferedVideo)> {
+        let (index, line) = self.accepted_line(answer, LineRole::Video)?;
+        Some((
+            index,
+            line,
+            self.local.video.as_ref()?,
+            self.video.as_ref()?,
+        ))
+    }
+
+    fn accepted_line<'a>(
+        &self,
+        answer: &'a Description,
+        role: LineRole,
+    ) -> Option<(usize, &'a MediaLine)> {
+        let index = self.lines.iter().position(|line| line.role == role)?;
+        let line = answer.lines.get(index).filter(|line| line.port != 0)?;
+        Some((index, line))
+    }
+
+    fn ports(&self, rtp: u16, rtcp: u16, dscp: u8) -> LocalPorts {
+        LocalPorts {
+            ip: self.local.address,
+            rtp,
+            rtcp,
+            dscp,
+        }
+    }
+
+    fn write(&mut self) {
+        let mut writer = Writer::new(&self.local);
+        for line in &self.lines {
+            match (
+                line.role,
+                &self.audio,
+                &self.local.audio,
+                &self.video,
+                &self.local.video,
+            ) {
+                (LineRole::Audio, Some(offered), Some(local), ..) => {
+                    write_audio(&mut writer, line, offered, local);
+                }
+                (LineRole::Video, _, _, Some(offered), Some(local)) => {
+                    write_video(&mut writer, line, offered, local);
+                }
+                _ => writer.refused(line),
+            }
+        }
+        self.sdp = writer.finish();
+    }
+}
+
+fn new_audio(local: &LocalAudio, srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> OfferedAudio {
+    let mut payloads: Vec<AudioPayload> = Vec::new();
+    for codec in &local.codecs {
+        let payload_type = match codec {
+            AudioCodec::Pcmu => 0,
+            AudioCodec::Pcma => 8,
+            AudioCodec::G722 => 9,
+            AudioCodec::Opus => 107,
+        };
+        if !payloads
+            .iter()
+            .any(|known| known.payload_type == payload_type)
+        {
+            payloads.push(AudioPayload {
+                payload_type,
+                codec: *codec,
+            });
+        }
+    }
+    // One for each clock of the codecs (RFC 4733 §2.1).
+    let clocks = [(101, 8_000), (102, 48_000)];
+    let used = |clock_hz| {
+        payloads
+            .iter()
+            .any(|payload| payload.codec.rtp_clock_hz() == clock_hz)
+    };
+    let events = clocks
+        .into_iter()
+        .filter(|(_, clock_hz)| used(*clock_hz))
+        .map(|(payload_type, clock_hz)| TelephoneEvent {
+            payload_type,
+            clock_hz,
+        })
+        .collect();
+    OfferedAudio {
+        payloads,
+        events,
+        keys: new_keys(srtp, rng),
+        ssrc: rng.next_u32(),
+    }
+}
+
+fn new_video(local: &LocalVideo, srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> OfferedVideo {
+    let formats = VIDEO_TYPES
+        .into_iter()
+        .filter_map(|(number, profile_idc, constraints, mode)| {
+            Some((number, own_format(profile_idc, constraints, mode, local)?))
+        })
+        .collect();
+    OfferedVideo {
+        formats,
+        keys: new_keys(srtp, rng),
+        ssrc: rng.next_u32(),
+    }
+}
+
+fn new_keys(srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> Vec<OfferedKey> {
+    if srtp == SrtpPolicy::Off {
+        return Vec::new();
+    }
+    let suites = crypto::OFFERED_SUITES.into_iter().enumerate();
+    suites
+        .map(|(index, suite)| OfferedKey {
+            tag: (index + 1).to_string(),
+            suite,
+            key: crypto::new_key(suite, rng),
+        })
+        .collect()
+}
+
+fn kept_keys(transport: &UdpTransport) -> Vec<OfferedKey> {
+    let keys = transport.sdes.iter();
+    keys.map(|keys| OfferedKey {
+        tag: "1".to_string(),
+        suite: keys.suite,
+        key: keys.local.clone(),
+    })
+    .collect()
+}
+
+/// Best-effort encryption is offered as keys under RTP/AVP: one line that every terminal can read.
+const fn profile(srtp: SrtpPolicy) -> &'static str {
+    match srtp {
+        SrtpPolicy::Off | SrtpPolicy::Allowed => "RTP/AVP",
+        SrtpPolicy::Required => "RTP/SAVP",
+    }
+}
+
+fn own_line(media: &str, proto: &str, role: LineRole) -> KeptLine {
+    KeptLine {
+        media: media.to_string(),
+        proto: proto.to_string(),
+        format: "0".to_string(),
+        role,
+    }
+}
+
+fn write_audio(writer: &mut Writer, line: &KeptLine, offered: &OfferedAudio, local: &LocalAudio) {
+    let speech = offered.payloads.iter().map(|payload| payload.payload_type);
+    let numbers: Vec<u8> = speech
+        .chain(offered.events.iter().map(|event| event.payload_type))
+        .collect();
+    writer.media("audio", local.rtp_port, &line.proto, &numbers);
+    for payload in &offered.payloads {
+        writer.audio_format(payload.payload_type, payload.codec);
+    }
+    for event in &offered.events {
+        writer.telephone_event(event.payload_type, event.clock_hz);
+    }
+    writer.attribute("ptime", 20);
+    finish_line(writer, &offered.keys, local.rtcp_port);
+}
+
+fn write_video(writer: &mut Writer, line: &KeptLine, offered: &OfferedVideo, local: &LocalVideo) {
+    let numbers: Vec<u8> = offered.formats.iter().map(|(number, _)| *number).collect();
+    writer.media("video", local.rtp_port, &line.proto, &numbers);
+    writer.bandwidth(local.max_bitrate_bps);
+    for (number, format) in &offered.formats {
+        writer.video_format(*number, &format.our_parameters(local));
+    }
+    writer.feedback(Feedback {
+        nack: true,
+        pli: true,
+        fir: true,
+        transport_cc: false,
+    });
+    writer.attribute("content", "main");
+    finish_line(writer, &offered.keys, local.rtcp_port);
+}
+
+fn finish_line(writer: &mut Writer, keys: &[OfferedKey], rtcp_port: u16) {
+    for key in keys {
+        writer.attribute("crypto", crypto::value(&key.tag, key.suite, &key.key));
+    }
+    writer.attribute("rtcp", rtcp_port);
+    writer.line("a=rtcp-mux");
+    writer.direction(Direction::SendRecv);
+}
+
+fn accept_audio(
+    offer: &Offer,
+    index: usize,
+    line: &MediaLine,
+    local: &LocalAudio,
+    offered: &OfferedAudio,
+) -> Result<Option<AgreedAudio>, OfferError> {
+    let Some(choice) = audio::choose(line, local) else {
+        return Ok(None);
+    };
+    let sdes = answered_keys(offer, index, line, &offered.keys)?;
+    let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_AUDIO);
+    let (transport, direction) = terms::transport(line, ports, sdes);
+    // What the answer names is what we shall hear, under the numbers of our offer.
+    let answered = |codec| {
+        line.payloads
+            .iter()
+            .any(|theirs| audio::codec(theirs) == Some(codec))
+    };
+    let receive: Vec<AudioPayload> = offered
+        .payloads
+        .iter()
+        .filter(|ours| answered(ours.codec))
+        .copied()
+        .collect();
+    let event = choice.telephone_event.and_then(|theirs| {
+        offered
+            .events
+            .iter()
+            .find(|ours| ours.clock_hz == theirs.clock_hz)
+            .copied()
+    });
+    let event_type = event.map(|event| event.payload_type);
+    Ok(Some(AgreedAudio {
+        stream: audio_stream(
+            &choice,
+            direction,
+            receive.clone(),
+            event_type,
+            offered.ssrc,
+        ),
+        transport,
+        direction,
+        ssrc: offered.ssrc,
+        payloads: receive,
+        telephone_event: event,
+    }))
+}
+
+fn accept_video(
+    offer: &Offer,
+    index: usize,
+    line: &MediaLine,
+    local: &LocalVideo,
+    offered: &OfferedVideo,
+    session_bps: Option<u64>,
+    transport_index: usize,
+) -> Result<Option<AgreedVideo>, OfferError> {
+    let Some(choice) = video::choose(line, local, session_bps) else {
+        return Ok(None);
+    };
+    let sdes = answered_keys(offer, index, line, &offered.keys)?;
+    let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_VIDEO);
+    let (transport, direction) = terms::transport(line, ports, sdes);
+    let direction = direction.and(Direction::new(choice.class.is_some(), true));
+    let formats: Vec<(u8, Format)> = offered
+        .formats
+        .iter()
+        .filter(|ours| is_answered(line, ours))
+        .copied()
+        .collect();
+    let payloads = formats
+        .iter()
+        .map(|(number, _)| video_payload(*number))
+        .collect();
+    let mut agreed = agreed_video(
+        choice,
+        direction,
+        payloads,
+        transport,
+        transport_index,
+        offered.ssrc,
+    );
+    agreed.formats = formats;
+    Ok(Some(agreed))
+}
+
+/// Whether an answer names this type of ours, by its number or by its profile and mode.
+fn is_answered(line: &MediaLine, (number, ours): &(u8, Format)) -> bool {
+    line.payloads.iter().any(|payload| {
+        video::format(payload).is_some_and(|theirs| {
+            let same = (theirs.profile_idc, theirs.packetization)
+                == (ours.profile_idc, ours.packetization);
+            payload.number == *number || same
+        })
+    })
+}
+
+/// The first crypto line of the answer that takes up one of ours by tag and suite. More than one
+/// is against RFC 4568 §5.1.3, but seen.
+fn answered_keys(
+    offer: &Offer,
+    index: usize,
+    line: &MediaLine,
+    ours: &[OfferedKey],
+) -> Result<Option<SdesKeys>, OfferError> {
+    let answered = crypto::usable(line);
+    let pairs = answered.iter().filter_map(|theirs| {
+        let same = |ours: &&OfferedKey| ours.tag == theirs.tag && ours.suite == theirs.suite;
+        Some((ours.iter().find(same)?, theirs))
+    });
+    let keys = pairs.into_iter().next().map(|(ours, theirs)| SdesKeys {
+        suite: theirs.suite,
+        local: ours.key.clone(),
+        remote: theirs.key.clone(),
+    });
+    let demanded = offer.local.srtp == SrtpPolicy::Required || line.demands_srtp();
+    if keys.is_none() && demanded {
+        return Err(OfferError::KeysMissing { index });
+    }
+    Ok(keys)
+}

@@ -1,0 +1,90 @@
+//! Transport and encryption of an accepted line.
+
+use std::net::{IpAddr, SocketAddr};
+
+use mcu_api::plan::{SdesKeys, UdpTransport};
+use rand::CryptoRng;
+
+use super::crypto::{self, CryptoLine};
+use super::lines::MediaLine;
+use super::{Direction, SrtpPolicy};
+
+/// How a line is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Security {
+    Clear,
+    Sdes(CryptoLine),
+}
+
+impl Security {
+    /// What our policy makes of an offered line; `None` refuses it. Keys under RTP/AVP are the
+    /// best-effort encryption of many terminals and are taken up.
+    pub(super) fn of_offer(line: &MediaLine, policy: SrtpPolicy) -> Option<Self> {
+        if !line.is_plain_rtp() {
+            return None;
+        }
+        let keys = match policy {
+            SrtpPolicy::Off => None,
+            SrtpPolicy::Allowed | SrtpPolicy::Required => crypto::best(line),
+        };
+        let clear_is_fine = policy != SrtpPolicy::Required && !line.demands_srtp();
+        keys.map(Self::Sdes)
+            .or_else(|| clear_is_fine.then_some(Self::Clear))
+    }
+}
+
+/// Our address and ports for one line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LocalPorts {
+    pub ip: IpAddr,
+    pub rtp: u16,
+    pub rtcp: u16,
+    pub dscp: u8,
+}
+
+/// The transport of a line that the peer described, and what we may do on it.
+pub(super) fn transport(
+    line: &MediaLine,
+    ports: LocalPorts,
+    sdes: Option<SdesKeys>,
+) -> (UdpTransport, Direction) {
+    let mux = line.attribute("rtcp-mux").is_some();
+    let same_family = |remote: &SocketAddr| remote.is_ipv4() == ports.ip.is_ipv4();
+    let remote_rtp = line.remote_rtp().filter(same_family);
+    let remote_rtcp = if mux {
+        remote_rtp
+    } else {
+        line.remote_rtcp().filter(same_family)
+    };
+    let transport = UdpTransport {
+        local_ip: ports.ip,
+        rtp_port: ports.rtp,
+        rtcp_port: (!mux).then_some(ports.rtcp),
+        remote_rtp,
+        remote_rtcp,
+        sdes,
+        dscp: ports.dscp,
+    };
+    (transport, line.our_direction())
+}
+
+/// The keys of a line that we answer. Ours are those of the last exchange if the suite is still
+/// the same, so that a session refresh changes nothing.
+pub(super) fn keys(
+    security: &Security,
+    previous: Option<&UdpTransport>,
+    rng: &mut impl CryptoRng,
+) -> Option<SdesKeys> {
+    let Security::Sdes(offered) = security else {
+        return None;
+    };
+    let kept = previous
+        .and_then(|transport| transport.sdes.as_ref())
+        .filter(|keys| keys.suite == offered.suite)
+        .map(|keys| keys.local.clone());
+    Some(SdesKeys {
+        suite: offered.suite,
+        local: kept.unwrap_or_else(|| crypto::new_key(offered.suite, rng)),
+        remote: offered.key.clone(),
+    })
+}

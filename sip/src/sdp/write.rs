@@ -1,0 +1,123 @@
+//! Writing our descriptions.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use mcu_api::codec::AudioCodec;
+use mcu_api::plan::{Feedback, UdpTransport};
+
+use super::{Direction, KeptLine, LocalMedia};
+
+/// A description that is being written.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    text: String,
+}
+
+impl Writer {
+    /// Begins with the session's own lines (RFC 8866 §5).
+    pub(super) fn new(local: &LocalMedia) -> Self {
+        let address = connection(local.address);
+        let mut writer = Self::default();
+        writer.line("v=0");
+        writer.line(format_args!(
+            "o=- {} {} {address}",
+            local.session_id, local.version
+        ));
+        writer.line("s=-");
+        writer.line(format_args!("c={address}"));
+        writer.line("t=0 0");
+        writer
+    }
+
+    pub(super) fn line(&mut self, line: impl std::fmt::Display) {
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "{line}\r\n");
+    }
+
+    pub(super) fn attribute(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.line(format_args!("a={name}:{value}"));
+    }
+
+    /// A line that is refused: in its place, with a format kept (RFC 3264 §6).
+    pub(super) fn refused(&mut self, line: &KeptLine) {
+        self.line(format_args!(
+            "m={} 0 {} {}",
+            line.media, line.proto, line.format
+        ));
+    }
+
+    pub(super) fn media(&mut self, kind: &str, port: u16, proto: &str, payload_types: &[u8]) {
+        let list: String = payload_types
+            .iter()
+            .map(|number| format!(" {number}"))
+            .collect();
+        self.line(format_args!("m={kind} {port} {proto}{list}"));
+    }
+
+    pub(super) fn bandwidth(&mut self, bitrate_bps: u32) {
+        // AS counts the packets' headers, TIAS does not (RFC 3890).
+        let with_headers = u64::from(bitrate_bps) * 20 / 19;
+        self.line(format_args!("b=AS:{}", with_headers.div_ceil(1000)));
+        self.line(format_args!("b=TIAS:{bitrate_bps}"));
+    }
+
+    pub(super) fn audio_format(&mut self, payload_type: u8, codec: AudioCodec) {
+        let encoding = match codec {
+            AudioCodec::Pcmu => "PCMU/8000",
+            AudioCodec::Pcma => "PCMA/8000",
+            AudioCodec::G722 => "G722/8000",
+            AudioCodec::Opus => "opus/48000/2",
+        };
+        self.attribute("rtpmap", format_args!("{payload_type} {encoding}"));
+        if codec == AudioCodec::Opus {
+            self.attribute("fmtp", format_args!("{payload_type} useinbandfec=1"));
+        }
+    }
+
+    /// Digits 0 to 9, *, #, A to D: events 0 to 15 (RFC 4733 §3.2).
+    pub(super) fn telephone_event(&mut self, payload_type: u8, clock_hz: u32) {
+        self.attribute(
+            "rtpmap",
+            format_args!("{payload_type} telephone-event/{clock_hz}"),
+        );
+        self.attribute("fmtp", format_args!("{payload_type} 0-15"));
+    }
+
+    pub(super) fn video_format(&mut self, payload_type: u8, parameters: &str) {
+        self.attribute("rtpmap", format_args!("{payload_type} H264/90000"));
+        self.attribute("fmtp", format_args!("{payload_type} {parameters}"));
+    }
+
+    pub(super) fn feedback(&mut self, feedback: Feedback) {
+        let known = [
+            (feedback.nack, "nack"),
+            (feedback.pli, "nack pli"),
+            (feedback.fir, "ccm fir"),
+        ];
+        for (_, name) in known.iter().filter(|(agreed, _)| *agreed) {
+            self.attribute("rtcp-fb", format_args!("* {name}"));
+        }
+    }
+
+    /// How RTCP goes: on the RTP port (RFC 5761 §5.1.1) or on one of its own (RFC 3605).
+    pub(super) fn rtcp(&mut self, transport: &UdpTransport) {
+        match transport.rtcp_port {
+            Some(port) => self.attribute("rtcp", port),
+            None => self.line("a=rtcp-mux"),
+        }
+    }
+
+    pub(super) fn direction(&mut self, direction: Direction) {
+        self.line(format_args!("a={}", direction.attribute()));
+    }
+
+    pub(super) fn finish(self) -> String {
+        self.text
+    }
+}
+
+fn connection(address: IpAddr) -> String {
+    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+    format!("IN {family} {address}")
+}
