@@ -13,6 +13,9 @@ pub mod rtcp;
 pub mod rtx;
 pub mod send;
 pub mod seq;
+pub mod demux;
+pub mod srtp;
+pub mod webrtc;
 
 #[cfg(test)]
 mod mutate;

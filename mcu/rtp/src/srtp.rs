@@ -22,7 +22,6 @@ const SOURCES_MAX: usize = 128;
 /// Unauthentic sources after which their state is thrown away.
 const STRANGERS_MAX: usize = 64;
 const RTP_HEADER_LEN: usize = 12;
-const RTCP_HEADER_LEN: usize = 8;
 
 /// Why a packet was not protected or not accepted, or keys not taken.
 #[derive(Debug, ThisError)]
@@ -94,14 +93,25 @@ impl Srtp {
         let expected = 2 * suite.key_and_salt_len();
         if material.len() != expected {
             let actual = material.len();
-            return Err(SrtpError::KeyLength { suite, expected, actual });
+            return Err(SrtpError::KeyLength {
+                suite,
+                expected,
+                actual,
+            });
         }
         let (keys, salts) = material.split_at(2 * key_len(suite));
         let half = |bytes: &[u8], server: bool| {
             let middle = bytes.len() / 2;
-            if server { bytes[middle..].to_vec() } else { bytes[..middle].to_vec() }
+            if server {
+                bytes[middle..].to_vec()
+            } else {
+                bytes[..middle].to_vec()
+            }
         };
-        let of = |server| MasterKey { key: half(keys, server), salt: half(salts, server) };
+        let of = |server| MasterKey {
+            key: half(keys, server),
+            salt: half(salts, server),
+        };
         Self::new(suite, &of(!is_client), of(is_client))
     }
 
@@ -127,7 +137,7 @@ impl Srtp {
     pub fn protect_rtp(&mut self, packet: &[u8]) -> Result<Bytes, SrtpError> {
         describe(&mut self.header, packet)?;
         let protected = self.sender.encrypt_rtp_with_header(packet, &self.header);
-        finish(protected, self.header.ssrc)
+        finish(protected, self.header.ssrc, packet.len())
     }
 
     /// Encrypts one compound RTCP packet with our key.
@@ -136,7 +146,7 @@ impl Srtp {
     /// Fails on a packet without a complete header.
     pub fn protect_rtcp(&mut self, packet: &[u8]) -> Result<Bytes, SrtpError> {
         let ssrc = rtcp_source(packet)?;
-        finish(self.sender.encrypt_rtcp(packet), ssrc)
+        finish(self.sender.encrypt_rtcp(packet), ssrc, packet.len())
     }
 
     /// Verifies and decrypts one SRTP packet of the peer's.
@@ -187,20 +197,24 @@ impl Receiver {
     fn unprotect_rtp(&mut self, packet: &[u8], header: &Header) -> Result<Bytes, SrtpError> {
         if !self.rtp_sources.contains(&header.ssrc) {
             let trial = self.stranger()?.decrypt_rtp_with_header(packet, header);
-            trial.map_err(|error| reason(error, header.ssrc))?;
+            finish(trial, header.ssrc, packet.len())?;
             admit(&mut self.rtp_sources, header.ssrc)?;
         }
-        finish(self.context.decrypt_rtp_with_header(packet, header), header.ssrc)
+        finish(
+            self.context.decrypt_rtp_with_header(packet, header),
+            header.ssrc,
+            packet.len(),
+        )
     }
 
     fn unprotect_rtcp(&mut self, packet: &[u8]) -> Result<Bytes, SrtpError> {
         let ssrc = rtcp_source(packet)?;
         if !self.rtcp_sources.contains(&ssrc) {
             let trial = self.stranger()?.decrypt_rtcp(packet);
-            trial.map_err(|error| reason(error, ssrc))?;
+            finish(trial, ssrc, packet.len())?;
             admit(&mut self.rtcp_sources, ssrc)?;
         }
-        finish(self.context.decrypt_rtcp(packet), ssrc)
+        finish(self.context.decrypt_rtcp(packet), ssrc, packet.len())
     }
 
     fn stranger(&mut self) -> Result<&mut Context, SrtpError> {
@@ -232,10 +246,17 @@ impl MasterKey {
         let expected = suite.key_and_salt_len();
         if key_and_salt.len() != expected {
             let actual = key_and_salt.len();
-            return Err(SrtpError::KeyLength { suite, expected, actual });
+            return Err(SrtpError::KeyLength {
+                suite,
+                expected,
+                actual,
+            });
         }
         let (key, salt) = key_and_salt.split_at(key_len(suite));
-        Ok(Self { key: key.to_vec(), salt: salt.to_vec() })
+        Ok(Self {
+            key: key.to_vec(),
+            salt: salt.to_vec(),
+        })
     }
 }
 
@@ -309,21 +330,19 @@ fn rtcp_source(packet: &[u8]) -> Result<u32, SrtpError> {
     }
 }
 
-fn finish(result: Result<BytesMut, Error>, ssrc: u32) -> Result<Bytes, SrtpError> {
-    result.map(BytesMut::freeze).map_err(|error| reason(error, ssrc))
-}
-
-fn reason(error: Error, ssrc: u32) -> SrtpError {
-    match error {
+/// Turns the library's answer about a packet of `len` bytes into ours.
+fn finish(result: Result<BytesMut, Error>, ssrc: u32, len: usize) -> Result<Bytes, SrtpError> {
+    result.map(BytesMut::freeze).map_err(|error| match error {
         Error::ErrFailedToVerifyAuthTag
         | Error::RtpFailedToVerifyAuthTag
         | Error::RtcpFailedToVerifyAuthTag => SrtpError::Authentication,
         Error::SrtpSsrcDuplicated(..) | Error::SrtcpSsrcDuplicated(..) => {
             SrtpError::Replayed { ssrc }
         }
-        Error::ErrTooShortRtp | Error::ErrTooShortRtcp => {
-            SrtpError::Malformed { len: RTCP_HEADER_LEN }
-        }
+        Error::ErrTooShortRtp
+        | Error::ErrTooShortRtcp
+        | Error::SrtpTooSmall(..)
+        | Error::SrtcpTooSmall(..) => SrtpError::Malformed { len },
         other => crypto(&other),
-    }
+    })
 }
