@@ -6,14 +6,15 @@
 //! time per room, [`twcc`] and [`congestion`] find out what a path carries.
 
 pub mod clock;
+pub mod demux;
 pub mod forward;
+pub mod h264;
 pub mod header;
 pub mod receive;
 pub mod rtcp;
 pub mod rtx;
 pub mod send;
 pub mod seq;
-pub mod demux;
 pub mod srtp;
 pub mod webrtc;
 
