@@ -1,0 +1,204 @@
+//! H.264 by libavcodec.
+
+use std::ptr;
+
+use ffmpeg_next::{Error, ffi};
+
+use super::av::{self, Picture};
+use super::colour::{Colour, Matrix, Range};
+use super::frame::Frame;
+
+/// Widest and highest picture that is taken.
+const SIDE_MAX: i32 = 4096;
+/// Largest picture that is taken: level 5.1, 36,864 macroblocks (H.264 table A-1).
+const PIXELS_MAX: i64 = 36_864 * 256;
+/// Longest access unit that is taken. Level 5.1 at its highest rate needs less for one picture.
+const ACCESS_UNIT_MAX_BYTES: usize = 4 << 20;
+
+/// An access unit that gave no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Longer than any picture can be.
+    #[error("an access unit of {bytes} bytes")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A picture size that no terminal sends.
+    #[error("a picture of {width}x{height}")]
+    Size {
+        /// Width in samples.
+        width: i32,
+        /// Height in samples.
+        height: i32,
+    },
+    /// Not 8-bit 4:2:0; the number is libavutil's.
+    #[error("pixel format {0} is not 8-bit 4:2:0")]
+    Format(i32),
+    /// libavcodec could not read it.
+    #[error("libavcodec: {0}")]
+    Avcodec(#[from] Error),
+}
+
+/// Decodes one stream, one access unit at a time, on the caller's thread.
+///
+/// A stream without B-frames comes out at once: each access unit gives its picture. Pictures before
+/// the first key frame do not come out; lost parts are concealed.
+pub struct Decoder {
+    codec: *mut ffi::AVCodecContext,
+    packet: *mut ffi::AVPacket,
+    damaged: bool,
+}
+
+// SAFETY: a libavcodec context may move between threads as long as one uses it at a time; it is
+// reached only through `&mut`.
+unsafe impl Send for Decoder {}
+
+impl Decoder {
+    /// A decoder that waits for a key frame.
+    pub fn new() -> Result<Self, Error> {
+        av::quiet();
+        // SAFETY: the description is static; both allocations are owned by `decoder` from their
+        // birth, and `Drop` accepts null. Fields are set before the context is opened, as is asked.
+        unsafe {
+            let description = ffi::avcodec_find_decoder(ffi::AVCodecID::AV_CODEC_ID_H264);
+            if description.is_null() {
+                return Err(Error::DecoderNotFound);
+            }
+            let decoder = Self {
+                codec: ffi::avcodec_alloc_context3(description),
+                packet: ffi::av_packet_alloc(),
+                damaged: false,
+            };
+            if decoder.codec.is_null() || decoder.packet.is_null() {
+                return Err(Error::Other { errno: 12 }); // ENOMEM
+            }
+            let settings = &mut *decoder.codec;
+            settings.thread_count = 1;
+            settings.flags |= ffi::AV_CODEC_FLAG_LOW_DELAY as i32;
+            settings.error_concealment = (ffi::FF_EC_GUESS_MVS | ffi::FF_EC_DEBLOCK) as i32;
+            settings.max_pixels = PIXELS_MAX;
+            check(ffi::avcodec_open2(
+                decoder.codec,
+                description,
+                ptr::null_mut(),
+            ))?;
+            Ok(decoder)
+        }
+    }
+
+    /// Leaves out the deblocking filter: a quarter less work, good enough for a small tile.
+    pub fn skip_loop_filter(&mut self, skip: bool) {
+        let discard = match skip {
+            true => ffi::AVDiscard::AVDISCARD_ALL,
+            false => ffi::AVDiscard::AVDISCARD_DEFAULT,
+        };
+        // SAFETY: the context is ours; libavcodec reads the field anew with each slice.
+        unsafe { (*self.codec).skip_loop_filter = discard };
+    }
+
+    /// Decodes one access unit in Annex B format. `pts` (1/90,000 s, extended) comes out with its
+    /// picture. `None`: nothing to show yet. After an error go on with the next access unit, and ask
+    /// the sender for a key frame.
+    pub fn decode(&mut self, access_unit: &[u8], pts: i64) -> Result<Option<Frame>, DecodeError> {
+        let bytes = access_unit.len();
+        if bytes > ACCESS_UNIT_MAX_BYTES {
+            return Err(DecodeError::TooLong { bytes });
+        }
+        if bytes == 0 {
+            return Ok(None); // to libavcodec an empty packet means the end of the stream
+        }
+        self.send(access_unit, pts)?;
+        let mut newest = None;
+        while let Some(picture) = self.receive()? {
+            newest = Some(picture);
+        }
+        newest.map(|picture| self.frame(picture, pts)).transpose()
+    }
+
+    /// Whether the last picture had parts or references missing: a key frame is needed.
+    pub fn damaged(&self) -> bool {
+        self.damaged
+    }
+
+    fn send(&mut self, access_unit: &[u8], pts: i64) -> Result<(), Error> {
+        // SAFETY: the packet gets a fresh padded allocation that is filled to its size; libavcodec
+        // takes a reference of its own.
+        unsafe {
+            check(ffi::av_new_packet(self.packet, access_unit.len() as i32))?;
+            let data = (*self.packet).data;
+            ptr::copy_nonoverlapping(access_unit.as_ptr(), data, access_unit.len());
+            (*self.packet).pts = pts;
+            let sent = ffi::avcodec_send_packet(self.codec, self.packet);
+            ffi::av_packet_unref(self.packet);
+            check(sent)
+        }
+    }
+
+    fn receive(&mut self) -> Result<Option<Picture>, Error> {
+        let mut picture = Picture::empty().ok_or(Error::Other { errno: 12 })?; // ENOMEM
+        // SAFETY: context and frame are valid; the frame is empty.
+        match unsafe { ffi::avcodec_receive_frame(self.codec, picture.as_mut_ptr()) } {
+            code if code == ffi::AVERROR(ffi::EAGAIN) => Ok(None),
+            code => check(code).map(|()| Some(picture)),
+        }
+    }
+
+    fn frame(&mut self, picture: Picture, pts: i64) -> Result<Frame, DecodeError> {
+        let description = picture.description();
+        let (width, height) = (description.width, description.height);
+        if !(2..=SIDE_MAX).contains(&width) || !(2..=SIDE_MAX).contains(&height) {
+            return Err(DecodeError::Size { width, height });
+        }
+        let full = ffi::AVPixelFormat::AV_PIX_FMT_YUVJ420P as i32;
+        let limited = ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as i32;
+        if description.format != full && description.format != limited {
+            return Err(DecodeError::Format(description.format));
+        }
+        self.damaged = description.decode_error_flags != 0;
+        let pts = if description.pts == ffi::AV_NOPTS_VALUE {
+            pts
+        } else {
+            description.pts
+        };
+        let size = (width as u32, height as u32);
+        let colour = colour(description, size, description.format == full);
+        Ok(Frame::from_decoder(picture, size, colour, pts))
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // SAFETY: both were allocated by `new`, are freed once, and null is accepted. Pictures that
+        // are still held keep their own references.
+        unsafe {
+            ffi::av_packet_free(&mut self.packet);
+            ffi::avcodec_free_context(&mut self.codec);
+        }
+    }
+}
+
+/// Colour from the stream's VUI (H.264 Annex E), guessed by size where it says nothing.
+fn colour(description: &ffi::AVFrame, (width, height): (u32, u32), full_format: bool) -> Colour {
+    use ffi::AVColorSpace as Space;
+    let matrix = match description.colorspace {
+        Space::AVCOL_SPC_BT709 => Matrix::Bt709,
+        Space::AVCOL_SPC_BT470BG | Space::AVCOL_SPC_SMPTE170M | Space::AVCOL_SPC_FCC => {
+            Matrix::Bt601
+        }
+        _ => Colour::guess(width, height).matrix,
+    };
+    let full = full_format || description.color_range == ffi::AVColorRange::AVCOL_RANGE_JPEG;
+    Colour {
+        matrix,
+        range: if full { Range::Full } else { Range::Limited },
+    }
+}
+
+fn check(code: i32) -> Result<(), Error> {
+    if code < 0 {
+        Err(Error::from(code))
+    } else {
+        Ok(())
+    }
+}

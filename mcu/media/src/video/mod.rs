@@ -1,0 +1,24 @@
+//! Pictures: H.264 coders, scaling, colour, and the composed picture of a room.
+//!
+//! Everything here is pure computation on the caller's thread; queues and clocks belong to the
+//! worker. Pictures are 8-bit I420. `av`, `decoder`, `encoder`, `sws` and `yuv` are the only modules
+//! that meet C.
+
+pub(crate) mod av;
+pub mod colour;
+mod compositor;
+mod decoder;
+mod encoder;
+mod frame;
+pub mod layout;
+pub mod scale;
+mod sws;
+mod yuv;
+
+pub use colour::{Colour, Matrix, Range};
+pub use compositor::Compositor;
+pub use decoder::{DecodeError, Decoder};
+pub use encoder::{AccessUnit, EncodeError, Encoder};
+pub use frame::{Frame, FrameMut, Plane, Pool};
+pub use layout::Rect;
+pub use scale::{ScaleError, Scaler};
