@@ -1,7 +1,9 @@
 //! The multipoint controller: decides who is in which room and who sees what, and never touches
 //! media.
 
+pub mod browser_sdp;
 mod config;
+pub mod controller;
 
 pub use config::{Account, Config, DEMO_ROOM, RoomConfig};
 

@@ -327,7 +327,7 @@ pub(super) fn agreed_video(
         feedback_ssrc: ssrc,
         muted: false,
     });
-    let send = class.is_some().then(|| VideoSend {
+    let send = class.is_some().then_some(VideoSend {
         transport: transport_index,
         mid: None,
         payload_type: choice.payload_type,

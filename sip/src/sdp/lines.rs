@@ -11,7 +11,7 @@ use sdp_types::{Attribute, Connection, Media, Session};
 
 use super::Direction;
 
-/// Longest description that is read, in bytes.
+/// Longest description of a terminal that is read, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// Most media lines that are read.
 pub const MAX_MEDIA_LINES: usize = 64;
@@ -21,11 +21,13 @@ const MAX_ATTRIBUTES: usize = 1024;
 /// Why a description cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// More than [`MAX_BYTES`].
-    #[error("a description of {bytes} bytes, at most {MAX_BYTES} are read")]
+    /// Longer than the reader allows.
+    #[error("a description of {bytes} bytes, at most {most} are read")]
     TooLong {
         /// Its length.
         bytes: usize,
+        /// The longest that is read.
+        most: usize,
     },
     /// More than [`MAX_MEDIA_LINES`].
     #[error("a description of {lines} media lines, at most {MAX_MEDIA_LINES} are read")]
@@ -103,10 +105,24 @@ pub struct Encoding {
     pub channels: u8,
 }
 
-/// Reads a description.
+/// Reads a description of at most [`MAX_BYTES`].
+///
+/// # Errors
+/// When it is none, or larger than the bounds.
 pub fn read(text: &str) -> Result<Description, ReadError> {
-    if text.len() > MAX_BYTES {
-        return Err(ReadError::TooLong { bytes: text.len() });
+    read_at_most(text, MAX_BYTES)
+}
+
+/// Reads a description of at most `most` bytes.
+///
+/// # Errors
+/// When it is none, or larger than the bounds.
+pub fn read_at_most(text: &str, most: usize) -> Result<Description, ReadError> {
+    if text.len() > most {
+        return Err(ReadError::TooLong {
+            bytes: text.len(),
+            most,
+        });
     }
     let session = Session::parse(needed_lines(text).as_bytes())
         .map_err(|error| ReadError::Malformed(error.to_string()))?;
@@ -139,7 +155,12 @@ pub fn read(text: &str) -> Result<Description, ReadError> {
 impl Description {
     /// Value of the first session-level attribute of this name; empty for a flag.
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        values(&self.attributes, name).next()
+        self.attribute_values(name).next()
+    }
+
+    /// Values of all session-level attributes of this name.
+    pub fn attribute_values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        values(&self.attributes, name)
     }
 }
 
