@@ -8,6 +8,7 @@
 mod certificate;
 mod dtls;
 mod guard;
+mod hello;
 mod ice;
 mod session;
 

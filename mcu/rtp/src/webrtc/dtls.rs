@@ -19,6 +19,7 @@ use rtc_srtp::config::LABEL_EXTRACTOR_DTLS_SRTP;
 
 use super::certificate::{Certificate, sha256};
 use super::guard::Guard;
+use super::hello::{Flight, Hello};
 use super::session::{FailReason, SessionError};
 use crate::srtp::Srtp;
 
@@ -29,19 +30,30 @@ const FLIGHT_INTERVAL: Duration = Duration::from_millis(750);
 /// the handshake; it goes by this name instead.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
+/// SRTP profiles, the one we prefer first. The others of RFC 7714 and RFC 5764 add no peer.
+const PROFILES: [SrtpProtectionProfile; 2] = [
+    SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+];
 /// How the check of the certificate says no through the library's error type.
 const MISMATCH: &str = "certificate does not match the signalled fingerprint";
 
 /// One handshake and the association it leaves.
 pub(super) struct Dtls {
     endpoint: Endpoint,
-    config: Arc<HandshakeConfig>,
     certificate: Certificate,
     remote_fingerprint: [u8; 32],
-    role: DtlsRole,
     guard: Guard,
-    started: bool,
-    complete: bool,
+    stage: Stage,
+}
+
+enum Stage {
+    /// We are the client and have sent nothing yet.
+    Idle(Arc<HandshakeConfig>),
+    /// We are the server and wait for the ClientHello to be whole.
+    Listening(Hello),
+    Handshake,
+    Established,
 }
 
 impl Dtls {
@@ -51,31 +63,32 @@ impl Dtls {
         remote_fingerprint: [u8; 32],
     ) -> Result<Self, SessionError> {
         let is_client = role == DtlsRole::Client;
-        let config = config(certificate, is_client, remote_fingerprint)
+        let config = config(certificate, is_client, remote_fingerprint, &PROFILES)
             .map_err(|error| SessionError::Dtls(error.to_string()))?;
         let config = Arc::new(config);
         let served = (!is_client).then(|| config.clone());
         Ok(Self {
             endpoint: Endpoint::new(PEER, TransportProtocol::UDP, served),
-            config,
             certificate: certificate.clone(),
             remote_fingerprint,
-            role,
             guard: Guard::default(),
-            started: false,
-            complete: false,
+            stage: match role {
+                DtlsRole::Client => Stage::Idle(config),
+                DtlsRole::Server => Stage::Listening(Hello::default()),
+            },
         })
     }
 
     /// Sends the ClientHello, if that is our role and it has not left yet.
     pub(super) fn start(&mut self, now: Instant) -> Result<(), FailReason> {
-        if self.started || self.role == DtlsRole::Server {
+        let Stage::Idle(config) = &self.stage else {
             return Ok(());
-        }
-        self.started = true;
+        };
+        let config = config.clone();
+        self.stage = Stage::Handshake;
         self.endpoint
-            .connect(now, PEER, self.config.clone(), None)
-            .map_err(|e| failure(&e))
+            .connect(now, PEER, config, None)
+            .map_err(|error| failure(&error))
     }
 
     /// Takes one datagram of records. Yields keys when the handshake has just finished.
@@ -84,17 +97,49 @@ impl Dtls {
         now: Instant,
         datagram: &[u8],
     ) -> Result<Option<Srtp>, FailReason> {
-        if self.role == DtlsRole::Client && !self.started || !self.guard.admits(datagram) {
+        if !self.guard.admits(datagram) {
             return Ok(None);
         }
+        match &mut self.stage {
+            Stage::Idle(_) => Ok(None),
+            Stage::Handshake | Stage::Established => self.read(now, datagram),
+            Stage::Listening(hello) => {
+                let Some(flight) = hello.push(datagram) else {
+                    return Ok(None);
+                };
+                self.listen(now, &flight)
+            }
+        }
+    }
+
+    /// Settles the SRTP profile and hands the ClientHello on.
+    fn listen(&mut self, now: Instant, flight: &Flight) -> Result<Option<Srtp>, FailReason> {
+        self.stage = Stage::Handshake;
+        if flight.offers_gcm {
+            let config = config(
+                &self.certificate,
+                false,
+                self.remote_fingerprint,
+                &PROFILES[..1],
+            )
+            .map_err(|error| failure(&error))?;
+            self.endpoint.set_server_config(Some(Arc::new(config)));
+        }
+        for datagram in &flight.datagrams {
+            self.read(now, datagram)?;
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<Srtp>, FailReason> {
         let events = self
             .endpoint
             .read(now, PEER, None, BytesMut::from(datagram));
         let events = match events {
             Ok(events) => events,
-            // Only an alert under the negotiated keys ends what is established.
             Err(Error::ErrAlertFatalOrClose) => return Err(FailReason::ClosedByPeer),
-            Err(_) if self.complete => return Ok(None),
+            // Only an alert under the negotiated keys ends what is established.
+            Err(_) if matches!(self.stage, Stage::Established) => return Ok(None),
             Err(error) => return Err(failure(&error)),
         };
         let mut keys = None;
@@ -137,7 +182,7 @@ impl Dtls {
     }
 
     fn finish(&mut self) -> Result<Srtp, FailReason> {
-        self.complete = true;
+        self.stage = Stage::Established;
         let broken = || FailReason::Dtls("no association".to_string());
         let state = self
             .endpoint
@@ -173,6 +218,7 @@ fn config(
     certificate: &Certificate,
     is_client: bool,
     remote_fingerprint: [u8; 32],
+    profiles: &[SrtpProtectionProfile],
 ) -> Result<HandshakeConfig, Error> {
     let provider = certificate.provider.clone();
     let verifier = provider.clone();
@@ -186,10 +232,7 @@ fn config(
     ConfigBuilder::default()
         .with_crypto_provider(provider)
         .with_certificates(vec![certificate.inner.clone()])
-        .with_srtp_protection_profiles(vec![
-            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-        ])
+        .with_srtp_protection_profiles(profiles.to_vec())
         .with_client_auth(ClientAuthType::RequireAnyClientCert)
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
         .with_flight_interval(FLIGHT_INTERVAL)
