@@ -78,7 +78,10 @@ impl Config {
     pub fn with_demo_room(mut self) -> Self {
         if self.demo {
             self.rooms.retain(|room| room.number != DEMO_ROOM);
-            self.rooms.push(RoomConfig { number: DEMO_ROOM.into(), guests: true });
+            self.rooms.push(RoomConfig {
+                number: DEMO_ROOM.into(),
+                guests: true,
+            });
         }
         self
     }
@@ -90,7 +93,11 @@ mod tests {
 
     #[test]
     fn demo_mode_opens_its_room_and_a_closed_controller_has_none() {
-        let demo = Config { demo: true, ..Config::default() }.with_demo_room();
+        let demo = Config {
+            demo: true,
+            ..Config::default()
+        }
+        .with_demo_room();
         assert!(demo.room("3000").is_some_and(|room| room.guests));
         assert!(demo.room("3001").is_none());
         assert!(Config::default().with_demo_room().room("3000").is_none());
@@ -98,8 +105,16 @@ mod tests {
 
     #[test]
     fn demo_mode_overrules_a_configured_room_of_the_same_number() {
-        let rooms = vec![RoomConfig { number: DEMO_ROOM.into(), guests: false }];
-        let config = Config { demo: true, rooms, ..Config::default() }.with_demo_room();
+        let rooms = vec![RoomConfig {
+            number: DEMO_ROOM.into(),
+            guests: false,
+        }];
+        let config = Config {
+            demo: true,
+            rooms,
+            ..Config::default()
+        }
+        .with_demo_room();
         assert_eq!(config.rooms.len(), 1);
         assert!(config.rooms[0].guests);
     }

@@ -1,0 +1,345 @@
+//! Legs of browsers.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use mcu_api::ids::LegId;
+use mcu_api::manager::{BrowserMessage, FromControl, Refusal, ServerMessage, SlotSize};
+use mcu_api::plan::{LegPlan, Transport};
+use mcu_api::secret::Redacted;
+use rand::RngCore;
+use tracing::{info, warn};
+
+use super::room::{BrowserLeg, Conn, Leg, LegKind, Media};
+use super::{Controller, RESUME_WAIT, find_leg, leg_of_conn, legs_where};
+use crate::browser_sdp;
+
+/// Longest name, in characters (see [`BrowserMessage::Join`]).
+const MAX_NAME_CHARS: usize = 64;
+
+/// Most that is sent to one slot, in bit/s: the largest layer that pages send, with room for bursts.
+const MAX_SLOT_BPS: u32 = 2_500_000;
+
+/// Seconds of silence after which a browser without signalling counts as gone. ICE consent checks
+/// come every 5 s at least (RFC 7675 §5.1), muted or not.
+const MAX_SILENCE_S: u32 = 15;
+
+/// Steps of picture height in lines: heights that the page reports are rounded up to one, so that a
+/// window being resized does not make a plan of every pixel.
+const HEIGHT_STEPS: [u16; 4] = [180, 360, 720, 1080];
+
+/// A request to enter.
+struct Join {
+    room: String,
+    name: Redacted<String>,
+    sdp: Redacted<String>,
+    resume: Option<Redacted<String>>,
+    audio_muted: bool,
+    video_muted: bool,
+}
+
+impl Controller {
+    pub(super) fn handle_browser(&mut self, conn: Conn, message: BrowserMessage) {
+        let done = match message {
+            BrowserMessage::Join {
+                room,
+                name,
+                sdp,
+                resume,
+                audio_muted,
+                video_muted,
+            } => {
+                let join = Join {
+                    room,
+                    name,
+                    sdp,
+                    resume,
+                    audio_muted,
+                    video_muted,
+                };
+                self.join(conn, join)
+            }
+            BrowserMessage::Offer { sdp } => self.offered(conn, &sdp.0),
+            BrowserMessage::Mute { audio, video } => self.mute(conn, audio, video),
+            BrowserMessage::Sizes { slots } => self.sizes(conn, &slots),
+            BrowserMessage::Leave => {
+                self.leave(conn);
+                Ok(())
+            }
+        };
+        if let Err(code) = done {
+            info!(manager = conn.0.0, conn = %conn.1, ?code, "browser refused");
+            self.tell(conn, ServerMessage::Refused { code });
+            if leg_of_conn(&mut self.rooms, conn).is_none() {
+                self.close(conn);
+            }
+        }
+    }
+
+    /// The signalling of the browsers that `gone` names is lost. Their legs stay for a while.
+    pub(super) fn browser_gone(&mut self, gone: impl Fn(Conn) -> bool) {
+        for room in &mut self.rooms {
+            for leg in &mut room.legs {
+                let id = leg.id;
+                let Some(browser) = leg.browser_mut() else {
+                    continue;
+                };
+                if browser.conn.is_some_and(&gone) {
+                    info!(room = %room.id, leg = %id, "signalling lost");
+                    browser.conn = None;
+                    browser.gone_at = Some(self.now);
+                    browser.told = None;
+                }
+            }
+        }
+    }
+
+    /// When legs without signalling fall due. Those that are past it wait for the next inventory.
+    pub(super) fn resume_deadlines(&self) -> impl Iterator<Item = Instant> {
+        self.rooms
+            .iter()
+            .flat_map(|room| &room.legs)
+            .filter_map(|leg| Some(leg.browser()?.gone_at? + RESUME_WAIT))
+            .filter(|due| *due > self.now)
+    }
+
+    /// Removes browsers whose signalling is lost and whose media does not live either.
+    pub(super) fn remove_lost_browsers(&mut self) {
+        let lost = |leg: &Leg| {
+            let gone_at = leg.browser().and_then(|browser| browser.gone_at);
+            gone_at.is_some_and(|gone| self.now >= gone + RESUME_WAIT)
+                && !leg.is_heard(MAX_SILENCE_S)
+        };
+        for (room, leg) in legs_where(&self.rooms, lost) {
+            self.remove_leg(room, leg, "browser did not come back");
+        }
+    }
+
+    fn join(&mut self, conn: Conn, join: Join) -> Result<(), Refusal> {
+        if leg_of_conn(&mut self.rooms, conn).is_some() {
+            return Err(Refusal::BadRequest);
+        }
+        let name = checked_name(&join.name).ok_or(Refusal::BadRequest)?;
+        let room = self.config.room(&join.room).ok_or(Refusal::NoSuchRoom)?;
+        let guests = room.guests;
+        let known = join
+            .resume
+            .as_ref()
+            .and_then(|token| self.resumable(&join.room, token));
+        if let Some(leg) = known {
+            return self.resume(conn, leg, name, &join);
+        }
+        if !guests {
+            return Err(Refusal::NotAllowed);
+        }
+        if !self.has_place(&join.room) {
+            return Err(Refusal::RoomFull);
+        }
+        self.newcomer(conn, name, &join)
+    }
+
+    fn newcomer(&mut self, conn: Conn, name: Redacted<String>, join: &Join) -> Result<(), Refusal> {
+        let id = self.new_leg_id();
+        let cname = self.cname_for(&join.room);
+        let (sdp, media) = self.describe(id, &join.sdp.0, &cname)?;
+        let token = self.new_token();
+        let mut browser = BrowserLeg::new(conn, token.clone());
+        browser.set_slot_count(media.plan.video_send.len());
+        let leg = Leg {
+            id,
+            name,
+            joined_unix_s: self.unix_s(),
+            audio_muted: join.audio_muted,
+            video_muted: join.video_muted,
+            media: Some(media),
+            stats: None,
+            spoke_at: None,
+            kind: LegKind::Browser(browser),
+        };
+        self.enter(&join.room, cname, leg);
+        self.tell(
+            conn,
+            ServerMessage::Joined {
+                leg: id,
+                sdp,
+                resume: token,
+            },
+        );
+        Ok(())
+    }
+
+    /// The leg in the room of this number whose token this is.
+    fn resumable(&self, number: &str, token: &Redacted<String>) -> Option<LegId> {
+        let room = self.rooms.iter().find(|room| room.number == number)?;
+        let leg = room
+            .legs
+            .iter()
+            .find(|leg| leg.browser().is_some_and(|b| b.token == *token))?;
+        Some(leg.id)
+    }
+
+    /// Gives a leg to a page that came back: same place, same slots, new transport.
+    fn resume(
+        &mut self,
+        conn: Conn,
+        leg: LegId,
+        name: Redacted<String>,
+        join: &Join,
+    ) -> Result<(), Refusal> {
+        let cname = self.cname_for(&join.room);
+        let (sdp, media) = self.describe(leg, &join.sdp.0, &cname)?;
+        let Some((room, found)) = find_leg(&mut self.rooms, |l| l.id == leg) else {
+            return Err(Refusal::BadRequest);
+        };
+        info!(room = %room, leg = %leg, "browser came back");
+        found.name = name;
+        found.audio_muted = join.audio_muted;
+        found.video_muted = join.video_muted;
+        let Some(browser) = found.browser_mut() else {
+            return Err(Refusal::BadRequest);
+        };
+        browser.set_slot_count(media.plan.video_send.len());
+        let before = browser.conn.replace(conn);
+        browser.gone_at = None;
+        browser.told = None;
+        let resume = browser.token.clone();
+        found.replace_media(media);
+        if let Some(before) = before {
+            // Another page with the same token has taken over: this one is not to come back.
+            self.tell(
+                before,
+                ServerMessage::Refused {
+                    code: Refusal::Removed,
+                },
+            );
+            self.close(before);
+        }
+        self.tell(conn, ServerMessage::Joined { leg, sdp, resume });
+        Ok(())
+    }
+
+    /// A new peer connection of a page that is in.
+    fn offered(&mut self, conn: Conn, sdp: &str) -> Result<(), Refusal> {
+        let (room, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
+        let id = leg.id;
+        let cname = self
+            .rooms
+            .iter()
+            .find(|r| r.id == room)
+            .map(|r| r.cname.clone());
+        let (sdp, media) = self.describe(id, sdp, &cname.unwrap_or_default())?;
+        let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
+        if let Some(browser) = leg.browser_mut() {
+            browser.set_slot_count(media.plan.video_send.len());
+        }
+        leg.replace_media(media);
+        self.tell(conn, ServerMessage::Answer { sdp });
+        Ok(())
+    }
+
+    fn mute(&mut self, conn: Conn, audio: bool, video: bool) -> Result<(), Refusal> {
+        let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
+        leg.audio_muted = audio;
+        leg.video_muted = video;
+        Ok(())
+    }
+
+    fn sizes(&mut self, conn: Conn, slots: &[SlotSize]) -> Result<(), Refusal> {
+        let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
+        let mids: Vec<Option<String>> = leg.slot_mids().map(|mid| mid.map(str::to_owned)).collect();
+        let Some(browser) = leg.browser_mut() else {
+            return Err(Refusal::BadRequest);
+        };
+        for (height, mid) in browser.heights.iter_mut().zip(&mids) {
+            let said = slots.iter().find(|slot| Some(&slot.mid) == mid.as_ref());
+            *height = said.map(|slot| stepped(slot.height)).or(*height);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, conn: Conn) {
+        if let Some((room, leg)) = leg_of_conn(&mut self.rooms, conn) {
+            let leg = leg.id;
+            self.remove_leg(room, leg, "browser left");
+        }
+        self.close(conn);
+    }
+
+    /// Our answer to a browser's offer and what the leg's plan then holds.
+    fn describe(
+        &mut self,
+        leg: LegId,
+        offer: &str,
+        cname: &str,
+    ) -> Result<(Redacted<String>, Media), Refusal> {
+        let hello = self.processor.hello().ok_or(Refusal::NoMedia)?;
+        let candidates: Vec<SocketAddr> = hello
+            .addresses
+            .iter()
+            .map(|ip| SocketAddr::new(*ip, hello.webrtc_port))
+            .collect();
+        let local = browser_sdp::Local {
+            // Every offer comes from a new peer connection: a session of its own each time.
+            session_id: self.rng.next_u64() >> 1,
+            version: 1,
+            // RFC 8445 §5.3: at least 24 bits of user fragment and 128 bits of password.
+            ufrag: &random_hex(&mut self.rng, 8),
+            pwd: &Redacted(random_hex(&mut self.rng, 16)),
+            fingerprint_sha256: hello.fingerprint_sha256,
+            candidates: &candidates,
+            cname,
+            // One stream for sound and pictures keeps them in step at the page.
+            stream_id: cname,
+            max_slot_bps: MAX_SLOT_BPS,
+        };
+        let agreed = browser_sdp::answer(offer, &local, &mut self.rng).map_err(|reason| {
+            warn!(leg = %leg, %reason, "browser's offer refused");
+            Refusal::BadOffer
+        })?;
+        let plan = LegPlan {
+            id: leg,
+            transports: vec![Transport::Webrtc(agreed.transport)],
+            audio: Some(agreed.audio),
+            video_receive: agreed.video_receive,
+            video_send: agreed.slots,
+        };
+        Ok((Redacted(agreed.sdp), Media { plan, class: None }))
+    }
+
+    fn new_token(&mut self) -> Redacted<String> {
+        Redacted(random_hex(&mut self.rng, 16))
+    }
+
+    pub(super) fn tell(&mut self, conn: Conn, message: ServerMessage) {
+        let (manager, conn) = conn;
+        self.tell_manager(manager, FromControl::Server { conn, message });
+    }
+
+    pub(super) fn close(&mut self, conn: Conn) {
+        let (manager, conn) = conn;
+        self.tell_manager(manager, FromControl::Close { conn });
+    }
+}
+
+/// The name as it is shown, if it is fit to be.
+fn checked_name(name: &Redacted<String>) -> Option<Redacted<String>> {
+    let name = name.0.trim();
+    let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
+    (fits && !name.contains(char::is_control)).then(|| Redacted(name.to_owned()))
+}
+
+/// A height rounded up to a step; 0 stays 0, for a slot that is not visible.
+fn stepped(height: u16) -> u16 {
+    if height == 0 {
+        return 0;
+    }
+    let step = HEIGHT_STEPS.into_iter().find(|step| *step >= height);
+    step.unwrap_or(HEIGHT_STEPS[HEIGHT_STEPS.len() - 1])
+}
+
+/// `len` random bytes in hexadecimal: letters that are allowed in ICE credentials and tokens.
+fn random_hex(rng: &mut impl RngCore, len: usize) -> String {
+    (0..len)
+        .map(|_| format!("{:02x}", rng.next_u32() as u8))
+        .collect()
+}

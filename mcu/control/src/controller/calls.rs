@@ -1,0 +1,203 @@
+//! Legs of terminals.
+
+use std::net::SocketAddr;
+
+use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason};
+use mcu_api::ids::CallId;
+use mcu_api::media::ToMedia;
+use mcu_api::secret::Redacted;
+use tracing::{debug, info, warn};
+
+use super::exchange::Exchange;
+use super::room::{Dialog, Leg, LegKind, SipLeg};
+use super::{Controller, Output, address, leg_of_call};
+
+/// Longest name shown, in characters.
+const MAX_NAME_CHARS: usize = 64;
+
+impl Controller {
+    pub(super) fn handle_call(&mut self, event: CallEvent) {
+        match event {
+            CallEvent::Incoming(call) => self.incoming(call),
+            CallEvent::Answered { call, sdp } => self.answered(call, &sdp.0),
+            CallEvent::Reoffer { call, sdp } => self.reoffer(call, sdp),
+            CallEvent::KeyFrameRequested { call } => self.key_frame_requested(call),
+            CallEvent::Established { call } => debug!(%call, "established"),
+            CallEvent::Ended { call, reason } => {
+                if let Some((room, leg)) = leg_of_call(&mut self.rooms, call) {
+                    let leg = leg.id;
+                    info!(%call, ?reason, "call ended");
+                    self.remove_leg(room, leg, "call ended");
+                }
+            }
+        }
+    }
+
+    fn incoming(&mut self, call: IncomingCall) {
+        let id = call.call;
+        let command = match self.admit(&call).and_then(|()| self.accept(call)) {
+            Ok(sdp) => CallCommand::Accept {
+                call: id,
+                sdp: Redacted(sdp),
+            },
+            Err(reason) => {
+                info!(call = %id, ?reason, "call refused");
+                CallCommand::Reject { call: id, reason }
+            }
+        };
+        self.tell_call(command);
+    }
+
+    /// The dial plan: whether the number is a room's and the caller may enter it.
+    fn admit(&self, call: &IncomingCall) -> Result<(), RejectReason> {
+        let room = self
+            .config
+            .room(&call.dialled)
+            .ok_or(RejectReason::NotFound)?;
+        if !room.guests && call.account.is_none() {
+            return Err(RejectReason::Forbidden);
+        }
+        if !self.has_place(&call.dialled) {
+            return Err(RejectReason::Busy);
+        }
+        Ok(())
+    }
+
+    /// Gives the caller ports and a place in the room; yields our answer, or our offer.
+    fn accept(&mut self, call: IncomingCall) -> Result<String, RejectReason> {
+        let (mut exchange, ports) = self.exchange_for(call.remote)?;
+        let described = match &call.offer {
+            Some(offer) => exchange.answer(&offer.0, &mut self.rng),
+            None => Ok(exchange.offer(&mut self.rng)),
+        };
+        let sdp = match described {
+            Ok(sdp) => sdp,
+            Err(reason) => {
+                warn!(call = %call.call, %reason, "offer refused");
+                self.release_ports(&ports);
+                return Err(RejectReason::NotAcceptable);
+            }
+        };
+        let id = self.new_leg_id();
+        info!(call = %call.call, leg = %id, user_agent = call.user_agent, "call accepted");
+        let leg = Leg {
+            id,
+            name: shown_name(&call.caller),
+            joined_unix_s: self.unix_s(),
+            audio_muted: false,
+            video_muted: false,
+            media: exchange.media(id),
+            stats: None,
+            spoke_at: None,
+            kind: LegKind::Sip(SipLeg {
+                dialog: Some(Dialog {
+                    call: call.call,
+                    exchange,
+                }),
+                ports,
+            }),
+        };
+        let cname = self.cname_for(&call.dialled);
+        self.enter(&call.dialled, cname, leg);
+        Ok(sdp)
+    }
+
+    /// An address and two port pairs for a peer at `remote`.
+    fn exchange_for(&mut self, remote: SocketAddr) -> Result<(Exchange, Vec<u16>), RejectReason> {
+        let hello = self.processor.hello().ok_or(RejectReason::Unavailable)?;
+        let Some(local) = address::choose(&hello.addresses, remote.ip()) else {
+            warn!(%remote, "no media address of the caller's address family");
+            return Err(RejectReason::Unavailable);
+        };
+        let pairs = (self.ports.allocate(self.now), self.ports.allocate(self.now));
+        if let (Some(audio), Some(video)) = pairs {
+            let exchange = Exchange::new(local, audio, video, &mut self.rng);
+            return Ok((exchange, vec![audio, video]));
+        }
+        warn!(used = self.ports.used(), "no RTP ports left");
+        if let (Some(port), None) = pairs {
+            self.ports.unallocate(port);
+        }
+        Err(RejectReason::Unavailable)
+    }
+
+    fn release_ports(&mut self, ports: &[u16]) {
+        for port in ports {
+            self.ports.unallocate(*port);
+        }
+    }
+
+    fn answered(&mut self, call: CallId, sdp: &str) {
+        let Some((_, leg)) = leg_of_call(&mut self.rooms, call) else {
+            return;
+        };
+        let id = leg.id;
+        let Some((exchange, media)) = leg.exchange() else {
+            return;
+        };
+        let taken = exchange.accept_answer(sdp);
+        let unusable = exchange.is_empty();
+        *media = exchange.media(id);
+        if let Err(reason) = taken {
+            warn!(%call, leg = %id, %reason, "answer refused");
+        }
+        if unusable {
+            // The leg is removed when the call has ended.
+            self.tell_call(CallCommand::Hangup { call });
+        }
+    }
+
+    fn reoffer(&mut self, call: CallId, sdp: Option<Redacted<String>>) {
+        let Some((_, leg)) = leg_of_call(&mut self.rooms, call) else {
+            return;
+        };
+        let id = leg.id;
+        let Some((exchange, media)) = leg.exchange() else {
+            return;
+        };
+        let described = match &sdp {
+            Some(offer) => exchange.answer(&offer.0, &mut self.rng),
+            None => Ok(exchange.offer(&mut self.rng)),
+        };
+        *media = exchange.media(id);
+        let command = match described {
+            Ok(sdp) => CallCommand::Answer {
+                call,
+                sdp: Redacted(sdp),
+            },
+            Err(reason) => {
+                warn!(%call, leg = %id, %reason, "new offer refused");
+                CallCommand::RejectOffer { call }
+            }
+        };
+        self.tell_call(command);
+    }
+
+    fn key_frame_requested(&mut self, call: CallId) {
+        if let Some((room, leg)) = leg_of_call(&mut self.rooms, call) {
+            let leg = leg.id;
+            let message = ToMedia::KeyFrame {
+                room,
+                leg,
+                to_leg: true,
+            };
+            self.outputs.push_back(Output::Media(message));
+        }
+    }
+}
+
+/// A name fit to be shown: no control characters, bounded, never empty.
+fn shown_name(caller: &Redacted<String>) -> Redacted<String> {
+    let visible: String = caller
+        .0
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_NAME_CHARS)
+        .collect();
+    let name = visible.trim();
+    Redacted(if name.is_empty() {
+        "SIP".into()
+    } else {
+        name.to_owned()
+    })
+}

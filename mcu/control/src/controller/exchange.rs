@@ -1,0 +1,216 @@
+//! The offers and answers of one terminal's call (RFC 3264), one after the other.
+
+use std::net::IpAddr;
+
+use mcu_api::ids::LegId;
+use mcu_api::plan::LegPlan;
+use rand::{CryptoRng, RngCore};
+use sip::sdp::{self, Agreed, LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy};
+
+use super::room::Media;
+
+/// Where the description of a call's media stands.
+#[derive(Debug)]
+pub struct Exchange {
+    local: LocalMedia,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    /// Nothing was exchanged in this life of the controller.
+    Nothing,
+    /// Our offer waits for its answer; `before` is in force meanwhile.
+    Offered {
+        offer: Box<sdp::Offer>,
+        before: Option<Box<Agreed>>,
+    },
+    /// Both sides agree. `offer` is the peer's, when it was the one who offered.
+    Agreed {
+        agreed: Box<Agreed>,
+        offer: Option<String>,
+    },
+}
+
+/// Why a description of the peer was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// It cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] OfferError),
+    /// An answer to nothing.
+    #[error("an answer without an offer")]
+    OutOfOrder,
+}
+
+impl Exchange {
+    /// Our side: the address and the two RTP ports, each with its RTCP port above it.
+    pub fn new(address: IpAddr, audio_port: u16, video_port: u16, rng: &mut impl RngCore) -> Self {
+        let local = LocalMedia {
+            address,
+            // RFC 8866 §5.2: a number that is unlikely to come again; kept below 2^63, since some
+            // peers read it signed.
+            session_id: rng.next_u64() >> 1,
+            version: 0,
+            audio: Some(LocalAudio::all_codecs(audio_port, audio_port + 1)),
+            video: Some(LocalVideo::hd720(video_port, video_port + 1)),
+            srtp: SrtpPolicy::Allowed,
+        };
+        Self {
+            local,
+            progress: Progress::Nothing,
+        }
+    }
+
+    /// Answers the peer's offer. An offer that says again what was agreed on (a session refresh) has
+    /// the same answer again.
+    pub fn answer(
+        &mut self,
+        offer: &str,
+        rng: &mut impl CryptoRng,
+    ) -> Result<String, ExchangeError> {
+        if let Progress::Agreed {
+            agreed,
+            offer: Some(last),
+        } = &self.progress
+            && last == offer
+        {
+            return Ok(agreed.sdp.clone());
+        }
+        // An offer of ours that is still open is void: signalling lets a peer's offer through only
+        // when ours came to nothing (RFC 3261 §14.2).
+        let before = self.agreed();
+        let version = self.local.version + 1;
+        let local = LocalMedia {
+            version,
+            ..self.local.clone()
+        };
+        let agreed = match before {
+            Some(before) => sdp::answer_again(offer, &local, before, rng)?,
+            None => sdp::answer(offer, &local, rng)?,
+        };
+        self.local.version = version;
+        let text = agreed.sdp.clone();
+        self.progress = Progress::Agreed {
+            agreed: Box::new(agreed),
+            offer: Some(offer.to_owned()),
+        };
+        Ok(text)
+    }
+
+    /// Our offer, to be answered by [`Self::accept_answer`]. Asked twice, it is the same.
+    pub fn offer(&mut self, rng: &mut impl CryptoRng) -> String {
+        let before = match std::mem::replace(&mut self.progress, Progress::Nothing) {
+            Progress::Offered { offer, before } => {
+                let text = offer.sdp.clone();
+                self.progress = Progress::Offered { offer, before };
+                return text;
+            }
+            Progress::Agreed { agreed, .. } => Some(agreed),
+            Progress::Nothing => None,
+        };
+        self.local.version += 1;
+        let offer = match &before {
+            Some(before) => sdp::offer_again(&self.local, before),
+            None => sdp::offer(&self.local, rng),
+        };
+        let text = offer.sdp.clone();
+        self.progress = Progress::Offered {
+            offer: Box::new(offer),
+            before,
+        };
+        text
+    }
+
+    /// Takes the peer's answer to our offer. When it cannot be used, what was agreed on before stays
+    /// in force.
+    pub fn accept_answer(&mut self, answer: &str) -> Result<(), ExchangeError> {
+        let (offer, before) = match std::mem::replace(&mut self.progress, Progress::Nothing) {
+            Progress::Offered { offer, before } => (offer, before),
+            other => {
+                self.progress = other;
+                return Err(ExchangeError::OutOfOrder);
+            }
+        };
+        match sdp::accept_answer(&offer, answer) {
+            Ok(agreed) => {
+                self.progress = Progress::Agreed {
+                    agreed: Box::new(agreed),
+                    offer: None,
+                };
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(agreed) = before {
+                    self.progress = Progress::Agreed {
+                        agreed,
+                        offer: None,
+                    };
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether nothing is agreed on, nor was before the exchange that is open.
+    pub fn is_empty(&self) -> bool {
+        self.agreed().is_none()
+    }
+
+    /// What the leg's plan holds by what is in force; `None` while nothing is.
+    pub fn media(&self, leg: LegId) -> Option<Media> {
+        let agreed = self.agreed()?;
+        let video = agreed.video.as_ref();
+        let plan = LegPlan {
+            id: leg,
+            transports: agreed.transports(),
+            audio: agreed.audio.as_ref().map(|audio| audio.stream.clone()),
+            video_receive: video.and_then(|video| video.receive.clone()),
+            video_send: video
+                .and_then(|video| video.send.clone())
+                .into_iter()
+                .collect(),
+        };
+        Some(Media {
+            plan,
+            class: video.and_then(|video| video.class.clone()),
+        })
+    }
+
+    /// Draws new SSRCs for all that we send, to be kept in later exchanges.
+    pub fn renew_ssrcs(&mut self, rng: &mut impl RngCore) {
+        let agreed = match &mut self.progress {
+            Progress::Agreed { agreed, .. }
+            | Progress::Offered {
+                before: Some(agreed),
+                ..
+            } => agreed,
+            Progress::Offered { before: None, .. } | Progress::Nothing => return,
+        };
+        if let Some(send) = agreed
+            .audio
+            .as_mut()
+            .and_then(|audio| audio.stream.send.as_mut())
+        {
+            send.ssrc = rng.next_u32();
+        }
+        let Some(video) = &mut agreed.video else {
+            return;
+        };
+        if let Some(receive) = &mut video.receive {
+            receive.feedback_ssrc = rng.next_u32();
+        }
+        if let Some(send) = &mut video.send {
+            send.ssrc = rng.next_u32();
+            send.rtx_ssrc = send.rtx_ssrc.map(|_| rng.next_u32());
+        }
+    }
+
+    fn agreed(&self) -> Option<&Agreed> {
+        match &self.progress {
+            Progress::Agreed { agreed, .. } => Some(agreed),
+            Progress::Offered { before, .. } => before.as_deref(),
+            Progress::Nothing => None,
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The controller without I/O: rooms, legs, ports and plans.
+//!
+//! [`Controller::handle_input`] takes what calls, managers and the media processor say;
+//! [`Controller::poll_output`] yields what is to be said to them. After every input each room that
+//! changed is *settled*: the plan and the rosters that follow from its legs are compared with those
+//! sent last, and sent where they differ. Nothing else sends them, so that no change can forget to.
+
+mod address;
+mod browsers;
+mod calls;
+mod exchange;
+mod ports;
+mod processor;
+mod room;
+pub mod state;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use mcu_api::call::{CallCommand, CallEvent};
+use mcu_api::ids::{CallId, LegId, RoomId};
+use mcu_api::manager::{FromControl, ToControl};
+use mcu_api::media::{FromMedia, ToMedia};
+use mcu_api::plan::RoomPlan;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use tracing::info;
+
+use crate::config::Config;
+use ports::PortPool;
+use processor::Processor;
+use room::{Conn, Leg, Room};
+use state::State;
+
+/// How long the controller waits for a media processor at its start and after losing one, with
+/// calls and browsers put off meanwhile instead of refused.
+pub const MEDIA_WAIT: Duration = Duration::from_secs(3);
+
+/// How long a browser's leg is kept for its page to come back.
+pub const RESUME_WAIT: Duration = Duration::from_secs(20);
+
+/// Most inputs put off while no media processor is there. When more come, all are taken up at once
+/// and refused where they need media.
+const MAX_POSTPONED: usize = 256;
+
+/// One connected manager, numbered by the shell. A number is not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ManagerId(pub u64);
+
+/// News for the controller.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Of a call.
+    Call(CallEvent),
+    /// Of a manager.
+    Manager(ManagerId, ToControl),
+    /// The manager's connection is gone, and with it every browser that it relayed.
+    ManagerGone(ManagerId),
+    /// The connection to the media processor stands.
+    MediaConnected,
+    /// The connection to the media processor is gone.
+    MediaDisconnected,
+    /// Of the media processor.
+    Media(FromMedia),
+}
+
+/// What the controller wants done, in order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Tell the signalling core.
+    Call(CallCommand),
+    /// Tell a manager.
+    Manager(ManagerId, FromControl),
+    /// Tell the media processor.
+    Media(ToMedia),
+    /// Keep this state in place of the last one.
+    Save(State),
+}
+
+/// The one owner of all rooms.
+pub struct Controller {
+    config: Config,
+    rng: StdRng,
+    started: (Instant, SystemTime),
+    /// State of an earlier life that is not taken up yet.
+    earlier: Option<State>,
+    saved: State,
+    next_room: u64,
+    next_leg: u64,
+    /// At most as many as numbers are configured.
+    rooms: Vec<Room>,
+    processor: Processor,
+    ports: PortPool,
+    postponed: VecDeque<Input>,
+    /// Drained after every input, so bounded by what one input can cause.
+    outputs: VecDeque<Output>,
+    now: Instant,
+}
+
+impl Controller {
+    /// A controller that begins at `now`, which is `wall` by the calendar, and takes up what an
+    /// `earlier` life left, if any.
+    pub fn new(
+        config: Config,
+        earlier: Option<State>,
+        seed: [u8; 32],
+        now: Instant,
+        wall: SystemTime,
+    ) -> Self {
+        let saved = earlier.clone().unwrap_or_default();
+        Self {
+            config: config.with_demo_room(),
+            rng: StdRng::from_seed(seed),
+            started: (now, wall),
+            next_room: saved.next_room.max(1),
+            next_leg: saved.next_leg.max(1),
+            processor: Processor::new(now, saved.instance),
+            earlier,
+            saved,
+            rooms: Vec::new(),
+            ports: PortPool::default(),
+            postponed: VecDeque::new(),
+            outputs: VecDeque::new(),
+            now,
+        }
+    }
+
+    /// Takes one piece of news.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.now = now;
+        if !self.is_waiting_for_media() {
+            self.take_up_postponed();
+        } else if self.must_wait(&input) {
+            if self.postponed.len() < MAX_POSTPONED {
+                self.postponed.push_back(input);
+                return;
+            }
+            self.take_up_postponed();
+        }
+        self.dispatch(input);
+        if self.processor.is_ready() {
+            self.take_up_postponed();
+        }
+        self.settle();
+    }
+
+    /// Does what has fallen due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        if !self.is_waiting_for_media() {
+            self.take_up_postponed();
+        }
+        self.remove_lost_legs();
+        self.settle();
+    }
+
+    /// When [`Self::handle_timeout`] is wanted next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let wait = (!self.postponed.is_empty()).then(|| self.processor.awaited_until());
+        self.resume_deadlines().chain(wait).min()
+    }
+
+    /// The next thing to be done. Drain it after every other call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn dispatch(&mut self, input: Input) {
+        match input {
+            Input::Call(event) => self.handle_call(event),
+            Input::Manager(manager, ToControl::GetRoom { request, number }) => {
+                let room = self.view(&number);
+                self.tell_manager(manager, FromControl::Room { request, room });
+            }
+            Input::Manager(manager, ToControl::Browser { conn, message }) => {
+                self.handle_browser((manager, conn), message);
+            }
+            Input::Manager(manager, ToControl::BrowserGone { conn }) => {
+                self.browser_gone(|c| c == (manager, conn));
+            }
+            Input::ManagerGone(manager) => self.browser_gone(|(m, _)| m == manager),
+            Input::MediaConnected => self.outputs.push_back(Output::Media(ToMedia::Hello)),
+            Input::MediaDisconnected => self.processor.disconnected(self.now),
+            Input::Media(message) => self.handle_media(message),
+        }
+    }
+
+    /// Whether an input is put off while a processor is awaited: it is one that a missing processor
+    /// would fail, or may follow such a one.
+    fn must_wait(&self, input: &Input) -> bool {
+        match input {
+            Input::Call(event) => !matches!(event, CallEvent::Established { .. }),
+            Input::Manager(_, ToControl::GetRoom { .. }) => false,
+            Input::Manager(_, _) => true,
+            Input::ManagerGone(_) => !self.postponed.is_empty(),
+            Input::MediaConnected | Input::MediaDisconnected | Input::Media(_) => false,
+        }
+    }
+
+    fn is_waiting_for_media(&self) -> bool {
+        !self.processor.is_ready() && self.now < self.processor.awaited_until()
+    }
+
+    fn take_up_postponed(&mut self) {
+        while let Some(input) = self.postponed.pop_front() {
+            self.dispatch(input);
+        }
+    }
+
+    /// Sends what differs from what was sent last, for every room that changed.
+    fn settle(&mut self) {
+        let mut changed = false;
+        for room in self.rooms.iter_mut().filter(|room| room.dirty) {
+            changed = true;
+            room.dirty = false;
+            room.arrange();
+            if self.processor.is_ready() {
+                settle_plan(room, self.now, &mut self.outputs);
+            }
+            view::settle_rosters(room, &mut self.outputs);
+        }
+        let state = if changed { self.state() } else { return };
+        if state != self.saved {
+            self.saved = state.clone();
+            self.outputs.push_back(Output::Save(state));
+        }
+        self.close_empty_rooms();
+    }
+
+    fn close_empty_rooms(&mut self) {
+        let ready = self.processor.is_ready();
+        for room in self.rooms.extract_if(.., |room| room.legs.is_empty()) {
+            info!(room = %room.id, "room closed");
+            if ready && room.sent.is_some() {
+                self.outputs
+                    .push_back(Output::Media(ToMedia::RemoveRoom { room: room.id }));
+            }
+        }
+    }
+
+    fn tell_manager(&mut self, manager: ManagerId, message: FromControl) {
+        self.outputs.push_back(Output::Manager(manager, message));
+    }
+
+    fn tell_call(&mut self, command: CallCommand) {
+        self.outputs.push_back(Output::Call(command));
+    }
+
+    /// Adds a leg to the room of this number, which is opened if need be.
+    fn enter(&mut self, number: &str, cname: String, leg: Leg) {
+        let index = match self.rooms.iter().position(|room| room.number == number) {
+            Some(index) => index,
+            None => self.open_room(number, cname),
+        };
+        if let Some(room) = self.rooms.get_mut(index) {
+            info!(room = %room.id, leg = %leg.id, kind = ?leg.site_kind(), "leg entered");
+            room.legs.push(leg);
+            room.dirty = true;
+        }
+    }
+
+    /// CNAME of the room of this number, or one for the room about to be opened.
+    fn cname_for(&mut self, number: &str) -> String {
+        let room = self.rooms.iter().find(|room| room.number == number);
+        // A random one, RFC 7022 §4.2.
+        room.map_or_else(
+            || format!("{:016x}", self.rng.next_u64()),
+            |room| room.cname.clone(),
+        )
+    }
+
+    fn open_room(&mut self, number: &str, cname: String) -> usize {
+        let id = RoomId(self.next_room);
+        self.next_room += 1;
+        info!(room = %id, number, "room opened");
+        self.rooms
+            .push(Room::new(id, number.to_owned(), cname, self.now));
+        self.rooms.len() - 1
+    }
+
+    fn new_leg_id(&mut self) -> LegId {
+        let id = LegId(self.next_leg);
+        self.next_leg += 1;
+        id
+    }
+
+    /// Whether one more leg fits into the room of this number.
+    fn has_place(&self, number: &str) -> bool {
+        let here = self.rooms.iter().find(|room| room.number == number);
+        let all: usize = self.rooms.iter().map(|room| room.legs.len()).sum();
+        here.map_or(0, |room| room.legs.len()) < self.config.max_legs_per_room
+            && all < self.config.max_legs
+    }
+
+    /// Removes a leg and gives its ports back.
+    fn remove_leg(&mut self, room: RoomId, leg: LegId, why: &str) -> Option<Leg> {
+        let room = self.rooms.iter_mut().find(|r| r.id == room)?;
+        let index = room.legs.iter().position(|l| l.id == leg)?;
+        let leg = room.legs.remove(index);
+        room.dirty = true;
+        info!(room = %room.id, leg = %leg.id, why, "leg left");
+        for port in leg
+            .sip()
+            .map(|sip| sip.ports.as_slice())
+            .unwrap_or_default()
+        {
+            self.ports.release(self.now, *port);
+        }
+        Some(leg)
+    }
+
+    /// Seconds since 1970 now, by the calendar at the start and the monotonic clock since.
+    fn unix_s(&self) -> u64 {
+        let (started, wall) = self.started;
+        let wall = wall + self.now.saturating_duration_since(started);
+        wall.duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |age| age.as_secs())
+    }
+}
+
+/// The leg of a call and its room, the room marked as changed.
+fn leg_of_call(rooms: &mut [Room], call: CallId) -> Option<(RoomId, &mut Leg)> {
+    find_leg(rooms, |leg| {
+        let dialog = leg.sip().and_then(|sip| sip.dialog.as_ref());
+        dialog.is_some_and(|dialog| dialog.call == call)
+    })
+}
+
+/// The leg of a browser's connection and its room, the room marked as changed.
+fn leg_of_conn(rooms: &mut [Room], conn: Conn) -> Option<(RoomId, &mut Leg)> {
+    find_leg(rooms, |leg| {
+        leg.browser()
+            .is_some_and(|browser| browser.conn == Some(conn))
+    })
+}
+
+fn find_leg(rooms: &mut [Room], wanted: impl Fn(&Leg) -> bool) -> Option<(RoomId, &mut Leg)> {
+    for room in rooms {
+        if let Some(index) = room.legs.iter().position(&wanted) {
+            room.dirty = true;
+            let id = room.id;
+            return room.legs.get_mut(index).map(|leg| (id, leg));
+        }
+    }
+    None
+}
+
+/// Ids of all legs of a kind, to be removed.
+fn legs_where(rooms: &[Room], wanted: impl Fn(&Leg) -> bool) -> Vec<(RoomId, LegId)> {
+    let legs = rooms
+        .iter()
+        .flat_map(|room| room.legs.iter().map(move |leg| (room.id, leg)));
+    legs.filter(|(_, leg)| wanted(leg))
+        .map(|(room, leg)| (room, leg.id))
+        .collect()
+}
+
+/// Sends the plan if it differs from the one in force. An unknown room without media needs none.
+fn settle_plan(room: &mut Room, now: Instant, outputs: &mut VecDeque<Output>) {
+    let mut plan = room.plan();
+    let in_force = match &room.sent {
+        Some(sent) => {
+            plan == RoomPlan {
+                generation: plan.generation,
+                ..sent.clone()
+            }
+        }
+        None => plan.legs.is_empty(),
+    };
+    if in_force {
+        return;
+    }
+    room.generation += 1;
+    plan.generation = room.generation;
+    room.sent = Some(plan.clone());
+    room.sent_at = now;
+    outputs.push_back(Output::Media(ToMedia::Plan(plan)));
+}

@@ -1,0 +1,430 @@
+//! The media processor as the controller sees it: its lives, its inventory, and the rooms of an
+//! earlier life of the controller that it still holds.
+
+use std::time::{Duration, Instant};
+
+use mcu_api::call::CallCommand;
+use mcu_api::codec::VideoClass;
+use mcu_api::ids::{InstanceId, LegId, RoomId};
+use mcu_api::inventory::{Inventory, LegState, RoomInventory};
+use mcu_api::manager::{Refusal, ServerMessage};
+use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
+use mcu_api::plan::{LegPlan, RoomPlan, Transport, VideoSource};
+use tracing::{debug, info, warn};
+
+use super::room::{BrowserLeg, Leg, LegKind, Media, Room, SipLeg};
+use super::state::{SavedKind, SavedLeg, SavedRoom, State};
+use super::{Controller, MEDIA_WAIT, Output, legs_where};
+
+/// Seconds of silence after which a terminal counts as gone whose dialog was lost.
+const MAX_LOST_DIALOG_SILENCE_S: u32 = 60;
+
+/// An inventory younger than this after a plan may have been made before it.
+const PLAN_SETTLES: Duration = Duration::from_secs(2);
+
+/// What is known about the processor.
+#[derive(Debug)]
+pub struct Processor {
+    hello: Option<ProcessorHello>,
+    /// Instance of the processor that holds our plans, over disconnections and our own death.
+    instance: Option<InstanceId>,
+    ready: bool,
+    awaited_until: Instant,
+}
+
+impl Processor {
+    /// One that is awaited from `now` on; `instance` is the one that an earlier life of the
+    /// controller knew.
+    pub fn new(now: Instant, instance: Option<InstanceId>) -> Self {
+        Self {
+            hello: None,
+            instance,
+            ready: false,
+            awaited_until: now + MEDIA_WAIT,
+        }
+    }
+
+    /// Whether plans can be sent.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Until when its coming is worth waiting for.
+    pub fn awaited_until(&self) -> Instant {
+        self.awaited_until
+    }
+
+    /// What it offers, while plans can be sent.
+    pub fn hello(&self) -> Option<&ProcessorHello> {
+        self.hello.as_ref().filter(|_| self.ready)
+    }
+
+    /// Instance that holds our plans.
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.instance
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&mut self, now: Instant) {
+        if self.ready {
+            warn!("media processor lost");
+        }
+        self.ready = false;
+        self.awaited_until = now + MEDIA_WAIT;
+    }
+}
+
+impl Controller {
+    pub(super) fn handle_media(&mut self, message: FromMedia) {
+        match message {
+            FromMedia::Hello(hello) => self.media_hello(hello),
+            FromMedia::Inventory(inventory) => self.media_inventory(inventory),
+            FromMedia::Refused {
+                room,
+                generation,
+                leg,
+                reason,
+            } => {
+                self.plan_refused(room, generation, leg, &reason);
+            }
+            FromMedia::Event { room, event } => self.media_event(room, event),
+        }
+    }
+
+    fn media_hello(&mut self, hello: ProcessorHello) {
+        info!(instance = %hello.instance, "media processor answers");
+        let replaced = self
+            .processor
+            .instance
+            .is_some_and(|known| known != hello.instance);
+        self.ports
+            .set_range(hello.port_low, hello.port_high, hello.webrtc_port);
+        self.processor.instance = Some(hello.instance);
+        self.processor.hello = Some(hello);
+        if replaced {
+            // It holds nothing of ours, so there is nothing to wait for.
+            self.take_up_earlier(&Inventory::default());
+            self.start_media_anew();
+            self.processor.ready = true;
+        }
+    }
+
+    /// After the processor's death: new SSRCs for terminals, whose transports are made again as they
+    /// were; new offers of browsers, whose keys died with it.
+    fn start_media_anew(&mut self) {
+        let mut renew = Vec::new();
+        for room in &mut self.rooms {
+            room.sent = None;
+            room.dirty = true;
+            for leg in &mut room.legs {
+                leg.stats = None;
+                match &mut leg.kind {
+                    LegKind::Sip(sip) => sip.renew_ssrcs(leg.id, &mut leg.media, &mut self.rng),
+                    LegKind::Browser(browser) => {
+                        renew.extend(browser.conn);
+                        leg.media = None;
+                    }
+                }
+            }
+        }
+        for conn in renew {
+            self.tell(conn, ServerMessage::Renew);
+        }
+    }
+
+    fn media_inventory(&mut self, inventory: Inventory) {
+        if self.processor.hello.is_none() {
+            return;
+        }
+        if !self.processor.ready {
+            self.take_up_earlier(&inventory);
+            self.learn_plans(&inventory);
+            self.processor.ready = true;
+        }
+        for held in inventory.rooms.iter() {
+            match self.rooms.iter_mut().find(|room| room.id == held.room) {
+                Some(room) => note_inventory(room, held, self.now),
+                None => self.remove_unknown(held),
+            }
+        }
+        for room in &mut self.rooms {
+            let generation = inventory.rooms.iter().find(|held| held.room == room.id);
+            reconcile(room, generation.map(|held| held.generation), self.now);
+        }
+        self.remove_lost_legs();
+    }
+
+    /// A processor that we lost sight of says what it holds.
+    fn learn_plans(&mut self, inventory: &Inventory) {
+        for room in &mut self.rooms {
+            let held = inventory.rooms.iter().find(|held| held.room == room.id);
+            room.sent = held.and_then(|held| held.plan.clone());
+            room.generation = room.generation.max(held.map_or(0, |held| held.generation));
+            room.dirty = true;
+        }
+    }
+
+    /// A room of which nobody knows the number or the legs. Its ports rest.
+    fn remove_unknown(&mut self, held: &RoomInventory) {
+        warn!(room = %held.room, "unknown room of the media processor removed");
+        for leg in held.plan.iter().flat_map(|plan| &plan.legs) {
+            for port in rtp_ports(leg) {
+                self.ports.rest(self.now, port);
+            }
+        }
+        self.outputs
+            .push_back(Output::Media(ToMedia::RemoveRoom { room: held.room }));
+    }
+
+    /// Takes up the rooms of the controller's earlier life: terminals where their media goes on,
+    /// browsers in any case, since their pages come back by their tokens.
+    fn take_up_earlier(&mut self, inventory: &Inventory) {
+        let rooms = self
+            .earlier
+            .take()
+            .map(|state| state.rooms)
+            .unwrap_or_default();
+        for saved in rooms {
+            let held = inventory.rooms.iter().find(|held| held.room == saved.room);
+            let plan = held.and_then(|held| held.plan.as_ref());
+            if self.config.room(&saved.number).is_some() {
+                self.take_up_room(saved, plan);
+            }
+        }
+    }
+
+    fn take_up_room(&mut self, saved: SavedRoom, plan: Option<&RoomPlan>) {
+        let cname = match plan {
+            Some(plan) => plan.cname.clone(),
+            None => self.cname_for(&saved.number),
+        };
+        let mut room = Room::new(saved.room, saved.number, cname, self.now);
+        if let Some(plan) = plan {
+            room.generation = plan.generation;
+            room.tiles.clone_from(&plan.composition.tiles);
+        }
+        for leg in saved.legs {
+            let held = plan.and_then(|plan| plan.legs.iter().find(|held| held.id == leg.leg));
+            room.legs.extend(take_up_leg(leg, held, self.now));
+        }
+        for leg in plan.iter().flat_map(|plan| &plan.legs) {
+            for port in rtp_ports(leg) {
+                match room.leg(leg.id) {
+                    Some(_) => self.ports.reserve(port),
+                    None => self.ports.rest(self.now, port),
+                }
+            }
+        }
+        info!(room = %room.id, legs = room.legs.len(), "room taken up");
+        self.rooms.push(room);
+    }
+
+    /// Removes legs that will not come back. What the processor says decides, so it must be there.
+    pub(super) fn remove_lost_legs(&mut self) {
+        if !self.processor.is_ready() {
+            return;
+        }
+        self.remove_lost_browsers();
+        let silent = |leg: &Leg| {
+            let silent_s = leg.stats.as_ref().map_or(0, |stats| stats.silent_s);
+            leg.sip().is_some_and(|sip| sip.dialog.is_none())
+                && silent_s >= MAX_LOST_DIALOG_SILENCE_S
+        };
+        for (room, leg) in legs_where(&self.rooms, silent) {
+            self.remove_leg(room, leg, "silent, and its dialog is lost");
+        }
+    }
+
+    /// A leg at fault is put out, so that the others have what they agreed on. Without one the next
+    /// inventory shows what is in force.
+    fn plan_refused(&mut self, room: RoomId, generation: u64, leg: Option<LegId>, reason: &str) {
+        warn!(room = %room, generation, leg = leg.map(|leg| leg.0), reason, "plan refused");
+        let current = self
+            .rooms
+            .iter()
+            .any(|r| r.id == room && r.generation == generation);
+        let Some(leg) = leg.filter(|_| current) else {
+            return;
+        };
+        match self
+            .remove_leg(room, leg, "its media cannot be set up")
+            .map(|leg| leg.kind)
+        {
+            Some(LegKind::Sip(SipLeg {
+                dialog: Some(dialog),
+                ..
+            })) => {
+                self.tell_call(CallCommand::Hangup { call: dialog.call });
+            }
+            Some(LegKind::Browser(BrowserLeg {
+                conn: Some(conn), ..
+            })) => {
+                self.tell(
+                    conn,
+                    ServerMessage::Refused {
+                        code: Refusal::NoMedia,
+                    },
+                );
+                self.close(conn);
+            }
+            _ => {}
+        }
+    }
+
+    fn media_event(&mut self, room: RoomId, event: MediaEvent) {
+        let Some(room) = self.rooms.iter_mut().find(|r| r.id == room) else {
+            return;
+        };
+        match event {
+            MediaEvent::Connected { leg } => room.note_state(leg, LegState::Connected),
+            MediaEvent::Failed { leg } => room.note_state(leg, LegState::Failed),
+            MediaEvent::ActiveSpeaker { leg } => note_speaker(room, leg, self.now),
+            MediaEvent::Dtmf { leg, .. } => debug!(room = %room.id, leg = %leg, "telephone key"),
+            MediaEvent::KeyFrameNeeded { leg } => {
+                let dialog = room
+                    .leg(leg)
+                    .and_then(Leg::sip)
+                    .and_then(|sip| sip.dialog.as_ref());
+                if let Some(call) = dialog.map(|dialog| dialog.call) {
+                    self.tell_call(CallCommand::RequestKeyFrame { call });
+                }
+            }
+        }
+    }
+
+    /// What is to be kept of all rooms.
+    pub(super) fn state(&self) -> State {
+        State {
+            instance: self.processor.instance(),
+            next_room: self.next_room,
+            next_leg: self.next_leg,
+            rooms: self
+                .rooms
+                .iter()
+                .filter(|room| !room.legs.is_empty())
+                .map(saved_room)
+                .collect(),
+        }
+    }
+}
+
+fn note_inventory(room: &mut Room, held: &RoomInventory, now: Instant) {
+    room.encoders = held.encoders;
+    room.decoders = held.decoders;
+    note_speaker(room, held.active_speaker, now);
+    for stats in &held.legs {
+        if let Some(leg) = room.leg_mut(stats.leg) {
+            leg.stats = Some(stats.clone());
+        }
+    }
+}
+
+fn note_speaker(room: &mut Room, speaker: Option<LegId>, now: Instant) {
+    if room.speaker == speaker {
+        return;
+    }
+    room.speaker = speaker;
+    room.dirty = true;
+    if let Some(leg) = speaker.and_then(|leg| room.leg_mut(leg)) {
+        leg.spoke_at = Some(now);
+    }
+}
+
+/// A processor that holds another generation than was sent some time ago gets the plan again.
+fn reconcile(room: &mut Room, held: Option<u64>, now: Instant) {
+    let recent = now < room.sent_at + PLAN_SETTLES;
+    if room.sent.is_none() || recent || held == Some(room.generation) {
+        return;
+    }
+    warn!(room = %room.id, ?held, sent = room.generation, "plan not in force, sent again");
+    room.generation = room.generation.max(held.unwrap_or(0));
+    room.sent = None;
+    room.dirty = true;
+}
+
+/// A leg of the controller's earlier life; `held` is what the processor carries for it.
+fn take_up_leg(saved: SavedLeg, held: Option<&LegPlan>, now: Instant) -> Option<Leg> {
+    let kind = match saved.kind {
+        SavedKind::Sip => LegKind::Sip(SipLeg {
+            dialog: None,
+            ports: rtp_ports(held?).collect(),
+        }),
+        SavedKind::Browser { token, slots } => LegKind::Browser(BrowserLeg {
+            conn: None,
+            gone_at: Some(now),
+            token,
+            heights: heights(held, slots.len()),
+            slots,
+            told: None,
+        }),
+    };
+    Some(Leg {
+        id: saved.leg,
+        name: saved.name,
+        joined_unix_s: saved.joined_unix_s,
+        audio_muted: saved.audio_muted,
+        video_muted: saved.video_muted,
+        media: held.map(|plan| Media {
+            class: class_sent(plan),
+            plan: plan.clone(),
+        }),
+        stats: None,
+        spoke_at: None,
+        kind,
+    })
+}
+
+/// Heights that the slots of a held plan ask for.
+fn heights(held: Option<&LegPlan>, slots: usize) -> Vec<Option<u16>> {
+    let mut heights: Vec<Option<u16>> = held
+        .iter()
+        .flat_map(|plan| &plan.video_send)
+        .map(|send| match send.source {
+            Some(VideoSource::Forward { max_height, .. }) => Some(max_height),
+            Some(VideoSource::Composition { .. }) | None => None,
+        })
+        .collect();
+    heights.resize(slots, None);
+    heights
+}
+
+fn class_sent(plan: &LegPlan) -> Option<VideoClass> {
+    plan.video_send.iter().find_map(|send| match &send.source {
+        Some(VideoSource::Composition { class }) => Some(class.clone()),
+        _ => None,
+    })
+}
+
+fn rtp_ports(plan: &LegPlan) -> impl Iterator<Item = u16> + '_ {
+    plan.transports
+        .iter()
+        .filter_map(|transport| match transport {
+            Transport::Udp(udp) => Some(udp.rtp_port),
+            Transport::Webrtc(_) => None,
+        })
+}
+
+fn saved_room(room: &Room) -> SavedRoom {
+    SavedRoom {
+        room: room.id,
+        number: room.number.clone(),
+        legs: room.legs.iter().map(saved_leg).collect(),
+    }
+}
+
+fn saved_leg(leg: &Leg) -> SavedLeg {
+    SavedLeg {
+        leg: leg.id,
+        name: leg.name.clone(),
+        joined_unix_s: leg.joined_unix_s,
+        audio_muted: leg.audio_muted,
+        video_muted: leg.video_muted,
+        kind: match &leg.kind {
+            LegKind::Sip(_) => SavedKind::Sip,
+            LegKind::Browser(browser) => SavedKind::Browser {
+                token: browser.token.clone(),
+                slots: browser.slots.clone(),
+            },
+        },
+    }
+}

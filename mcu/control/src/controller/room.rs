@@ -1,0 +1,398 @@
+//! A room and its legs, and the plan that follows from them.
+
+use std::time::Instant;
+
+use mcu_api::codec::VideoClass;
+use mcu_api::ids::{CallId, ConnId, LegId, RoomId};
+use mcu_api::inventory::{LegInventory, LegState};
+use mcu_api::manager::{ServerMessage, SiteKind};
+use mcu_api::plan::{Composition, LegPlan, RoomPlan, VideoSource};
+use mcu_api::secret::Redacted;
+
+use rand::RngCore;
+
+use super::ManagerId;
+use super::exchange::Exchange;
+
+/// Most tiles of the composed picture.
+pub const MAX_TILES: usize = 9;
+
+/// Tallest picture sent to a slot whose size the page has not said.
+pub const DEFAULT_SLOT_HEIGHT: u16 = 720;
+
+/// A meeting that exists now.
+#[derive(Debug)]
+pub struct Room {
+    pub id: RoomId,
+    pub number: String,
+    /// Of the plan sent last, or of the one that the processor holds if that is newer.
+    pub generation: u64,
+    pub cname: String,
+    /// Oldest first.
+    pub legs: Vec<Leg>,
+    /// Plan in force as far as we know; `None` when the processor holds none.
+    pub sent: Option<RoomPlan>,
+    /// When `sent` was sent: an inventory may still be older for a moment.
+    pub sent_at: Instant,
+    pub tiles: Vec<LegId>,
+    pub speaker: Option<LegId>,
+    pub encoders: u32,
+    pub decoders: u32,
+    /// Something changed since the room was last settled.
+    pub dirty: bool,
+}
+
+/// One endpoint's attachment to a room.
+#[derive(Debug)]
+pub struct Leg {
+    pub id: LegId,
+    pub name: Redacted<String>,
+    pub joined_unix_s: u64,
+    pub audio_muted: bool,
+    pub video_muted: bool,
+    /// Transports and streams; `None` while nothing is agreed.
+    pub media: Option<Media>,
+    /// What the processor said last about it.
+    pub stats: Option<LegInventory>,
+    /// When it was last the active speaker.
+    pub spoke_at: Option<Instant>,
+    pub kind: LegKind,
+}
+
+/// What the leg's transports carry. Mutes and sources are filled in when the plan is made.
+#[derive(Clone, Debug)]
+pub struct Media {
+    pub plan: LegPlan,
+    /// Class to encode for a terminal that takes video.
+    pub class: Option<VideoClass>,
+}
+
+/// What is particular to a kind of leg.
+#[derive(Debug)]
+pub enum LegKind {
+    Sip(SipLeg),
+    Browser(BrowserLeg),
+}
+
+/// A terminal's leg.
+#[derive(Debug)]
+pub struct SipLeg {
+    /// `None` for a leg whose dialog was lost with an earlier life of this controller.
+    pub dialog: Option<Dialog>,
+    /// RTP ports of its pairs, held as long as the leg lives.
+    pub ports: Vec<u16>,
+}
+
+/// A terminal's call and what was described in it.
+#[derive(Debug)]
+pub struct Dialog {
+    pub call: CallId,
+    pub exchange: Exchange,
+}
+
+/// A browser's leg.
+#[derive(Debug)]
+pub struct BrowserLeg {
+    /// Its signalling, while there is one.
+    pub conn: Option<Conn>,
+    /// When its signalling was lost.
+    pub gone_at: Option<Instant>,
+    pub token: Redacted<String>,
+    /// Which site each slot shows.
+    pub slots: Vec<Option<LegId>>,
+    /// Height of each slot in device pixels, as far as the page said.
+    pub heights: Vec<Option<u16>>,
+    /// Roster told last on this connection.
+    pub told: Option<ServerMessage>,
+}
+
+/// One browser's signalling connection: the manager that relays it, and its number there.
+pub type Conn = (ManagerId, ConnId);
+
+impl Room {
+    /// A room without legs that the processor does not know yet.
+    pub fn new(id: RoomId, number: String, cname: String, now: Instant) -> Self {
+        Self {
+            id,
+            number,
+            generation: 0,
+            cname,
+            legs: Vec::new(),
+            sent: None,
+            sent_at: now,
+            tiles: Vec::new(),
+            speaker: None,
+            encoders: 0,
+            decoders: 0,
+            dirty: true,
+        }
+    }
+
+    /// The leg with this id.
+    pub fn leg(&self, id: LegId) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.id == id)
+    }
+
+    /// The leg with this id.
+    pub fn leg_mut(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|leg| leg.id == id)
+    }
+
+    /// What was just said about a leg's transport.
+    pub fn note_state(&mut self, leg: LegId, state: LegState) {
+        if let Some(stats) = self.leg_mut(leg).and_then(|leg| leg.stats.as_mut()) {
+            stats.state = state;
+        }
+    }
+
+    /// Brings tiles and slots in line with the legs.
+    pub fn arrange(&mut self) {
+        self.arrange_tiles();
+        let with_video: Vec<LegId> = self
+            .legs
+            .iter()
+            .filter(|leg| leg.has_video())
+            .map(|leg| leg.id)
+            .collect();
+        let present: Vec<LegId> = self.legs.iter().map(|leg| leg.id).collect();
+        for leg in &mut self.legs {
+            let own = leg.id;
+            if let LegKind::Browser(browser) = &mut leg.kind {
+                browser.assign_slots(own, &present, &with_video);
+            }
+        }
+    }
+
+    /// All legs that show a picture, oldest first; when there are more than [`MAX_TILES`], those
+    /// that spoke last, each keeping its place.
+    fn arrange_tiles(&mut self) {
+        let shown: Vec<LegId> = self.shown().map(|leg| leg.id).collect();
+        if shown.len() <= MAX_TILES {
+            self.tiles = shown;
+            return;
+        }
+        let mut ranked: Vec<(&Leg, usize)> = self.shown().zip(0..).collect();
+        ranked.sort_by(|(a, a_age), (b, b_age)| b.spoke_at.cmp(&a.spoke_at).then(a_age.cmp(b_age)));
+        let best: Vec<LegId> = ranked
+            .iter()
+            .take(MAX_TILES)
+            .map(|(leg, _)| leg.id)
+            .collect();
+        let mut missing = best.iter().filter(|id| !self.tiles.contains(id)).copied();
+        let mut tiles: Vec<LegId> = self
+            .tiles
+            .iter()
+            .filter_map(|tile| {
+                if best.contains(tile) {
+                    Some(*tile)
+                } else {
+                    missing.next()
+                }
+            })
+            .collect();
+        tiles.extend(missing);
+        self.tiles = tiles;
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &Leg> {
+        self.legs
+            .iter()
+            .filter(|leg| leg.has_video() && !leg.video_muted)
+    }
+
+    /// The whole desired state, with the generation that is in force.
+    pub fn plan(&self) -> RoomPlan {
+        RoomPlan {
+            room: self.id,
+            generation: self.generation,
+            cname: self.cname.clone(),
+            composition: Composition {
+                tiles: self.tiles.clone(),
+            },
+            legs: self
+                .legs
+                .iter()
+                .filter_map(|leg| self.leg_plan(leg))
+                .collect(),
+        }
+    }
+
+    fn leg_plan(&self, leg: &Leg) -> Option<LegPlan> {
+        let media = leg.media.as_ref()?;
+        let mut plan = media.plan.clone();
+        if let Some(audio) = &mut plan.audio {
+            audio.muted = leg.audio_muted;
+        }
+        if let Some(video) = &mut plan.video_receive {
+            video.muted = leg.video_muted;
+        }
+        for (index, send) in plan.video_send.iter_mut().enumerate() {
+            send.source = match &leg.kind {
+                LegKind::Sip(_) => media
+                    .class
+                    .clone()
+                    .map(|class| VideoSource::Composition { class }),
+                LegKind::Browser(browser) => self.slot_source(browser, index),
+            };
+        }
+        Some(plan)
+    }
+
+    fn slot_source(&self, browser: &BrowserLeg, index: usize) -> Option<VideoSource> {
+        let leg = self.leg(browser.shown_in(index)?)?;
+        let height = browser.heights.get(index).copied().flatten();
+        let max_height = height.unwrap_or(DEFAULT_SLOT_HEIGHT);
+        let forwarded = leg.has_video() && !leg.video_muted && max_height > 0;
+        forwarded.then_some(VideoSource::Forward {
+            leg: leg.id,
+            max_height,
+        })
+    }
+}
+
+impl Leg {
+    /// Whether we receive a picture from it, muted or not.
+    pub fn has_video(&self) -> bool {
+        self.media
+            .as_ref()
+            .is_some_and(|media| media.plan.video_receive.is_some())
+    }
+
+    /// Puts other transports in place of the leg's. What was known about the old ones is void.
+    pub fn replace_media(&mut self, media: Media) {
+        self.media = Some(media);
+        self.stats = None;
+    }
+
+    /// `mid` of each line by which we send it video.
+    pub fn slot_mids(&self) -> impl Iterator<Item = Option<&str>> {
+        let sends = self
+            .media
+            .as_ref()
+            .map(|media| media.plan.video_send.as_slice());
+        sends
+            .unwrap_or_default()
+            .iter()
+            .map(|send| send.mid.as_deref())
+    }
+
+    /// Kind as others see it.
+    pub fn site_kind(&self) -> SiteKind {
+        match &self.kind {
+            LegKind::Sip(_) => SiteKind::Sip,
+            LegKind::Browser(_) => SiteKind::Browser,
+        }
+    }
+
+    /// Whether something authentic came from it in the last `within_s` seconds.
+    pub fn is_heard(&self, within_s: u32) -> bool {
+        self.media.is_some()
+            && self
+                .stats
+                .as_ref()
+                .is_some_and(|stats| stats.state != LegState::Failed && stats.silent_s <= within_s)
+    }
+
+    /// The browser's part.
+    pub fn browser(&self) -> Option<&BrowserLeg> {
+        match &self.kind {
+            LegKind::Browser(browser) => Some(browser),
+            LegKind::Sip(_) => None,
+        }
+    }
+
+    /// The browser's part.
+    pub fn browser_mut(&mut self) -> Option<&mut BrowserLeg> {
+        match &mut self.kind {
+            LegKind::Browser(browser) => Some(browser),
+            LegKind::Sip(_) => None,
+        }
+    }
+
+    /// The terminal's part.
+    pub fn sip(&self) -> Option<&SipLeg> {
+        match &self.kind {
+            LegKind::Sip(sip) => Some(sip),
+            LegKind::Browser(_) => None,
+        }
+    }
+
+    /// What was described in the terminal's call, while there is one.
+    pub fn exchange(&mut self) -> Option<(&mut Exchange, &mut Option<Media>)> {
+        match &mut self.kind {
+            LegKind::Sip(sip) => Some((&mut sip.dialog.as_mut()?.exchange, &mut self.media)),
+            LegKind::Browser(_) => None,
+        }
+    }
+}
+
+impl SipLeg {
+    /// Draws new SSRCs for all that we send: a media processor that replaces another starts its
+    /// sequence numbers anew, and under the old SSRC an SRTP key stream would be used twice
+    /// (RFC 3711 §9.1).
+    pub fn renew_ssrcs(&mut self, leg: LegId, media: &mut Option<Media>, rng: &mut impl RngCore) {
+        if let Some(dialog) = &mut self.dialog {
+            dialog.exchange.renew_ssrcs(rng);
+            *media = dialog.exchange.media(leg);
+            return;
+        }
+        let Some(plan) = media.as_mut().map(|media| &mut media.plan) else {
+            return;
+        };
+        if let Some(send) = plan.audio.as_mut().and_then(|audio| audio.send.as_mut()) {
+            send.ssrc = rng.next_u32();
+        }
+        if let Some(receive) = &mut plan.video_receive {
+            receive.feedback_ssrc = rng.next_u32();
+        }
+        for send in &mut plan.video_send {
+            send.ssrc = rng.next_u32();
+            send.rtx_ssrc = send.rtx_ssrc.map(|_| rng.next_u32());
+        }
+    }
+}
+
+impl BrowserLeg {
+    /// A leg that just came by `conn`.
+    pub fn new(conn: Conn, token: Redacted<String>) -> Self {
+        Self {
+            conn: Some(conn),
+            gone_at: None,
+            token,
+            slots: Vec::new(),
+            heights: Vec::new(),
+            told: None,
+        }
+    }
+
+    /// Takes note of how many slots the page offers. Those that stay show what they showed.
+    pub fn set_slot_count(&mut self, count: usize) {
+        self.slots.resize(count, None);
+        self.heights.resize(count, None);
+    }
+
+    /// The leg that a slot shows.
+    pub fn shown_in(&self, index: usize) -> Option<LegId> {
+        self.slots.get(index).copied().flatten()
+    }
+
+    /// A leg keeps its slot while it lives. One without picture gives way when slots are short.
+    fn assign_slots(&mut self, own: LegId, present: &[LegId], with_video: &[LegId]) {
+        for slot in &mut self.slots {
+            slot.take_if(|leg| !present.contains(leg) || *leg == own);
+        }
+        for leg in with_video {
+            if *leg == own || self.slots.contains(&Some(*leg)) {
+                continue;
+            }
+            let idle = |slot: &Option<LegId>| slot.is_none_or(|leg| !with_video.contains(&leg));
+            let free = self.slots.iter().position(Option::is_none);
+            let Some(index) = free.or_else(|| self.slots.iter().position(idle)) else {
+                break;
+            };
+            if let Some(slot) = self.slots.get_mut(index) {
+                *slot = Some(*leg);
+            }
+        }
+    }
+}
