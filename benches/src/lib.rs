@@ -6,12 +6,14 @@
 //! who is seen and heard at a leg, how fresh the picture is and how long it took, from nothing but
 //! what arrived.
 //!
-//! load runs the legs: pre-encoded clips and sound leave on time, what comes back is counted
+//! [`load`] runs the legs: pre-encoded [`clip`]s and sound leave on time, what comes back is counted
 //! and, for the legs that are watched, decoded.
 
 pub mod clip;
 pub mod codec;
 pub mod g711;
+pub mod load;
 pub mod marker;
 pub mod picture;
+pub mod sound;
 pub mod tone;

@@ -90,15 +90,17 @@ pub fn area(width: usize, height: usize) -> Rect {
 /// Finds the markers of a composed picture: every tile of every automatic grid of 1 to 9 is tried,
 /// with the pictures of usual aspect ratios centred in their tiles.
 pub fn find(luma: Luma<'_>) -> Vec<Found> {
+    find_among(luma, &candidates(luma.width(), luma.height()))
+}
+
+/// As [`find`], with the rectangles to be tried.
+pub fn find_among(luma: Luma<'_>, candidates: &[Rect]) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
-    for rect in candidates(luma.width(), luma.height()) {
+    for &rect in candidates {
         let Some(marker) = luma.rect(rect).and_then(read) else {
             continue;
         };
-        if found
-            .iter()
-            .all(|known| known.marker.id != marker.id || !overlap(known.rect, rect))
-        {
+        if !found.iter().any(|known| overlap(known.rect, rect)) {
             found.push(Found { marker, rect });
         }
     }
@@ -155,8 +157,8 @@ fn fit(tile: Rect, (aspect_x, aspect_y): (usize, usize)) -> Rect {
     };
     let (width, height) = (width & !1, height & !1);
     Rect {
-        x: tile.x + ((tile.width - width) / 2 & !1),
-        y: tile.y + ((tile.height - height) / 2 & !1),
+        x: tile.x + (((tile.width - width) / 2) & !1),
+        y: tile.y + (((tile.height - height) / 2) & !1),
         width,
         height,
     }
@@ -202,22 +204,40 @@ fn cell(width: usize, height: usize, column: usize, row: usize) -> Rect {
     }
 }
 
-/// Mean of the inner half of every cell: edges are blurred by scaling and coding.
+/// Mean of the inner half of every cell, `None` as soon as the corners show that there is no marker.
 fn cell_means(luma: Luma<'_>) -> Option<[[f64; COLUMNS]; ROWS]> {
+    // Most places that are tried hold no marker: two cells of the ring settle that.
+    if cell_mean(luma, 0, 0)? - cell_mean(luma, 1, 0)? < CONTRAST_MIN {
+        return None;
+    }
     let mut means = [[0.0; COLUMNS]; ROWS];
     for (row, line) in means.iter_mut().enumerate() {
         for (column, mean) in line.iter_mut().enumerate() {
-            let cell = cell(luma.width(), luma.height(), column, row);
-            let inner = Rect {
-                x: cell.x + cell.width / 4,
-                y: cell.y + cell.height / 4,
-                width: cell.width.div_ceil(2),
-                height: cell.height.div_ceil(2),
-            };
-            *mean = luma.rect(inner)?.mean();
+            *mean = cell_mean(luma, column, row)?;
         }
     }
     Some(means)
+}
+
+/// Mean of at most 8 by 8 samples of a cell's inner half: its edges are blurred by scaling and
+/// coding.
+fn cell_mean(luma: Luma<'_>, column: usize, row: usize) -> Option<f64> {
+    let cell = cell(luma.width(), luma.height(), column, row);
+    let inner = luma.rect(Rect {
+        x: cell.x + cell.width / 4,
+        y: cell.y + cell.height / 4,
+        width: cell.width.div_ceil(2),
+        height: cell.height.div_ceil(2),
+    })?;
+    let (step_x, step_y) = (inner.width().div_ceil(8), inner.height().div_ceil(8));
+    let (mut sum, mut count) = (0u32, 0u32);
+    for line in inner.rows().step_by(step_y) {
+        for &sample in line.iter().step_by(step_x) {
+            sum += u32::from(sample);
+            count += 1;
+        }
+    }
+    Some(f64::from(sum) / f64::from(count.max(1)))
 }
 
 struct Threshold {

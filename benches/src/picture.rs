@@ -227,12 +227,6 @@ impl<'a> Luma<'a> {
             .take(self.height)
             .map(move |row| &row[..width])
     }
-
-    /// Mean of all samples.
-    pub fn mean(&self) -> f64 {
-        let sum: u64 = self.rows().flatten().map(|&s| u64::from(s)).sum();
-        sum as f64 / (self.width * self.height) as f64
-    }
 }
 
 /// Peak signal to noise ratio of two luma planes of one size, in dB; samples inside `without` (a

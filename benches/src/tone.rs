@@ -70,30 +70,33 @@ pub fn generate(id: u8, rate_hz: u32, start: u64, len: usize) -> Vec<i16> {
 
 /// Which sources are heard in the samples, by ascending id. Half a second at least is wanted.
 pub fn detect(pcm: &[i16], rate_hz: u32) -> Vec<Heard> {
-    let window = rate_hz as usize * WINDOW_MS / 1000;
+    let len = rate_hz as usize * WINDOW_MS / 1000;
+    let hann: Vec<f64> = (0..len)
+        .map(|n| 0.5 - 0.5 * (TAU * n as f64 / len as f64).cos())
+        .collect();
     (1..=IDS)
         .filter_map(|id| {
-            let level_db = level_db(pcm, rate_hz, window, id)?;
+            let level_db = level_db(pcm, rate_hz, &hann, id)?;
             (level_db >= FLOOR_DBFS).then_some(Heard { id, level_db })
         })
         .collect()
 }
 
 /// Level of the loudest window in which the carrier stands out.
-fn level_db(pcm: &[i16], rate_hz: u32, window: usize, id: u8) -> Option<f64> {
+fn level_db(pcm: &[i16], rate_hz: u32, hann: &[f64], id: u8) -> Option<f64> {
     let carrier = f64::from(frequency_hz(id)?);
-    let step = (window / 2).max(1);
+    let step = (hann.len() / 2).max(1);
     let mut best: Option<f64> = None;
     let mut start = 0;
-    while let Some(block) = pcm.get(start..start + window) {
+    while let Some(block) = pcm.get(start..start + hann.len()) {
         start += step;
-        let level = goertzel_db(block, rate_hz, carrier);
+        let level = goertzel_db(block, hann, rate_hz, carrier);
         if level < FLOOR_DBFS || best.is_some_and(|b| level <= b) {
             continue;
         }
         // Noise is as loud beside the carrier as on it.
         let beside = [-44.0, -32.0, 32.0, 44.0]
-            .map(|off| goertzel_db(block, rate_hz, carrier + off))
+            .map(|off| goertzel_db(block, hann, rate_hz, carrier + off))
             .into_iter()
             .fold(f64::NEG_INFINITY, f64::max);
         if level - beside >= PROMINENCE_DB {
@@ -104,13 +107,12 @@ fn level_db(pcm: &[i16], rate_hz: u32, window: usize, id: u8) -> Option<f64> {
 }
 
 /// Level of one frequency in dB of a full-scale sine, by Goertzel's recurrence over a Hann window.
-fn goertzel_db(block: &[i16], rate_hz: u32, frequency_hz: f64) -> f64 {
+fn goertzel_db(block: &[i16], hann: &[f64], rate_hz: u32, frequency_hz: f64) -> f64 {
     let len = block.len() as f64;
     let step = TAU * frequency_hz / f64::from(rate_hz);
     let twice_cos = 2.0 * step.cos();
     let (mut last, mut before) = (0.0f64, 0.0f64);
-    for (n, &sample) in block.iter().enumerate() {
-        let hann = 0.5 - 0.5 * (TAU * n as f64 / len).cos();
+    for (&sample, hann) in block.iter().zip(hann) {
         let next = f64::from(sample) / 32_768.0 * hann + twice_cos * last - before;
         (before, last) = (last, next);
     }

@@ -1,0 +1,715 @@
+//! One leg: its sockets, its call, and what it sends and counts.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mcu_api::codec::PacketizationMode;
+use mio::net::UdpSocket;
+
+use super::LoadError;
+use super::call::{Call, Output};
+use super::config::{AudioReport, LegConfig, Report, SentReport, Target, VideoReport, Watch};
+use super::engine::RawReport;
+use super::rtp::{self, Depacketized, Depacketizer, Feedback, Gaps, Packet, Received};
+use super::sdp::{self, Answer, Ports, Remote};
+use super::watch::{Job, Jobs};
+use crate::clip::Clip;
+use crate::codec;
+use crate::sound::{self, Loop};
+
+/// Audio packets kept for the report: two seconds. The oldest goes first.
+const AUDIO_KEPT: usize = 2_000 / sound::PACKET_MS as usize;
+
+/// A pause between audio packets that a listener may notice.
+const AUDIO_GAP: Duration = Duration::from_millis(30);
+
+const RTCP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Least time between two requests for a key frame.
+const ASK_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Datagrams read from one socket at a time, so that a flood does not stop the other legs.
+const READ_MAX: usize = 1_024;
+
+/// Port pairs tried before the machine is taken to have none.
+const PORT_TRIES: usize = 200;
+
+/// Which of a leg's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    Sip,
+    AudioRtp,
+    AudioRtcp,
+    VideoRtp,
+    VideoRtcp,
+}
+
+impl Port {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Sip,
+        Self::AudioRtp,
+        Self::AudioRtcp,
+        Self::VideoRtp,
+        Self::VideoRtcp,
+    ];
+}
+
+/// What a leg's call wants known outside.
+pub(super) enum News {
+    Answered,
+    Ended(String),
+}
+
+/// A leg with its sockets.
+pub(super) struct Leg {
+    pub(super) id: u64,
+    config: LegConfig,
+    sip: Option<Signalling>,
+    audio: Option<AudioLine>,
+    video: Option<VideoLine>,
+    since: Instant,
+    ended: Option<String>,
+    answered: bool,
+    /// Nobody holds the leg any more: it goes when its call has ended.
+    pub(super) left: bool,
+    sent: SentReport,
+    scratch: Vec<u8>,
+}
+
+struct Signalling {
+    socket: UdpSocket,
+    server: SocketAddr,
+    call: Call,
+}
+
+/// What audio and video have in common.
+struct Line {
+    rtp: UdpSocket,
+    rtcp: Option<UdpSocket>,
+    remote: Option<Remote>,
+    sending: bool,
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+    packets: u32,
+    bytes: u32,
+    /// Next packet or frame: the `index`th after `start`.
+    start: Instant,
+    index: u64,
+    rtcp_at: Instant,
+    received: Received,
+    gaps: Gaps,
+    cname: Option<String>,
+}
+
+struct AudioLine {
+    line: Line,
+    sound: Loop,
+    kept: VecDeque<Vec<u8>>,
+}
+
+struct VideoLine {
+    line: Line,
+    clip: Option<Arc<Clip>>,
+    /// RTP payloads of each frame of the clip, cut once in advance.
+    frames: Vec<Vec<Vec<u8>>>,
+    position: usize,
+    depacketizer: Depacketizer,
+    /// Last timestamp of which a frame was completed.
+    whole: Option<u32>,
+    count: u64,
+    undecoded: u64,
+    needs_key: bool,
+    asked_at: Option<Instant>,
+}
+
+impl Line {
+    fn bind(ip: IpAddr, mux: bool) -> io::Result<(Self, u16)> {
+        let (rtp, rtcp, port) = bind_pair(ip, mux)?;
+        let now = Instant::now();
+        let line = Self {
+            rtp,
+            rtcp,
+            remote: None,
+            sending: true,
+            ssrc: rand::random(),
+            sequence: rand::random(),
+            timestamp: rand::random(),
+            packets: 0,
+            bytes: 0,
+            start: now,
+            index: 0,
+            rtcp_at: now + RTCP_INTERVAL,
+            received: Received::default(),
+            gaps: Gaps::default(),
+            cname: None,
+        };
+        Ok((line, port))
+    }
+
+    fn open(&mut self, remote: Option<Remote>, now: Instant, phase: Duration) {
+        if self.remote.is_none() {
+            self.start = now + phase;
+            self.index = 0;
+        }
+        self.remote = remote;
+    }
+
+    /// When the `index`th packet or frame is due.
+    fn due(&self, interval: Duration) -> Instant {
+        self.start + Duration::from_nanos(interval.as_nanos() as u64 * self.index)
+    }
+
+    fn send(&mut self, marker: bool, payload: &[u8], scratch: &mut Vec<u8>, sent: &mut SentReport) {
+        let Some(remote) = self.remote else { return };
+        scratch.clear();
+        let packet = Packet {
+            marker,
+            payload_type: remote.payload_type,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            ssrc: self.ssrc,
+            payload,
+        };
+        packet.write(scratch);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.packets = self.packets.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(payload.len() as u32);
+        sent.refused += u64::from(self.rtp.send_to(scratch, remote.rtp).is_err());
+    }
+
+    fn send_rtcp(&self, bytes: &[u8]) {
+        if let Some(remote) = self.remote {
+            // What is lost here is lost like any datagram: the next report comes in a second.
+            let _ = self
+                .rtcp
+                .as_ref()
+                .unwrap_or(&self.rtp)
+                .send_to(bytes, remote.rtcp);
+        }
+    }
+
+    fn report_to_peer(&mut self, now: Instant, id: u8) {
+        if now < self.rtcp_at {
+            return;
+        }
+        self.rtcp_at = now + RTCP_INTERVAL;
+        let figures = rtp::SenderFigures {
+            ssrc: self.ssrc,
+            timestamp: self.timestamp,
+            packets: self.packets,
+            bytes: self.bytes,
+        };
+        let cname = format!("leg{id}@load");
+        let report = rtp::sender_report(figures, &mut self.received, &cname, SystemTime::now());
+        self.send_rtcp(&report);
+    }
+}
+
+impl Leg {
+    /// A leg without a call.
+    pub(super) fn new(config: LegConfig) -> Result<Self, LoadError> {
+        let mut leg = Self {
+            id: 0,
+            sip: None,
+            audio: None,
+            video: None,
+            since: Instant::now(),
+            ended: None,
+            answered: false,
+            left: false,
+            sent: SentReport::default(),
+            scratch: Vec::with_capacity(1_500),
+            config,
+        };
+        if let Some(audio) = leg.config.audio {
+            let tone = if audio.tone { leg.config.id } else { 0 };
+            let sound = Loop::tone(tone, audio.codec)?;
+            let (line, _) = Line::bind(leg.config.local_ip, leg.config.rtcp_mux)?;
+            leg.audio = Some(AudioLine {
+                line,
+                sound,
+                kept: VecDeque::new(),
+            });
+        }
+        if let Some(video) = leg.config.video.clone() {
+            let (line, _) = Line::bind(leg.config.local_ip, leg.config.rtcp_mux)?;
+            leg.video = Some(VideoLine::new(line, video.clip, video.packetization));
+        }
+        Ok(leg)
+    }
+
+    /// A leg that calls `target`.
+    pub(super) fn calling(target: &Target, config: LegConfig) -> Result<Self, LoadError> {
+        let mut leg = Self::new(config)?;
+        let socket = UdpSocket::bind(SocketAddr::new(leg.config.local_ip, 0))?;
+        let local = socket.local_addr()?;
+        let description = sdp::describe(&leg.config, leg.ports()?, 1);
+        let id = format!("{:016x}", rand::random::<u64>());
+        let call = Call::new(target, local, id, description, Instant::now());
+        leg.sip = Some(Signalling {
+            socket,
+            server: target.server,
+            call,
+        });
+        Ok(leg)
+    }
+
+    /// Joins two legs without a call between them.
+    pub(super) fn join(a: &mut Self, b: &mut Self, now: Instant) -> io::Result<()> {
+        let (to_a, to_b) = (a.as_remote()?, b.as_remote()?);
+        a.open(to_b, now);
+        b.open(to_a, now);
+        Ok(())
+    }
+
+    fn as_remote(&self) -> io::Result<Answer> {
+        Ok(sdp::read(&sdp::describe(&self.config, self.ports()?, 1)))
+    }
+
+    fn ports(&self) -> io::Result<Ports> {
+        let port = |line: Option<&Line>| {
+            line.map_or(Ok(0), |line| line.rtp.local_addr().map(|a| a.port()))
+        };
+        Ok(Ports {
+            audio: port(self.audio.as_ref().map(|a| &a.line))?,
+            video: port(self.video.as_ref().map(|v| &v.line))?,
+        })
+    }
+
+    pub(super) fn socket(&mut self, port: Port) -> Option<&mut UdpSocket> {
+        let audio = self.audio.as_mut().map(|a| &mut a.line);
+        let video = self.video.as_mut().map(|v| &mut v.line);
+        match port {
+            Port::Sip => self.sip.as_mut().map(|sip| &mut sip.socket),
+            Port::AudioRtp => audio.map(|line| &mut line.rtp),
+            Port::AudioRtcp => audio.and_then(|line| line.rtcp.as_mut()),
+            Port::VideoRtp => video.map(|line| &mut line.rtp),
+            Port::VideoRtcp => video.and_then(|line| line.rtcp.as_mut()),
+        }
+    }
+
+    pub(super) fn watched(&self) -> bool {
+        self.video.is_some() && self.config.watch != Watch::Nothing
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        self.config.watch
+    }
+
+    /// Whether it may be forgotten.
+    pub(super) fn done(&self) -> bool {
+        self.left && self.sip.as_ref().is_none_or(|sip| sip.call.ended())
+    }
+
+    /// Media goes where the peer said; legs start at different moments of the frame interval, as
+    /// real terminals do.
+    fn open(&mut self, answer: Answer, now: Instant) {
+        let phase = Duration::from_millis(u64::from(self.config.id) * 7 % 33);
+        if let Some(audio) = &mut self.audio {
+            audio.line.open(answer.audio, now, phase / 2);
+        }
+        if let Some(video) = &mut self.video {
+            video.line.open(answer.video, now, phase);
+        }
+        self.answered = true;
+    }
+
+    pub(super) fn hang_up(&mut self, now: Instant) {
+        self.left = true;
+        self.stop_media();
+        if let Some(sip) = &mut self.sip {
+            sip.call.hang_up(now);
+        }
+    }
+
+    fn stop_media(&mut self) {
+        if let Some(audio) = &mut self.audio {
+            audio.line.remote = None;
+        }
+        if let Some(video) = &mut self.video {
+            video.line.remote = None;
+        }
+    }
+
+    pub(super) fn set_sending(&mut self, audio: bool, video: bool, now: Instant) {
+        if let Some(line) = self.audio.as_mut().map(|a| &mut a.line) {
+            line.resume(audio, now);
+        }
+        if let Some(line) = self.video.as_mut().map(|v| &mut v.line) {
+            line.resume(video, now);
+        }
+    }
+
+    /// Reads everything that waits at a socket.
+    pub(super) fn handle_readable(
+        &mut self,
+        port: Port,
+        now: Instant,
+        buffer: &mut [u8],
+        jobs: &Jobs,
+    ) {
+        for _ in 0..READ_MAX {
+            let Some(socket) = self.socket(port) else {
+                return;
+            };
+            match socket.recv_from(buffer) {
+                Ok((len, _)) => {
+                    let datagram = buffer.get(..len).unwrap_or_default();
+                    self.handle_datagram(port, now, datagram, jobs);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A refused earlier datagram shows here; what follows may be fine.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn handle_datagram(&mut self, port: Port, now: Instant, bytes: &[u8], jobs: &Jobs) {
+        match port {
+            Port::Sip => {
+                if let Some(sip) = &mut self.sip {
+                    sip.call.handle_input(now, bytes);
+                }
+            }
+            Port::AudioRtp | Port::VideoRtp if !rtp::is_rtcp(bytes) => {
+                let Some(packet) = Packet::parse(bytes) else {
+                    return;
+                };
+                if port == Port::AudioRtp {
+                    self.handle_audio(now, &packet);
+                } else {
+                    self.handle_video(now, &packet, jobs);
+                }
+            }
+            Port::AudioRtp | Port::AudioRtcp => self.handle_rtcp(bytes, false),
+            Port::VideoRtp | Port::VideoRtcp => self.handle_rtcp(bytes, true),
+        }
+    }
+
+    fn handle_audio(&mut self, now: Instant, packet: &Packet<'_>) {
+        let expected = self.config.audio.map(|audio| audio.payload_type);
+        let Some(audio) = &mut self.audio else { return };
+        if Some(packet.payload_type) != expected {
+            return;
+        }
+        audio.line.received.push(packet);
+        audio.line.gaps.push(now, AUDIO_GAP);
+        audio.kept.push_back(packet.payload.to_vec());
+        if audio.kept.len() > AUDIO_KEPT {
+            audio.kept.pop_front();
+        }
+    }
+
+    fn handle_video(&mut self, now: Instant, packet: &Packet<'_>, jobs: &Jobs) {
+        let watched = self.watched();
+        let expected = self.config.video.as_ref().map(|video| video.payload_type);
+        let Some(video) = &mut self.video else { return };
+        if Some(packet.payload_type) != expected {
+            return;
+        }
+        video.line.received.push(packet);
+        if packet.marker && video.whole.replace(packet.timestamp) != Some(packet.timestamp) {
+            video.count += 1;
+            video.line.gaps.push(now, Duration::MAX);
+        }
+        if !watched {
+            return;
+        }
+        match video.depacketizer.push(packet) {
+            Depacketized::Pending => {}
+            Depacketized::Damaged => {
+                video.undecoded += 1;
+                video.needs_key = true;
+            }
+            Depacketized::Unit(unit) => {
+                let usable = !video.needs_key || codec::is_key_frame(&unit);
+                video.needs_key = !(usable && jobs.push_frame(self.id, unit, now));
+                video.undecoded += u64::from(video.needs_key);
+            }
+        }
+        if video.needs_key {
+            self.ask_key_frame(now);
+        }
+    }
+
+    fn handle_rtcp(&mut self, bytes: &[u8], is_video: bool) {
+        for feedback in rtp::read_rtcp(bytes) {
+            match feedback {
+                Feedback::KeyFrame if is_video => self.jump_to_key_frame(),
+                Feedback::Nack(count) => self.sent.nacked += count,
+                Feedback::Cname(name) => {
+                    let line = match (is_video, &mut self.audio, &mut self.video) {
+                        (false, Some(audio), _) => &mut audio.line,
+                        (true, _, Some(video)) => &mut video.line,
+                        _ => continue,
+                    };
+                    line.cname = Some(name);
+                }
+                Feedback::KeyFrame | Feedback::Bye => {}
+            }
+        }
+    }
+
+    fn jump_to_key_frame(&mut self) {
+        self.sent.key_frame_requests += 1;
+        if let Some(video) = &mut self.video
+            && let Some(clip) = &video.clip
+        {
+            video.position = clip.next_key_frame(video.position);
+        }
+    }
+
+    pub(super) fn ask_key_frame(&mut self, now: Instant) {
+        let Some(video) = &mut self.video else { return };
+        let early = video.asked_at.is_some_and(|at| now < at + ASK_INTERVAL);
+        if early || !self.config.feedback {
+            return;
+        }
+        video.asked_at = Some(now);
+        self.sent.key_frames_asked += 1;
+        let pli = rtp::picture_loss(video.line.ssrc, video.line.received.ssrc);
+        video.line.send_rtcp(&pli);
+    }
+
+    /// Sends what is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant, jobs: Option<&Jobs>) {
+        if let Some(sip) = &mut self.sip {
+            sip.call.handle_timeout(now);
+        }
+        self.send_audio(now);
+        self.send_video(now, jobs);
+        for line in [
+            self.audio.as_mut().map(|a| &mut a.line),
+            self.video.as_mut().map(|v| &mut v.line),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|line| line.remote.is_some())
+        {
+            line.report_to_peer(now, self.config.id);
+        }
+    }
+
+    fn send_audio(&mut self, now: Instant) {
+        let Some(AudioLine { line, sound, .. }) = &mut self.audio else {
+            return;
+        };
+        let interval = Duration::from_millis(sound::PACKET_MS.into());
+        while line.sends() && line.due(interval) <= now {
+            let payload = &sound.payloads[line.index as usize % sound.payloads.len()];
+            line.send(line.index == 0, payload, &mut self.scratch, &mut self.sent);
+            line.timestamp = line.timestamp.wrapping_add(sound.ticks());
+            line.index += 1;
+            self.sent.audio_packets += 1;
+        }
+    }
+
+    fn send_video(&mut self, now: Instant, jobs: Option<&Jobs>) {
+        let Some(video) = &mut self.video else { return };
+        let Some(interval) = video.interval() else {
+            return;
+        };
+        let line = &mut video.line;
+        while line.sends() && line.due(interval) <= now {
+            let position = video.position;
+            let packets = &video.frames[position];
+            if let Some(jobs) = jobs {
+                let counter = position as u16;
+                jobs.push(Job::Sent {
+                    id: self.config.id,
+                    counter,
+                    at: Instant::now(),
+                });
+            }
+            for (i, payload) in packets.iter().enumerate() {
+                line.send(
+                    i + 1 == packets.len(),
+                    payload,
+                    &mut self.scratch,
+                    &mut self.sent,
+                );
+            }
+            line.timestamp = line
+                .timestamp
+                .wrapping_add((interval.as_secs_f64() * 9e4).round() as u32);
+            line.index += 1;
+            self.sent.frames += 1;
+            self.sent.video_packets += packets.len() as u64;
+            video.position = (position + 1) % video.frames.len();
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let call = self.sip.as_ref().and_then(|sip| sip.call.poll_timeout());
+        let audio = self.audio.as_ref().filter(|a| a.line.sends());
+        let audio = audio.map(|a| a.line.due(Duration::from_millis(sound::PACKET_MS.into())));
+        let video = self.video.as_ref().filter(|v| v.line.sends());
+        let video = video.and_then(|v| Some(v.line.due(v.interval()?)));
+        let reports = [
+            self.audio.as_ref().map(|a| &a.line),
+            self.video.as_ref().map(|v| &v.line),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|line| line.remote.is_some())
+        .map(|line| line.rtcp_at);
+        [call, audio, video]
+            .into_iter()
+            .flatten()
+            .chain(reports)
+            .min()
+    }
+
+    /// Does what the call wants; tells what concerns others.
+    pub(super) fn poll_news(&mut self, now: Instant) -> Option<News> {
+        while let Some(output) = self.sip.as_mut().and_then(|sip| sip.call.poll_output()) {
+            match output {
+                Output::Send(bytes) => {
+                    if let Some(sip) = &self.sip {
+                        // Lost like any datagram: the transaction repeats it.
+                        let _ = sip.socket.send_to(&bytes, sip.server);
+                    }
+                }
+                Output::KeyFrame => self.jump_to_key_frame(),
+                Output::Described(text) => {
+                    let first = !self.answered;
+                    if !self.left {
+                        self.open(sdp::read(&text), now);
+                    }
+                    if first {
+                        return Some(News::Answered);
+                    }
+                }
+                Output::Ended(reason) => {
+                    self.stop_media();
+                    self.ended = Some(reason.clone());
+                    return Some(News::Ended(reason));
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn reset(&mut self, now: Instant) {
+        self.since = now;
+        self.sent = SentReport::default();
+        if let Some(audio) = &mut self.audio {
+            audio.line.received.reset();
+            audio.line.gaps.reset();
+            audio.kept.clear();
+        }
+        if let Some(video) = &mut self.video {
+            video.line.received.reset();
+            video.line.gaps.reset();
+            (video.count, video.undecoded) = (0, 0);
+        }
+    }
+
+    /// What the network told; decoded figures and tones are added by others.
+    pub(super) fn report(&self, now: Instant) -> RawReport {
+        let seconds = now.saturating_duration_since(self.since).as_secs_f64();
+        let ms = |gaps: &Gaps| gaps.longest_at(now).as_secs_f64() * 1000.0;
+        let audio = self
+            .audio
+            .as_ref()
+            .map(|AudioLine { line, .. }| AudioReport {
+                packets: line.received.packets,
+                lost: line.received.lost(),
+                gaps_over_30_ms: line.gaps.over_limit,
+                longest_gap_ms: ms(&line.gaps),
+                tones: Vec::new(),
+                cname: line.cname.clone(),
+            });
+        let video = self.video.as_ref().map(|video| VideoReport {
+            packets: video.line.received.packets,
+            lost: video.line.received.lost(),
+            bytes: video.line.received.bytes,
+            frames: video.count,
+            frame_rate: video.count as f64 / seconds.max(1e-3),
+            longest_gap_ms: ms(&video.line.gaps),
+            longest_payload: video.line.received.longest_payload,
+            undecoded: video.undecoded,
+            cname: video.line.cname.clone(),
+            ..VideoReport::default()
+        });
+        RawReport {
+            report: Report {
+                seconds,
+                ended: self.ended.clone(),
+                audio: audio.unwrap_or_default(),
+                video: video.unwrap_or_default(),
+                tiles: Vec::new(),
+                sent: self.sent,
+            },
+            codec: self.config.audio.map(|audio| audio.codec),
+            payloads: self
+                .audio
+                .as_ref()
+                .map(|audio| audio.kept.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl Line {
+    fn sends(&self) -> bool {
+        self.sending && self.remote.is_some()
+    }
+
+    fn resume(&mut self, sending: bool, now: Instant) {
+        if sending && !self.sending {
+            self.start = now;
+            self.index = 0;
+        }
+        self.sending = sending;
+    }
+}
+
+impl VideoLine {
+    fn new(line: Line, clip: Option<Arc<Clip>>, mode: PacketizationMode) -> Self {
+        let units = clip.iter().flat_map(|clip| &clip.units);
+        let frames: Vec<_> = units.map(|unit| rtp::packetize(&unit.data, mode)).collect();
+        Self {
+            line,
+            clip,
+            frames,
+            position: 0,
+            depacketizer: Depacketizer::default(),
+            whole: None,
+            count: 0,
+            undecoded: 0,
+            needs_key: true,
+            asked_at: None,
+        }
+    }
+
+    /// From one frame to the next; `None` if there is nothing to send.
+    fn interval(&self) -> Option<Duration> {
+        let clip = self.clip.as_ref().filter(|_| !self.frames.is_empty())?;
+        Some(Duration::from_secs_f64(
+            1.0 / f64::from(clip.config.encode.frame_rate.max(1)),
+        ))
+    }
+}
+
+/// An even port with the odd one above it (RFC 3550 §11), or any port when they are shared.
+fn bind_pair(ip: IpAddr, mux: bool) -> io::Result<(UdpSocket, Option<UdpSocket>, u16)> {
+    for _ in 0..PORT_TRIES {
+        let rtp = UdpSocket::bind(SocketAddr::new(ip, 0))?;
+        let port = rtp.local_addr()?.port();
+        if mux {
+            return Ok((rtp, None, port));
+        }
+        if port % 2 == 0
+            && let Ok(rtcp) = UdpSocket::bind(SocketAddr::new(ip, port + 1))
+        {
+            return Ok((rtp, Some(rtcp), port));
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}

@@ -1,0 +1,225 @@
+//! Session descriptions of a leg: its offer, and what it takes from an answer.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use mcu_api::codec::{AudioCodec, PacketizationMode};
+
+use super::config::LegConfig;
+
+/// Ports that a leg listens on. RTCP is one above unless RTP and RTCP share a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ports {
+    pub(super) audio: u16,
+    pub(super) video: u16,
+}
+
+/// Where one stream goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Remote {
+    pub(super) rtp: SocketAddr,
+    pub(super) rtcp: SocketAddr,
+    pub(super) payload_type: u8,
+}
+
+/// What the peer takes; `None` for a line that it refused or holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) audio: Option<Remote>,
+    pub(super) video: Option<Remote>,
+}
+
+/// The leg's description: the same for every offer and answer of a call but for its version.
+pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32) -> String {
+    let (id, ip) = (config.id, config.local_ip);
+    let family = if ip.is_ipv6() { "IP6" } else { "IP4" };
+    let mut sdp = format!(
+        "v=0\r\no=load {id} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n"
+    );
+    if let Some(audio) = config.audio {
+        let pt = audio.payload_type;
+        let name = match audio.codec {
+            AudioCodec::Pcmu => "PCMU/8000",
+            AudioCodec::Pcma => "PCMA/8000",
+            AudioCodec::G722 => "G722/8000",
+            AudioCodec::Opus => "opus/48000/2",
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            sdp,
+            "m=audio {} RTP/AVP {pt}\r\na=rtpmap:{pt} {name}\r\na=ptime:20\r\n{}a=sendrecv\r\n",
+            ports.audio,
+            rtcp_line(config, ports.audio),
+        );
+    }
+    if let Some(video) = &config.video {
+        let pt = video.payload_type;
+        let mode = u8::from(video.packetization == PacketizationMode::NonInterleaved);
+        let direction = if video.clip.is_some() {
+            "sendrecv"
+        } else {
+            "recvonly"
+        };
+        let _ = write!(
+            sdp,
+            "m=video {} RTP/AVP {pt}\r\nb=AS:{}\r\nb=TIAS:{}\r\na=rtpmap:{pt} H264/90000\r\n\
+             a=fmtp:{pt} profile-level-id={};packetization-mode={mode}\r\n{}{}a={direction}\r\n",
+            ports.video,
+            video.receive_bps.div_ceil(1000),
+            video.receive_bps,
+            video.profile_level_id,
+            if config.feedback {
+                format!("a=rtcp-fb:{pt} nack pli\r\na=rtcp-fb:{pt} ccm fir\r\n")
+            } else {
+                String::new()
+            },
+            rtcp_line(config, ports.video),
+        );
+    }
+    sdp
+}
+
+fn rtcp_line(config: &LegConfig, port: u16) -> String {
+    if config.rtcp_mux {
+        "a=rtcp-mux\r\n".into()
+    } else {
+        format!("a=rtcp:{}\r\n", port.saturating_add(1))
+    }
+}
+
+/// Reads an answer, or an offer within the call.
+pub(super) fn read(sdp: &str) -> Answer {
+    let mut answer = Answer::default();
+    let mut session_ip = None;
+    for section in sections(sdp) {
+        let connection = section
+            .iter()
+            .find_map(|line| ip_of(line.strip_prefix("c=")?));
+        let Some(media) = section.first().and_then(|line| line.strip_prefix("m=")) else {
+            session_ip = connection;
+            continue;
+        };
+        let remote = connection
+            .or(session_ip)
+            .and_then(|ip| remote(media, ip, &section));
+        let slot = match media.split(' ').next() {
+            Some("audio") => &mut answer.audio,
+            Some("video") => &mut answer.video,
+            _ => continue,
+        };
+        // Of several lines of one kind the first that is taken counts.
+        *slot = slot.or(remote);
+    }
+    answer
+}
+
+/// The lines before the first `m=`, then those of each media line.
+fn sections(sdp: &str) -> Vec<Vec<&str>> {
+    let mut sections = vec![Vec::new()];
+    for line in sdp.lines().map(str::trim_end) {
+        if line.starts_with("m=") {
+            sections.push(Vec::new());
+        }
+        if let Some(section) = sections.last_mut() {
+            section.push(line);
+        }
+    }
+    sections
+}
+
+fn ip_of(connection: &str) -> Option<IpAddr> {
+    connection
+        .split(' ')
+        .nth(2)?
+        .split('/')
+        .next()?
+        .parse()
+        .ok()
+}
+
+fn remote(media: &str, ip: IpAddr, lines: &[&str]) -> Option<Remote> {
+    let mut words = media.split(' ').skip(1);
+    let port: u16 = words.next()?.split('/').next()?.parse().ok()?;
+    let payload_type = words.nth(1)?.parse().ok()?;
+    let has = |attribute: &str| lines.contains(&attribute);
+    if port == 0 || ip.is_unspecified() || has("a=sendonly") || has("a=inactive") {
+        return None;
+    }
+    let rtcp_port = if has("a=rtcp-mux") {
+        port
+    } else {
+        let named = lines.iter().find_map(|line| line.strip_prefix("a=rtcp:"));
+        named
+            .and_then(|value| value.split(' ').next()?.parse().ok())
+            .unwrap_or(port.checked_add(1)?)
+    };
+    Some(Remote {
+        rtp: SocketAddr::new(ip, port),
+        rtcp: SocketAddr::new(ip, rtcp_port),
+        payload_type,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::config::{AudioConfig, VideoConfig, Watch};
+
+    fn config(rtcp_mux: bool) -> LegConfig {
+        LegConfig {
+            id: 3,
+            local_ip: [127, 0, 0, 1].into(),
+            audio: Some(AudioConfig::default()),
+            video: Some(VideoConfig::default()),
+            rtcp_mux,
+            feedback: true,
+            watch: Watch::Nothing,
+        }
+    }
+
+    #[test]
+    fn a_description_reads_back() {
+        for (mux, rtcp) in [(true, 4000), (false, 4001)] {
+            let sdp = describe(
+                &config(mux),
+                Ports {
+                    audio: 4000,
+                    video: 4002,
+                },
+                1,
+            );
+            let read = read(&sdp);
+            let audio = read.audio.unwrap();
+            assert_eq!(
+                (audio.rtp.port(), audio.rtcp.port(), audio.payload_type),
+                (4000, rtcp, 0)
+            );
+            let video = read.video.unwrap();
+            assert_eq!((video.rtp.port(), video.payload_type), (4002, 97));
+        }
+    }
+
+    #[test]
+    fn refused_and_held_lines_take_nothing() {
+        let sdp = "v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 0 RTP/AVP 0\r\n\
+                   m=video 5000 RTP/AVP 99 98\r\nc=IN IP4 10.0.0.2\r\na=sendonly\r\n\
+                   m=video 5004 RTP/AVP 99\r\n";
+        let read = read(sdp);
+        assert_eq!(read.audio, None);
+        assert_eq!(read.video.unwrap().rtp, "10.0.0.1:5004".parse().unwrap());
+    }
+
+    #[test]
+    fn rubbish_takes_nothing() {
+        for sdp in [
+            "",
+            "m=",
+            "m=audio",
+            "m=audio x y z",
+            "c=\r\nm=audio 1 RTP/AVP 0",
+            "\u{0}",
+        ] {
+            assert_eq!(read(sdp), Answer::default());
+        }
+    }
+}
