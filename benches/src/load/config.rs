@@ -244,9 +244,6 @@ pub struct TileReport {
     /// From the moment a frame of the source was sent to the moment the picture that first shows
     /// it was here whole. Only of sources in the same [`super::Load`].
     pub delay: Percentiles,
-    /// Every delay, in ms, in order of arrival. At most [`super::DELAYS_MAX`].
-    #[serde(skip)]
-    pub delays_ms: Vec<f64>,
 }
 
 /// What a leg sent.

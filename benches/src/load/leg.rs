@@ -420,7 +420,7 @@ impl Leg {
             return;
         }
         match video.depacketizer.push(packet) {
-            Depacketized::Pending => {}
+            Depacketized::Pending => return,
             Depacketized::Damaged => {
                 video.undecoded += 1;
                 video.needs_key = true;

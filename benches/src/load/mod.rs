@@ -25,9 +25,6 @@ pub use config::{
 use crate::codec::CodecError;
 use crate::{sound, tone};
 
-/// Delays kept of one tile; those that come later are not.
-pub const DELAYS_MAX: usize = 20_000;
-
 /// How long a call may take to be answered.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 

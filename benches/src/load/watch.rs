@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use ffmpeg_next::frame;
 
-use super::DELAYS_MAX;
 use super::config::{Percentiles, Report, SAMPLE_MARGIN, Sample, TileReport, Watch};
 use super::engine::RawReport;
 use crate::codec::{CodecError, Decoder};
@@ -19,6 +18,9 @@ use crate::picture::{Luma, Picture, Rect};
 /// Frames that may wait for the decoder. A frame that finds as many before it is dropped and a key
 /// frame asked for: the leg's figures then say so, and memory does not grow.
 const BACKLOG_MAX: usize = 120;
+
+/// Delays kept of one tile: over ten minutes. Those that come later are not.
+const DELAYS_MAX: usize = 20_000;
 
 /// What the decoding thread is told.
 pub(super) enum Job {
@@ -305,7 +307,6 @@ impl Tile {
             age_ms,
             longest_gap_ms: self.longest_gap_ms.max(age_ms),
             delay: Percentiles::of(&self.delays_ms),
-            delays_ms: self.delays_ms.clone(),
         }
     }
 }
