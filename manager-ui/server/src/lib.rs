@@ -1,1 +1,155 @@
-//! To be written.
+//! The manager: serves the web page over HTTPS, answers the HTTP API, and relays what browsers and
+//! the controller say to each other. It holds no room: when it ends, calls go on.
+//!
+//! [`link`] is the one connection to the controller, owned by one task; [`browser`] is one task for
+//! each WebSocket; [`serve`] accepts, [`tls`] keeps the certificate, [`page`] and [`api`] answer.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+mod api;
+mod browser;
+mod limits;
+mod link;
+mod page;
+mod serve;
+mod tls;
+
+/// What the manager is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the page is served over HTTPS. Port 0 takes a free one, see [`Server::local_addr`].
+    pub http: SocketAddr,
+    /// Folder for what outlives the process: `tls/cert.pem` and `tls/key.pem`.
+    pub data_dir: PathBuf,
+    /// Unix socket on which the controller listens.
+    pub control_socket: PathBuf,
+    /// Addresses of this host, written into the certificate that is made at first start.
+    pub addresses: Vec<IpAddr>,
+    /// Demonstration: `GET /api/v1/rooms/{number}` answers without an account.
+    pub demo: bool,
+}
+
+/// Why the manager cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The certificate can neither be read nor made.
+    #[error("certificate")]
+    Certificate(#[from] tls::Error),
+    /// The port is taken or not ours.
+    #[error("listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A task of the manager ended though it never should.
+    #[error("the manager's task ended")]
+    TaskEnded,
+}
+
+/// A manager that listens and is ready to run.
+pub struct Server {
+    listener: TcpListener,
+    acceptor: tls::Acceptor,
+    app: Router,
+    control: link::Task,
+}
+
+/// Listens and serves until the future is dropped.
+///
+/// # Errors
+/// When the certificate cannot be made or the port cannot be had; never for what a peer does.
+pub async fn run(config: Config) -> Result<(), Error> {
+    Server::bind(config).await?.run().await
+}
+
+impl Server {
+    /// Reads or makes the certificate and listens.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] and [`Error::Listen`].
+    pub async fn bind(config: Config) -> Result<Self, Error> {
+        Self::bind_with(config, limits::Limits::default()).await
+    }
+
+    async fn bind_with(config: Config, limits: limits::Limits) -> Result<Self, Error> {
+        let store = tls::Store::new(config.data_dir.join("tls"), config.addresses);
+        let acceptor = tls::Acceptor::open(store)?;
+        let address = config.http;
+        let listen = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let (link, control) = link::new(config.control_socket);
+        let app = router(State {
+            link,
+            demo: config.demo,
+            connections: limits::Connections::new(limits),
+        });
+        Ok(Self {
+            listener,
+            acceptor,
+            app,
+            control,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// As the system reports them; none is known for a listening socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the future is dropped.
+    ///
+    /// # Errors
+    /// [`Error::TaskEnded`] when a task fails, which is a bug.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self {
+            listener,
+            acceptor,
+            app,
+            control,
+        } = self;
+        tokio::select! {
+            () = control.run() => {}
+            () = acceptor.clone().keep_fresh() => {}
+            () = serve::accept(listener, acceptor, app) => {}
+        }
+        Err(Error::TaskEnded)
+    }
+}
+
+/// What every handler may use.
+#[derive(Clone)]
+struct State {
+    link: link::Link,
+    demo: bool,
+    connections: Arc<limits::Connections>,
+}
+
+fn router(state: State) -> Router {
+    Router::new()
+        .route("/", get(page::index))
+        .route("/room/{number}", get(page::index))
+        .route("/assets/{*path}", get(page::asset))
+        .route("/favicon.svg", get(page::icon))
+        .route("/health", get(api::health))
+        .route("/api/v1/rooms/{number}", get(api::room))
+        .route("/ws", get(browser::upgrade))
+        .fallback(api::not_found)
+        .layer(from_fn(page::security_headers))
+        .with_state(state)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! One browser's WebSocket: JSON messages to the controller and back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State as StateOf;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use mcu_api::ids::ConnId;
+use mcu_api::manager::{BrowserMessage, Refusal, ServerMessage};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tracing::{debug, info};
+
+use crate::api::problem;
+use crate::limits::Place;
+use crate::link::{Closing, Link, ToBrowser};
+use crate::{State, serve};
+
+/// Largest message of a browser: an offer with nine video lines is about 40 KiB.
+const MAX_MESSAGE_LEN: usize = 256 * 1024;
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Nothing came for so long, not even the answer to two pings: dead.
+const DEAD_AFTER: Duration = Duration::from_secs(25);
+/// A browser whose TCP connection takes nothing for so long is dead.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages in a row before the rate counts: a page sends a handful when it enters.
+const BURST: f64 = 60.0;
+/// Messages a second that a browser may send on and on.
+const RATE_PER_S: f64 = 20.0;
+/// "Service Restart" and "Try Again Later" of the IANA registry of RFC 6455 close codes: the page
+/// comes back by itself.
+const SERVICE_RESTART: u16 = 1012;
+const TRY_AGAIN_LATER: u16 = 1013;
+
+/// `GET /ws`.
+pub(crate) async fn upgrade(
+    StateOf(state): StateOf<State>,
+    Extension(serve::Peer(peer)): Extension<serve::Peer>,
+    headers: HeaderMap,
+    socket: WebSocketUpgrade,
+) -> Response {
+    if !same_origin(&headers) {
+        return problem(StatusCode::FORBIDDEN, "The page comes from another origin")
+            .into_response();
+    }
+    if !state.link.is_connected() {
+        let title = "The conference controller is away";
+        return problem(StatusCode::SERVICE_UNAVAILABLE, title).into_response();
+    }
+    let Some(place) = state.connections.take(peer.ip()) else {
+        info!(%peer, "too many browsers");
+        return problem(StatusCode::TOO_MANY_REQUESTS, "Too many connections").into_response();
+    };
+    socket
+        .max_message_size(MAX_MESSAGE_LEN)
+        .max_frame_size(MAX_MESSAGE_LEN)
+        .on_upgrade(move |socket| serve_browser(socket, state.link, peer, place))
+}
+
+/// RFC 6455 §10.2: a page of another site could otherwise open the socket with this user's rights.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) => origin
+            .strip_prefix("https://")
+            .is_some_and(|o| o.eq_ignore_ascii_case(host)),
+        _ => false,
+    }
+}
+
+async fn serve_browser(socket: WebSocket, link: Link, peer: SocketAddr, place: Place) {
+    let Ok((conn, queue)) = link.open().await else {
+        return;
+    };
+    debug!(%conn, %peer, "browser connected");
+    let relay = Relay {
+        socket,
+        link: link.clone(),
+        conn,
+        queue,
+        heard: Instant::now(),
+    };
+    let close = relay.run().await;
+    debug!(%conn, ?close, "browser gone");
+    // The task has ended only when the server ends.
+    let _ = link.gone(conn).await;
+    drop(place);
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The browser closed it, or its TCP connection broke.
+    Remote,
+    /// It answers no more.
+    Dead,
+    /// We close it with this code.
+    Close(u16),
+}
+
+struct Relay {
+    socket: WebSocket,
+    link: Link,
+    conn: ConnId,
+    queue: mpsc::Receiver<ToBrowser>,
+    heard: Instant,
+}
+
+impl Relay {
+    async fn run(mut self) -> End {
+        let mut pings = pings();
+        let mut budget = Budget::new(Instant::now());
+        let end = loop {
+            let step = tokio::select! {
+                read = self.socket.next() => self.read(read, &mut budget).await,
+                item = self.queue.recv() => self.say(item).await,
+                _ = pings.tick() => self.ping().await,
+            };
+            if let Err(end) = step {
+                break end;
+            }
+        };
+        if let End::Close(code) = end {
+            let frame = CloseFrame {
+                code,
+                reason: "".into(),
+            };
+            let close = self.socket.send(Message::Close(Some(frame)));
+            let _ = timeout(WRITE_TIMEOUT, close).await;
+            // Only once the peer's own close frame, or the end, is read will TCP deliver ours
+            // for certain: data left unread makes the kernel reset the connection.
+            let _ = timeout(Duration::from_secs(1), self.drain()).await;
+        }
+        end
+    }
+
+    async fn read(
+        &mut self,
+        read: Option<Result<Message, axum::Error>>,
+        budget: &mut Budget,
+    ) -> Result<(), End> {
+        self.heard = Instant::now();
+        match read {
+            Some(Ok(Message::Text(text))) => self.relay(text.as_str(), budget).await,
+            Some(Ok(Message::Binary(_))) => Err(End::Close(close_code::UNSUPPORTED)),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            Some(Ok(Message::Close(_))) | None => Err(End::Remote),
+            Some(Err(error)) if is_too_long(&error) => Err(End::Close(close_code::SIZE)),
+            Some(Err(_)) => Err(End::Remote),
+        }
+    }
+
+    async fn relay(&mut self, text: &str, budget: &mut Budget) -> Result<(), End> {
+        if !budget.spend(self.heard) {
+            info!(conn = %self.conn, "browser sends too many messages");
+            return Err(End::Close(close_code::POLICY));
+        }
+        match serde_json::from_str::<BrowserMessage>(text) {
+            Ok(message) => {
+                let sent = self.link.message(self.conn, message).await;
+                sent.map_err(|_| End::Close(SERVICE_RESTART))
+            }
+            Err(error) => {
+                // Not the error itself: it quotes what was sent, which may be a name.
+                info!(conn = %self.conn, at = error.column(), "browser sent what is no message");
+                self.send(&ServerMessage::Refused {
+                    code: Refusal::BadRequest,
+                })
+                .await?;
+                Err(End::Close(close_code::POLICY))
+            }
+        }
+    }
+
+    async fn say(&mut self, item: Option<ToBrowser>) -> Result<(), End> {
+        match item {
+            Some(ToBrowser::Say(message)) => self.send(&message).await,
+            Some(ToBrowser::Close(Closing::Told)) => Err(End::Close(close_code::NORMAL)),
+            Some(ToBrowser::Close(Closing::ControlAway)) => Err(End::Close(SERVICE_RESTART)),
+            None => Err(End::Close(TRY_AGAIN_LATER)),
+        }
+    }
+
+    async fn send(&mut self, message: &ServerMessage) -> Result<(), End> {
+        let text = serde_json::to_string(message).map_err(|_| End::Close(close_code::ERROR))?;
+        self.write(Message::Text(text.into())).await
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        if self.heard.elapsed() > DEAD_AFTER {
+            return Err(End::Dead);
+        }
+        self.write(Message::Ping(Default::default())).await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), End> {
+        match timeout(WRITE_TIMEOUT, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::Remote),
+            Err(_) => Err(End::Dead),
+        }
+    }
+
+    async fn drain(&mut self) {
+        while let Some(Ok(_)) = self.socket.next().await {}
+    }
+}
+
+fn pings() -> Interval {
+    let mut pings = interval(PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings.reset();
+    pings
+}
+
+/// Whether the WebSocket layer refused a message for its size. Its error type is not public here,
+/// so the words of its chain are looked at.
+fn is_too_long(error: &axum::Error) -> bool {
+    error.to_string().contains("too long")
+}
+
+/// How many messages a browser may still send: a token bucket.
+struct Budget {
+    messages: f64,
+    at: Instant,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self {
+            messages: BURST,
+            at: now,
+        }
+    }
+
+    fn spend(&mut self, now: Instant) -> bool {
+        let earned = now.duration_since(self.at).as_secs_f64() * RATE_PER_S;
+        self.messages = (self.messages + earned).min(BURST);
+        self.at = now;
+        if self.messages < 1.0 {
+            return false;
+        }
+        self.messages -= 1.0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_may_burst_and_then_keep_a_rate() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        let sent = (0..100).filter(|_| budget.spend(start)).count();
+        assert_eq!(sent, 60);
+        let later = start + Duration::from_secs(1);
+        let sent = (0..100).filter(|_| budget.spend(later)).count();
+        assert_eq!(sent, 20);
+    }
+
+    #[test]
+    fn only_the_page_of_this_host_may_open_the_socket() {
+        let headers = |origin: Option<&str>| {
+            let mut map = HeaderMap::new();
+            map.insert(header::HOST, "mcu.example:8443".parse().unwrap());
+            if let Some(origin) = origin {
+                map.insert(header::ORIGIN, origin.parse().unwrap());
+            }
+            map
+        };
+        assert!(same_origin(&headers(Some("https://mcu.example:8443"))));
+        assert!(same_origin(&headers(Some("https://MCU.example:8443"))));
+        assert!(!same_origin(&headers(Some("http://mcu.example:8443"))));
+        assert!(!same_origin(&headers(Some("https://mcu.example"))));
+        assert!(!same_origin(&headers(Some("null"))));
+        assert!(!same_origin(&headers(None)));
+    }
+}

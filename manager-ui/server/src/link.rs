@@ -1,0 +1,347 @@
+//! The connection to the controller. One task owns it, and the table of browsers: browsers and API
+//! handlers send it [`Command`]s through a [`Link`]; it comes back by itself when the controller does.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mcu_api::frame::{self, Decoder, FrameError};
+use mcu_api::ids::ConnId;
+use mcu_api::manager::{BrowserMessage, FromControl, RoomView, ServerMessage, ToControl};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+/// Commands on their way to the task. Full: the sender waits, so that a browser that floods is
+/// slowed by its own TCP connection.
+const COMMANDS: usize = 64;
+/// Frames on their way to the controller. Full: no further command is taken.
+const FRAMES: usize = 64;
+/// Messages on their way to one browser. Full: the browser is disconnected, and comes back.
+const TO_BROWSER: usize = 64;
+/// A controller that does not read for so long is taken for gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_millis(400);
+
+/// Handle on the task, for handlers.
+#[derive(Clone)]
+pub(crate) struct Link {
+    commands: mpsc::Sender<Command>,
+    connected: Arc<AtomicBool>,
+    next_conn: Arc<AtomicU64>,
+}
+
+/// What is said to one browser's task. The end of the queue without `Close` means: too slow.
+#[derive(Debug)]
+pub(crate) enum ToBrowser {
+    Say(ServerMessage),
+    Close(Closing),
+}
+
+/// Why a browser's connection is closed by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// The controller said so.
+    Told,
+    /// The controller went away: the page shall come back.
+    ControlAway,
+}
+
+/// The controller cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("the controller is away")]
+pub(crate) struct Away;
+
+/// The task. [`Task::run`] never returns while a [`Link`] exists.
+pub(crate) struct Task {
+    socket: PathBuf,
+    commands: mpsc::Receiver<Command>,
+    connected: Arc<AtomicBool>,
+    browsers: HashMap<ConnId, mpsc::Sender<ToBrowser>>,
+    requests: HashMap<u64, oneshot::Sender<Option<RoomView>>>,
+    next_request: u64,
+}
+
+enum Command {
+    Open {
+        conn: ConnId,
+        queue: mpsc::Sender<ToBrowser>,
+    },
+    Message {
+        conn: ConnId,
+        message: BrowserMessage,
+    },
+    Gone {
+        conn: ConnId,
+    },
+    GetRoom {
+        number: String,
+        answer: oneshot::Sender<Option<RoomView>>,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("connection: {0}")]
+    Io(#[from] io::Error),
+    #[error("the controller closed the connection")]
+    Closed,
+    #[error("the controller does not read")]
+    Stalled,
+    #[error("the controller speaks version {0}")]
+    Version(u16),
+    // The error of the JSON parser quotes what it read, which may be a name: it is not kept.
+    #[error("the controller sent what is no message")]
+    Nonsense,
+}
+
+impl From<FrameError> for LinkError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Version(version) => Self::Version(version),
+            FrameError::TooLong(_) | FrameError::Body(_) => Self::Nonsense,
+        }
+    }
+}
+
+/// The task for the controller's socket and a handle on it.
+pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
+    let (sender, commands) = mpsc::channel(COMMANDS);
+    let connected = Arc::new(AtomicBool::new(false));
+    let link = Link {
+        commands: sender,
+        connected: connected.clone(),
+        next_conn: Arc::new(AtomicU64::new(1)),
+    };
+    let task = Task {
+        socket,
+        commands,
+        connected,
+        browsers: HashMap::new(),
+        requests: HashMap::new(),
+        next_request: 1,
+    };
+    (link, task)
+}
+
+impl Link {
+    /// Whether the controller is there.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Announces a browser; what the controller says to it comes out of the receiver.
+    pub(crate) async fn open(&self) -> Result<(ConnId, mpsc::Receiver<ToBrowser>), Away> {
+        let conn = ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed));
+        let (queue, receiver) = mpsc::channel(TO_BROWSER);
+        self.send(Command::Open { conn, queue }).await?;
+        Ok((conn, receiver))
+    }
+
+    /// Passes a browser's message on.
+    pub(crate) async fn message(&self, conn: ConnId, message: BrowserMessage) -> Result<(), Away> {
+        self.send(Command::Message { conn, message }).await
+    }
+
+    /// A browser is gone.
+    pub(crate) async fn gone(&self, conn: ConnId) -> Result<(), Away> {
+        self.send(Command::Gone { conn }).await
+    }
+
+    /// Asks the controller for a room; `Ok(None)` when there is none with this number.
+    pub(crate) async fn room(
+        &self,
+        number: String,
+        wait: Duration,
+    ) -> Result<Option<RoomView>, Away> {
+        let (answer, answered) = oneshot::channel();
+        timeout(wait, async {
+            self.send(Command::GetRoom { number, answer }).await?;
+            answered.await.map_err(|_| Away)
+        })
+        .await
+        .map_err(|_| Away)?
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Away> {
+        self.commands.send(command).await.map_err(|_| Away)
+    }
+}
+
+impl Task {
+    /// Keeps the connection, again and again.
+    pub(crate) async fn run(mut self) {
+        let mut retry = FIRST_RETRY;
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Ok(stream) => {
+                    retry = FIRST_RETRY;
+                    info!("connected to the controller");
+                    self.connected.store(true, Ordering::Relaxed);
+                    let Err(error) = self.serve(stream).await;
+                    self.connected.store(false, Ordering::Relaxed);
+                    warn!(%error, "lost the controller");
+                    self.drop_everybody();
+                }
+                Err(error) => report_unreachable(&self.socket, &error, retry),
+            }
+            self.refuse_for(retry).await;
+            retry = (retry * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Reads and writes until the connection is lost.
+    async fn serve(&mut self, stream: UnixStream) -> Result<std::convert::Infallible, LinkError> {
+        let (reader, writer) = stream.into_split();
+        let (frames, queue) = mpsc::channel(FRAMES);
+        tokio::select! {
+            lost = self.route(reader, frames) => lost,
+            lost = write(writer, queue) => lost,
+        }
+    }
+
+    async fn route(
+        &mut self,
+        mut reader: OwnedReadHalf,
+        frames: mpsc::Sender<Vec<u8>>,
+    ) -> Result<std::convert::Infallible, LinkError> {
+        let mut decoder = Decoder::default();
+        let mut bytes = vec![0; 65_536];
+        loop {
+            tokio::select! {
+                // A command is taken only when its frame has room, so none is lost here.
+                (permit, command) = next_command(&frames, &mut self.commands) => {
+                    if let Some(message) = command.and_then(|command| self.translate(command)) {
+                        permit?.send(frame::encode(&message)?);
+                    }
+                }
+                read = reader.read(&mut bytes) => {
+                    let n = read?;
+                    if n == 0 {
+                        return Err(LinkError::Closed);
+                    }
+                    decoder.push(bytes.get(..n).unwrap_or_default());
+                    while let Some(message) = decoder.next_message()? {
+                        self.deliver(message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes what a command changes here, and gives what the controller is to be told.
+    fn translate(&mut self, command: Command) -> Option<ToControl> {
+        match command {
+            Command::Open { conn, queue } => {
+                self.browsers.insert(conn, queue);
+                None
+            }
+            Command::Message { conn, message } => self
+                .browsers
+                .contains_key(&conn)
+                .then_some(ToControl::Browser { conn, message }),
+            // A browser that the controller closed, or never heard of, is not reported again.
+            Command::Gone { conn } => self
+                .browsers
+                .remove(&conn)
+                .map(|_| ToControl::BrowserGone { conn }),
+            Command::GetRoom { number, answer } => {
+                self.requests.retain(|_, waiting| !waiting.is_closed());
+                let request = self.next_request;
+                self.next_request += 1;
+                self.requests.insert(request, answer);
+                Some(ToControl::GetRoom { request, number })
+            }
+        }
+    }
+
+    fn deliver(&mut self, message: FromControl) {
+        match message {
+            FromControl::Room { request, room } => {
+                if let Some(answer) = self.requests.remove(&request) {
+                    // Whoever asked may have given up meanwhile.
+                    let _ = answer.send(room);
+                }
+            }
+            FromControl::Server { conn, message } => {
+                let Some(queue) = self.browsers.get(&conn) else {
+                    return;
+                };
+                let sent = queue.try_send(ToBrowser::Say(message));
+                if matches!(sent, Err(mpsc::error::TrySendError::Full(_))) {
+                    warn!(%conn, "browser reads too slowly, disconnected");
+                    // The entry stays until its task reports `Gone`, which the controller is told.
+                    self.browsers.insert(conn, mpsc::channel(1).0);
+                }
+            }
+            FromControl::Close { conn } => {
+                if let Some(queue) = self.browsers.remove(&conn) {
+                    // Full: the queue's end closes the connection too.
+                    let _ = queue.try_send(ToBrowser::Close(Closing::Told));
+                }
+            }
+        }
+    }
+
+    fn drop_everybody(&mut self) {
+        self.requests.clear();
+        for (_, queue) in self.browsers.drain() {
+            let _ = queue.try_send(ToBrowser::Close(Closing::ControlAway));
+        }
+    }
+
+    /// Waits before the next attempt; whoever comes meanwhile is turned away.
+    async fn refuse_for(&mut self, wait: Duration) {
+        let refuse = async {
+            while let Some(command) = self.commands.recv().await {
+                // Dropping an answer's sender tells the asker; messages of browsers have no one
+                // to go to, and their connections are closed already.
+                if let Command::Open { queue, .. } = command {
+                    let _ = queue.try_send(ToBrowser::Close(Closing::ControlAway));
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let _ = timeout(wait, refuse).await;
+    }
+}
+
+type Permit<'a> = Result<mpsc::Permit<'a, Vec<u8>>, LinkError>;
+
+async fn next_command<'a>(
+    frames: &'a mpsc::Sender<Vec<u8>>,
+    commands: &mut mpsc::Receiver<Command>,
+) -> (Permit<'a>, Option<Command>) {
+    let permit = frames.reserve().await.map_err(|_| LinkError::Closed);
+    match commands.recv().await {
+        Some(command) => (permit, Some(command)),
+        // No handle is left, so the server is ending.
+        None => std::future::pending().await,
+    }
+}
+
+async fn write(
+    mut writer: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+) -> Result<std::convert::Infallible, LinkError> {
+    while let Some(frame) = queue.recv().await {
+        timeout(WRITE_TIMEOUT, writer.write_all(&frame))
+            .await
+            .map_err(|_| LinkError::Stalled)??;
+    }
+    Err(LinkError::Closed)
+}
+
+/// Once, when waiting begins to be long, not at each attempt.
+fn report_unreachable(socket: &Path, error: &io::Error, retry: Duration) {
+    if retry * 2 > LAST_RETRY && retry < LAST_RETRY {
+        warn!(socket = %socket.display(), %error, "the controller is not there yet");
+    }
+}

@@ -1,0 +1,79 @@
+//! Accepts TCP connections, speaks TLS and HTTP/1.1 on each.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Extension;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::tls::Acceptor;
+
+/// HTTP connections at one time, WebSockets not counted. Full: further ones wait in the kernel; one
+/// that says nothing leaves after [`PATIENCE`].
+const MAX_CONNECTIONS: usize = 2_000;
+/// For a TLS handshake, for a request's headers, and for the next request on a kept connection.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Longest request line with headers, in bytes.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// Address of the peer, set on every request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub SocketAddr);
+
+/// Serves until dropped, and every HTTP connection with it.
+pub(crate) async fn accept(listener: TcpListener, acceptor: Acceptor, app: Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let (tcp, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, or the peer left: wait for better times.
+                    warn!(%error, "cannot accept");
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            Some(_) = connections.join_next() => continue,
+        };
+        let (acceptor, app) = (acceptor.clone(), app.clone());
+        connections.spawn(async move {
+            connection(tcp, peer, acceptor, app).await;
+            drop(place);
+        });
+    }
+}
+
+async fn connection(tcp: TcpStream, peer: SocketAddr, acceptor: Acceptor, app: Router) {
+    // Signalling is small messages that somebody waits for.
+    let _ = tcp.set_nodelay(true);
+    let tls = match timeout(PATIENCE, acceptor.accept(tcp)).await {
+        Ok(Ok(tls)) => tls,
+        Ok(Err(error)) => return debug!(%peer, %error, "no TLS"),
+        Err(_) => return debug!(%peer, "no TLS in time"),
+    };
+    let service = TowerToHyperService::new(app.layer(Extension(Peer(peer))));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(tls), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        debug!(%peer, %error, "connection ended");
+    }
+}

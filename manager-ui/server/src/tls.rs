@@ -1,0 +1,346 @@
+//! The server's certificate: made at first start, kept, made anew before it expires. An operator may
+//! put another in its place.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{info, warn};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Browsers refuse certificates that are valid for longer than 398 days.
+const VALIDITY: Duration = Duration::from_hours(24 * 397);
+/// Time left at which a certificate is made anew.
+const RENEWAL: Duration = Duration::from_hours(24 * 30);
+const CHECK_INTERVAL: Duration = Duration::from_hours(12);
+/// For clocks that go slow.
+const BACKDATED: Duration = Duration::from_hours(24);
+/// By this name a certificate of our own making is known from an operator's.
+const COMMON_NAME: &str = "Consilium self-signed";
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file can neither be read nor written.
+    #[error("{path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file holds no certificate or no key.
+    #[error("{path}: {reason}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Certificate and key do not fit each other or TLS.
+    #[error("certificate or key is not usable")]
+    Unusable(#[from] rustls::Error),
+    /// No certificate can be made.
+    #[error("make a certificate")]
+    Make(#[from] rcgen::Error),
+}
+
+/// Where the certificate lives and whom it is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    dir: PathBuf,
+    addresses: Vec<IpAddr>,
+}
+
+/// Makes TLS of TCP with the certificate that is current.
+#[derive(Clone)]
+pub(crate) struct Acceptor {
+    store: Store,
+    // Read once a connection, written once a year.
+    current: Arc<RwLock<Arc<ServerConfig>>>,
+}
+
+impl Acceptor {
+    pub(crate) fn open(store: Store) -> Result<Self, Error> {
+        store.renew_if_due(SystemTime::now())?;
+        let current = Arc::new(RwLock::new(store.load()?));
+        Ok(Self { store, current })
+    }
+
+    pub(crate) async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let config = self
+            .current
+            .read()
+            .unwrap_or_else(|p| p.into_inner())
+            .clone();
+        TlsAcceptor::from(config).accept(tcp).await
+    }
+
+    /// Looks after the certificate for ever. An operator's new one is taken up here, too.
+    pub(crate) async fn keep_fresh(self) {
+        loop {
+            sleep(CHECK_INTERVAL).await;
+            let fresh = self
+                .store
+                .renew_if_due(SystemTime::now())
+                .and_then(|()| self.store.load());
+            match fresh {
+                Ok(config) => *self.current.write().unwrap_or_else(|p| p.into_inner()) = config,
+                Err(error) => warn!(%error, "cannot renew the certificate, the old one stays"),
+            }
+        }
+    }
+}
+
+impl Store {
+    pub(crate) fn new(dir: PathBuf, addresses: Vec<IpAddr>) -> Self {
+        Self { dir, addresses }
+    }
+
+    fn cert(&self) -> PathBuf {
+        self.dir.join("cert.pem")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.dir.join("key.pem")
+    }
+
+    fn renew_if_due(&self, now: SystemTime) -> Result<(), Error> {
+        if !self.cert().exists() || !self.key().exists() {
+            info!(dir = %self.dir.display(), "making a certificate");
+            return self.make(now);
+        }
+        let (ours, expires) = self.read_expiry()?;
+        if now + RENEWAL < expires {
+            return Ok(());
+        }
+        if ours {
+            info!("renewing the certificate");
+            return self.make(now);
+        }
+        warn!(cert = %self.cert().display(), "the certificate expires within 30 days");
+        Ok(())
+    }
+
+    /// Whether the certificate is of our making, and when it expires.
+    fn read_expiry(&self) -> Result<(bool, SystemTime), Error> {
+        let path = self.cert();
+        let content = |reason: String| Error::Content {
+            path: path.clone(),
+            reason,
+        };
+        let pem = read(&path)?;
+        let der = CertificateDer::from_pem_slice(&pem).map_err(|e| content(e.to_string()))?;
+        let (_, cert) = X509Certificate::from_der(&der).map_err(|e| content(e.to_string()))?;
+        let ours = cert
+            .subject()
+            .iter_common_name()
+            .any(|cn| cn.as_str() == Ok(COMMON_NAME));
+        let seconds = cert.validity().not_after.timestamp();
+        Ok((
+            ours,
+            UNIX_EPOCH + Duration::from_secs(seconds.max(0) as u64),
+        ))
+    }
+
+    fn make(&self, now: SystemTime) -> Result<(), Error> {
+        fs::create_dir_all(&self.dir).map_err(|source| Error::File {
+            path: self.dir.clone(),
+            source,
+        })?;
+        let key = KeyPair::generate()?;
+        let cert = self.params(now)?.self_signed(&key)?;
+        // The key first: a crash between the two leaves a pair that does not fit, which the next
+        // start would refuse, so the certificate goes away before.
+        remove(&self.cert())?;
+        write(&self.key(), 0o600, &key.serialize_pem())?;
+        write(&self.cert(), 0o644, &cert.pem())
+    }
+
+    fn params(&self, now: SystemTime) -> Result<CertificateParams, Error> {
+        let mut names = vec!["localhost".to_string()];
+        if let Ok(name) = nix::unistd::gethostname()
+            && let Ok(name) = name.into_string()
+            && name != "localhost"
+        {
+            names.push(name);
+        }
+        let mut params = CertificateParams::new(names)?;
+        let local = [
+            IpAddr::from([127, 0, 0, 1]),
+            IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+        ];
+        for address in local
+            .iter()
+            .chain(self.addresses.iter().filter(|a| !local.contains(a)))
+        {
+            params.subject_alt_names.push(SanType::IpAddress(*address));
+        }
+        params.distinguished_name.remove(DnType::CommonName);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, COMMON_NAME);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.not_before = (now - BACKDATED).into();
+        params.not_after = (now + VALIDITY).into();
+        Ok(params)
+    }
+
+    fn load(&self) -> Result<Arc<ServerConfig>, Error> {
+        let (cert_path, key_path) = (self.cert(), self.key());
+        let content = |path: &Path, reason: String| Error::Content {
+            path: path.into(),
+            reason,
+        };
+        let chain = CertificateDer::pem_slice_iter(&read(&cert_path)?)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| content(&cert_path, e.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(&read(&key_path)?)
+            .map_err(|e| content(&key_path, e.to_string()))?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::File {
+        path: path.into(),
+        source,
+    })
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::File {
+            path: path.into(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Writes beside and renames, so that no reader sees half a file, nor a key that others may read.
+fn write(path: &Path, mode: u32, text: &str) -> Result<(), Error> {
+    let beside = path.with_extension("new");
+    let failed = |source| Error::File {
+        path: path.into(),
+        source,
+    };
+    remove(&beside)?;
+    let options = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&beside);
+    let mut file = options.map_err(failed)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
+    fs::rename(&beside, path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn store(dir: &tempfile::TempDir) -> Store {
+        Store::new(dir.path().join("tls"), vec!["192.0.2.7".parse().unwrap()])
+    }
+
+    #[test]
+    fn a_certificate_is_made_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        store(&dir).renew_if_due(now).unwrap();
+        let first = fs::read(store(&dir).cert()).unwrap();
+        store(&dir)
+            .renew_if_due(now + Duration::from_hours(24 * 300))
+            .unwrap();
+        assert_eq!(fs::read(store(&dir).cert()).unwrap(), first);
+        let mode = fs::metadata(store(&dir).key())
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path().join("tls")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn it_names_host_addresses_and_localhost() {
+        let dir = tempfile::tempdir().unwrap();
+        store(&dir).renew_if_due(SystemTime::now()).unwrap();
+        let der = CertificateDer::from_pem_slice(&fs::read(store(&dir).cert()).unwrap()).unwrap();
+        let (_, cert) = X509Certificate::from_der(&der).unwrap();
+        let names = format!(
+            "{:?}",
+            cert.subject_alternative_name().unwrap().unwrap().value
+        );
+        assert!(names.contains("localhost"), "{names}");
+        assert!(names.contains("[192, 0, 2, 7]"), "{names}");
+        assert!(names.contains("[127, 0, 0, 1]"), "{names}");
+    }
+
+    #[test]
+    fn our_own_certificate_is_renewed_a_month_before_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        store(&dir).renew_if_due(now).unwrap();
+        let first = fs::read(store(&dir).cert()).unwrap();
+        let later = now + VALIDITY - Duration::from_hours(24 * 29);
+        store(&dir).renew_if_due(later).unwrap();
+        assert_ne!(fs::read(store(&dir).cert()).unwrap(), first);
+        assert!(store(&dir).read_expiry().unwrap().1 > later + RENEWAL);
+        store(&dir).load().unwrap();
+    }
+
+    #[test]
+    fn an_operators_certificate_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let mut params = store(&dir).params(now).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "mcu.hospital.example");
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        fs::create_dir_all(dir.path().join("tls")).unwrap();
+        write(&store(&dir).cert(), 0o644, &pem).unwrap();
+        write(&store(&dir).key(), 0o600, &key.serialize_pem()).unwrap();
+        store(&dir).renew_if_due(now + VALIDITY).unwrap();
+        assert_eq!(fs::read_to_string(store(&dir).cert()).unwrap(), pem);
+    }
+
+    #[test]
+    fn nonsense_in_the_files_is_an_error_that_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        store(&dir).renew_if_due(SystemTime::now()).unwrap();
+        fs::write(store(&dir).cert(), "nonsense").unwrap();
+        let error = Acceptor::open(store(&dir))
+            .err()
+            .expect("refused")
+            .to_string();
+        assert!(error.contains("cert.pem"), "{error}");
+    }
+}
