@@ -6,16 +6,20 @@
 //! time per room, [`twcc`] and [`congestion`] find out what a path carries.
 
 pub mod clock;
+pub mod congestion;
 pub mod demux;
 pub mod forward;
 pub mod h264;
 pub mod header;
+pub mod jitter;
 pub mod receive;
 pub mod rtcp;
 pub mod rtx;
 pub mod send;
 pub mod seq;
+pub mod simulcast;
 pub mod srtp;
+pub mod twcc;
 pub mod webrtc;
 
 #[cfg(test)]
