@@ -1,9 +1,22 @@
 //! Digest access authentication (RFC 3261 §22, RFC 7616, RFC 8760).
+//!
+//! Nonces carry their time and a keyed hash, so that handing them out costs no memory; only nonces
+//! that somebody has answered rightly are remembered, for the count that forbids replay.
 
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
+
+use crate::config::Account;
+
+/// How long a nonce may be used.
+const NONCE_LIFE: Duration = Duration::from_secs(300);
+/// Most nonces whose count is remembered. Beyond it the oldest is forgotten, and its user is asked
+/// anew with `stale=true`.
+const MAX_COUNTED_NONCES: usize = 8_192;
 
 /// `H(user:realm:password)` for both algorithms that are offered, so that no password is stored.
 /// `Debug` shows nothing of it.
@@ -18,8 +31,8 @@ impl Ha1 {
     pub fn from_password(user: &str, realm: &str, password: &str) -> Self {
         let text = format!("{user}:{realm}:{password}");
         Self {
-            md5: Some(hex(&Md5::digest(&text))),
-            sha256: Some(hex(&Sha256::digest(&text))),
+            md5: Some(Algorithm::Md5.hash(&text)),
+            sha256: Some(Algorithm::Sha256.hash(&text)),
         }
     }
 
@@ -39,6 +52,13 @@ impl Ha1 {
     pub fn to_hex(&self) -> (Option<&str>, Option<&str>) {
         (self.md5.as_deref(), self.sha256.as_deref())
     }
+
+    fn of(&self, algorithm: Algorithm) -> Option<&str> {
+        match algorithm {
+            Algorithm::Md5 => self.md5.as_deref(),
+            Algorithm::Sha256 => self.sha256.as_deref(),
+        }
+    }
 }
 
 impl fmt::Debug for Ha1 {
@@ -47,6 +67,408 @@ impl fmt::Debug for Ha1 {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Algorithm {
+    Md5,
+    Sha256,
+}
+
+impl Algorithm {
+    /// RFC 8760 §2.3: no algorithm named means MD5.
+    fn parse(name: Option<&str>) -> Option<Self> {
+        match name {
+            None => Some(Self::Md5),
+            Some(name) if name.eq_ignore_ascii_case("MD5") => Some(Self::Md5),
+            Some(name) if name.eq_ignore_ascii_case("SHA-256") => Some(Self::Sha256),
+            Some(_) => None,
+        }
+    }
+
+    fn hash(self, text: &str) -> String {
+        match self {
+            Self::Md5 => hex(&Md5::digest(text)),
+            Self::Sha256 => hex(&Sha256::digest(text)),
+        }
+    }
+}
+
+/// What credentials proved.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The password of this account.
+    Proven(String),
+    /// The password, but with a nonce that is too old or was used before (RFC 7616 §3.3).
+    Stale,
+    /// Nothing: none given, or wrong ones.
+    Unproven,
+}
+
+/// Makes challenges and checks their answers.
+pub(crate) struct Digest {
+    realm: String,
+    secret: [u8; 32],
+    epoch: Option<Instant>,
+    /// Highest count seen for each nonce that was answered rightly.
+    counts: HashMap<String, u64>,
+    /// Those nonces, oldest first.
+    order: VecDeque<String>,
+}
+
+impl Digest {
+    pub fn new(realm: String, secret: [u8; 32]) -> Self {
+        Self {
+            realm,
+            secret,
+            epoch: None,
+            counts: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// Values of WWW-Authenticate, the stronger algorithm first (RFC 8760 §2.4). Some terminals know
+    /// MD5 only and pass over the first.
+    pub fn challenges(&mut self, now: Instant, random: u64, stale: bool) -> [String; 2] {
+        let nonce = self.nonce(now, random);
+        let stale = if stale { ", stale=true" } else { "" };
+        ["SHA-256", "MD5"].map(|algorithm| {
+            format!(
+                "Digest realm=\"{}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}",
+                self.realm
+            )
+        })
+    }
+
+    /// Checks the value of an Authorization header against the accounts.
+    pub fn verify(
+        &mut self,
+        now: Instant,
+        accounts: &HashMap<String, Account>,
+        method: &str,
+        authorization: &str,
+    ) -> Verdict {
+        let Some(credentials) = Credentials::parse(authorization) else {
+            return Verdict::Unproven;
+        };
+        let proven = accounts
+            .get(&credentials.username)
+            .filter(|_| credentials.realm == self.realm)
+            .filter(|account| credentials.prove(&account.ha1, method));
+        match proven {
+            None => Verdict::Unproven,
+            Some(account) if self.admit(now, &credentials) => Verdict::Proven(account.user.clone()),
+            Some(_) => Verdict::Stale,
+        }
+    }
+
+    /// Whether the nonce is ours, young, and its count higher than before.
+    fn admit(&mut self, now: Instant, credentials: &Credentials) -> bool {
+        if !self.is_fresh(now, &credentials.nonce) {
+            return false;
+        }
+        // Without qop there is no count (RFC 2069): such a nonce serves once.
+        let count = credentials.count.unwrap_or(u64::MAX);
+        match self.counts.get_mut(&credentials.nonce) {
+            Some(last) if *last < count => *last = count,
+            Some(_) => return false,
+            // A later count of a nonce that is not known: it was forgotten.
+            None if credentials.count.is_some_and(|count| count != 1) => return false,
+            None => self.remember(credentials.nonce.clone(), count),
+        }
+        true
+    }
+
+    fn remember(&mut self, nonce: String, count: u64) {
+        if self.order.len() >= MAX_COUNTED_NONCES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.counts.remove(&oldest);
+        }
+        self.counts.insert(nonce.clone(), count);
+        self.order.push_back(nonce);
+    }
+
+    fn nonce(&mut self, now: Instant, random: u64) -> String {
+        let age = now.saturating_duration_since(*self.epoch.get_or_insert(now));
+        let head = format!("{:012x}{random:016x}", age.as_millis() & 0xffff_ffff_ffff);
+        let seal = self.seal(&head);
+        head + &seal
+    }
+
+    fn is_fresh(&self, now: Instant, nonce: &str) -> bool {
+        let (Some(head), Some(seal), Some(epoch)) = (nonce.get(..28), nonce.get(28..), self.epoch)
+        else {
+            return false;
+        };
+        let made = head.get(..12).and_then(|t| u64::from_str_radix(t, 16).ok());
+        let Some(made) = made.filter(|_| equal(&self.seal(head), seal)) else {
+            return false;
+        };
+        let made = epoch + Duration::from_millis(made);
+        now.saturating_duration_since(made) <= NONCE_LIFE
+    }
+
+    /// SHA-256 over the secret before and after is a keyed hash that cannot be extended.
+    fn seal(&self, head: &str) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.secret);
+        hash.update(head);
+        hash.update(self.secret);
+        hex(hash.finalize().get(..16).unwrap_or_default())
+    }
+}
+
+/// The parameters of an Authorization header.
+struct Credentials {
+    username: String,
+    realm: String,
+    nonce: String,
+    uri: String,
+    response: String,
+    algorithm: Algorithm,
+    /// `nc` as written, the number in it, and `cnonce`, when qop is used.
+    qop: Option<(String, String)>,
+    count: Option<u64>,
+}
+
+impl Credentials {
+    fn parse(value: &str) -> Option<Self> {
+        let parameters = auth_parameters(value)?;
+        let get = |name: &str| parameters.get(name).cloned();
+        let algorithm = Algorithm::parse(parameters.get("algorithm").map(String::as_str))?;
+        let qop = match get("qop") {
+            None => None,
+            Some(qop) if qop.eq_ignore_ascii_case("auth") => Some((get("nc")?, get("cnonce")?)),
+            Some(_) => return None,
+        };
+        let count = match &qop {
+            Some((nc, _)) => Some(u32::from_str_radix(nc, 16).ok()?.into()),
+            None => None,
+        };
+        Some(Self {
+            username: get("username")?,
+            realm: get("realm")?,
+            nonce: get("nonce")?,
+            uri: get("uri")?,
+            response: get("response")?,
+            algorithm,
+            qop,
+            count,
+        })
+    }
+
+    /// RFC 7616 §3.4.1.
+    fn prove(&self, ha1: &Ha1, method: &str) -> bool {
+        let Some(ha1) = ha1.of(self.algorithm) else {
+            return false;
+        };
+        let nonce = &self.nonce;
+        let ha2 = self.algorithm.hash(&format!("{method}:{}", self.uri));
+        let text = match &self.qop {
+            Some((nc, cnonce)) => format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}"),
+            None => format!("{ha1}:{nonce}:{ha2}"),
+        };
+        equal(
+            &self.algorithm.hash(&text),
+            &self.response.to_ascii_lowercase(),
+        )
+    }
+}
+
+/// The URI that the credentials were made for.
+pub(crate) fn digest_uri(authorization: &str) -> Option<String> {
+    auth_parameters(authorization)?.remove("uri")
+}
+
+/// Realm that the credentials were made for.
+pub(crate) fn realm_of(authorization: &str) -> Option<String> {
+    auth_parameters(authorization)?.remove("realm")
+}
+
+/// Splits `Digest name=value, name="value"`. `None` for another scheme or broken quoting.
+fn auth_parameters(value: &str) -> Option<HashMap<String, String>> {
+    let (scheme, mut rest) = value.trim().split_once([' ', '\t'])?;
+    if !scheme.eq_ignore_ascii_case("digest") {
+        return None;
+    }
+    let mut parameters = HashMap::new();
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            return Some(parameters);
+        }
+        let (name, after) = rest.split_once('=')?;
+        let (value, after) = auth_value(after.trim_start())?;
+        if parameters.len() >= 32 {
+            return None;
+        }
+        parameters.insert(name.trim().to_ascii_lowercase(), value);
+        rest = after;
+    }
+}
+
+fn auth_value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(',').unwrap_or(text.len());
+        let (value, rest) = text.split_at_checked(end)?;
+        return Some((value.trim().to_owned(), rest));
+    };
+    let mut value = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, quoted.get(at + 1..)?)),
+            '\\' => value.push(characters.next()?.1),
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+/// Compares without telling by its duration where the difference is.
+fn equal(a: &str, b: &str) -> bool {
+    let differing = a
+        .bytes()
+        .zip(b.bytes())
+        .fold(0, |acc, (x, y)| acc | (x ^ y));
+    a.len() == b.len() && differing == 0
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REALM: &str = "hospital";
+
+    fn accounts() -> HashMap<String, Account> {
+        let account = Account {
+            user: "or-1".to_owned(),
+            ha1: Ha1::from_password("or-1", REALM, "s3cret"),
+            may_register: true,
+        };
+        HashMap::from([(account.user.clone(), account)])
+    }
+
+    fn answer(challenge: &str, password: &str, nc: u32) -> String {
+        let challenge = sipx_sip::auth::Challenge::parse(challenge.as_bytes(), false).unwrap();
+        let credentials = sipx_sip::auth::Credentials::new("or-1", password);
+        sipx_sip::auth::respond(&challenge, &credentials, "REGISTER", "sip:h", nc, "c0ffee")
+    }
+
+    #[test]
+    fn a_client_of_another_library_proves_itself_with_either_algorithm() {
+        let now = Instant::now();
+        let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
+        for challenge in digest.challenges(now, 1, false) {
+            let answer = answer(&challenge, "s3cret", 1);
+            // Both algorithms share the nonce, so the second one's count must be higher.
+            let mut fresh = Digest::new(REALM.to_owned(), [7; 32]);
+            fresh.challenges(now, 1, false);
+            let verdict = fresh.verify(now, &accounts(), "REGISTER", &answer);
+            assert_eq!(verdict, Verdict::Proven("or-1".to_owned()), "{challenge}");
+        }
+    }
+
+    #[test]
+    fn the_example_of_rfc_7616_section_3_9_1_holds() {
+        let ha1 = Ha1::from_password("Mufasa", "http-auth@example.org", "Circle of Life");
+        let head = "Digest username=\"Mufasa\", realm=\"http-auth@example.org\", \
+            uri=\"/dir/index.html\", nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", \
+            nc=00000001, cnonce=\"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ\", qop=auth, ";
+        let cases = [
+            ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
+            (
+                "SHA-256",
+                "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
+            ),
+        ];
+        for (algorithm, response) in cases {
+            let value = format!("{head}algorithm={algorithm}, response=\"{response}\"");
+            let credentials = Credentials::parse(&value).unwrap();
+            assert!(credentials.prove(&ha1, "GET"), "{algorithm}");
+            assert!(!credentials.prove(&ha1, "PUT"), "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn counts_rise_through_hexadecimal_and_a_replay_is_stale() {
+        let now = Instant::now();
+        let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
+        let [_, md5] = digest.challenges(now, 1, false);
+        for nc in 1..40 {
+            let verdict = digest.verify(now, &accounts(), "REGISTER", &answer(&md5, "s3cret", nc));
+            assert_eq!(verdict, Verdict::Proven("or-1".to_owned()), "nc {nc}");
+        }
+        let replay = digest.verify(now, &accounts(), "REGISTER", &answer(&md5, "s3cret", 39));
+        assert_eq!(replay, Verdict::Stale);
+    }
+
+    #[test]
+    fn old_foreign_and_wrong_credentials_prove_nothing() {
+        let now = Instant::now();
+        let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
+        let [_, md5] = digest.challenges(now, 1, false);
+        let good = answer(&md5, "s3cret", 1);
+        let late = now + NONCE_LIFE + Duration::from_secs(1);
+        assert_eq!(
+            digest.verify(late, &accounts(), "REGISTER", &good),
+            Verdict::Stale
+        );
+        let wrong = answer(&md5, "guess", 1);
+        assert_eq!(
+            digest.verify(now, &accounts(), "REGISTER", &wrong),
+            Verdict::Unproven
+        );
+        let [_, foreign] = Digest::new(REALM.to_owned(), [8; 32]).challenges(now, 1, false);
+        let foreign = answer(&foreign, "s3cret", 1);
+        assert_eq!(
+            digest.verify(now, &accounts(), "REGISTER", &foreign),
+            Verdict::Stale
+        );
+        for junk in [
+            "",
+            "Basic abc",
+            "Digest",
+            "Digest x",
+            "Digest username=\"a",
+            "Digest =,=,",
+        ] {
+            let verdict = digest.verify(now, &accounts(), "REGISTER", junk);
+            assert_eq!(verdict, Verdict::Unproven, "{junk}");
+        }
+    }
+
+    #[test]
+    fn challenges_of_the_same_moment_differ() {
+        let now = Instant::now();
+        let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
+        assert_ne!(
+            digest.challenges(now, 1, false),
+            digest.challenges(now, 2, false)
+        );
+    }
+
+    #[test]
+    fn the_memory_for_counts_is_bounded() {
+        let now = Instant::now();
+        let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
+        for random in 0..MAX_COUNTED_NONCES as u64 + 10 {
+            let nonce = digest.nonce(now, random);
+            digest.remember(nonce, 1);
+        }
+        assert_eq!(digest.counts.len(), MAX_COUNTED_NONCES);
+        assert_eq!(digest.order.len(), MAX_COUNTED_NONCES);
+    }
+
+    #[test]
+    fn stored_hashes_come_back_and_broken_ones_do_not() {
+        let ha1 = Ha1::from_password("a", "b", "c");
+        let (md5, sha256) = ha1.to_hex();
+        assert_eq!(Ha1::from_hex(md5, sha256), Some(ha1.clone()));
+        assert_eq!(Ha1::from_hex(Some("12"), None), None);
+        assert_eq!(format!("{ha1:?}"), "[redacted]");
+    }
 }

@@ -10,13 +10,22 @@
 //!
 //! Session descriptions are text here; [`sdp`] reads and writes them.
 
+mod body;
+mod call;
 mod config;
+mod deadlines;
+mod dialog;
 mod digest;
 mod endpoint;
 mod flow;
+mod message;
+mod registrar;
 pub mod sdp;
+mod session_timer;
+mod stream;
+mod transaction;
 
 pub use config::{Account, Config};
 pub use digest::Ha1;
-pub use endpoint::{Endpoint, Registration};
+pub use endpoint::{Endpoint, Load, Registration};
 pub use flow::{Flow, FlowId, Input, Output, Transport};

@@ -1,0 +1,105 @@
+//! Bodies of requests: which are read, and how a session description is found in them.
+
+use crate::message::{HeaderName, Headers, Refusal, Request, find, lossy, text, tokens};
+
+/// Type of a session description.
+pub(crate) const SDP: &str = "application/sdp";
+/// Type of a request for a key frame, RFC 5168 §5.
+pub(crate) const MEDIA_CONTROL: &str = "application/media_control+xml";
+
+/// Asks for a key frame (RFC 5168 §7).
+pub(crate) const PICTURE_FAST_UPDATE: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\r\n\
+<media_control><vc_primitive><to_encoder><picture_fast_update/></to_encoder></vc_primitive></media_control>\r\n";
+
+/// The session description of a request, `None` when it has none.
+///
+/// # Errors
+/// 415 for a body that is no session description and not optional (RFC 3261 §8.2.3).
+pub(crate) fn session_description(request: &Request) -> Result<Option<String>, Refusal> {
+    if request.body().is_empty() {
+        return Ok(None);
+    }
+    check_encoding(&request.headers)?;
+    let kind = media_type(&request.headers);
+    match kind.as_deref() {
+        Some(SDP) => Ok(Some(lossy(request.body()))),
+        // No type at all: terminals that forget it mean a session description.
+        None if request.body().starts_with(b"v=0") => Ok(Some(lossy(request.body()))),
+        Some(kind) if kind.starts_with("multipart/") => {
+            let found = multipart_sdp(&request.headers, request.body());
+            found.map(Some).ok_or_else(unsupported_type)
+        }
+        _ if optional(&request.headers) => Ok(None),
+        _ => Err(unsupported_type()),
+    }
+}
+
+/// Whether the body asks for a key frame.
+pub(crate) fn wants_key_frame(request: &Request) -> bool {
+    find(request.body(), b"picture_fast_update").is_some()
+}
+
+/// Type and subtype in lower case, without parameters.
+pub(crate) fn media_type(headers: &Headers) -> Option<String> {
+    let value = text(headers, &HeaderName::ContentType)?;
+    let kind = value.split(';').next().unwrap_or_default();
+    Some(kind.trim().to_ascii_lowercase())
+}
+
+/// Refuses a compressed body (RFC 3261 §8.2.3).
+pub(crate) fn check_encoding(headers: &Headers) -> Result<(), Refusal> {
+    let encoded = tokens(headers, &HeaderName::ContentEncoding)
+        .iter()
+        .any(|coding| coding != "identity");
+    if encoded {
+        return Err(Refusal::new(415, "Unsupported Media Type")
+            .with(HeaderName::AcceptEncoding, "identity"));
+    }
+    Ok(())
+}
+
+/// Whether the peer could read our answer (RFC 3261 §20.1): no Accept means that it can.
+pub(crate) fn accepts_sdp(headers: &Headers) -> bool {
+    let mut kinds = tokens(headers, &HeaderName::Accept)
+        .into_iter()
+        .map(|kind| kind.split(';').next().unwrap_or_default().trim().to_owned())
+        .peekable();
+    kinds.peek().is_none() || kinds.any(|k| k == SDP || k == "*/*" || k == "application/*")
+}
+
+fn unsupported_type() -> Refusal {
+    Refusal::new(415, "Unsupported Media Type").with(HeaderName::Accept, SDP)
+}
+
+/// RFC 3261 §20.11: `handling=optional` lets a reader skip what it does not know.
+fn optional(headers: &Headers) -> bool {
+    text(headers, &HeaderName::ContentDisposition)
+        .is_some_and(|value| value.to_ascii_lowercase().contains("handling=optional"))
+}
+
+/// The first session description among the parts of a multipart body (RFC 5621 §3).
+fn multipart_sdp(headers: &Headers, body: &[u8]) -> Option<String> {
+    let value = text(headers, &HeaderName::ContentType)?;
+    let at = value.to_ascii_lowercase().find("boundary=")?;
+    let rest = value.get(at + "boundary=".len()..)?.trim_start();
+    let boundary = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next()?,
+        None => rest.split([';', ' ']).next()?,
+    };
+    if boundary.is_empty() || boundary.len() > 70 {
+        return None;
+    }
+    let body = lossy(body);
+    let delimiter = format!("--{boundary}");
+    body.split(delimiter.as_str())
+        .skip(1)
+        .take(16)
+        .find_map(|part| {
+            let (head, content) = part.split_once("\r\n\r\n")?;
+            let head = head.to_ascii_lowercase();
+            let is_sdp = head
+                .lines()
+                .any(|line| line.starts_with("content-type:") && line.contains(SDP));
+            is_sdp.then(|| content.trim_end_matches("\r\n").to_owned() + "\r\n")
+        })
+}

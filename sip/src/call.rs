@@ -1,0 +1,150 @@
+//! The state of one call: its dialog and what is under way in it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mcu_api::ids::CallId;
+
+use crate::dialog::Dialog;
+use crate::flow::Flow;
+use crate::message::{Request, TransactionKey};
+use crate::session_timer::{Session, Terms};
+
+/// T1, RFC 3261 §17.1.1.1.
+pub(crate) const T1: Duration = Duration::from_millis(500);
+/// T2, RFC 3261 §17.1.2.2.
+pub(crate) const T2: Duration = Duration::from_secs(4);
+/// 64*T1: after this long without an answer a peer is given up.
+pub(crate) const GIVE_UP: Duration = Duration::from_secs(32);
+/// Longest time that a call may ring (RFC 3261 §13.3.1.1 has proxies give up after three minutes).
+pub(crate) const MAX_RINGING: Duration = Duration::from_secs(180);
+
+/// How far a call is.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// The INVITE waits for the rooms' decision.
+    Asked(Asked),
+    /// Our 2xx was sent and is not acknowledged yet.
+    Accepted,
+    /// Both sides know that the call is up.
+    Up,
+    /// The rooms hung up, or the peer broke the protocol, before the ACK came. BYE must wait for the
+    /// ACK (RFC 3261 §15). For the rooms the call has ended.
+    Leaving,
+}
+
+/// An INVITE that is not answered.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub invite: Request,
+    pub key: TransactionKey,
+    pub reply: Flow,
+    pub offered: bool,
+    pub terms: Option<Terms>,
+    pub give_up_at: Instant,
+}
+
+/// An offer of the peer within the call that waits for the rooms' answer.
+#[derive(Debug)]
+pub(crate) struct PeerOffer {
+    pub request: Request,
+    pub key: TransactionKey,
+    pub reply: Flow,
+    /// re-INVITE, whose 2xx wants an ACK, and not UPDATE.
+    pub is_invite: bool,
+    /// The request carried the offer; otherwise our answer is the offer.
+    pub offered: bool,
+    pub terms: Option<Terms>,
+    pub give_up_at: Instant,
+}
+
+/// A 2xx to INVITE that is sent again until its ACK comes (RFC 3261 §13.3.1.4).
+#[derive(Debug)]
+pub(crate) struct Unacknowledged {
+    pub cseq: u32,
+    pub reply: Flow,
+    pub bytes: Bytes,
+    pub interval: Duration,
+    pub next_at: Instant,
+    pub give_up_at: Instant,
+    /// The 2xx carried our offer, so the ACK must carry the answer.
+    pub wants_answer: bool,
+}
+
+/// A re-INVITE of ours that is under way.
+#[derive(Debug)]
+pub(crate) struct OurOffer {
+    pub cseq: u32,
+    pub sdp: String,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub id: CallId,
+    pub dialog: Dialog,
+    /// Where the peer's last request came from.
+    pub flow: Flow,
+    /// User part of our Contact, escaped.
+    pub user: String,
+    pub stage: Stage,
+    pub invite_cseq: u32,
+    pub peer_offer: Option<PeerOffer>,
+    pub unacknowledged: Option<Unacknowledged>,
+    pub our_offer: Option<OurOffer>,
+    /// An offer that must wait its turn. Bound of one: a newer offer of the rooms replaces it, for it
+    /// describes the whole session anew.
+    pub queued_offer: Option<String>,
+    /// After 491: not before this moment (RFC 3261 §14.1).
+    pub retry_at: Option<Instant>,
+    /// The ACK of our last re-INVITE, for 2xx that come again.
+    pub last_ack: Option<(u32, Flow, Bytes)>,
+    pub session: Option<Session>,
+    pub refresh_wanted: bool,
+    /// Our last session description, for refreshes by re-INVITE.
+    pub last_sdp: Option<String>,
+    pub peer_allows_update: bool,
+    pub key_frame: KeyFrame,
+}
+
+/// Our key frame requests; one at a time is under way, further ones are one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyFrame {
+    pub wanted: bool,
+    pub in_flight: bool,
+}
+
+impl Call {
+    /// The next moment at which something is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let asked = match &self.stage {
+            Stage::Asked(asked) => Some(asked.give_up_at),
+            _ => None,
+        };
+        let resend = self
+            .unacknowledged
+            .as_ref()
+            .map(|u| u.next_at.min(u.give_up_at));
+        let offer = self.peer_offer.as_ref().map(|o| o.give_up_at);
+        let retry = self.retry_at.filter(|_| self.queued_offer.is_some());
+        let session = self.session.as_ref().map(Session::act_at);
+        [asked, resend, offer, retry, session]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether an offer of ours may be sent now (RFC 3261 §14.1).
+    pub fn may_offer(&self, now: Instant) -> bool {
+        matches!(self.stage, Stage::Up)
+            && self.peer_offer.is_none()
+            && self.our_offer.is_none()
+            && self.unacknowledged.is_none()
+            && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    /// Whether an offer of ours is out, in a re-INVITE or in a 2xx, and unanswered.
+    pub fn our_offer_is_open(&self) -> bool {
+        self.our_offer.is_some() || self.unacknowledged.as_ref().is_some_and(|u| u.wants_answer)
+    }
+}

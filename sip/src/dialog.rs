@@ -1,0 +1,187 @@
+//! Dialogs (RFC 3261 §12): the peer's side of the identification, the route set, the order of requests.
+
+use std::net::SocketAddr;
+
+use crate::flow::{Flow, Transport};
+use crate::message::{
+    Envelope, HeaderName, MAX_KEPT_VALUE, Method, Refusal, Request, RequestBuilder, Uri, Via,
+    address, contact_uri, record_routes, text, uri_address, uri_transport,
+};
+
+/// A dialog that the peer's INVITE began.
+#[derive(Debug)]
+pub(crate) struct Dialog {
+    pub call_id: String,
+    pub local_tag: String,
+    pub remote_tag: Option<String>,
+    /// Our From: the To of the INVITE with our tag.
+    local: String,
+    /// Our To: the From of the INVITE.
+    remote: String,
+    remote_target: Uri,
+    /// Values of Route for our requests, first hop first.
+    route_set: Vec<String>,
+    local_cseq: u32,
+    pub remote_cseq: u32,
+    /// The peer's own addresses are not where its packets come from: only the flow leads to it.
+    behind_nat: bool,
+}
+
+impl Dialog {
+    /// The dialog that a 1xx or 2xx to this INVITE makes (RFC 3261 §12.1.1).
+    ///
+    /// # Errors
+    /// 400 when a header that the dialog would live on cannot be read.
+    pub fn from_invite(
+        invite: &Request,
+        envelope: &Envelope,
+        via: &Via,
+        flow: Flow,
+        local_tag: String,
+    ) -> Result<Self, Refusal> {
+        let headers = &invite.headers;
+        let to = text(headers, &HeaderName::To).unwrap_or_default();
+        let from = text(headers, &HeaderName::From).unwrap_or_default();
+        // A peer of RFC 2543 may send no Contact; its From is then all there is.
+        let remote_target = match headers.count(&HeaderName::Contact) {
+            0 => Some(envelope.from.uri.clone()),
+            _ => contact_uri(headers),
+        };
+        let remote_target = remote_target.ok_or(Refusal::new(400, "Bad Contact"))?;
+        let route_set = record_routes(headers).ok_or(Refusal::new(400, "Bad Record-Route"))?;
+        if envelope.call_id.len() > MAX_KEPT_VALUE {
+            return Err(Refusal::new(400, "Call-ID Too Long"));
+        }
+        let sent_by = via.host.to_string();
+        let sent_by = sent_by.trim_matches(['[', ']']).parse().ok();
+        Ok(Self {
+            call_id: envelope.call_id.clone(),
+            remote_tag: envelope.from_tag(),
+            local: format!("{to};tag={local_tag}"),
+            remote: from,
+            local_tag,
+            remote_target,
+            route_set,
+            local_cseq: 0,
+            remote_cseq: envelope.cseq,
+            behind_nat: sent_by.is_some_and(|ip: std::net::IpAddr| ip != flow.remote.ip()),
+        })
+    }
+
+    /// Whether a request within a dialog is of this one (RFC 3261 §12.2.2).
+    pub fn matches(&self, envelope: &Envelope) -> bool {
+        self.call_id == envelope.call_id && self.remote_tag == envelope.from_tag()
+    }
+
+    /// Takes a request's place in the order.
+    ///
+    /// # Errors
+    /// 500 when it is not above the last one (RFC 3261 §12.2.2).
+    pub fn advance(&mut self, envelope: &Envelope) -> Result<(), Refusal> {
+        if envelope.cseq <= self.remote_cseq {
+            return Err(Refusal::new(500, "CSeq Out Of Order"));
+        }
+        self.remote_cseq = envelope.cseq;
+        Ok(())
+    }
+
+    /// Target refresh (RFC 3261 §12.2.2): a Contact that cannot be read leaves the old target.
+    pub fn refresh_target(&mut self, request_or_response: &crate::message::Headers) {
+        if let Some(target) = contact_uri(request_or_response) {
+            self.remote_target = target;
+        }
+    }
+
+    /// Starts a request within the dialog (RFC 3261 §12.2.1.1); the sequence number is drawn here,
+    /// except that an ACK repeats its INVITE's.
+    pub fn request(
+        &mut self,
+        method: Method,
+        flow: Flow,
+        branch: &str,
+        ack_of: Option<u32>,
+    ) -> Draft {
+        let cseq = ack_of.unwrap_or_else(|| {
+            self.local_cseq += 1;
+            self.local_cseq
+        });
+        let (target, routes) = self.routing();
+        let transport = match flow.transport {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+        };
+        let via = format!("SIP/2.0/{transport} {};branch={branch};rport", flow.local);
+        let builder = RequestBuilder::new(method.clone(), target)
+            .header(HeaderName::Via, via)
+            .map(|b| b.max_forwards(70))
+            .and_then(|b| b.header(HeaderName::From, self.local.clone()))
+            .and_then(|b| b.header(HeaderName::To, self.remote.clone()))
+            .and_then(|b| b.header(HeaderName::CallId, self.call_id.clone()))
+            .and_then(|b| b.cseq(cseq, &method));
+        let builder = routes.into_iter().fold(builder, |builder, route| {
+            builder.and_then(|b| b.header(HeaderName::Route, route))
+        });
+        Draft { builder, cseq }
+    }
+
+    /// Request-URI and Route (RFC 3261 §12.2.1.1): loose routers keep the target in the URI, a strict
+    /// one wants itself there and the target last.
+    fn routing(&self) -> (Uri, Vec<String>) {
+        let first = self.route_set.first().and_then(|r| address(r.as_bytes()));
+        match first {
+            Some(first) if first.uri.params().is_none_or(|p| !p.contains("lr")) => {
+                let mut routes: Vec<String> = self.route_set.iter().skip(1).cloned().collect();
+                routes.push(format!("<{}>", self.remote_target));
+                (first.uri, routes)
+            }
+            _ => (self.remote_target.clone(), self.route_set.clone()),
+        }
+    }
+
+    /// Where our requests go (RFC 3261 §12.2.1.1 and §8.1.2, without DNS): to the first route or the
+    /// target if its address is given as a number, else, and for peers behind a NAT, back to where
+    /// the peer's last request came from.
+    pub fn next_hop(&self, flow: Flow) -> (Transport, SocketAddr) {
+        if self.behind_nat || flow.transport == Transport::Tcp {
+            return (flow.transport, flow.remote);
+        }
+        self.stated_hop()
+            .filter(|(_, at)| at.is_ipv4() == flow.local.is_ipv4() && !at.ip().is_unspecified())
+            .unwrap_or((flow.transport, flow.remote))
+    }
+
+    /// The address in the first route or the target, where a new connection would go.
+    pub fn stated_hop(&self) -> Option<(Transport, SocketAddr)> {
+        let hop = match self.route_set.first() {
+            Some(route) => address(route.as_bytes())?.uri,
+            None => self.remote_target.clone(),
+        };
+        Some((uri_transport(&hop), uri_address(&hop)?))
+    }
+}
+
+/// A request within a dialog, to be filled.
+pub(crate) struct Draft {
+    builder: Result<RequestBuilder, sipx_sip::BuildError>,
+    pub cseq: u32,
+}
+
+impl Draft {
+    pub fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        let value: String = value.into();
+        self.builder = self.builder.and_then(|b| b.header(name, value));
+        self
+    }
+
+    pub fn body(self, kind: &str, body: &str) -> Self {
+        let mut draft = self.header(HeaderName::ContentType, kind);
+        let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+        draft.builder = draft.builder.map(|b| b.body(body));
+        draft
+    }
+
+    /// The request; `None` when a value of the peer's cannot be sent back.
+    pub fn build(self) -> Option<Request> {
+        self.builder.ok().map(RequestBuilder::build)
+    }
+}

@@ -1,0 +1,388 @@
+//! INVITE that begins a call, its ACK and its CANCEL.
+
+use std::time::{Duration, Instant};
+
+use mcu_api::call::{CallEvent, EndReason, IncomingCall};
+use mcu_api::ids::CallId;
+use mcu_api::secret::Redacted;
+
+use super::incoming::Arrival;
+use super::register::overloaded;
+use super::{ALLOW, Endpoint, SUPPORTED};
+use crate::body::{SDP, accepts_sdp, session_description};
+use crate::call::{Asked, Call, GIVE_UP, KeyFrame, MAX_RINGING, Stage, T1, Unacknowledged};
+use crate::dialog::Dialog;
+use crate::digest::Verdict;
+use crate::flow::{Flow, Transport};
+use crate::message::{
+    self, Envelope, HeaderName, Message, Refusal, Request, Response, TransactionKey, lossy,
+    shown_name, text, tokens,
+};
+use crate::session_timer::{self, Session, Terms};
+
+/// What an INVITE brought, once it is fit to become a call.
+struct Invitation {
+    account: Option<String>,
+    offer: Option<String>,
+    terms: Option<Terms>,
+    dialog: Dialog,
+}
+
+impl Endpoint {
+    pub(super) fn invited(&mut self, now: Instant, arrival: Arrival) {
+        let account = match self.authenticate(now, &arrival.request) {
+            Verdict::Proven(account) => Some(account),
+            other if self.config.require_auth => {
+                return self.challenge(now, &arrival, other == Verdict::Stale);
+            }
+            _ => None,
+        };
+        match self.invitation(&arrival, account) {
+            Ok(invitation) => self.begin(now, arrival, invitation),
+            Err(refusal) => self.refuse(&arrival, &refusal),
+        }
+    }
+
+    fn invitation(
+        &mut self,
+        arrival: &Arrival,
+        account: Option<String>,
+    ) -> Result<Invitation, Refusal> {
+        if self.is_merged(&arrival.envelope) {
+            return Err(Refusal::new(482, "Request Merged"));
+        }
+        let headers = &arrival.request.headers;
+        let offer = session_description(&arrival.request)?;
+        if !accepts_sdp(headers) {
+            return Err(Refusal::new(406, "Not Acceptable").with(HeaderName::Accept, SDP));
+        }
+        let terms = session_timer::answer(headers, self.config.min_session_expires)?;
+        if self.calls.len() >= self.config.max_calls || self.transactions.is_full() {
+            return Err(overloaded());
+        }
+        let tag = self.token();
+        let dialog = Dialog::from_invite(
+            &arrival.request,
+            &arrival.envelope,
+            &arrival.via,
+            arrival.flow,
+            tag,
+        )?;
+        Ok(Invitation {
+            account,
+            offer,
+            terms,
+            dialog,
+        })
+    }
+
+    /// RFC 3261 §8.2.2.2: the same request that came here by another way.
+    fn is_merged(&self, envelope: &Envelope) -> bool {
+        self.calls
+            .values()
+            .any(|call| call.invite_cseq == envelope.cseq && call.dialog.matches(envelope))
+    }
+
+    fn begin(&mut self, now: Instant, arrival: Arrival, invitation: Invitation) {
+        let id = CallId(self.next_call);
+        let incoming = incoming_call(id, &arrival, &invitation);
+        let invite = arrival.request;
+        let Some(key) = self.transactions.open(now, invite.clone(), arrival.reply) else {
+            return;
+        };
+        self.next_call += 1;
+        if let Some(mut trying) = message::response(&invite.headers, 100, "Trying", "") {
+            message::finish(&mut trying, None);
+            self.transactions.respond(now, &key, trying);
+        }
+        let user = invite
+            .uri
+            .user()
+            .map(lossy)
+            .unwrap_or(incoming.dialled.clone());
+        let asked = Asked {
+            give_up_at: now + ringing_limit(&invite),
+            key,
+            reply: arrival.reply,
+            offered: invitation.offer.is_some(),
+            terms: invitation.terms,
+            invite,
+        };
+        let call = new_call(id, arrival.flow, user, invitation.dialog, asked);
+        self.dialogs.insert(call.dialog.local_tag.clone(), id);
+        self.calls.insert(id, call);
+        // The 100 goes out before the rooms hear of the call.
+        self.pump(now);
+        self.event(CallEvent::Incoming(incoming));
+        self.settle(now, id);
+    }
+
+    /// Sends 180 (RFC 3261 §13.3.1.1).
+    pub(super) fn ring(&mut self, now: Instant, id: CallId) {
+        let Some((key, mut response)) = self.answer_invite(id, &Refusal::new(180, "Ringing"))
+        else {
+            return;
+        };
+        message::finish(&mut response, None);
+        self.transactions.respond(now, &key, response);
+    }
+
+    /// Sends the 2xx and goes on sending it until the ACK (RFC 3261 §13.3.1.4).
+    pub(super) fn accept(&mut self, now: Instant, id: CallId, sdp: String) {
+        let Some(Stage::Asked(asked)) = self.calls.get(&id).map(|call| &call.stage) else {
+            return;
+        };
+        let (terms, reply, offered) = (asked.terms, asked.reply, asked.offered);
+        let answer = with_terms(Refusal::new(200, "OK"), terms);
+        let Some((key, mut response)) = self.answer_invite(id, &answer) else {
+            return;
+        };
+        message::finish(&mut response, Some((SDP, &sdp)));
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        call.session = terms.map(|t| Session::start(now, t.interval, t.we_refresh));
+        call.last_sdp = Some(sdp);
+        call.stage = Stage::Accepted;
+        call.unacknowledged = Some(unacknowledged(
+            now,
+            call.invite_cseq,
+            reply,
+            &response,
+            !offered,
+        ));
+        self.transactions.respond(now, &key, response);
+    }
+
+    /// Sends a final refusal and ends the call.
+    pub(super) fn reject(&mut self, now: Instant, id: CallId, refusal: &Refusal, why: EndReason) {
+        let asked = self
+            .calls
+            .get(&id)
+            .is_some_and(|call| matches!(call.stage, Stage::Asked(_)));
+        if !asked {
+            return;
+        }
+        if let Some((key, mut response)) = self.answer_invite(id, refusal) {
+            message::finish(&mut response, None);
+            self.transactions.respond(now, &key, response);
+        }
+        self.forget(id);
+        self.event(CallEvent::Ended {
+            call: id,
+            reason: why,
+        });
+    }
+
+    /// A response to the INVITE that waits, with what makes it establish a dialog (RFC 3261 §12.1.1).
+    fn answer_invite(&self, id: CallId, refusal: &Refusal) -> Option<(TransactionKey, Response)> {
+        let call = self.calls.get(&id)?;
+        let Stage::Asked(asked) = &call.stage else {
+            return None;
+        };
+        let headers = &asked.invite.headers;
+        let mut response = self.response_to(headers, refusal, &call.dialog.local_tag)?;
+        if refusal.status < 300 {
+            for route in headers.get_all(&HeaderName::RecordRoute) {
+                response.headers.push(route.clone());
+            }
+            self.add_dialog_headers(call, &mut response);
+        }
+        Some((asked.key.clone(), response))
+    }
+
+    /// Contact, Allow and Supported of responses within a dialog.
+    pub(super) fn add_dialog_headers(&self, call: &Call, response: &mut Response) {
+        let contact = contact(call);
+        message::push(&mut response.headers, HeaderName::Contact, contact);
+        message::push(&mut response.headers, HeaderName::Allow, ALLOW);
+        message::push(&mut response.headers, HeaderName::Supported, SUPPORTED);
+    }
+
+    /// An ACK for a 2xx (RFC 3261 §13.3.1.4); others are absorbed by their transactions or belong to
+    /// answers without state.
+    pub(super) fn acknowledged(&mut self, now: Instant, flow: Flow, ack: &Request) {
+        let Ok(envelope) = Envelope::read(ack) else {
+            return;
+        };
+        let Some(call) = self.call_of(&envelope) else {
+            return;
+        };
+        let id = call.id;
+        let waits = call
+            .unacknowledged
+            .take_if(|waiting| waiting.cseq == envelope.cseq);
+        let Some(waiting) = waits else {
+            return;
+        };
+        call.flow = flow;
+        let answer = session_description(ack).ok().flatten();
+        if waiting.wants_answer {
+            self.late_answer(now, id, answer);
+        }
+        self.established(now, id);
+        self.settle(now, id);
+    }
+
+    /// The answer to the offer in our 2xx. A call cannot begin without it.
+    fn late_answer(&mut self, now: Instant, id: CallId, answer: Option<String>) {
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
+        match (answer, &call.stage) {
+            (_, Stage::Leaving) => {}
+            (Some(sdp), _) => self.event(CallEvent::Answered {
+                call: id,
+                sdp: Redacted(sdp),
+            }),
+            (None, Stage::Up) => {}
+            (None, _) => {
+                self.hang_up(now, id);
+                self.end(now, id, EndReason::ProtocolError);
+            }
+        }
+    }
+
+    /// The initial 2xx is known to have arrived.
+    pub(super) fn established(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        match call.stage {
+            Stage::Accepted => {
+                call.stage = Stage::Up;
+                self.event(CallEvent::Established { call: id });
+            }
+            Stage::Leaving => {
+                self.hang_up(now, id);
+                self.forget(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// CANCEL (RFC 3261 §9.2).
+    pub(super) fn cancelled(&mut self, now: Instant, arrival: &Arrival) {
+        let key = TransactionKey::for_cancelled_invite(&arrival.request);
+        let Some(key) = key.filter(|key| self.transactions.contains(key)) else {
+            return self.refuse(arrival, &Refusal::new(481, "Transaction Does Not Exist"));
+        };
+        self.refuse(arrival, &Refusal::new(200, "OK"));
+        let terminated = Refusal::new(487, "Request Terminated");
+        let asked = self.calls.values().find_map(|call| match &call.stage {
+            Stage::Asked(asked) if asked.key == key => Some(call.id),
+            _ => None,
+        });
+        if let Some(id) = asked {
+            return self.reject(now, id, &terminated, EndReason::Cancelled);
+        }
+        let offered = self
+            .calls
+            .values()
+            .find(|call| call.peer_offer.as_ref().is_some_and(|o| o.key == key))
+            .map(|call| call.id);
+        if let Some(id) = offered {
+            self.refuse_offer(now, id, &terminated);
+            self.settle(now, id);
+        }
+    }
+
+    /// The call whose dialog these headers name.
+    pub(super) fn call_of(&mut self, envelope: &Envelope) -> Option<&mut Call> {
+        let id = self.dialogs.get(&envelope.to_tag()?)?;
+        self.calls
+            .get_mut(id)
+            .filter(|call| call.dialog.matches(envelope))
+    }
+}
+
+/// Our Contact on the flow that the call uses.
+pub(super) fn contact(call: &Call) -> String {
+    let transport = match call.flow.transport {
+        Transport::Udp => "",
+        Transport::Tcp => ";transport=tcp",
+    };
+    match call.user.as_str() {
+        "" => format!("<sip:{}{transport}>", call.flow.local),
+        user => format!("<sip:{user}@{}{transport}>", call.flow.local),
+    }
+}
+
+/// Adds the agreed session timer to a 2xx (RFC 4028 §9).
+pub(super) fn with_terms(answer: Refusal, terms: Option<Terms>) -> Refusal {
+    let Some(terms) = terms else {
+        return answer;
+    };
+    let answer = answer.with(HeaderName::SessionExpires, terms.as_uas());
+    match terms.require {
+        true => answer.with(HeaderName::Require, SUPPORTED),
+        false => answer,
+    }
+}
+
+/// A 2xx that was just sent for the first time.
+pub(super) fn unacknowledged(
+    now: Instant,
+    cseq: u32,
+    reply: Flow,
+    response: &Response,
+    wants_answer: bool,
+) -> Unacknowledged {
+    Unacknowledged {
+        cseq,
+        reply,
+        bytes: Message::Response(response.clone()).to_bytes(),
+        interval: T1,
+        next_at: now + T1,
+        give_up_at: now + GIVE_UP,
+        wants_answer,
+    }
+}
+
+fn incoming_call(id: CallId, arrival: &Arrival, invitation: &Invitation) -> IncomingCall {
+    let uri = &arrival.request.uri;
+    let user = uri.decoded_user().map(|user| lossy(&user));
+    let number = uri.tel_parts().map(|parts| lossy(parts.subscriber()));
+    IncomingCall {
+        call: id,
+        dialled: user.or(number).unwrap_or_default(),
+        caller: Redacted(shown_name(&arrival.envelope.from)),
+        account: invitation.account.clone(),
+        remote: arrival.flow.remote,
+        user_agent: text(&arrival.request.headers, &HeaderName::UserAgent)
+            .map(|agent| agent.chars().take(200).collect()),
+        offer: invitation.offer.clone().map(Redacted),
+    }
+}
+
+fn new_call(id: CallId, flow: Flow, user: String, dialog: Dialog, asked: Asked) -> Call {
+    let allowed = tokens(&asked.invite.headers, &HeaderName::Allow);
+    Call {
+        id,
+        flow,
+        user,
+        invite_cseq: dialog.remote_cseq,
+        peer_allows_update: allowed.iter().any(|method| method == "update"),
+        dialog,
+        stage: Stage::Asked(asked),
+        peer_offer: None,
+        unacknowledged: None,
+        our_offer: None,
+        queued_offer: None,
+        retry_at: None,
+        last_ack: None,
+        session: None,
+        refresh_wanted: false,
+        last_sdp: None,
+        key_frame: KeyFrame::default(),
+    }
+}
+
+/// The caller's own limit, if it gives one (RFC 3261 §13.3.1), else ours.
+fn ringing_limit(invite: &Request) -> Duration {
+    let stated = text(&invite.headers, &HeaderName::Expires)
+        .and_then(|value| value.trim().parse::<u32>().ok())
+        .filter(|&seconds| seconds > 0)
+        .map(|seconds| Duration::from_secs(seconds.into()));
+    stated.unwrap_or(MAX_RINGING).min(MAX_RINGING)
+}

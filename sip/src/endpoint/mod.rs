@@ -1,0 +1,247 @@
+//! The endpoint: one owner of all calls, registrations and transactions.
+
+mod command;
+mod incoming;
+mod invite;
+mod outgoing;
+mod register;
+#[cfg(test)]
+mod tests;
+mod timeout;
+mod within;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mcu_api::call::{CallCommand, CallEvent};
+use mcu_api::ids::CallId;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::call::Call;
+use crate::config::{Account, Config};
+use crate::deadlines::Deadlines;
+use crate::digest::Digest;
+use crate::flow::{Flow, FlowId, Input, Output};
+use crate::registrar::{self, Registrar};
+use crate::stream::Framer;
+use crate::transaction::{News, Transactions};
+
+/// Methods that are served (RFC 3261 §20.5).
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
+/// Extensions that are known (RFC 3261 §20.37): session timers.
+const SUPPORTED: &str = "timer";
+
+/// A contact that an account has registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The account.
+    pub account: String,
+    /// The registered URI, without angle brackets.
+    pub contact: String,
+    /// Where the REGISTER came from.
+    pub remote: SocketAddr,
+    /// Time left.
+    pub expires_in: Duration,
+    /// `User-Agent`, if sent.
+    pub user_agent: Option<String>,
+}
+
+/// How much an [`Endpoint`] holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Calls, from INVITE to BYE.
+    pub calls: usize,
+    /// Transactions, including those that only wait for late retransmissions.
+    pub transactions: usize,
+    /// Stream connections.
+    pub connections: usize,
+}
+
+struct Connection {
+    flow: Flow,
+    framer: Framer,
+    /// Since when a message is unfinished.
+    partial_since: Option<Instant>,
+    last_input: Instant,
+}
+
+/// A SIP user agent server and registrar without I/O.
+pub struct Endpoint {
+    config: Config,
+    accounts: HashMap<String, Account>,
+    random: StdRng,
+    /// Makes the To tags of answers that leave no state behind.
+    tag_secret: u64,
+    digest: Digest,
+    registrar: Registrar,
+    transactions: Transactions,
+    /// At most [`Config::max_calls`].
+    calls: HashMap<CallId, Call>,
+    /// Our tag in a dialog to its call.
+    dialogs: HashMap<String, CallId>,
+    call_deadlines: Deadlines<CallId>,
+    /// At most [`Config::max_connections`].
+    connections: HashMap<FlowId, Connection>,
+    connection_deadlines: Deadlines<FlowId>,
+    next_call: u64,
+    next_flow: u64,
+    /// Drained by the shell after every call into the endpoint; one call adds at most a few entries
+    /// for each message that it was given and each timer that was due.
+    outputs: VecDeque<Output>,
+}
+
+impl Endpoint {
+    /// A new endpoint. The seed makes tags, branches and nonces: draw it from the system's random
+    /// source, or fix it in a test.
+    pub fn new(mut config: Config, seed: [u8; 32]) -> Self {
+        let mut random = StdRng::from_seed(seed);
+        config.max_message_bytes = config.max_message_bytes.min(65_536);
+        let accounts = by_user(std::mem::take(&mut config.accounts));
+        let limits = registrar::Limits {
+            max_registrations: config.max_registrations,
+            max_contacts_per_account: config.max_contacts_per_account,
+            min_expires: config.min_expires,
+            max_expires: config.max_expires,
+        };
+        Self {
+            accounts,
+            tag_secret: random.random(),
+            digest: Digest::new(config.realm.clone(), random.random()),
+            registrar: Registrar::new(limits),
+            transactions: Transactions::new(config.max_transactions),
+            calls: HashMap::new(),
+            dialogs: HashMap::new(),
+            call_deadlines: Deadlines::new(),
+            connections: HashMap::new(),
+            connection_deadlines: Deadlines::new(),
+            next_call: 1,
+            next_flow: FlowId::FIRST_OUTBOUND.0,
+            outputs: VecDeque::new(),
+            random,
+            config,
+        }
+    }
+
+    /// Takes bytes from a peer, or learns that a connection is gone.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Received { flow, bytes } => self.receive(now, flow, bytes),
+            Input::Closed { flow } => self.connection_closed(now, flow),
+        }
+        self.pump(now);
+    }
+
+    /// Does what has fallen due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.transactions.handle_timeout(now);
+        self.pump(now);
+        while let Some(call) = self.call_deadlines.pop_due(now) {
+            self.call_due(now, call);
+            self.settle(now, call);
+            self.pump(now);
+        }
+        while let Some(flow) = self.connection_deadlines.pop_due(now) {
+            self.connection_due(now, flow);
+            self.pump(now);
+        }
+    }
+
+    /// Carries out a wish of the rooms. A command for a call that has ended is ignored.
+    pub fn command(&mut self, now: Instant, command: CallCommand) {
+        self.carry_out(now, command);
+        self.pump(now);
+    }
+
+    /// The next thing to be done by the shell. Drain it after every other call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is wanted next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [
+            self.transactions.next_timeout(),
+            self.call_deadlines.next(),
+            self.connection_deadlines.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Replaces the accounts. Registrations of accounts that are gone end; calls go on.
+    pub fn set_accounts(&mut self, accounts: Vec<Account>) {
+        self.accounts = by_user(accounts);
+        let accounts = &self.accounts;
+        self.registrar
+            .retain_accounts(|user| accounts.get(user).is_some_and(|a| a.may_register));
+    }
+
+    /// Contacts that are registered at `now`.
+    pub fn registrations(&self, now: Instant) -> impl Iterator<Item = Registration> + '_ {
+        self.registrar
+            .bindings(now)
+            .map(move |(account, binding)| Registration {
+                account: account.to_owned(),
+                contact: binding.uri.to_string(),
+                remote: binding.remote,
+                expires_in: binding.expires_at.saturating_duration_since(now),
+                user_agent: binding.user_agent.clone(),
+            })
+    }
+
+    /// The flow that a call uses now, `None` for a call that has ended.
+    pub fn flow_of(&self, call: CallId) -> Option<Flow> {
+        self.calls.get(&call).map(|call| call.flow)
+    }
+
+    /// How much is held now.
+    pub fn load(&self) -> Load {
+        Load {
+            calls: self.calls.len(),
+            transactions: self.transactions.len(),
+            connections: self.connections.len(),
+        }
+    }
+
+    /// Carries the news of the transactions to where they belong, until there are none.
+    fn pump(&mut self, now: Instant) {
+        while let Some(news) = self.transactions.take_news() {
+            match news {
+                News::Transmit(flow, bytes) => self.transmit(flow, bytes),
+                News::Response(call, purpose, response) => {
+                    self.response_to_ours(now, call, purpose, &response);
+                    self.settle(now, call);
+                }
+                News::Failed(call, purpose) => {
+                    self.request_failed(now, call, purpose);
+                    self.settle(now, call);
+                }
+                News::Ack(flow, request) => self.acknowledged(now, flow, &request),
+            }
+        }
+    }
+
+    fn transmit(&mut self, flow: Flow, bytes: Bytes) {
+        self.outputs.push_back(Output::Transmit { flow, bytes });
+    }
+
+    fn event(&mut self, event: CallEvent) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// A random token for tags and branches.
+    fn token(&mut self) -> String {
+        format!("{:016x}", self.random.random::<u64>())
+    }
+}
+
+fn by_user(accounts: Vec<Account>) -> HashMap<String, Account> {
+    accounts
+        .into_iter()
+        .map(|account| (account.user.clone(), account))
+        .collect()
+}

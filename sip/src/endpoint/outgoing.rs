@@ -1,0 +1,337 @@
+//! Requests of ours within a call and the responses to them.
+
+use std::time::{Duration, Instant};
+
+use mcu_api::call::{CallEvent, EndReason};
+use mcu_api::ids::CallId;
+use mcu_api::secret::Redacted;
+use rand::Rng;
+
+use super::invite::contact;
+use super::{ALLOW, Endpoint, SUPPORTED};
+use crate::body::{MEDIA_CONTROL, PICTURE_FAST_UPDATE, SDP};
+use crate::call::{OurOffer, Stage};
+use crate::dialog::Draft;
+use crate::flow::{Flow, FlowId, Output, Transport};
+use crate::message::{HeaderName, Message, Method, Refusal, Response, lossy, text};
+use crate::session_timer;
+use crate::transaction::Purpose;
+
+impl Endpoint {
+    /// Sends what had to wait and may go now, and sets the call's next deadline.
+    pub(super) fn settle(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            self.call_deadlines.set(id, None);
+            return;
+        };
+        if call.may_offer(now) {
+            if let Some(sdp) = call.queued_offer.take() {
+                call.retry_at = None;
+                self.send_offer(now, id, sdp, Purpose::Offer);
+            } else if call.refresh_wanted {
+                self.refresh_by_invite(now, id);
+            }
+        }
+        self.send_key_frame_request(now, id);
+        let deadline = self.calls.get(&id).and_then(|call| call.deadline());
+        self.call_deadlines.set(id, deadline);
+    }
+
+    /// re-INVITE (RFC 3261 §14.1).
+    fn send_offer(&mut self, now: Instant, id: CallId, sdp: String, purpose: Purpose) {
+        let Some(flow) = self.request_flow(now, id) else {
+            return;
+        };
+        let Some((draft, flow)) = self.draft(id, Method::Invite, flow) else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let mut draft = draft
+            .header(HeaderName::Contact, contact(call))
+            .header(HeaderName::Allow, ALLOW)
+            .header(HeaderName::Supported, SUPPORTED);
+        if let Some(session) = &call.session {
+            draft = draft.header(HeaderName::SessionExpires, session.as_uac());
+        }
+        call.our_offer = Some(OurOffer {
+            cseq: draft.cseq,
+            sdp: sdp.clone(),
+        });
+        let draft = draft.body(SDP, &sdp);
+        self.send(now, id, draft, flow, purpose);
+    }
+
+    fn refresh_by_invite(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        call.refresh_wanted = false;
+        if let Some(sdp) = call.last_sdp.clone() {
+            self.send_offer(now, id, sdp, Purpose::Refresh);
+        }
+    }
+
+    /// Keeps the session alive (RFC 4028 §7.4): by UPDATE if the peer knows it, for it carries no
+    /// offer, else by a re-INVITE with the description that holds already.
+    pub(super) fn refresh(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        if !call.peer_allows_update {
+            call.refresh_wanted = true;
+            return;
+        }
+        let Some(flow) = self.request_flow(now, id) else {
+            return;
+        };
+        let Some((draft, flow)) = self.draft(id, Method::Update, flow) else {
+            return;
+        };
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
+        let expires = call.session.as_ref().map(session_timer::Session::as_uac);
+        let draft = draft
+            .header(HeaderName::Contact, contact(call))
+            .header(HeaderName::Supported, SUPPORTED)
+            .header(HeaderName::SessionExpires, expires.unwrap_or_default());
+        self.send(now, id, draft, flow, Purpose::Refresh);
+    }
+
+    /// INFO with a key frame request (RFC 5168 §7); one at a time.
+    fn send_key_frame_request(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let up = matches!(call.stage, Stage::Up);
+        if !up || !call.key_frame.wanted || call.key_frame.in_flight {
+            return;
+        }
+        call.key_frame.wanted = false;
+        let Some(flow) = self.request_flow(now, id) else {
+            return;
+        };
+        if let Some((draft, flow)) = self.draft(id, Method::Info, flow) {
+            let draft = draft.body(MEDIA_CONTROL, PICTURE_FAST_UPDATE);
+            let sent = self.send(now, id, draft, flow, Purpose::KeyFrame);
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.key_frame.in_flight = sent;
+            }
+        }
+    }
+
+    /// BYE (RFC 3261 §15.1.1). The call is forgotten by the caller; the transaction lives on.
+    pub(super) fn hang_up(&mut self, now: Instant, id: CallId) {
+        let Some(flow) = self.request_flow(now, id) else {
+            return;
+        };
+        if let Some((draft, flow)) = self.draft(id, Method::Bye, flow) {
+            self.send(now, id, draft, flow, Purpose::Bye);
+        }
+    }
+
+    fn draft(&mut self, id: CallId, method: Method, flow: Flow) -> Option<(Draft, Flow)> {
+        let branch = format!("z9hG4bK{}", self.token());
+        let call = self.calls.get_mut(&id)?;
+        let draft = call.dialog.request(method, flow, &branch, None);
+        let agent = self.config.server_name.clone();
+        Some((draft.header(HeaderName::UserAgent, agent), flow))
+    }
+
+    fn send(&mut self, now: Instant, id: CallId, draft: Draft, flow: Flow, why: Purpose) -> bool {
+        let sent = draft
+            .build()
+            .is_some_and(|request| self.transactions.send(now, request, flow, (id, why)));
+        if !sent {
+            tracing::warn!(call = id.0, purpose = ?why, "a SIP request could not be sent");
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.our_offer = None;
+            }
+        }
+        sent
+    }
+
+    /// Where a request of ours goes. A stream connection that is gone is asked for anew.
+    fn request_flow(&mut self, now: Instant, id: CallId) -> Option<Flow> {
+        let call = self.calls.get(&id)?;
+        let flow = call.flow;
+        if flow.transport == Transport::Udp {
+            let remote = call.dialog.next_hop(flow).1;
+            return Some(Flow { remote, ..flow });
+        }
+        if self.connections.contains_key(&flow.id) {
+            return Some(flow);
+        }
+        // The port that the dead connection came from is not one that listens; the Contact's is.
+        let stated = call.dialog.stated_hop().map(|(_, address)| address);
+        let flow = Flow {
+            id: FlowId(self.next_flow),
+            remote: stated.unwrap_or(flow.remote),
+            ..flow
+        };
+        if self.connections.len() >= self.config.max_connections {
+            return None;
+        }
+        self.next_flow += 1;
+        self.add_connection(now, flow);
+        self.outputs.push_back(Output::Connect { flow });
+        self.calls.get_mut(&id)?.flow = flow;
+        Some(flow)
+    }
+
+    /// A response to a request of ours.
+    pub(super) fn response_to_ours(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        purpose: Purpose,
+        response: &Response,
+    ) {
+        let status = response.status.code();
+        if status < 200 || !self.calls.contains_key(&id) {
+            return;
+        }
+        // RFC 3261 §12.2.1.2: the peer does not know the dialog any more.
+        if matches!(status, 408 | 481) && purpose != Purpose::Bye {
+            let reason = match status {
+                481 => EndReason::Remote,
+                _ => EndReason::Timeout,
+            };
+            self.hang_up(now, id);
+            return self.end(now, id, reason);
+        }
+        match purpose {
+            Purpose::Offer | Purpose::Refresh => self.offer_answered(now, id, purpose, response),
+            Purpose::KeyFrame => {
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.key_frame.in_flight = false;
+                }
+            }
+            Purpose::Bye => {}
+        }
+    }
+
+    fn offer_answered(&mut self, now: Instant, id: CallId, purpose: Purpose, response: &Response) {
+        let by_invite = text(&response.headers, &HeaderName::CSeq)
+            .is_some_and(|value| value.ends_with("INVITE"));
+        let status = response.status.code();
+        if status < 300 {
+            if by_invite && !self.acknowledge(id, response) {
+                return;
+            }
+            return self.offer_accepted(now, id, purpose, response);
+        }
+        let wait = Duration::from_millis(10 * self.random.random_range(0..=200u64));
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        if !by_invite {
+            return;
+        }
+        let offer = call.our_offer.take();
+        // RFC 3261 §14.1: who does not own the Call-ID waits 0 to 2 s, the owner longer.
+        if status == 491
+            && let Some(offer) = offer
+        {
+            call.retry_at = Some(now + wait);
+            match purpose {
+                Purpose::Refresh => call.refresh_wanted = true,
+                _ => call.queued_offer = call.queued_offer.take().or(Some(offer.sdp)),
+            }
+        }
+    }
+
+    fn offer_accepted(&mut self, now: Instant, id: CallId, purpose: Purpose, response: &Response) {
+        let least = self.config.min_session_expires;
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        call.dialog.refresh_target(&response.headers);
+        call.session = session_timer::adopt(now, &response.headers, least);
+        let Some(offer) = call.our_offer.take().filter(|_| purpose == Purpose::Offer) else {
+            return;
+        };
+        call.last_sdp = Some(offer.sdp);
+        if response.body().is_empty() {
+            tracing::warn!(call = id.0, "the peer accepted an offer without an answer");
+            return;
+        }
+        let sdp = Redacted(lossy(response.body()));
+        self.event(CallEvent::Answered { call: id, sdp });
+    }
+
+    /// Sends the ACK of a 2xx (RFC 3261 §13.2.2.4). `false` for a 2xx that came before.
+    fn acknowledge(&mut self, id: CallId, response: &Response) -> bool {
+        let branch = format!("z9hG4bK{}", self.token());
+        let Some(call) = self.calls.get_mut(&id) else {
+            return false;
+        };
+        let cseq = text(&response.headers, &HeaderName::CSeq)
+            .and_then(|value| value.split_whitespace().next()?.parse::<u32>().ok());
+        if let Some((acknowledged, flow, bytes)) = &call.last_ack
+            && Some(*acknowledged) == cseq
+        {
+            let (flow, bytes) = (*flow, bytes.clone());
+            self.transmit(flow, bytes);
+            return false;
+        }
+        let Some(cseq) = cseq.filter(|&n| call.our_offer.as_ref().is_some_and(|o| o.cseq == n))
+        else {
+            return false;
+        };
+        call.dialog.refresh_target(&response.headers);
+        let mut flow = call.flow;
+        flow.remote = call.dialog.next_hop(flow).1;
+        let draft = call.dialog.request(Method::Ack, flow, &branch, Some(cseq));
+        if let Some(ack) = draft.build() {
+            let bytes = Message::Request(ack).to_bytes();
+            call.last_ack = Some((cseq, flow, bytes.clone()));
+            self.transmit(flow, bytes);
+        }
+        true
+    }
+
+    /// A request of ours got no answer (RFC 3261 §12.2.1.2). Terminals that never answer INFO are let
+    /// live.
+    pub(super) fn request_failed(&mut self, now: Instant, id: CallId, purpose: Purpose) {
+        match purpose {
+            Purpose::Offer | Purpose::Refresh => {
+                self.hang_up(now, id);
+                self.end(now, id, EndReason::Timeout);
+            }
+            Purpose::KeyFrame => {
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.key_frame.in_flight = false;
+                }
+            }
+            Purpose::Bye => {}
+        }
+    }
+
+    /// Ends a call for the rooms: nothing follows with this id. What the peer still waits for is
+    /// answered.
+    pub(super) fn end(&mut self, now: Instant, id: CallId, reason: EndReason) {
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
+        let terminated = Refusal::new(487, "Request Terminated");
+        let known = !matches!(call.stage, Stage::Leaving);
+        if matches!(call.stage, Stage::Asked(_)) {
+            return self.reject(now, id, &terminated, reason);
+        }
+        self.refuse_offer(now, id, &terminated);
+        self.forget(id);
+        if known {
+            self.event(CallEvent::Ended { call: id, reason });
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: CallId) {
+        if let Some(call) = self.calls.remove(&id) {
+            self.dialogs.remove(&call.dialog.local_tag);
+        }
+        self.call_deadlines.set(id, None);
+    }
+}

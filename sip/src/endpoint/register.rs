@@ -1,0 +1,103 @@
+//! REGISTER and the proof of passwords.
+
+use std::time::Instant;
+
+use rand::Rng;
+
+use super::Endpoint;
+use super::incoming::Arrival;
+use crate::digest::{Verdict, digest_uri, realm_of};
+use crate::message::{self, HeaderName, Refusal, Request, Uri, lossy};
+use crate::registrar::Update;
+
+impl Endpoint {
+    pub(super) fn registered(&mut self, now: Instant, arrival: Arrival) {
+        if self.transactions.is_full() {
+            return self.refuse(&arrival, &overloaded());
+        }
+        let account = match self.authenticate(now, &arrival.request) {
+            Verdict::Proven(account) => account,
+            other => return self.challenge(now, &arrival, other == Verdict::Stale),
+        };
+        match self.register(now, &arrival, &account) {
+            Ok(contacts) => self.confirm(now, arrival, contacts),
+            Err(refusal) => self.refuse(&arrival, &refusal),
+        }
+    }
+
+    fn register(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        account: &str,
+    ) -> Result<Vec<String>, Refusal> {
+        let may_register = self.accounts.get(account).is_some_and(|a| a.may_register);
+        let address_of_record = arrival.envelope.to.uri.decoded_user();
+        // RFC 3261 §10.3 steps 4 and 5: nobody registers for somebody else.
+        if !may_register || address_of_record.as_deref() != Some(account.as_bytes()) {
+            return Err(Refusal::new(403, "Forbidden"));
+        }
+        let update = Update {
+            account,
+            headers: &arrival.request.headers,
+            call_id: &arrival.envelope.call_id,
+            cseq: arrival.envelope.cseq,
+            remote: arrival.flow.remote,
+        };
+        self.registrar.update(now, &update)
+    }
+
+    /// The 200 keeps a transaction: the proof in a retransmission would be a replay.
+    fn confirm(&mut self, now: Instant, arrival: Arrival, contacts: Vec<String>) {
+        let mut answer = Refusal::new(200, "OK");
+        for contact in contacts {
+            answer = answer.with(HeaderName::Contact, contact);
+        }
+        let tag = self.token();
+        let response = self.response_to(&arrival.request.headers, &answer, &tag);
+        let key = self.transactions.open(now, arrival.request, arrival.reply);
+        if let (Some(key), Some(mut response)) = (key, response) {
+            message::finish(&mut response, None);
+            self.transactions.respond(now, &key, response);
+        }
+    }
+
+    /// What the request's credentials for our realm prove.
+    pub(super) fn authenticate(&mut self, now: Instant, request: &Request) -> Verdict {
+        let method = request.method.to_string();
+        let credentials = request
+            .headers
+            .get_all(&HeaderName::Authorization)
+            .map(|header| lossy(&header.value()))
+            .find(|value| realm_of(value).as_deref() == Some(&self.config.realm));
+        match credentials.filter(|value| made_for(value, &request.uri)) {
+            Some(value) => self.digest.verify(now, &self.accounts, &method, &value),
+            None => Verdict::Unproven,
+        }
+    }
+
+    /// 401 with one challenge for each algorithm (RFC 3261 §22.2, RFC 8760 §2.4).
+    pub(super) fn challenge(&mut self, now: Instant, arrival: &Arrival, stale: bool) {
+        let random = self.random.random();
+        let refusal = self
+            .digest
+            .challenges(now, random, stale)
+            .into_iter()
+            .fold(Refusal::new(401, "Unauthorized"), |refusal, challenge| {
+                refusal.with(HeaderName::WwwAuthenticate, challenge)
+            });
+        self.refuse(arrival, &refusal);
+    }
+}
+
+/// Whether the credentials were made for what is asked (RFC 7616 §3.4.6). Proxies rewrite the host,
+/// so only the user is compared.
+fn made_for(authorization: &str, uri: &Uri) -> bool {
+    let stated = digest_uri(authorization).and_then(|text| Uri::parse(text.into()).ok());
+    stated.is_some_and(|stated| stated.decoded_user() == uri.decoded_user())
+}
+
+/// No room for another transaction or call.
+pub(super) fn overloaded() -> Refusal {
+    Refusal::new(503, "Service Unavailable").with(HeaderName::RetryAfter, "10")
+}

@@ -1,0 +1,226 @@
+//! The registrar (RFC 3261 §10.3): which contacts an account has, and for how long.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::message::{Address, HeaderName, Headers, MAX_KEPT_VALUE, Refusal, Uri, address, text};
+
+/// Bounds and times of the registrar.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub max_registrations: usize,
+    pub max_contacts_per_account: usize,
+    pub min_expires: Duration,
+    pub max_expires: Duration,
+}
+
+/// One registered contact.
+#[derive(Debug)]
+pub(crate) struct Binding {
+    pub uri: Uri,
+    pub remote: SocketAddr,
+    pub user_agent: Option<String>,
+    pub expires_at: Instant,
+    call_id: String,
+    cseq: u32,
+}
+
+/// All bindings. Bounded by [`Limits::max_registrations`]; what comes beyond is refused.
+pub(crate) struct Registrar {
+    limits: Limits,
+    accounts: HashMap<String, Vec<Binding>>,
+}
+
+/// The REGISTER that changes bindings.
+pub(crate) struct Update<'a> {
+    pub account: &'a str,
+    pub headers: &'a Headers,
+    pub call_id: &'a str,
+    pub cseq: u32,
+    pub remote: SocketAddr,
+}
+
+/// What one Contact of a REGISTER asks for.
+struct Wish {
+    uri: Uri,
+    expires: Duration,
+}
+
+impl Registrar {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            accounts: HashMap::new(),
+        }
+    }
+
+    /// Adds, refreshes and removes the contacts of one account, all of them or none, and yields the
+    /// Contact values of the 200 (RFC 3261 §10.3 steps 6 to 8).
+    ///
+    /// # Errors
+    /// 400, 403, 423, 500 or 503; nothing is changed then.
+    pub fn update(&mut self, now: Instant, update: &Update<'_>) -> Result<Vec<String>, Refusal> {
+        self.expire(now);
+        let values = contact_values(update.headers)?;
+        if values == ["*"] {
+            self.remove_all(update)?;
+        } else {
+            let wishes = values
+                .iter()
+                .map(|value| self.wish(update.headers, value))
+                .collect::<Result<Vec<_>, _>>()?;
+            self.check(update, &wishes)?;
+            self.apply(now, update, wishes);
+        }
+        Ok(self.listing(now, update.account))
+    }
+
+    /// Forgets the accounts for which `keep` says no.
+    pub fn retain_accounts(&mut self, keep: impl Fn(&str) -> bool) {
+        self.accounts.retain(|account, _| keep(account));
+    }
+
+    /// Account and binding of all that are registered.
+    pub fn bindings(&self, now: Instant) -> impl Iterator<Item = (&str, &Binding)> {
+        self.accounts
+            .iter()
+            .flat_map(|(account, list)| list.iter().map(move |b| (account.as_str(), b)))
+            .filter(move |(_, binding)| binding.expires_at > now)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.accounts.retain(|_, list| {
+            list.retain(|binding| binding.expires_at > now);
+            !list.is_empty()
+        });
+    }
+
+    /// `Contact: *` is only allowed alone and with `Expires: 0` (RFC 3261 §10.2.2).
+    fn remove_all(&mut self, update: &Update<'_>) -> Result<(), Refusal> {
+        let zero = text(update.headers, &HeaderName::Expires).is_some_and(|v| v == "0");
+        if !zero {
+            return Err(Refusal::new(400, "Wildcard Without Expires 0"));
+        }
+        let list = self.accounts.get(update.account);
+        if list.is_some_and(|list| list.iter().any(|b| b.is_newer_than(update))) {
+            return Err(Refusal::new(500, "CSeq Out Of Order"));
+        }
+        self.accounts.remove(update.account);
+        Ok(())
+    }
+
+    fn wish(&self, headers: &Headers, value: &str) -> Result<Wish, Refusal> {
+        let contact = address(value.as_bytes())
+            .filter(|_| value.len() <= MAX_KEPT_VALUE)
+            .filter(|contact| contact.uri.scheme().is_sip() && !unbracketed_headers(value, contact))
+            .ok_or(Refusal::new(400, "Bad Contact"))?;
+        let asked = contact.param("expires").map(crate::message::lossy);
+        let asked = asked.or_else(|| text(headers, &HeaderName::Expires));
+        let expires = match asked {
+            None => self.limits.max_expires,
+            // RFC 3261 §20.19: what cannot be read counts as 3600.
+            Some(text) => Duration::from_secs(text.trim().parse::<u32>().unwrap_or(3_600).into()),
+        };
+        if !expires.is_zero() && expires < self.limits.min_expires {
+            let least = self.limits.min_expires.as_secs().to_string();
+            return Err(Refusal::new(423, "Interval Too Brief").with(HeaderName::MinExpires, least));
+        }
+        Ok(Wish {
+            uri: contact.uri,
+            expires: expires.min(self.limits.max_expires),
+        })
+    }
+
+    fn check(&self, update: &Update<'_>, wishes: &[Wish]) -> Result<(), Refusal> {
+        let none = Vec::new();
+        let list = self.accounts.get(update.account).unwrap_or(&none);
+        let mut added = 0;
+        for wish in wishes {
+            match list.iter().find(|b| b.uri.equivalent(&wish.uri)) {
+                Some(binding) if binding.is_newer_than(update) => {
+                    return Err(Refusal::new(500, "CSeq Out Of Order"));
+                }
+                None if !wish.expires.is_zero() => added += 1,
+                _ => {}
+            }
+        }
+        if added > 0 && list.len() + added > self.limits.max_contacts_per_account {
+            return Err(Refusal::new(403, "Too Many Contacts"));
+        }
+        let all: usize = self.accounts.values().map(Vec::len).sum();
+        if all + added > self.limits.max_registrations {
+            return Err(Refusal::new(503, "Registrar Full").with(HeaderName::RetryAfter, "600"));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, now: Instant, update: &Update<'_>, wishes: Vec<Wish>) {
+        if wishes.is_empty() {
+            return;
+        }
+        let list = self.accounts.entry(update.account.to_owned()).or_default();
+        for wish in wishes {
+            list.retain(|binding| !binding.uri.equivalent(&wish.uri));
+            if !wish.expires.is_zero() {
+                list.push(Binding {
+                    uri: wish.uri,
+                    remote: update.remote,
+                    user_agent: text(update.headers, &HeaderName::UserAgent)
+                        .map(|agent| agent.chars().take(200).collect()),
+                    expires_at: now + wish.expires,
+                    call_id: update.call_id.to_owned(),
+                    cseq: update.cseq,
+                });
+            }
+        }
+        if list.is_empty() {
+            self.accounts.remove(update.account);
+        }
+    }
+
+    fn listing(&self, now: Instant, account: &str) -> Vec<String> {
+        let list = self.accounts.get(account).map(Vec::as_slice);
+        list.unwrap_or_default()
+            .iter()
+            .map(|binding| {
+                let left = binding.expires_at.saturating_duration_since(now).as_secs();
+                format!("<{}>;expires={left}", binding.uri)
+            })
+            .collect()
+    }
+}
+
+impl Binding {
+    /// RFC 3261 §10.3 step 7: within one Call-ID the sequence number must rise.
+    fn is_newer_than(&self, update: &Update<'_>) -> bool {
+        self.call_id == update.call_id && self.cseq >= update.cseq
+    }
+}
+
+/// Header components need angle brackets around the URI (RFC 3261 §20.10).
+fn unbracketed_headers(value: &str, contact: &Address) -> bool {
+    contact.uri.has_headers() && !value.contains('<')
+}
+
+/// The single Contact values over all lines. `*` beside others is refused.
+fn contact_values(headers: &Headers) -> Result<Vec<String>, Refusal> {
+    let mut values = Vec::new();
+    for header in headers.get_all(&HeaderName::Contact) {
+        let value = header.value().into_owned();
+        let mut rest = value.as_slice();
+        while !rest.is_empty() {
+            let end = crate::message::first_hop_end(rest);
+            let one = rest.get(..end).unwrap_or_default().trim_ascii();
+            values.push(crate::message::lossy(one));
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+    }
+    if values.len() > 1 && values.iter().any(|value| value == "*") {
+        return Err(Refusal::new(400, "Wildcard Beside Contacts"));
+    }
+    if values.len() > 32 {
+        return Err(Refusal::new(403, "Too Many Contacts"));
+    }
+    Ok(values)
+}

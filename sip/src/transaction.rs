@@ -1,0 +1,269 @@
+//! Transactions in flight (RFC 3261 §17, RFC 6026) with their timers and the flow each one uses.
+//!
+//! Only requests that change something get a server transaction; refusals, challenges and OPTIONS are
+//! answered without state (RFC 3261 §8.2.7), so that a flood of them costs no memory.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use mcu_api::ids::CallId;
+use sipx_sip::transaction::TransactionLayer;
+use sipx_sip::transaction::{Dispatch, Output as Step, Reliability, Timer, Timers, TuEvent};
+
+use crate::flow::{Flow, Transport};
+use crate::message::{Message, Request, Response, TransactionKey};
+
+/// What one of our requests was sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// re-INVITE with an offer of the rooms.
+    Offer,
+    /// re-INVITE or UPDATE that only keeps the session alive (RFC 4028 §7.4).
+    Refresh,
+    /// INFO with a key frame request.
+    KeyFrame,
+    /// BYE.
+    Bye,
+}
+
+/// What the transactions have to say.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Bytes to be sent.
+    Transmit(Flow, Bytes),
+    /// A response to a request of ours; a 2xx to INVITE may come repeatedly.
+    Response(CallId, Purpose, Box<Response>),
+    /// A request of ours got no answer.
+    Failed(CallId, Purpose),
+    /// An ACK that matched by the rules of RFC 2543 and belongs to a 2xx.
+    Ack(Flow, Box<Request>),
+}
+
+struct Entry {
+    flow: Flow,
+    owner: Option<(CallId, Purpose)>,
+    armed: Vec<(Timer, Instant, u64)>,
+}
+
+/// All transactions. Never more than `capacity`: further requests are refused by the caller.
+pub(crate) struct Transactions {
+    layer: TransactionLayer,
+    entries: HashMap<TransactionKey, Entry>,
+    due: BTreeMap<(Instant, u64), (TransactionKey, Timer)>,
+    serial: u64,
+    capacity: usize,
+    /// Drained by the endpoint within the call that filled it.
+    news: VecDeque<News>,
+}
+
+impl Transactions {
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            layer: TransactionLayer::new(Timers::default()),
+            entries: HashMap::new(),
+            due: BTreeMap::new(),
+            serial: 0,
+            capacity,
+            news: VecDeque::new(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= self.capacity
+    }
+
+    /// Whether an INVITE with this key is being handled.
+    pub fn contains(&self, key: &TransactionKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Gives a request to the transaction it belongs to. `false` when there is none.
+    pub fn absorb(&mut self, now: Instant, request: &Request) -> bool {
+        let Some(key) = TransactionKey::from_request(request) else {
+            return false;
+        };
+        if self.layer.server_state(&key).is_none() {
+            return false;
+        }
+        let message = Message::Request(request.clone());
+        let Some(reliability) = self.entries.get(&key).map(|e| reliability(e.flow)) else {
+            return false;
+        };
+        if let Dispatch::Matched { key, outputs } = self.layer.receive(message, reliability) {
+            self.apply(now, &key, outputs);
+        }
+        true
+    }
+
+    /// Opens a server transaction whose responses go to `flow`. `None` when the request has no key or
+    /// an old transaction holds it.
+    pub fn open(&mut self, now: Instant, request: Request, flow: Flow) -> Option<TransactionKey> {
+        let dispatch = self
+            .layer
+            .receive(Message::Request(request), reliability(flow));
+        let Dispatch::Created { key, outputs } = dispatch else {
+            return None;
+        };
+        self.insert(&key, flow, None);
+        self.apply(now, &key, outputs);
+        Some(key)
+    }
+
+    /// Answers a request of a server transaction.
+    pub fn respond(&mut self, now: Instant, key: &TransactionKey, response: Response) {
+        let outputs = self.layer.send_response(key, response);
+        self.apply(now, key, outputs);
+    }
+
+    /// Sends a request of ours. `false` when there is no room for it.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        request: Request,
+        flow: Flow,
+        owner: (CallId, Purpose),
+    ) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        let Some((key, outputs)) = self.layer.send_request(request, reliability(flow)) else {
+            return false;
+        };
+        self.insert(&key, flow, Some(owner));
+        self.apply(now, &key, outputs);
+        true
+    }
+
+    /// Takes a response of the peer; one that answers nothing is dropped.
+    pub fn receive_response(&mut self, now: Instant, response: Response) {
+        let message = Message::Response(response);
+        if let Dispatch::Matched { key, outputs } =
+            self.layer.receive(message, Reliability::Unreliable)
+        {
+            self.apply(now, &key, outputs);
+        }
+    }
+
+    /// A connection is gone: what waited on it has failed (RFC 3261 §17.1.4, §17.2.4).
+    pub fn flow_closed(&mut self, now: Instant, flow: Flow) {
+        let lost: Vec<TransactionKey> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.flow.id == flow.id)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in lost {
+            let outputs = self.layer.on_transport_error(&key);
+            self.apply(now, &key, outputs);
+        }
+    }
+
+    /// Fires what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((&(at, serial), _)) = self.due.first_key_value() {
+            if at > now {
+                return;
+            }
+            let Some((key, timer)) = self.due.remove(&(at, serial)) else {
+                return;
+            };
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.armed.retain(|armed| armed.2 != serial);
+            }
+            let outputs = self.layer.on_timer(&key, timer);
+            // The interval counts from when the timer was due, not from when it was looked at.
+            self.apply(at, &key, outputs);
+        }
+    }
+
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.due.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    pub fn take_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    fn insert(&mut self, key: &TransactionKey, flow: Flow, owner: Option<(CallId, Purpose)>) {
+        let entry = Entry {
+            flow,
+            owner,
+            armed: Vec::new(),
+        };
+        self.entries.insert(key.clone(), entry);
+    }
+
+    fn apply(&mut self, now: Instant, key: &TransactionKey, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::Send(message) => {
+                    if let Some(entry) = self.entries.get(key) {
+                        let news = News::Transmit(entry.flow, message.to_bytes());
+                        self.news.push_back(news);
+                    }
+                }
+                Step::SetTimer { timer, after } => self.arm(key, timer, now + after),
+                Step::ClearTimer(timer) => self.disarm(key, timer),
+                Step::ToTu(event) => self.report(key, *event),
+                Step::Terminated(_) => self.remove(key),
+                _ => {}
+            }
+        }
+    }
+
+    fn report(&mut self, key: &TransactionKey, event: TuEvent) {
+        let Some(entry) = self.entries.get(key) else {
+            return;
+        };
+        let news = match (event, entry.owner) {
+            (TuEvent::Response(response), Some((call, purpose))) => {
+                News::Response(call, purpose, response)
+            }
+            (TuEvent::Timeout | TuEvent::TransportError, Some((call, purpose))) => {
+                News::Failed(call, purpose)
+            }
+            (TuEvent::Ack(request), _) => News::Ack(entry.flow, request),
+            _ => return,
+        };
+        self.news.push_back(news);
+    }
+
+    fn arm(&mut self, key: &TransactionKey, timer: Timer, at: Instant) {
+        self.disarm(key, timer);
+        self.serial += 1;
+        let serial = self.serial;
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.armed.push((timer, at, serial));
+            self.due.insert((at, serial), (key.clone(), timer));
+        }
+    }
+
+    fn disarm(&mut self, key: &TransactionKey, timer: Timer) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && let Some(position) = entry.armed.iter().position(|armed| armed.0 == timer)
+        {
+            let (_, at, serial) = entry.armed.swap_remove(position);
+            self.due.remove(&(at, serial));
+        }
+    }
+
+    fn remove(&mut self, key: &TransactionKey) {
+        if let Some(entry) = self.entries.remove(key) {
+            for (_, at, serial) in entry.armed {
+                self.due.remove(&(at, serial));
+            }
+        }
+    }
+}
+
+fn reliability(flow: Flow) -> Reliability {
+    match flow.transport {
+        Transport::Udp => Reliability::Unreliable,
+        Transport::Tcp => Reliability::Reliable,
+    }
+}
