@@ -15,5 +15,7 @@ pub mod g711;
 pub mod load;
 pub mod marker;
 pub mod picture;
+pub mod process;
+pub mod quality;
 pub mod sound;
 pub mod tone;
