@@ -99,7 +99,7 @@ pub fn answer(
 }
 
 /// Answers a later offer of the same connection: more slots, a camera switched on. Lines that were
-/// there before keep their SSRCs.
+/// there before keep their SSRCs: Chromium refuses an answer in which one moved to another line.
 ///
 /// # Errors
 /// As of [`answer`]; the connection then goes on as it was.
@@ -661,7 +661,8 @@ fn simulcast(line: &MediaLine) -> Vec<String> {
     let mut rids: Vec<String> = Vec::new();
     let first_choices = list
         .split(';')
-        .filter_map(|alternatives| alternatives.split(',').next());
+        .filter_map(|alternatives| alternatives.split(',').next())
+        .take(4 * MAX_LAYERS);
     for rid in first_choices
         .map(|rid| rid.trim_start_matches('~'))
         .filter(|rid| is_id(rid))

@@ -66,7 +66,7 @@ pub fn parse(value: &str) -> Option<CryptoLine> {
     // `|2^31` is a lifetime, `|1:4` an identifier of 4 bytes.
     let mki = parts.any(|part| part.contains(':'));
     let right = method.eq_ignore_ascii_case("inline") && key.len() == suite.key_and_salt_len();
-    right.then(|| CryptoLine {
+    right.then_some(CryptoLine {
         tag,
         suite,
         key: Redacted(key),

@@ -48,10 +48,12 @@ pub(super) fn choose(
             format,
             class: format.class(local, bandwidth),
             max_bitrate_bps: u32::try_from(bound).unwrap_or(u32::MAX),
-            feedback: feedback(line, payload_type),
+            feedback: Feedback::default(),
         }
     });
-    choices.min_by_key(|choice| Reverse(merit(choice)))
+    let mut best = choices.min_by_key(|choice| Reverse(merit(choice)))?;
+    best.feedback = feedback(line, best.payload_type);
+    Some(best)
 }
 
 /// The parameters of a payload type, if it is H.264 as we know it.
@@ -62,7 +64,7 @@ pub(super) fn format(payload: &Payload) -> Option<Format> {
 }
 
 /// The messages that a line offers and we know. Terminals offer and use them under RTP/AVP too.
-pub(super) fn feedback(line: &MediaLine, payload_type: u8) -> Feedback {
+fn feedback(line: &MediaLine, payload_type: u8) -> Feedback {
     let offers = |feedback| line.offers_feedback(payload_type, feedback);
     Feedback {
         nack: offers("nack"),
