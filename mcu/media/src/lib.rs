@@ -8,11 +8,18 @@
 pub mod audio;
 pub mod video;
 
+mod bandwidth;
+mod camera;
 mod leg;
 mod link;
 mod network;
+mod picture;
 mod pool;
+mod rate;
 mod room;
+mod screen;
+mod sound;
+mod transport;
 mod worker;
 
 use std::net::IpAddr;

@@ -99,14 +99,21 @@ fn serve(
     let (queue, outgoing) = sync_channel(MAX_OUTGOING);
     let (reader, writer) = (stream.try_clone()?, stream.try_clone()?);
     info!("controller connected");
-    if events.send(LinkEvent::Connected(Outbox { queue, stream })).is_err() {
+    if events
+        .send(LinkEvent::Connected(Outbox { queue, stream }))
+        .is_err()
+    {
         return Ok(());
     }
-    thread::Builder::new().name("link-write".into()).spawn(move || write(writer, &outgoing))?;
-    thread::Builder::new().name("link-read".into()).spawn(move || {
-        read(reader, &events, &waker);
-        info!("controller gone");
-    })?;
+    thread::Builder::new()
+        .name("link-write".into())
+        .spawn(move || write(writer, &outgoing))?;
+    thread::Builder::new()
+        .name("link-read".into())
+        .spawn(move || {
+            read(reader, &events, &waker);
+            info!("controller gone");
+        })?;
     Ok(())
 }
 

@@ -56,7 +56,10 @@ impl<T: Send + 'static> Pool<T> {
 fn run_jobs<T>(waiting: &Mutex<Receiver<Job<T>>>, finished: &SyncSender<T>, waker: &Waker) {
     loop {
         // Only the wait for the next job is under the lock; a panicking job cannot poison it.
-        let job = waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
+        let job = waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .recv();
         let Ok(job) = job else { return };
         if finished.send(job()).is_err() || waker.wake().is_err() {
             return;

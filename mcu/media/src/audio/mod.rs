@@ -11,6 +11,8 @@ mod g722;
 pub mod mixer;
 mod resampler;
 pub mod speaker;
+#[cfg(test)]
+mod tests;
 
 pub use decoder::{DecodeError, Decoder};
 pub use encoder::{EncodeError, Encoder};

@@ -161,9 +161,11 @@ mod tests {
 
     fn run(speaker: &mut ActiveSpeaker, a: f32, b: f32, ticks: u32) -> Vec<Option<LegId>> {
         (0..ticks)
-            .filter(|_| speaker.update([(A, a), (B, b)].into_iter()))
-            .map(|_| speaker.current())
-            .collect::<Vec<_>>()
+            .filter_map(|_| {
+                let changed = speaker.update([(A, a), (B, b)].into_iter());
+                changed.then(|| speaker.current())
+            })
+            .collect()
     }
 
     #[test]

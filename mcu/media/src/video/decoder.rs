@@ -76,7 +76,7 @@ impl Decoder {
             let settings = &mut *decoder.codec;
             settings.thread_count = 1;
             settings.flags |= ffi::AV_CODEC_FLAG_LOW_DELAY as i32;
-            settings.error_concealment = (ffi::FF_EC_GUESS_MVS | ffi::FF_EC_DEBLOCK) as i32;
+            settings.error_concealment = ffi::FF_EC_GUESS_MVS | ffi::FF_EC_DEBLOCK;
             settings.max_pixels = PIXELS_MAX;
             check(ffi::avcodec_open2(
                 decoder.codec,

@@ -77,8 +77,8 @@ pub fn fit(cell: Rect, source_width: u32, source_height: u32) -> Rect {
         height = cell.height;
     }
     Rect {
-        x: cell.x + ((cell.width - width) / 2 & !1),
-        y: cell.y + ((cell.height - height) / 2 & !1),
+        x: cell.x + (((cell.width - width) / 2) & !1),
+        y: cell.y + (((cell.height - height) / 2) & !1),
         width,
         height,
     }

@@ -13,6 +13,8 @@ mod frame;
 pub mod layout;
 pub mod scale;
 mod sws;
+#[cfg(test)]
+mod tests;
 mod yuv;
 
 pub use colour::{Colour, Matrix, Range};

@@ -39,7 +39,7 @@ impl Context {
                 to.0 as i32,
                 to.1 as i32,
                 format,
-                filter as i32,
+                filter,
                 ptr::null_mut(),
                 ptr::null_mut(),
                 ptr::null(),

@@ -1,0 +1,439 @@
+//! Video that a leg sends: its layers, what of it is decoded, and the key frames it owes.
+
+use std::time::{Duration, Instant};
+
+use mcu_api::ids::LegId;
+use mcu_api::inventory::VideoStats;
+use mcu_api::plan::VideoReceive;
+use mcu_rtp::clock::{RoomClock, SourceClock};
+use mcu_rtp::forward::{SourceKey, SourcePacket};
+use mcu_rtp::h264::{self, AccessUnit, Depacketizer};
+use mcu_rtp::header::RtpPacket;
+use mcu_rtp::receive::{self, ReceiveStream, Verdict};
+use mcu_rtp::rtcp::{self, ReportBlock, SenderInfo};
+use mcu_rtp::rtx;
+use mcu_rtp::simulcast::{Line, StreamMap};
+
+use crate::rate::Rate;
+use crate::screen::FrameCount;
+
+/// RTP clock of video.
+const CLOCK_HZ: u32 = 90_000;
+/// Most layers of one camera.
+const MAX_LAYERS: usize = 4;
+/// A layer of which nothing came for this long is not sent any more.
+const LAYER_GONE: Duration = Duration::from_millis(1_500);
+/// A key frame is asked for again no sooner: one request serves all that wait.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a gap is waited for: a retransmission takes a round trip, reordering less.
+const WAIT_FOR_RETRANSMISSION: Duration = Duration::from_millis(150);
+const WAIT_FOR_ORDER: Duration = Duration::from_millis(20);
+
+/// A packet of a camera that may be forwarded.
+pub struct CameraPacket<'p> {
+    /// Its place in its layer.
+    pub source: SourcePacket,
+    /// Marker bit.
+    pub marker: bool,
+    /// Payload.
+    pub payload: &'p [u8],
+}
+
+/// One leg's camera.
+pub struct Camera {
+    plan: VideoReceive,
+    layers: Vec<Layer>,
+    streams: StreamMap,
+    /// Layer whose pictures are decoded, and the one that takes over at its next key frame.
+    decoded: Option<usize>,
+    next_decoded: Option<usize>,
+    depacketizer: Depacketizer,
+}
+
+impl Camera {
+    /// A camera of which nothing came yet.
+    pub fn new(leg: LegId, plan: VideoReceive) -> Self {
+        let count = plan.rids.len().clamp(1, MAX_LAYERS);
+        let nack = plan.feedback.nack;
+        let layers = (0..count)
+            .map(|n| Layer::new(source_key(leg, n), nack))
+            .collect();
+        let line = Line {
+            mid: plan.mid.clone(),
+            rids: plan.rids.clone(),
+            payloads: plan
+                .payloads
+                .iter()
+                .map(|p| (p.payload_type, p.rtx))
+                .collect(),
+        };
+        let streams = StreamMap::new(vec![line]);
+        Self {
+            plan,
+            layers,
+            streams,
+            decoded: None,
+            next_decoded: None,
+            depacketizer: Depacketizer::new(),
+        }
+    }
+
+    /// Takes a new plan. `false`: more than muting changed, make it anew.
+    pub fn update(&mut self, plan: &VideoReceive) -> bool {
+        let same = VideoReceive {
+            muted: false,
+            ..self.plan.clone()
+        } == VideoReceive {
+            muted: false,
+            ..plan.clone()
+        };
+        self.plan.muted = plan.muted;
+        same
+    }
+
+    /// Whether a payload type on this transport is the camera's.
+    pub fn owns(&self, transport: usize, payload_type: u8) -> bool {
+        self.plan.transport == transport
+            && self
+                .plan
+                .payloads
+                .iter()
+                .any(|p| p.payload_type == payload_type || p.rtx == Some(payload_type))
+    }
+
+    /// Takes a packet; what may be forwarded comes back.
+    pub fn receive<'p>(
+        &mut self,
+        now: Instant,
+        packet: &RtpPacket<'p>,
+        clock: &RoomClock,
+    ) -> Option<CameraPacket<'p>> {
+        let values = packet.known_extensions(&self.plan.extensions);
+        let place = self.streams.route(&packet.header, &values)?;
+        let layer = self.layers.get_mut(place.layer)?;
+        let (verdict, packet) = match place.repairs {
+            Some(repairs) => {
+                let original = rtx::unwrap(packet, repairs.ssrc, repairs.payload_type)?;
+                let len = original.payload.len();
+                (
+                    layer.receive.handle_retransmission(&original.header, len),
+                    original,
+                )
+            }
+            None => (
+                layer
+                    .receive
+                    .handle_packet(now, &packet.header, packet.payload.len()),
+                *packet,
+            ),
+        };
+        let Verdict::Fresh(accepted) = verdict else {
+            return None;
+        };
+        let key_frame = h264::is_key_frame(packet.payload);
+        layer.take(now, &packet, key_frame, place.repairs.is_none(), clock);
+        if key_frame && self.next_decoded == Some(place.layer) {
+            self.decoded = self.next_decoded.take();
+            self.depacketizer.reset();
+        }
+        if self.decoded == Some(place.layer) {
+            self.depacketizer
+                .insert(now, &accepted, packet.header.marker, packet.payload);
+        }
+        Some(CameraPacket {
+            source: SourcePacket {
+                source: self.layers[place.layer].key,
+                accepted,
+                key_frame,
+            },
+            marker: packet.header.marker,
+            payload: packet.payload,
+        })
+    }
+
+    /// A sender report of one of the camera's streams.
+    pub fn handle_sender_report(&mut self, now: Instant, ssrc: u32, info: &SenderInfo) {
+        for layer in &mut self.layers {
+            if layer.receive.ssrc() == Some(ssrc) {
+                layer.receive.handle_sender_report(now, info);
+                layer
+                    .clock
+                    .handle_sender_report(info.ntp, info.rtp_timestamp);
+            }
+        }
+    }
+
+    /// The mixer played this leg's sound of source time t at room time t + `micros`.
+    pub fn set_mixer_offset(&mut self, basis: mcu_rtp::clock::Basis, micros: i64) {
+        for layer in &mut self.layers {
+            layer.clock.set_mixer_offset(basis, micros);
+        }
+    }
+
+    /// Clock of a layer.
+    pub fn source_clock(&self, key: SourceKey) -> Option<&SourceClock> {
+        self.layers
+            .iter()
+            .find(|layer| layer.key == key)
+            .map(|layer| &layer.clock)
+    }
+
+    /// The smallest layer that fills `height` lines, or the largest there is, within `budget_bps`.
+    pub fn best_layer(&self, now: Instant, height: u16, budget_bps: u32) -> Option<SourceKey> {
+        self.best(now, height, budget_bps)
+            .map(|n| self.layers[n].key)
+    }
+
+    fn best(&self, now: Instant, height: u16, budget_bps: u32) -> Option<usize> {
+        let alive = |n: &usize| self.layers[*n].is_alive(now);
+        let fits = |n: &usize| self.layers[*n].rate.bps() <= budget_bps;
+        let tall = |n: &usize| {
+            self.layers[*n]
+                .size
+                .is_none_or(|(_, h)| h >= u32::from(height))
+        };
+        let mut all = (0..self.layers.len()).filter(alive);
+        let lowest = all.clone().next()?;
+        let enough = all.clone().find(|n| tall(n)).or_else(|| all.next_back())?;
+        Some(
+            (lowest..=enough)
+                .rev()
+                .filter(alive)
+                .find(fits)
+                .unwrap_or(lowest),
+        )
+    }
+
+    /// Decodes the layer that suits a tile of `height` lines, or nothing.
+    pub fn decode_for(&mut self, now: Instant, height: Option<u16>) {
+        let Some(height) = height else {
+            (self.decoded, self.next_decoded) = (None, None);
+            return;
+        };
+        let wanted = self.best(now, height, u32::MAX);
+        if wanted.is_some() && wanted != self.decoded {
+            if self.next_decoded != wanted
+                && let Some(layer) = wanted
+            {
+                self.layers[layer].wants_key = true;
+            }
+            self.next_decoded = wanted;
+        } else {
+            self.next_decoded = None;
+        }
+    }
+
+    /// Next picture to decode, in order.
+    pub fn next_picture(&mut self, now: Instant) -> Option<AccessUnit> {
+        let wait = if self.plan.feedback.nack {
+            WAIT_FOR_RETRANSMISSION
+        } else {
+            WAIT_FOR_ORDER
+        };
+        self.depacketizer.poll(now, wait)
+    }
+
+    /// Gives a picture's buffer back.
+    pub fn recycle(&mut self, data: Vec<u8>) {
+        self.depacketizer.recycle(data);
+    }
+
+    /// Somebody needs a key frame of this layer.
+    pub fn request_key_of(&mut self, key: SourceKey) {
+        for layer in self.layers.iter_mut().filter(|layer| layer.key == key) {
+            layer.wants_key = true;
+        }
+    }
+
+    /// The decoder needs a key frame.
+    pub fn request_decoded_key(&mut self) {
+        if let Some(layer) = self.decoded.and_then(|n| self.layers.get_mut(n)) {
+            layer.wants_key = true;
+        }
+    }
+
+    /// Everybody needs key frames.
+    pub fn request_all_keys(&mut self) {
+        self.layers
+            .iter_mut()
+            .for_each(|layer| layer.wants_key = true);
+    }
+
+    /// Appends requests for key frames that are due. `true`: one is due and the line has no
+    /// feedback for it.
+    pub fn write_key_requests(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        let mut by_signalling = false;
+        let (feedback, sender) = (self.plan.feedback, self.plan.feedback_ssrc);
+        for layer in &mut self.layers {
+            let Some(media) = layer
+                .receive
+                .ssrc()
+                .filter(|_| layer.key_request_is_due(now))
+            else {
+                continue;
+            };
+            layer.asked = Some(now);
+            if feedback.pli {
+                rtcp::write_picture_loss(out, sender, media);
+            } else if feedback.fir {
+                layer.fir_command = layer.fir_command.wrapping_add(1);
+                rtcp::write_full_intra(out, sender, media, layer.fir_command);
+            } else {
+                by_signalling = true;
+            }
+        }
+        by_signalling
+    }
+
+    /// Appends requests for lost packets that are due.
+    pub fn write_nacks(&mut self, now: Instant, out: &mut Vec<u8>) {
+        let mut lost = Vec::new();
+        for layer in &mut self.layers {
+            lost.clear();
+            layer.receive.poll_nack(now, &mut lost);
+            if let Some(media) = layer.receive.ssrc().filter(|_| !lost.is_empty()) {
+                rtcp::write_nack(out, self.plan.feedback_ssrc, media, &lost);
+            }
+            layer.wants_key |= layer.receive.take_overwhelmed();
+        }
+    }
+
+    /// Round trip to the leg.
+    pub fn set_round_trip(&mut self, round_trip: Duration) {
+        for layer in &mut self.layers {
+            layer.receive.set_round_trip(round_trip);
+        }
+    }
+
+    /// Appends report blocks about everything received.
+    pub fn report(&mut self, now: Instant, blocks: &mut Vec<ReportBlock>) {
+        blocks.extend(
+            self.layers
+                .iter_mut()
+                .filter_map(|layer| layer.receive.report_block(now)),
+        );
+    }
+
+    /// SSRC under which feedback about the camera leaves.
+    pub fn feedback_ssrc(&self) -> u32 {
+        self.plan.feedback_ssrc
+    }
+
+    /// Index of the transport.
+    pub fn transport(&self) -> usize {
+        self.plan.transport
+    }
+
+    /// Figures of all layers: packets, bytes, lost; worst loss and jitter.
+    pub fn stats(&self) -> Vec<receive::Stats> {
+        self.layers
+            .iter()
+            .map(|layer| layer.receive.stats())
+            .collect()
+    }
+
+    /// Size and frame rate of the largest layer that flows.
+    pub fn video_stats(&mut self, now: Instant) -> VideoStats {
+        let key_frames = self.layers.iter().map(|layer| layer.key_frames).sum();
+        let alive = self
+            .layers
+            .iter_mut()
+            .rev()
+            .find(|layer| layer.is_alive(now));
+        let Some(layer) = alive else {
+            return VideoStats {
+                key_frames,
+                ..VideoStats::default()
+            };
+        };
+        let (width, height) = layer.size.unwrap_or_default();
+        VideoStats {
+            width: width as u16,
+            height: height as u16,
+            frames_per_second: layer.frames.rate(now),
+            key_frames,
+        }
+    }
+}
+
+/// One encoding of the camera's picture.
+struct Layer {
+    key: SourceKey,
+    receive: ReceiveStream,
+    clock: SourceClock,
+    size: Option<(u32, u32)>,
+    heard: Option<Instant>,
+    rate: Rate,
+    frames: FrameCount,
+    key_frames: u64,
+    wants_key: bool,
+    asked: Option<Instant>,
+    fir_command: u8,
+}
+
+impl Layer {
+    fn new(key: SourceKey, nack: bool) -> Self {
+        Self {
+            key,
+            receive: ReceiveStream::new(receive::Config {
+                clock_hz: CLOCK_HZ,
+                nack,
+            }),
+            clock: SourceClock::new(CLOCK_HZ),
+            size: None,
+            heard: None,
+            rate: Rate::default(),
+            frames: FrameCount::default(),
+            key_frames: 0,
+            wants_key: false,
+            asked: None,
+            fir_command: 0,
+        }
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        packet: &RtpPacket<'_>,
+        key_frame: bool,
+        in_time: bool,
+        clock: &RoomClock,
+    ) {
+        if in_time {
+            self.clock
+                .handle_packet(now, clock, packet.header.timestamp);
+        }
+        self.heard = Some(now);
+        self.rate.add(now, packet.payload.len());
+        self.frames.add(packet.header.marker);
+        if key_frame {
+            if let Some(sps) = h264::find_sps(packet.payload) {
+                self.size = Some((sps.width, sps.height));
+                self.key_frames += 1;
+            }
+            self.wants_key = false;
+        }
+    }
+
+    fn is_alive(&self, now: Instant) -> bool {
+        self.heard
+            .is_some_and(|at| now.saturating_duration_since(at) < LAYER_GONE)
+    }
+
+    fn key_request_is_due(&self, now: Instant) -> bool {
+        self.wants_key
+            && self
+                .asked
+                .is_none_or(|at| now.saturating_duration_since(at) >= ASK_AGAIN)
+    }
+}
+
+/// Names a layer on this processor: leg ids are unique, layers are few.
+pub fn source_key(leg: LegId, layer: usize) -> SourceKey {
+    SourceKey(leg.0 * MAX_LAYERS as u64 + layer as u64)
+}
+
+/// The leg of a layer.
+pub fn leg_of(key: SourceKey) -> LegId {
+    LegId(key.0 / MAX_LAYERS as u64)
+}

@@ -1,0 +1,811 @@
+//! One leg: its transports, the sound and pictures that come from it and go to it.
+
+use std::time::{Duration, Instant};
+
+use mcu_api::ids::{LegId, RoomId};
+use mcu_api::inventory::{FlowStats, LegInventory, LegState, VideoStats};
+use mcu_api::media::MediaEvent;
+use mcu_api::plan::LegPlan;
+use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
+use mcu_rtp::forward::SourceKey;
+use mcu_rtp::header::RtpPacket;
+use mcu_rtp::rtcp::{self, Packet as Rtcp, ReportBlock};
+
+use crate::audio::mixer::Tick;
+use crate::bandwidth::Bandwidth;
+use crate::camera::{Camera, CameraPacket, leg_of, source_key};
+use crate::network::Sockets;
+use crate::picture::Encoded;
+use crate::rate::Rate;
+use crate::screen::{Outgoing, Screen};
+use crate::sound::Sound;
+use crate::transport::{Incoming, OpenError, Shared, Transport};
+
+/// Reports leave at this interval; a participant of few streams may report that often
+/// (RFC 3550 §6.2, with the reduced minimum of RFC 4585 §3.4 for conversational media).
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What an RTP packet is to the room.
+pub enum Packet<'p> {
+    /// Video that may be forwarded.
+    Video(CameraPacket<'p>),
+    /// A telephone key was pressed.
+    Dtmf(char),
+}
+
+/// One leg.
+pub struct Leg {
+    plan: LegPlan,
+    cname: String,
+    transports: Vec<Transport>,
+    sound: Option<Sound>,
+    camera: Option<Camera>,
+    screens: Vec<Screen>,
+    bandwidth: Vec<Bandwidth>,
+    state: LegState,
+    heard: Instant,
+    event: Option<MediaEvent>,
+    next_report: Instant,
+    received: Flow,
+    sent: Flow,
+    round_trip: Option<Duration>,
+    /// Reused for packets in the making.
+    packet: Vec<u8>,
+}
+
+/// Counts of one direction.
+#[derive(Default)]
+struct Flow {
+    packets: u64,
+    bytes: u64,
+    rate: Rate,
+}
+
+impl Flow {
+    fn add(&mut self, now: Instant, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+        self.rate.add(now, bytes);
+    }
+}
+
+impl Leg {
+    /// Opens a leg as planned; nothing is left open on an error.
+    pub fn open(
+        now: Instant,
+        room: RoomId,
+        plan: &LegPlan,
+        cname: &str,
+        shared: &Shared,
+        sockets: &mut Sockets,
+    ) -> Result<Self, OpenError> {
+        let mut leg = Self {
+            plan: LegPlan {
+                id: plan.id,
+                transports: Vec::new(),
+                audio: None,
+                video_receive: None,
+                video_send: Vec::new(),
+            },
+            cname: cname.to_string(),
+            transports: Vec::new(),
+            sound: None,
+            camera: None,
+            screens: Vec::new(),
+            bandwidth: Vec::new(),
+            state: LegState::Connecting,
+            heard: now,
+            event: None,
+            next_report: now + REPORT_INTERVAL,
+            received: Flow::default(),
+            sent: Flow::default(),
+            round_trip: None,
+            packet: Vec::with_capacity(2_048),
+        };
+        match leg.update(now, room, plan, shared, sockets) {
+            Ok(()) => Ok(leg),
+            Err(error) => {
+                leg.close(now, sockets);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the leg what the plan says; what did not change runs on.
+    pub fn update(
+        &mut self,
+        now: Instant,
+        room: RoomId,
+        plan: &LegPlan,
+        shared: &Shared,
+        sockets: &mut Sockets,
+    ) -> Result<(), OpenError> {
+        self.update_transports(now, room, plan, shared, sockets)?;
+        self.update_sound(plan);
+        self.update_camera(plan);
+        self.update_screens(plan);
+        self.plan = plan.clone();
+        Ok(())
+    }
+
+    fn update_transports(
+        &mut self,
+        now: Instant,
+        room: RoomId,
+        plan: &LegPlan,
+        shared: &Shared,
+        sockets: &mut Sockets,
+    ) -> Result<(), OpenError> {
+        for mut surplus in self
+            .transports
+            .drain(plan.transports.len().min(self.transports.len())..)
+        {
+            surplus.close(now, sockets);
+        }
+        self.bandwidth.truncate(self.transports.len());
+        for (n, wanted) in plan.transports.iter().enumerate() {
+            if let (Some(held), Some(old)) =
+                (self.transports.get_mut(n), self.plan.transports.get(n))
+            {
+                if held.update(old, wanted, sockets) {
+                    continue;
+                }
+                held.close(now, sockets);
+                self.state = LegState::Connecting;
+            }
+            let opened = Transport::open(now, (room, plan.id, n), wanted, shared, sockets)?;
+            if n < self.transports.len() {
+                self.transports[n] = opened;
+                self.bandwidth[n] = Bandwidth::new(now);
+            } else {
+                self.transports.push(opened);
+                self.bandwidth.push(Bandwidth::new(now));
+            }
+        }
+        Ok(())
+    }
+
+    fn update_sound(&mut self, plan: &LegPlan) {
+        let Some(wanted) = &plan.audio else {
+            self.sound = None;
+            return;
+        };
+        if self
+            .sound
+            .as_mut()
+            .is_some_and(|sound| sound.update(wanted))
+        {
+            return;
+        }
+        let made = Sound::new(wanted.clone());
+        if let Err(error) = &made {
+            tracing::error!(leg = %plan.id, %error, "no sound");
+        }
+        self.sound = made.ok();
+    }
+
+    fn update_camera(&mut self, plan: &LegPlan) {
+        let Some(wanted) = &plan.video_receive else {
+            self.camera = None;
+            return;
+        };
+        if !self
+            .camera
+            .as_mut()
+            .is_some_and(|camera| camera.update(wanted))
+        {
+            self.camera = Some(Camera::new(plan.id, wanted.clone()));
+        }
+    }
+
+    fn update_screens(&mut self, plan: &LegPlan) {
+        let mut held = std::mem::take(&mut self.screens);
+        for wanted in &plan.video_send {
+            let place = held.iter().position(|screen| screen.ssrc() == wanted.ssrc);
+            let kept = place.map(|place| held.swap_remove(place));
+            self.screens.push(match kept {
+                Some(mut screen) => {
+                    if !screen.update(wanted) {
+                        screen = Screen::new(wanted.clone());
+                    }
+                    screen
+                }
+                None => Screen::new(wanted.clone()),
+            });
+        }
+    }
+
+    /// Says goodbye and closes everything.
+    pub fn close(&mut self, now: Instant, sockets: &mut Sockets) {
+        for n in 0..self.transports.len() {
+            let ssrcs = self.sent_ssrcs(n);
+            if let Some(first) = ssrcs.first() {
+                let mut compound = Vec::new();
+                rtcp::write_receiver_report(&mut compound, *first, &[]);
+                rtcp::write_cname(&mut compound, *first, &self.cname);
+                rtcp::write_goodbye(&mut compound, &ssrcs);
+                self.transports[n].send_rtcp(&compound, sockets);
+            }
+            self.transports[n].close(now, sockets);
+        }
+        self.transports.clear();
+    }
+
+    /// SSRCs of ours that have sent on a transport.
+    fn sent_ssrcs(&self, transport: usize) -> Vec<u32> {
+        let sound = self.sound.iter().filter(|s| s.transport() == transport);
+        let screens = self
+            .screens
+            .iter()
+            .filter(|s| s.plan().transport == transport);
+        let live = screens.filter(|s| s.stats().packets > 0).map(Screen::ssrc);
+        sound.filter_map(Sound::sent_ssrc).chain(live).collect()
+    }
+
+    /// The leg.
+    pub fn id(&self) -> LegId {
+        self.plan.id
+    }
+
+    /// Its transports.
+    pub fn transports(&self) -> usize {
+        self.transports.len()
+    }
+
+    /// Our ICE user fragment, for a browser.
+    pub fn ufrag(&self) -> Option<&str> {
+        self.transports.iter().find_map(Transport::ufrag)
+    }
+
+    /// Its camera.
+    pub fn camera(&mut self) -> Option<&mut Camera> {
+        self.camera.as_mut()
+    }
+
+    /// Video streams to it.
+    pub fn screens(&mut self) -> &mut [Screen] {
+        &mut self.screens
+    }
+
+    /// Whether pictures would reach it.
+    pub fn is_ready(&self) -> bool {
+        self.transports.iter().all(Transport::is_ready)
+    }
+
+    /// The transport is up.
+    pub fn set_connected(&mut self) {
+        if self.state != LegState::Connected {
+            self.state = LegState::Connected;
+            self.event = Some(MediaEvent::Connected { leg: self.plan.id });
+            self.screens.iter_mut().for_each(Screen::want_key);
+        }
+    }
+
+    /// The transport is lost.
+    pub fn set_failed(&mut self) {
+        if self.state != LegState::Failed {
+            self.state = LegState::Failed;
+            self.event = Some(MediaEvent::Failed { leg: self.plan.id });
+        }
+    }
+
+    /// News for the controller.
+    pub fn take_event(&mut self) -> Option<MediaEvent> {
+        self.event.take()
+    }
+
+    /// Takes a datagram of one transport.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        transport: usize,
+        (from, on_rtcp_port, datagram): (std::net::SocketAddr, bool, &[u8]),
+        sockets: &Sockets,
+        out: &mut Vec<Incoming>,
+    ) {
+        if let Some(transport) = self.transports.get_mut(transport) {
+            transport.receive(now, from, on_rtcp_port, datagram, sockets, out);
+        }
+    }
+
+    /// Timers of one transport.
+    pub fn handle_timeout(
+        &mut self,
+        now: Instant,
+        transport: usize,
+        sockets: &Sockets,
+        out: &mut Vec<Incoming>,
+    ) {
+        if let Some(transport) = self.transports.get_mut(transport) {
+            transport.handle_timeout(now, sockets, out);
+        }
+    }
+
+    /// Something authentic came from the leg.
+    fn note_heard(&mut self, now: Instant) {
+        self.heard = now;
+        if self.state == LegState::Connecting {
+            self.set_connected();
+        }
+    }
+
+    /// Takes an RTP packet; malformed and unknown ones are dropped.
+    pub fn handle_rtp<'p>(
+        &mut self,
+        now: Instant,
+        transport: usize,
+        packet: &'p [u8],
+        clock: &RoomClock,
+    ) -> Option<Packet<'p>> {
+        let len = packet.len();
+        let packet = RtpPacket::parse(packet).ok()?;
+        let payload_type = packet.header.payload_type;
+        if let Some(sound) = &mut self.sound
+            && sound.owns(transport, payload_type)
+        {
+            let key = sound.receive(now, &packet, clock);
+            let sequence = packet
+                .known_extensions(&self.plan.audio.as_ref()?.extensions)
+                .transport_cc;
+            self.note_arrival(now, transport, sequence, len);
+            return key.map(Packet::Dtmf);
+        }
+        let camera = self.camera.as_mut()?;
+        if !camera.owns(transport, payload_type) {
+            return None;
+        }
+        let extensions = &self.plan.video_receive.as_ref()?.extensions;
+        let sequence = packet.known_extensions(extensions).transport_cc;
+        let video = camera.receive(now, &packet, clock).map(Packet::Video);
+        self.note_arrival(now, transport, sequence, len);
+        video
+    }
+
+    fn note_arrival(&mut self, now: Instant, transport: usize, sequence: Option<u16>, len: usize) {
+        self.note_heard(now);
+        self.received.add(now, len);
+        if let (Some(sequence), Some(bandwidth)) = (sequence, self.bandwidth.get_mut(transport)) {
+            bandwidth.note_received(now, sequence);
+        }
+    }
+
+    /// Takes a compound RTCP packet.
+    pub fn handle_rtcp(
+        &mut self,
+        now: Instant,
+        transport: usize,
+        compound: &[u8],
+        clock: &RoomClock,
+        sockets: &Sockets,
+    ) {
+        self.note_heard(now);
+        let mut resend = Vec::new();
+        for packet in rtcp::parse(compound) {
+            // A malformed packet ends the compound; what came before it stands.
+            let Ok(packet) = packet else { return };
+            match packet {
+                Rtcp::SenderReport { ssrc, info, blocks } => {
+                    self.handle_sender_report(now, ssrc, &info);
+                    blocks.for_each(|block| self.handle_report(now, &block, clock));
+                }
+                Rtcp::ReceiverReport { blocks, .. } => {
+                    blocks.for_each(|block| self.handle_report(now, &block, clock));
+                }
+                Rtcp::PictureLoss { media, .. } => self.handle_key_request(media),
+                Rtcp::FullIntra { requests, .. } => {
+                    requests.for_each(|(media, _)| self.handle_key_request(media));
+                }
+                Rtcp::Nack { media, lost, .. } => {
+                    for (n, screen) in self.screens.iter_mut().enumerate() {
+                        let before = resend.len();
+                        let mut sequences = Vec::new();
+                        screen.handle_nack(now, media, lost.clone(), &mut sequences);
+                        resend.extend(sequences.into_iter().map(|seq| (n, seq)));
+                        if resend.len() > before {
+                            break;
+                        }
+                    }
+                }
+                Rtcp::TransportFeedback(feedback) => {
+                    if let Some(bandwidth) = self.bandwidth.get_mut(transport) {
+                        bandwidth.handle_feedback(now, &feedback);
+                    }
+                }
+                Rtcp::Names(_) | Rtcp::Goodbye(_) => {}
+            }
+        }
+        for (n, sequence) in resend {
+            self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
+                screen.write_again(now, sequence, stamp, out)
+            });
+        }
+    }
+
+    fn handle_sender_report(&mut self, now: Instant, ssrc: u32, info: &rtcp::SenderInfo) {
+        if let Some(sound) = &mut self.sound {
+            sound.handle_sender_report(now, ssrc, info);
+        }
+        if let Some(camera) = &mut self.camera {
+            camera.handle_sender_report(now, ssrc, info);
+        }
+    }
+
+    fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
+        if let Some(sound) = &mut self.sound {
+            sound.handle_report(now, block, clock);
+        }
+        for screen in &mut self.screens {
+            screen.handle_report(now, block, clock);
+        }
+        if let Some(round_trip) = mcu_rtp::send::round_trip(clock.ntp(now), block) {
+            self.round_trip = Some(round_trip);
+            if let Some(camera) = &mut self.camera {
+                camera.set_round_trip(round_trip);
+            }
+        }
+    }
+
+    fn handle_key_request(&mut self, media: u32) {
+        for screen in &mut self.screens {
+            screen.handle_key_request(media);
+        }
+    }
+
+    /// The leg's sound of this tick, for the mixer.
+    pub fn hear(&mut self, now: Instant, clock: &RoomClock) -> Option<&Tick> {
+        let sound = self.sound.as_mut()?;
+        if let Some(camera) = &mut self.camera
+            && let Some((basis, micros)) = sound.offset()
+        {
+            camera.set_mixer_offset(basis, micros);
+        }
+        sound.hear(now, clock)
+    }
+
+    /// Sends 20 ms of the room's sound.
+    pub fn speak(&mut self, now: Instant, pcm: &Tick, clock: &RoomClock, sockets: &Sockets) {
+        let Some(sound) = &mut self.sound else { return };
+        let n = sound.transport();
+        let Some(transport) = self.transports.get_mut(n).filter(|t| t.is_ready()) else {
+            return;
+        };
+        sound.take_mix(pcm);
+        let bandwidth = &mut self.bandwidth[n];
+        while sound.has_packet() {
+            let stamp = bandwidth.stamp(now, sound.has_transport_cc(), clock);
+            self.packet.clear();
+            if !sound.write(now, clock, stamp, &mut self.packet) {
+                continue;
+            }
+            bandwidth.note_sent(now, stamp, self.packet.len());
+            let sent = transport.send_rtp(&self.packet, sockets);
+            self.sent.add(now, sent);
+        }
+    }
+
+    /// Sends a composed picture to the screens of its class.
+    pub fn send_composition(
+        &mut self,
+        now: Instant,
+        picture: &Encoded,
+        at: NtpTime,
+        clock: &RoomClock,
+        sockets: &Sockets,
+    ) {
+        for n in 0..self.screens.len() {
+            if self.screens[n].class() != Some(&picture.class) {
+                continue;
+            }
+            let timestamp = self.screens[n].timestamp(clock, at);
+            let mut packetizer = self.screens[n].take_packetizer();
+            let cut = packetizer.packetize(&picture.bytes, |payload, marker| {
+                self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
+                    screen.write(
+                        now,
+                        &Outgoing {
+                            timestamp,
+                            marker,
+                            payload,
+                        },
+                        stamp,
+                        out,
+                    );
+                    true
+                });
+            });
+            if let Err(error) = cut {
+                tracing::warn!(leg = %self.plan.id, %error, "picture not sent whole");
+            }
+            self.screens[n].return_packetizer(packetizer);
+        }
+    }
+
+    /// Forwards another leg's packet to the slots that show it.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        packet: &CameraPacket<'_>,
+        source_clock: &SourceClock,
+        clock: &RoomClock,
+        sockets: &Sockets,
+    ) {
+        for n in 0..self.screens.len() {
+            if !self.screens[n].is_shown(&packet.source) {
+                continue;
+            }
+            self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
+                let media = (source_clock, clock, packet.marker, packet.payload);
+                screen.forward(now, &packet.source, media, stamp, out)
+            });
+        }
+    }
+
+    /// Has a screen write a packet and sends it.
+    fn send_screen(
+        &mut self,
+        now: Instant,
+        n: usize,
+        clock: &RoomClock,
+        sockets: &Sockets,
+        write: impl FnOnce(&mut Screen, mcu_rtp::send::Stamp, &mut Vec<u8>) -> bool,
+    ) {
+        let screen = &mut self.screens[n];
+        let place = screen.plan().transport;
+        let Some(transport) = self.transports.get_mut(place).filter(|t| t.is_ready()) else {
+            return;
+        };
+        let bandwidth = &mut self.bandwidth[place];
+        let stamp = bandwidth.stamp(now, screen.plan().extensions.transport_cc != 0, clock);
+        self.packet.clear();
+        if !write(screen, stamp, &mut self.packet) {
+            return;
+        }
+        bandwidth.note_sent(now, stamp, self.packet.len());
+        let sent = transport.send_rtp(&self.packet, sockets);
+        self.sent.add(now, sent);
+    }
+
+    /// Sends what cannot wait for the next report: NACK, transport feedback.
+    pub fn send_feedback(&mut self, now: Instant, sockets: &Sockets) {
+        let mut compound = Vec::new();
+        if let Some(camera) = &mut self.camera {
+            camera.write_nacks(now, &mut compound);
+            let feedback_ssrc = camera.feedback_ssrc();
+            let place = camera.transport();
+            if let Some(bandwidth) = self.bandwidth.get_mut(place) {
+                bandwidth.write_feedback(now, feedback_ssrc, &mut compound);
+            }
+            self.send_with_report(place, feedback_ssrc, &compound, sockets);
+        }
+    }
+
+    /// Sends requests for key frames that are due. `true`: one has to be asked for by signalling.
+    pub fn ask_for_key_frames(&mut self, now: Instant, sockets: &Sockets) -> bool {
+        let Some(camera) = &mut self.camera else {
+            return false;
+        };
+        let mut compound = Vec::new();
+        let by_signalling = camera.write_key_requests(now, &mut compound);
+        let (place, ssrc) = (camera.transport(), camera.feedback_ssrc());
+        self.send_with_report(place, ssrc, &compound, sockets);
+        by_signalling
+    }
+
+    /// Sends feedback behind the empty report and the name that a compound begins with
+    /// (RFC 3550 §6.1, RFC 4585 §3.1).
+    fn send_with_report(
+        &mut self,
+        transport: usize,
+        ssrc: u32,
+        feedback: &[u8],
+        sockets: &Sockets,
+    ) {
+        if feedback.is_empty() {
+            return;
+        }
+        let mut compound = Vec::with_capacity(feedback.len() + 64);
+        rtcp::write_receiver_report(&mut compound, ssrc, &[]);
+        rtcp::write_cname(&mut compound, ssrc, &self.cname);
+        compound.extend_from_slice(feedback);
+        if let Some(transport) = self.transports.get_mut(transport) {
+            transport.send_rtcp(&compound, sockets);
+        }
+    }
+
+    /// Sends sender and receiver reports when they are due.
+    pub fn send_reports<'c>(
+        &mut self,
+        now: Instant,
+        clock: &RoomClock,
+        source_clock: impl Fn(SourceKey) -> Option<&'c SourceClock>,
+        sockets: &Sockets,
+    ) {
+        if now < self.next_report {
+            return;
+        }
+        self.next_report = now + REPORT_INTERVAL;
+        for n in 0..self.transports.len() {
+            let compound = self.compound(now, n, clock, &source_clock);
+            if !compound.is_empty() {
+                self.transports[n].send_rtcp(&compound, sockets);
+            }
+        }
+    }
+
+    /// The compound of one transport: a sender report for each stream of ours that sends, with the
+    /// report blocks in the first; else a receiver report; then the name.
+    fn compound<'c>(
+        &mut self,
+        now: Instant,
+        transport: usize,
+        clock: &RoomClock,
+        source_clock: &impl Fn(SourceKey) -> Option<&'c SourceClock>,
+    ) -> Vec<u8> {
+        let (mut blocks, mut senders, mut own) = (Vec::new(), Vec::new(), None);
+        if let Some(sound) = self.sound.as_mut().filter(|s| s.transport() == transport) {
+            sound.report(now, &mut blocks);
+            senders.extend(sound.sender_info(now, clock));
+            own = sound.ssrc();
+        }
+        if let Some(camera) = self.camera.as_mut().filter(|c| c.transport() == transport) {
+            camera.report(now, &mut blocks);
+            own = own.or(Some(camera.feedback_ssrc()));
+        }
+        for screen in self
+            .screens
+            .iter()
+            .filter(|s| s.plan().transport == transport)
+        {
+            let source = screen.showing().and_then(source_clock);
+            let info = screen.sender_info(now, clock, source);
+            senders.extend(info.map(|info| (screen.ssrc(), info)));
+        }
+        let mut compound = Vec::new();
+        let first = senders.first().map(|(ssrc, _)| *ssrc).or(own);
+        let Some(first) = first.filter(|_| !senders.is_empty() || !blocks.is_empty()) else {
+            return compound;
+        };
+        if senders.is_empty() {
+            rtcp::write_receiver_report(&mut compound, first, &blocks);
+        }
+        for (n, (ssrc, info)) in senders.iter().enumerate() {
+            let blocks: &[ReportBlock] = if n == 0 { &blocks } else { &[] };
+            rtcp::write_sender_report(&mut compound, *ssrc, info, blocks);
+        }
+        rtcp::write_cname(&mut compound, first, &self.cname);
+        compound
+    }
+
+    /// Tells each slot which layer it shows. `best` finds the layer of a leg for a height and a
+    /// budget in bit/s.
+    pub fn choose_layers(&mut self, best: impl Fn(LegId, u16, u32) -> Option<SourceKey>) {
+        let forwarded = self
+            .screens
+            .iter()
+            .filter(|s| s.forwarded_leg().is_some())
+            .count();
+        let budget = self
+            .bandwidth
+            .first()
+            .map_or(u32::MAX, Bandwidth::target_bps);
+        let share = budget / forwarded.max(1) as u32;
+        for screen in &mut self.screens {
+            if let Some((leg, height)) = screen.forwarded_leg() {
+                let share = share.min(screen.plan().max_bitrate_bps);
+                let wanted = if height == 0 {
+                    None
+                } else {
+                    best(leg, height, share)
+                };
+                screen.forwarder().want(wanted);
+            }
+        }
+    }
+
+    /// The camera's layer for a height and a budget.
+    pub fn best_layer(&self, now: Instant, height: u16, budget_bps: u32) -> Option<SourceKey> {
+        self.camera.as_ref()?.best_layer(now, height, budget_bps)
+    }
+
+    /// Clock of a layer of the camera.
+    pub fn source_clock(&self, key: SourceKey) -> Option<&SourceClock> {
+        self.camera
+            .as_ref()
+            .filter(|_| leg_of(key) == self.plan.id)?
+            .source_clock(key)
+    }
+
+    /// A leg is gone: its layers are shown no more.
+    pub fn remove_source(&mut self, leg: LegId) {
+        for screen in &mut self.screens {
+            for layer in 0..4 {
+                screen.forwarder().remove_source(source_key(leg, layer));
+            }
+        }
+    }
+
+    /// Somebody needs a key frame of a layer, which may be of another leg's.
+    pub fn request_key_of(&mut self, key: SourceKey) {
+        if let Some(camera) = self.camera.as_mut().filter(|_| leg_of(key) == self.plan.id) {
+            camera.request_key_of(key);
+        }
+    }
+
+    /// Everybody needs a key frame.
+    pub fn request_all_keys(&mut self) {
+        if let Some(camera) = &mut self.camera {
+            camera.request_all_keys();
+        }
+    }
+
+    /// The leg as it is.
+    pub fn inventory(&mut self, now: Instant, audio_level_dbov: i8) -> LegInventory {
+        LegInventory {
+            leg: self.plan.id,
+            state: self.state,
+            silent_s: now.saturating_duration_since(self.heard).as_secs() as u32,
+            audio_level_dbov,
+            received: self.received_stats(now),
+            sent: self.sent_stats(now),
+            video_received: self
+                .camera
+                .as_mut()
+                .map(|c| c.video_stats(now))
+                .unwrap_or_default(),
+            video_sent: self.video_sent(now),
+            round_trip_ms: self.round_trip.map(|rtt| rtt.as_millis() as u32),
+        }
+    }
+
+    fn received_stats(&mut self, now: Instant) -> FlowStats {
+        let sound = self.sound.as_ref().map(Sound::receive_stats);
+        let camera = self.camera.as_ref().map(Camera::stats).unwrap_or_default();
+        let mut stats = FlowStats {
+            packets: self.received.packets,
+            bytes: self.received.bytes,
+            bitrate_bps: self.received.rate.bps_at(now),
+            ..FlowStats::default()
+        };
+        for stream in sound.into_iter().chain(camera) {
+            stats.lost += stream.lost;
+            stats.loss_percent = stats.loss_percent.max(stream.fraction_lost * 100.0);
+            stats.jitter_ms = stats.jitter_ms.max(stream.jitter_ms);
+        }
+        stats
+    }
+
+    fn sent_stats(&mut self, now: Instant) -> FlowStats {
+        let sound = self.sound.as_ref().and_then(Sound::send_stats);
+        let screens = self.screens.iter().map(Screen::stats);
+        let mut stats = FlowStats {
+            packets: self.sent.packets,
+            bytes: self.sent.bytes,
+            bitrate_bps: self.sent.rate.bps_at(now),
+            ..FlowStats::default()
+        };
+        for stream in sound.into_iter().chain(screens) {
+            stats.lost += stream.lost;
+            stats.loss_percent = stats.loss_percent.max(stream.fraction_lost * 100.0);
+            stats.jitter_ms = stats.jitter_ms.max(stream.jitter_ms);
+        }
+        stats
+    }
+
+    /// The composition's size, or the frame rate of the liveliest slot.
+    fn video_sent(&mut self, now: Instant) -> VideoStats {
+        let mut best = VideoStats::default();
+        for screen in &mut self.screens {
+            let rate = screen.frame_rate(now);
+            let (width, height) = screen.class().map_or((0, 0), |c| (c.width, c.height));
+            if rate >= best.frames_per_second {
+                best = VideoStats {
+                    width,
+                    height,
+                    frames_per_second: rate,
+                    key_frames: 0,
+                };
+            }
+        }
+        best
+    }
+}

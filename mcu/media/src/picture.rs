@@ -1,0 +1,462 @@
+//! The composed picture of a room: decoders, canvas and encoders, each away in a job or at home.
+//!
+//! At most one job of each is under way. Pictures that come meanwhile wait in a short queue with their
+//! decoder; when that is full, all of it is dropped and a key frame asked for. A tick that finds the
+//! canvas or an encoder away is skipped for it: under overload frames are lost, never time.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use mcu_api::codec::VideoClass;
+use mcu_api::ids::{LegId, RoomId};
+use mcu_rtp::h264::AccessUnit;
+
+use crate::camera::Camera;
+use crate::pool::{Job, Pool};
+use crate::room::Context;
+use crate::video::{Compositor, Decoder, Encoder, Frame};
+
+/// The canvas on which everything is composed.
+const WIDTH: u32 = 1_280;
+const HEIGHT: u32 = 720;
+/// Compositions per second.
+const FRAME_RATE: u32 = 30;
+/// Pictures that wait for their decoder.
+const MAX_WAITING: usize = 8;
+/// A tile of at most this height is decoded without the deblocking filter: scaling down hides it.
+const SKIP_FILTER_BELOW: u16 = 400;
+/// Ticks between two key frames of one class on request.
+const KEY_FRAME_PAUSE: u32 = FRAME_RATE / 2;
+
+/// A finished job, with what it owned.
+pub enum Done {
+    /// Pictures were decoded.
+    Decoded(Decoded),
+    /// The canvas was composed.
+    Composed(Composed),
+    /// A composed picture was encoded.
+    Encoded(Encoded),
+}
+
+impl Done {
+    /// The room it belongs to.
+    pub fn room(&self) -> RoomId {
+        match self {
+            Self::Decoded(done) => done.room,
+            Self::Composed(done) => done.room,
+            Self::Encoded(done) => done.room,
+        }
+    }
+}
+
+/// Result of decoding.
+pub struct Decoded {
+    room: RoomId,
+    leg: LegId,
+    epoch: u64,
+    decoder: Option<Decoder>,
+    frame: Option<Frame>,
+    damaged: bool,
+    buffers: Vec<Vec<u8>>,
+}
+
+/// Result of composing: one picture of each size that is sent.
+pub struct Composed {
+    room: RoomId,
+    canvas: Box<Compositor>,
+    pictures: Vec<Frame>,
+    at: Instant,
+}
+
+/// Result of encoding.
+pub struct Encoded {
+    room: RoomId,
+    /// The encoder's class.
+    pub class: VideoClass,
+    encoder: Option<Encoder>,
+    /// Annex B access unit; empty when the encoder skipped the picture.
+    pub bytes: Vec<u8>,
+    key: bool,
+    /// When the picture was composed.
+    pub composed_at: Instant,
+}
+
+/// The picture of one room.
+pub struct Picture {
+    room: RoomId,
+    tiles: Vec<LegId>,
+    /// At home when no composition is under way.
+    canvas: Option<Box<Compositor>>,
+    /// Newest picture of each leg that is not on the canvas yet.
+    latest: HashMap<LegId, Frame>,
+    decoders: HashMap<LegId, Decoding>,
+    encoders: HashMap<VideoClass, Encoding>,
+    epoch: u64,
+    /// Legs whose decoder needs a key frame.
+    damaged: Vec<LegId>,
+}
+
+struct Decoding {
+    epoch: u64,
+    home: bool,
+    decoder: Option<Decoder>,
+    waiting: VecDeque<AccessUnit>,
+    spare: Vec<Vec<u8>>,
+    skip_filter: bool,
+}
+
+struct Encoding {
+    home: bool,
+    encoder: Option<Encoder>,
+    wants_key: bool,
+    ticks_since_key: u32,
+    /// Frames owed, in 1/[`FRAME_RATE`].
+    credit: u32,
+}
+
+impl Picture {
+    /// Nothing to show yet.
+    pub fn new(room: RoomId) -> Self {
+        Self {
+            room,
+            tiles: Vec::new(),
+            canvas: Some(Box::new(Compositor::new(WIDTH, HEIGHT))),
+            latest: HashMap::new(),
+            decoders: HashMap::new(),
+            encoders: HashMap::new(),
+            epoch: 0,
+            damaged: Vec::new(),
+        }
+    }
+
+    /// Legs to show, in the order of the grid.
+    pub fn set_tiles(&mut self, tiles: &[LegId]) {
+        self.tiles = tiles.to_vec();
+        self.decoders.retain(|leg, _| tiles.contains(leg));
+        self.latest.retain(|leg, _| tiles.contains(leg));
+    }
+
+    /// The leg is gone.
+    pub fn remove(&mut self, leg: LegId) {
+        self.tiles.retain(|tile| *tile != leg);
+        self.decoders.remove(&leg);
+        self.latest.remove(&leg);
+    }
+
+    /// Height in lines of the leg's tile; `None` when it has none.
+    pub fn tile_height(&self, leg: LegId) -> Option<u16> {
+        self.tiles.contains(&leg).then(|| {
+            let (_, rows) = crate::video::layout::grid(self.tiles.len());
+            (HEIGHT / rows.max(1)) as u16
+        })
+    }
+
+    /// Encoders that exist.
+    pub fn encoders(&self) -> u32 {
+        self.encoders.len() as u32
+    }
+
+    /// Decoders that exist.
+    pub fn decoders(&self) -> u32 {
+        self.decoders.len() as u32
+    }
+
+    /// A receiver of this class needs a key frame.
+    pub fn request_key(&mut self, class: &VideoClass) {
+        if let Some(encoding) = self.encoders.get_mut(class) {
+            encoding.wants_key = true;
+        }
+    }
+
+    /// Legs whose decoder needs a key frame, since the last call.
+    pub fn take_damaged(&mut self) -> Vec<LegId> {
+        std::mem::take(&mut self.damaged)
+    }
+
+    /// Takes what the camera has whole and sets its decoder to work.
+    pub fn take_pictures(&mut self, context: &Context<'_>, leg: LegId, camera: &mut Camera) {
+        let Some(height) = self.tile_height(leg) else {
+            return;
+        };
+        while let Some(picture) = camera.next_picture(context.now) {
+            let epoch = &mut self.epoch;
+            let decoding = self.decoders.entry(leg).or_insert_with(|| {
+                *epoch += 1;
+                Decoding::new(*epoch)
+            });
+            decoding.skip_filter = height <= SKIP_FILTER_BELOW;
+            if decoding.waiting.len() >= MAX_WAITING {
+                decoding.waiting.clear();
+                self.damaged.push(leg);
+            }
+            decoding.waiting.push_back(picture);
+            if let Some(buffer) = decoding.spare.pop() {
+                camera.recycle(buffer);
+            }
+        }
+        self.decode(context.pool, leg);
+    }
+
+    fn decode(&mut self, pool: &Pool<Done>, leg: LegId) {
+        let room = self.room;
+        let Some(decoding) = self.decoders.get_mut(&leg) else {
+            return;
+        };
+        if !decoding.home || decoding.waiting.is_empty() {
+            return;
+        }
+        decoding.home = false;
+        let (epoch, skip) = (decoding.epoch, decoding.skip_filter);
+        let decoder = decoding.decoder.take();
+        let pictures: Vec<AccessUnit> = decoding.waiting.drain(..).collect();
+        let job: Job<Done> =
+            Box::new(move || Done::Decoded(run_decoder(room, leg, epoch, decoder, skip, pictures)));
+        if !pool.submit(job) {
+            self.decoders.remove(&leg);
+        }
+    }
+
+    /// Starts the next composition for these classes.
+    pub fn tick(&mut self, context: &Context<'_>, classes: impl Iterator<Item = VideoClass>) {
+        let wanted: Vec<VideoClass> = classes.collect();
+        self.encoders.retain(|class, _| wanted.contains(class));
+        for class in wanted {
+            self.encoders.entry(class).or_insert_with(Encoding::new);
+        }
+        for (class, encoding) in &mut self.encoders {
+            encoding.credit += u32::from(class.frame_rate).min(FRAME_RATE);
+        }
+        let due: Vec<(u16, u16)> = self
+            .encoders
+            .iter()
+            .filter(|(_, encoding)| encoding.credit >= FRAME_RATE)
+            .map(|(class, _)| (class.width, class.height))
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        let Some(canvas) = self.canvas.take() else {
+            return;
+        };
+        let (room, at, tiles) = (self.room, context.now, self.tiles.clone());
+        let fresh: Vec<(LegId, Frame)> = self.latest.drain().collect();
+        let job: Job<Done> =
+            Box::new(move || Done::Composed(run_canvas(room, canvas, &tiles, fresh, &due, at)));
+        if !context.pool.submit(job) {
+            self.canvas = Some(Box::new(Compositor::new(WIDTH, HEIGHT)));
+        }
+    }
+
+    /// Takes a job's result; an encoded picture is handed on.
+    pub fn take_result(&mut self, context: &Context<'_>, done: Done) -> Option<Encoded> {
+        match done {
+            Done::Decoded(done) => self.take_decoded(context, done),
+            Done::Composed(done) => self.take_composed(context, done),
+            Done::Encoded(done) => return self.take_encoded(done),
+        }
+        None
+    }
+
+    fn take_decoded(&mut self, context: &Context<'_>, done: Decoded) {
+        let Some(decoding) = self.decoders.get_mut(&done.leg) else {
+            return;
+        };
+        if decoding.epoch != done.epoch {
+            return;
+        }
+        decoding.home = true;
+        decoding.decoder = done.decoder;
+        decoding.spare = done.buffers;
+        if done.damaged {
+            self.damaged.push(done.leg);
+        }
+        if let Some(frame) = done.frame {
+            self.latest.insert(done.leg, frame);
+        }
+        self.decode(context.pool, done.leg);
+    }
+
+    fn take_composed(&mut self, context: &Context<'_>, done: Composed) {
+        let Composed {
+            room,
+            canvas,
+            pictures,
+            at,
+        } = done;
+        self.canvas = Some(canvas);
+        for (class, encoding) in &mut self.encoders {
+            encoding.ticks_since_key += 1;
+            let size = (u32::from(class.width), u32::from(class.height));
+            let picture = pictures.iter().find(|p| (p.width(), p.height()) == size);
+            let Some(picture) = picture.filter(|_| encoding.credit >= FRAME_RATE) else {
+                continue;
+            };
+            encoding.credit %= FRAME_RATE;
+            if !encoding.home {
+                continue;
+            }
+            let key = encoding.wants_key && encoding.ticks_since_key >= KEY_FRAME_PAUSE;
+            if key {
+                (encoding.wants_key, encoding.ticks_since_key) = (false, 0);
+            }
+            let (class, picture, encoder) =
+                (class.clone(), picture.clone(), encoding.encoder.take());
+            let job: Job<Done> = Box::new(move || {
+                Done::Encoded(run_encoder(room, class, encoder, &picture, key, at))
+            });
+            encoding.home = !context.pool.submit(job);
+        }
+    }
+
+    fn take_encoded(&mut self, mut done: Encoded) -> Option<Encoded> {
+        let encoding = self.encoders.get_mut(&done.class)?;
+        encoding.home = true;
+        encoding.encoder = done.encoder.take();
+        if done.key {
+            encoding.ticks_since_key = 0;
+        }
+        (!done.bytes.is_empty()).then_some(done)
+    }
+}
+
+impl Decoding {
+    fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            home: true,
+            decoder: None,
+            waiting: VecDeque::new(),
+            spare: Vec::new(),
+            skip_filter: false,
+        }
+    }
+}
+
+impl Encoding {
+    fn new() -> Self {
+        Self {
+            home: true,
+            encoder: None,
+            wants_key: false,
+            ticks_since_key: 0,
+            credit: 0,
+        }
+    }
+}
+
+fn run_decoder(
+    room: RoomId,
+    leg: LegId,
+    epoch: u64,
+    decoder: Option<Decoder>,
+    skip_filter: bool,
+    pictures: Vec<AccessUnit>,
+) -> Decoded {
+    let mut done = Decoded {
+        room,
+        leg,
+        epoch,
+        decoder,
+        frame: None,
+        damaged: false,
+        buffers: Vec::new(),
+    };
+    if done.decoder.is_none() {
+        match Decoder::new() {
+            Ok(decoder) => done.decoder = Some(decoder),
+            Err(error) => tracing::error!(%leg, %error, "no decoder"),
+        }
+    }
+    let Some(decoder) = &mut done.decoder else {
+        return done;
+    };
+    decoder.skip_loop_filter(skip_filter);
+    for picture in pictures {
+        done.damaged |= picture.after_loss && !picture.key_frame;
+        match decoder.decode(&picture.data, picture.ts.get() as i64) {
+            Ok(frame) => done.frame = frame.or(done.frame),
+            Err(error) => {
+                tracing::debug!(%leg, %error, "picture not decoded");
+                done.damaged = true;
+            }
+        }
+        done.damaged |= decoder.damaged();
+        done.buffers.push(picture.data);
+    }
+    done
+}
+
+fn run_canvas(
+    room: RoomId,
+    mut canvas: Box<Compositor>,
+    tiles: &[LegId],
+    fresh: Vec<(LegId, Frame)>,
+    sizes: &[(u16, u16)],
+    at: Instant,
+) -> Composed {
+    canvas.set_tiles(tiles);
+    for (leg, frame) in fresh {
+        if let Err(error) = canvas.put(leg, &frame) {
+            tracing::debug!(%leg, %error, "picture not composed");
+        }
+    }
+    let mut pictures: Vec<Frame> = Vec::new();
+    for &(width, height) in sizes {
+        let (width, height) = (u32::from(width), u32::from(height));
+        if pictures
+            .iter()
+            .any(|p| (p.width(), p.height()) == (width, height))
+        {
+            continue;
+        }
+        match canvas.compose_at(width, height, 0) {
+            Ok(picture) => pictures.push(picture),
+            Err(error) => tracing::error!(%error, width, height, "canvas not scaled"),
+        }
+    }
+    Composed {
+        room,
+        canvas,
+        pictures,
+        at,
+    }
+}
+
+fn run_encoder(
+    room: RoomId,
+    class: VideoClass,
+    encoder: Option<Encoder>,
+    picture: &Frame,
+    key: bool,
+    composed_at: Instant,
+) -> Encoded {
+    let mut done = Encoded {
+        room,
+        class,
+        encoder,
+        bytes: Vec::new(),
+        key,
+        composed_at,
+    };
+    if done.encoder.is_none() {
+        match Encoder::new(&done.class, picture.colour()) {
+            Ok(encoder) => done.encoder = Some(encoder),
+            Err(error) => tracing::error!(%error, "no encoder"),
+        }
+    }
+    let Some(encoder) = &mut done.encoder else {
+        return done;
+    };
+    if key {
+        encoder.force_key_frame();
+    }
+    match encoder.encode(picture) {
+        Ok(Some(unit)) => {
+            done.bytes = unit.bytes.to_vec();
+            done.key = unit.key;
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "picture not encoded"),
+    }
+    done
+}

@@ -1,0 +1,437 @@
+//! A room: its legs, its mixer, its picture, and the ways of packets between them.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use mcu_api::ids::{LegId, RoomId};
+use mcu_api::inventory::RoomInventory;
+use mcu_api::media::MediaEvent;
+use mcu_api::plan::{LegPlan, RoomPlan};
+use mcu_rtp::clock::RoomClock;
+
+use crate::audio::mixer::{self, Mixer};
+use crate::camera::CameraPacket;
+use crate::leg::{Leg, Packet};
+use crate::network::Sockets;
+use crate::picture::{Done, Picture};
+use crate::pool::Pool;
+use crate::transport::{Incoming, OpenError, Shared};
+
+/// Layers of forwarded cameras are chosen anew at this interval.
+const CHOOSE_LAYERS: Duration = Duration::from_millis(500);
+
+/// What a room borrows from the worker while it acts.
+pub struct Context<'a> {
+    /// Monotonic now.
+    pub now: Instant,
+    /// All sockets.
+    pub sockets: &'a mut Sockets,
+    /// The browsers' port and certificate.
+    pub shared: &'a Shared,
+    /// Threads for video.
+    pub pool: &'a Pool<Done>,
+    /// News for the controller.
+    pub events: &'a mut Vec<(RoomId, MediaEvent)>,
+}
+
+/// One room.
+pub struct Room {
+    id: RoomId,
+    clock: RoomClock,
+    plan: Option<RoomPlan>,
+    legs: Vec<Leg>,
+    mixer: Mixer,
+    picture: Picture,
+    next_choice: Instant,
+    /// Reused for what a datagram held.
+    incoming: Vec<Incoming>,
+}
+
+impl Room {
+    /// An empty room whose clock shows `wall` now.
+    pub fn new(id: RoomId, now: Instant, wall: SystemTime) -> Self {
+        Self {
+            id,
+            clock: RoomClock::new(now, wall),
+            plan: None,
+            legs: Vec::new(),
+            mixer: Mixer::new(mixer::Config::default()),
+            picture: Picture::new(id),
+            next_choice: now,
+            incoming: Vec::new(),
+        }
+    }
+
+    /// Makes the room what the plan says. Returns what could not be done, by leg.
+    pub fn apply(
+        &mut self,
+        context: &mut Context<'_>,
+        plan: RoomPlan,
+    ) -> Vec<(Option<LegId>, String)> {
+        if let Some(held) = &self.plan {
+            if *held == plan {
+                return Vec::new();
+            }
+            if plan.generation <= held.generation {
+                let reason = format!("generation {} is in force", held.generation);
+                return vec![(None, reason)];
+            }
+        }
+        self.close_absent(context, &plan);
+        let mut refusals = Vec::new();
+        for leg in &plan.legs {
+            if let Err(error) = self.apply_leg(context, leg, &plan.cname) {
+                refusals.push((Some(leg.id), error.to_string()));
+            }
+        }
+        self.picture.set_tiles(&plan.composition.tiles);
+        self.plan = Some(plan);
+        self.choose_layers(context.now);
+        refusals
+    }
+
+    fn close_absent(&mut self, context: &mut Context<'_>, plan: &RoomPlan) {
+        let stays = |leg: &Leg| plan.legs.iter().any(|planned| planned.id == leg.id());
+        let (kept, gone): (Vec<Leg>, Vec<Leg>) = self.legs.drain(..).partition(stays);
+        self.legs = kept;
+        for mut leg in gone {
+            leg.close(context.now, context.sockets);
+            self.forget(leg.id());
+        }
+    }
+
+    fn forget(&mut self, leg: LegId) {
+        self.mixer.remove(leg);
+        self.picture.remove(leg);
+        for other in &mut self.legs {
+            other.remove_source(leg);
+        }
+    }
+
+    fn apply_leg(
+        &mut self,
+        context: &mut Context<'_>,
+        plan: &LegPlan,
+        cname: &str,
+    ) -> Result<(), OpenError> {
+        let place = self.legs.iter().position(|leg| leg.id() == plan.id);
+        let result = match place {
+            Some(place) => {
+                let leg = &mut self.legs[place];
+                leg.update(context.now, self.id, plan, context.shared, context.sockets)
+            }
+            None => {
+                let (shared, sockets) = (context.shared, &mut *context.sockets);
+                Leg::open(context.now, self.id, plan, cname, shared, sockets)
+                    .map(|leg| self.legs.push(leg))
+            }
+        };
+        if result.is_err()
+            && let Some(place) = place
+        {
+            self.legs.remove(place).close(context.now, context.sockets);
+            self.forget(plan.id);
+        }
+        result
+    }
+
+    /// Closes everything.
+    pub fn close(&mut self, context: &mut Context<'_>) {
+        for leg in &mut self.legs {
+            leg.close(context.now, context.sockets);
+        }
+        self.legs.clear();
+    }
+
+    /// Whether the leg is here.
+    pub fn has(&self, leg: LegId) -> bool {
+        self.legs.iter().any(|l| l.id() == leg)
+    }
+
+    /// ICE user fragments of the browsers here.
+    pub fn ufrags(&self) -> impl Iterator<Item = (LegId, &str)> {
+        self.legs
+            .iter()
+            .filter_map(|leg| Some((leg.id(), leg.ufrag()?)))
+    }
+
+    /// A datagram of a leg.
+    pub fn receive(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        transport: usize,
+        from: SocketAddr,
+        on_rtcp_port: bool,
+        datagram: &[u8],
+    ) {
+        let Some(place) = self.legs.iter().position(|l| l.id() == leg) else {
+            return;
+        };
+        let mut incoming = std::mem::take(&mut self.incoming);
+        let input = (from, on_rtcp_port, datagram);
+        self.legs[place].receive(
+            context.now,
+            transport,
+            input,
+            context.sockets,
+            &mut incoming,
+        );
+        self.handle_incoming(context, place, transport, &mut incoming);
+        self.incoming = incoming;
+    }
+
+    fn handle_incoming(
+        &mut self,
+        context: &mut Context<'_>,
+        place: usize,
+        transport: usize,
+        incoming: &mut Vec<Incoming>,
+    ) {
+        for item in incoming.drain(..) {
+            let leg = &mut self.legs[place];
+            match item {
+                Incoming::Rtp(packet) => self.handle_rtp(context, place, transport, &packet),
+                Incoming::Rtcp(compound) => {
+                    leg.handle_rtcp(
+                        context.now,
+                        transport,
+                        &compound,
+                        &self.clock,
+                        context.sockets,
+                    );
+                }
+                Incoming::Connected => leg.set_connected(),
+                Incoming::Failed => leg.set_failed(),
+            }
+            if let Some(event) = self.legs[place].take_event() {
+                context.events.push((self.id, event));
+            }
+        }
+    }
+
+    fn handle_rtp(
+        &mut self,
+        context: &mut Context<'_>,
+        place: usize,
+        transport: usize,
+        packet: &[u8],
+    ) {
+        let (before, rest) = self.legs.split_at_mut(place);
+        let Some((leg, after)) = rest.split_first_mut() else {
+            return;
+        };
+        match leg.handle_rtp(context.now, transport, packet, &self.clock) {
+            Some(Packet::Dtmf(key)) => {
+                let event = MediaEvent::Dtmf { leg: leg.id(), key };
+                context.events.push((self.id, event));
+            }
+            Some(Packet::Video(video)) => {
+                forward(
+                    context,
+                    &self.clock,
+                    leg,
+                    &video,
+                    before.iter_mut().chain(after),
+                );
+            }
+            None => {}
+        }
+        let id = leg.id();
+        if let Some(camera) = leg.camera() {
+            self.picture.take_pictures(context, id, camera);
+        }
+    }
+
+    /// Mixes 20 ms of sound and does what else falls due.
+    pub fn audio_tick(&mut self, context: &mut Context<'_>) {
+        self.mixer.begin_tick();
+        for leg in &mut self.legs {
+            let id = leg.id();
+            if let Some(pcm) = leg.hear(context.now, &self.clock) {
+                self.mixer.add(id, pcm);
+            }
+        }
+        if self.mixer.mix() {
+            let leg = self.mixer.active_speaker();
+            context
+                .events
+                .push((self.id, MediaEvent::ActiveSpeaker { leg }));
+        }
+        for leg in &mut self.legs {
+            let id = leg.id();
+            let pcm = self.mixer.personal(id);
+            leg.speak(context.now, pcm, &self.clock, context.sockets);
+        }
+        self.serve_legs(context);
+        if context.now >= self.next_choice {
+            self.next_choice = context.now + CHOOSE_LAYERS;
+            self.choose_layers(context.now);
+        }
+        self.hand_on_key_requests(context);
+    }
+
+    /// Timers of transports and streams: handshakes, NACK, feedback, reports.
+    fn serve_legs(&mut self, context: &mut Context<'_>) {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        for place in 0..self.legs.len() {
+            for transport in 0..self.legs[place].transports() {
+                let leg = &mut self.legs[place];
+                leg.handle_timeout(context.now, transport, context.sockets, &mut incoming);
+                self.handle_incoming(context, place, transport, &mut incoming);
+            }
+            let (before, rest) = self.legs.split_at_mut(place);
+            let Some((leg, after)) = rest.split_first_mut() else {
+                continue;
+            };
+            let others = || before.iter().chain(after.iter());
+            let source_clock = |key| others().find_map(|other| other.source_clock(key));
+            let id = leg.id();
+            if let Some(camera) = leg.camera() {
+                self.picture.take_pictures(context, id, camera);
+            }
+            leg.send_feedback(context.now, context.sockets);
+            leg.send_reports(context.now, &self.clock, source_clock, context.sockets);
+        }
+        self.incoming = incoming;
+    }
+
+    /// Decides for every slot which layer of which camera it shows, and for the composition which
+    /// layer is decoded.
+    fn choose_layers(&mut self, now: Instant) {
+        for place in 0..self.legs.len() {
+            let (before, rest) = self.legs.split_at_mut(place);
+            let Some((leg, after)) = rest.split_first_mut() else {
+                continue;
+            };
+            let others = || before.iter().chain(after.iter());
+            leg.choose_layers(|id, height, budget| {
+                others()
+                    .find(|other| other.id() == id)?
+                    .best_layer(now, height, budget)
+            });
+        }
+        for leg in &mut self.legs {
+            let id = leg.id();
+            let composed = self.plan.as_ref().is_some_and(shows_composition);
+            let height = if composed {
+                self.picture.tile_height(id)
+            } else {
+                None
+            };
+            if let Some(camera) = leg.camera() {
+                camera.decode_for(now, height);
+            }
+        }
+    }
+
+    /// Takes what receivers ask for to encoders and cameras, coalesced there.
+    fn hand_on_key_requests(&mut self, context: &mut Context<'_>) {
+        let mut cameras = Vec::new();
+        for leg in &mut self.legs {
+            for screen in leg.screens() {
+                cameras.extend(screen.forwarder().awaits_key_frame());
+                if !screen.take_key_request() {
+                    continue;
+                }
+                match screen.class().cloned() {
+                    Some(class) => self.picture.request_key(&class),
+                    None => cameras.extend(screen.showing()),
+                }
+            }
+        }
+        for key in cameras {
+            for leg in &mut self.legs {
+                leg.request_key_of(key);
+            }
+        }
+        for damaged in self.picture.take_damaged() {
+            if let Some(leg) = self.legs.iter_mut().find(|leg| leg.id() == damaged)
+                && let Some(camera) = leg.camera()
+            {
+                camera.request_decoded_key();
+            }
+        }
+        for leg in &mut self.legs {
+            if leg.ask_for_key_frames(context.now, context.sockets) {
+                let event = MediaEvent::KeyFrameNeeded { leg: leg.id() };
+                context.events.push((self.id, event));
+            }
+        }
+    }
+
+    /// The controller asks for a key frame of the leg's camera, or to the leg.
+    pub fn request_key(&mut self, leg: LegId, to_leg: bool) {
+        let Some(leg) = self.legs.iter_mut().find(|l| l.id() == leg) else {
+            return;
+        };
+        if to_leg {
+            leg.screens()
+                .iter_mut()
+                .for_each(crate::screen::Screen::want_key);
+        } else {
+            leg.request_all_keys();
+        }
+    }
+
+    /// Starts the next composed picture.
+    pub fn video_tick(&mut self, context: &mut Context<'_>) {
+        let screens = self.legs.iter_mut().filter(|leg| leg.is_ready());
+        let classes = screens.flat_map(|leg| leg.screens().iter().filter_map(|s| s.class()));
+        self.picture.tick(context, classes.cloned());
+    }
+
+    /// A job for this room is finished.
+    pub fn take_result(&mut self, context: &mut Context<'_>, done: Done) {
+        let Some(encoded) = self.picture.take_result(context, done) else {
+            return;
+        };
+        let at = self.clock.ntp(encoded.composed_at);
+        for leg in &mut self.legs {
+            leg.send_composition(context.now, &encoded, at, &self.clock, context.sockets);
+        }
+    }
+
+    /// What the room holds.
+    pub fn inventory(&mut self, now: Instant, with_plan: bool) -> RoomInventory {
+        let mut legs = Vec::with_capacity(self.legs.len());
+        for leg in &mut self.legs {
+            let level = self.mixer.level_dbov(leg.id());
+            legs.push(leg.inventory(now, level));
+        }
+        RoomInventory {
+            room: self.id,
+            generation: self.plan.as_ref().map_or(0, |plan| plan.generation),
+            plan: self.plan.clone().filter(|_| with_plan),
+            active_speaker: self.mixer.active_speaker(),
+            encoders: self.picture.encoders(),
+            decoders: self.picture.decoders(),
+            legs,
+        }
+    }
+}
+
+/// Whether anybody receives the composition: nothing is decoded otherwise.
+fn shows_composition(plan: &RoomPlan) -> bool {
+    use mcu_api::plan::VideoSource;
+    plan.legs
+        .iter()
+        .flat_map(|leg| &leg.video_send)
+        .any(|send| matches!(send.source, Some(VideoSource::Composition { .. })))
+}
+
+/// Sends a camera's packet to every slot that shows it.
+fn forward<'l>(
+    context: &mut Context<'_>,
+    clock: &RoomClock,
+    source: &Leg,
+    packet: &CameraPacket<'_>,
+    others: impl Iterator<Item = &'l mut Leg>,
+) {
+    let Some(source_clock) = source.source_clock(packet.source.source) else {
+        return;
+    };
+    for leg in others {
+        leg.forward(context.now, packet, source_clock, clock, context.sockets);
+    }
+}

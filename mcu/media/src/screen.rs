@@ -1,0 +1,289 @@
+//! Video that we send to a leg: the room's composition for a terminal, one forwarded site in each
+//! slot of a browser.
+
+use std::time::{Duration, Instant};
+
+use mcu_api::codec::VideoClass;
+use mcu_api::ids::LegId;
+use mcu_api::plan::{VideoSend, VideoSource};
+use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
+use mcu_rtp::forward::{Forwarder, SourceKey, SourcePacket};
+use mcu_rtp::h264::Packetizer;
+use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
+use mcu_rtp::send::{self, Media, Rtx, SendStream, Stamp};
+use mcu_rtp::seq::ExtSeq;
+
+/// RTP clock of video.
+const CLOCK_HZ: u32 = 90_000;
+/// Packets kept for NACK: a second of 4 Mbit/s.
+const KEPT_PACKETS: usize = 512;
+const KEPT_FOR: Duration = Duration::from_millis(1_500);
+
+/// A packet that is to leave.
+pub struct Outgoing<'a> {
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// Payload.
+    pub payload: &'a [u8],
+}
+
+/// One sent video stream.
+pub struct Screen {
+    plan: VideoSend,
+    stream: SendStream,
+    forwarder: Forwarder,
+    packetizer: Packetizer,
+    /// The peer asked for a key frame.
+    wants_key: bool,
+    frames: FrameCount,
+}
+
+impl Screen {
+    /// A stream with random beginnings.
+    pub fn new(plan: VideoSend) -> Self {
+        let config = send::Config {
+            ssrc: plan.ssrc,
+            payload_type: plan.payload_type,
+            clock_hz: CLOCK_HZ,
+            rtx: plan
+                .rtx
+                .zip(plan.rtx_ssrc)
+                .map(|(payload_type, ssrc)| Rtx { payload_type, ssrc }),
+            extensions: plan.extensions,
+            mid: plan.mid.clone(),
+            kept_packets: if plan.feedback.nack { KEPT_PACKETS } else { 0 },
+            kept_for: KEPT_FOR,
+        };
+        let stream = SendStream::new(config, &mut rand::rng());
+        let forwarder = Forwarder::new(CLOCK_HZ, stream.next_sequence(), stream.timestamp_offset());
+        let packetizer = Packetizer::new(plan.packetization);
+        let frames = FrameCount::default();
+        Self {
+            plan,
+            stream,
+            forwarder,
+            packetizer,
+            wants_key: true,
+            frames,
+        }
+    }
+
+    /// Takes a new plan. `false`: more than the source changed, make it anew.
+    pub fn update(&mut self, plan: &VideoSend) -> bool {
+        let same_stream = VideoSend {
+            source: None,
+            ..self.plan.clone()
+        } == VideoSend {
+            source: None,
+            ..plan.clone()
+        };
+        if !same_stream {
+            return false;
+        }
+        if self.plan.source != plan.source {
+            self.plan.source.clone_from(&plan.source);
+            self.wants_key = true;
+            if self.forwarded_leg().is_none() {
+                self.forwarder.want(None);
+            }
+        }
+        true
+    }
+
+    /// What the plan says of it.
+    pub fn plan(&self) -> &VideoSend {
+        &self.plan
+    }
+
+    /// The encoder's class, for a composition.
+    pub fn class(&self) -> Option<&VideoClass> {
+        match &self.plan.source {
+            Some(VideoSource::Composition { class }) => Some(class),
+            _ => None,
+        }
+    }
+
+    /// The leg that is to be forwarded, and the tallest picture worth sending.
+    pub fn forwarded_leg(&self) -> Option<(LegId, u16)> {
+        match &self.plan.source {
+            Some(VideoSource::Forward { leg, max_height }) => Some((*leg, *max_height)),
+            _ => None,
+        }
+    }
+
+    /// The forwarder, to tell it which layer is wanted.
+    pub fn forwarder(&mut self) -> &mut Forwarder {
+        &mut self.forwarder
+    }
+
+    /// The source that is forwarded now.
+    pub fn showing(&self) -> Option<SourceKey> {
+        self.forwarder.showing()
+    }
+
+    /// SSRC of the stream.
+    pub fn ssrc(&self) -> u32 {
+        self.stream.ssrc()
+    }
+
+    /// The peer asks for a key frame, if the SSRC is ours.
+    pub fn handle_key_request(&mut self, ssrc: u32) {
+        if ssrc == self.stream.ssrc() {
+            self.wants_key = true;
+        }
+    }
+
+    /// Asks for a key frame on the peer's behalf.
+    pub fn want_key(&mut self) {
+        self.wants_key = true;
+    }
+
+    /// Whether a key frame was asked for since the last call.
+    pub fn take_key_request(&mut self) -> bool {
+        std::mem::take(&mut self.wants_key)
+    }
+
+    /// RTP timestamp of a composed picture.
+    pub fn timestamp(&self, clock: &RoomClock, at: NtpTime) -> u32 {
+        self.stream.timestamp(clock, at)
+    }
+
+    /// Lends the packetizer, while the packets it makes are written by this screen.
+    pub fn take_packetizer(&mut self) -> Packetizer {
+        std::mem::replace(
+            &mut self.packetizer,
+            Packetizer::new(self.plan.packetization),
+        )
+    }
+
+    /// Takes the packetizer back, for its buffers.
+    pub fn return_packetizer(&mut self, packetizer: Packetizer) {
+        self.packetizer = packetizer;
+    }
+
+    /// Writes the next packet of our own making into `out`.
+    pub fn write(&mut self, now: Instant, media: &Outgoing<'_>, stamp: Stamp, out: &mut Vec<u8>) {
+        self.frames.add(media.marker);
+        let media = Media {
+            timestamp: media.timestamp,
+            marker: media.marker,
+            payload: media.payload,
+        };
+        self.stream.write(now, &media, stamp, out);
+    }
+
+    /// Writes a source's packet into `out`, if this stream shows that source. `false`: nothing.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        packet: &SourcePacket,
+        media: (&SourceClock, &RoomClock, bool, &[u8]),
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let (source_clock, room_clock, marker, payload) = media;
+        let Some(place) = self.forwarder.forward(packet, source_clock, room_clock) else {
+            return false;
+        };
+        self.frames.add(marker);
+        let media = Media {
+            timestamp: place.timestamp,
+            marker,
+            payload,
+        };
+        self.stream.write_at(now, place.seq, &media, stamp, out);
+        true
+    }
+
+    /// Whether the forwarder would take the packet: spares the stamp of one that it would not.
+    pub fn is_shown(&self, packet: &SourcePacket) -> bool {
+        self.forwarder.showing() == Some(packet.source)
+            || packet.key_frame && self.forwarder.awaits_key_frame() == Some(packet.source)
+    }
+
+    /// Packets to send again after a NACK.
+    pub fn handle_nack(
+        &mut self,
+        now: Instant,
+        ssrc: u32,
+        lost: impl Iterator<Item = u16>,
+        resend: &mut Vec<ExtSeq>,
+    ) {
+        if ssrc == self.stream.ssrc() {
+            self.stream.handle_nack(now, lost, resend);
+        }
+    }
+
+    /// Writes a packet once more; `false` when it is gone.
+    pub fn write_again(
+        &mut self,
+        now: Instant,
+        seq: ExtSeq,
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        self.stream.write_again(now, seq, stamp, out)
+    }
+
+    /// The peer's report.
+    pub fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
+        self.stream.handle_report_block(now, block, clock);
+    }
+
+    /// Our sender report; `None` while nothing is sent. `source` is the clock of the leg shown.
+    pub fn sender_info(
+        &self,
+        now: Instant,
+        clock: &RoomClock,
+        source: Option<&SourceClock>,
+    ) -> Option<SenderInfo> {
+        if self.stream.stats().packets == 0 {
+            return None;
+        }
+        if self.class().is_some() {
+            return Some(self.stream.sender_info(now, clock));
+        }
+        let ntp = clock.ntp(now);
+        let timestamp = self.forwarder.timestamp_at(source?, ntp)?;
+        Some(self.stream.sender_info_at(ntp, timestamp))
+    }
+
+    /// Figures of the stream.
+    pub fn stats(&self) -> send::Stats {
+        self.stream.stats()
+    }
+
+    /// Frames of the last second.
+    pub fn frame_rate(&mut self, now: Instant) -> f32 {
+        self.frames.rate(now)
+    }
+}
+
+/// Counts frames by their last packets.
+#[derive(Debug, Default)]
+pub struct FrameCount {
+    frames: u32,
+    since: Option<Instant>,
+    rate: f32,
+}
+
+impl FrameCount {
+    /// A packet passed; `marker` ends a frame.
+    pub fn add(&mut self, marker: bool) {
+        self.frames += u32::from(marker);
+    }
+
+    /// Frames per second, renewed once a second.
+    pub fn rate(&mut self, now: Instant) -> f32 {
+        let since = *self.since.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed >= Duration::from_millis(900) {
+            self.rate = self.frames as f32 / elapsed.as_secs_f32();
+            self.frames = 0;
+            self.since = Some(now);
+        }
+        self.rate
+    }
+}

@@ -1,0 +1,411 @@
+//! One transport of a leg: from datagrams to plain RTP and RTCP and back.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use mcu_api::ids::{LegId, RoomId};
+use mcu_api::plan::{Transport as Plan, UdpTransport};
+use mcu_rtp::demux::{Kind, classify};
+use mcu_rtp::header::RtpPacket;
+use mcu_rtp::srtp::{Srtp, SrtpError};
+use mcu_rtp::webrtc::{Certificate, Output, SessionError, WebrtcSession};
+use mio::Token;
+
+use crate::network::{Purpose, Sockets};
+
+/// Packets that must come from one address before it is taken for the peer's (clear RTP has no
+/// other proof).
+const PROOF: u8 = 2;
+
+/// What a datagram held.
+#[derive(Debug)]
+pub enum Incoming {
+    /// An RTP packet, decrypted.
+    Rtp(Bytes),
+    /// A compound RTCP packet, decrypted.
+    Rtcp(Bytes),
+    /// Keys are agreed and the path is checked.
+    Connected,
+    /// The path or the handshake is lost.
+    Failed,
+}
+
+/// A transport that a plan asks for and that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The port is taken or the address is not ours.
+    #[error("bind {address}: {reason}")]
+    Bind {
+        /// Local address.
+        address: SocketAddr,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// The keys do not fit the suite.
+    #[error("SRTP keys: {0}")]
+    Keys(#[from] SrtpError),
+    /// No handshake is possible.
+    #[error("WebRTC: {0}")]
+    Webrtc(#[from] SessionError),
+}
+
+/// A leg's transport.
+pub enum Transport {
+    /// RTP and RTCP on ports of the leg's own.
+    Udp(Box<Udp>),
+    /// A bundle on the shared port.
+    Webrtc(Box<Webrtc>),
+}
+
+/// What all transports of a worker share.
+pub struct Shared {
+    /// Socket of all browsers.
+    pub token: Token,
+    /// Shown in every handshake.
+    pub certificate: Certificate,
+}
+
+impl Transport {
+    /// Opens what the plan asks for.
+    pub fn open(
+        now: Instant,
+        place: (RoomId, LegId, usize),
+        plan: &Plan,
+        shared: &Shared,
+        sockets: &mut Sockets,
+    ) -> Result<Self, OpenError> {
+        match plan {
+            Plan::Udp(plan) => Udp::open(place, plan, sockets).map(|udp| Self::Udp(Box::new(udp))),
+            Plan::Webrtc(plan) => {
+                let session = WebrtcSession::new(now, plan, &shared.certificate)?;
+                Ok(Self::Webrtc(Box::new(Webrtc {
+                    session,
+                    token: shared.token,
+                    ufrag: plan.local_ufrag.clone(),
+                    connected: false,
+                })))
+            }
+        }
+    }
+
+    /// Takes a new plan for the same transport. `false`: it must be opened anew.
+    pub fn update(&mut self, old: &Plan, new: &Plan, sockets: &Sockets) -> bool {
+        match (self, old, new) {
+            (_, old, new) if old == new => true,
+            (Self::Udp(udp), Plan::Udp(old), Plan::Udp(new)) => udp.update(old, new, sockets),
+            _ => false,
+        }
+    }
+
+    /// Says goodbye where the protocol can, and closes the sockets that are its own.
+    pub fn close(&mut self, now: Instant, sockets: &mut Sockets) {
+        match self {
+            Self::Udp(udp) => {
+                sockets.close(udp.rtp.token);
+                if let Some(rtcp) = &udp.rtcp {
+                    sockets.close(rtcp.token);
+                }
+            }
+            Self::Webrtc(webrtc) => {
+                webrtc.session.close(now);
+                webrtc.drain(sockets, &mut Vec::new());
+            }
+        }
+    }
+
+    /// Our ICE user fragment, for a transport on the shared port.
+    pub fn ufrag(&self) -> Option<&str> {
+        match self {
+            Self::Udp(_) => None,
+            Self::Webrtc(webrtc) => Some(&webrtc.ufrag),
+        }
+    }
+
+    /// Takes a datagram; what it held is appended to `out`.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        on_rtcp_port: bool,
+        datagram: &[u8],
+        sockets: &Sockets,
+        out: &mut Vec<Incoming>,
+    ) {
+        match self {
+            Self::Udp(udp) => out.extend(udp.receive(from, on_rtcp_port, datagram)),
+            Self::Webrtc(webrtc) => {
+                webrtc.session.handle_input(now, from, datagram);
+                webrtc.drain(sockets, out);
+            }
+        }
+    }
+
+    /// Does what time asks for: handshake and consent.
+    pub fn handle_timeout(&mut self, now: Instant, sockets: &Sockets, out: &mut Vec<Incoming>) {
+        if let Self::Webrtc(webrtc) = self {
+            webrtc.session.handle_timeout(now);
+            webrtc.drain(sockets, out);
+        }
+    }
+
+    /// Sends an RTP packet; dropped while nobody is known to send it to. Returns the bytes sent.
+    pub fn send_rtp(&mut self, packet: &[u8], sockets: &Sockets) -> usize {
+        match self {
+            Self::Udp(udp) => udp.send(false, packet, sockets),
+            Self::Webrtc(webrtc) => match webrtc.session.send_rtp(packet) {
+                Some((to, bytes)) => {
+                    sockets.send(webrtc.token, &bytes, to);
+                    bytes.len()
+                }
+                None => 0,
+            },
+        }
+    }
+
+    /// Sends a compound RTCP packet.
+    pub fn send_rtcp(&mut self, packet: &[u8], sockets: &Sockets) {
+        match self {
+            Self::Udp(udp) => {
+                udp.send(true, packet, sockets);
+            }
+            Self::Webrtc(webrtc) => {
+                if let Some((to, bytes)) = webrtc.session.send_rtcp(packet) {
+                    sockets.send(webrtc.token, &bytes, to);
+                }
+            }
+        }
+    }
+
+    /// Whether media may flow to the peer.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Udp(udp) => udp.rtp.remote().is_some(),
+            Self::Webrtc(webrtc) => webrtc.connected,
+        }
+    }
+}
+
+/// A browser's transport.
+pub struct Webrtc {
+    session: WebrtcSession,
+    token: Token,
+    ufrag: String,
+    connected: bool,
+}
+
+impl Webrtc {
+    fn drain(&mut self, sockets: &Sockets, out: &mut Vec<Incoming>) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Transmit { to, bytes } => sockets.send(self.token, &bytes, to),
+                Output::Rtp(packet) => out.push(Incoming::Rtp(packet)),
+                Output::Rtcp(packet) => out.push(Incoming::Rtcp(packet)),
+                Output::Connected => {
+                    self.connected = true;
+                    out.push(Incoming::Connected);
+                }
+                Output::Failed(reason) => {
+                    self.connected = false;
+                    tracing::info!(%reason, "browser transport failed");
+                    out.push(Incoming::Failed);
+                }
+            }
+        }
+    }
+}
+
+/// A terminal's transport.
+pub struct Udp {
+    rtp: Port,
+    rtcp: Option<Port>,
+    srtp: Option<Srtp>,
+}
+
+impl Udp {
+    fn open(
+        (room, leg, transport): (RoomId, LegId, usize),
+        plan: &UdpTransport,
+        sockets: &mut Sockets,
+    ) -> Result<Self, OpenError> {
+        let srtp = plan.sdes.as_ref().map(Srtp::from_sdes).transpose()?;
+        let mut open = |port: u16, rtcp: bool| {
+            let address = SocketAddr::new(plan.local_ip, port);
+            let purpose = Purpose::Leg {
+                room,
+                leg,
+                transport,
+                rtcp,
+            };
+            sockets
+                .open(address, plan.dscp, purpose)
+                .map_err(|reason| OpenError::Bind { address, reason })
+        };
+        let rtp = Port::new(open(plan.rtp_port, false)?, plan.remote_rtp);
+        let rtcp = match plan.rtcp_port.map(|port| open(port, true)).transpose() {
+            Ok(token) => token.map(|token| Port::new(token, plan.remote_rtcp)),
+            Err(error) => {
+                sockets.close(rtp.token);
+                return Err(error);
+            }
+        };
+        Ok(Self { rtp, rtcp, srtp })
+    }
+
+    fn update(&mut self, old: &UdpTransport, new: &UdpTransport, sockets: &Sockets) -> bool {
+        let same_sockets = (old.local_ip, old.rtp_port, old.rtcp_port)
+            == (new.local_ip, new.rtp_port, new.rtcp_port);
+        // Keys that were not renewed keep their rollover counters.
+        if !same_sockets || old.sdes != new.sdes {
+            return false;
+        }
+        if old.remote_rtp != new.remote_rtp {
+            self.rtp = Port::new(self.rtp.token, new.remote_rtp);
+        }
+        if let Some(rtcp) = &mut self.rtcp
+            && old.remote_rtcp != new.remote_rtcp
+        {
+            *rtcp = Port::new(rtcp.token, new.remote_rtcp);
+        }
+        sockets.mark(self.rtp.token, new.dscp);
+        true
+    }
+
+    fn receive(
+        &mut self,
+        from: SocketAddr,
+        on_rtcp_port: bool,
+        datagram: &[u8],
+    ) -> Option<Incoming> {
+        let kind = classify(datagram);
+        match kind {
+            Kind::Rtp if !on_rtcp_port => {}
+            Kind::Rtcp if on_rtcp_port || self.rtcp.is_none() => {}
+            _ => return None,
+        }
+        let port = if on_rtcp_port {
+            self.rtcp.as_mut()?
+        } else {
+            &mut self.rtp
+        };
+        if !port.admits(from) {
+            return None;
+        }
+        let proved = self.srtp.is_some();
+        let packet = match (&mut self.srtp, kind) {
+            (Some(srtp), Kind::Rtp) => srtp.unprotect_rtp(datagram).ok()?,
+            (Some(srtp), _) => srtp.unprotect_rtcp(datagram).ok()?,
+            (None, _) => Bytes::copy_from_slice(datagram),
+        };
+        if kind == Kind::Rtp {
+            let header = RtpPacket::parse(&packet).ok()?.header;
+            port.learn(from, header.ssrc, proved);
+            return Some(Incoming::Rtp(packet));
+        }
+        if on_rtcp_port {
+            port.learn(from, 0, proved);
+        }
+        Some(Incoming::Rtcp(packet))
+    }
+
+    fn send(&mut self, rtcp: bool, packet: &[u8], sockets: &Sockets) -> usize {
+        let port = if rtcp {
+            self.rtcp.as_ref().unwrap_or(&self.rtp)
+        } else {
+            &self.rtp
+        };
+        let Some(to) = port.remote() else { return 0 };
+        let Some(srtp) = &mut self.srtp else {
+            sockets.send(port.token, packet, to);
+            return packet.len();
+        };
+        let protected = if rtcp {
+            srtp.protect_rtcp(packet)
+        } else {
+            srtp.protect_rtp(packet)
+        };
+        // Only a packet of our own making without a header could fail here.
+        let Ok(bytes) = protected else { return 0 };
+        sockets.send(port.token, &bytes, to);
+        bytes.len()
+    }
+}
+
+/// A local port and the peer behind it: where SDP said first, then where packets came from
+/// (symmetric RTP, RFC 4961), fixed once learnt.
+struct Port {
+    token: Token,
+    announced: Option<SocketAddr>,
+    learnt: Option<SocketAddr>,
+    candidate: Option<(SocketAddr, u32, u8)>,
+}
+
+impl Port {
+    fn new(token: Token, announced: Option<SocketAddr>) -> Self {
+        Self {
+            token,
+            announced,
+            learnt: None,
+            candidate: None,
+        }
+    }
+
+    fn remote(&self) -> Option<SocketAddr> {
+        self.learnt.or(self.announced)
+    }
+
+    /// Once a source was learnt, others are strangers.
+    fn admits(&self, from: SocketAddr) -> bool {
+        self.learnt.is_none_or(|learnt| learnt == from)
+    }
+
+    /// A well-formed packet came from `from`; `proved` by its authentication tag.
+    fn learn(&mut self, from: SocketAddr, ssrc: u32, proved: bool) {
+        if self.learnt.is_some() {
+            return;
+        }
+        let count = match self.candidate {
+            Some((address, source, count)) if (address, source) == (from, ssrc) => count + 1,
+            _ => 1,
+        };
+        self.candidate = Some((from, ssrc, count));
+        if proved || self.announced == Some(from) || count >= PROOF {
+            self.learnt = Some(from);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    #[test]
+    fn the_source_is_learnt_from_consistent_packets_and_then_fixed() {
+        let mut port = Port::new(Token(1), Some(address(1000)));
+        assert_eq!(port.remote(), Some(address(1000)));
+        port.learn(address(2000), 7, false);
+        assert_eq!(
+            port.remote(),
+            Some(address(1000)),
+            "one packet proves nothing"
+        );
+        port.learn(address(3000), 8, false);
+        port.learn(address(2000), 7, false);
+        port.learn(address(2000), 7, false);
+        assert_eq!(port.remote(), Some(address(2000)));
+        assert!(!port.admits(address(3000)));
+        port.learn(address(3000), 8, true);
+        assert_eq!(port.remote(), Some(address(2000)), "learnt once, fixed");
+    }
+
+    #[test]
+    fn an_authenticated_packet_is_proof_enough() {
+        let mut port = Port::new(Token(1), None);
+        port.learn(address(2000), 7, true);
+        assert_eq!(port.remote(), Some(address(2000)));
+    }
+}

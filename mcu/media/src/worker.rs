@@ -1,0 +1,444 @@
+//! The loop that moves media: one thread, one owner of all sockets, legs and mixers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use mcu_api::ids::{InstanceId, LegId, RoomId};
+use mcu_api::inventory::Inventory;
+use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
+use mcu_api::plan::RoomPlan;
+use mcu_rtp::demux::{Kind, classify, stun_local_ufrag};
+use mcu_rtp::webrtc::Certificate;
+use mio::{Events, Poll, Token, Waker};
+use tracing::{info, warn};
+
+use crate::Config;
+use crate::link::{self, LinkEvent, Outbox};
+use crate::network::{Purpose, Sockets};
+use crate::picture::Done;
+use crate::pool::Pool;
+use crate::room::{Context, Room};
+use crate::transport::Shared;
+
+/// Token of the waker: a message or a finished job is there.
+const WAKE: Token = Token(0);
+const FIRST_SOCKET: usize = 1;
+/// Packet time of the mixer.
+const AUDIO_TICK: Duration = Duration::from_millis(20);
+/// Frame time of compositions.
+const VIDEO_TICK: Duration = Duration::from_nanos(1_000_000_000 / 30);
+/// A clock that fell further behind (a suspended machine) starts anew instead of catching up.
+const MAX_LAG: Duration = Duration::from_millis(200);
+/// Datagrams taken from one socket before others have their turn.
+const BATCH: usize = 256;
+/// Largest datagram.
+const MAX_DATAGRAM: usize = 65_536;
+/// Remote addresses of browsers that are remembered; beyond it, only STUN is let in.
+const MAX_REMOTES: usize = 65_536;
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    listen_for_signals()?;
+    let mut poll = Poll::new().context("make a poll")?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("make a waker")?);
+    let mut worker = Worker::new(&config, &poll, waker)?;
+    raise_priority();
+    info!(
+        webrtc_port = config.webrtc_port,
+        ports = format!("{}-{}", config.port_low, config.port_high),
+        "media processor ready"
+    );
+    let mut events = Events::with_capacity(1024);
+    while !STOP.load(Ordering::Relaxed) {
+        match poll.poll(&mut events, Some(worker.pause())) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error).context("poll"),
+        }
+        worker.ready.extend(
+            events
+                .iter()
+                .map(|event| event.token())
+                .filter(|t| *t != WAKE),
+        );
+        worker.turn();
+    }
+    worker.say_goodbye();
+    Ok(())
+}
+
+/// Set when the process is told to stop. The loop turns at least every 20 ms and looks.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn on_signal(_: i32) {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+fn listen_for_signals() -> anyhow::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    for told in [Signal::SIGTERM, Signal::SIGINT] {
+        // SAFETY: the handler only stores to an atomic.
+        unsafe { signal(told, SigHandler::Handler(on_signal)) }.context("listen for signals")?;
+    }
+    Ok(())
+}
+
+/// Sound is more urgent than pictures. Without the right to it, things go on as they are.
+fn raise_priority() {
+    // SAFETY: setpriority has no memory effects; 0 means the calling thread on Linux.
+    let raised = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -10) } == 0;
+    if !raised {
+        info!("no right to raise the priority of sound");
+    }
+}
+
+struct Worker {
+    hello: ProcessorHello,
+    sockets: Sockets,
+    shared: Shared,
+    rooms: BTreeMap<RoomId, Room>,
+    pool: Pool<Done>,
+    link: Receiver<LinkEvent>,
+    outbox: Option<Outbox>,
+    /// Sockets with datagrams left.
+    ready: Vec<Token>,
+    /// Browser legs by our ICE user fragment, which names the leg in every check.
+    by_ufrag: HashMap<String, (RoomId, LegId)>,
+    /// Browser legs by the addresses from which authentic checks came.
+    by_remote: HashMap<SocketAddr, (RoomId, LegId)>,
+    buffer: Vec<u8>,
+    events: Vec<(RoomId, MediaEvent)>,
+    next_audio: Instant,
+    next_video: Instant,
+    next_inventory: Instant,
+}
+
+impl Worker {
+    fn new(config: &Config, poll: &Poll, waker: Arc<Waker>) -> anyhow::Result<Self> {
+        let registry = poll.registry().try_clone().context("share the poll")?;
+        let mut sockets = Sockets::new(registry, FIRST_SOCKET);
+        let address = *config.addresses.first().context("no media address")?;
+        let any = if config.addresses.iter().any(std::net::IpAddr::is_ipv6) && address.is_ipv6() {
+            SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, config.webrtc_port))
+        } else {
+            SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, config.webrtc_port))
+        };
+        let local = if config.addresses.len() == 1 {
+            SocketAddr::new(address, config.webrtc_port)
+        } else {
+            any
+        };
+        let token = sockets
+            .open(local, 34, Purpose::Shared)
+            .with_context(|| format!("bind the browsers' port {local}"))?;
+        let certificate = Certificate::generate().context("make a DTLS certificate")?;
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let now = Instant::now();
+        Ok(Self {
+            hello: ProcessorHello {
+                instance: InstanceId(rand::random::<u64>() >> 12),
+                addresses: config.addresses.clone(),
+                port_low: config.port_low,
+                port_high: config.port_high,
+                webrtc_port: config.webrtc_port,
+                fingerprint_sha256: certificate.fingerprint_sha256(),
+            },
+            sockets,
+            shared: Shared { token, certificate },
+            rooms: BTreeMap::new(),
+            pool: Pool::new(threads, waker.clone()).context("start the video pool")?,
+            link: link::listen(&config.socket, waker)?,
+            outbox: None,
+            ready: Vec::new(),
+            by_ufrag: HashMap::new(),
+            by_remote: HashMap::new(),
+            buffer: vec![0; MAX_DATAGRAM],
+            events: Vec::new(),
+            next_audio: now,
+            next_video: now,
+            next_inventory: now,
+        })
+    }
+
+    /// How long there is nothing to do but wait for packets.
+    fn pause(&self) -> Duration {
+        if !self.ready.is_empty() {
+            return Duration::ZERO;
+        }
+        self.next_audio
+            .min(self.next_video)
+            .saturating_duration_since(Instant::now())
+    }
+
+    fn turn(&mut self) {
+        self.take_packets();
+        self.take_link_events();
+        self.take_results();
+        let now = Instant::now();
+        if now >= self.next_audio {
+            self.next_audio = after(self.next_audio, AUDIO_TICK, now);
+            self.for_each_room(now, Room::audio_tick);
+        }
+        if now >= self.next_video {
+            self.next_video = after(self.next_video, VIDEO_TICK, now);
+            self.for_each_room(now, Room::video_tick);
+        }
+        if now >= self.next_inventory {
+            self.next_inventory = now + Duration::from_secs(1);
+            self.report(now, false);
+        }
+        self.tell_events();
+    }
+
+    fn for_each_room(&mut self, now: Instant, act: impl Fn(&mut Room, &mut Context<'_>)) {
+        let Self {
+            rooms,
+            sockets,
+            shared,
+            pool,
+            events,
+            ..
+        } = self;
+        let mut context = Context {
+            now,
+            sockets,
+            shared,
+            pool,
+            events,
+        };
+        for room in rooms.values_mut() {
+            act(room, &mut context);
+        }
+    }
+
+    fn take_packets(&mut self) {
+        let tokens = std::mem::take(&mut self.ready);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for token in tokens {
+            let mut left = BATCH;
+            while let Some((len, from)) = self.sockets.receive(token, &mut buffer) {
+                self.take_packet(token, from, &buffer[..len]);
+                left -= 1;
+                if left == 0 {
+                    // Edge-triggered: nobody will say again that there is more.
+                    self.ready.push(token);
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn take_packet(&mut self, token: Token, from: SocketAddr, datagram: &[u8]) {
+        let (room, leg, transport, rtcp) = match self.sockets.purpose(token) {
+            Some(Purpose::Leg {
+                room,
+                leg,
+                transport,
+                rtcp,
+            }) => (room, leg, transport, rtcp),
+            Some(Purpose::Shared) => match self.browser_of(from, datagram) {
+                Some((room, leg)) => (room, leg, 0, false),
+                None => return,
+            },
+            None => return,
+        };
+        let Self {
+            rooms,
+            sockets,
+            shared,
+            pool,
+            events,
+            ..
+        } = self;
+        let mut context = Context {
+            now: Instant::now(),
+            sockets,
+            shared,
+            pool,
+            events,
+        };
+        if let Some(room) = rooms.get_mut(&room) {
+            room.receive(&mut context, leg, transport, from, rtcp, datagram);
+        }
+    }
+
+    /// The browser leg that a datagram on the shared port belongs to: a check names it by our user
+    /// fragment; everything else is known by where the checks came from.
+    fn browser_of(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<(RoomId, LegId)> {
+        if classify(datagram) == Kind::Stun {
+            let place = *self.by_ufrag.get(stun_local_ufrag(datagram)?)?;
+            if self.by_remote.len() < MAX_REMOTES || self.by_remote.contains_key(&from) {
+                self.by_remote.insert(from, place);
+            }
+            return Some(place);
+        }
+        self.by_remote.get(&from).copied()
+    }
+
+    fn take_link_events(&mut self) {
+        while let Ok(event) = self.link.try_recv() {
+            match event {
+                LinkEvent::Connected(outbox) => self.outbox = Some(outbox),
+                LinkEvent::Message(message) => self.handle_message(message),
+            }
+        }
+    }
+
+    fn handle_message(&mut self, message: ToMedia) {
+        let now = Instant::now();
+        match message {
+            ToMedia::Hello => {
+                self.send(FromMedia::Hello(self.hello.clone()));
+                self.report(now, true);
+            }
+            ToMedia::Plan(plan) => self.apply(now, plan),
+            ToMedia::RemoveRoom { room } => self.remove(now, room),
+            ToMedia::KeyFrame { room, leg, to_leg } => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.request_key(leg, to_leg);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, now: Instant, plan: RoomPlan) {
+        let (id, generation) = (plan.room, plan.generation);
+        let Self {
+            rooms,
+            sockets,
+            shared,
+            pool,
+            events,
+            ..
+        } = self;
+        let room = rooms
+            .entry(id)
+            .or_insert_with(|| Room::new(id, now, SystemTime::now()));
+        let mut context = Context {
+            now,
+            sockets,
+            shared,
+            pool,
+            events,
+        };
+        let refusals = room.apply(&mut context, plan);
+        for (leg, reason) in refusals {
+            warn!(room = %id, leg = ?leg, reason, "plan refused");
+            self.send(FromMedia::Refused {
+                room: id,
+                generation,
+                leg,
+                reason,
+            });
+        }
+        self.index_browsers();
+    }
+
+    fn remove(&mut self, now: Instant, id: RoomId) {
+        if let Some(mut room) = self.rooms.remove(&id) {
+            let Self {
+                sockets,
+                shared,
+                pool,
+                events,
+                ..
+            } = self;
+            room.close(&mut Context {
+                now,
+                sockets,
+                shared,
+                pool,
+                events,
+            });
+            self.index_browsers();
+        }
+    }
+
+    /// Rebuilds the maps of the shared port after legs came or went.
+    fn index_browsers(&mut self) {
+        self.by_ufrag.clear();
+        for (id, room) in &self.rooms {
+            for (leg, ufrag) in room.ufrags() {
+                self.by_ufrag.insert(ufrag.to_string(), (*id, leg));
+            }
+        }
+        let Self {
+            rooms, by_remote, ..
+        } = self;
+        by_remote.retain(|_, (room, leg)| rooms.get(room).is_some_and(|r| r.has(*leg)));
+    }
+
+    fn take_results(&mut self) {
+        while let Some(done) = self.pool.result() {
+            let Self {
+                rooms,
+                sockets,
+                shared,
+                pool,
+                events,
+                ..
+            } = self;
+            let mut context = Context {
+                now: Instant::now(),
+                sockets,
+                shared,
+                pool,
+                events,
+            };
+            if let Some(room) = rooms.get_mut(&done.room()) {
+                room.take_result(&mut context, done);
+            }
+        }
+    }
+
+    fn report(&mut self, now: Instant, with_plans: bool) {
+        if self.outbox.is_none() {
+            return;
+        }
+        let rooms = self
+            .rooms
+            .values_mut()
+            .map(|room| room.inventory(now, with_plans))
+            .collect();
+        self.send(FromMedia::Inventory(Inventory { rooms }));
+    }
+
+    fn tell_events(&mut self) {
+        for (room, event) in std::mem::take(&mut self.events) {
+            self.send(FromMedia::Event { room, event });
+        }
+    }
+
+    fn send(&mut self, message: FromMedia) {
+        if self
+            .outbox
+            .as_ref()
+            .is_some_and(|outbox| !outbox.send(message))
+        {
+            self.outbox = None;
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        let now = Instant::now();
+        for id in self.rooms.keys().copied().collect::<Vec<_>>() {
+            self.remove(now, id);
+        }
+        info!(sockets = self.sockets.len(), "media processor ends");
+    }
+}
+
+/// The next tick after one that was due at `due`.
+fn after(due: Instant, period: Duration, now: Instant) -> Instant {
+    if now.saturating_duration_since(due) > MAX_LAG {
+        now + period
+    } else {
+        due + period
+    }
+}
