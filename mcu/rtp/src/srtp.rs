@@ -209,12 +209,33 @@ impl Receiver {
 
     fn unprotect_rtcp(&mut self, packet: &[u8]) -> Result<Bytes, SrtpError> {
         let ssrc = rtcp_source(packet)?;
+        if !self.is_marked_encrypted(packet) {
+            return Err(SrtpError::Authentication);
+        }
         if !self.rtcp_sources.contains(&ssrc) {
             let trial = self.stranger()?.decrypt_rtcp(packet);
             finish(trial, ssrc, packet.len())?;
             admit(&mut self.rtcp_sources, ssrc)?;
         }
         finish(self.context.decrypt_rtcp(packet), ssrc, packet.len())
+    }
+
+    /// The first bit of the index says whether the packet is encrypted (RFC 3711 §3.4); one that is
+    /// not is never agreed (RFC 4568 §6.3.2). To be asked before the library, which with AES-CM
+    /// takes such a packet without authenticating it, and with AES-GCM verifies as if the bit were
+    /// set.
+    fn is_marked_encrypted(&self, packet: &[u8]) -> bool {
+        let behind = match self.suite {
+            // The tag of RTCP has 80 bits in either suite (RFC 4568 §6.2.2).
+            SrtpSuite::AesCm128HmacSha1_80 | SrtpSuite::AesCm128HmacSha1_32 => 14,
+            // RFC 7714 §9.2: the index comes last.
+            SrtpSuite::AeadAes128Gcm | SrtpSuite::AeadAes256Gcm => 4,
+        };
+        let first = packet
+            .len()
+            .checked_sub(behind)
+            .and_then(|at| packet.get(at));
+        first.is_some_and(|byte| byte & 0x80 != 0)
     }
 
     fn stranger(&mut self) -> Result<&mut Context, SrtpError> {
@@ -345,4 +366,275 @@ fn finish(result: Result<BytesMut, Error>, ssrc: u32, len: usize) -> Result<Byte
         | Error::SrtcpTooSmall(..) => SrtpError::Malformed { len },
         other => crypto(&other),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use mcu_api::secret::Redacted;
+
+    use super::*;
+    use crate::mutate::each_mutation;
+
+    /// Master key and salt of RFC 3711 §B.3.
+    const CM: &str = "e1f97a0d3e018be0d64fa32c06de41390ec675ad498afeebb6960b3aabe6";
+    const GCM_128: &str = "000102030405060708090a0b0c0d0e0fa0a1a2a3a4a5a6a7a8a9aaab";
+    const GCM_256: &str = concat!(
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+        "a0a1a2a3a4a5a6a7a8a9aaab"
+    );
+    const RTP: &str = "800f1234decafbadcafebabeabababababababababababababababab";
+    /// The same with an extension of one element, then padding.
+    const EXTENDED: &str =
+        "900f1234decafbadcafebabebede000210aa500000000000abababababababababababababababab";
+    const RTCP: &str = "80c90001cafebabe81ca0002cafebabe01000000";
+
+    fn hex(text: &str) -> Vec<u8> {
+        let pairs = text
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs
+            .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+            .collect()
+    }
+
+    /// A pair that shares one key for both directions, as an SDES echo would.
+    fn keyed(suite: SrtpSuite, key: &str) -> Srtp {
+        let (local, remote) = (Redacted(hex(key)), Redacted(hex(key)));
+        Srtp::from_sdes(&SdesKeys {
+            suite,
+            local,
+            remote,
+        })
+        .unwrap()
+    }
+
+    fn gcm() -> Srtp {
+        keyed(SrtpSuite::AeadAes128Gcm, GCM_128)
+    }
+
+    fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
+        let mut packet = hex(RTP);
+        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        packet
+    }
+
+    /// Computed with another implementation, whose key derivation gives RFC 3711 §B.3's values.
+    #[test]
+    fn every_suite_gives_the_known_answers() {
+        use SrtpSuite::{AeadAes128Gcm, AeadAes256Gcm, AesCm128HmacSha1_32, AesCm128HmacSha1_80};
+        let cases = [
+            (
+                AesCm128HmacSha1_80,
+                CM,
+                RTP,
+                "4e55dc4ce79978d88ca4d215949d2402b78d6acc99ea179b8dbb",
+            ),
+            (
+                AesCm128HmacSha1_32,
+                CM,
+                RTP,
+                "4e55dc4ce79978d88ca4d215949d2402b78d6acc",
+            ),
+            (
+                AesCm128HmacSha1_80,
+                CM,
+                EXTENDED,
+                "4e55dc4ce79978d88ca4d215949d2402b33c36821fe51d71d466",
+            ),
+            (
+                AeadAes128Gcm,
+                GCM_128,
+                RTP,
+                "c5002ede04cfdd2eb91159e0880aa06ed2976826f796b201df3131a127e8a392",
+            ),
+            (
+                AeadAes128Gcm,
+                GCM_128,
+                EXTENDED,
+                "c5002ede04cfdd2eb91159e0880aa06e2b5b7c720dcb606908630a9ee057267a",
+            ),
+            (
+                AeadAes256Gcm,
+                GCM_256,
+                RTP,
+                "0af7f21e8a90bdad7a425c9c31ed4bb1d90238917e7390a2793500e1681acaea",
+            ),
+        ];
+        for (suite, key, plain, behind_header) in cases {
+            let header = &plain[..plain.len() - 32];
+            let expected = hex(&format!("{header}{behind_header}"));
+            let mut srtp = keyed(suite, key);
+            assert_eq!(
+                srtp.protect_rtp(&hex(plain)).unwrap(),
+                expected,
+                "{suite:?}"
+            );
+            assert_eq!(
+                srtp.unprotect_rtp(&expected).unwrap(),
+                hex(plain),
+                "{suite:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rtcp_of_every_suite_gives_the_known_answers() {
+        let cm = "5b49a8f285d2a8a814533bea80000001c18aed3f4f1675a20ec6";
+        let gcm_128 = "e3ea20f4916c3b402f80c78af228fa84323fae1d36c5dde1fe79d86080000001";
+        let gcm_256 = "a0de040ee1521b8542a43acac46b7c74ad42636e38426c6aa33eb62c80000001";
+        let cases = [
+            (SrtpSuite::AesCm128HmacSha1_80, CM, cm),
+            // RFC 4568 §6.2.2: the short tag is RTP's alone.
+            (SrtpSuite::AesCm128HmacSha1_32, CM, cm),
+            (SrtpSuite::AeadAes128Gcm, GCM_128, gcm_128),
+            (SrtpSuite::AeadAes256Gcm, GCM_256, gcm_256),
+        ];
+        for (suite, key, behind_header) in cases {
+            let expected = hex(&format!("{}{behind_header}", &RTCP[..16]));
+            let mut srtp = keyed(suite, key);
+            assert_eq!(
+                srtp.protect_rtcp(&hex(RTCP)).unwrap(),
+                expected,
+                "{suite:?}"
+            );
+            assert_eq!(
+                srtp.unprotect_rtcp(&expected).unwrap(),
+                hex(RTCP),
+                "{suite:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_wrong_length_is_refused() {
+        let keys = SdesKeys {
+            suite: SrtpSuite::AeadAes128Gcm,
+            local: Redacted(hex(CM)),
+            remote: Redacted(hex(GCM_128)),
+        };
+        let error = Srtp::from_sdes(&keys).err().unwrap();
+        assert!(matches!(
+            error,
+            SrtpError::KeyLength {
+                expected: 28,
+                actual: 30,
+                ..
+            }
+        ));
+        assert!(Srtp::from_dtls(SrtpSuite::AeadAes128Gcm, &[0; 55], true).is_err());
+    }
+
+    #[test]
+    fn dtls_keys_cross_over_between_client_and_server() {
+        let material: Vec<u8> = (0..60).collect();
+        let suite = SrtpSuite::AesCm128HmacSha1_80;
+        let mut client = Srtp::from_dtls(suite, &material, true).unwrap();
+        let mut server = Srtp::from_dtls(suite, &material, false).unwrap();
+        let packet = client.protect_rtp(&rtp(1, 1)).unwrap();
+        assert_eq!(server.unprotect_rtp(&packet).unwrap(), rtp(1, 1));
+        let packet = server.protect_rtp(&rtp(2, 1)).unwrap();
+        assert_eq!(client.unprotect_rtp(&packet).unwrap(), rtp(2, 1));
+        assert!(server.unprotect_rtp(&packet).is_err());
+    }
+
+    #[test]
+    fn replays_are_refused_and_late_packets_taken_within_the_window() {
+        let (mut sender, mut receiver) = (gcm(), gcm());
+        let packets: Vec<Bytes> = (0..600)
+            .map(|sequence| sender.protect_rtp(&rtp(9, sequence)).unwrap())
+            .collect();
+        receiver.unprotect_rtp(&packets[0]).unwrap();
+        receiver.unprotect_rtp(&packets[599]).unwrap();
+        receiver.unprotect_rtp(&packets[599 - 500]).unwrap();
+        for again in [599, 99, 0] {
+            let error = receiver.unprotect_rtp(&packets[again]).unwrap_err();
+            assert!(
+                matches!(error, SrtpError::Replayed { ssrc: 9 }),
+                "{again}: {error}"
+            );
+        }
+        let rtcp = sender.protect_rtcp(&hex(RTCP)).unwrap();
+        receiver.unprotect_rtcp(&rtcp).unwrap();
+        assert!(matches!(
+            receiver.unprotect_rtcp(&rtcp),
+            Err(SrtpError::Replayed { .. })
+        ));
+    }
+
+    #[test]
+    fn rollovers_are_counted_on_both_sides_across_reordering() {
+        for suite in [SrtpSuite::AeadAes128Gcm, SrtpSuite::AesCm128HmacSha1_80] {
+            let key = if suite == SrtpSuite::AeadAes128Gcm {
+                GCM_128
+            } else {
+                CM
+            };
+            let (mut sender, mut receiver) = (keyed(suite, key), keyed(suite, key));
+            for step in 0..3 * 0x10000 / 0x1000_u32 {
+                let sequence = (step * 0x1000) as u16;
+                let early = sender.protect_rtp(&rtp(9, sequence)).unwrap();
+                let late = sender
+                    .protect_rtp(&rtp(9, sequence.wrapping_add(1)))
+                    .unwrap();
+                receiver.unprotect_rtp(&late).unwrap();
+                receiver.unprotect_rtp(&early).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn unauthentic_sources_take_no_place_and_authentic_ones_are_limited() {
+        let (mut sender, mut receiver) = (gcm(), gcm());
+        for ssrc in 0..1000 {
+            let error = receiver
+                .unprotect_rtp(&[rtp(ssrc, 1), vec![0; 16]].concat())
+                .unwrap_err();
+            assert!(matches!(error, SrtpError::Authentication), "{error}");
+        }
+        assert!(receiver.receiver.rtp_sources.is_empty());
+        for ssrc in 0..SOURCES_MAX as u32 {
+            let packet = sender.protect_rtp(&rtp(ssrc, 1)).unwrap();
+            assert_eq!(receiver.unprotect_rtp(&packet).unwrap(), rtp(ssrc, 1));
+        }
+        let packet = sender.protect_rtp(&rtp(u32::MAX, 1)).unwrap();
+        assert!(matches!(
+            receiver.unprotect_rtp(&packet),
+            Err(SrtpError::TooManySources)
+        ));
+    }
+
+    /// `rtc-srtp` 0.21.1 takes SRTCP whose encryption bit is clear without looking at its tag.
+    #[test]
+    fn rtcp_that_claims_to_be_unencrypted_is_refused() {
+        let mut receiver = keyed(SrtpSuite::AesCm128HmacSha1_80, CM);
+        let forged = [hex(RTCP), vec![0; 14]].concat();
+        assert!(matches!(
+            receiver.unprotect_rtcp(&forged),
+            Err(SrtpError::Authentication)
+        ));
+    }
+
+    #[test]
+    fn mutated_packets_never_panic_and_are_never_taken() {
+        for (suite, key) in [
+            (SrtpSuite::AeadAes128Gcm, GCM_128),
+            (SrtpSuite::AesCm128HmacSha1_80, CM),
+        ] {
+            let (mut sender, mut receiver) = (keyed(suite, key), keyed(suite, key));
+            let rtp = sender.protect_rtp(&hex(EXTENDED)).unwrap();
+            let rtcp = sender.protect_rtcp(&hex(RTCP)).unwrap();
+            each_mutation(&rtp, 5_000, |data| {
+                let taken = receiver.unprotect_rtp(data);
+                assert!(taken.is_err() || data == rtp, "{data:?}");
+                let _ = sender.protect_rtp(data);
+            });
+            each_mutation(&rtcp, 5_000, |data| {
+                let taken = receiver.unprotect_rtcp(data);
+                assert!(taken.is_err() || data == rtcp, "{data:02x?} {rtcp:02x?}");
+                let _ = sender.protect_rtcp(data);
+            });
+        }
+    }
 }

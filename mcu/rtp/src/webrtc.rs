@@ -14,3 +14,6 @@ mod session;
 
 pub use certificate::{Certificate, CertificateError};
 pub use session::{Counters, FailReason, Output, SessionError, WebrtcSession};
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Only the handshake: no data channel is offered, so no application data is taken. The library
 //! keeps what a peer sends before it knows the peer; the guard here bounds that.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,9 +24,19 @@ use super::hello::{Flight, Hello};
 use super::session::{FailReason, SessionError};
 use crate::srtp::Srtp;
 
-/// Time until a flight is sent again. The library keeps it constant and gives up after seven times,
-/// so this is also one eighth of the time for a handshake.
-const FLIGHT_INTERVAL: Duration = Duration::from_millis(750);
+/// Time until an unanswered flight is sent again, at first; it doubles up to [`RESEND_MAX`]. RFC
+/// 6347 §4.2.4.1 advises a second, for want of knowing the path; ICE has just measured it, and
+/// browsers begin with 50 ms.
+const RESEND_FIRST: Duration = Duration::from_millis(100);
+const RESEND_MAX: Duration = Duration::from_secs(2);
+/// Time for the whole handshake, from the nomination of a pair.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Datagrams of a flight that are kept for sending again. Ours take one or two.
+const FLIGHT_MAX: usize = 16;
+/// Time until the library makes a flight anew, with records that are not replays: how a client gets
+/// the server's last flight repeated. Too little alone: when part of a flight arrives, or the peer
+/// repeats one, the library stops its timer and would wait forever. Hence our own, above.
+const LIBRARY_INTERVAL: Duration = Duration::from_secs(1);
 /// The library files associations by address. Ours has one peer, whose address may change within
 /// the handshake; it goes by this name instead.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
@@ -45,6 +56,13 @@ pub(super) struct Dtls {
     remote_fingerprint: [u8; 32],
     guard: Guard,
     stage: Stage,
+    /// Datagrams to be sent. One call adds a flight at most, and the session takes it at once.
+    outputs: VecDeque<Bytes>,
+    /// Our last flight, at most [`FLIGHT_MAX`] datagrams; further ones are not repeated.
+    flight: Vec<Bytes>,
+    resend_at: Option<Instant>,
+    resend_interval: Duration,
+    deadline: Option<Instant>,
 }
 
 enum Stage {
@@ -76,19 +94,27 @@ impl Dtls {
                 DtlsRole::Client => Stage::Idle(config),
                 DtlsRole::Server => Stage::Listening(Hello::default()),
             },
+            outputs: VecDeque::new(),
+            flight: Vec::new(),
+            resend_at: None,
+            resend_interval: RESEND_FIRST,
+            deadline: None,
         })
     }
 
-    /// Sends the ClientHello, if that is our role and it has not left yet.
+    /// A pair is nominated: time runs, and the ClientHello leaves if that is our role.
     pub(super) fn start(&mut self, now: Instant) -> Result<(), FailReason> {
+        if !matches!(self.stage, Stage::Established) {
+            self.deadline.get_or_insert(now + HANDSHAKE_TIMEOUT);
+        }
         let Stage::Idle(config) = &self.stage else {
             return Ok(());
         };
         let config = config.clone();
         self.stage = Stage::Handshake;
-        self.endpoint
-            .connect(now, PEER, config, None)
-            .map_err(|error| failure(&error))
+        let result = self.endpoint.connect(now, PEER, config, None);
+        self.collect(now);
+        result.map_err(|error| failure(&error))
     }
 
     /// Takes one datagram of records. Yields keys when the handshake has just finished.
@@ -135,6 +161,7 @@ impl Dtls {
         let events = self
             .endpoint
             .read(now, PEER, None, BytesMut::from(datagram));
+        self.collect(now);
         let events = match events {
             Ok(events) => events,
             Err(Error::ErrAlertFatalOrClose) => return Err(FailReason::ClosedByPeer),
@@ -153,12 +180,30 @@ impl Dtls {
         Ok(keys)
     }
 
-    /// Sends again what was not answered.
+    /// Sends again what was not answered. The records are the same as before: those that arrived
+    /// are dropped there as replayed (RFC 6347 §4.1.2.6), those that were lost are new.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), FailReason> {
-        if self.next_timeout().is_none_or(|at| now < at) {
+        if self.deadline.is_some_and(|at| at <= now) {
+            return Err(FailReason::DtlsTimeout);
+        }
+        if self.resend_at.is_some_and(|at| at <= now) {
+            self.resend_interval = (2 * self.resend_interval).min(RESEND_MAX);
+            self.resend_at = Some(now + self.resend_interval);
+            self.outputs.extend(self.flight.iter().cloned());
+        }
+        self.remake(now)
+    }
+
+    /// Lets the library make its flight anew when it wants to.
+    fn remake(&mut self, now: Instant) -> Result<(), FailReason> {
+        if self.endpoint.poll_timeout(&PEER).is_none_or(|at| now < at) {
             return Ok(());
         }
-        match self.endpoint.handle_timeout(PEER, now) {
+        let (interval, resend_at) = (self.resend_interval, self.resend_at);
+        let result = self.endpoint.handle_timeout(PEER, now);
+        self.collect(now);
+        (self.resend_interval, self.resend_at) = (interval, resend_at);
+        match result {
             Err(Error::ErrInvalidFsmTransition) => Err(FailReason::DtlsTimeout),
             Err(error) => Err(failure(&error)),
             Ok(()) => Ok(()),
@@ -166,23 +211,54 @@ impl Dtls {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.endpoint.poll_timeout(&PEER)
+        let remake_at = self.endpoint.poll_timeout(&PEER);
+        [self.resend_at, remake_at, self.deadline]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A datagram to be sent to the browser.
     pub(super) fn poll_output(&mut self) -> Option<Bytes> {
-        self.endpoint
-            .poll_transmit()
-            .map(|message| message.message.freeze())
+        self.outputs.pop_front()
+    }
+
+    /// Takes what the library wants to send, and remembers it as our last flight.
+    fn collect(&mut self, now: Instant) {
+        let first = self.outputs.len();
+        while let Some(message) = self.endpoint.poll_transmit() {
+            self.outputs.push_back(message.message.freeze());
+        }
+        if self.outputs.len() > first && !matches!(self.stage, Stage::Established) {
+            self.flight = self
+                .outputs
+                .iter()
+                .skip(first)
+                .take(FLIGHT_MAX)
+                .cloned()
+                .collect();
+            self.resend_interval = RESEND_FIRST;
+            self.resend_at = Some(now + RESEND_FIRST);
+        }
     }
 
     /// Says goodbye to the browser with close_notify (RFC 5246 §7.2.1).
     pub(super) fn close(&mut self, now: Instant) {
         self.endpoint.stop(now, PEER);
+        self.collect(now);
+        self.settle();
+    }
+
+    /// Nothing is sent again unasked from now on.
+    fn settle(&mut self) {
+        self.stage = Stage::Established;
+        self.flight.clear();
+        self.resend_at = None;
+        self.deadline = None;
     }
 
     fn finish(&mut self) -> Result<Srtp, FailReason> {
-        self.stage = Stage::Established;
+        self.settle();
         let broken = || FailReason::Dtls("no association".to_string());
         let state = self
             .endpoint
@@ -235,7 +311,7 @@ fn config(
         .with_srtp_protection_profiles(profiles.to_vec())
         .with_client_auth(ClientAuthType::RequireAnyClientCert)
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
-        .with_flight_interval(FLIGHT_INTERVAL)
+        .with_flight_interval(LIBRARY_INTERVAL)
         // The fingerprint, not a chain of signatures, says who the peer is (RFC 8122 §6.2).
         .with_insecure_skip_verify(true)
         .with_verify_peer_certificate(Some(Arc::new(verify)))

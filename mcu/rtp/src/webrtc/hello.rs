@@ -172,7 +172,7 @@ mod tests {
     fn what_never_becomes_whole_goes_on_after_a_few() {
         let with = body(&[0, 7]);
         let mut hello = Hello::default();
-        let second = datagram(&with, 50, 10);
+        let second = datagram(&with, 50, 5);
         let flights: Vec<bool> = (0..HELD_MAX)
             .map(|_| hello.push(&second).is_some())
             .collect();
