@@ -1,0 +1,261 @@
+//! The shell around the cores: sockets, timers and one task that owns everything.
+
+mod links;
+mod state_file;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::collections::HashMap;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use mcu_api::manager::FromControl;
+use mcu_api::media::ToMedia;
+use sip::{Flow, FlowId, Ha1, Transport};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::controller::{Controller, Input, ManagerId, Output};
+use links::Managers;
+use state_file::StateFile;
+use tcp::Listener;
+use udp::Udp;
+
+/// Events that wait for the owner. A full queue holds its senders back.
+const EVENTS: usize = 1024;
+
+/// What the tasks of the sockets tell the owner.
+#[derive(Debug)]
+pub enum Event {
+    /// For the controller as it is.
+    Input(Input),
+    /// A manager connected; messages to it go here.
+    ManagerOpened(ManagerId, mpsc::Sender<FromControl>),
+    /// A manager is gone.
+    ManagerGone(ManagerId),
+    /// The media processor connected; messages to it go here.
+    MediaOpened(mpsc::Sender<ToMedia>),
+    /// The media processor is gone.
+    MediaGone,
+    /// Bytes of a SIP peer.
+    Bytes(Flow, Vec<u8>),
+    /// A SIP peer connected; bytes to it go here.
+    StreamOpened(FlowId, mpsc::Sender<Bytes>),
+    /// A SIP connection is gone.
+    StreamClosed(FlowId),
+}
+
+/// Runs a controller until its future is dropped.
+///
+/// # Errors
+/// When a socket cannot be bound.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let (events, received) = mpsc::channel(EVENTS);
+    // Dropped with this future, and every socket with it.
+    let mut tasks = JoinSet::new();
+    let udp = match config.sip_listen {
+        Some(listen) => {
+            let udp = Udp::bind(listen).await?;
+            // Port 0 gives TCP the port that UDP got.
+            let tcp = Listener::bind(udp.listen()).await?;
+            info!(listen = %udp.listen(), "SIP");
+            tasks.spawn(udp.clone().serve(events.clone()));
+            tasks.spawn(tcp.serve(events.clone()));
+            Some(udp)
+        }
+        None => None,
+    };
+    tasks.spawn(Managers::bind(&config.control_socket)?.serve(events.clone()));
+    tasks.spawn(links::serve_media(config.media_socket.clone(), events.clone()));
+    Owner::new(config, udp, events).run(received).await;
+    Ok(())
+}
+
+/// The one owner of the controller, of the SIP endpoint and of every queue to a neighbour.
+struct Owner {
+    controller: Controller,
+    endpoint: sip::Endpoint,
+    state_file: StateFile,
+    udp: Option<Udp>,
+    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
+    managers: HashMap<ManagerId, mpsc::Sender<FromControl>>,
+    media: Option<mpsc::Sender<ToMedia>>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Owner {
+    fn new(config: Config, udp: Option<Udp>, events: mpsc::Sender<Event>) -> Self {
+        let state_file = StateFile::new(&config.data_dir);
+        let earlier = state_file.load();
+        let endpoint = sip::Endpoint::new(endpoint_config(&config), rand::random());
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        Self {
+            controller: Controller::new(config, earlier, rand::random(), now, wall),
+            endpoint,
+            state_file,
+            udp,
+            streams: HashMap::new(),
+            managers: HashMap::new(),
+            media: None,
+            events,
+        }
+    }
+
+    async fn run(mut self, mut received: mpsc::Receiver<Event>) {
+        loop {
+            let timeouts = [self.endpoint.next_timeout(), self.controller.next_timeout()];
+            let next = timeouts.into_iter().flatten().min();
+            tokio::select! {
+                event = received.recv() => match event {
+                    Some(event) => self.handle(Instant::now(), event),
+                    None => return,
+                },
+                () = sleep_to(next) => {
+                    let now = Instant::now();
+                    self.endpoint.handle_timeout(now);
+                    self.controller.handle_timeout(now);
+                }
+            }
+            self.drain();
+        }
+    }
+
+    fn handle(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Input(input) => self.controller.handle_input(now, input),
+            Event::ManagerOpened(id, queue) => {
+                self.managers.insert(id, queue);
+            }
+            Event::ManagerGone(id) => {
+                self.managers.remove(&id);
+                self.controller.handle_input(now, Input::ManagerGone(id));
+            }
+            Event::MediaOpened(queue) => {
+                self.media = Some(queue);
+                self.controller.handle_input(now, Input::MediaConnected);
+            }
+            Event::MediaGone => {
+                self.media = None;
+                self.controller.handle_input(now, Input::MediaDisconnected);
+            }
+            // A connection that was let go may still have sent something: it is gone for the core.
+            Event::Bytes(flow, _)
+                if flow.transport == Transport::Tcp && !self.streams.contains_key(&flow.id) => {}
+            Event::Bytes(flow, bytes) => {
+                let input = sip::Input::Received { flow, bytes: &bytes };
+                self.endpoint.handle_input(now, input);
+            }
+            Event::StreamOpened(flow, queue) => {
+                self.streams.insert(flow, queue);
+            }
+            Event::StreamClosed(flow) => self.stream_closed(now, flow),
+        }
+    }
+
+    fn stream_closed(&mut self, now: Instant, flow: FlowId) {
+        if self.streams.remove(&flow).is_some() {
+            self.endpoint.handle_input(now, sip::Input::Closed { flow });
+        }
+    }
+
+    /// Carries out what the cores want, until neither wants anything.
+    fn drain(&mut self) {
+        loop {
+            if let Some(output) = self.endpoint.poll_output() {
+                self.carry_out_sip(output);
+            } else if let Some(output) = self.controller.poll_output() {
+                self.carry_out(output);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Call(command) => self.endpoint.command(Instant::now(), command),
+            Output::Save(state) => {
+                if let Err(error) = self.state_file.save(&state) {
+                    error!(%error, "state not saved: a restart would lose the rooms");
+                }
+            }
+            Output::Manager(id, message) => {
+                let Some(queue) = self.managers.get(&id) else { return };
+                if let Err(TrySendError::Full(_)) = queue.try_send(message) {
+                    warn!(manager = id.0, "manager does not keep up, disconnected");
+                    // Its task ends with the queue and reports that the manager is gone.
+                    self.managers.remove(&id);
+                }
+            }
+            Output::Media(message) => {
+                let Some(queue) = &self.media else { return };
+                if let Err(TrySendError::Full(_)) = queue.try_send(message) {
+                    warn!("media processor does not keep up, disconnected");
+                    self.media = None;
+                }
+            }
+        }
+    }
+
+    fn carry_out_sip(&mut self, output: sip::Output) {
+        match output {
+            sip::Output::Event(event) => {
+                self.controller.handle_input(Instant::now(), Input::Call(event));
+            }
+            sip::Output::Transmit { flow, bytes } => self.transmit(&flow, bytes),
+            sip::Output::Connect { flow } => {
+                let (queue, outbound) = mpsc::channel(tcp::QUEUE);
+                self.streams.insert(flow.id, queue);
+                tokio::spawn(tcp::connect(flow, outbound, self.events.clone()));
+            }
+            sip::Output::Close { flow } => {
+                self.streams.remove(&flow);
+            }
+        }
+    }
+
+    fn transmit(&mut self, flow: &Flow, bytes: Bytes) {
+        match (flow.transport, &self.udp) {
+            (Transport::Udp, Some(udp)) => udp.send(flow, &bytes),
+            (Transport::Udp, None) => {}
+            (Transport::Tcp, _) => {
+                let Some(queue) = self.streams.get(&flow.id) else { return };
+                if let Err(TrySendError::Full(_)) = queue.try_send(bytes) {
+                    warn!(remote = %flow.remote, "peer does not read, connection closed");
+                    self.stream_closed(Instant::now(), flow.id);
+                }
+            }
+        }
+    }
+}
+
+/// Sleeps to this moment; for ever without one.
+async fn sleep_to(next: Option<Instant>) {
+    match next {
+        Some(next) => sleep_until(next.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn endpoint_config(config: &Config) -> sip::Config {
+    let accounts = config.accounts.iter().map(|account| sip::Account {
+        user: account.user.clone(),
+        ha1: Ha1::from_password(&account.user, &config.realm, &account.password.0),
+        may_register: true,
+    });
+    let guests = config.demo || config.rooms.iter().any(|room| room.guests);
+    sip::Config {
+        realm: config.realm.clone(),
+        accounts: accounts.collect(),
+        // Where no room takes guests, every caller has to prove an account.
+        require_auth: !config.accounts.is_empty() && !guests,
+        max_calls: config.max_legs.saturating_mul(2),
+        ..sip::Config::default()
+    }
+}
