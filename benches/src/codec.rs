@@ -2,7 +2,9 @@
 
 use ffmpeg_next as av;
 use openh264::OpenH264API;
-use openh264::encoder::{BitRate, EncoderConfig, FrameRate, IntraFramePeriod, UsageType};
+use openh264::encoder::{
+    BitRate, Complexity, EncoderConfig, FrameRate, IntraFramePeriod, RateControlMode, UsageType,
+};
 use openh264::formats::YUVSlices;
 
 use crate::picture::{Picture, ScaleError};
@@ -27,7 +29,7 @@ pub struct EncodeSettings {
     pub frame_rate: u32,
     /// Target in bit/s.
     pub bitrate_bps: u32,
-    /// Frames from one key frame to the next.
+    /// Frames from one key frame to the next; 0 is for OpenH264 none but the first.
     pub key_interval: u32,
     /// Longest slice in bytes, for packetization mode 0; `None` is one slice a frame.
     pub slice_len_max: Option<u32>,
@@ -169,6 +171,8 @@ fn open_openh264(settings: EncodeSettings) -> Result<openh264::encoder::Encoder,
         .bitrate(BitRate::from_bps(settings.bitrate_bps))
         .max_frame_rate(FrameRate::from_hz(settings.frame_rate as f32))
         .usage_type(UsageType::CameraVideoRealTime)
+        .rate_control_mode(RateControlMode::Bitrate)
+        .complexity(Complexity::Low)
         .intra_frame_period(IntraFramePeriod::from_num_frames(settings.key_interval))
         .scene_change_detect(false)
         .skip_frames(false)

@@ -11,6 +11,7 @@
 
 pub mod clip;
 pub mod codec;
+pub mod cost;
 pub mod g711;
 pub mod load;
 pub mod marker;

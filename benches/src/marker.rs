@@ -115,7 +115,7 @@ pub fn candidates(width: usize, height: usize) -> Vec<Rect> {
     let mut rects = Vec::new();
     for (columns, rows) in GRIDS {
         for tile in tiles(width, height, columns, rows) {
-            for rect in ASPECTS.map(|aspect| fit(tile, aspect)) {
+            for rect in ASPECTS.iter().flat_map(|&aspect| fits(tile, aspect)) {
                 if !rects.contains(&rect) {
                     rects.push(rect);
                 }
@@ -143,6 +143,20 @@ fn tiles(width: usize, height: usize, columns: usize, rows: usize) -> Vec<Rect> 
         }
     }
     tiles
+}
+
+/// Where a picture lies in its tile: with its aspect ratio kept to the sample, and, where bars thinner
+/// than one percent remained, with the tile filled.
+fn fits(tile: Rect, aspect: (usize, usize)) -> [Rect; 2] {
+    let exact = fit(tile, aspect);
+    let thin = |bars: usize, length: usize| bars * 100 < length;
+    let filled =
+        thin(tile.width - exact.width, tile.width) && thin(tile.height - exact.height, tile.height);
+    if filled {
+        [tile, exact]
+    } else {
+        [exact, exact]
+    }
 }
 
 fn fit(tile: Rect, (aspect_x, aspect_y): (usize, usize)) -> Rect {

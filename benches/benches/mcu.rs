@@ -1,0 +1,514 @@
+//! What a room of terminals costs: 1, 2, 4 and 8 legs at 720p30 in one room of a server that this
+//! bench starts, against the cost of the codecs alone in the same run.
+//!
+//! `cargo bench --bench mcu`. Settings by environment: `CONSILIUM_BINARY` (a release binary; it is
+//! built otherwise), `CONSILIUM_BENCH_LEGS` (`1,2,4,8`), `CONSILIUM_BENCH_SECONDS` (20),
+//! `CONSILIUM_BENCH_JSON` (a file for the figures).
+//!
+//! Figures are printed beside the bars that they should meet, and never asserted: what a shared
+//! machine does to a clock says nothing about the program.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use benches::clip::{self, Clip};
+use benches::codec::EncodeSettings;
+use benches::cost::{self, CodecCost};
+use benches::load::{
+    LegConfig, Load, LoadError, LoadLeg, Percentiles, Report, Sample, Target, Watch,
+};
+use benches::process::cpu_of_tree;
+use benches::{quality, tone};
+use serde::Serialize;
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const WARM_UP: Duration = Duration::from_secs(5);
+
+/// Bars at the largest number of legs.
+const FRAME_RATE_MIN: f64 = 29.5;
+const RATIO_MAX: f64 = 1.3;
+const DELAY_P95_MAX_MS: f64 = 80.0;
+const PSNR_MIN_DB: f64 = 32.0;
+
+/// Source of the direct path: the last id that has a tone.
+const DIRECT_ID: u8 = tone::IDS;
+
+fn main() -> Result<()> {
+    // Test runners start every target to ask what is in it.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return Ok(());
+    }
+    let counts = setting("CONSILIUM_BENCH_LEGS", "1,2,4,8");
+    let counts: Vec<u8> = counts
+        .split(',')
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    let seconds: u64 = setting("CONSILIUM_BENCH_SECONDS", "20").parse()?;
+    let clips = make_clips(counts.iter().copied().max().unwrap_or(1))?;
+    let binary = binary()?;
+    let mut rows = Vec::new();
+    print_head();
+    for count in counts {
+        let row = measure(
+            &binary,
+            &clips,
+            usize::from(count),
+            Duration::from_secs(seconds),
+        )?;
+        println!("{}", row.line());
+        rows.push(row);
+    }
+    print_verdict(&rows);
+    if let Some(path) = std::env::var_os("CONSILIUM_BENCH_JSON") {
+        std::fs::write(path, serde_json::to_string_pretty(&rows)?)?;
+    }
+    Ok(())
+}
+
+fn setting(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.into())
+}
+
+/// Clips of the legs, and behind them that of the direct path.
+fn make_clips(legs: u8) -> Result<Vec<Arc<Clip>>> {
+    if !(1..DIRECT_ID).contains(&legs) {
+        bail!("legs are 1 to {}", DIRECT_ID - 1);
+    }
+    let ids: Vec<u8> = (1..=legs).chain([DIRECT_ID]).collect();
+    let clips: Vec<Arc<Clip>> = ids
+        .into_iter()
+        .map(|id| Ok(Arc::new(Clip::load(&clip::Config::hd(id))?)))
+        .collect::<Result<_>>()?;
+    if clips.iter().any(|clip| !clip.photographed) {
+        println!(
+            "No photographs: install mate-backgrounds, or the figures stand for easier pictures."
+        );
+    }
+    Ok(clips)
+}
+
+/// The binary under test.
+fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("CONSILIUM_BINARY") {
+        return Ok(path.into());
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "consilium",
+            "--bin",
+            "consilium",
+        ])
+        .current_dir(root)
+        .status()?;
+    if !status.success() {
+        bail!("the server does not build");
+    }
+    // This bench lies in the same target folder's `release/deps`.
+    let own = std::env::current_exe()?;
+    let dir = own
+        .parent()
+        .and_then(Path::parent)
+        .context("target folder")?;
+    Ok(dir.join("consilium"))
+}
+
+/// A server in demo mode; dropping it ends it.
+struct Server {
+    process: Child,
+    sip: SocketAddr,
+    dir: PathBuf,
+}
+
+impl Server {
+    fn start(binary: &Path) -> Result<Self> {
+        let dir = std::env::temp_dir().join(format!("consilium-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let (http, sip) = (free_tcp_port()?, free_udp_port()?);
+        let log = std::fs::File::create(dir.join("server.log"))?;
+        let process = Command::new(binary)
+            .args(["serve", "--demo", "--media-address", "127.0.0.1"])
+            .arg("--data-dir")
+            .arg(dir.join("data"))
+            .args(["--http", &format!("127.0.0.1:{http}")])
+            .args(["--sip", &format!("127.0.0.1:{sip}")])
+            .args(["--media-ports", "42000-42399"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        let mut server = Self {
+            process,
+            sip: (Ipv4Addr::LOCALHOST, sip).into(),
+            dir,
+        };
+        server.wait_for_page(http)?;
+        Ok(server)
+    }
+
+    fn wait_for_page(&mut self, http: u16) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, http)).is_err() {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the server ended with {status}, see {}", self.dir.display());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "the server does not open its page, see {}",
+                    self.dir.display()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Calls room 3000; a server that has only just started may not have a media process yet.
+    fn call(&self, load: &Load, config: &LegConfig) -> Result<LoadLeg> {
+        let target = Target::number("3000", self.sip);
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            match load.call(&target, config.clone()) {
+                Ok(leg) => return Ok(leg),
+                Err(LoadError::Refused(_)) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("log in {}", self.dir.display()));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SAFETY: signals a child of ours that has not been waited for, so the id is still its own.
+        unsafe { libc::kill(self.process.id() as i32, libc::SIGTERM) };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Fails only if it has ended, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(self.dir.join("data"));
+    }
+}
+
+fn free_tcp_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+/// SIP listens on UDP and TCP.
+fn free_udp_port() -> Result<u16> {
+    for _ in 0..100 {
+        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free for SIP")
+}
+
+/// Figures of one run.
+#[derive(Serialize)]
+struct Row {
+    legs: usize,
+    /// Cores of the server's process tree.
+    cores: f64,
+    /// Cores of this process, which carries the load.
+    load_cores: f64,
+    codec: CodecCost,
+    /// Frames a second at the leg that got fewest.
+    frame_rate: f64,
+    /// Fresh frames a second of the tile that got fewest.
+    fresh_rate: f64,
+    /// Tiles seen.
+    tiles: usize,
+    psnr_min_db: f64,
+    psnr_mean_db: f64,
+    /// Of the slowest tile.
+    delay: Percentiles,
+    /// Of the direct path.
+    direct: Percentiles,
+    /// Packets lost on the way to the legs, all together.
+    lost: u64,
+    /// Pauses over 30 ms in the sound of all legs.
+    audio_gaps: u64,
+    /// Fewest tones heard at a leg.
+    tones: usize,
+}
+
+struct Measured {
+    cores: f64,
+    load_cores: f64,
+    reports: Vec<Report>,
+    direct: Report,
+    samples: Vec<Sample>,
+}
+
+fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> Result<Row> {
+    let server = Server::start(binary)?;
+    let load = Load::start()?;
+    let sources = &clips[..count];
+    let mut legs = Vec::new();
+    for (i, clip) in sources.iter().enumerate() {
+        let watch = Watch::Samples {
+            every: 41,
+            most: 4 * count,
+        };
+        let watch = if i == 0 { watch } else { Watch::Nothing };
+        let id = clip.config.id;
+        legs.push(server.call(
+            &load,
+            &LegConfig {
+                watch,
+                ..LegConfig::terminal(id, clip.clone())
+            },
+        )?);
+    }
+    let (_sender, receiver) = direct_path(&load, &clips[clips.len() - 1])?;
+    std::thread::sleep(WARM_UP);
+    for leg in legs.iter().chain([&receiver]) {
+        leg.reset()?;
+    }
+    let ids = (server.process.id(), std::process::id());
+    let (start, before) = (Instant::now(), ids.map_each(cpu_of_tree));
+    std::thread::sleep(span);
+    let reports = legs
+        .iter()
+        .map(LoadLeg::report)
+        .collect::<Result<Vec<_>, _>>()?;
+    let direct = receiver.report()?;
+    let (after, elapsed) = (ids.map_each(cpu_of_tree), start.elapsed().as_secs_f64());
+    let cores = (after.0 - before.0).as_secs_f64() / elapsed;
+    // The server is a child of this process.
+    let load_cores = (after.1 - before.1).as_secs_f64() / elapsed - cores;
+    let samples = legs[0].samples()?;
+    drop((legs, server));
+    row(
+        sources,
+        Measured {
+            cores,
+            load_cores,
+            reports,
+            direct,
+            samples,
+        },
+    )
+}
+
+trait MapEach {
+    fn map_each(self, f: fn(u32) -> Duration) -> (Duration, Duration);
+}
+
+impl MapEach for (u32, u32) {
+    fn map_each(self, f: fn(u32) -> Duration) -> (Duration, Duration) {
+        (f(self.0), f(self.1))
+    }
+}
+
+/// The generator sends to itself and decodes: what every delay contains without a server.
+fn direct_path(load: &Load, clip: &Arc<Clip>) -> Result<(LoadLeg, LoadLeg)> {
+    let sender = LegConfig {
+        audio: None,
+        ..LegConfig::terminal(clip.config.id, clip.clone())
+    };
+    let mut receiver = LegConfig {
+        watch: Watch::Tiles,
+        ..sender.clone()
+    };
+    if let Some(video) = &mut receiver.video {
+        video.clip = None;
+    }
+    Ok(load.pair(sender, receiver)?)
+}
+
+fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
+    let Measured {
+        cores,
+        load_cores,
+        reports,
+        direct,
+        samples,
+    } = measured;
+    let watched = &reports[0];
+    let video = &watched.video;
+    let mut tiles = Vec::new();
+    let mut psnr = Vec::new();
+    for clip in sources {
+        if let Some(tile) = watched.tile(clip.config.id) {
+            tiles.push((clip.clone(), tile.rect));
+        }
+        psnr.extend(quality::tile_psnr_db(&samples, clip)?);
+    }
+    let canvas = EncodeSettings {
+        width: video.width.max(2),
+        height: video.height.max(2),
+        frame_rate: 30,
+        bitrate_bps: (video.bytes as f64 * 8.0 / watched.seconds) as u32,
+        key_interval: 0,
+        slice_len_max: None,
+    };
+    let fewest = |figures: &mut dyn Iterator<Item = f64>| figures.fold(f64::INFINITY, f64::min);
+    let seen = |r: &Report| r.tiles.iter().map(|t| t.fresh_rate).collect::<Vec<_>>();
+    let slowest = watched.tiles.iter().map(|tile| tile.delay);
+    let slowest = slowest
+        .max_by(|a, b| a.p95.total_cmp(&b.p95))
+        .unwrap_or_default();
+    Ok(Row {
+        legs: sources.len(),
+        cores,
+        load_cores,
+        codec: cost::of_composition(&tiles, canvas)?,
+        frame_rate: fewest(&mut reports.iter().map(|r| r.video.frame_rate)),
+        fresh_rate: fewest(&mut seen(watched).into_iter()),
+        tiles: tiles.len(),
+        psnr_min_db: fewest(&mut psnr.iter().copied()),
+        psnr_mean_db: psnr.iter().sum::<f64>() / psnr.len().max(1) as f64,
+        delay: slowest,
+        direct: direct
+            .tile(DIRECT_ID)
+            .map(|tile| tile.delay)
+            .unwrap_or_default(),
+        lost: reports.iter().map(|r| r.video.lost + r.audio.lost).sum(),
+        audio_gaps: reports.iter().map(|r| r.audio.gaps_over_30_ms).sum(),
+        tones: reports
+            .iter()
+            .map(|r| r.audio.tones.len())
+            .min()
+            .unwrap_or(0),
+    })
+}
+
+impl Row {
+    fn ratio(&self) -> f64 {
+        self.cores / self.codec.total()
+    }
+
+    /// Median and 95th percentile less the direct path's median.
+    fn added_delay(&self) -> (f64, f64) {
+        (
+            self.delay.median - self.direct.median,
+            self.delay.p95 - self.direct.median,
+        )
+    }
+
+    fn line(&self) -> String {
+        let (median, p95) = self.added_delay();
+        format!(
+            "{:>4} {:>7.3} {:>7.3} {:>6.2} {:>7.2} {:>7.2} {:>5} {:>6.1} {:>6.1} {:>7.1} {:>7.1} \
+             {:>6.2} {:>6.2} {:>5} {:>5} {:>5} {:>6.3}  ({:.3} + {:.3} + {:.3})",
+            self.legs,
+            self.cores,
+            self.codec.total(),
+            self.ratio(),
+            self.frame_rate,
+            self.fresh_rate,
+            self.tiles,
+            self.psnr_min_db,
+            self.psnr_mean_db,
+            median,
+            p95,
+            self.direct.median,
+            self.direct.p95,
+            self.lost,
+            self.audio_gaps,
+            self.tones,
+            self.load_cores,
+            self.codec.decode,
+            self.codec.scale,
+            self.codec.encode,
+        )
+    }
+}
+
+fn print_head() {
+    println!(
+        "Legs at 720p30 and 1.5 Mbit/s in one room. Delays in ms, less the direct path's median."
+    );
+    println!(
+        "{:>4} {:>7} {:>7} {:>6} {:>7} {:>7} {:>5} {:>6} {:>6} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5} \
+         {:>5} {:>6}  codecs: decode + scale + encode",
+        "legs",
+        "cores",
+        "codecs",
+        "ratio",
+        "fps",
+        "fresh",
+        "tiles",
+        "dBmin",
+        "dBmean",
+        "median",
+        "p95",
+        "dirmed",
+        "dirp95",
+        "lost",
+        "gaps",
+        "tones",
+        "load",
+    );
+}
+
+fn print_verdict(rows: &[Row]) {
+    let Some(row) = rows.iter().max_by_key(|row| row.legs) else {
+        return;
+    };
+    let verdict = |met: bool| if met { "met" } else { "MISSED" };
+    let p95 = row.added_delay().1;
+    println!("At {} legs:", row.legs);
+    for (name, value, bar, met) in [
+        (
+            "frames/s at least",
+            row.frame_rate,
+            FRAME_RATE_MIN,
+            row.frame_rate >= FRAME_RATE_MIN,
+        ),
+        (
+            "fresh/s at least",
+            row.fresh_rate,
+            FRAME_RATE_MIN,
+            row.fresh_rate >= FRAME_RATE_MIN,
+        ),
+        (
+            "ratio at most",
+            row.ratio(),
+            RATIO_MAX,
+            row.ratio() <= RATIO_MAX,
+        ),
+        (
+            "delay p95 in ms at most",
+            p95,
+            DELAY_P95_MAX_MS,
+            p95 <= DELAY_P95_MAX_MS,
+        ),
+        (
+            "PSNR in dB at least",
+            row.psnr_min_db,
+            PSNR_MIN_DB,
+            row.psnr_min_db >= PSNR_MIN_DB,
+        ),
+    ] {
+        println!("  {name} {bar}: {value:.2}, {}", verdict(met));
+    }
+    let all_there = row.tiles == row.legs;
+    println!(
+        "  every leg in the picture: {} of {}, {}",
+        row.tiles,
+        row.legs,
+        verdict(all_there)
+    );
+}
