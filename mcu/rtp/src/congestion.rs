@@ -28,7 +28,7 @@ const THRESHOLD_DOWN: f64 = 0.000_18;
 /// The trend must exceed the threshold for so long.
 const OVERUSE_TIME_MICROS: i64 = 10_000;
 /// A standing queue above this is overuse whatever its trend.
-const STANDING_QUEUE_MICROS: i64 = 250_000;
+const STANDING_QUEUE_MICROS: i64 = 100_000;
 /// Window of the acknowledged rate.
 const RATE_WINDOW_MICROS: i64 = 500_000;
 /// Packets in that window; the oldest gives way.
@@ -128,6 +128,7 @@ impl Controller {
     /// Samples of one feedback, in order of sending (see [`crate::twcc::History`]).
     pub fn handle_samples(&mut self, now: Instant, samples: &[Sample]) {
         let mut usage = Usage::Normal;
+        self.queue.begin_feedback();
         for sample in samples {
             self.loss.add(sample.arrival_micros.is_none());
             let Some(arrival) = sample.arrival_micros else {
@@ -453,6 +454,7 @@ struct QueueDelay {
     began: Option<Instant>,
     /// Smallest transit of the window before and of this one.
     shortest: [Option<i64>; 2],
+    /// Smallest transit of the last feedback: a queue that stood all the while, not a spike.
     latest: Option<i64>,
 }
 
@@ -462,7 +464,12 @@ impl QueueDelay {
         self.note(now, arrived - signed_micros(sent, origin));
     }
 
+    fn begin_feedback(&mut self) {
+        self.latest = None;
+    }
+
     fn add_round_trip(&mut self, now: Instant, round_trip: Duration) {
+        self.begin_feedback();
         self.note(now, round_trip.as_micros() as i64);
     }
 
@@ -474,7 +481,7 @@ impl QueueDelay {
             self.began = Some(now);
         }
         self.shortest[1] = Some(self.shortest[1].map_or(transit, |old| old.min(transit)));
-        self.latest = Some(transit);
+        self.latest = Some(self.latest.map_or(transit, |old| old.min(transit)));
     }
 
     fn standing_micros(&self) -> i64 {
@@ -545,6 +552,7 @@ mod tests {
         /// Bytes and packets ready to leave, paced by milliseconds.
         credit: f64,
         targets: Vec<u32>,
+        queues: Vec<i64>,
         delivered: u64,
     }
 
@@ -574,6 +582,7 @@ mod tests {
                 micros: 0,
                 credit: 0.0,
                 targets: Vec::new(),
+                queues: Vec::new(),
                 delivered: 0,
             }
         }
@@ -584,6 +593,7 @@ mod tests {
 
         fn run(&mut self, seconds: u64) {
             self.targets.clear();
+            self.queues.clear();
             self.delivered = 0;
             for ms in 0..seconds * 1_000 {
                 self.micros += 1_000;
@@ -591,6 +601,7 @@ mod tests {
                 self.arrive();
                 self.control();
                 if ms % 100 == 0 {
+                    self.queues.push((self.free_at - self.micros).max(0));
                     self.targets.push(self.controller.target_bps());
                 }
             }
@@ -669,9 +680,12 @@ mod tests {
         );
         path.bottleneck_bps = 500_000.0;
         path.run(6);
+        assert!(path.lowest() >= 250_000, "{}", path.lowest());
         path.run(30);
         let (mean, lowest, delivered) = (path.mean(), path.lowest(), path.delivered_bps());
-        println!("bottleneck: mean {mean}, lowest {lowest}, delivered {delivered}");
+        let queue_ms = path.queues.iter().sum::<i64>() / path.queues.len() as i64 / 1_000;
+        println!("mean {mean}, lowest {lowest}, delivered {delivered}, mean queue {queue_ms} ms");
+        assert!(queue_ms <= 100, "{queue_ms}");
         assert!((350_000..=500_000).contains(&mean), "{mean}");
         assert!(lowest >= 250_000, "{lowest}");
         assert!(delivered >= 350_000, "{delivered}");

@@ -18,7 +18,7 @@ pub struct SourcePacket {
     pub source: SourceKey,
     /// Its place there.
     pub accepted: Accepted,
-    /// A key frame begins in it (see [`crate::h264::is_key_frame`]).
+    /// A key frame begins in it (see [`crate::h264::KeyFrameStarts`]).
     pub key_frame: bool,
 }
 

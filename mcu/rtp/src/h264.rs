@@ -27,22 +27,36 @@ pub(crate) const FU_A: u8 = 28;
 /// Whether a key frame begins in this RTP payload: a sequence parameter set or the first part of an
 /// IDR slice, alone, aggregated or fragmented. A stream may be joined here.
 pub fn is_key_frame(payload: &[u8]) -> bool {
-    let opens = |kind: u8| matches!(kind & 0x1F, NAL_IDR | NAL_SPS);
+    has_unit(payload, |kind| matches!(kind, NAL_IDR | NAL_SPS))
+}
+
+/// Whether a NAL unit of a wanted type begins in the payload.
+fn has_unit(payload: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
     match payload {
         [head, rest @ ..] if head & 0x1F == STAP_A => {
-            aggregated(rest).any(|unit| unit.first().is_some_and(|kind| opens(*kind)))
+            aggregated(rest).any(|unit| unit.first().is_some_and(|head| wanted(head & 0x1F)))
         }
-        [head, fu, ..] if head & 0x1F == FU_A => fu & 0x80 != 0 && opens(*fu),
-        [head, ..] => opens(*head),
+        [head, fu, ..] if head & 0x1F == FU_A => fu & 0x80 != 0 && wanted(fu & 0x1F),
+        [head, ..] => wanted(head & 0x1F),
         [] => false,
     }
 }
 
-/// The first sequence parameter set in an RTP payload, alone or aggregated.
-pub fn find_sps(payload: &[u8]) -> Option<Sps> {
-    match payload {
-        [head, rest @ ..] if head & 0x1F == STAP_A => aggregated(rest).find_map(parse_sps),
-        _ => parse_sps(payload),
+/// Finds where one stream may be joined, better than [`is_key_frame`] alone: in a stream that sends
+/// parameter sets, an IDR slice whose parameter sets were lost or overtaken is no beginning.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyFrameStarts {
+    sends_parameter_sets: bool,
+}
+
+impl KeyFrameStarts {
+    /// Whether a receiver may be switched to the stream at this packet.
+    pub fn starts(&mut self, payload: &[u8]) -> bool {
+        if has_unit(payload, |kind| kind == NAL_SPS) {
+            self.sends_parameter_sets = true;
+            return true;
+        }
+        !self.sends_parameter_sets && is_key_frame(payload)
     }
 }
 
@@ -111,6 +125,16 @@ mod tests {
         assert!(!is_key_frame(&[0x7C, 0x81, 1]));
         assert!(!is_key_frame(&[0x7C]));
         assert!(!is_key_frame(&[]));
+    }
+
+    #[test]
+    fn a_stream_with_parameter_sets_is_joined_only_there() {
+        let mut starts = KeyFrameStarts::default();
+        assert!(starts.starts(&[0x65, 0x88]));
+        assert!(starts.starts(&[0x78, 0, 1, 0x67, 0, 2, 0x68, 0xCE]));
+        assert!(!starts.starts(&[0x65, 0x88]));
+        assert!(!starts.starts(&[0x7C, 0x85, 1]));
+        assert!(starts.starts(&[0x67, 0x42]));
     }
 
     #[test]

@@ -25,6 +25,10 @@ const MIN_RETRY: Duration = Duration::from_millis(40);
 const MAX_TRIES: u8 = 8;
 /// A packet missing for longer would come too late to be shown.
 const MAX_MISSING_AGE: Duration = Duration::from_millis(1_000);
+/// A first request waits this long for a packet that was only overtaken; longer, up to the second,
+/// on paths that reorder.
+const MIN_REORDER: Duration = Duration::from_millis(5);
+const MAX_REORDER: Duration = Duration::from_millis(60);
 /// Round trip assumed before one was measured.
 const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(100);
 
@@ -96,6 +100,8 @@ pub struct ReceiveStream {
     next_nack: Option<Instant>,
     overwhelmed: bool,
     round_trip: Duration,
+    /// How late overtaken packets come, of late.
+    reorder: Duration,
     /// Interarrival jitter in 1/16 tick, and the last packet's transit time in ticks.
     jitter: i64,
     transit: Option<i64>,
@@ -128,6 +134,7 @@ impl ReceiveStream {
             next_nack: None,
             overwhelmed: false,
             round_trip: DEFAULT_ROUND_TRIP,
+            reorder: MIN_REORDER,
             jitter: 0,
             transit: None,
             expected_prior: 0,
@@ -164,7 +171,7 @@ impl ReceiveStream {
         if let (Some(highest), false) = (highest, restarted) {
             self.note_gap(now, highest, seq);
         }
-        self.missing.remove(&seq);
+        self.note_reordered(now, seq);
         let (seq, ts) = (
             self.seq.extend(header.sequence),
             self.ts.extend(header.timestamp),
@@ -215,24 +222,22 @@ impl ReceiveStream {
         if self.next_nack.is_none_or(|at| now < at) {
             return;
         }
-        let retry = self.round_trip.max(MIN_RETRY);
+        let (retry, reorder) = (self.round_trip.max(MIN_RETRY), self.reorder);
         let asked_before = out.len();
         self.missing.retain(|seq, missing| {
-            if now.saturating_duration_since(missing.since) > MAX_MISSING_AGE {
+            let age = now.saturating_duration_since(missing.since);
+            let due = match missing.asked {
+                None => age >= reorder,
+                Some(at) => now.saturating_duration_since(at) >= retry,
+            };
+            if age > MAX_MISSING_AGE || due && missing.tries == MAX_TRIES {
                 return false;
             }
-            if missing
-                .asked
-                .is_some_and(|at| now.saturating_duration_since(at) < retry)
-            {
-                return true;
+            if due {
+                missing.tries += 1;
+                missing.asked = Some(now);
+                out.push(seq.wire());
             }
-            if missing.tries == MAX_TRIES {
-                return false;
-            }
-            missing.tries += 1;
-            missing.asked = Some(now);
-            out.push(seq.wire());
             true
         });
         self.stats.nacked += (out.len() - asked_before) as u64;
@@ -371,8 +376,22 @@ impl ReceiveStream {
             };
             self.missing.insert(highest.plus(step), missing);
         }
-        // A first request waits for a packet that was only overtaken.
-        self.next_nack.get_or_insert(now + NACK_INTERVAL / 2);
+        self.next_nack.get_or_insert(now + self.reorder);
+    }
+
+    /// A missing packet came by itself: so long must the next first request wait. Each packet in
+    /// order lets that wane.
+    fn note_reordered(&mut self, now: Instant, seq: ExtSeq) {
+        match self.missing.remove(&seq) {
+            Some(missing) => {
+                let late = now.saturating_duration_since(missing.since) + Duration::from_millis(2);
+                // After a request it may be the answer, where packets are repeated as they were.
+                if missing.tries == 0 || late < MIN_RETRY {
+                    self.reorder = self.reorder.max(late.min(MAX_REORDER));
+                }
+            }
+            None => self.reorder = (self.reorder - self.reorder / 512).max(MIN_REORDER),
+        }
     }
 
     /// RFC 3550 A.8, in 1/16 tick.
@@ -519,7 +538,7 @@ mod tests {
         assert_eq!(stream.next_timeout(), None);
         stream.handle_packet(at(0), &header(3, 0), 1);
         let mut asked = Vec::new();
-        stream.poll_nack(at(5), &mut asked);
+        stream.poll_nack(at(4), &mut asked);
         assert!(asked.is_empty());
         stream.poll_nack(stream.next_timeout().unwrap(), &mut asked);
         assert_eq!(asked, [0, 1, 2]);
@@ -553,6 +572,22 @@ mod tests {
             stream.poll_nack(at, &mut asked);
         }
         assert_eq!(asked, [1; MAX_TRIES as usize]);
+    }
+
+    #[test]
+    fn on_a_path_that_reorders_requests_wait() {
+        let start = Instant::now();
+        let mut stream = ReceiveStream::new(VIDEO);
+        let mut asked = Vec::new();
+        for n in 0..200u64 {
+            // Pairs change places: the first of each comes 12 ms after the second.
+            let now = start + Duration::from_millis(20 * n);
+            let pair = (n * 2) as u16;
+            fresh(stream.handle_packet(now, &header(pair + 1, 0), 1));
+            (0..12).for_each(|ms| stream.poll_nack(now + Duration::from_millis(ms), &mut asked));
+            fresh(stream.handle_packet(now + Duration::from_millis(12), &header(pair, 0), 1));
+        }
+        assert!(asked.len() <= 2, "{asked:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::{FU_A, NAL_IDR, NAL_SLICE, STAP_A, START_CODE, aggregated};
+use super::{FU_A, NAL_IDR, NAL_SLICE, NAL_SPS, START_CODE, STAP_A, aggregated};
 use crate::receive::Accepted;
 use crate::seq::{ExtSeq, ExtTs};
 
@@ -76,17 +76,29 @@ impl Depacketizer {
         if accepted.restarted {
             self.reset();
         }
-        // The first packet may be in the middle of a picture.
-        self.loss |= self.next.is_none();
-        let next = *self.next.get_or_insert(accepted.seq);
-        if accepted.seq < next {
-            return;
+        if self.next.is_none() {
+            // The first packet may be in the middle of a picture, or may have overtaken the first
+            // of its picture. Parameter sets are a beginning, anything else waits for one.
+            self.loss = true;
+            if begins_with_sps(payload) {
+                self.next = Some(accepted.seq);
+                self.waiting.retain(|seq, _| *seq > accepted.seq);
+                self.waiting_bytes = self
+                    .waiting
+                    .values()
+                    .map(|packet| packet.payload.len())
+                    .sum();
+            }
         }
-        if accepted.seq == next {
-            self.consume(accepted.ts, marker, payload);
-            self.next = Some(next.next());
-            self.drain();
-            return;
+        match self.next {
+            Some(next) if accepted.seq < next => return,
+            Some(next) if accepted.seq == next => {
+                self.consume(accepted.ts, marker, payload);
+                self.next = Some(next.next());
+                self.drain();
+                return;
+            }
+            _ => {}
         }
         if self.waiting.len() >= MAX_WAITING
             || self.waiting_bytes + payload.len() > MAX_WAITING_BYTES
@@ -207,6 +219,15 @@ impl Depacketizer {
         }
         self.ready.push_back(open.unit);
     }
+}
+
+/// Whether the payload's first NAL unit is a sequence parameter set.
+fn begins_with_sps(payload: &[u8]) -> bool {
+    let first = match payload {
+        [head, rest @ ..] if head & 0x1F == STAP_A => aggregated(rest).next().unwrap_or(&[]),
+        _ => payload,
+    };
+    first.first().is_some_and(|head| head & 0x1F == NAL_SPS)
 }
 
 impl Open {
@@ -418,6 +439,26 @@ mod tests {
             pictures.iter().collect::<Vec<_>>()
         );
         assert_eq!(depacketizer.next_timeout(WAIT), None);
+    }
+
+    #[test]
+    fn a_stream_may_begin_out_of_order() {
+        let now = Instant::now();
+        let pictures = pictures(1, 3_000);
+        let sent = packets(&pictures, PacketizationMode::NonInterleaved);
+        let mut depacketizer = Depacketizer::new();
+        for n in [2, 1, 0, 3] {
+            depacketizer.insert(now, &sent[n].accepted, sent[n].marker, &sent[n].payload);
+        }
+        assert_eq!(depacketizer.poll(now, WAIT).unwrap().data, pictures[0]);
+        // Joined in the middle, it goes on when the wait is over.
+        let mut depacketizer = Depacketizer::new();
+        for packet in &sent[5..20] {
+            depacketizer.insert(now, &packet.accepted, packet.marker, &packet.payload);
+        }
+        assert_eq!(depacketizer.poll(now, WAIT), None);
+        let unit = depacketizer.poll(now + WAIT, WAIT).unwrap();
+        assert!(unit.after_loss && unit.data == pictures[2]);
     }
 
     #[test]

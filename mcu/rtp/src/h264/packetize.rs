@@ -139,10 +139,10 @@ mod tests {
         data
     }
 
-    fn payloads(
-        mode: PacketizationMode,
-        data: &[u8],
-    ) -> (Vec<(Vec<u8>, bool)>, Result<(), Oversized>) {
+    /// Payloads with their markers.
+    type Emitted = Vec<(Vec<u8>, bool)>;
+
+    fn payloads(mode: PacketizationMode, data: &[u8]) -> (Emitted, Result<(), Oversized>) {
         let mut out = Vec::new();
         let result =
             Packetizer::new(mode).packetize(data, |p, marker| out.push((p.to_vec(), marker)));

@@ -44,7 +44,10 @@ pub fn parse_sps(unit: &[u8]) -> Option<Sps> {
     skip_order(&mut bits)?;
     let (width, height) = picture_size(&mut bits, chroma)?;
     // What follows is optional: a set that ends early here still tells its size.
-    let (sample_aspect, colour) = usability(&mut bits).unwrap_or_default();
+    let Usability {
+        sample_aspect,
+        colour,
+    } = usability(&mut bits).unwrap_or_default();
     let sps = Sps {
         profile_idc,
         constraint_flags,
@@ -147,8 +150,15 @@ fn picture_size(bits: &mut Bits<'_>, chroma: u32) -> Option<(u32, u32)> {
     (width > 0 && height > 0).then_some((width, height))
 }
 
+/// What is read of the video usability information.
+#[derive(Default)]
+struct Usability {
+    sample_aspect: Option<(u16, u16)>,
+    colour: Option<Colour>,
+}
+
 /// Sample aspect and colours of the usability information, Annex E.1.1.
-fn usability(bits: &mut Bits<'_>) -> Option<(Option<(u16, u16)>, Option<Colour>)> {
+fn usability(bits: &mut Bits<'_>) -> Option<Usability> {
     if bits.take(1)? == 0 {
         return None;
     }
@@ -163,7 +173,10 @@ fn usability(bits: &mut Bits<'_>) -> Option<(Option<(u16, u16)>, Option<Colour>)
     if bits.take(1)? == 1 {
         bits.take(1)?;
     }
-    Some((aspect, signal_type(bits)))
+    Some(Usability {
+        sample_aspect: aspect,
+        colour: signal_type(bits),
+    })
 }
 
 fn signal_type(bits: &mut Bits<'_>) -> Option<Colour> {
