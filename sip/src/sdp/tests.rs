@@ -207,6 +207,13 @@ const OWN: &[(&str, &str)] = &[
          video sendrecv Some(98) 1280x720@30 2000k high 31 mode 1 None | \
          av",
     ),
+    // Recorded from baresip 1.0.0 with best-effort SDES.
+    (
+        "own_baresip_offer.sdp",
+        "audio sendrecv [96] Some((96, Opus, 20)) dtmf Some(101) Some(AesCm128HmacSha1_80) | \
+         video sendrecv Some(97) 1280x720@30 2000k base 31 mode 1 Some(AesCm128HmacSha1_80) | \
+         av",
+    ),
     (
         "own_loose_fmtp_many_lines.sdp",
         "audio sendrecv [8] Some((8, Pcma, 20)) dtmf None None | \

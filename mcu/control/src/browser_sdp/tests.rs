@@ -267,7 +267,7 @@ fn damaged_offers_never_panic() {
     let mut rng = StdRng::seed_from_u64(3);
     let lines: Vec<&str> = CHROMIUM.lines().collect();
     let mut accepted = 0;
-    for _ in 0..300 {
+    for _ in 0..100 {
         let mut damaged: Vec<String> = lines.iter().map(|line| (*line).to_string()).collect();
         for _ in 0..4 {
             let at = rng.next_u32() as usize % damaged.len();
@@ -288,5 +288,5 @@ fn damaged_offers_never_panic() {
             accepted += 1;
         }
     }
-    assert!(accepted > 100, "only {accepted} of 300 offers were read");
+    assert!(accepted > 30, "only {accepted} of 100 offers were read");
 }
