@@ -60,6 +60,14 @@ impl KeyFrameStarts {
     }
 }
 
+/// The first sequence parameter set in an RTP payload, alone or aggregated.
+pub fn find_sps(payload: &[u8]) -> Option<Sps> {
+    match payload {
+        [head, rest @ ..] if head & 0x1F == STAP_A => aggregated(rest).find_map(parse_sps),
+        _ => parse_sps(payload),
+    }
+}
+
 /// The NAL units of an aggregation packet behind its header; ends at the first that is cut.
 pub(crate) fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
