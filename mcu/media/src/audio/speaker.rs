@@ -111,9 +111,12 @@ impl ActiveSpeaker {
         }
         let before = self.current;
         self.held_ticks = self.held_ticks.saturating_add(1);
+        if self.current.is_some() && current_dbov.is_none() {
+            self.change(None); // it left the room
+        }
         match loudest.filter(|(_, dbov)| *dbov >= self.config.threshold_dbov) {
             Some((leg, dbov)) => self.somebody(leg, dbov, current_dbov),
-            None => self.nobody(current_dbov),
+            None => self.nobody(),
         }
         self.current != before
     }
@@ -136,11 +139,10 @@ impl ActiveSpeaker {
         }
     }
 
-    fn nobody(&mut self, current_dbov: Option<f32>) {
+    fn nobody(&mut self) {
         self.challenger = None;
         self.silent_ticks = self.silent_ticks.saturating_add(1);
-        let gone = self.current.is_some() && current_dbov.is_none();
-        if gone || self.silent_ticks >= self.config.silence_ticks {
+        if self.silent_ticks >= self.config.silence_ticks {
             self.change(None);
         }
     }

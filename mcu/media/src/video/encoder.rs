@@ -139,18 +139,16 @@ impl Encoder {
     pub fn set_bitrate(&mut self, bitrate_bps: u32) -> Result<(), EncodeError> {
         let bits = bitrate_bps.min(i32::MAX as u32) as i32;
         let mut info = wels::SBitrateInfo {
-            iLayer: wels::SPATIAL_LAYER_ALL,
+            iLayer: wels::SPATIAL_LAYER_0,
             iBitrate: bits,
         };
-        // A maximum below the target is refused: which of the two goes first depends on direction.
-        // Setting the target twice, around the maximum, suits both.
-        let calls = [
-            wels::ENCODER_OPTION_BITRATE,
+        // Each call compares target and maximum. Downwards the first complains, though it has set
+        // the maximum; the second finds both in order either way.
+        let mut code = 0;
+        for option in [
             wels::ENCODER_OPTION_MAX_BITRATE,
             wels::ENCODER_OPTION_BITRATE,
-        ];
-        let mut code = 0;
-        for option in calls {
+        ] {
             // SAFETY: the option is a bit rate and `info` is what it takes.
             code = unsafe { call!(self.encoder, SetOption, option, (&raw mut info).cast()) };
         }

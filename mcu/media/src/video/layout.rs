@@ -156,7 +156,7 @@ mod tests {
     fn pictures_keep_their_aspect() {
         let half = rect(640, 0, 640, 720);
         assert_eq!(fit(half, 1280, 720), rect(640, 180, 640, 360));
-        assert_eq!(fit(half, 720, 1280), rect(758, 0, 404, 720));
+        assert_eq!(fit(half, 720, 1280), rect(756, 0, 406, 720));
         assert_eq!(fit(rect(0, 0, 640, 360), 640, 480), rect(80, 0, 480, 360));
         assert_eq!(fit(rect(0, 0, 1280, 720), 352, 288), rect(200, 0, 880, 720));
         assert_eq!(

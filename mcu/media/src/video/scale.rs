@@ -1,7 +1,7 @@
 //! Scaling of a picture into a rectangle of another, with conversion of colour where it differs.
 
 use super::colour::{Colour, Conversion};
-use super::frame::{Frame, FrameMut, Plane};
+use super::frame::{Frame, FrameMut, Plane, Pool};
 use super::layout::Rect;
 use super::{sws, yuv};
 
@@ -62,6 +62,9 @@ impl Target<'_> {
 #[derive(Debug, Default)]
 pub struct Scaler {
     sws: Option<sws::Context>,
+    /// Where libswscale writes: it rounds rows up to whole vectors, which would spoil the
+    /// neighbours' samples.
+    scratch: Option<FrameMut>,
     conversion: Option<(Colour, Colour, Option<Conversion>)>,
 }
 
@@ -110,24 +113,37 @@ impl Scaler {
                 .zip(target)
                 .for_each(|(source, target)| yuv::box_scale(*source, target));
         } else {
-            self.sws(from, to)?.scale(source, target);
+            self.resize_by_sws(source, target)?;
         }
         Ok(())
     }
 
-    fn sws(
+    fn resize_by_sws(
         &mut self,
-        from: (usize, usize),
-        to: (usize, usize),
-    ) -> Result<&mut sws::Context, ScaleError> {
-        if !self
+        source: [Plane<'_>; 3],
+        target: &mut [Target<'_>; 3],
+    ) -> Result<(), ScaleError> {
+        let from = (source[0].width, source[0].height);
+        let to = (target[0].width, target[0].height);
+        let whole = Rect::whole(to.0 as u32, to.1 as u32);
+        let prepared = self
             .sws
             .as_ref()
-            .is_some_and(|context| context.is_for(from, to))
-        {
+            .is_some_and(|context| context.is_for(from, to));
+        if !prepared {
             self.sws = sws::Context::new(from, to);
+            let pool = Pool::new(whole.width, whole.height, Colour::BT709, 0);
+            self.scratch = Some(pool.take());
         }
-        self.sws.as_mut().ok_or(ScaleError::Sizes { from, to })
+        let (Some(sws), Some(scratch)) = (&mut self.sws, &mut self.scratch) else {
+            return Err(ScaleError::Sizes { from, to });
+        };
+        let mut scratch = targets(scratch, whole)?;
+        sws.scale(source, &mut scratch);
+        for (scaled, target) in scratch.iter().zip(target) {
+            yuv::copy(scaled.as_plane(), target);
+        }
+        Ok(())
     }
 
     fn conversion(&mut self, (from, to): (Colour, Colour)) -> Option<Conversion> {

@@ -1,1 +1,575 @@
-//! placeholder
+//! Coders, scaler and compositor against moving pictures, colour bars, garbage, and the `ffmpeg`
+//! program as an independent implementation.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass};
+use mcu_api::ids::LegId;
+
+use super::*;
+
+/// A scene with gradients, edges and fine texture that moves with `n`.
+fn scene(pool: &Pool, n: u32) -> Frame {
+    let mut frame = pool.take();
+    let (width, height) = (frame.width(), frame.height());
+    for index in 0..3 {
+        let (shift, chroma) = if index == 0 { (0, false) } else { (1, true) };
+        let (data, stride) = frame.plane_mut(index);
+        for y in 0..height.div_ceil(1 << shift) {
+            for x in 0..width.div_ceil(1 << shift) {
+                let (sx, sy) = ((x << shift) + n * 3, (y << shift) + n);
+                let wave = f64::from(sx) / 37.0 + (f64::from(sy) / 23.0).sin() * 2.0;
+                let value = match chroma {
+                    false => 110.0 + wave.sin() * 70.0 + f64::from((sx / 16 + sy / 16) % 2) * 20.0,
+                    true => 128.0 + (wave * 0.5 + f64::from(index as u8)).cos() * 40.0,
+                };
+                data[y as usize * stride + x as usize] = value as u8;
+            }
+        }
+    }
+    frame.pts = i64::from(n) * 3000;
+    frame.freeze()
+}
+
+fn psnr(a: &Frame, b: &Frame) -> f64 {
+    assert_eq!((a.width(), a.height()), (b.width(), b.height()));
+    let (a, b) = (a.plane(0), b.plane(0));
+    let error: u64 = (0..a.height)
+        .flat_map(|y| a.row(y).iter().zip(b.row(y)))
+        .map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2))
+        .sum();
+    let mean = error as f64 / (a.width * a.height) as f64;
+    10.0 * (255.0 * 255.0 / mean.max(1e-9)).log10()
+}
+
+fn class(profile: H264Profile, packetization: PacketizationMode) -> VideoClass {
+    VideoClass {
+        width: 640,
+        height: 360,
+        frame_rate: 30,
+        bitrate_bps: 4_000_000,
+        profile,
+        level_idc: 31,
+        packetization,
+    }
+}
+
+/// Payloads of NAL units in Annex B format.
+fn nal_units(bytes: &[u8]) -> Vec<&[u8]> {
+    let starts: Vec<usize> = (0..bytes.len().saturating_sub(3))
+        .filter(|&i| bytes[i..].starts_with(&[0, 0, 1]))
+        .collect();
+    let ends = starts.iter().skip(1).copied().chain([bytes.len() + 1]);
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(start, next)| {
+            let unit = &bytes[start + 3..next.min(bytes.len())];
+            let zeroes = unit.iter().rev().take_while(|byte| **byte == 0).count();
+            &unit[..unit.len() - zeroes]
+        })
+        .collect()
+}
+
+fn ffmpeg(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg is installed");
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+/// The planes without padding, as ffmpeg's raw video is.
+fn raw(frame: &Frame) -> Vec<u8> {
+    let planes = [0, 1, 2].map(|index| frame.plane(index));
+    planes
+        .iter()
+        .flat_map(|p| (0..p.height).flat_map(|y| p.row(y).to_vec()))
+        .collect()
+}
+
+fn from_raw(pool: &Pool, bytes: &[u8]) -> Frame {
+    let mut frame = pool.take();
+    let mut rest = bytes;
+    for index in 0..3 {
+        let shift = if index == 0 { 0 } else { 1 };
+        let (width, height) = (
+            frame.width() as usize >> shift,
+            frame.height() as usize >> shift,
+        );
+        let (data, stride) = frame.plane_mut(index);
+        for y in 0..height {
+            data[y * stride..y * stride + width].copy_from_slice(&rest[..width]);
+            rest = &rest[width..];
+        }
+    }
+    frame.freeze()
+}
+
+#[test]
+fn every_picture_comes_back_at_once_and_alike() {
+    use {H264Profile::*, PacketizationMode::*};
+    let pool = Pool::new(640, 360, Colour::BT601, 2);
+    for (profile, mode) in [ConstrainedBaseline, High]
+        .into_iter()
+        .flat_map(|profile| [(profile, SingleNal), (profile, NonInterleaved)])
+    {
+        let mut encoder = Encoder::new(&class(profile, mode), pool.take().colour).unwrap();
+        let mut decoder = Decoder::new().unwrap();
+        let mut coded = Vec::new();
+        let mut worst = f64::MAX;
+        for n in 0..20 {
+            let frame = scene(&pool, n);
+            if n == 10 {
+                encoder.force_key_frame();
+            }
+            let unit = encoder.encode(&frame).unwrap().expect("not skipped");
+            assert_eq!(unit.key, n == 0 || n == 10);
+            let units = nal_units(unit.bytes);
+            if unit.key {
+                assert_eq!(
+                    (units[0][0] & 31, units[1][0] & 31, units[2][0] & 31),
+                    (7, 8, 5)
+                );
+                let expected = match profile {
+                    ConstrainedBaseline => [66, 0xc0, 31],
+                    High => [100, 0x0c, 31],
+                };
+                assert_eq!(units[0][1..4], expected, "profile, constraints, level");
+            }
+            if mode == SingleNal {
+                assert!(units.iter().all(|unit| unit.len() <= 1200));
+            }
+            let picture = decoder
+                .decode(unit.bytes, frame.pts())
+                .unwrap()
+                .expect("at once");
+            assert_eq!(
+                (picture.pts(), picture.colour()),
+                (frame.pts(), Colour::BT601)
+            );
+            assert!(!decoder.damaged());
+            worst = worst.min(psnr(&frame, &picture));
+            coded.extend_from_slice(unit.bytes);
+        }
+        println!(
+            "{profile:?} {mode:?}: worst PSNR {worst:.1} dB, {} bytes",
+            coded.len()
+        );
+        assert!(worst >= 32.0, "{worst}");
+
+        let decoded = ffmpeg(&["-f", "h264", "-i", "-", "-f", "rawvideo", "-"], &coded);
+        let length = 640 * 360 * 3 / 2;
+        assert_eq!(
+            decoded.len(),
+            20 * length,
+            "every picture decoded by ffmpeg"
+        );
+        let last = from_raw(&pool, &decoded[19 * length..]);
+        assert!(psnr(&scene(&pool, 19), &last) >= 32.0);
+    }
+}
+
+#[test]
+fn streams_of_x264_come_out_at_once() {
+    let pool = Pool::new(320, 240, Colour::BT601, 2);
+    let input: Vec<u8> = (0..12).flat_map(|n| raw(&scene(&pool, n))).collect();
+    for (profile, format) in [
+        ("baseline", "yuv420p"),
+        ("main", "yuv420p"),
+        ("high", "yuv420p"),
+        ("high", "yuvj420p"),
+    ] {
+        let coded = ffmpeg(
+            &[
+                "-f",
+                "rawvideo",
+                "-pix_fmt",
+                format,
+                "-s",
+                "320x240",
+                "-r",
+                "30",
+                "-i",
+                "-",
+                "-c:v",
+                "libx264",
+                "-profile:v",
+                profile,
+                "-bf",
+                "0",
+                "-aud",
+                "1",
+                "-crf",
+                "18",
+                "-threads",
+                "1",
+                "-slices",
+                "1",
+                "-f",
+                "h264",
+                "-",
+            ],
+            &input,
+        );
+        // Access unit delimiters (type 9) begin the access units.
+        let mut units: Vec<Vec<u8>> = Vec::new();
+        for nal in nal_units(&coded) {
+            if nal[0] & 31 == 9 {
+                units.push(Vec::new());
+            }
+            let unit = units.last_mut().unwrap();
+            unit.extend([0, 0, 0, 1]);
+            unit.extend(nal);
+        }
+        assert_eq!(units.len(), 12);
+        let mut decoder = Decoder::new().unwrap();
+        for (n, unit) in units.iter().enumerate() {
+            let picture = decoder.decode(unit, n as i64).unwrap().expect("at once");
+            assert!(psnr(&scene(&pool, n as u32), &picture) >= 32.0);
+            let full = picture.colour().range == Range::Full;
+            assert_eq!((picture.pts(), full), (n as i64, format == "yuvj420p"));
+        }
+    }
+}
+
+#[test]
+fn the_rate_is_held() {
+    let pool = Pool::new(640, 360, Colour::BT601, 2);
+    let frames: Vec<Frame> = (0..30).map(|n| scene(&pool, n * 5)).collect();
+    let class = VideoClass {
+        bitrate_bps: 400_000,
+        ..class(
+            H264Profile::ConstrainedBaseline,
+            PacketizationMode::NonInterleaved,
+        )
+    };
+    let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
+    for rate in [400_000, 800_000, 300_000] {
+        encoder.set_bitrate(rate).unwrap();
+        let (mut bytes, mut skipped) = (0, 0);
+        for n in 0..90_i64 {
+            let frame = frames[n as usize % 30].at(n * 3000);
+            match encoder.encode(&frame).unwrap() {
+                Some(unit) => bytes += unit.bytes.len(),
+                None => skipped += 1,
+            }
+        }
+        let measured = bytes as f64 * 8.0 / 3.0;
+        println!("{rate} bit/s asked, {measured:.0} measured, {skipped} of 90 skipped");
+        assert!(measured <= f64::from(rate) * 1.15, "{measured}");
+        assert!(skipped <= 30);
+    }
+}
+
+#[test]
+fn a_skipped_loop_filter_still_shows_the_picture() {
+    let pool = Pool::new(640, 360, Colour::BT601, 2);
+    let class = class(H264Profile::High, PacketizationMode::NonInterleaved);
+    let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
+    let mut decoder = Decoder::new().unwrap();
+    decoder.skip_loop_filter(true);
+    for n in 0..10 {
+        let frame = scene(&pool, n);
+        let unit = encoder.encode(&frame).unwrap().unwrap();
+        let picture = decoder.decode(unit.bytes, 0).unwrap().unwrap();
+        assert!(psnr(&frame, &picture) >= 30.0);
+    }
+}
+
+#[test]
+fn wrong_sizes_are_refused() {
+    let good = class(H264Profile::High, PacketizationMode::SingleNal);
+    for (width, height) in [(641, 360), (0, 0), (640, 8), (4096, 2160), (2400, 2400)] {
+        let class = VideoClass {
+            width,
+            height,
+            ..good.clone()
+        };
+        assert!(Encoder::new(&class, Colour::BT709).is_err());
+    }
+    let mut encoder = Encoder::new(&good, Colour::BT709).unwrap();
+    let small = Pool::new(320, 180, Colour::BT709, 1).take().freeze();
+    assert!(encoder.encode(&small).is_err());
+    let mut decoder = Decoder::new().unwrap();
+    assert!(decoder.decode(&vec![0; 5 << 20], 0).is_err());
+    assert!(matches!(decoder.decode(&[], 0), Ok(None)));
+}
+
+#[test]
+fn mutated_streams_never_panic_and_a_key_frame_heals() {
+    let pool = Pool::new(176, 144, Colour::BT601, 2);
+    let class = VideoClass {
+        width: 176,
+        height: 144,
+        bitrate_bps: 200_000,
+        ..class(H264Profile::High, PacketizationMode::NonInterleaved)
+    };
+    let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
+    let units: Vec<Vec<u8>> = (0..30)
+        .map(|n| {
+            encoder
+                .encode(&scene(&pool, n))
+                .unwrap()
+                .unwrap()
+                .bytes
+                .to_vec()
+        })
+        .collect();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let mut decoder = Decoder::new().unwrap();
+    let mut outcomes = [0, 0];
+    for _ in 0..60 {
+        for unit in &units {
+            let mut unit = unit.clone();
+            for _ in 0..next() % 6 {
+                let at = next() as usize % unit.len();
+                unit[at] = next() as u8;
+            }
+            if next() % 10 == 0 {
+                unit.truncate(next() as usize % unit.len());
+            }
+            outcomes[usize::from(decoder.decode(&unit, 0).is_ok())] += 1;
+        }
+    }
+    println!(
+        "mutated units: {} errors, {} without",
+        outcomes[0], outcomes[1]
+    );
+    encoder.force_key_frame();
+    let frame = scene(&pool, 30);
+    let unit = encoder.encode(&frame).unwrap().unwrap();
+    let picture = decoder.decode(unit.bytes, 0).unwrap().expect("healed");
+    assert!(psnr(&frame, &picture) >= 32.0);
+}
+
+#[test]
+fn the_stream_before_a_key_frame_is_not_shown() {
+    let pool = Pool::new(640, 360, Colour::BT601, 2);
+    let class = class(
+        H264Profile::ConstrainedBaseline,
+        PacketizationMode::NonInterleaved,
+    );
+    let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
+    let mut decoder = Decoder::new().unwrap();
+    for n in 0..5 {
+        let unit = encoder.encode(&scene(&pool, n)).unwrap().unwrap();
+        if n > 0 {
+            assert!(!matches!(decoder.decode(unit.bytes, 0), Ok(Some(_))));
+        }
+    }
+}
+
+#[test]
+fn scaling_writes_its_rectangle_and_nothing_else() {
+    for (from, to) in [
+        ((1280, 720), (426, 240)),
+        ((1280, 720), (428, 240)),
+        ((1280, 720), (640, 360)),
+        ((1280, 720), (320, 180)),
+        ((352, 288), (438, 358)),
+        ((640, 480), (314, 236)),
+        ((333, 199), (98, 58)),
+        ((64, 64), (2, 2)),
+    ] {
+        let source = scene(&Pool::new(from.0, from.1, Colour::BT709, 1), 3);
+        let pool = Pool::new(to.0 + 12, to.1 + 8, Colour::BT709, 1);
+        let mut target = pool.take();
+        let whole = Rect::whole(target.width(), target.height());
+        scale::fill(&mut target, whole, [250, 251, 252]).unwrap();
+        let place = Rect {
+            x: 6,
+            y: 4,
+            width: to.0,
+            height: to.1,
+        };
+        Scaler::new().scale(&source, &mut target, place).unwrap();
+        let target = target.freeze();
+        for index in 0..3 {
+            let (plane, halving) = (target.plane(index), if index == 0 { 1 } else { 2 });
+            let inside = |at: usize, start: u32, length: u32| {
+                (start / halving..(start + length) / halving).contains(&(at as u32))
+            };
+            for y in 0..plane.height {
+                for (x, sample) in plane.row(y).iter().enumerate() {
+                    let covered =
+                        inside(x, place.x, place.width) && inside(y, place.y, place.height);
+                    let guard = 250 + index as u8;
+                    assert_eq!(*sample != guard, covered, "{from:?} {to:?} {index} {x} {y}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn places_outside_or_odd_are_refused() {
+    let source = scene(&Pool::new(64, 64, Colour::BT709, 1), 0);
+    let mut target = Pool::new(64, 64, Colour::BT709, 1).take();
+    for (x, y, width, height) in [
+        (1, 0, 32, 32),
+        (0, 0, 0, 32),
+        (48, 0, 32, 32),
+        (0, 0, 33, 32),
+        (u32::MAX - 1, 0, 32, 32),
+    ] {
+        let place = Rect {
+            x,
+            y,
+            width,
+            height,
+        };
+        assert!(Scaler::new().scale(&source, &mut target, place).is_err());
+    }
+}
+
+/// Bars at 75 % as Y, Cb, Cr, and the same in BT.709.
+const BARS_601: [[u8; 3]; 4] = [
+    [180, 128, 128],
+    [162, 44, 142],
+    [65, 100, 212],
+    [35, 212, 114],
+];
+const BARS_709: [[u8; 3]; 4] = [
+    [180, 128, 128],
+    [168, 44, 136],
+    [51, 109, 212],
+    [28, 212, 120],
+];
+
+fn bars(colour: Colour, bars: &[[u8; 3]; 4]) -> Frame {
+    let mut frame = Pool::new(640, 360, colour, 1).take();
+    for (n, bar) in bars.iter().enumerate() {
+        let place = Rect {
+            x: n as u32 * 160,
+            y: 0,
+            width: 160,
+            height: 360,
+        };
+        scale::fill(&mut frame, place, *bar).unwrap();
+    }
+    frame.freeze()
+}
+
+/// Y, Cb, Cr at luma position x, y.
+fn sample_at(frame: &Frame, x: u32, y: u32) -> [u8; 3] {
+    [0, 1, 2].map(|index| {
+        let halving = if index == 0 { 1 } else { 2 };
+        frame.plane(index).row((y / halving) as usize)[(x / halving) as usize]
+    })
+}
+
+#[test]
+fn bars_keep_their_values_through_the_composition() {
+    for (colour, source) in [(Colour::BT709, &BARS_709), (Colour::BT601, &BARS_601)] {
+        for legs in 1..=9 {
+            let legs: Vec<LegId> = (0..legs).map(LegId).collect();
+            let mut compositor = Compositor::new(1280, 720);
+            compositor.set_tiles(&legs);
+            let frame = bars(colour, source);
+            for leg in &legs {
+                assert!(compositor.put(*leg, &frame).unwrap());
+            }
+            for leg in &legs {
+                let place = compositor.place(*leg, 640, 360).unwrap();
+                let composed = compositor.compose(0);
+                assert_eq!(composed.colour(), Colour::BT709);
+                for (n, bar) in BARS_709.iter().enumerate() {
+                    let x = place.x + place.width * (2 * n as u32 + 1) / 8;
+                    let got = sample_at(composed, x, place.y + place.height / 2);
+                    for (got, want) in got.iter().zip(bar) {
+                        assert!(
+                            got.abs_diff(*want) <= 2,
+                            "{colour:?} {legs:?} {n}: {got} {want}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tile_is_grey_without_picture_and_goes_with_its_leg() {
+    let mut compositor = Compositor::new(1280, 720);
+    let (a, b) = (LegId(1), LegId(2));
+    let (grey, black) = ([48, 128, 128], [16, 128, 128]);
+    compositor.set_tiles(&[a, b]);
+    let frame = bars(Colour::BT709, &BARS_709);
+    compositor.put(a, &frame).unwrap();
+    let composed = compositor.compose(9).clone();
+    assert_eq!(
+        sample_at(&composed, 80, 360),
+        BARS_709[0],
+        "the leg's picture"
+    );
+    assert_eq!(sample_at(&composed, 80, 100), black, "above it");
+    assert_eq!(sample_at(&composed, 700, 100), grey, "no picture yet");
+    assert_eq!(composed.pts(), 9);
+    assert!(!compositor.put(LegId(3), &frame).unwrap());
+
+    let version = compositor.version();
+    compositor.set_tiles(&[a, b]);
+    assert_eq!(compositor.version(), version, "nothing changed");
+    compositor.clear(a);
+    assert_eq!(sample_at(compositor.compose(0), 80, 360), grey);
+    assert_eq!(
+        sample_at(&composed, 80, 360),
+        BARS_709[0],
+        "a held picture does not change"
+    );
+
+    compositor.put(a, &frame).unwrap();
+    compositor.set_tiles(&[a]);
+    assert_eq!(
+        sample_at(compositor.compose(0), 160, 100),
+        BARS_709[0],
+        "redrawn, larger"
+    );
+    compositor.set_tiles(&[b]);
+    assert_eq!(sample_at(compositor.compose(0), 160, 100), grey);
+    compositor.set_tiles(&[]);
+    assert_eq!(sample_at(compositor.compose(0), 160, 100), black);
+}
+
+#[test]
+fn smaller_classes_get_the_composition_scaled_once() {
+    let mut compositor = Compositor::new(1280, 720);
+    compositor.set_tiles(&[LegId(1)]);
+    compositor
+        .put(LegId(1), &bars(Colour::BT709, &BARS_709))
+        .unwrap();
+    let small = compositor.compose_at(640, 360, 3).unwrap();
+    assert_eq!(
+        (small.width(), small.height(), small.colour()),
+        (640, 360, Colour::BT601)
+    );
+    for (got, want) in sample_at(&small, 400, 180).iter().zip(BARS_601[2]) {
+        assert!(got.abs_diff(want) <= 2, "{got} {want}");
+    }
+    let again = compositor.compose_at(640, 360, 4).unwrap();
+    assert_eq!(small.plane(0).data.as_ptr(), again.plane(0).data.as_ptr());
+    let cif = compositor.compose_at(352, 288, 5).unwrap();
+    assert_eq!(sample_at(&cif, 100, 4), [16, 128, 128], "bars above");
+    assert!(compositor.compose_at(351, 288, 5).is_err());
+    assert!(std::ptr::eq(
+        compositor.compose_at(1280, 720, 6).unwrap().plane(0).data,
+        compositor.compose(6).plane(0).data
+    ));
+}
