@@ -1,0 +1,37 @@
+import type { ReactNode } from "react";
+import { GlobalOutlined } from "@ant-design/icons";
+import { Button } from "antd";
+import { useLanguage } from "./language";
+
+/** Head and body of the pages outside a room. */
+export function Frame({ children }: { children: ReactNode }) {
+  const { words } = useLanguage();
+  return (
+    <div className="frame">
+      <header>
+        <a className="brand" href="/">
+          <img src="/favicon.svg" alt="" width="28" height="28" />
+          <strong>Consilium</strong>
+          <span>{words.slogan}</span>
+        </a>
+        <LanguageButton />
+      </header>
+      <main>{children}</main>
+    </div>
+  );
+}
+
+export function LanguageButton() {
+  const { words, toggle, language } = useLanguage();
+  return (
+    <Button
+      data-testid="language"
+      type="text"
+      icon={<GlobalOutlined />}
+      aria-label={words.languageLabel}
+      onClick={toggle}
+    >
+      <span lang={language === "zh" ? "en" : "zh-CN"}>{words.language}</span>
+    </Button>
+  );
+}

@@ -1,0 +1,181 @@
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { Alert, Button, ConfigProvider, Modal, theme } from "antd";
+import { LanguageButton } from "../Frame";
+import { grid } from "../grid";
+import { useAnnouncements, useKeys, useSize, useWakeLock } from "../hooks";
+import { useLanguage } from "../language";
+import type { Tracks } from "../peer";
+import type { Site, SlotSize } from "../protocol";
+import type { Session, Snapshot } from "../session";
+import { Bar } from "./Bar";
+import { Tile } from "./Tile";
+
+interface Props {
+  room: string;
+  name: string;
+  tracks: Tracks | null;
+  state: Snapshot;
+  session: Session;
+}
+
+const GAP = 8;
+
+/** The consult room: everybody's picture, and one bar. */
+export function Room({ room, name, tracks, state, session }: Props) {
+  const { words } = useLanguage();
+  const [help, setHelp] = useState(false);
+  const { muted } = state;
+  const keys = useMemo(
+    () => ({
+      m: () => session.mute({ audio: !session.snapshot.muted.audio }),
+      v: () => session.mute({ video: !session.snapshot.muted.video }),
+      "?": () => setHelp((shown) => !shown),
+      Escape: () => setHelp(false),
+    }),
+    [session],
+  );
+  useKeys(keys);
+  useWakeLock();
+  const announcement = useAnnouncements(state);
+  const lost = state.phase === "reconnecting";
+  const stuck = state.phase === "in" && state.peer?.connected === false;
+  return (
+    <ConfigProvider theme={{ algorithm: theme.darkAlgorithm }}>
+      <div className="room">
+        <header>
+          <h1>{words.roomTitle(room)}</h1>
+          <span>{state.sites.length > 0 && words.sites(state.sites.length)}</span>
+          <LanguageButton />
+        </header>
+        <div className="notices" role="status">
+          {state.phase === "joining" && (
+            <Alert type="info" showIcon title={state.refusal ? words.refusals[state.refusal] : words.joining} />
+          )}
+          {(lost || stuck) && (
+            <Alert type="warning" showIcon title={lost ? words.reconnecting : words.mediaReconnecting} />
+          )}
+          {state.phase === "in" && state.sites.length === 1 && <p>{words.alone}</p>}
+        </div>
+        <Sound track={state.peer?.sound ?? null} />
+        <Stage name={name} tracks={tracks} state={state} session={session} />
+        <Bar
+          muted={muted}
+          tracks={tracks}
+          mute={(change) => session.mute(change)}
+          leave={() => session.leave()}
+          help={() => setHelp(true)}
+        />
+        <div className="hidden" aria-live="polite">
+          {announcement}
+        </div>
+        <Help open={help} close={() => setHelp(false)} />
+      </div>
+    </ConfigProvider>
+  );
+}
+
+function Stage({ name, tracks, state, session }: Omit<Props, "room">) {
+  const stage = useRef<HTMLElement>(null);
+  const { width, height } = useSize(stage);
+  const sites = useMemo(() => seen(state, name), [state, name]);
+  const { columns, width: tileWidth, height: tileHeight } = grid(sites.length, width, height, GAP);
+
+  useEffect(() => {
+    const device = Math.min(Math.round(tileHeight * window.devicePixelRatio), 65_535);
+    const sizes: SlotSize[] = state.slots.map((slot) => ({ mid: slot.mid, height: device }));
+    // Dragging a window's edge is one change of size, not fifty.
+    const timer = setTimeout(() => session.show(sizes), 300);
+    return () => clearTimeout(timer);
+  }, [tileHeight, state.slots, session]);
+
+  const picture = useCallback(
+    (site: Site) => {
+      const slot = state.slots.find((slot) => slot.leg === site.leg);
+      return slot && state.peer ? state.peer.picture(slot.mid) : null;
+    },
+    [state.slots, state.peer],
+  );
+  return (
+    <main ref={stage}>
+      <ul
+        className="grid"
+        style={{ gridTemplateColumns: `repeat(${columns}, ${tileWidth}px)`, gridAutoRows: tileHeight }}
+      >
+        {sites.map((site) => (
+          <Tile
+            key={site.leg}
+            site={site}
+            own={site.leg === (state.leg ?? -1)}
+            speaks={site.leg === state.speaker}
+            track={site.leg === (state.leg ?? -1) ? (tracks?.video ?? null) : picture(site)}
+          />
+        ))}
+      </ul>
+    </main>
+  );
+}
+
+/** Everybody, oneself last; before the first roster only oneself. */
+function seen(state: Snapshot, name: string): Site[] {
+  const leg = state.leg ?? -1;
+  const { audio, video } = state.muted;
+  const own: Site = { leg, name, kind: "browser", audio_muted: audio, video_muted: video };
+  return [...state.sites.filter((site) => site.leg !== leg), own];
+}
+
+function Sound({ track }: { track: MediaStreamTrack | null }) {
+  const { words } = useLanguage();
+  const audio = useRef<HTMLAudioElement>(null);
+  const [blocked, setBlocked] = useState(false);
+  const play = useCallback(() => {
+    const element = audio.current;
+    element?.play().then(
+      () => setBlocked(false),
+      (error: unknown) => {
+        setBlocked(error instanceof DOMException && error.name === "NotAllowedError");
+      },
+    );
+  }, []);
+  useEffect(() => {
+    if (!audio.current) return;
+    audio.current.srcObject = track ? new MediaStream([track]) : null;
+    if (track) play();
+  }, [track, play]);
+  return (
+    <>
+      <audio ref={audio} data-testid="sound" autoPlay />
+      {blocked && (
+        <Alert
+          type="warning"
+          showIcon
+          title={words.soundBlocked}
+          action={<Button onClick={play}>{words.playSound}</Button>}
+        />
+      )}
+    </>
+  );
+}
+
+function Help({ open, close }: { open: boolean; close: () => void }) {
+  const { words } = useLanguage();
+  const keys = [
+    ["M", words.keyMic],
+    ["V", words.keyCamera],
+    ["?", words.keyHelp],
+    ["Esc", words.keyClose],
+  ];
+  return (
+    <Modal open={open} onCancel={close} footer={null} title={words.keysTitle} width={360}>
+      <dl className="keys">
+        {keys.map(([key, meaning]) => (
+          <div key={key}>
+            <dt>
+              <kbd>{key}</kbd>
+            </dt>
+            <dd>{meaning}</dd>
+          </div>
+        ))}
+      </dl>
+    </Modal>
+  );
+}

@@ -1,0 +1,38 @@
+import { AudioMutedOutlined, DesktopOutlined, SoundFilled } from "@ant-design/icons";
+import { useLanguage } from "../language";
+import { Picture } from "../Picture";
+import type { Site } from "../protocol";
+
+interface Props {
+  site: Site;
+  own: boolean;
+  speaks: boolean;
+  track: MediaStreamTrack | null;
+}
+
+/** One site: its picture or its initial, its name, and whether it speaks or is muted. */
+export function Tile({ site, own, speaks, track }: Props) {
+  const { words } = useLanguage();
+  const name = own ? `${site.name} (${words.you})` : site.name;
+  return (
+    <li className={speaks ? "tile speaks" : "tile"} data-testid="tile" data-leg={site.leg}>
+      {track && !site.video_muted ? (
+        <Picture track={track} mirrored={own} label={name} testId="tile-video" />
+      ) : (
+        <div className="initial" aria-hidden="true">
+          {[...site.name.trim()][0]?.toUpperCase() ?? "?"}
+        </div>
+      )}
+      <div className="label">
+        {site.kind === "sip" && <DesktopOutlined title={words.terminal} aria-label={words.terminal} />}
+        {site.audio_muted && (
+          <AudioMutedOutlined className="muted" title={words.micMuted} aria-label={words.micMuted} />
+        )}
+        {speaks && !site.audio_muted && (
+          <SoundFilled className="speaking" title={words.speaking} aria-label={words.speaking} />
+        )}
+        <span>{name}</span>
+      </div>
+    </li>
+  );
+}

@@ -1,0 +1,91 @@
+// One peer connection to the media server. Lines, in this order: our sound (both ways: the mixed
+// sound comes back on it), our picture, and SLOTS pictures of others. Every connection is made alike,
+// so a slot has the same mid on the next one.
+
+export const SLOTS = 8;
+
+/** Sound and picture as captured; null for what is missing. */
+export interface Tracks {
+  audio: MediaStreamTrack | null;
+  video: MediaStreamTrack | null;
+}
+
+/** RFC 8853 simulcast, lowest layer first. */
+const LAYERS: RTCRtpEncodingParameters[] = [
+  { rid: "l", scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: "m", scaleResolutionDownBy: 2, maxBitrate: 500_000 },
+  { rid: "h", scaleResolutionDownBy: 1, maxBitrate: 1_500_000 },
+];
+
+export class Peer {
+  readonly pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  private readonly audio: RTCRtpTransceiver;
+  private readonly video: RTCRtpTransceiver;
+
+  constructor(tracks: Tracks, onState: (peer: Peer) => void) {
+    this.audio = this.pc.addTransceiver(tracks.audio ?? "audio", { direction: "sendrecv" });
+    this.video = this.pc.addTransceiver(tracks.video ?? "video", {
+      direction: "sendonly",
+      sendEncodings: LAYERS.map((layer) => ({ ...layer })),
+    });
+    preferH264(this.video, RTCRtpSender.getCapabilities("video"));
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const line = this.pc.addTransceiver("video", { direction: "recvonly" });
+      preferH264(line, RTCRtpReceiver.getCapabilities("video"));
+    }
+    this.pc.addEventListener("connectionstatechange", () => onState(this));
+  }
+
+  /** The offer. No candidates are waited for: the server is ICE-lite and learns ours from checks. */
+  async offer(): Promise<string> {
+    await this.pc.setLocalDescription();
+    return this.pc.localDescription?.sdp ?? "";
+  }
+
+  async accept(sdp: string): Promise<void> {
+    await this.pc.setRemoteDescription({ type: "answer", sdp });
+  }
+
+  get connected(): boolean {
+    return this.pc.connectionState === "connected";
+  }
+
+  /** The mixed sound of the room. */
+  get sound(): MediaStreamTrack {
+    return this.audio.receiver.track;
+  }
+
+  /** The picture that a slot receives. */
+  picture(mid: string): MediaStreamTrack | null {
+    const line = this.pc.getTransceivers().find((t) => t.mid === mid && t !== this.video);
+    return line && line !== this.audio ? line.receiver.track : null;
+  }
+
+  async replace(tracks: Tracks): Promise<void> {
+    await Promise.all([
+      this.audio.sender.replaceTrack(tracks.audio),
+      this.video.sender.replaceTrack(tracks.video),
+    ]);
+  }
+
+  close(): void {
+    this.pc.close();
+  }
+}
+
+/** H.264 first, packetisation mode 1 before 0: terminals speak it, so nothing is transcoded. */
+export function byPreference(codecs: RTCRtpCodec[]): RTCRtpCodec[] {
+  const rank = (codec: RTCRtpCodec) => {
+    if (codec.mimeType.toLowerCase() !== "video/h264") return 3;
+    const fmtp = codec.sdpFmtpLine ?? "";
+    if (!fmtp.includes("packetization-mode=1")) return 2;
+    return /profile-level-id=42[eE]0/.test(fmtp) ? 0 : 1;
+  };
+  return [...codecs].sort((a, b) => rank(a) - rank(b));
+}
+
+function preferH264(line: RTCRtpTransceiver, capabilities: RTCRtpCapabilities | null): void {
+  if (capabilities && typeof line.setCodecPreferences === "function") {
+    line.setCodecPreferences(byPreference(capabilities.codecs));
+  }
+}

@@ -1,0 +1,55 @@
+// What the page and the controller say to each other over the WebSocket, as JSON. The truth is the
+// crate mcu-api, module `manager`.
+
+export type LegId = number;
+
+export interface Site {
+  leg: LegId;
+  name: string;
+  kind: "sip" | "browser";
+  audio_muted: boolean;
+  video_muted: boolean;
+}
+
+/** Which site a slot (one of our receiving video lines) shows. */
+export interface Slot {
+  mid: string;
+  leg: LegId;
+}
+
+export type Refusal =
+  | "no_such_room"
+  | "not_allowed"
+  | "room_full"
+  | "bad_offer"
+  | "bad_request"
+  | "no_media"
+  | "removed";
+
+export interface SlotSize {
+  mid: string;
+  /** Device pixels; 0 when it is not visible. */
+  height: number;
+}
+
+export type BrowserMessage =
+  | {
+      type: "join";
+      room: string;
+      name: string;
+      sdp: string;
+      resume?: string;
+      audio_muted: boolean;
+      video_muted: boolean;
+    }
+  | { type: "offer"; sdp: string }
+  | { type: "mute"; audio: boolean; video: boolean }
+  | { type: "sizes"; slots: SlotSize[] }
+  | { type: "leave" };
+
+export type ServerMessage =
+  | { type: "joined"; leg: LegId; sdp: string; resume: string }
+  | { type: "answer"; sdp: string }
+  | { type: "refused"; code: Refusal }
+  | { type: "roster"; sites: Site[]; slots: Slot[]; speaker: LegId | null }
+  | { type: "renew" };

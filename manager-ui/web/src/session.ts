@@ -1,0 +1,298 @@
+// One visit to a room: the WebSocket, the peer connections, and how both come back. No user
+// interface here: it publishes a Snapshot after every change.
+
+import { Peer, type Tracks } from "./peer";
+import type { BrowserMessage, LegId, Refusal, ServerMessage, Site, Slot, SlotSize } from "./protocol";
+
+export interface Snapshot {
+  phase: "joining" | "in" | "reconnecting" | "ended";
+  /** Why it ended, or what is waited for; null after leaving. */
+  refusal: Refusal | null;
+  leg: LegId | null;
+  sites: Site[];
+  slots: Slot[];
+  speaker: LegId | null;
+  muted: Muted;
+  /** The connection that plays. */
+  peer: Peer | null;
+}
+
+export interface Muted {
+  audio: boolean;
+  video: boolean;
+}
+
+export interface Visit {
+  room: string;
+  name: string;
+  tracks: Tracks;
+  muted: Muted;
+}
+
+/** Where the token to come back with is kept: sessionStorage, or a map in tests. */
+export interface Memory {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
+}
+
+const FIRST_RETRY_MS = 250;
+const LAST_RETRY_MS = 4_000;
+/** A peer connection that lost contact may find it again by itself for so long. */
+const DISCONNECTED_MS = 2_000;
+/** An offer is answered within this, or the WebSocket is taken for dead. */
+const ANSWER_MS = 8_000;
+/** A new peer connection that takes longer to connect is given up. */
+const CONNECT_MS = 10_000;
+
+export const resumeKey = (room: string) => `consilium.resume.${room}`;
+
+export class Session {
+  private state: Snapshot;
+  private socket: WebSocket | null = null;
+  private retryMs = FIRST_RETRY_MS;
+  /** Made and offered, but not yet playing. */
+  private next: Peer | null = null;
+  /** Offers sent on this socket that wait for their answer, oldest first. */
+  private offered: Peer[] = [];
+  private sizes: SlotSize[] = [];
+  private retryTimer = 0;
+  private answerTimer = 0;
+  private connectTimer = 0;
+  private disconnectedTimer = 0;
+
+  constructor(
+    private readonly url: string,
+    private readonly visit: Visit,
+    private readonly memory: Memory,
+    private readonly publish: (state: Snapshot) => void,
+  ) {
+    this.state = {
+      phase: "joining",
+      refusal: null,
+      leg: null,
+      sites: [],
+      slots: [],
+      speaker: null,
+      muted: { ...visit.muted },
+      peer: null,
+    };
+    this.applyMute();
+  }
+
+  get snapshot(): Snapshot {
+    return this.state;
+  }
+
+  start(): void {
+    window.addEventListener("online", this.retryNow);
+    this.open();
+  }
+
+  /** Leaves for good. */
+  leave(): void {
+    this.say({ type: "leave" });
+    this.end(null);
+  }
+
+  mute(change: Partial<Muted>): void {
+    const muted = { ...this.state.muted, ...change };
+    this.change({ muted });
+    this.applyMute();
+    this.say({ type: "mute", ...muted });
+  }
+
+  /** Heights at which the slots are shown now. */
+  show(sizes: SlotSize[]): void {
+    if (JSON.stringify(sizes) === JSON.stringify(this.sizes)) return;
+    this.sizes = sizes;
+    if (this.state.phase === "in") this.say({ type: "sizes", slots: sizes });
+  }
+
+  /** Ends without telling anybody: the page is going, and may come back. */
+  drop(): void {
+    this.end(null, true);
+  }
+
+  private open(): void {
+    this.closeSocket();
+    const socket = new WebSocket(this.url);
+    this.socket = socket;
+    const ifCurrent = (act: () => void) => () => {
+      if (this.socket === socket) act();
+    };
+    socket.onopen = ifCurrent(() => void this.offer("join"));
+    socket.onclose = ifCurrent(() => this.lost());
+    socket.onmessage = (event) => {
+      if (this.socket === socket) void this.hear(JSON.parse(event.data) as ServerMessage);
+    };
+    this.waitForAnswer();
+  }
+
+  private closeSocket(): void {
+    const socket = this.socket;
+    this.socket = null;
+    this.offered = [];
+    clearTimeout(this.answerTimer);
+    clearTimeout(this.retryTimer);
+    socket?.close();
+  }
+
+  private lost(): void {
+    this.closeSocket();
+    if (this.state.phase === "ended") return;
+    this.change({ phase: this.state.phase === "joining" ? "joining" : "reconnecting" });
+    // Pages that lost the same server do not come back in the same instant.
+    const wait = this.retryMs * (0.75 + Math.random() / 2);
+    this.retryMs = Math.min(this.retryMs * 2, LAST_RETRY_MS);
+    this.retryTimer = window.setTimeout(() => this.open(), wait);
+  }
+
+  private readonly retryNow = () => {
+    if (this.state.phase === "ended") return;
+    this.retryMs = FIRST_RETRY_MS;
+    this.open();
+  };
+
+  /** Makes a new peer connection beside the one that plays, and offers it. */
+  private async offer(as: "join" | "offer"): Promise<void> {
+    const socket = this.socket;
+    this.dropNext();
+    const peer = new Peer(this.visit.tracks, (changed) => this.peerChanged(changed));
+    this.next = peer;
+    const sdp = await peer.offer();
+    if (this.socket !== socket || this.next !== peer) return;
+    this.offered.push(peer);
+    this.say(as === "join" ? this.joinWith(sdp) : { type: "offer", sdp });
+    this.waitForAnswer();
+  }
+
+  private joinWith(sdp: string): BrowserMessage {
+    const { audio, video } = this.state.muted;
+    const resume = this.memory.getItem(resumeKey(this.visit.room)) ?? undefined;
+    const { room, name } = this.visit;
+    return { type: "join", room, name, sdp, resume, audio_muted: audio, video_muted: video };
+  }
+
+  private async hear(message: ServerMessage): Promise<void> {
+    switch (message.type) {
+      case "joined":
+        this.retryMs = FIRST_RETRY_MS;
+        this.memory.setItem(resumeKey(this.visit.room), message.resume);
+        this.change({ phase: "in", refusal: null, leg: message.leg });
+        if (this.sizes.length > 0) this.say({ type: "sizes", slots: this.sizes });
+        await this.answered(message.sdp);
+        break;
+      case "answer":
+        await this.answered(message.sdp);
+        break;
+      case "roster": {
+        const { sites, slots, speaker } = message;
+        this.change({ sites, slots, speaker });
+        break;
+      }
+      case "renew":
+        await this.offer("offer");
+        break;
+      case "refused":
+        this.refused(message.code);
+        break;
+    }
+  }
+
+  private refused(code: Refusal): void {
+    if (code === "no_media") {
+      // The media process is starting: worth another attempt.
+      this.change({ refusal: code });
+      this.lost();
+    } else {
+      this.end(code);
+    }
+  }
+
+  private async answered(sdp: string): Promise<void> {
+    clearTimeout(this.answerTimer);
+    const peer = this.offered.shift();
+    if (!peer || peer !== this.next) return;
+    try {
+      await peer.accept(sdp);
+    } catch (error) {
+      console.error("answer refused", error);
+      this.end("bad_offer");
+      return;
+    }
+    if (!this.state.peer?.connected) this.promote(peer);
+    clearTimeout(this.connectTimer);
+    this.connectTimer = window.setTimeout(() => {
+      if (this.state.phase === "in" && !peer.connected && this.isUsed(peer)) void this.offer("offer");
+    }, CONNECT_MS);
+  }
+
+  private peerChanged(peer: Peer): void {
+    if (!this.isUsed(peer)) return;
+    const state = peer.pc.connectionState;
+    if (state === "connected" && peer === this.next) this.promote(peer);
+    if (peer !== this.state.peer) return;
+    clearTimeout(this.disconnectedTimer);
+    if (state === "failed") this.renewIfIn(peer);
+    if (state === "disconnected") {
+      this.disconnectedTimer = window.setTimeout(() => this.renewIfIn(peer), DISCONNECTED_MS);
+    }
+    this.change({});
+  }
+
+  /** Replaces a connection that plays no more. Without a WebSocket the next join does it. */
+  private renewIfIn(peer: Peer): void {
+    if (this.state.phase === "in" && peer === this.state.peer && !peer.connected && !this.next) {
+      void this.offer("offer");
+    }
+  }
+
+  private promote(peer: Peer): void {
+    const old = this.state.peer;
+    this.next = null;
+    this.change({ peer });
+    if (old !== peer) old?.close();
+  }
+
+  private isUsed(peer: Peer): boolean {
+    return peer === this.state.peer || peer === this.next;
+  }
+
+  private dropNext(): void {
+    const peer = this.next;
+    this.next = null;
+    peer?.close();
+  }
+
+  private waitForAnswer(): void {
+    clearTimeout(this.answerTimer);
+    this.answerTimer = window.setTimeout(() => this.lost(), ANSWER_MS);
+  }
+
+  private applyMute(): void {
+    const { audio, video } = this.visit.tracks;
+    if (audio) audio.enabled = !this.state.muted.audio;
+    if (video) video.enabled = !this.state.muted.video;
+  }
+
+  private say(message: BrowserMessage): void {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+
+  private end(refusal: Refusal | null, keepToken = false): void {
+    window.removeEventListener("online", this.retryNow);
+    clearTimeout(this.connectTimer);
+    clearTimeout(this.disconnectedTimer);
+    if (!keepToken) this.memory.removeItem(resumeKey(this.visit.room));
+    this.closeSocket();
+    this.dropNext();
+    this.state.peer?.close();
+    this.change({ phase: "ended", refusal, peer: null, sites: [], slots: [], speaker: null });
+  }
+
+  private change(change: Partial<Snapshot>): void {
+    this.state = { ...this.state, ...change };
+    this.publish(this.state);
+  }
+}
