@@ -37,7 +37,7 @@ impl Hello {
     /// whole or no more can be held.
     pub(super) fn push(&mut self, datagram: &[u8]) -> Option<Flight> {
         self.held.push(datagram.to_vec());
-        let complete = self.append(datagram);
+        let complete = self.assemble();
         if !complete && self.held.len() < HELD_MAX {
             return None;
         }
@@ -48,8 +48,20 @@ impl Hello {
         })
     }
 
-    /// Adds the fragments in a datagram that continue the message; `true` when it is whole. One out
-    /// of order is left out: the browser sends the flight again.
+    /// Goes through all that is held, in whatever order it came; `true` when the message is whole.
+    fn assemble(&mut self) -> bool {
+        loop {
+            let before = self.message.len();
+            let held = std::mem::take(&mut self.held);
+            let complete = held.iter().any(|datagram| self.append(datagram));
+            self.held = held;
+            if complete || self.message.len() == before {
+                return complete;
+            }
+        }
+    }
+
+    /// Adds the fragments in a datagram that continue the message; `true` when it is whole.
     fn append(&mut self, datagram: &[u8]) -> bool {
         let Some(mut body) = datagram.get(RECORD_HEADER_LEN..) else {
             return false;
@@ -160,6 +172,14 @@ mod tests {
         let flight = hello.push(&datagram(&with, 50, with.len() - 50)).unwrap();
         assert!(flight.offers_gcm);
         assert_eq!(flight.datagrams.len(), 2);
+
+        let mut hello = Hello::default();
+        assert!(hello.push(&datagram(&with, 50, with.len() - 50)).is_none());
+        assert!(
+            hello
+                .push(&datagram(&with, 0, 50))
+                .is_some_and(|flight| flight.offers_gcm)
+        );
 
         let without = body(&[0, 1]);
         let flight = Hello::default()

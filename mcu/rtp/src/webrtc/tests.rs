@@ -353,6 +353,23 @@ fn a_handshake_that_nobody_answers_ends() {
 }
 
 #[test]
+fn a_browser_that_checks_but_never_says_hello_is_given_up() {
+    let mut pair = Pair::new(DtlsRole::Server);
+    for _ in 0..9 {
+        pair.check(&nominating(100));
+        pair.now += Duration::from_secs(1);
+        pair.session.handle_timeout(pair.now);
+        assert_eq!(pair.session.poll_output(), None);
+    }
+    pair.check(&nominating(100));
+    let deadline = pair.session.next_timeout().unwrap();
+    assert_eq!(deadline, pair.start + Duration::from_secs(10));
+    pair.session.handle_timeout(deadline);
+    let failed = Output::Failed(FailReason::DtlsTimeout);
+    assert_eq!(pair.session.poll_output(), Some(failed));
+}
+
+#[test]
 fn another_certificate_than_the_signalled_one_is_refused() {
     for role in [DtlsRole::Server, DtlsRole::Client] {
         let mut pair = Pair::with_fingerprint(role, Some([1; 32]));
