@@ -4,6 +4,8 @@
 //! are 16-bit, one channel.
 
 mod conceal;
+#[cfg(test)]
+mod costs;
 mod decoder;
 mod encoder;
 mod g711;

@@ -33,7 +33,7 @@ pub struct Resampler {
     phases: Vec<f32>,
     /// Input not used up, led by the newest `taps - 1` samples of before.
     window: Vec<f32>,
-    /// Where the next output lies, in steps of 1/`up` input samples after the window's start.
+    /// Where the next output lies in the window, when there is less out than in.
     position: usize,
 }
 
@@ -67,21 +67,72 @@ impl Resampler {
         }
         self.window
             .extend(input.iter().map(|&sample| f32::from(sample)));
-        out.reserve(input.len() * self.up / self.down + 1);
-        loop {
-            let start = self.position / self.up;
-            let Some(samples) = self.window.get(start..start + self.taps) else {
-                break;
-            };
-            let phase = (self.position % self.up) * self.taps;
-            let value = dot(samples, &self.phases[phase..phase + self.taps]);
-            out.push(value.round_ties_even().clamp(-32768.0, 32767.0) as i16);
+        if self.up > 1 {
+            self.upsample(input.len(), out);
+        } else {
+            self.downsample(out);
+        }
+    }
+
+    /// Each input sample gives `up` outputs, one a phase. A phase is run over many inputs at once,
+    /// which vector units do without a sum across lanes.
+    fn upsample(&mut self, inputs: usize, out: &mut Vec<i16>) {
+        let start = out.len();
+        out.resize(start + inputs * self.up, 0);
+        for (phase, coefficients) in self.phases.chunks_exact(self.taps).enumerate() {
+            let mut samples = out[start..].iter_mut().skip(phase).step_by(self.up);
+            for first in (0..inputs).step_by(BLOCK) {
+                let count = BLOCK.min(inputs - first);
+                let window = &self.window[first..first + count + self.taps - 1];
+                let block = filter_block(window, coefficients);
+                block
+                    .iter()
+                    .zip(samples.by_ref().take(count))
+                    .for_each(|(b, s)| *s = to_i16(*b));
+            }
+        }
+        self.window.drain(..inputs);
+    }
+
+    /// One output for `down` inputs.
+    fn downsample(&mut self, out: &mut Vec<i16>) {
+        while let Some(samples) = self.window.get(self.position..self.position + self.taps) {
+            out.push(to_i16(dot(samples, &self.phases)));
             self.position += self.down;
         }
-        let used = (self.position / self.up).min(self.window.len());
+        let used = self.position.min(self.window.len());
         self.window.drain(..used);
-        self.position -= used * self.up;
+        self.position -= used;
     }
+}
+
+/// Outputs of one phase at a time: as many as fit the vector registers.
+const BLOCK: usize = 16;
+
+/// The first `BLOCK` outputs of a filter over `window`; those beyond its end are of no meaning.
+fn filter_block(window: &[f32], coefficients: &[f32]) -> [f32; BLOCK] {
+    let mut sums = [0.0_f32; BLOCK];
+    if window.len() < BLOCK + coefficients.len() - 1 {
+        for (n, sum) in sums
+            .iter_mut()
+            .enumerate()
+            .take(window.len() + 1 - coefficients.len())
+        {
+            *sum = dot(&window[n..n + coefficients.len()], coefficients);
+        }
+        return sums;
+    }
+    for (samples, coefficient) in window.windows(BLOCK).zip(coefficients) {
+        for (sum, sample) in sums.iter_mut().zip(samples) {
+            *sum += sample * coefficient;
+        }
+    }
+    sums
+}
+
+/// To the nearest sample; beyond the range to its end.
+fn to_i16(value: f32) -> i16 {
+    (value + 0.5_f32.copysign(value)) as i16
 }
 
 /// Sum of products in eight lanes, so that the compiler can use vector registers.

@@ -49,8 +49,13 @@ impl Colour {
     }
 }
 
-/// Fraction bits of the coefficients; 13 let them fit 16 bits, which vector units multiply fast.
-const FRACTION: u32 = 13;
+/// Fraction bits of the coefficients. With 14 a gain below 2 fits 16 bits, and the upper half of a
+/// 16-bit product is what the plainest vector unit offers.
+const COEFFICIENT_FRACTION: u32 = 14;
+/// Bits that samples are raised by before they are multiplied.
+const SAMPLE_RAISE: u32 = 7;
+/// Fraction bits of a product's upper half, and of sums.
+const SUM_FRACTION: u32 = COEFFICIENT_FRACTION + SAMPLE_RAISE - 16;
 
 /// Integer conversion of luma and chroma, after ITU-T H.273 equations 47 to 52.
 ///
@@ -60,7 +65,8 @@ const FRACTION: u32 = 13;
 pub struct Conversion {
     /// Luma from luma, Cb, Cr.
     luma: [i16; 3],
-    luma_offset: i32,
+    /// Added to a row's sums; rounds too.
+    luma_offset: i16,
     /// Cb from Cb, Cr.
     cb: [i16; 2],
     /// Cr from Cb, Cr.
@@ -89,56 +95,56 @@ impl Conversion {
         let cr: [f64; 3] = std::array::from_fn(|i| (red[i] - luma[i]) / (2.0 * (1.0 - to_kr)));
         let ((from_luma, from_chroma, from_black), (to_luma, to_chroma, to_black)) =
             (excursions(from.range), excursions(to.range));
-        let fixed = |value: f64| (value * f64::from(1 << FRACTION)).round() as i16;
+        let unit = f64::from(1 << COEFFICIENT_FRACTION);
+        let fixed = |value: f64| (value * unit).round() as i16;
         let chroma = to_chroma / from_chroma;
-        let luma_gain = fixed(luma[0] * to_luma / from_luma);
-        let rounding = 1 << (FRACTION - 1);
+        let luma_gain = to_luma / from_luma;
+        let black = f64::from(to_black) - f64::from(from_black) * luma[0] * luma_gain;
+        // Half a step to round, and half a unit for each product that was cut.
+        let rounding = 0.5 + 1.5 / f64::from(1 << SUM_FRACTION);
         Some(Self {
             luma: [
-                luma_gain,
+                fixed(luma[0] * luma_gain),
                 fixed(luma[1] * to_luma / from_chroma),
                 fixed(luma[2] * to_luma / from_chroma),
             ],
-            luma_offset: (to_black << FRACTION) - from_black * i32::from(luma_gain) + rounding,
+            luma_offset: ((black + rounding) * f64::from(1 << SUM_FRACTION)).round() as i16,
             cb: [fixed(cb[1] * chroma), fixed(cb[2] * chroma)],
             cr: [fixed(cr[1] * chroma), fixed(cr[2] * chroma)],
         })
     }
 
-    /// Converts two rows of luma (or one, at an odd end) and the row of chroma that they share, in
-    /// place.
-    pub fn rows(&self, luma: [&mut [u8]; 2], cb: &mut [u8], cr: &mut [u8]) {
-        let [upper, lower] = luma;
-        self.luma_row(upper, cb, cr);
-        self.luma_row(lower, cb, cr);
-        for (cb, cr) in cb.iter_mut().zip(cr) {
+    /// Converts two rows of luma and the row of chroma that they share, in place. Rows of luma are
+    /// twice as long as those of chroma. `scratch` is working memory, of any length.
+    pub fn rows(&self, luma: [&mut [u8]; 2], cb: &mut [u8], cr: &mut [u8], scratch: &mut Vec<i16>) {
+        scratch.resize(2 * cb.len(), 0);
+        let (pairs, _) = scratch.as_chunks_mut::<2>();
+        for ((pair, cb), cr) in pairs.iter_mut().zip(&*cb).zip(&*cr) {
             let (u, v) = (i16::from(*cb) - 128, i16::from(*cr) - 128);
-            *cb = chroma(self.cb, u, v);
-            *cr = chroma(self.cr, u, v);
+            *pair = [product(self.luma[1], u) + product(self.luma[2], v) + self.luma_offset; 2];
         }
-    }
-
-    fn luma_row(&self, row: &mut [u8], cb: &[u8], cr: &[u8]) {
-        for ((pair, cb), cr) in row.chunks_mut(2).zip(cb).zip(cr) {
-            let (u, v) = (i16::from(*cb) - 128, i16::from(*cr) - 128);
-            let from_chroma =
-                product(self.luma[1], u) + product(self.luma[2], v) + self.luma_offset;
-            for luma in pair {
-                let sum = product(self.luma[0], i16::from(*luma)) + from_chroma;
-                *luma = (sum >> FRACTION).clamp(0, 255) as u8;
+        for row in luma {
+            for (luma, from_chroma) in row.iter_mut().zip(&*scratch) {
+                *luma = sample(product(self.luma[0], i16::from(*luma)) + from_chroma);
             }
         }
+        for (cb, cr) in cb.iter_mut().zip(cr) {
+            let (u, v) = (i16::from(*cb) - 128, i16::from(*cr) - 128);
+            // 128 again, half a step to round, and half a unit for each product that was cut.
+            let offset = (128 << SUM_FRACTION) + (1 << (SUM_FRACTION - 1)) + 1;
+            *cb = sample(product(self.cb[0], u) + product(self.cb[1], v) + offset);
+            *cr = sample(product(self.cr[0], u) + product(self.cr[1], v) + offset);
+        }
     }
 }
 
-fn chroma(coefficients: [i16; 2], u: i16, v: i16) -> u8 {
-    let rounding = 1 << (FRACTION - 1);
-    let sum = product(coefficients[0], u) + product(coefficients[1], v) + rounding;
-    ((sum >> FRACTION) + 128).clamp(0, 255) as u8
+/// Coefficient times sample, with `SUM_FRACTION` bits of fraction.
+fn product(coefficient: i16, sample: i16) -> i16 {
+    ((i32::from(coefficient) * i32::from(sample << SAMPLE_RAISE)) >> 16) as i16
 }
 
-fn product(a: i16, b: i16) -> i32 {
-    i32::from(a) * i32::from(b)
+fn sample(sum: i16) -> u8 {
+    (sum >> SUM_FRACTION).clamp(0, 255) as u8
 }
 
 /// Weights of red and blue.
@@ -162,7 +168,7 @@ mod tests {
     use super::*;
 
     /// Y, Cb, Cr of an R'G'B' colour (0 to 1), straight from H.273.
-    pub fn sample(colour: Colour, rgb: [f64; 3]) -> [u8; 3] {
+    fn bar_in(colour: Colour, rgb: [f64; 3]) -> [u8; 3] {
         let (kr, kb) = weights(colour.matrix);
         let y = kr * rgb[0] + (1.0 - kr - kb) * rgb[1] + kb * rgb[2];
         let (cb, cr) = (
@@ -192,10 +198,11 @@ mod tests {
                 for bar in 0..8 {
                     let rgb =
                         [bar & 2, bar & 4, bar & 1].map(|bit| if bit > 0 { 0.75 } else { 0.0 });
-                    let [y, u, v] = sample(from, rgb);
+                    let [y, u, v] = bar_in(from, rgb);
                     let (mut upper, mut lower, mut cb, mut cr) = ([y; 4], [y; 4], [u; 2], [v; 2]);
-                    conversion.rows([&mut upper, &mut lower], &mut cb, &mut cr);
-                    let expected = sample(to, rgb);
+                    let luma = [&mut upper[..], &mut lower[..]];
+                    conversion.rows(luma, &mut cb, &mut cr, &mut Vec::new());
+                    let expected = bar_in(to, rgb);
                     for (got, want) in [upper[3], cb[1], cr[1]].iter().zip(expected) {
                         assert!(
                             got.abs_diff(want) <= 2,

@@ -7,6 +7,8 @@
 pub(crate) mod av;
 pub mod colour;
 mod compositor;
+#[cfg(test)]
+mod costs;
 mod decoder;
 mod encoder;
 mod frame;

@@ -66,6 +66,8 @@ pub struct Scaler {
     /// neighbours' samples.
     scratch: Option<FrameMut>,
     conversion: Option<(Colour, Colour, Option<Conversion>)>,
+    /// Working memory of the conversion.
+    row: Vec<i16>,
 }
 
 impl Scaler {
@@ -87,7 +89,7 @@ impl Scaler {
         let source: [Plane<'_>; 3] = std::array::from_fn(|index| source.plane(index));
         self.resize(source, &mut target)?;
         if let Some(conversion) = self.conversion(colours) {
-            convert(&conversion, &mut target);
+            convert(&conversion, &mut target, &mut self.row);
         }
         Ok(())
     }
@@ -199,12 +201,12 @@ fn targets(target: &mut FrameMut, place: Rect) -> Result<[Target<'_>; 3], ScaleE
     }))
 }
 
-fn convert(conversion: &Conversion, target: &mut [Target<'_>; 3]) {
+fn convert(conversion: &Conversion, target: &mut [Target<'_>; 3], scratch: &mut Vec<i16>) {
     let [luma, cb, cr] = target;
     for y in 0..cb.height {
         let start = 2 * y * luma.stride;
         let (upper, lower) = luma.data[start..].split_at_mut(luma.stride);
         let rows = [&mut upper[..luma.width], &mut lower[..luma.width]];
-        conversion.rows(rows, cb.row(y), cr.row(y));
+        conversion.rows(rows, cb.row(y), cr.row(y), scratch);
     }
 }
