@@ -187,22 +187,20 @@ impl Exchange {
             } => agreed,
             Progress::Offered { before: None, .. } | Progress::Nothing => return,
         };
-        if let Some(send) = agreed
-            .audio
-            .as_mut()
-            .and_then(|audio| audio.stream.send.as_mut())
-        {
-            send.ssrc = rng.next_u32();
+        if let Some(audio) = &mut agreed.audio {
+            audio.ssrc = rng.next_u32();
+            if let Some(send) = &mut audio.stream.send {
+                send.ssrc = audio.ssrc;
+            }
         }
-        let Some(video) = &mut agreed.video else {
-            return;
-        };
-        if let Some(receive) = &mut video.receive {
-            receive.feedback_ssrc = rng.next_u32();
-        }
-        if let Some(send) = &mut video.send {
-            send.ssrc = rng.next_u32();
-            send.rtx_ssrc = send.rtx_ssrc.map(|_| rng.next_u32());
+        if let Some(video) = &mut agreed.video {
+            video.ssrc = rng.next_u32();
+            if let Some(receive) = &mut video.receive {
+                receive.feedback_ssrc = video.ssrc;
+            }
+            if let Some(send) = &mut video.send {
+                send.ssrc = video.ssrc;
+            }
         }
     }
 

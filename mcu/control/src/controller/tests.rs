@@ -1,1 +1,8 @@
 //! Tests of the controller in virtual time.
+
+mod adopting;
+mod bench;
+mod browsers;
+mod calls;
+mod media;
+mod rooms;

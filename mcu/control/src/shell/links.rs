@@ -96,7 +96,11 @@ async fn serve_manager(id: ManagerId, stream: UnixStream, events: mpsc::Sender<E
     info!(manager = id.0, "manager connected");
     let take = |message: ToControl| Event::Input(Input::Manager(id, message));
     let error = pump(stream, outbound, take, &events).await;
-    info!(manager = id.0, error = error.map(|e| e.to_string()), "manager gone");
+    info!(
+        manager = id.0,
+        error = error.map(|e| e.to_string()),
+        "manager gone"
+    );
     let _ = events.send(Event::ManagerGone(id)).await;
 }
 

@@ -72,7 +72,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         None => None,
     };
     tasks.spawn(Managers::bind(&config.control_socket)?.serve(events.clone()));
-    tasks.spawn(links::serve_media(config.media_socket.clone(), events.clone()));
+    tasks.spawn(links::serve_media(
+        config.media_socket.clone(),
+        events.clone(),
+    ));
     Owner::new(config, udp, events).run(received).await;
     Ok(())
 }
@@ -148,7 +151,10 @@ impl Owner {
             Event::Bytes(flow, _)
                 if flow.transport == Transport::Tcp && !self.streams.contains_key(&flow.id) => {}
             Event::Bytes(flow, bytes) => {
-                let input = sip::Input::Received { flow, bytes: &bytes };
+                let input = sip::Input::Received {
+                    flow,
+                    bytes: &bytes,
+                };
                 self.endpoint.handle_input(now, input);
             }
             Event::StreamOpened(flow, queue) => {
@@ -186,7 +192,9 @@ impl Owner {
                 }
             }
             Output::Manager(id, message) => {
-                let Some(queue) = self.managers.get(&id) else { return };
+                let Some(queue) = self.managers.get(&id) else {
+                    return;
+                };
                 if let Err(TrySendError::Full(_)) = queue.try_send(message) {
                     warn!(manager = id.0, "manager does not keep up, disconnected");
                     // Its task ends with the queue and reports that the manager is gone.
@@ -206,7 +214,8 @@ impl Owner {
     fn carry_out_sip(&mut self, output: sip::Output) {
         match output {
             sip::Output::Event(event) => {
-                self.controller.handle_input(Instant::now(), Input::Call(event));
+                self.controller
+                    .handle_input(Instant::now(), Input::Call(event));
             }
             sip::Output::Transmit { flow, bytes } => self.transmit(&flow, bytes),
             sip::Output::Connect { flow } => {
@@ -225,7 +234,9 @@ impl Owner {
             (Transport::Udp, Some(udp)) => udp.send(flow, &bytes),
             (Transport::Udp, None) => {}
             (Transport::Tcp, _) => {
-                let Some(queue) = self.streams.get(&flow.id) else { return };
+                let Some(queue) = self.streams.get(&flow.id) else {
+                    return;
+                };
                 if let Err(TrySendError::Full(_)) = queue.try_send(bytes) {
                     warn!(remote = %flow.remote, "peer does not read, connection closed");
                     self.stream_closed(Instant::now(), flow.id);

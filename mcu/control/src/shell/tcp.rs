@@ -83,7 +83,11 @@ async fn serve_inbound(
     events: mpsc::Sender<Event>,
 ) {
     let (sender, outbound) = mpsc::channel(QUEUE);
-    if events.send(Event::StreamOpened(flow.id, sender)).await.is_ok() {
+    if events
+        .send(Event::StreamOpened(flow.id, sender))
+        .await
+        .is_ok()
+    {
         run(flow, stream, outbound, events).await;
     }
     drop(place);
@@ -129,7 +133,12 @@ async fn read(flow: Flow, mut reader: OwnedReadHalf, events: &mpsc::Sender<Event
     let mut buffer = vec![0; READ_BYTES];
     let mut wait = FIRST_BYTES_WAIT;
     while let Ok(Ok(len)) = timeout(wait, reader.read(&mut buffer)).await {
-        if len == 0 || events.send(Event::Bytes(flow, buffer[..len].to_vec())).await.is_err() {
+        if len == 0
+            || events
+                .send(Event::Bytes(flow, buffer[..len].to_vec()))
+                .await
+                .is_err()
+        {
             return;
         }
         wait = IDLE;
@@ -139,7 +148,10 @@ async fn read(flow: Flow, mut reader: OwnedReadHalf, events: &mpsc::Sender<Event
 /// Writes until the owner lets go of the queue: what it holds by then is still written.
 async fn write(mut writer: OwnedWriteHalf, mut outbound: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = outbound.recv().await {
-        if !matches!(timeout(WRITE_WAIT, writer.write_all(&bytes)).await, Ok(Ok(()))) {
+        if !matches!(
+            timeout(WRITE_WAIT, writer.write_all(&bytes)).await,
+            Ok(Ok(()))
+        ) {
             return;
         }
     }

@@ -1,1 +1,249 @@
-//! The shell with real sockets.
+//! The shell with real sockets: a SIP caller on UDP and TCP, a manager, and a processor played by
+//! the test. Every wait is a read that ends when the awaited thing comes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use mcu_api::frame::{self, Decoder};
+use mcu_api::ids::InstanceId;
+use mcu_api::inventory::Inventory;
+use mcu_api::manager::{FromControl, RoomView, ToControl};
+use mcu_api::media::{FromMedia, ProcessorHello, ToMedia};
+use mcu_api::plan::RoomPlan;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket, UnixListener, UnixStream};
+use tokio::time::timeout;
+
+use super::run;
+use crate::config::Config;
+
+/// Far above what any step takes: reached only by a test that fails.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A unix socket that speaks frames.
+struct Link {
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Link {
+    fn new(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            decoder: Decoder::default(),
+        }
+    }
+
+    async fn send<T: Serialize>(&mut self, message: &T) {
+        let frame = frame::encode(message).unwrap();
+        self.stream.write_all(&frame).await.unwrap();
+    }
+
+    async fn receive<T: DeserializeOwned>(&mut self) -> T {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(message) = self.decoder.next_message().unwrap() {
+                return message;
+            }
+            let len = timeout(LIMIT, self.stream.read(&mut buffer))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_ne!(len, 0, "the controller closed the link");
+            self.decoder.push(&buffer[..len]);
+        }
+    }
+
+    /// The next plan; everything else is skipped.
+    async fn plan(&mut self) -> RoomPlan {
+        loop {
+            if let ToMedia::Plan(plan) = self.receive().await {
+                return plan;
+            }
+        }
+    }
+}
+
+/// A processor that says hello and holds these plans.
+async fn accept_media(listener: &UnixListener, held: &[RoomPlan]) -> Link {
+    let (stream, _) = timeout(LIMIT, listener.accept()).await.unwrap().unwrap();
+    let mut link = Link::new(stream);
+    assert_eq!(link.receive::<ToMedia>().await, ToMedia::Hello);
+    link.send(&FromMedia::Hello(ProcessorHello {
+        instance: InstanceId(5),
+        addresses: vec![[127, 0, 0, 1].into()],
+        port_low: 31_000,
+        port_high: 31_100,
+        webrtc_port: 30_999,
+        fingerprint_sha256: [1; 32],
+    }))
+    .await;
+    let rooms = held.iter().map(|plan| mcu_api::inventory::RoomInventory {
+        room: plan.room,
+        generation: plan.generation,
+        plan: Some(plan.clone()),
+        active_speaker: None,
+        encoders: 1,
+        decoders: 1,
+        legs: Vec::new(),
+    });
+    let inventory = Inventory {
+        rooms: rooms.collect(),
+    };
+    link.send(&FromMedia::Inventory(inventory)).await;
+    link
+}
+
+fn config(dir: &Path, sip: SocketAddr) -> Config {
+    Config {
+        data_dir: dir.into(),
+        control_socket: dir.join("control.sock"),
+        media_socket: dir.join("media.sock"),
+        sip_listen: Some(sip),
+        demo: true,
+        ..Config::default()
+    }
+}
+
+fn invite(transport: &str, local: SocketAddr, server: SocketAddr) -> String {
+    let sdp = format!(
+        "v=0\r\no=t 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+         m=audio {} RTP/AVP 0\r\n",
+        40_000
+    );
+    format!(
+        "INVITE sip:3000@{server} SIP/2.0\r\n\
+         Via: SIP/2.0/{transport} {local};branch=z9hG4bK{transport}1;rport\r\n\
+         Max-Forwards: 70\r\n\
+         From: \"Ward\" <sip:ward@{local}>;tag=a{transport}\r\n\
+         To: <sip:3000@{server}>\r\n\
+         Call-ID: {transport}@test\r\n\
+         CSeq: 1 INVITE\r\n\
+         Contact: <sip:ward@{local}>\r\n\
+         Content-Type: application/sdp\r\n\
+         Content-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    )
+}
+
+/// A loopback address that no other test process uses (Linux answers for all of 127.0.0.0/8), so that
+/// its ports are free.
+fn own_address(number: u8) -> SocketAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, 1 + high + (middle & 0x7f), low, number], 5060))
+}
+
+async fn udp_response(socket: &UdpSocket) -> String {
+    let mut buffer = vec![0; 65_535];
+    loop {
+        let len = timeout(LIMIT, socket.recv(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
+        let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+        if !text.starts_with("SIP/2.0 1") {
+            return text;
+        }
+    }
+}
+
+async fn tcp_response(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut buffer = vec![0; 4096];
+    while !(text.contains("SIP/2.0 2") && text.contains("m=audio")) {
+        let len = timeout(LIMIT, stream.read(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_ne!(len, 0, "closed after {text}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..len]));
+    }
+    text
+}
+
+async fn view(dir: &Path) -> RoomView {
+    let mut manager = Link::new(UnixStream::connect(dir.join("control.sock")).await.unwrap());
+    let number = "3000".into();
+    manager
+        .send(&ToControl::GetRoom { request: 1, number })
+        .await;
+    match manager.receive().await {
+        FromControl::Room {
+            request: 1,
+            room: Some(room),
+        } => room,
+        other => panic!("no room: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn calls_over_udp_and_tcp_reach_the_room_and_outlive_the_controller() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = own_address(1);
+    let media = UnixListener::bind(dir.path().join("media.sock")).unwrap();
+    let first = tokio::spawn(run(config(dir.path(), server)));
+    let mut link = accept_media(&media, &[]).await;
+
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    udp.connect(server).await.unwrap();
+    let request = invite("UDP", udp.local_addr().unwrap(), server);
+    udp.send(request.as_bytes()).await.unwrap();
+    let response = udp_response(&udp).await;
+    assert!(response.starts_with("SIP/2.0 200"), "{response}");
+    assert!(response.contains("m=audio 31000 RTP/AVP 0"), "{response}");
+    assert!(
+        response.contains(&format!("@{server}")),
+        "Contact is our address: {response}"
+    );
+    assert_eq!(link.plan().await.legs.len(), 1);
+
+    let mut tcp = TcpStream::connect(server).await.unwrap();
+    let request = invite("TCP", tcp.local_addr().unwrap(), server);
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let response = tcp_response(&mut tcp).await;
+    assert!(response.contains("m=audio 31004 RTP/AVP 0"), "{response}");
+    let plan = link.plan().await;
+    assert_eq!((plan.legs.len(), plan.generation), (2, 2));
+    let names: Vec<String> = view(dir.path())
+        .await
+        .legs
+        .into_iter()
+        .map(|leg| leg.site.name.0)
+        .collect();
+    assert_eq!(names, ["Ward", "Ward"]);
+
+    // Killed; its sockets go with it, its state file stays.
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    drop(link);
+    let second = tokio::spawn(run(config(dir.path(), own_address(2))));
+    let mut link = accept_media(&media, std::slice::from_ref(&plan)).await;
+    assert_eq!(view(dir.path()).await.legs.len(), 2);
+    second.abort();
+    assert!(second.await.unwrap_err().is_cancelled());
+    let mut rest = Vec::new();
+    timeout(LIMIT, link.stream.read_to_end(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(rest, b"", "adopted media is left alone");
+}
+
+#[tokio::test]
+async fn a_second_controller_on_the_same_socket_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let media = UnixListener::bind(dir.path().join("media.sock")).unwrap();
+    let first = tokio::spawn(run(config(dir.path(), own_address(3))));
+    accept_media(&media, &[]).await;
+    let second = run(config(dir.path(), own_address(4))).await;
+    assert!(
+        second
+            .unwrap_err()
+            .to_string()
+            .contains("another controller")
+    );
+    first.abort();
+}

@@ -140,7 +140,13 @@ impl Udp {
                 ipi_spec_dst: address,
                 ipi_addr: address,
             };
-            sendmsg(fd, &parts, &[ControlMessage::Ipv4PacketInfo(&info)], flags, Some(&remote))?;
+            sendmsg(
+                fd,
+                &parts,
+                &[ControlMessage::Ipv4PacketInfo(&info)],
+                flags,
+                Some(&remote),
+            )?;
             return Ok(());
         }
         let remote = SocketAddr::new(mapped(flow.remote.ip()).into(), flow.remote.port());
@@ -151,7 +157,13 @@ impl Udp {
             },
             ipi6_ifindex: 0,
         };
-        sendmsg(fd, &parts, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&remote))?;
+        sendmsg(
+            fd,
+            &parts,
+            &[ControlMessage::Ipv6PacketInfo(&info)],
+            flags,
+            Some(&remote),
+        )?;
         Ok(())
     }
 }
@@ -165,8 +177,12 @@ fn mapped(ip: IpAddr) -> Ipv6Addr {
 }
 
 fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = storage.as_sockaddr_in().map(|a| SocketAddr::from((a.ip(), a.port())));
-    let v6 = storage.as_sockaddr_in6().map(|a| SocketAddr::from((a.ip(), a.port())));
+    let v4 = storage
+        .as_sockaddr_in()
+        .map(|a| SocketAddr::from((a.ip(), a.port())));
+    let v6 = storage
+        .as_sockaddr_in6()
+        .map(|a| SocketAddr::from((a.ip(), a.port())));
     v4.or(v6)
 }
 

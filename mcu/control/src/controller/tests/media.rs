@@ -1,0 +1,250 @@
+//! The media processor: waiting for it, its replacement, what it refuses.
+
+use std::time::Duration;
+
+use mcu_api::call::{CallCommand, CallEvent, RejectReason};
+use mcu_api::ids::{CallId, LegId, RoomId};
+use mcu_api::manager::{BrowserMessage, Refusal, ServerMessage};
+use mcu_api::media::{FromMedia, ToMedia};
+use mcu_api::secret::Redacted;
+
+use super::bench::{Bench, PAGE_OFFER, TERMINAL_OFFER, demo, incoming, join, ports};
+use crate::controller::{Input, MEDIA_WAIT};
+
+fn ssrcs(bench: &Bench, leg: LegId) -> [u32; 2] {
+    let plan = bench.leg_plan(leg);
+    [
+        plan.audio.as_ref().unwrap().send.unwrap().ssrc,
+        plan.video_send[0].ssrc,
+    ]
+}
+
+#[test]
+fn calls_and_browsers_wait_for_a_processor_that_is_about_to_come() {
+    let mut bench = Bench::without_media(demo());
+    let call = incoming(1, "3000", Some(TERMINAL_OFFER));
+    bench.input(Input::Call(CallEvent::Incoming(call)));
+    bench.say(1, join("3000", "A"));
+    bench.say(
+        1,
+        BrowserMessage::Mute {
+            audio: true,
+            video: false,
+        },
+    );
+    assert_eq!((bench.commands.len(), bench.told.len()), (0, 0));
+    bench.connect_media();
+    assert!(matches!(bench.commands[..], [CallCommand::Accept { .. }]));
+    assert_eq!(bench.legs_planned(), [LegId(1), LegId(2)]);
+    assert!(
+        bench.leg_plan(LegId(2)).audio.as_ref().unwrap().muted,
+        "in the order they came"
+    );
+}
+
+#[test]
+fn without_a_processor_they_are_refused_after_a_while() {
+    let mut bench = Bench::without_media(demo());
+    let call = incoming(1, "3000", Some(TERMINAL_OFFER));
+    bench.input(Input::Call(CallEvent::Incoming(call)));
+    bench.say(1, join("3000", "A"));
+    assert_eq!(
+        bench.controller.next_timeout(),
+        Some(bench.now + MEDIA_WAIT)
+    );
+    bench.pass(MEDIA_WAIT);
+    let rejected = CallCommand::Reject {
+        call: CallId(1),
+        reason: RejectReason::Unavailable,
+    };
+    assert_eq!(bench.commands, [rejected]);
+    assert_eq!(
+        bench.said_to(1),
+        [&ServerMessage::Refused {
+            code: Refusal::NoMedia
+        }]
+    );
+    assert_eq!(
+        bench.dial(2, "3000").unwrap_err(),
+        RejectReason::Unavailable
+    );
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let mut bench = Bench::without_media(demo());
+    for conn in 0..257 {
+        bench.say(conn, join("3000", "A"));
+    }
+    assert_eq!(
+        bench.said_to(0),
+        [&ServerMessage::Refused {
+            code: Refusal::NoMedia
+        }]
+    );
+    assert_eq!(
+        bench.said_to(256),
+        [&ServerMessage::Refused {
+            code: Refusal::NoMedia
+        }]
+    );
+}
+
+#[test]
+fn a_replaced_processor_gets_the_plans_at_once_with_new_ssrcs() {
+    let mut bench = Bench::new(demo());
+    let (terminal, _) = bench.dial(1, "3000").unwrap();
+    let (page, _) = bench.join(1, "A");
+    let (gone, _) = bench.join(2, "B");
+    let before = (
+        ssrcs(&bench, terminal),
+        ports(bench.leg_plan(terminal)),
+        bench.plan().generation,
+    );
+    let room = bench.plan().room;
+    bench.forget();
+    bench.restart_media();
+    assert_eq!(
+        bench.legs_planned(),
+        [terminal],
+        "browsers need a new handshake"
+    );
+    let after = ssrcs(&bench, terminal);
+    assert!(after[0] != before.0[0] && after[1] != before.0[1]);
+    assert_eq!(ports(bench.leg_plan(terminal)), before.1);
+    assert_eq!(bench.plan().room, room);
+    assert!(bench.plan().generation > before.2);
+    assert_eq!(bench.said_to(1)[0], &ServerMessage::Renew);
+    assert_eq!(bench.commands, [], "the terminal notices nothing");
+    bench.say(
+        1,
+        BrowserMessage::Offer {
+            sdp: Redacted(PAGE_OFFER.into()),
+        },
+    );
+    let last = bench
+        .said_to(1)
+        .into_iter()
+        .rev()
+        .find_map(|message| match message {
+            ServerMessage::Answer { sdp } => Some(sdp.0.clone()),
+            _ => None,
+        });
+    assert!(
+        last.unwrap().contains("sha-256 02:02"),
+        "the new process has a new certificate"
+    );
+    assert_eq!(bench.legs_planned(), [terminal, page]);
+    assert_eq!(bench.roster(1).0.len(), 3);
+    assert_ne!(gone, page);
+    // A later exchange of the terminal keeps the new SSRCs.
+    let hold = Redacted(TERMINAL_OFFER.replace("o=t 1 1", "o=t 1 2"));
+    bench.input(Input::Call(CallEvent::Reoffer {
+        call: CallId(1),
+        sdp: Some(hold),
+    }));
+    assert_eq!(ssrcs(&bench, terminal), after);
+}
+
+#[test]
+fn a_processor_that_reconnects_is_sent_only_what_changed() {
+    let mut bench = Bench::new(demo());
+    bench.dial(1, "3000").unwrap();
+    bench.join(1, "A");
+    bench.forget();
+    bench.input(Input::MediaDisconnected);
+    bench.connect_media();
+    assert_eq!(bench.to_media, [ToMedia::Hello]);
+    assert_eq!(bench.told, []);
+    bench.input(Input::MediaDisconnected);
+    bench.input(Input::Call(CallEvent::Ended {
+        call: CallId(1),
+        reason: mcu_api::call::EndReason::Remote,
+    }));
+    bench.connect_media();
+    assert_eq!(bench.legs_planned(), [LegId(2)]);
+}
+
+#[test]
+fn a_room_that_ended_while_the_processor_was_away_is_removed_there() {
+    let mut bench = Bench::new(demo());
+    bench.dial(1, "3000").unwrap();
+    bench.input(Input::MediaDisconnected);
+    bench.pass(MEDIA_WAIT);
+    bench.input(Input::Call(CallEvent::Ended {
+        call: CallId(1),
+        reason: mcu_api::call::EndReason::Remote,
+    }));
+    bench.connect_media();
+    assert!(bench.held.is_empty());
+}
+
+#[test]
+fn a_leg_that_the_processor_cannot_set_up_is_put_out() {
+    let mut bench = Bench::new(demo());
+    let (first, _) = bench.dial(1, "3000").unwrap();
+    let (second, _) = bench.dial(2, "3000").unwrap();
+    let (page, _) = bench.join(1, "A");
+    let (room, generation) = (bench.plan().room, bench.plan().generation);
+    let refused = |generation, leg| FromMedia::Refused {
+        room,
+        generation,
+        leg: Some(leg),
+        reason: "port in use".into(),
+    };
+    bench.media(refused(generation - 1, first));
+    assert_eq!(
+        bench.legs_planned(),
+        [first, second, page],
+        "an older plan's refusal is void"
+    );
+    bench.media(refused(generation, second));
+    assert_eq!(bench.legs_planned(), [first, page]);
+    assert_eq!(
+        bench.commands.last(),
+        Some(&CallCommand::Hangup { call: CallId(2) })
+    );
+    let generation = bench.plan().generation;
+    bench.media(refused(generation, page));
+    assert_eq!(
+        bench.said_to(1).last(),
+        Some(&&ServerMessage::Refused {
+            code: Refusal::NoMedia
+        })
+    );
+    assert_eq!(bench.legs_planned(), [first]);
+}
+
+#[test]
+fn a_plan_that_is_not_in_force_is_sent_again() {
+    let mut bench = Bench::new(demo());
+    bench.dial(1, "3000").unwrap();
+    let plan = bench.plan().clone();
+    // The processor lost the room, then holds a generation that we never sent.
+    bench.held.clear();
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(bench.legs_planned().len(), 1);
+    let mut foreign = plan.clone();
+    foreign.generation = 900;
+    bench.held.insert(plan.room, foreign);
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(bench.plan().generation, 901);
+    bench.forget();
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.to_media, []);
+}
+
+#[test]
+fn rooms_that_nobody_knows_are_removed() {
+    let mut bench = Bench::new(demo());
+    bench.dial(1, "3000").unwrap();
+    let mut foreign = bench.plan().clone();
+    foreign.room = RoomId(999);
+    bench.held.insert(RoomId(999), foreign);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(
+        bench.to_media.last(),
+        Some(&ToMedia::RemoveRoom { room: RoomId(999) })
+    );
+    assert_eq!(bench.legs_planned().len(), 1);
+}

@@ -1,0 +1,258 @@
+//! Rooms as a whole: who may enter, what the composed picture shows, what is reported.
+
+use mcu_api::call::{CallCommand, CallEvent, EndReason, RejectReason};
+use mcu_api::codec::AudioCodec;
+use mcu_api::ids::{CallId, LegId};
+use mcu_api::inventory::LegState;
+use mcu_api::manager::{BrowserMessage, Refusal, SiteKind};
+use mcu_api::media::{MediaEvent, ToMedia};
+use mcu_api::plan::VideoSource;
+
+use super::bench::{Bench, demo, incoming, join, ports, with_room};
+use crate::config::Config;
+use crate::controller::Input;
+
+#[test]
+fn a_closed_controller_has_no_room_for_anybody() {
+    let mut bench = Bench::new(Config::default());
+    assert_eq!(bench.dial(1, "3000").unwrap_err(), RejectReason::NotFound);
+    assert_eq!(
+        bench.join_with(1, join("3000", "A")).unwrap_err(),
+        Refusal::NoSuchRoom
+    );
+    assert!(bench.closed(1));
+    assert_eq!(bench.view("3000"), None);
+    assert_eq!(bench.to_media, [ToMedia::Hello]);
+}
+
+#[test]
+fn a_room_without_guests_admits_proved_accounts_only() {
+    let mut bench = Bench::new(with_room("77", false));
+    assert_eq!(bench.dial(1, "77").unwrap_err(), RejectReason::Forbidden);
+    assert_eq!(
+        bench.join_with(1, join("77", "A")).unwrap_err(),
+        Refusal::NotAllowed
+    );
+    let mut call = incoming(2, "77", Some(super::bench::TERMINAL_OFFER));
+    call.account = Some("ward".into());
+    bench.dial_with(call).unwrap();
+    let mut open = Bench::new(with_room("77", true));
+    open.dial(1, "77").unwrap();
+}
+
+#[test]
+fn two_browsers_and_two_terminals_see_each_other() {
+    let mut bench = Bench::new(demo());
+    let (first, _) = bench.join(1, " Dr. A ");
+    let (terminal, _) = bench.dial(1, "3000").unwrap();
+    let (second, _) = bench.join(2, "Dr. B");
+    let (other, _) = bench.dial(2, "3000").unwrap();
+    assert_eq!(bench.legs_planned(), [first, terminal, second, other]);
+    assert_eq!(
+        bench.plan().composition.tiles,
+        [first, terminal, second, other]
+    );
+    let shown: Vec<_> = bench
+        .forwarded(first)
+        .into_iter()
+        .flatten()
+        .map(|(leg, _)| leg)
+        .collect();
+    assert_eq!(shown, [terminal, second, other]);
+    let class = |leg: LegId| match &bench.leg_plan(leg).video_send[0].source {
+        Some(VideoSource::Composition { class }) => class.clone(),
+        other => panic!("a terminal is sent {other:?}"),
+    };
+    assert_eq!(
+        class(terminal),
+        class(other),
+        "equal terminals share an encoder"
+    );
+    let (sites, slots, speaker) = bench.roster(1);
+    let names: Vec<_> = sites.iter().map(|site| site.name.0.as_str()).collect();
+    assert_eq!(names, ["Dr. A", "Terminal 1", "Dr. B", "Terminal 2"]);
+    assert_eq!(sites[1].kind, SiteKind::Sip);
+    assert_eq!(
+        slots.iter().map(|slot| slot.leg).collect::<Vec<_>>(),
+        [terminal, second, other]
+    );
+    assert_eq!(slots[0].mid, "2");
+    assert_eq!(speaker, None);
+}
+
+#[test]
+fn terminals_get_ports_of_their_own_and_our_nearest_address() {
+    let mut bench = Bench::new(demo());
+    let (first, sdp) = bench.dial(1, "3000").unwrap();
+    let (second, _) = bench.dial(2, "3000").unwrap();
+    assert!(sdp.contains("c=IN IP4 10.1.0.1\r\n"), "{sdp}");
+    let all = [ports(bench.leg_plan(first)), ports(bench.leg_plan(second))].concat();
+    assert_eq!(all, [20_002, 20_004, 20_006, 20_008]);
+    let send = bench.leg_plan(first).audio.as_ref().unwrap().send.unwrap();
+    assert_eq!((send.codec, send.payload_type), (AudioCodec::Pcma, 8));
+}
+
+#[test]
+fn a_full_room_and_a_full_controller_refuse() {
+    let config = Config {
+        max_legs_per_room: 1,
+        ..demo()
+    };
+    let mut bench = Bench::new(config);
+    bench.dial(1, "3000").unwrap();
+    assert_eq!(bench.dial(2, "3000").unwrap_err(), RejectReason::Busy);
+    assert_eq!(
+        bench.join_with(1, join("3000", "A")).unwrap_err(),
+        Refusal::RoomFull
+    );
+    let config = Config {
+        max_legs: 1,
+        ..with_room("1", true)
+    };
+    let mut bench = Bench::new(Config {
+        demo: true,
+        ..config
+    });
+    bench.dial(1, "3000").unwrap();
+    assert_eq!(bench.dial(2, "1").unwrap_err(), RejectReason::Busy);
+}
+
+#[test]
+fn the_last_leg_closes_the_room_and_the_next_opens_another() {
+    let mut bench = Bench::new(demo());
+    bench.dial(1, "3000").unwrap();
+    let room = bench.plan().room;
+    let cname = bench.plan().cname.clone();
+    bench.input(Input::Call(CallEvent::Ended {
+        call: CallId(1),
+        reason: EndReason::Remote,
+    }));
+    assert!(bench.held.is_empty());
+    assert_eq!(bench.view("3000").unwrap().legs, []);
+    bench.dial(2, "3000").unwrap();
+    assert_ne!(bench.plan().room, room);
+    assert_ne!(bench.plan().cname, cname);
+}
+
+#[test]
+fn ports_run_out_and_come_back_after_their_rest() {
+    // Nineteen pairs: nine calls of two.
+    let mut bench = Bench::new(demo());
+    for call in 1..=9 {
+        bench.dial(call, "3000").unwrap();
+    }
+    assert_eq!(
+        bench.dial(10, "3000").unwrap_err(),
+        RejectReason::Unavailable
+    );
+    bench.input(Input::Call(CallEvent::Ended {
+        call: CallId(1),
+        reason: EndReason::Remote,
+    }));
+    assert_eq!(
+        bench.dial(11, "3000").unwrap_err(),
+        RejectReason::Unavailable
+    );
+    bench.pass(std::time::Duration::from_secs(29));
+    assert_eq!(
+        bench.dial(12, "3000").unwrap_err(),
+        RejectReason::Unavailable
+    );
+    bench.pass(std::time::Duration::from_secs(1));
+    bench.dial(13, "3000").unwrap();
+}
+
+#[test]
+fn a_muted_camera_leaves_the_picture_but_keeps_its_slot() {
+    let mut bench = Bench::new(demo());
+    let (first, _) = bench.join(1, "A");
+    let (second, _) = bench.join(2, "B");
+    let (third, _) = bench.join(3, "C");
+    bench.say(
+        2,
+        BrowserMessage::Mute {
+            audio: true,
+            video: true,
+        },
+    );
+    assert_eq!(bench.plan().composition.tiles, [first, third]);
+    assert_eq!(bench.forwarded(first)[..2], [None, Some((third, 720))]);
+    assert!(bench.leg_plan(second).audio.as_ref().unwrap().muted);
+    assert!(bench.leg_plan(second).video_receive.as_ref().unwrap().muted);
+    let (sites, slots, _) = bench.roster(1);
+    assert!(sites[1].audio_muted && sites[1].video_muted);
+    assert_eq!(slots[0].leg, second);
+    bench.say(
+        2,
+        BrowserMessage::Mute {
+            audio: true,
+            video: false,
+        },
+    );
+    assert_eq!(bench.forwarded(first)[0], Some((second, 720)));
+}
+
+#[test]
+fn the_tenth_site_takes_a_tile_only_by_speaking() {
+    let mut bench = Bench::new(Config {
+        max_legs_per_room: 12,
+        ..demo()
+    });
+    let legs: Vec<LegId> = (1..=11).map(|conn| bench.join(conn, "X").0).collect();
+    assert_eq!(bench.plan().composition.tiles, legs[..9]);
+    bench.event(MediaEvent::ActiveSpeaker {
+        leg: Some(legs[10]),
+    });
+    let mut expected = legs[..9].to_vec();
+    expected[8] = legs[10];
+    assert_eq!(bench.plan().composition.tiles, expected);
+    // Somebody shown speaks: nothing moves.
+    bench.event(MediaEvent::ActiveSpeaker { leg: Some(legs[4]) });
+    assert_eq!(bench.plan().composition.tiles, expected);
+    let (_, _, speaker) = bench.roster(1);
+    assert_eq!(speaker, Some(legs[4]));
+}
+
+#[test]
+fn nothing_is_sent_when_nothing_changes() {
+    let mut bench = Bench::new(demo());
+    bench.join(1, "A");
+    bench.dial(1, "3000").unwrap();
+    bench.forget();
+    bench.say(
+        1,
+        BrowserMessage::Mute {
+            audio: false,
+            video: false,
+        },
+    );
+    bench.pass(std::time::Duration::from_secs(120));
+    assert_eq!(bench.to_media, []);
+    assert_eq!(bench.told, []);
+    assert_eq!(bench.commands, Vec::<CallCommand>::new());
+}
+
+#[test]
+fn an_administrator_sees_live_figures() {
+    let mut bench = Bench::new(demo());
+    bench.join(1, "A");
+    let (terminal, _) = bench.dial(1, "3000").unwrap();
+    assert_eq!(
+        bench.view("3000").unwrap().legs[1].state,
+        LegState::Connecting
+    );
+    bench.pass(std::time::Duration::from_secs(42));
+    let view = bench.view("3000").unwrap();
+    assert_eq!((view.encoders, view.decoders, view.legs.len()), (1, 2, 2));
+    let leg = &view.legs[1];
+    assert_eq!(
+        (leg.site.leg, leg.site.name.0.as_str()),
+        (terminal, "Terminal 1")
+    );
+    assert_eq!(
+        (leg.state, leg.joined_s, leg.round_trip_ms),
+        (LegState::Connected, 42, Some(12))
+    );
+    assert_eq!(leg.audio_codec, "G.711 A-law");
+    assert_eq!(view.legs[0].audio_codec, "Opus");
+}
