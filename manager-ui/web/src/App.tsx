@@ -1,7 +1,8 @@
 import { useEffect, useState } from "react";
-import { ConfigProvider, theme } from "antd";
-import enUS from "antd/locale/en_US";
-import zhCN from "antd/locale/zh_CN";
+import ConfigProvider from "antd/es/config-provider";
+import theme from "antd/es/theme";
+import enUS from "antd/es/locale/en_US";
+import zhCN from "antd/es/locale/zh_CN";
 import { useLanguage } from "./language";
 import { Landing } from "./pages/Landing";
 import { Visit } from "./pages/Visit";

@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
-import { GlobalOutlined } from "@ant-design/icons";
-import { Button } from "antd";
+import GlobalOutlined from "@ant-design/icons/es/icons/GlobalOutlined";
+import Button from "antd/es/button";
 import { useLanguage } from "./language";
 
 /** Head and body of the pages outside a room. */

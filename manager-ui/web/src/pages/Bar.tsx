@@ -1,13 +1,11 @@
 import type { ReactNode } from "react";
-import {
-  AudioMutedOutlined,
-  AudioOutlined,
-  LogoutOutlined,
-  QuestionOutlined,
-  VideoCameraAddOutlined,
-  VideoCameraOutlined,
-} from "@ant-design/icons";
-import { Button } from "antd";
+import AudioMutedOutlined from "@ant-design/icons/es/icons/AudioMutedOutlined";
+import AudioOutlined from "@ant-design/icons/es/icons/AudioOutlined";
+import LogoutOutlined from "@ant-design/icons/es/icons/LogoutOutlined";
+import QuestionOutlined from "@ant-design/icons/es/icons/QuestionOutlined";
+import VideoCameraAddOutlined from "@ant-design/icons/es/icons/VideoCameraAddOutlined";
+import VideoCameraOutlined from "@ant-design/icons/es/icons/VideoCameraOutlined";
+import Button from "antd/es/button";
 import { useLanguage } from "../language";
 import type { Tracks } from "../peer";
 import type { Muted } from "../session";

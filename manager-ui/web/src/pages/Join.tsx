@@ -1,11 +1,12 @@
 import { useRef, useState, type FormEvent, type RefObject } from "react";
-import {
-  AudioMutedOutlined,
-  AudioOutlined,
-  VideoCameraAddOutlined,
-  VideoCameraOutlined,
-} from "@ant-design/icons";
-import { Alert, Button, Input, Select, type InputRef } from "antd";
+import AudioMutedOutlined from "@ant-design/icons/es/icons/AudioMutedOutlined";
+import AudioOutlined from "@ant-design/icons/es/icons/AudioOutlined";
+import VideoCameraAddOutlined from "@ant-design/icons/es/icons/VideoCameraAddOutlined";
+import VideoCameraOutlined from "@ant-design/icons/es/icons/VideoCameraOutlined";
+import Alert from "antd/es/alert";
+import Button from "antd/es/button";
+import Input, { type InputRef } from "antd/es/input";
+import Select from "antd/es/select";
 import { useDevices, useLevel, type Chosen, type Problem } from "../devices";
 import { Frame } from "../Frame";
 import { useLanguage } from "../language";

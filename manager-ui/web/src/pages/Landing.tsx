@@ -1,5 +1,6 @@
 import { useState, type FormEvent } from "react";
-import { Button, Input } from "antd";
+import Button from "antd/es/button";
+import Input from "antd/es/input";
 import { useLanguage } from "../language";
 import { Frame } from "../Frame";
 

@@ -1,5 +1,8 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { Alert, Button, ConfigProvider, Modal, theme } from "antd";
+import Alert from "antd/es/alert";
+import Button from "antd/es/button";
+import ConfigProvider from "antd/es/config-provider";
+import theme from "antd/es/theme";
 import { LanguageButton } from "../Frame";
 import { grid } from "../grid";
 import { useAnnouncements, useKeys, useSize, useWakeLock } from "../hooks";
@@ -158,6 +161,11 @@ function Sound({ track }: { track: MediaStreamTrack | null }) {
 
 function Help({ open, close }: { open: boolean; close: () => void }) {
   const { words } = useLanguage();
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    if (open) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [open]);
   const keys = [
     ["M", words.keyMic],
     ["V", words.keyCamera],
@@ -165,8 +173,9 @@ function Help({ open, close }: { open: boolean; close: () => void }) {
     ["Esc", words.keyClose],
   ];
   return (
-    <Modal open={open} onCancel={close} footer={null} title={words.keysTitle} width={360}>
-      <dl className="keys">
+    <dialog ref={dialog} className="keys" aria-labelledby="keys-title" onClose={close}>
+      <h2 id="keys-title">{words.keysTitle}</h2>
+      <dl>
         {keys.map(([key, meaning]) => (
           <div key={key}>
             <dt>
@@ -176,6 +185,9 @@ function Help({ open, close }: { open: boolean; close: () => void }) {
           </div>
         ))}
       </dl>
-    </Modal>
+      <Button block onClick={close}>
+        {words.keyClose}
+      </Button>
+    </dialog>
   );
 }

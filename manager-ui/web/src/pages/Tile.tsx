@@ -1,4 +1,6 @@
-import { AudioMutedOutlined, DesktopOutlined, SoundFilled } from "@ant-design/icons";
+import AudioMutedOutlined from "@ant-design/icons/es/icons/AudioMutedOutlined";
+import DesktopOutlined from "@ant-design/icons/es/icons/DesktopOutlined";
+import SoundFilled from "@ant-design/icons/es/icons/SoundFilled";
 import { useLanguage } from "../language";
 import { Picture } from "../Picture";
 import type { Site } from "../protocol";

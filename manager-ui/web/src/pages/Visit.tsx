@@ -1,5 +1,6 @@
 import { useCallback, useEffect, useRef, useState } from "react";
-import { Button, Result } from "antd";
+import Button from "antd/es/button";
+import Result from "antd/es/result";
 import { capture, stop, type Problem } from "../devices";
 import { Frame } from "../Frame";
 import { useLanguage } from "../language";
@@ -84,9 +85,18 @@ export function Visit({ room, home }: { room: string; home: () => void }) {
     }
   }, [tracks, join]);
 
-  if (state?.phase === "ended") {
+  // Whoever has left is not watched any more.
+  const ended = state?.phase === "ended";
+  useEffect(() => {
+    if (!ended) return;
+    if (latest.current) stop(latest.current);
+    setTracks(null);
+  }, [ended]);
+
+  if (ended) {
     const again = () => {
       setState(null);
+      setAttempt(attempt + 1);
       setEntry({ ...entry, muted: state.muted });
     };
     return <Ended state={state} again={again} home={home} />;

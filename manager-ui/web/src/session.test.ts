@@ -1,0 +1,252 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { BrowserMessage, ServerMessage } from "./protocol";
+import { resumeKey, Session, type Snapshot } from "./session";
+
+const sockets: FakeSocket[] = [];
+const peers: FakePeer[] = [];
+
+class FakeSocket {
+  static readonly OPEN = 1;
+  readyState = 0;
+  sent: BrowserMessage[] = [];
+  onopen: (() => void) | null = null;
+  onclose: (() => void) | null = null;
+  onmessage: ((event: { data: string }) => void) | null = null;
+  constructor() {
+    sockets.push(this);
+  }
+  send(text: string) {
+    this.sent.push(JSON.parse(text) as BrowserMessage);
+  }
+  close() {
+    this.readyState = 3;
+  }
+  async opens() {
+    this.readyState = FakeSocket.OPEN;
+    this.onopen?.();
+    await settle();
+  }
+  async says(message: ServerMessage) {
+    this.onmessage?.({ data: JSON.stringify(message) });
+    await settle();
+  }
+  breaks() {
+    this.readyState = 3;
+    this.onclose?.();
+  }
+}
+
+class FakePeer {
+  connectionState = "new";
+  localDescription: { sdp: string } | null = null;
+  answer: string | null = null;
+  private listener: () => void = () => {};
+  constructor() {
+    peers.push(this);
+  }
+  addTransceiver() {
+    return { receiver: { track: {} }, sender: {}, mid: null };
+  }
+  addEventListener(_: string, listener: () => void) {
+    this.listener = listener;
+  }
+  async setLocalDescription() {
+    this.localDescription = { sdp: `offer ${peers.indexOf(this)}` };
+  }
+  async setRemoteDescription({ sdp }: { sdp: string }) {
+    this.answer = sdp;
+  }
+  becomes(state: string) {
+    this.connectionState = state;
+    this.listener();
+  }
+  close() {
+    this.connectionState = "closed";
+  }
+}
+
+const settle = () => vi.advanceTimersByTimeAsync(0);
+const memory = new Map<string, string>();
+let latest: Snapshot;
+
+function visit(): Session {
+  const store = {
+    getItem: (key: string) => memory.get(key) ?? null,
+    setItem: (key: string, value: string) => void memory.set(key, value),
+    removeItem: (key: string) => void memory.delete(key),
+  };
+  const tracks = { audio: null, video: null };
+  const muted = { audio: false, video: false };
+  const session = new Session("wss://x/ws", { room: "3000", name: "Li", tracks, muted }, store, (s) => {
+    latest = s;
+  });
+  session.start();
+  return session;
+}
+
+/** In the room, media connected. */
+async function inRoom(): Promise<Session> {
+  const session = visit();
+  await sockets[0]!.opens();
+  await sockets[0]!.says({ type: "joined", leg: 7, sdp: "answer 0", resume: "token" });
+  peers[0]!.becomes("connected");
+  return session;
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, "random").mockReturnValue(0.5);
+  vi.stubGlobal("WebSocket", FakeSocket);
+  vi.stubGlobal("RTCPeerConnection", FakePeer);
+  vi.stubGlobal("RTCRtpSender", { getCapabilities: () => null });
+  vi.stubGlobal("RTCRtpReceiver", { getCapabilities: () => null });
+  const timers = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout };
+  vi.stubGlobal("window", { addEventListener() {}, removeEventListener() {}, ...timers });
+  sockets.length = 0;
+  peers.length = 0;
+  memory.clear();
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+describe("a visit", () => {
+  it("joins with an offer and plays what the answer brings", async () => {
+    await inRoom();
+    expect(sockets[0]!.sent[0]).toMatchObject({ type: "join", room: "3000", sdp: "offer 0" });
+    expect(sockets[0]!.sent[0]).not.toHaveProperty("resume");
+    expect(peers[0]!.answer).toBe("answer 0");
+    expect(latest).toMatchObject({ phase: "in", leg: 7 });
+    expect(latest.peer?.pc).toBe(peers[0]);
+    expect(memory.get(resumeKey("3000"))).toBe("token");
+  });
+
+  it("comes back after 250 ms with its token while the old media goes on", async () => {
+    await inRoom();
+    sockets[0]!.breaks();
+    expect(latest.phase).toBe("reconnecting");
+    await vi.advanceTimersByTimeAsync(249);
+    expect(sockets).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1);
+    await sockets[1]!.opens();
+    expect(sockets[1]!.sent[0]).toMatchObject({ type: "join", sdp: "offer 1", resume: "token" });
+    await sockets[1]!.says({ type: "joined", leg: 7, sdp: "answer 1", resume: "token 2" });
+    expect(latest.peer?.pc, "until the new one connects").toBe(peers[0]);
+    peers[1]!.becomes("connected");
+    expect(latest.peer?.pc).toBe(peers[1]);
+    expect(peers[0]!.connectionState).toBe("closed");
+  });
+
+  it("waits longer from attempt to attempt, to 4 s", async () => {
+    visit();
+    const waits: number[] = [];
+    for (let attempt = 0; attempt < 7; attempt++) {
+      sockets.at(-1)!.breaks();
+      const before = sockets.length;
+      let waited = 0;
+      for (; sockets.length === before; waited += 50) await vi.advanceTimersByTimeAsync(50);
+      waits.push(waited);
+    }
+    expect(waits).toEqual([250, 500, 1000, 2000, 4000, 4000, 4000]);
+  });
+
+  it("makes a new connection when told, and at once when its own failed", async () => {
+    await inRoom();
+    await sockets[0]!.says({ type: "renew" });
+    expect(sockets[0]!.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 1" });
+    await sockets[0]!.says({ type: "answer", sdp: "answer 1" });
+    peers[1]!.becomes("connected");
+    expect(latest.peer?.pc).toBe(peers[1]);
+    peers[1]!.becomes("failed");
+    await settle();
+    expect(sockets[0]!.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 2" });
+  });
+
+  it("gives a disconnected connection 2 s", async () => {
+    await inRoom();
+    peers[0]!.becomes("disconnected");
+    await vi.advanceTimersByTimeAsync(1_900);
+    peers[0]!.becomes("connected");
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(peers).toHaveLength(1);
+    peers[0]!.becomes("disconnected");
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(sockets[0]!.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 1" });
+  });
+
+  it("never takes an old answer for a new offer's", async () => {
+    await inRoom();
+    await sockets[0]!.says({ type: "renew" });
+    await sockets[0]!.says({ type: "renew" });
+    await sockets[0]!.says({ type: "answer", sdp: "answer 1" });
+    expect(peers[2]!.answer).toBeNull();
+    await sockets[0]!.says({ type: "answer", sdp: "answer 2" });
+    expect(peers[2]!.answer).toBe("answer 2");
+    expect(peers[1]!.connectionState).toBe("closed");
+  });
+
+  it("takes a server that does not answer for gone", async () => {
+    await inRoom();
+    await sockets[0]!.says({ type: "renew" });
+    await vi.advanceTimersByTimeAsync(8_000);
+    expect(latest.phase).toBe("reconnecting");
+    await vi.advanceTimersByTimeAsync(250);
+    expect(sockets).toHaveLength(2);
+  });
+
+  it("waits for a media process, and ends at any other refusal", async () => {
+    visit();
+    await sockets[0]!.opens();
+    await sockets[0]!.says({ type: "refused", code: "no_media" });
+    expect(latest).toMatchObject({ phase: "joining", refusal: "no_media" });
+    await vi.advanceTimersByTimeAsync(250);
+    await sockets[1]!.opens();
+    await sockets[1]!.says({ type: "refused", code: "no_such_room" });
+    expect(latest).toMatchObject({ phase: "ended", refusal: "no_such_room" });
+    sockets[1]!.breaks();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(sockets).toHaveLength(2);
+  });
+
+  it("forgets its token when it leaves, and keeps it when the page goes", async () => {
+    const session = await inRoom();
+    session.drop();
+    expect(memory.get(resumeKey("3000"))).toBe("token");
+    const again = await (async () => {
+      sockets.length = 0;
+      peers.length = 0;
+      return inRoom();
+    })();
+    expect(sockets[0]!.sent[0]).toMatchObject({ resume: "token" });
+    again.leave();
+    expect(sockets[0]!.sent.at(-1)).toEqual({ type: "leave" });
+    expect(memory.has(resumeKey("3000"))).toBe(false);
+    expect(latest).toMatchObject({ phase: "ended", refusal: null });
+  });
+
+  it("says its mute switches at once and again when it comes back", async () => {
+    const session = await inRoom();
+    session.mute({ audio: true });
+    expect(sockets[0]!.sent.at(-1)).toEqual({ type: "mute", audio: true, video: false });
+    sockets[0]!.breaks();
+    await vi.advanceTimersByTimeAsync(250);
+    await sockets[1]!.opens();
+    expect(sockets[1]!.sent[0]).toMatchObject({ audio_muted: true, video_muted: false });
+  });
+
+  it("reports sizes only when they change, and after a return", async () => {
+    const session = await inRoom();
+    session.show([{ mid: "2", height: 360 }]);
+    session.show([{ mid: "2", height: 360 }]);
+    const sizes = () => sockets.flatMap((s) => s.sent).filter((m) => m.type === "sizes");
+    expect(sizes()).toHaveLength(1);
+    sockets[0]!.breaks();
+    await vi.advanceTimersByTimeAsync(250);
+    await sockets[1]!.opens();
+    await sockets[1]!.says({ type: "joined", leg: 7, sdp: "answer 1", resume: "t" });
+    expect(sizes()).toHaveLength(2);
+  });
+});
