@@ -204,6 +204,16 @@ impl Drop for Server {
     }
 }
 
+impl Server {
+    /// Ends it and takes its log away: nothing went wrong.
+    fn end_well(self) {
+        let dir = self.dir.clone();
+        drop(self);
+        // A log left behind does no harm.
+        let _ = std::fs::remove_dir_all(dir);
+    }
+}
+
 fn free_tcp_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
@@ -246,6 +256,8 @@ struct Row {
     direct: Percentiles,
     /// Packets lost on the way to the legs, all together.
     lost: u64,
+    /// Frames that the generator sent late: with more than a few, the machine is too busy.
+    late: u64,
     /// Pauses over 30 ms in the sound of all legs.
     audio_gaps: u64,
     /// Fewest tones heard at a leg.
@@ -298,7 +310,8 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
     // The server is a child of this process.
     let load_cores = (after.1 - before.1).as_secs_f64() / elapsed - cores;
     let samples = legs[0].samples()?;
-    drop((legs, server));
+    drop(legs);
+    server.end_well();
     row(
         sources,
         Measured {
@@ -362,8 +375,10 @@ fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
         bitrate_bps: (video.bytes as f64 * 8.0 / watched.seconds) as u32,
         key_interval: 0,
         slice_len_max: None,
+        may_skip: true,
     };
-    let fewest = |figures: &mut dyn Iterator<Item = f64>| figures.fold(f64::INFINITY, f64::min);
+    let fewest =
+        |figures: &mut dyn Iterator<Item = f64>| figures.reduce(f64::min).unwrap_or(f64::NAN);
     let seen = |r: &Report| r.tiles.iter().map(|t| t.fresh_rate).collect::<Vec<_>>();
     let slowest = watched.tiles.iter().map(|tile| tile.delay);
     let slowest = slowest
@@ -378,13 +393,14 @@ fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
         fresh_rate: fewest(&mut seen(watched).into_iter()),
         tiles: tiles.len(),
         psnr_min_db: fewest(&mut psnr.iter().copied()),
-        psnr_mean_db: psnr.iter().sum::<f64>() / psnr.len().max(1) as f64,
+        psnr_mean_db: psnr.iter().sum::<f64>() / psnr.len() as f64,
         delay: slowest,
         direct: direct
             .tile(DIRECT_ID)
             .map(|tile| tile.delay)
             .unwrap_or_default(),
         lost: reports.iter().map(|r| r.video.lost + r.audio.lost).sum(),
+        late: reports.iter().map(|r| r.sent.late_frames).sum(),
         audio_gaps: reports.iter().map(|r| r.audio.gaps_over_30_ms).sum(),
         tones: reports
             .iter()
@@ -411,7 +427,7 @@ impl Row {
         let (median, p95) = self.added_delay();
         format!(
             "{:>4} {:>7.3} {:>7.3} {:>6.2} {:>7.2} {:>7.2} {:>5} {:>6.1} {:>6.1} {:>7.1} {:>7.1} \
-             {:>6.2} {:>6.2} {:>5} {:>5} {:>5} {:>6.3}  ({:.3} + {:.3} + {:.3})",
+             {:>6.2} {:>6.2} {:>5} {:>5} {:>5} {:>5} {:>6.3}  ({:.3} + {:.3} + {:.3})",
             self.legs,
             self.cores,
             self.codec.total(),
@@ -426,6 +442,7 @@ impl Row {
             self.direct.median,
             self.direct.p95,
             self.lost,
+            self.late,
             self.audio_gaps,
             self.tones,
             self.load_cores,
@@ -442,7 +459,7 @@ fn print_head() {
     );
     println!(
         "{:>4} {:>7} {:>7} {:>6} {:>7} {:>7} {:>5} {:>6} {:>6} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5} \
-         {:>5} {:>6}  codecs: decode + scale + encode",
+         {:>5} {:>5} {:>6}  codecs: decode + scale + encode",
         "legs",
         "cores",
         "codecs",
@@ -457,6 +474,7 @@ fn print_head() {
         "dirmed",
         "dirp95",
         "lost",
+        "late",
         "gaps",
         "tones",
         "load",

@@ -278,7 +278,7 @@ impl Camera {
 
 /// Decodes an image file with libavformat and libavcodec.
 fn read_image(path: &Path) -> Result<Picture, CodecError> {
-    av::init()?;
+    codec::init()?;
     let mut input = av::format::input(path)?;
     let stream = input
         .streams()

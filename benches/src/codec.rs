@@ -1,11 +1,11 @@
 //! The codecs that a bench needs itself, independent of the server's: H.264 both ways, Opus, G.722.
 
 use ffmpeg_next as av;
-use openh264::OpenH264API;
 use openh264::encoder::{
     BitRate, Complexity, EncoderConfig, FrameRate, IntraFramePeriod, RateControlMode, UsageType,
 };
 use openh264::formats::YUVSlices;
+use openh264::{OpenH264API, Timestamp};
 
 use crate::picture::{Picture, ScaleError};
 
@@ -33,6 +33,8 @@ pub struct EncodeSettings {
     pub key_interval: u32,
     /// Longest slice in bytes, for packetization mode 0; `None` is one slice a frame.
     pub slice_len_max: Option<u32>,
+    /// OpenH264 may leave frames out, without which it does not hold its rate. x264 never does.
+    pub may_skip: bool,
 }
 
 impl Default for EncodeSettings {
@@ -45,6 +47,7 @@ impl Default for EncodeSettings {
             bitrate_bps: 1_500_000,
             key_interval: 60,
             slice_len_max: None,
+            may_skip: false,
         }
     }
 }
@@ -69,10 +72,18 @@ pub enum CodecError {
     Scale(#[from] ScaleError),
 }
 
+/// Readies libavcodec. What a damaged stream provokes is counted by whoever asks, not printed.
+pub(crate) fn init() -> Result<(), av::Error> {
+    av::init()?;
+    av::log::set_level(av::log::Level::Quiet);
+    Ok(())
+}
+
 /// An H.264 encoder without delay: each picture in gives one access unit out.
 pub struct Encoder {
     inner: EncoderKind,
     next_pts: i64,
+    frame_rate: u64,
 }
 
 enum EncoderKind {
@@ -87,7 +98,12 @@ impl Encoder {
             Library::X264 => EncoderKind::Av(open_x264(settings)?),
             Library::OpenH264 => EncoderKind::OpenH264(Box::new(open_openh264(settings)?)),
         };
-        Ok(Self { inner, next_pts: 0 })
+        let frame_rate = settings.frame_rate.max(1).into();
+        Ok(Self {
+            inner,
+            next_pts: 0,
+            frame_rate,
+        })
     }
 
     /// libx264 if it is there, OpenH264 otherwise.
@@ -126,14 +142,17 @@ impl Encoder {
                     (width, picture.height()),
                     (width, half, half),
                 );
-                Ok(encoder.encode(&slices)?.to_vec())
+                let ms = pts as u64 * 1000 / self.frame_rate;
+                Ok(encoder
+                    .encode_at(&slices, Timestamp::from_millis(ms))?
+                    .to_vec())
             }
         }
     }
 }
 
 fn open_x264(settings: EncodeSettings) -> Result<av::encoder::Video, CodecError> {
-    av::init()?;
+    init()?;
     let codec = av::encoder::find_by_name("libx264").ok_or(CodecError::Missing("libx264"))?;
     let mut video = av::codec::Context::new_with_codec(codec)
         .encoder()
@@ -175,7 +194,7 @@ fn open_openh264(settings: EncodeSettings) -> Result<openh264::encoder::Encoder,
         .complexity(Complexity::Low)
         .intra_frame_period(IntraFramePeriod::from_num_frames(settings.key_interval))
         .scene_change_detect(false)
-        .skip_frames(false)
+        .skip_frames(settings.may_skip)
         .num_threads(1);
     if let Some(len) = settings.slice_len_max {
         config = config.max_slice_len(len);
@@ -194,9 +213,7 @@ pub struct Decoder {
 impl Decoder {
     /// Opens one.
     pub fn h264() -> Result<Self, CodecError> {
-        av::init()?;
-        // What a damaged stream provokes is counted by whoever asks, not printed.
-        av::log::set_level(av::log::Level::Quiet);
+        init()?;
         let codec = av::decoder::find(av::codec::Id::H264).ok_or(CodecError::Missing("h264"))?;
         let mut context = av::codec::Context::new_with_codec(codec);
         context.set_flags(av::codec::Flags::LOW_DELAY);

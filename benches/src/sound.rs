@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use ffmpeg_next as av;
 use mcu_api::codec::AudioCodec;
 
-use crate::codec::CodecError;
+use crate::codec::{self, CodecError};
 use crate::{g711, tone};
 
 /// Packets of 20 ms each are what every terminal sends.
@@ -92,7 +92,7 @@ fn decode_opus(payloads: &VecDeque<Vec<u8>>) -> Result<Vec<i16>, CodecError> {
 }
 
 fn encode_g722(pcm: &[i16], packet_len: usize) -> Result<Vec<Vec<u8>>, CodecError> {
-    av::init()?;
+    codec::init()?;
     let codec = av::encoder::find(av::codec::Id::ADPCM_G722).ok_or(CodecError::Missing("g722"))?;
     let mut audio = av::codec::Context::new_with_codec(codec)
         .encoder()
@@ -123,7 +123,7 @@ fn encode_g722(pcm: &[i16], packet_len: usize) -> Result<Vec<Vec<u8>>, CodecErro
 }
 
 fn decode_g722(payloads: &VecDeque<Vec<u8>>) -> Result<Vec<i16>, CodecError> {
-    av::init()?;
+    codec::init()?;
     let codec = av::decoder::find(av::codec::Id::ADPCM_G722).ok_or(CodecError::Missing("g722"))?;
     let mut audio = av::codec::Context::new_with_codec(codec)
         .decoder()

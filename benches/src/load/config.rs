@@ -255,6 +255,9 @@ pub struct SentReport {
     pub video_packets: u64,
     /// Video frames.
     pub frames: u64,
+    /// Video frames that left more than 10 ms after their time: the machine is too busy for the
+    /// figures to mean much.
+    pub late_frames: u64,
     /// Key frames that were asked of the leg by PLI, FIR or INFO.
     pub key_frame_requests: u64,
     /// Key frames that the leg asked for.

@@ -31,6 +31,9 @@ const RTCP_INTERVAL: Duration = Duration::from_secs(1);
 /// Least time between two requests for a key frame.
 const ASK_INTERVAL: Duration = Duration::from_millis(300);
 
+/// A frame later than this was held up by the machine, not by the poll's granularity.
+const LATE: Duration = Duration::from_millis(10);
+
 /// Datagrams read from one socket at a time, so that a flood does not stop the other legs.
 const READ_MAX: usize = 1_024;
 
@@ -515,6 +518,7 @@ impl Leg {
         };
         let line = &mut video.line;
         while line.sends() && line.due(interval) <= now {
+            let late = now > line.due(interval) + LATE;
             let position = video.position;
             let packets = &video.frames[position];
             if let Some(jobs) = jobs {
@@ -538,6 +542,7 @@ impl Leg {
                 .wrapping_add((interval.as_secs_f64() * 9e4).round() as u32);
             line.index += 1;
             self.sent.frames += 1;
+            self.sent.late_frames += u64::from(late);
             self.sent.video_packets += packets.len() as u64;
             video.position = (position + 1) % video.frames.len();
         }
