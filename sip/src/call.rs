@@ -23,7 +23,7 @@ pub(crate) const MAX_RINGING: Duration = Duration::from_secs(180);
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// The INVITE waits for the rooms' decision.
-    Asked(Asked),
+    Asked(Box<Asked>),
     /// Our 2xx was sent and is not acknowledged yet.
     Accepted,
     /// Both sides know that the call is up.

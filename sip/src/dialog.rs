@@ -56,7 +56,7 @@ impl Dialog {
         let sent_by = sent_by.trim_matches(['[', ']']).parse().ok();
         Ok(Self {
             call_id: envelope.call_id.clone(),
-            remote_tag: envelope.from_tag(),
+            remote_tag: envelope.sender_tag(),
             local: format!("{to};tag={local_tag}"),
             remote: from,
             local_tag,
@@ -70,7 +70,7 @@ impl Dialog {
 
     /// Whether a request within a dialog is of this one (RFC 3261 §12.2.2).
     pub fn matches(&self, envelope: &Envelope) -> bool {
-        self.call_id == envelope.call_id && self.remote_tag == envelope.from_tag()
+        self.call_id == envelope.call_id && self.remote_tag == envelope.sender_tag()
     }
 
     /// Takes a request's place in the order.

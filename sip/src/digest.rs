@@ -125,17 +125,28 @@ impl Digest {
         }
     }
 
-    /// Values of WWW-Authenticate, the stronger algorithm first (RFC 8760 §2.4). Some terminals know
-    /// MD5 only and pass over the first.
-    pub fn challenges(&mut self, now: Instant, random: u64, stale: bool) -> [String; 2] {
+    /// Values of WWW-Authenticate. MD5 comes first although RFC 8760 §2.4 takes the first for the
+    /// preferred one: sipp and old terminals look at no other and give up on SHA-256.
+    pub fn challenges(
+        &mut self,
+        now: Instant,
+        random: u64,
+        stale: bool,
+        user_agent: Option<&str>,
+    ) -> Vec<String> {
         let nonce = self.nonce(now, random);
         let stale = if stale { ", stale=true" } else { "" };
-        ["SHA-256", "MD5"].map(|algorithm| {
+        let algorithms: &[&str] = match user_agent.is_some_and(gives_up_on_sha256) {
+            true => &["MD5"],
+            false => &["MD5", "SHA-256"],
+        };
+        let challenge = |algorithm: &&str| {
             format!(
                 "Digest realm=\"{}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}",
                 self.realm
             )
-        })
+        };
+        algorithms.iter().map(challenge).collect()
     }
 
     /// Checks the value of an Authorization header against the accounts.
@@ -215,6 +226,14 @@ impl Digest {
         hash.update(self.secret);
         hex(hash.finalize().get(..16).unwrap_or_default())
     }
+}
+
+/// The library under baresip 0 and 1 refuses a 401 as a whole when any challenge in it names SHA-256,
+/// even beside MD5. Nothing is lost by believing the header: MD5 is offered to everybody.
+fn gives_up_on_sha256(user_agent: &str) -> bool {
+    ["baresip v0.", "baresip v1."]
+        .iter()
+        .any(|old| user_agent.starts_with(old))
 }
 
 /// The parameters of an Authorization header.
@@ -362,11 +381,11 @@ mod tests {
     fn a_client_of_another_library_proves_itself_with_either_algorithm() {
         let now = Instant::now();
         let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
-        for challenge in digest.challenges(now, 1, false) {
+        for challenge in digest.challenges(now, 1, false, None) {
             let answer = answer(&challenge, "s3cret", 1);
             // Both algorithms share the nonce, so the second one's count must be higher.
             let mut fresh = Digest::new(REALM.to_owned(), [7; 32]);
-            fresh.challenges(now, 1, false);
+            fresh.challenges(now, 1, false, None);
             let verdict = fresh.verify(now, &accounts(), "REGISTER", &answer);
             assert_eq!(verdict, Verdict::Proven("or-1".to_owned()), "{challenge}");
         }
@@ -397,7 +416,7 @@ mod tests {
     fn counts_rise_through_hexadecimal_and_a_replay_is_stale() {
         let now = Instant::now();
         let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
-        let [_, md5] = digest.challenges(now, 1, false);
+        let md5 = digest.challenges(now, 1, false, None).remove(0);
         for nc in 1..40 {
             let verdict = digest.verify(now, &accounts(), "REGISTER", &answer(&md5, "s3cret", nc));
             assert_eq!(verdict, Verdict::Proven("or-1".to_owned()), "nc {nc}");
@@ -410,7 +429,7 @@ mod tests {
     fn old_foreign_and_wrong_credentials_prove_nothing() {
         let now = Instant::now();
         let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
-        let [_, md5] = digest.challenges(now, 1, false);
+        let md5 = digest.challenges(now, 1, false, None).remove(0);
         let good = answer(&md5, "s3cret", 1);
         let late = now + NONCE_LIFE + Duration::from_secs(1);
         assert_eq!(
@@ -422,7 +441,9 @@ mod tests {
             digest.verify(now, &accounts(), "REGISTER", &wrong),
             Verdict::Unproven
         );
-        let [_, foreign] = Digest::new(REALM.to_owned(), [8; 32]).challenges(now, 1, false);
+        let foreign = Digest::new(REALM.to_owned(), [8; 32])
+            .challenges(now, 1, false, None)
+            .remove(0);
         let foreign = answer(&foreign, "s3cret", 1);
         assert_eq!(
             digest.verify(now, &accounts(), "REGISTER", &foreign),
@@ -446,9 +467,19 @@ mod tests {
         let now = Instant::now();
         let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
         assert_ne!(
-            digest.challenges(now, 1, false),
-            digest.challenges(now, 2, false)
+            digest.challenges(now, 1, false, None),
+            digest.challenges(now, 2, false, None)
         );
+    }
+
+    #[test]
+    fn who_gives_up_on_sha256_is_offered_md5_alone() {
+        let now = Instant::now();
+        let mut digest = Digest::new(REALM.to_owned(), [7; 32]);
+        let mut offered = |agent| digest.challenges(now, 1, false, agent).len();
+        assert_eq!(offered(Some("baresip v1.0.0 (x86_64/linux)")), 1);
+        assert_eq!(offered(Some("baresip v3.1.0")), 2);
+        assert_eq!(offered(None), 2);
     }
 
     #[test]

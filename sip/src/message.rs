@@ -95,7 +95,7 @@ pub(crate) fn salvage(bytes: &[u8]) -> Option<Headers> {
             headers.push(Header::build(name, value).ok()?);
         }
     }
-    top_via(&headers)?;
+    headers.get(&HeaderName::Via)?;
     Some(headers)
 }
 
@@ -149,7 +149,7 @@ impl Envelope {
         })
     }
 
-    pub fn from_tag(&self) -> Option<String> {
+    pub fn sender_tag(&self) -> Option<String> {
         self.from.tag().map(lossy)
     }
 
@@ -341,16 +341,13 @@ pub(crate) fn response(
     let code = StatusCode::new(status)?;
     let mut response = Response::new(code, Bytes::from_static(reason.as_bytes()));
     for header in headers.iter().filter(|h| copied_to_responses(h.name())) {
-        let mut value = header.value().into_owned();
         let untagged = *header.name() == HeaderName::To
             && status != 100
-            && address(&value).is_none_or(|to| to.tag().is_none());
-        if untagged {
-            value.extend_from_slice(format!(";tag={tag}").as_bytes());
-        }
-        response
-            .headers
-            .push(Header::build(header.name().clone(), value).ok()?);
+            && address(&header.value()).is_none_or(|to| to.tag().is_none());
+        response.headers.push(match untagged {
+            true => tagged(header, tag)?,
+            false => header.clone(),
+        });
     }
     if status == 100
         && let Some(stamp) = text(headers, &HeaderName::Timestamp)
@@ -359,6 +356,18 @@ pub(crate) fn response(
         push(&mut response.headers, HeaderName::Timestamp, stamp);
     }
     Some(response)
+}
+
+/// A To with our tag. Zero bytes, which a quoted name may escape, cannot be written back.
+fn tagged(to: &Header, tag: &str) -> Option<Header> {
+    let mut value = to.value().into_owned();
+    for byte in &mut value {
+        if *byte == 0 {
+            *byte = b'?';
+        }
+    }
+    value.extend_from_slice(format!(";tag={tag}").as_bytes());
+    Header::build(HeaderName::To, value).ok()
 }
 
 /// Appends a header; a value with a line break in it is dropped.

@@ -189,7 +189,11 @@ impl Endpoint {
 
     fn request(&mut self, now: Instant, flow: Flow, mut request: Request) {
         let Some(via) = message::top_via(&request.headers) else {
-            // Nobody knows where an answer would go.
+            let known = request.headers.count(&HeaderName::Via) > 0;
+            if known && request.method != Method::Ack {
+                // The answer can only go back where the request came from.
+                self.refuse_with(&request.headers, flow, &Refusal::new(400, "Bad Via"));
+            }
             return;
         };
         message::stamp_via(&mut request.headers, &via, flow.remote);
@@ -252,11 +256,14 @@ impl Endpoint {
         let Some(mut headers) = message::salvage(bytes) else {
             return;
         };
-        let Some(via) = message::top_via(&headers) else {
-            return;
+        let reply = match message::top_via(&headers) {
+            Some(via) => {
+                message::stamp_via(&mut headers, &via, flow.remote);
+                message::reply_flow(flow, &via)
+            }
+            None => flow,
         };
-        message::stamp_via(&mut headers, &via, flow.remote);
-        self.refuse_with(&headers, message::reply_flow(flow, &via), refusal);
+        self.refuse_with(&headers, reply, refusal);
     }
 
     fn refuse_with(&mut self, headers: &Headers, reply: Flow, refusal: &Refusal) {

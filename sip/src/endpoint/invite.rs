@@ -364,7 +364,7 @@ fn new_call(id: CallId, flow: Flow, user: String, dialog: Dialog, asked: Asked) 
         invite_cseq: dialog.remote_cseq,
         peer_allows_update: allowed.iter().any(|method| method == "update"),
         dialog,
-        stage: Stage::Asked(asked),
+        stage: Stage::Asked(Box::new(asked)),
         peer_offer: None,
         unacknowledged: None,
         our_offer: None,

@@ -79,9 +79,10 @@ impl Endpoint {
     /// 401 with one challenge for each algorithm (RFC 3261 §22.2, RFC 8760 §2.4).
     pub(super) fn challenge(&mut self, now: Instant, arrival: &Arrival, stale: bool) {
         let random = self.random.random();
+        let agent = message::text(&arrival.request.headers, &HeaderName::UserAgent);
         let refusal = self
             .digest
-            .challenges(now, random, stale)
+            .challenges(now, random, stale, agent.as_deref())
             .into_iter()
             .fold(Refusal::new(401, "Unauthorized"), |refusal, challenge| {
                 refusal.with(HeaderName::WwwAuthenticate, challenge)
