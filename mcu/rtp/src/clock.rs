@@ -50,8 +50,9 @@ impl NtpTime {
     /// This time moved by `micros`, either way.
     #[must_use]
     pub const fn offset_micros(self, micros: i64) -> Self {
-        let units = ((micros as i128) << 32) / 1_000_000;
-        Self(self.0.wrapping_add(units as u64))
+        let seconds = micros.div_euclid(1_000_000) as u64;
+        let fraction = ((micros.rem_euclid(1_000_000) as u64) << 32) / 1_000_000;
+        Self(self.0.wrapping_add(seconds << 32).wrapping_add(fraction))
     }
 
     /// Microseconds from `earlier` to here, negative when it is later. Wraps after 68 years.
@@ -265,12 +266,19 @@ pub(crate) fn signed_micros(at: Instant, earlier: Instant) -> i64 {
 
 /// Ticks of a clock in microseconds.
 pub(crate) fn ticks_to_micros(ticks: i64, clock_hz: u32) -> i64 {
-    (i128::from(ticks) * 1_000_000 / i128::from(clock_hz.max(1))) as i64
+    convert(ticks, i64::from(clock_hz.max(1)), 1_000_000)
 }
 
 /// Microseconds in ticks of a clock.
 pub(crate) fn micros_to_ticks(micros: i64, clock_hz: u32) -> i64 {
-    (i128::from(micros) * i128::from(clock_hz) / 1_000_000) as i64
+    convert(micros, 1_000_000, i64::from(clock_hz))
+}
+
+/// `value` of `from` to the second in `to` to the second, rounded down. Whole seconds and the rest
+/// apart, since the product of all would not fit 64 bits.
+fn convert(value: i64, from: i64, to: i64) -> i64 {
+    let whole = value.div_euclid(from).saturating_mul(to);
+    whole.saturating_add(value.rem_euclid(from) * to / from)
 }
 
 #[cfg(test)]

@@ -50,6 +50,11 @@ const LOSS_QUEUE_MICROS: i64 = 100_000;
 const LOSS_INTERVAL: Duration = Duration::from_millis(500);
 /// Packets without which loss is not judged.
 const MIN_LOSS_PACKETS: u32 = 20;
+/// Calm before a rate beyond the ceiling may be tried, at first and at most; it doubles with each
+/// trial that failed within the time after it.
+const TRIAL_PAUSE: Duration = Duration::from_secs(3);
+const MAX_TRIAL_PAUSE: Duration = Duration::from_secs(60);
+const TRIAL_TIME: Duration = Duration::from_secs(5);
 /// No feedback for this long while packets leave: the way back or the way out is gone.
 const FEEDBACK_TIMEOUT: Duration = Duration::from_millis(1_500);
 
@@ -88,6 +93,8 @@ pub struct Controller {
     last_update: Option<Instant>,
     last_decrease: Option<Instant>,
     last_feedback: Option<Instant>,
+    last_trial: Option<Instant>,
+    trial_pause: Duration,
 }
 
 impl Controller {
@@ -106,6 +113,8 @@ impl Controller {
             last_update: None,
             last_decrease: None,
             last_feedback: None,
+            last_trial: None,
+            trial_pause: TRIAL_PAUSE,
         }
     }
 
@@ -174,6 +183,29 @@ impl Controller {
         self.last_update = Some(now);
     }
 
+    /// Asks to send `bps` in all though nothing near it was acknowledged: a forwarder cannot grow by
+    /// small steps when the next layer is three times as large. `true`: send it; the target is at
+    /// least `bps` until the path objects. Trials that failed make the next ones rarer.
+    pub fn try_rate(&mut self, now: Instant, bps: u32) -> bool {
+        if self.target_bps >= f64::from(bps) {
+            return true;
+        }
+        let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        let calm =
+            since(self.last_decrease.max(self.last_trial)).is_none_or(|t| t >= self.trial_pause);
+        let clear = self.queue.standing_micros() < LOSS_QUEUE_MICROS / 2;
+        if !calm || !clear || self.loss.recent > QUEUE_LOSS || bps > self.config.max_bps {
+            return false;
+        }
+        // The trial before this one met no objection.
+        if since(self.last_trial.filter(|at| self.last_decrease < Some(*at))).is_some() {
+            self.trial_pause = TRIAL_PAUSE;
+        }
+        self.last_trial = Some(now);
+        self.set_target(f64::from(bps));
+        true
+    }
+
     /// When [`Self::handle_timeout`] is to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.last_feedback.map(|at| at + FEEDBACK_TIMEOUT)
@@ -218,6 +250,10 @@ impl Controller {
             .is_some_and(|at| now.saturating_duration_since(at) < pause)
         {
             return;
+        }
+        let on_trial = |at: Instant| now.saturating_duration_since(at) < TRIAL_TIME;
+        if self.last_trial.is_some_and(on_trial) && self.last_decrease < self.last_trial {
+            self.trial_pause = (self.trial_pause * 2).min(MAX_TRIAL_PAUSE);
         }
         self.last_decrease = Some(now);
         self.overused_once = true;
@@ -729,6 +765,34 @@ mod tests {
             "{}",
             path.controller.target_bps()
         );
+    }
+
+    #[test]
+    fn a_larger_layer_may_be_tried_and_a_failed_trial_waits() {
+        let mut path = Path::new(3_000_000.0, 300_000);
+        path.application_bps = 200_000.0;
+        path.run(10);
+        assert!(path.controller.try_rate(path.now(), 900_000));
+        path.application_bps = 900_000.0;
+        path.run(10);
+        assert!(path.lowest() >= 900_000, "{}", path.lowest());
+
+        let mut path = Path::new(500_000.0, 300_000);
+        path.application_bps = 200_000.0;
+        path.run(10);
+        assert!(path.controller.try_rate(path.now(), 900_000));
+        path.application_bps = 900_000.0;
+        path.run(2);
+        assert!(
+            path.controller.target_bps() < 700_000,
+            "{}",
+            path.controller.target_bps()
+        );
+        path.application_bps = 200_000.0;
+        path.run(3);
+        assert!(!path.controller.try_rate(path.now(), 900_000));
+        path.run(8);
+        assert!(path.controller.try_rate(path.now(), 900_000));
     }
 
     #[test]
