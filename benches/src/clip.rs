@@ -5,7 +5,7 @@
 //! [`marker`](crate::marker) with the frame's index as its counter. The camera's path is closed, so
 //! a clip can be looped for ever; the counter is then modulo the clip's length.
 //!
-//! Photographs come from Debian's package `mate-backgrounds` (GPL-2+ and CC-BY-SA-4.0, see its
+//! Photographs come from Debian's package `mate-backgrounds` (its photographs are under GPL-2+, see its
 //! copyright file), or from the folder that `CONSILIUM_PHOTOGRAPHS` names. Without either a drawn
 //! texture takes their place, and [`Clip::photographed`] says so.
 
