@@ -1,6 +1,7 @@
 //! Legs of terminals.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason};
 use mcu_api::ids::CallId;
@@ -11,6 +12,10 @@ use tracing::{debug, info, warn};
 use super::exchange::Exchange;
 use super::room::{Dialog, Leg, LegKind, SipLeg};
 use super::{Controller, Output, address, leg_of_call};
+
+/// Seconds of silence, RTCP included, after which a terminal is asked whether it is still there, and
+/// then again as often.
+const PROBE_AFTER_S: u32 = 60;
 
 /// Longest name shown, in characters.
 const MAX_NAME_CHARS: usize = 64;
@@ -93,6 +98,7 @@ impl Controller {
                 dialog: Some(Dialog {
                     call: call.call,
                     exchange,
+                    probed_at: None,
                 }),
                 ports,
             }),
@@ -171,6 +177,29 @@ impl Controller {
             }
         };
         self.tell_call(command);
+    }
+
+    /// Asks terminals that are silent whether they are still there, by an offer of what is agreed on:
+    /// silence alone is no death, but a peer that lost its power says no goodbye. Signalling ends the
+    /// call when nobody answers (RFC 3261 §14.1).
+    pub(super) fn probe_silent_terminals(&mut self) {
+        for leg in self.rooms.iter_mut().flat_map(|room| &mut room.legs) {
+            let silent_s = leg.stats.as_ref().map_or(0, |stats| stats.silent_s);
+            let Some(dialog) = leg.dialog_mut().filter(|_| silent_s >= PROBE_AFTER_S) else {
+                continue;
+            };
+            let pause = Duration::from_secs(PROBE_AFTER_S.into());
+            if dialog
+                .probed_at
+                .is_none_or(|probed| self.now >= probed + pause)
+            {
+                dialog.probed_at = Some(self.now);
+                let sdp = Redacted(dialog.exchange.offer(&mut self.rng));
+                let call = dialog.call;
+                self.outputs
+                    .push_back(Output::Call(CallCommand::Offer { call, sdp }));
+            }
+        }
     }
 
     fn key_frame_requested(&mut self, call: CallId) {

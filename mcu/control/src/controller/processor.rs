@@ -152,6 +152,7 @@ impl Controller {
             reconcile(room, generation.map(|held| held.generation), self.now);
         }
         self.remove_lost_legs();
+        self.probe_silent_terminals();
     }
 
     /// A processor that we lost sight of says what it holds.

@@ -88,6 +88,8 @@ pub struct SipLeg {
 pub struct Dialog {
     pub call: CallId,
     pub exchange: Exchange,
+    /// When a silent terminal was last asked whether it is still there.
+    pub probed_at: Option<Instant>,
 }
 
 /// A browser's leg.
@@ -317,7 +319,15 @@ impl Leg {
         }
     }
 
-    /// What was described in the terminal's call, while there is one.
+    /// The terminal's call, while its dialog is known.
+    pub fn dialog_mut(&mut self) -> Option<&mut Dialog> {
+        match &mut self.kind {
+            LegKind::Sip(sip) => sip.dialog.as_mut(),
+            LegKind::Browser(_) => None,
+        }
+    }
+
+    /// What was described in the terminal's call, and the media that follows from it.
     pub fn exchange(&mut self) -> Option<(&mut Exchange, &mut Option<Media>)> {
         match &mut self.kind {
             LegKind::Sip(sip) => Some((&mut sip.dialog.as_mut()?.exchange, &mut self.media)),

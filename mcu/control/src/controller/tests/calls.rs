@@ -1,5 +1,7 @@
 //! Terminals: offers and answers, hold, key frames.
 
+use std::time::Duration;
+
 use mcu_api::call::{CallCommand, CallEvent, EndReason, RejectReason};
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::media::{MediaEvent, ToMedia};
@@ -200,12 +202,33 @@ fn key_frames_are_asked_for_both_ways() {
 }
 
 #[test]
-fn silence_does_not_end_a_call() {
+fn a_silent_terminal_is_asked_once_a_minute_and_ends_only_by_signalling() {
     let mut bench = Bench::new(demo());
     let (leg, _) = bench.dial(1, "3000").unwrap();
+    let before = bench.leg_plan(leg).transports.clone();
+    bench.silent.insert(leg, 59);
+    bench.pass(Duration::from_secs(5));
+    bench.forget();
     bench.silent.insert(leg, 4000);
-    bench.pass(std::time::Duration::from_secs(100));
-    assert_eq!(bench.legs_planned(), [leg]);
+    bench.pass(Duration::from_secs(100));
+    assert!(
+        matches!(
+            bench.commands[..],
+            [CallCommand::Offer { .. }, CallCommand::Offer { .. }]
+        ),
+        "{:?}",
+        bench.commands
+    );
+    assert_eq!(bench.to_media, [], "asking changes no media");
+    let sdp = Redacted(TERMINAL_OFFER.to_owned());
+    bench.input(Input::Call(CallEvent::Answered { call: CALL, sdp }));
+    assert_eq!(bench.leg_plan(leg).transports, before);
+    let ended = CallEvent::Ended {
+        call: CALL,
+        reason: EndReason::Timeout,
+    };
+    bench.input(Input::Call(ended));
+    assert!(bench.held.is_empty());
 }
 
 #[test]
