@@ -105,8 +105,11 @@ mod tests {
     fn flags_override_the_file_and_the_file_overrides_defaults() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.toml");
-        std::fs::write(&file, "[sip]\nlisten = \"127.0.0.1:7001\"\n[media]\nports = \"3000-3100\"\n")
-            .unwrap();
+        std::fs::write(
+            &file,
+            "[sip]\nlisten = \"127.0.0.1:7001\"\n[media]\nports = \"3000-3100\"\n",
+        )
+        .unwrap();
         let cli = Cli::parse_from([
             "consilium",
             "serve",
@@ -117,7 +120,13 @@ mod tests {
         ]);
         let settings = cli.settings().unwrap();
         assert_eq!(settings.sip.listen, "127.0.0.1:7001".parse().unwrap());
-        assert_eq!(settings.media.ports, PortRange { low: 4000, high: 4100 });
+        assert_eq!(
+            settings.media.ports,
+            PortRange {
+                low: 4000,
+                high: 4100
+            }
+        );
         assert_eq!(settings.http.listen, Settings::default().http.listen);
         assert!(!settings.demo);
     }

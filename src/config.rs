@@ -104,7 +104,9 @@ impl Default for Settings {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443)) }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443)),
+        }
     }
 }
 
@@ -120,13 +122,22 @@ impl Default for Sip {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { addresses: Vec::new(), ports: PortRange { low: 20_000, high: 23_999 } }
+        Self {
+            addresses: Vec::new(),
+            ports: PortRange {
+                low: 20_000,
+                high: 23_999,
+            },
+        }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".into() }
+        // rtc-dtls warns of every extension that it does not know, several times a browser.
+        Self {
+            filter: "info,rtc_dtls=error".into(),
+        }
     }
 }
 
@@ -163,7 +174,9 @@ impl FromStr for PortRange {
             .and_then(|(low, high)| Some((parse(low)?, parse(high)?)))
             .ok_or_else(|| format!("\"{text}\" is not LOW-HIGH, for example 20000-23999"))?;
         if low < 1024 || high < low.saturating_add(15) {
-            return Err(format!("{low}-{high}: at least 16 ports from 1024 on are needed"));
+            return Err(format!(
+                "{low}-{high}: at least 16 ports from 1024 on are needed"
+            ));
         }
         Ok(Self { low, high })
     }
@@ -171,7 +184,9 @@ impl FromStr for PortRange {
 
 impl<'de> Deserialize<'de> for PortRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -209,22 +224,39 @@ pub enum ConfigError {
 impl Settings {
     /// Reads a configuration file; what it does not name has its default.
     pub fn from_file(file: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(file)
-            .map_err(|reason| ConfigError::Read { file: file.into(), reason })?;
+        let text = fs::read_to_string(file).map_err(|reason| ConfigError::Read {
+            file: file.into(),
+            reason,
+        })?;
         toml::from_str(&text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start).min(text.len());
-            let line = text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count() + 1;
+            let line = text.as_bytes()[..start]
+                .iter()
+                .filter(|&&b| b == b'\n')
+                .count()
+                + 1;
             let key = key_at(&text, line);
             let reason = format!("{key}{}", error.message());
-            ConfigError::Parse { file: file.into(), line, reason }
+            ConfigError::Parse {
+                file: file.into(),
+                line,
+                reason,
+            }
         })
     }
 
     /// Makes the data folder, closed to others, and the folder of sockets in it.
     pub fn prepare_data_dir(&self) -> Result<(), ConfigError> {
-        let fail = |reason| ConfigError::DataDir { dir: self.data_dir.clone(), reason };
+        let fail = |reason| ConfigError::DataDir {
+            dir: self.data_dir.clone(),
+            reason,
+        };
         let run = self.run_dir();
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&run).map_err(fail)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&run)
+            .map_err(fail)?;
         fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).map_err(fail)
     }
 
@@ -287,7 +319,11 @@ impl Settings {
 
     /// Configured media addresses, or else those of this host.
     pub fn media_addresses(&self) -> Vec<IpAddr> {
-        if self.media.addresses.is_empty() { host_addresses() } else { self.media.addresses.clone() }
+        if self.media.addresses.is_empty() {
+            host_addresses()
+        } else {
+            self.media.addresses.clone()
+        }
     }
 
     /// Socket on which the controller listens.
@@ -308,7 +344,9 @@ impl Settings {
 /// `key: ` of a line `key = value`, or nothing where the line has no key.
 fn key_at(text: &str, line: usize) -> String {
     let source = text.lines().nth(line - 1).unwrap_or_default();
-    source.split_once('=').map_or_else(String::new, |(key, _)| format!("{}: ", key.trim()))
+    source
+        .split_once('=')
+        .map_or_else(String::new, |(key, _)| format!("{}: ", key.trim()))
 }
 
 /// Source addresses this host would use towards the world, or loopback on a host without network.
@@ -319,12 +357,18 @@ fn host_addresses() -> Vec<IpAddr> {
         socket.connect(remote).ok()?;
         Some(socket.local_addr().ok()?.ip())
     };
-    let found: Vec<IpAddr> =
-        [towards("0.0.0.0:0", "192.0.2.1:9"), towards("[::]:0", "[2001:db8::1]:9")]
-            .into_iter()
-            .flatten()
-            .collect();
-    if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
+    let found: Vec<IpAddr> = [
+        towards("0.0.0.0:0", "192.0.2.1:9"),
+        towards("[::]:0", "[2001:db8::1]:9"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if found.is_empty() {
+        vec![Ipv4Addr::LOCALHOST.into()]
+    } else {
+        found
+    }
 }
 
 #[cfg(test)]
@@ -342,10 +386,26 @@ mod tests {
     #[test]
     fn wrong_keys_and_values_are_refused_with_line_key_and_reason() {
         for (text, line, words) in [
-            ("demo = true\nhttps = 1\n", "2: ", &["https", "unknown field"][..]),
-            ("[http]\nlisten = \"here\"\n", "2: ", &["listen", "socket address"]),
-            ("[media]\nports = \"9-8\"\n", "2: ", &["ports", "at least 16 ports"]),
-            ("[[rooms]]\nnumber = \" \"\n", "2: ", &["number", "must not be empty"]),
+            (
+                "demo = true\nhttps = 1\n",
+                "2: ",
+                &["https", "unknown field"][..],
+            ),
+            (
+                "[http]\nlisten = \"here\"\n",
+                "2: ",
+                &["listen", "socket address"],
+            ),
+            (
+                "[media]\nports = \"9-8\"\n",
+                "2: ",
+                &["ports", "at least 16 ports"],
+            ),
+            (
+                "[[rooms]]\nnumber = \" \"\n",
+                "2: ",
+                &["number", "must not be empty"],
+            ),
             ("[[sip.accounts]]\nuser = \"a\"\n", "1: ", &["password"]),
             ("demo = yes\n", "1: ", &["demo"]),
         ] {

@@ -26,7 +26,9 @@ fn main() -> anyhow::Result<()> {
         Command::Media(_) => mcu_media::run(settings.media()),
         Command::Control(_) => block_on(until_told(mcu_control::run(settings.control()))),
         Command::Manager(_) => block_on(until_told(async {
-            manager_ui_server::run(settings.manager()).await.context("manager")
+            manager_ui_server::run(settings.manager())
+                .await
+                .context("manager")
         })),
         Command::CheckConfig { .. } => unreachable!("handled above"),
     }
@@ -52,5 +54,8 @@ async fn until_told(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::R
 fn start_log(settings: &Settings) {
     let filter = EnvFilter::try_from_env("CONSILIUM_LOG")
         .unwrap_or_else(|_| EnvFilter::new(settings.log_filter()));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -109,7 +109,11 @@ fn start(name: &str) -> anyhow::Result<Child> {
     // The flags after `serve` are those of every process.
     let flags = std::env::args_os().skip(2);
     let mut command = Command::new(binary);
-    command.arg(name).args(flags).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .arg(name)
+        .args(flags)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     // SAFETY: `set_pdeathsig` is one prctl call, safe between fork and exec.
     unsafe {
         command.pre_exec(|| {
@@ -143,13 +147,20 @@ async fn announce(settings: &Settings) {
     if page.ip().is_unspecified() {
         page.set_ip(settings.media_addresses()[0]);
     }
-    while TcpStream::connect(reachable(settings.http.listen)).await.is_err() {
+    while TcpStream::connect(reachable(settings.http.listen))
+        .await
+        .is_err()
+    {
         sleep(Duration::from_millis(50)).await;
     }
     let mut out = std::io::stdout();
     let _ = if settings.demo {
         let host = settings.media_addresses()[0];
-        let host = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
+        let host = if host.is_ipv6() {
+            format!("[{host}]")
+        } else {
+            host.to_string()
+        };
         let port = match settings.sip.listen.port() {
             5060 => String::new(),
             port => format!(":{port}"),

@@ -47,9 +47,17 @@ impl Baresip {
         let mut command = Command::new("baresip");
         command.arg("-f").arg(&dir).current_dir(&dir);
         let process = Process::start(&mut command, &dir.join("log"));
-        let mut baresip = Self { process, control, dir };
+        let mut baresip = Self {
+            process,
+            control,
+            dir,
+        };
         wait_for("baresip takes commands", Duration::from_secs(10), || {
-            assert!(baresip.process.is_running(), "baresip ended:\n{}", baresip.log());
+            assert!(
+                baresip.process.is_running(),
+                "baresip ended:\n{}",
+                baresip.log()
+            );
             TcpStream::connect(("127.0.0.1", control)).ok()
         });
         baresip
@@ -64,9 +72,11 @@ impl Baresip {
     /// Calls `uri` and waits until the call is established.
     pub fn dial(&self, uri: &str) {
         self.command("dial", uri);
-        wait_for("baresip's call is established", Duration::from_secs(10), || {
-            self.log().contains("Call established").then_some(())
-        });
+        wait_for(
+            "baresip's call is established",
+            Duration::from_secs(10),
+            || self.log().contains("Call established").then_some(()),
+        );
     }
 
     /// Hangs up.
@@ -77,7 +87,10 @@ impl Baresip {
     /// The picture that it decoded last, as a PNG file.
     pub fn picture(&self) -> PathBuf {
         let before = self.pictures();
-        self.command("snapshot_recv", self.dir.join("seen").to_str().expect("path"));
+        self.command(
+            "snapshot_recv",
+            self.dir.join("seen").to_str().expect("path"),
+        );
         wait_for("baresip saved a picture", Duration::from_secs(5), || {
             let mut new = self.pictures();
             new.retain(|p| !before.contains(p));
@@ -98,7 +111,9 @@ impl Baresip {
     fn command(&self, name: &str, params: &str) {
         let message = serde_json::json!({ "command": name, "params": params }).to_string();
         let mut stream = TcpStream::connect(("127.0.0.1", self.control)).expect("connect");
-        stream.set_read_timeout(Some(Duration::from_secs(2))).expect("timeout");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .expect("timeout");
         write!(stream, "{}:{message},", message.len()).expect("write");
         let mut answer = [0; 4096];
         let _ = stream.read(&mut answer);
@@ -106,8 +121,13 @@ impl Baresip {
 }
 
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).expect("read a folder").flatten().map(|e| e.path());
-    let mut found: Vec<_> = entries.filter(|p| p.to_string_lossy().ends_with(ending)).collect();
+    let entries = fs::read_dir(dir)
+        .expect("read a folder")
+        .flatten()
+        .map(|e| e.path());
+    let mut found: Vec<_> = entries
+        .filter(|p| p.to_string_lossy().ends_with(ending))
+        .collect();
     found.sort();
     found
 }

@@ -73,7 +73,11 @@ impl Browser {
                 }
             }
         });
-        Self { _process: process, stdin, latest }
+        Self {
+            _process: process,
+            stdin,
+            latest,
+        }
     }
 
     /// The last report and its number.
@@ -93,7 +97,9 @@ impl Browser {
     /// Takes a picture of the page.
     pub fn screenshot(&mut self, file: &Path) {
         self.say(&format!("screenshot {}", file.display()));
-        wait_for("a screenshot", Duration::from_secs(20), || file.exists().then_some(()));
+        wait_for("a screenshot", Duration::from_secs(20), || {
+            file.exists().then_some(())
+        });
     }
 
     /// Presses a button of the page by its test id: `mic`, `camera`, `leave`.
@@ -102,6 +108,8 @@ impl Browser {
     }
 
     fn say(&mut self, line: &str) {
-        writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush()).expect("browser listens");
+        writeln!(self.stdin, "{line}")
+            .and_then(|()| self.stdin.flush())
+            .expect("browser listens");
     }
 }

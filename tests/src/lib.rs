@@ -2,6 +2,7 @@
 
 pub mod baresip;
 pub mod browser;
+pub mod measure;
 pub mod process;
 pub mod server;
 
@@ -10,7 +11,10 @@ use std::time::{Duration, Instant};
 
 /// Root of the repository.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is in the root").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests is in the root")
+        .to_path_buf()
 }
 
 /// Asks `probe` until it yields something, or fails with `what` after `limit`.

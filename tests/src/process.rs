@@ -23,7 +23,9 @@ impl Process {
 
     /// Starts `command` with the standard streams that it has.
     pub fn start_as_is(command: &mut Command) -> Self {
-        let child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         Self { child }
     }
 
@@ -69,15 +71,23 @@ impl Drop for Process {
 pub fn children(parent: i32) -> Vec<(i32, Vec<String>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("read /proc").flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
         // Field 4, after the command name in parentheses (proc(5)).
-        let ppid = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+        let ppid = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1));
         if ppid.and_then(|p| p.parse::<i32>().ok()) != Some(parent) {
             continue;
         }
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let words = line.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned());
+        let words = line
+            .split(|b| *b == 0)
+            .map(|w| String::from_utf8_lossy(w).into_owned());
         found.push((pid, words.collect()));
     }
     found
@@ -89,9 +99,7 @@ pub fn free_port() -> u16 {
     loop {
         let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
         let port = tcp.local_addr().expect("address").port();
-        let free = |port: u16| {
-            UdpSocket::bind(("127.0.0.1", port)).is_ok() && port < 64_000
-        };
+        let free = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok() && port < 64_000;
         let next = port.saturating_add(1);
         if free(port) && free(next) && TcpListener::bind(("127.0.0.1", next)).is_ok() {
             return port;

@@ -43,16 +43,28 @@ impl Server {
         let mut command = Command::new(binary());
         command
             .arg("serve")
-            .args(["--data-dir", dir.path().join("data").to_str().expect("path")])
+            .args([
+                "--data-dir",
+                dir.path().join("data").to_str().expect("path"),
+            ])
             .args(["--http", &format!("127.0.0.1:{http}")])
             .args(["--sip", &format!("127.0.0.1:{sip}")])
             .args(["--media-address", "127.0.0.1"])
             .args(["--media-ports", &format!("{low}-{}", low + 399)])
             .args(flags);
         let process = Process::start(&mut command, &dir.path().join("server.log"));
-        let mut server = Self { process, dir, http, sip };
+        let mut server = Self {
+            process,
+            dir,
+            http,
+            sip,
+        };
         wait_for("the server is healthy", Duration::from_secs(20), || {
-            assert!(server.process.is_running(), "server ended:\n{}", server.log());
+            assert!(
+                server.process.is_running(),
+                "server ended:\n{}",
+                server.log()
+            );
             server.get("/health").filter(|(status, _)| *status == 200)
         });
         server
@@ -80,10 +92,16 @@ impl Server {
 
     /// Process id of one of its processes: `media`, `control` or `manager`.
     pub fn pid_of(&self, name: &str) -> i32 {
-        wait_for(&format!("process {name} runs"), Duration::from_secs(10), || {
-            let found = children(self.process.pid());
-            found.into_iter().find(|(_, words)| words.get(1).is_some_and(|w| w == name))
-        })
+        wait_for(
+            &format!("process {name} runs"),
+            Duration::from_secs(10),
+            || {
+                let found = children(self.process.pid());
+                found
+                    .into_iter()
+                    .find(|(_, words)| words.get(1).is_some_and(|w| w == name))
+            },
+        )
         .0
     }
 
@@ -110,7 +128,14 @@ impl Server {
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         TcpStream::connect(("127.0.0.1", self.http)).ok()?;
         let output = Command::new("curl")
-            .args(["-sk", "--max-time", "5", "-w", "\n%{http_code}", &self.url(path)])
+            .args([
+                "-sk",
+                "--max-time",
+                "5",
+                "-w",
+                "\n%{http_code}",
+                &self.url(path),
+            ])
             .output()
             .expect("run curl");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -121,7 +146,9 @@ impl Server {
     /// Sends raw bytes to the SIP port over TCP and returns what came back until the peer pauses.
     pub fn sip_tcp(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.sip)).expect("connect");
-        stream.set_read_timeout(Some(Duration::from_secs(2))).expect("timeout");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .expect("timeout");
         stream.write_all(bytes).expect("write");
         let mut buffer = vec![0; 65_536];
         let n = stream.read(&mut buffer).unwrap_or(0);
@@ -137,6 +164,10 @@ pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("own path");
     let dir = test.parent().and_then(Path::parent).expect("target folder");
     let path = dir.join("consilium");
-    assert!(path.exists(), "{} is not built: cargo build --bin consilium", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: cargo build --bin consilium",
+        path.display()
+    );
     path
 }

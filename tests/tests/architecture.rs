@@ -45,19 +45,31 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FREE: &[&str] = &["tests", "benches"];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_path_buf()
 }
 
 #[test]
 fn crates_use_only_what_the_architecture_allows() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
-    let ours: Vec<&str> = packages.iter().map(|p| p["name"].as_str().unwrap()).collect();
+    let ours: Vec<&str> = packages
+        .iter()
+        .map(|p| p["name"].as_str().unwrap())
+        .collect();
     let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
     let mut wrong = Vec::new();
     for package in packages {
@@ -108,7 +120,10 @@ fn functions_and_files_stay_short() {
     long.retain(|l| !EXCEPTIONS.iter().any(|e| l.starts_with(e)));
     assert!(long.is_empty(), "too long: {long:#?}");
     for exception in EXCEPTIONS {
-        assert!(root().join(exception.split(':').next().unwrap()).exists(), "{exception} is gone");
+        assert!(
+            root().join(exception.split(':').next().unwrap()).exists(),
+            "{exception} is gone"
+        );
     }
 }
 
@@ -118,7 +133,8 @@ struct Lengths {
 
 impl Lengths {
     fn add(&mut self, name: &syn::Ident, span: proc_macro2::Span) {
-        self.found.push((name.to_string(), span.end().line - span.start().line + 1));
+        self.found
+            .push((name.to_string(), span.end().line - span.start().line + 1));
     }
 }
 
@@ -137,10 +153,22 @@ impl<'ast> Visit<'ast> for Lengths {
 /// Rust and TypeScript sources that git knows, or would add.
 fn sources() -> Vec<PathBuf> {
     let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs", "*.ts", "*.tsx"])
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "*.rs",
+            "*.ts",
+            "*.tsx",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
     let listed = String::from_utf8(output.stdout).unwrap();
-    listed.lines().map(|line| root().join(line)).filter(|path| path.exists()).collect()
+    listed
+        .lines()
+        .map(|line| root().join(line))
+        .filter(|path| path.exists())
+        .collect()
 }

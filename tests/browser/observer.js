@@ -1,0 +1,141 @@
+// What a participant sees and hears, read from the pixels and samples that the page plays.
+(() => {
+  "use strict";
+  const READ_WIDTH = 320;
+  const READ_HEIGHT = 180;
+  const BEEP_EVERY_MS = 2000;
+
+  const canvas = document.createElement("canvas");
+  canvas.width = READ_WIDTH;
+  canvas.height = READ_HEIGHT;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+
+  function markerOf(video) {
+    if (!video.videoWidth) return null;
+    context.drawImage(video, 0, 0, READ_WIDTH, READ_HEIGHT);
+    const image = context.getImageData(0, 0, READ_WIDTH, READ_HEIGHT);
+    return consiliumMarker.readMarker(image, 0, 0, READ_WIDTH, READ_HEIGHT);
+  }
+
+  const tiles = () => [...document.querySelectorAll('[data-testid="tile"]')];
+  const videoOf = (tile) => tile.querySelector("video");
+
+  // ---- sound ----------------------------------------------------------------------------------
+  let analyser;
+  function listen() {
+    const element = document.querySelector('[data-testid="sound"]');
+    if (analyser || !element?.srcObject) return;
+    const audio = new AudioContext({ sampleRate: 48000 });
+    analyser = audio.createAnalyser();
+    analyser.fftSize = 32768;
+    audio.createMediaStreamSource(element.srcObject).connect(analyser);
+  }
+
+  function tones() {
+    listen();
+    if (!analyser) return {};
+    const heard = consiliumMarker.hearTones(analyser);
+    return Object.fromEntries(heard.map((tone) => [tone.id, tone.levelDb]));
+  }
+
+  // ---- skew of sound against picture ------------------------------------------------------------
+  // A beep begins when the source's counter passes a multiple of two seconds. The latest 0.7 s of
+  // samples end at the moment of the look, so the onset's position tells when it was heard; the
+  // picture's counter at the moment a frame is presented tells how old the picture is.
+  const ages = new Map();
+  const skews = new Map();
+
+  function wrap(ms) {
+    return ((((ms + BEEP_EVERY_MS / 2) % BEEP_EVERY_MS) + BEEP_EVERY_MS) % BEEP_EVERY_MS) - BEEP_EVERY_MS / 2;
+  }
+
+  function watch(video) {
+    if (video.dataset.watched) return;
+    video.dataset.watched = "yes";
+    const look = (_, frame) => {
+      const marker = markerOf(video);
+      if (marker) {
+        const shown = performance.timeOrigin + (frame.expectedDisplayTime ?? performance.now());
+        const { frameRate } = globalThis.consiliumSource;
+        // The counter has 16 bits: its period is a multiple of neither clock, so only the phase
+        // within a beep period is used.
+        const phase = ((marker.counter * 1000) / frameRate + 500 / frameRate) % BEEP_EVERY_MS;
+        const list = ages.get(marker.id) ?? [];
+        list.push(wrap(shown - phase));
+        ages.set(marker.id, list.slice(-30));
+      }
+      video.requestVideoFrameCallback(look);
+    };
+    video.requestVideoFrameCallback(look);
+  }
+
+  const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
+
+  function beepOnset(pcm, rate, id) {
+    const step = Math.round(rate * 0.005);
+    const window = Math.round(rate * 0.02);
+    const frequency = [1918, 2091, 2197, 2435, 2586, 2712, 2926, 3097][id - 1];
+    const levels = [];
+    for (let start = 0; start + window <= pcm.length; start += step) {
+      let re = 0;
+      let im = 0;
+      for (let n = 0; n < window; n += 1) {
+        const angle = (2 * Math.PI * frequency * n) / rate;
+        re += pcm[start + n] * Math.cos(angle);
+        im += pcm[start + n] * Math.sin(angle);
+      }
+      levels.push(Math.hypot(re, im) / window);
+    }
+    const peak = Math.max(...levels);
+    if (peak < 0.004) return null;
+    const first = levels.findIndex((level) => level > peak / 2);
+    // A beep cut by the beginning of the samples has no onset here.
+    if (first < 4) return null;
+    return first * step + window / 2;
+  }
+
+  function measureSkew() {
+    tiles().map(videoOf).filter(Boolean).forEach(watch);
+    listen();
+    if (!analyser) return;
+    const rate = analyser.context.sampleRate;
+    const pcm = new Float32Array(analyser.fftSize);
+    analyser.getFloatTimeDomainData(pcm);
+    const end = performance.timeOrigin + performance.now();
+    for (const [id, list] of ages) {
+      const onset = beepOnset(pcm, rate, id);
+      if (onset === null || list.length < 10) continue;
+      const heard = end - ((pcm.length - onset) * 1000) / rate;
+      const values = skews.get(id) ?? [];
+      values.push(wrap(median(list) - heard));
+      skews.set(id, values.slice(-15));
+    }
+  }
+
+  // ---- report -----------------------------------------------------------------------------------
+  async function report(withSkew) {
+    if (withSkew) measureSkew();
+    const markers = {};
+    for (const tile of tiles()) {
+      const video = videoOf(tile);
+      const marker = video && markerOf(video);
+      if (marker) markers[tile.dataset.leg] = marker;
+    }
+    const pc = window.__consilium?.pc;
+    let framesDecoded = 0;
+    if (pc) {
+      for (const stat of (await pc.getStats()).values()) {
+        if (stat.type === "inbound-rtp" && stat.kind === "video") framesDecoded += stat.framesDecoded ?? 0;
+      }
+    }
+    return {
+      markers,
+      tones: tones(),
+      framesDecoded,
+      connection: pc?.connectionState ?? "none",
+      skewMs: Object.fromEntries([...skews].map(([id, values]) => [id, median(values)])),
+    };
+  }
+
+  globalThis.consiliumObserver = { report };
+})();

@@ -1,0 +1,71 @@
+// One participant in Chromium: joins by the page as a person would, then prints a report as a line of
+// JSON every half second. Arguments: URL, source id, and optionally width, height, frame rate, "skew".
+// Commands on standard input: `screenshot FILE`, `press TEST-ID`, `reload`.
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const [url, id, width = "640", height = "360", frameRate = "15", mode = ""] = process.argv.slice(2);
+const here = new URL(".", import.meta.url);
+const script = (name) => readFileSync(new URL(name, here), "utf8");
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: [
+    "--no-sandbox",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--disable-gpu",
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+  ],
+});
+const context = await browser.newContext({
+  ignoreHTTPSErrors: true,
+  bypassCSP: true,
+  locale: "en-GB",
+  viewport: { width: 1280, height: 800 },
+});
+const source = { id: Number(id), width: Number(width), height: Number(height), frameRate: Number(frameRate) };
+await context.addInitScript(`globalThis.consiliumSource = ${JSON.stringify(source)};`);
+for (const name of ["marker.js", "source.js", "observer.js"]) await context.addInitScript(script(name));
+
+const page = await context.newPage();
+page.on("pageerror", (error) => console.error(`page: ${error.message}`));
+page.on("console", (message) => console.error(`console: ${message.text()}`));
+await page.goto(url);
+await page.getByTestId("name").fill(`Participant ${id}`);
+await page.getByTestId("join").click();
+await page.getByTestId("tile").first().waitFor({ timeout: 20000 });
+
+let busy = Promise.resolve();
+const commands = createInterface({ input: process.stdin });
+commands.on("line", (line) => {
+  const [word, argument] = line.split(" ");
+  busy = busy.then(async () => {
+    if (word === "screenshot") await page.screenshot({ path: argument });
+    else if (word === "press") await page.getByTestId(argument).click();
+    else if (word === "reload") await page.reload();
+  }).catch((error) => console.error(`${line}: ${error.message}`));
+});
+const end = async () => {
+  await browser.close();
+  process.exit(0);
+};
+commands.on("close", end);
+process.on("SIGTERM", end);
+
+for (;;) {
+  try {
+    const report = await page.evaluate((skew) => globalThis.consiliumObserver.report(skew), mode === "skew");
+    console.log(JSON.stringify(report));
+  } catch (error) {
+    // The page is being loaded anew.
+    console.error(`report: ${error.message}`);
+  }
+  await new Promise((resolve) => setTimeout(resolve, mode === "skew" ? 150 : 500));
+}

@@ -1,0 +1,56 @@
+// What a participant publishes in place of camera and microphone: a moving marker and a tone, with a
+// beep whenever the counter passes a multiple of BEEP_EVERY. Runs in the page before its own scripts.
+(() => {
+  "use strict";
+  const { id, width, height, frameRate } = globalThis.consiliumSource;
+  const BEEP_EVERY_MS = 2000;
+  const BEEP_S = 0.08;
+  // Tones of ids 9 to 16 are free for beeps: sources have ids 1 to 8.
+  const beepOf = (source) => source + 8;
+
+  const counterAt = (ms) => Math.floor((ms * frameRate) / 1000) & 0xffff;
+
+  function picture() {
+    const canvas = document.createElement("canvas");
+    canvas.width = width;
+    canvas.height = height;
+    const context = canvas.getContext("2d");
+    const draw = () => {
+      const now = performance.timeOrigin + performance.now();
+      context.fillStyle = `hsl(${(id * 67) % 360} 40% 45%)`;
+      context.fillRect(0, 0, width, height);
+      consiliumMarker.drawMarker(context, width, height, id, counterAt(now));
+    };
+    draw();
+    setInterval(draw, 1000 / frameRate);
+    return canvas.captureStream(frameRate).getVideoTracks()[0];
+  }
+
+  function sound() {
+    const audio = new AudioContext({ sampleRate: 48000 });
+    const out = audio.createMediaStreamDestination();
+    consiliumMarker.makeTone(audio, id).connect(out);
+    const beep = consiliumMarker.makeTone(audio, beepOf(id));
+    const gate = audio.createGain();
+    gate.gain.value = 0;
+    beep.connect(gate).connect(out);
+    const schedule = () => {
+      // The wall clock at audio time 0, so that beeps and counters follow one clock.
+      const zero = performance.timeOrigin + performance.now() - audio.currentTime * 1000;
+      const next = Math.ceil((zero + audio.currentTime * 1000 + 300) / BEEP_EVERY_MS) * BEEP_EVERY_MS;
+      const at = (next - zero) / 1000;
+      gate.gain.setValueAtTime(3, at);
+      gate.gain.setValueAtTime(0, at + BEEP_S);
+      setTimeout(schedule, next - zero - audio.currentTime * 1000 + 200);
+    };
+    schedule();
+    return out.stream.getAudioTracks()[0];
+  }
+
+  navigator.mediaDevices.getUserMedia = async (constraints) => {
+    const stream = new MediaStream();
+    if (constraints.video) stream.addTrack(picture());
+    if (constraints.audio) stream.addTrack(sound());
+    return stream;
+  };
+})();
