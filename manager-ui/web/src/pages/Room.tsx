@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import WarningFilled from "@ant-design/icons/es/icons/WarningFilled";
 import Alert from "antd/es/alert";
 import Button from "antd/es/button";
 import ConfigProvider from "antd/es/config-provider";
@@ -40,25 +41,15 @@ export function Room({ room, name, tracks, state, session }: Props) {
   useKeys(keys);
   useWakeLock();
   const announcement = useAnnouncements(state);
-  const lost = state.phase === "reconnecting";
-  const stuck = state.phase === "in" && state.peer?.connected === false;
   return (
     <ConfigProvider theme={{ algorithm: theme.darkAlgorithm }}>
       <div className="room">
         <header>
           <h1>{words.roomTitle(room)}</h1>
           <span>{state.sites.length > 0 && words.sites(state.sites.length)}</span>
+          <Notice state={state} />
           <LanguageButton />
         </header>
-        <div className="notices" role="status">
-          {state.phase === "joining" && (
-            <Alert type="info" showIcon title={state.refusal ? words.refusals[state.refusal] : words.joining} />
-          )}
-          {(lost || stuck) && (
-            <Alert type="warning" showIcon title={lost ? words.reconnecting : words.mediaReconnecting} />
-          )}
-          {state.phase === "in" && state.sites.length === 1 && <p>{words.alone}</p>}
-        </div>
         <Sound track={state.peer?.sound ?? null} />
         <Stage name={name} tracks={tracks} state={state} session={session} />
         <Bar
@@ -74,6 +65,25 @@ export function Room({ room, name, tracks, state, session }: Props) {
         <Help open={help} close={() => setHelp(false)} />
       </div>
     </ConfigProvider>
+  );
+}
+
+/** What is the matter, in the head of the room: the pictures neither move nor are covered. */
+function Notice({ state }: { state: Snapshot }) {
+  const { words } = useLanguage();
+  const { phase, refusal } = state;
+  const stuck = phase === "in" && state.peer?.connected === false;
+  let text = "";
+  if (phase === "joining") text = refusal ? words.refusals[refusal] : words.joining;
+  if (phase === "reconnecting") text = refusal ? words.refusals[refusal] : words.reconnecting;
+  if (stuck) text = words.mediaReconnecting;
+  const trouble = phase === "reconnecting" || stuck;
+  if (!text && state.sites.length === 1) text = words.alone;
+  return (
+    <div className={trouble ? "notice trouble" : "notice"} role="status">
+      {trouble && <WarningFilled aria-hidden="true" />}
+      {text}
+    </div>
   );
 }
 
