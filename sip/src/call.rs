@@ -126,7 +126,8 @@ impl Call {
             .as_ref()
             .map(|u| u.next_at.min(u.give_up_at));
         let offer = self.peer_offer.as_ref().map(|o| o.give_up_at);
-        let retry = self.retry_at.filter(|_| self.queued_offer.is_some());
+        let waits = self.queued_offer.is_some() || self.refresh_wanted;
+        let retry = self.retry_at.filter(|_| waits);
         let session = self.session.as_ref().map(Session::act_at);
         [asked, resend, offer, retry, session]
             .into_iter()

@@ -213,23 +213,34 @@ impl Endpoint {
         }
     }
 
+    /// A final response to re-INVITE or UPDATE.
     fn offer_answered(&mut self, now: Instant, id: CallId, purpose: Purpose, response: &Response) {
         let by_invite = text(&response.headers, &HeaderName::CSeq)
             .is_some_and(|value| value.ends_with("INVITE"));
-        let status = response.status.code();
-        if status < 300 {
-            if by_invite && !self.acknowledge(id, response) {
-                return;
+        let accepted = response.status.is_success();
+        match (accepted, by_invite) {
+            (true, false) => self.session_refreshed(now, id, response),
+            (true, true) if self.acknowledge(id, response) => {
+                self.session_refreshed(now, id, response);
+                self.offer_accepted(id, purpose, response);
             }
-            return self.offer_accepted(now, id, purpose, response);
+            (true, true) => {}
+            (false, true) => self.offer_refused(now, id, purpose, response.status.code()),
+            (false, false) => {
+                // A peer that announces UPDATE and refuses it is refreshed by re-INVITE.
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.peer_allows_update = false;
+                    call.refresh_wanted = true;
+                }
+            }
         }
+    }
+
+    fn offer_refused(&mut self, now: Instant, id: CallId, purpose: Purpose, status: u16) {
         let wait = Duration::from_millis(10 * self.random.random_range(0..=200u64));
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        if !by_invite {
-            return;
-        }
         let offer = call.our_offer.take();
         // RFC 3261 §14.1: who does not own the Call-ID waits 0 to 2 s, the owner longer.
         if status == 491
@@ -243,17 +254,22 @@ impl Endpoint {
         }
     }
 
-    fn offer_accepted(&mut self, now: Instant, id: CallId, purpose: Purpose, response: &Response) {
+    fn session_refreshed(&mut self, now: Instant, id: CallId, response: &Response) {
         let least = self.config.min_session_expires;
-        let Some(call) = self.calls.get_mut(&id) else {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.dialog.refresh_target(&response.headers);
+            call.session = session_timer::adopt(now, &response.headers, least);
+        }
+    }
+
+    fn offer_accepted(&mut self, id: CallId, purpose: Purpose, response: &Response) {
+        let offer = self.calls.get_mut(&id).and_then(|c| c.our_offer.take());
+        let Some(offer) = offer.filter(|_| purpose == Purpose::Offer) else {
             return;
         };
-        call.dialog.refresh_target(&response.headers);
-        call.session = session_timer::adopt(now, &response.headers, least);
-        let Some(offer) = call.our_offer.take().filter(|_| purpose == Purpose::Offer) else {
-            return;
-        };
-        call.last_sdp = Some(offer.sdp);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.last_sdp = Some(offer.sdp);
+        }
         if response.body().is_empty() {
             tracing::warn!(call = id.0, "the peer accepted an offer without an answer");
             return;

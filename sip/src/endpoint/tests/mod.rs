@@ -3,6 +3,7 @@
 mod accounts;
 mod answers;
 mod calls;
+mod lossy;
 mod offers;
 mod streams;
 mod timers;

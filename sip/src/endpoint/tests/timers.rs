@@ -121,3 +121,48 @@ fn a_peer_without_update_is_refreshed_by_reinvite_and_the_rooms_do_not_notice() 
     bench.pass(seconds(49));
     assert!(bench.take_sent().is_empty());
 }
+
+#[test]
+fn a_refused_update_and_a_glaring_reinvite_are_tried_again_in_time() {
+    let mut bench = Bench::new();
+    let asks = "Supported: timer\r\nSession-Expires: 100;refresher=uas\r\nAllow: UPDATE\r\n";
+    up_with_timer(&mut bench, asks);
+    bench.pass(seconds(50));
+    let update = bench.only();
+    bench.feed(&respond(&update, "405 Method Not Allowed", "", None));
+    let invite = bench.only();
+    assert!(invite.starts_with("INVITE "), "{invite}");
+    bench.feed(&respond(&invite, "491 Request Pending", "", None));
+    assert!(bench.only().starts_with("ACK "));
+    bench.pass(seconds(2));
+    let again = bench.take_sent().remove(0);
+    assert!(again.starts_with("INVITE "), "{again}");
+    let agreed = "Session-Expires: 100;refresher=uac\r\n";
+    bench.feed(&respond(&again, "200 OK", agreed, Some(OFFER)));
+    bench.take_sent();
+    bench.pass(seconds(40));
+    assert!(bench.take_events().is_empty());
+}
+
+#[test]
+fn a_refresh_beside_an_offer_of_ours_does_not_lose_its_answer() {
+    let mut bench = Bench::new();
+    let asks = "Supported: timer\r\nSession-Expires: 100;refresher=uas\r\nAllow: UPDATE\r\n";
+    let (call, _, _) = up_with_timer(&mut bench, asks);
+    bench.pass(seconds(49));
+    bench.command(CallCommand::Offer {
+        call,
+        sdp: Redacted(ANSWER.to_owned()),
+    });
+    let invite = bench.only();
+    bench.feed(&respond(&invite, "100 Trying", "", None));
+    bench.pass(seconds(1));
+    let update = bench.only();
+    assert!(update.starts_with("UPDATE "));
+    let agreed = "Session-Expires: 100;refresher=uac\r\n";
+    bench.feed(&respond(&update, "200 OK", agreed, None));
+    bench.feed(&respond(&invite, "200 OK", agreed, Some(OFFER)));
+    assert!(bench.only().starts_with("ACK "));
+    let sdp = Redacted(OFFER.to_owned());
+    assert_eq!(bench.take_events(), [CallEvent::Answered { call, sdp }]);
+}
