@@ -256,3 +256,34 @@ fn an_administrator_sees_live_figures() {
     assert_eq!(leg.audio_codec, "G.711 A-law");
     assert_eq!(view.legs[0].audio_codec, "Opus");
 }
+
+#[test]
+fn a_hundred_calls_and_browsers_leave_nothing_behind() {
+    let mut bench = Bench::new(demo());
+    for round in 0..20 {
+        for number in 1..=5 {
+            bench.dial(round * 5 + number, "3000").unwrap();
+            bench.join(round * 5 + number, "A");
+        }
+        for number in 1..=5 {
+            let ended = CallEvent::Ended {
+                call: CallId(round * 5 + number),
+                reason: EndReason::Remote,
+            };
+            bench.input(Input::Call(ended));
+            bench.say(round * 5 + number, BrowserMessage::Leave);
+        }
+        bench.pass(std::time::Duration::from_secs(31));
+        bench.forget();
+    }
+    assert!(bench.held.is_empty());
+    assert!(bench.controller.rooms.is_empty());
+    assert!(bench.controller.postponed.is_empty());
+    assert_eq!(bench.controller.ports.used(), 0);
+    assert_eq!(bench.controller.next_timeout(), None);
+    let state = bench.state.unwrap();
+    assert_eq!(
+        (state.rooms.len(), state.next_leg, state.next_room),
+        (0, 201, 21)
+    );
+}
