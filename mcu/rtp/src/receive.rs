@@ -274,7 +274,7 @@ impl ReceiveStream {
             fraction_lost: fraction as u8,
             cumulative_lost: (expected as i64 - self.stats.packets as i64)
                 .clamp(-0x80_0000, 0x7F_FFFF) as i32,
-            highest_sequence: highest.report(),
+            highest_sequence: self.cycles_from_zero(highest),
             jitter: (self.jitter >> 4) as u32,
             last_sr,
             delay_since_last_sr: delay,
@@ -299,6 +299,11 @@ impl ReceiveStream {
             lost: self.expected().saturating_sub(self.stats.packets),
             ..self.stats
         }
+    }
+
+    /// Reports count cycles from zero at the first packet, RFC 3550 A.1.
+    fn cycles_from_zero(&self, seq: ExtSeq) -> u32 {
+        seq.get().wrapping_sub(self.first_seq.get() & !0xFFFF) as u32
     }
 
     fn expected(&self) -> u64 {
@@ -498,10 +503,7 @@ mod tests {
         }
         let block = stream.report_block(start + Duration::from_secs(1)).unwrap();
         assert_eq!((block.cumulative_lost, block.fraction_lost), (10, 25));
-        assert_eq!(
-            block.highest_sequence & 0xFFFF,
-            u32::from(99u16.wrapping_add(65_500))
-        );
+        assert_eq!(block.highest_sequence, 65_500 + 99);
         assert_eq!(block.jitter, 0);
         assert_eq!(
             (stream.stats().packets, stream.stats().duplicates),

@@ -24,11 +24,6 @@ impl ExtSeq {
         self.0 as u16
     }
 
-    /// The 32 bits that a report block carries as "extended highest sequence number".
-    pub const fn report(self) -> u32 {
-        self.0 as u32
-    }
-
     /// The sequence number `count` packets later.
     #[must_use]
     pub const fn plus(self, count: u64) -> Self {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::{FU_A, NAL_IDR, NAL_SLICE, NAL_SPS, START_CODE, STAP_A, aggregated};
+use super::{FU_A, NAL_IDR, NAL_SLICE, NAL_SPS, STAP_A, START_CODE, aggregated};
 use crate::receive::Accepted;
 use crate::seq::{ExtSeq, ExtTs};
 
