@@ -44,6 +44,8 @@ pub struct LegConfig {
     pub rtcp_mux: bool,
     /// Offer PLI and FIR (RFC 4585, RFC 5104).
     pub feedback: bool,
+    /// Offer SRTP with SDES keys (RTP/SAVP, AES_CM_128_HMAC_SHA1_80).
+    pub sdes: bool,
     /// What is done with received video.
     pub watch: Watch,
 }
@@ -61,6 +63,7 @@ impl LegConfig {
             }),
             rtcp_mux: false,
             feedback: true,
+            sdes: false,
             watch: Watch::Nothing,
         }
     }

@@ -15,6 +15,7 @@ use super::config::{AudioReport, LegConfig, Report, SentReport, Target, VideoRep
 use super::engine::RawReport;
 use super::rtp::{self, Depacketized, Depacketizer, Feedback, Gaps, Packet, Received};
 use super::sdp::{self, Answer, Ports, Remote};
+use super::srtp::{Master, Session};
 use super::watch::{Job, Jobs};
 use crate::clip::Clip;
 use crate::codec;
@@ -93,6 +94,8 @@ struct Line {
     rtp: UdpSocket,
     rtcp: Option<UdpSocket>,
     remote: Option<Remote>,
+    /// Our key and the packets under it, on a line with SDES.
+    secure: Option<(Master, Session)>,
     sending: bool,
     ssrc: u32,
     sequence: u16,
@@ -130,13 +133,16 @@ struct VideoLine {
 }
 
 impl Line {
-    fn bind(ip: IpAddr, mux: bool) -> io::Result<(Self, u16)> {
-        let (rtp, rtcp, port) = bind_pair(ip, mux)?;
+    fn bind(config: &LegConfig) -> io::Result<Self> {
+        let (rtp, rtcp) = bind_pair(config.local_ip, config.rtcp_mux)?;
+        let secure = config.sdes.then(Master::random);
+        let secure = secure.and_then(|key| Some((key, Session::new(&key)?)));
         let now = Instant::now();
         let line = Self {
             rtp,
             rtcp,
             remote: None,
+            secure,
             sending: true,
             ssrc: rand::random(),
             sequence: rand::random(),
@@ -150,7 +156,7 @@ impl Line {
             gaps: Gaps::default(),
             cname: None,
         };
-        Ok((line, port))
+        Ok(line)
     }
 
     fn open(&mut self, remote: Option<Remote>, now: Instant, phase: Duration) {
@@ -159,6 +165,9 @@ impl Line {
             self.index = 0;
         }
         self.remote = remote;
+        if let (Some((_, session)), Some(key)) = (&mut self.secure, remote.and_then(|r| r.key)) {
+            session.set_remote(key);
+        }
     }
 
     /// When the `index`th packet or frame is due.
@@ -181,10 +190,23 @@ impl Line {
         self.sequence = self.sequence.wrapping_add(1);
         self.packets = self.packets.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(payload.len() as u32);
-        sent.refused += u64::from(self.rtp.send_to(scratch, remote.rtp).is_err());
+        let went = match &mut self.secure {
+            None => self.rtp.send_to(scratch, remote.rtp).is_ok(),
+            Some((_, session)) => session
+                .protect(scratch, false)
+                .is_some_and(|sealed| self.rtp.send_to(&sealed, remote.rtp).is_ok()),
+        };
+        sent.refused += u64::from(!went);
     }
 
-    fn send_rtcp(&self, bytes: &[u8]) {
+    fn send_rtcp(&mut self, bytes: &[u8]) {
+        let sealed = self
+            .secure
+            .as_mut()
+            .map(|(_, session)| session.protect(bytes, true));
+        let Some(bytes) = sealed.as_ref().map_or(Some(bytes), Option::as_deref) else {
+            return;
+        };
         if let Some(remote) = self.remote {
             // What is lost here is lost like any datagram: the next report comes in a second.
             let _ = self
@@ -231,7 +253,7 @@ impl Leg {
         if let Some(audio) = leg.config.audio {
             let tone = if audio.tone { leg.config.id } else { 0 };
             let sound = Loop::tone(tone, audio.codec)?;
-            let (line, _) = Line::bind(leg.config.local_ip, leg.config.rtcp_mux)?;
+            let line = Line::bind(&leg.config)?;
             leg.audio = Some(AudioLine {
                 line,
                 sound,
@@ -239,7 +261,7 @@ impl Leg {
             });
         }
         if let Some(video) = leg.config.video.clone() {
-            let (line, _) = Line::bind(leg.config.local_ip, leg.config.rtcp_mux)?;
+            let line = Line::bind(&leg.config)?;
             leg.video = Some(VideoLine::new(line, video.clip, video.packetization));
         }
         Ok(leg)
@@ -277,9 +299,14 @@ impl Leg {
         let port = |line: Option<&Line>| {
             line.map_or(Ok(0), |line| line.rtp.local_addr().map(|a| a.port()))
         };
+        let key = |line: Option<&Line>| line?.secure.as_ref().map(|(key, _)| *key);
+        let audio = self.audio.as_ref().map(|a| &a.line);
+        let video = self.video.as_ref().map(|v| &v.line);
         Ok(Ports {
-            audio: port(self.audio.as_ref().map(|a| &a.line))?,
-            video: port(self.video.as_ref().map(|v| &v.line))?,
+            audio: port(audio)?,
+            video: port(video)?,
+            audio_key: key(audio),
+            video_key: key(video),
         })
     }
 
@@ -372,6 +399,13 @@ impl Leg {
     }
 
     fn handle_datagram(&mut self, port: Port, now: Instant, bytes: &[u8], jobs: &Jobs) {
+        // What is not authentic is dropped, as a terminal would.
+        let opened = self
+            .session(port)
+            .map(|s| s.unprotect(bytes, rtp::is_rtcp(bytes)));
+        let Some(bytes) = opened.as_ref().map_or(Some(bytes), Option::as_deref) else {
+            return;
+        };
         match port {
             Port::Sip => {
                 if let Some(sip) = &mut self.sip {
@@ -391,6 +425,15 @@ impl Leg {
             Port::AudioRtp | Port::AudioRtcp => self.handle_rtcp(bytes, false),
             Port::VideoRtp | Port::VideoRtcp => self.handle_rtcp(bytes, true),
         }
+    }
+
+    fn session(&mut self, port: Port) -> Option<&mut Session> {
+        let line = match port {
+            Port::Sip => return None,
+            Port::AudioRtp | Port::AudioRtcp => &mut self.audio.as_mut()?.line,
+            Port::VideoRtp | Port::VideoRtcp => &mut self.video.as_mut()?.line,
+        };
+        line.secure.as_mut().map(|(_, session)| session)
     }
 
     fn handle_audio(&mut self, now: Instant, packet: &Packet<'_>) {
@@ -703,17 +746,17 @@ impl VideoLine {
 }
 
 /// An even port with the odd one above it (RFC 3550 §11), or any port when they are shared.
-fn bind_pair(ip: IpAddr, mux: bool) -> io::Result<(UdpSocket, Option<UdpSocket>, u16)> {
+fn bind_pair(ip: IpAddr, mux: bool) -> io::Result<(UdpSocket, Option<UdpSocket>)> {
     for _ in 0..PORT_TRIES {
         let rtp = UdpSocket::bind(SocketAddr::new(ip, 0))?;
         let port = rtp.local_addr()?.port();
         if mux {
-            return Ok((rtp, None, port));
+            return Ok((rtp, None));
         }
         if port % 2 == 0
             && let Ok(rtcp) = UdpSocket::bind(SocketAddr::new(ip, port + 1))
         {
-            return Ok((rtp, Some(rtcp), port));
+            return Ok((rtp, Some(rtcp)));
         }
     }
     Err(io::ErrorKind::AddrInUse.into())

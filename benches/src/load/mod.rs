@@ -10,6 +10,7 @@ mod engine;
 mod leg;
 mod rtp;
 mod sdp;
+mod srtp;
 mod watch;
 
 use std::sync::Arc;
@@ -311,6 +312,24 @@ mod tests {
         assert_eq!(report.ended, None);
         leg.hang_up();
         assert_eq!(server.join().unwrap(), ["INVITE", "ACK", "BYE"]);
+    }
+
+    #[test]
+    fn two_legs_see_and_hear_each_other_under_sdes_keys() {
+        let load = Load::start().unwrap();
+        let with = |id| LegConfig {
+            sdes: true,
+            ..watching(id)
+        };
+        let (a, b) = load.pair(with(1), with(2)).unwrap();
+        for (leg, other) in [(&a, 2), (&b, 1)] {
+            let there = |r: &Report| {
+                r.heard() == [other]
+                    && r.tile(other).is_some_and(|tile| tile.fresh > 5)
+                    && r.audio.cname.is_some()
+            };
+            leg.wait_until(PATIENCE, there).unwrap().unwrap();
+        }
     }
 
     #[test]

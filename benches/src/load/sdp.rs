@@ -6,12 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use mcu_api::codec::{AudioCodec, PacketizationMode};
 
 use super::config::LegConfig;
+use super::srtp::Master;
 
 /// Ports that a leg listens on. RTCP is one above unless RTP and RTCP share a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ports {
     pub(super) audio: u16,
     pub(super) video: u16,
+    pub(super) audio_key: Option<Master>,
+    pub(super) video_key: Option<Master>,
 }
 
 /// Where one stream goes.
@@ -20,6 +23,7 @@ pub(super) struct Remote {
     pub(super) rtp: SocketAddr,
     pub(super) rtcp: SocketAddr,
     pub(super) payload_type: u8,
+    pub(super) key: Option<Master>,
 }
 
 /// What the peer takes; `None` for a line that it refused or holds.
@@ -47,11 +51,13 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32) -> String
         // Writing to a String cannot fail.
         let _ = write!(
             sdp,
-            "m=audio {} RTP/AVP {pt}\r\na=rtpmap:{pt} {name}\r\na=ptime:20\r\n{}a=sendrecv\r\n",
+            "m=audio {} {} {pt}\r\na=rtpmap:{pt} {name}\r\na=ptime:20\r\n{}a=sendrecv\r\n",
             ports.audio,
+            profile(ports.audio_key),
             rtcp_line(config, ports.audio),
         );
     }
+    sdp += &ports.audio_key.map(|key| key.line()).unwrap_or_default();
     if let Some(video) = &config.video {
         let pt = video.payload_type;
         let mode = u8::from(video.packetization == PacketizationMode::NonInterleaved);
@@ -62,9 +68,10 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32) -> String
         };
         let _ = write!(
             sdp,
-            "m=video {} RTP/AVP {pt}\r\nb=AS:{}\r\nb=TIAS:{}\r\na=rtpmap:{pt} H264/90000\r\n\
+            "m=video {} {} {pt}\r\nb=AS:{}\r\nb=TIAS:{}\r\na=rtpmap:{pt} H264/90000\r\n\
              a=fmtp:{pt} profile-level-id={};packetization-mode={mode}\r\n{}{}a={direction}\r\n",
             ports.video,
+            profile(ports.video_key),
             video.receive_bps.div_ceil(1000),
             video.receive_bps,
             video.profile_level_id,
@@ -76,7 +83,12 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32) -> String
             rtcp_line(config, ports.video),
         );
     }
+    sdp += &ports.video_key.map(|key| key.line()).unwrap_or_default();
     sdp
+}
+
+fn profile(key: Option<Master>) -> &'static str {
+    if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" }
 }
 
 fn rtcp_line(config: &LegConfig, port: u16) -> String {
@@ -157,6 +169,7 @@ fn remote(media: &str, ip: IpAddr, lines: &[&str]) -> Option<Remote> {
         rtp: SocketAddr::new(ip, port),
         rtcp: SocketAddr::new(ip, rtcp_port),
         payload_type,
+        key: lines.iter().find_map(|line| Master::parse(line)),
     })
 }
 
@@ -173,6 +186,7 @@ mod tests {
             video: Some(VideoConfig::default()),
             rtcp_mux,
             feedback: true,
+            sdes: false,
             watch: Watch::Nothing,
         }
     }
@@ -185,6 +199,7 @@ mod tests {
                 Ports {
                     audio: 4000,
                     video: 4002,
+                    ..Ports::default()
                 },
                 1,
             );
