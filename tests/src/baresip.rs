@@ -105,6 +105,9 @@ impl Baresip {
 
     fn pictures(&self) -> Vec<PathBuf> {
         files(&self.dir, ".png")
+            .into_iter()
+            .filter(|p| p.to_string_lossy().contains("snapshot-recv"))
+            .collect()
     }
 
     /// Gives a command by ctrl_tcp: JSON in a netstring.

@@ -3,47 +3,91 @@
 use std::time::Instant;
 
 use mcu_rtp::clock::RoomClock;
+use mcu_rtp::congestion::{Config, Controller};
 use mcu_rtp::rtcp::TransportFeedback;
 use mcu_rtp::send::{Stamp, abs_send_time};
+use mcu_rtp::twcc::{Arrivals, History, Sample};
+
+/// Where the estimate begins: two small layers and sound, so that a slow line is not flooded.
+const START_BPS: u32 = 1_500_000;
+/// Sound and the smallest layer of one camera.
+const MIN_BPS: u32 = 150_000;
+/// Nine cameras in full size.
+const MAX_BPS: u32 = 20_000_000;
 
 /// State of one transport.
 pub struct Bandwidth {
-    next_sequence: u16,
+    history: History,
+    arrivals: Arrivals,
+    controller: Controller,
+    samples: Vec<Sample>,
+    /// The peer sends feedback: the estimate means something.
+    reported: bool,
 }
 
 impl Bandwidth {
     /// Nothing sent or received yet.
-    pub fn new(_now: Instant) -> Self {
-        Self { next_sequence: 0 }
+    pub fn new() -> Self {
+        let bounds = Config {
+            start_bps: START_BPS,
+            min_bps: MIN_BPS,
+            max_bps: MAX_BPS,
+        };
+        Self {
+            history: History::new(),
+            arrivals: Arrivals::new(),
+            controller: Controller::new(bounds),
+            samples: Vec::new(),
+            reported: false,
+        }
     }
 
     /// Marks for the next packet; `numbered` where transport-wide numbers were agreed.
-    pub fn stamp(&mut self, now: Instant, numbered: bool, clock: &RoomClock) -> Stamp {
-        let transport_cc = numbered.then(|| {
-            let sequence = self.next_sequence;
-            self.next_sequence = sequence.wrapping_add(1);
-            sequence
-        });
+    pub fn stamp(&self, now: Instant, numbered: bool, clock: &RoomClock) -> Stamp {
         Stamp {
-            transport_cc,
+            transport_cc: numbered.then(|| self.history.next_sequence()),
             abs_send_time: Some(abs_send_time(clock.ntp(now))),
         }
     }
 
-    /// A packet left.
-    pub fn note_sent(&mut self, _now: Instant, _stamp: Stamp, _len: usize) {}
+    /// A packet with this stamp left.
+    pub fn note_sent(&mut self, now: Instant, stamp: Stamp, len: usize) {
+        if stamp.transport_cc.is_some() {
+            self.history.register(now, len);
+        }
+    }
 
     /// A numbered packet came.
-    pub fn note_received(&mut self, _now: Instant, _sequence: u16) {}
+    pub fn note_received(&mut self, now: Instant, sequence: u16) {
+        self.arrivals.record(now, sequence);
+    }
 
     /// The peer's report about what came there.
-    pub fn handle_feedback(&mut self, _now: Instant, _feedback: &TransportFeedback<'_>) {}
+    pub fn handle_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+        self.samples.clear();
+        self.history.handle_feedback(feedback, &mut self.samples);
+        self.controller.handle_samples(now, &self.samples);
+        self.reported = true;
+    }
 
     /// Appends feedback that is due.
-    pub fn write_feedback(&mut self, _now: Instant, _ssrc: u32, _out: &mut Vec<u8>) {}
+    pub fn write_feedback(&mut self, now: Instant, sender: u32, media: u32, out: &mut Vec<u8>) {
+        self.arrivals.poll(now, sender, media, out);
+    }
 
-    /// What fits, in bit/s.
+    /// Notices when feedback ceased. Call it while packets leave.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.reported {
+            self.controller.handle_timeout(now);
+        }
+    }
+
+    /// What fits, in bit/s; without feedback nothing is known, and the plan's limits alone hold.
     pub fn target_bps(&self) -> u32 {
-        u32::MAX
+        if self.reported {
+            self.controller.target_bps()
+        } else {
+            u32::MAX
+        }
     }
 }

@@ -319,6 +319,11 @@ impl Camera {
         self.plan.feedback_ssrc
     }
 
+    /// SSRC of a layer that was heard.
+    pub fn media_ssrc(&self) -> Option<u32> {
+        self.layers.iter().find_map(|layer| layer.receive.ssrc())
+    }
+
     /// Index of the transport.
     pub fn transport(&self) -> usize {
         self.plan.transport

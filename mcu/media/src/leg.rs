@@ -156,10 +156,10 @@ impl Leg {
             let opened = Transport::open(now, (room, plan.id, n), wanted, shared, sockets)?;
             if n < self.transports.len() {
                 self.transports[n] = opened;
-                self.bandwidth[n] = Bandwidth::new(now);
+                self.bandwidth[n] = Bandwidth::new();
             } else {
                 self.transports.push(opened);
-                self.bandwidth.push(Bandwidth::new(now));
+                self.bandwidth.push(Bandwidth::new());
             }
         }
         Ok(())
@@ -571,9 +571,11 @@ impl Leg {
         if let Some(camera) = &mut self.camera {
             camera.write_nacks(now, &mut compound);
             let feedback_ssrc = camera.feedback_ssrc();
+            let media_ssrc = camera.media_ssrc().unwrap_or_default();
             let place = camera.transport();
             if let Some(bandwidth) = self.bandwidth.get_mut(place) {
-                bandwidth.write_feedback(now, feedback_ssrc, &mut compound);
+                bandwidth.write_feedback(now, feedback_ssrc, media_ssrc, &mut compound);
+                bandwidth.handle_timeout(now);
             }
             self.send_with_report(place, feedback_ssrc, &compound, sockets);
         }
