@@ -29,5 +29,11 @@ export default defineConfig({
     // Inlined data: URLs would widen the content security policy.
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 1500,
+    rollupOptions: {
+      onwarn(warning, warn) {
+        // "use client" marks speak to server-side rendering, which is not done here.
+        if (warning.code !== "MODULE_LEVEL_DIRECTIVE") warn(warning);
+      },
+    },
   },
 });
