@@ -84,17 +84,15 @@ impl Baresip {
         self.command("hangup", "");
     }
 
-    /// The picture that it decoded last, as a PNG file.
+    /// The picture that it decodes next, as a PNG file, which may not be complete yet.
     pub fn picture(&self) -> PathBuf {
-        let before = self.pictures();
-        self.command(
-            "snapshot_recv",
-            self.dir.join("seen").to_str().expect("path"),
-        );
-        wait_for("baresip saved a picture", Duration::from_secs(5), || {
-            let mut new = self.pictures();
-            new.retain(|p| !before.contains(p));
-            new.pop()
+        // File names tell seconds only: what is there must not be taken for new.
+        for old in self.pictures() {
+            fs::remove_file(old).expect("remove a picture");
+        }
+        self.command("snapshot", "");
+        wait_for("baresip saved a picture", Duration::from_secs(10), || {
+            self.pictures().pop()
         })
     }
 
