@@ -14,6 +14,11 @@ pub const PACKET_MS: u32 = 20;
 /// Opus packets are far shorter; this is libopus's own advice.
 const OPUS_PACKET_MAX: usize = 1_275;
 
+/// Length of a beep, and from one to the next.
+pub const BEEP_MS: u32 = 80;
+/// Seconds from one beep to the next.
+pub const BEEP_EVERY_S: usize = 2;
+
 /// A source's sound as packets of [`PACKET_MS`], to be sent round and round without a seam (Opus
 /// has a slight one).
 #[derive(Clone, Debug)]
@@ -28,13 +33,37 @@ impl Loop {
     /// The tone of source `id`; silence for ids without one.
     pub fn tone(id: u8, codec: AudioCodec) -> Result<Self, CodecError> {
         let rate = codec.sample_rate_hz();
-        let pcm = tone::generate(id, rate, 0, rate as usize * tone::PERIOD_S);
+        Self::encode(
+            codec,
+            &tone::generate(id, rate, 0, rate as usize * tone::PERIOD_S),
+        )
+    }
+
+    /// A beep of [`BEEP_MS`] at the start of every [`BEEP_EVERY_S`], silence between: the steady
+    /// carrier of id + 8.
+    pub fn beeps(id: u8, codec: AudioCodec) -> Result<Self, CodecError> {
+        let rate = codec.sample_rate_hz();
+        let mut pcm = vec![0; rate as usize * BEEP_EVERY_S];
+        let carrier = f64::from(tone::frequency_hz(id + 8).unwrap_or_default());
+        for (n, sample) in pcm
+            .iter_mut()
+            .take((rate * BEEP_MS / 1000) as usize)
+            .enumerate()
+        {
+            let phase = std::f64::consts::TAU * carrier * n as f64 / f64::from(rate);
+            *sample = (9_000.0 * phase.sin()) as i16;
+        }
+        Self::encode(codec, &pcm)
+    }
+
+    fn encode(codec: AudioCodec, pcm: &[i16]) -> Result<Self, CodecError> {
+        let rate = codec.sample_rate_hz();
         let packet_len = (rate * PACKET_MS / 1000) as usize;
         let payloads = match codec {
-            AudioCodec::Pcmu => each(&pcm, packet_len, g711::encode_mu),
-            AudioCodec::Pcma => each(&pcm, packet_len, g711::encode_a),
-            AudioCodec::G722 => encode_g722(&pcm, packet_len)?,
-            AudioCodec::Opus => encode_opus(&pcm, packet_len)?,
+            AudioCodec::Pcmu => each(pcm, packet_len, g711::encode_mu),
+            AudioCodec::Pcma => each(pcm, packet_len, g711::encode_a),
+            AudioCodec::G722 => encode_g722(pcm, packet_len)?,
+            AudioCodec::Opus => encode_opus(pcm, packet_len)?,
         };
         Ok(Self { codec, payloads })
     }

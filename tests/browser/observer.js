@@ -133,6 +133,7 @@
       tones: tones(),
       framesDecoded,
       connection: pc?.connectionState ?? "none",
+      skewLooks: Object.fromEntries([...skews].map(([id, values]) => [id, values.length])),
       skewMs: Object.fromEntries([...skews].map(([id, values]) => [id, median(values)])),
     };
   }

@@ -27,8 +27,8 @@ pub struct Report {
     pub connection: String,
     /// Offsets of flash against beep in ms, by source id.
     pub skew_ms: BTreeMap<u8, f64>,
-    /// Last error of the page.
-    pub error: Option<String>,
+    /// Looks that those offsets are medians of, at most the latest fifteen.
+    pub skew_looks: BTreeMap<u8, u32>,
 }
 
 /// A marker as read.
@@ -50,10 +50,17 @@ pub struct Browser {
 impl Browser {
     /// Opens `url` as source `id` and joins.
     pub fn join(url: &str, id: u8, log: &Path) -> Self {
+        Self::join_with(url, id, log, &[])
+    }
+
+    /// As [`Self::join`], with the further arguments of `participant.mjs`: width, height and rate of
+    /// the picture, and `skew` to measure sound against picture.
+    pub fn join_with(url: &str, id: u8, log: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new("node");
         command
             .arg(root().join("tests/browser/participant.mjs"))
             .args([url, &id.to_string()])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(log).expect("create a log"));

@@ -78,6 +78,9 @@ pub struct AudioConfig {
     pub payload_type: u8,
     /// Whether the leg's tone is sent; otherwise silence is.
     pub tone: bool,
+    /// Instead of a steady tone: a beep (the tone of id + 8) whenever the clip's counter passes a
+    /// multiple of two seconds, to compare sound with picture where they arrive.
+    pub beeps: bool,
 }
 
 impl Default for AudioConfig {
@@ -87,6 +90,7 @@ impl Default for AudioConfig {
             codec: AudioCodec::Pcmu,
             payload_type: 0,
             tone: true,
+            beeps: false,
         }
     }
 }
@@ -104,6 +108,7 @@ impl AudioConfig {
             codec,
             payload_type,
             tone: true,
+            beeps: false,
         }
     }
 }

@@ -217,14 +217,17 @@ impl Line {
         }
     }
 
-    fn report_to_peer(&mut self, now: Instant, id: u8) {
+    fn report_to_peer(&mut self, now: Instant, id: u8, interval: Duration, clock_hz: u32) {
         if now < self.rtcp_at {
             return;
         }
         self.rtcp_at = now + RTCP_INTERVAL;
+        // The next packet's timestamp belongs to the moment when it is due.
+        let ahead = self.due(interval).saturating_duration_since(now);
+        let ticks = (ahead.as_secs_f64() * f64::from(clock_hz)) as u32;
         let figures = rtp::SenderFigures {
             ssrc: self.ssrc,
-            timestamp: self.timestamp,
+            timestamp: self.timestamp.wrapping_sub(ticks),
             packets: self.packets,
             bytes: self.bytes,
         };
@@ -252,7 +255,11 @@ impl Leg {
         };
         if let Some(audio) = leg.config.audio {
             let tone = if audio.tone { leg.config.id } else { 0 };
-            let sound = Loop::tone(tone, audio.codec)?;
+            let sound = if audio.beeps {
+                Loop::beeps(tone, audio.codec)?
+            } else {
+                Loop::tone(tone, audio.codec)?
+            };
             let line = Line::bind(&leg.config)?;
             leg.audio = Some(AudioLine {
                 line,
@@ -528,15 +535,17 @@ impl Leg {
         }
         self.send_audio(now);
         self.send_video(now, jobs);
-        for line in [
-            self.audio.as_mut().map(|a| &mut a.line),
-            self.video.as_mut().map(|v| &mut v.line),
-        ]
-        .into_iter()
-        .flatten()
-        .filter(|line| line.remote.is_some())
-        {
-            line.report_to_peer(now, self.config.id);
+        let audio = self.audio.as_mut().map(|audio| {
+            let packet = Duration::from_millis(sound::PACKET_MS.into());
+            (&mut audio.line, packet, audio.sound.codec.rtp_clock_hz())
+        });
+        let video = self.video.as_mut().map(|video| {
+            let frame = video.interval().unwrap_or_default();
+            (&mut video.line, frame, 90_000)
+        });
+        let lines = [audio, video].into_iter().flatten();
+        for (line, interval, clock_hz) in lines.filter(|(line, ..)| line.remote.is_some()) {
+            line.report_to_peer(now, self.config.id, interval, clock_hz);
         }
     }
 
@@ -544,9 +553,15 @@ impl Leg {
         let Some(AudioLine { line, sound, .. }) = &mut self.audio else {
             return;
         };
+        let beeps = self.config.audio.is_some_and(|audio| audio.beeps);
+        let picture = self.video.as_ref().filter(|_| beeps);
         let interval = Duration::from_millis(sound::PACKET_MS.into());
         while line.sends() && line.due(interval) <= now {
-            let payload = &sound.payloads[line.index as usize % sound.payloads.len()];
+            let place = match picture {
+                Some(picture) => picture.packets_at(line.due(interval), interval),
+                None => line.index,
+            };
+            let payload = &sound.payloads[place as usize % sound.payloads.len()];
             line.send(line.index == 0, payload, &mut self.scratch, &mut self.sent);
             line.timestamp = line.timestamp.wrapping_add(sound.ticks());
             line.index += 1;
@@ -719,6 +734,17 @@ impl Line {
 }
 
 impl VideoLine {
+    /// How many packets of sound of length `packet` the clip has played at a time: the sound
+    /// follows the picture when a request for a key frame makes it jump.
+    fn packets_at(&self, at: Instant, packet: Duration) -> u64 {
+        let Some(interval) = self.interval() else {
+            return 0;
+        };
+        let ahead = self.line.due(interval).saturating_duration_since(at);
+        let played = interval * (self.position + self.frames.len()) as u32;
+        (played.saturating_sub(ahead).as_nanos() / packet.as_nanos()) as u64
+    }
+
     fn new(line: Line, clip: Option<Arc<Clip>>, mode: PacketizationMode) -> Self {
         let units = clip.iter().flat_map(|clip| &clip.units);
         let frames: Vec<_> = units.map(|unit| rtp::packetize(&unit.data, mode)).collect();

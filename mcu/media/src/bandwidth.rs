@@ -82,6 +82,11 @@ impl Bandwidth {
         }
     }
 
+    /// Whether `bps` may be sent, if need be as a trial: the next layer is several times as large.
+    pub fn try_rate(&mut self, now: Instant, bps: u32) -> bool {
+        !self.reported || self.controller.try_rate(now, bps)
+    }
+
     /// What fits, in bit/s; without feedback nothing is known, and the plan's limits alone hold.
     pub fn target_bps(&self) -> u32 {
         if self.reported {

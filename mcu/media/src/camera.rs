@@ -7,7 +7,7 @@ use mcu_api::inventory::VideoStats;
 use mcu_api::plan::VideoReceive;
 use mcu_rtp::clock::{RoomClock, SourceClock};
 use mcu_rtp::forward::{SourceKey, SourcePacket};
-use mcu_rtp::h264::{self, AccessUnit, Depacketizer};
+use mcu_rtp::h264::{self, AccessUnit, Depacketizer, KeyFrameStarts};
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
 use mcu_rtp::rtcp::{self, ReportBlock, SenderInfo};
@@ -130,7 +130,7 @@ impl Camera {
         let Verdict::Fresh(accepted) = verdict else {
             return None;
         };
-        let key_frame = h264::is_key_frame(packet.payload);
+        let key_frame = layer.starts.starts(packet.payload);
         layer.take(now, &packet, key_frame, place.repairs.is_none(), clock);
         if key_frame && self.next_decoded == Some(place.layer) {
             self.decoded = self.next_decoded.take();
@@ -178,10 +178,16 @@ impl Camera {
             .map(|layer| &layer.clock)
     }
 
-    /// The smallest layer that fills `height` lines, or the largest there is, within `budget_bps`.
-    pub fn best_layer(&self, now: Instant, height: u16, budget_bps: u32) -> Option<SourceKey> {
-        self.best(now, height, budget_bps)
-            .map(|n| self.layers[n].key)
+    /// The smallest layer that fills `height` lines, or the largest there is, within `budget_bps`;
+    /// and its rate in bit/s.
+    pub fn best_layer(
+        &self,
+        now: Instant,
+        height: u16,
+        budget_bps: u32,
+    ) -> Option<(SourceKey, u32)> {
+        let layer = &self.layers[self.best(now, height, budget_bps)?];
+        Some((layer.key, layer.rate.bps()))
     }
 
     fn best(&self, now: Instant, height: u16, budget_bps: u32) -> Option<usize> {
@@ -366,6 +372,7 @@ struct Layer {
     key: SourceKey,
     receive: ReceiveStream,
     clock: SourceClock,
+    starts: KeyFrameStarts,
     size: Option<(u32, u32)>,
     heard: Option<Instant>,
     rate: Rate,
@@ -385,6 +392,7 @@ impl Layer {
                 nack,
             }),
             clock: SourceClock::new(CLOCK_HZ),
+            starts: KeyFrameStarts::default(),
             size: None,
             heard: None,
             rate: Rate::default(),

@@ -679,33 +679,55 @@ impl Leg {
     }
 
     /// Tells each slot which layer it shows. `best` finds the layer of a leg for a height and a
-    /// budget in bit/s.
-    pub fn choose_layers(&mut self, best: impl Fn(LegId, u16, u32) -> Option<SourceKey>) {
-        let forwarded = self
+    /// budget in bit/s, and the layer's rate.
+    pub fn choose_layers(
+        &mut self,
+        now: Instant,
+        best: impl Fn(LegId, u16, u32) -> Option<(SourceKey, u32)>,
+    ) {
+        let wishes: Vec<_> = self
             .screens
             .iter()
-            .filter(|s| s.forwarded_leg().is_some())
-            .count();
+            .enumerate()
+            .filter_map(|(n, screen)| {
+                let (leg, height) = screen.forwarded_leg()?;
+                Some((n, leg, height, screen.plan().max_bitrate_bps))
+            })
+            .collect();
+        let visible = || wishes.iter().filter(|(_, _, height, _)| *height > 0);
+        let ideal: u32 = visible()
+            .filter_map(|(_, leg, height, most)| Some(best(*leg, *height, *most)?.1))
+            .fold(0, u32::saturating_add);
+        let fits = self
+            .bandwidth
+            .first_mut()
+            .is_none_or(|b| b.try_rate(now, ideal));
         let budget = self
             .bandwidth
             .first()
             .map_or(u32::MAX, Bandwidth::target_bps);
-        let share = budget / forwarded.max(1) as u32;
-        for screen in &mut self.screens {
-            if let Some((leg, height)) = screen.forwarded_leg() {
-                let share = share.min(screen.plan().max_bitrate_bps);
-                let wanted = if height == 0 {
-                    None
-                } else {
-                    best(leg, height, share)
-                };
-                screen.forwarder().want(wanted);
-            }
+        let share = if fits {
+            u32::MAX
+        } else {
+            budget / visible().count().max(1) as u32
+        };
+        for (n, leg, height, most) in wishes {
+            let wanted = if height == 0 {
+                None
+            } else {
+                best(leg, height, share.min(most))
+            };
+            self.screens[n].forwarder().want(wanted.map(|(key, _)| key));
         }
     }
 
-    /// The camera's layer for a height and a budget.
-    pub fn best_layer(&self, now: Instant, height: u16, budget_bps: u32) -> Option<SourceKey> {
+    /// The camera's layer for a height and a budget, and its rate in bit/s.
+    pub fn best_layer(
+        &self,
+        now: Instant,
+        height: u16,
+        budget_bps: u32,
+    ) -> Option<(SourceKey, u32)> {
         self.camera.as_ref()?.best_layer(now, height, budget_bps)
     }
 

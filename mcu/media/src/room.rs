@@ -305,7 +305,7 @@ impl Room {
                 continue;
             };
             let others = || before.iter().chain(after.iter());
-            leg.choose_layers(|id, height, budget| {
+            leg.choose_layers(now, |id, height, budget| {
                 others()
                     .find(|other| other.id() == id)?
                     .best_layer(now, height, budget)

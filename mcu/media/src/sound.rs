@@ -65,6 +65,8 @@ struct Mouth {
     payload: Vec<u8>,
     next_timestamp: Option<u32>,
     talking: bool,
+    /// Loss in per cent that the encoder guards against.
+    expected_loss: u8,
 }
 
 impl Sound {
@@ -155,7 +157,7 @@ impl Sound {
     /// The leg's report about our stream.
     pub fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
         if let Some(mouth) = &mut self.mouth {
-            mouth.stream.handle_report_block(now, block, clock);
+            mouth.handle_report(now, block, clock);
         }
     }
 
@@ -367,7 +369,19 @@ impl Mouth {
             payload: Vec::new(),
             next_timestamp: None,
             talking: false,
+            expected_loss: 0,
         })
+    }
+
+    fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
+        self.stream.handle_report_block(now, block, clock);
+        let loss = (self.stream.stats().fraction_lost * 100.0).round() as u8;
+        if loss != self.expected_loss {
+            self.expected_loss = loss;
+            if let Err(error) = self.encoder.set_expected_loss(loss) {
+                tracing::warn!(%error, "loss not told to the encoder");
+            }
+        }
     }
 
     fn write(&mut self, now: Instant, clock: &RoomClock, stamp: Stamp, out: &mut Vec<u8>) -> bool {
