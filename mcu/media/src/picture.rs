@@ -25,6 +25,8 @@ const FRAME_RATE: u32 = 30;
 const MAX_WAITING: usize = 8;
 /// A tile of at most this height is decoded without the deblocking filter: scaling down hides it.
 const SKIP_FILTER_BELOW: u16 = 400;
+/// Ticks for which every picture of a leg may wait a whole tick.
+const MAX_LEFT_TICKS: u32 = 2 * FRAME_RATE;
 /// Ticks between two key frames of one class on request.
 const KEY_FRAME_PAUSE: u32 = FRAME_RATE / 2;
 
@@ -87,8 +89,10 @@ pub struct Picture {
     tiles: Vec<LegId>,
     /// At home when no composition is under way.
     canvas: Option<Box<Compositor>>,
-    /// Newest picture of each leg that is not on the canvas yet.
-    latest: HashMap<LegId, Frame>,
+    /// Pictures of each leg that are not on the canvas yet.
+    fresh: HashMap<LegId, Fresh>,
+    /// Media time of the canvas counts from here.
+    started: Option<Instant>,
     decoders: HashMap<LegId, Decoding>,
     encoders: HashMap<VideoClass, Encoding>,
     epoch: u64,
@@ -121,7 +125,8 @@ impl Picture {
             room,
             tiles: Vec::new(),
             canvas: Some(Box::new(Compositor::new(WIDTH, HEIGHT))),
-            latest: HashMap::new(),
+            fresh: HashMap::new(),
+            started: None,
             decoders: HashMap::new(),
             encoders: HashMap::new(),
             epoch: 0,
@@ -133,14 +138,14 @@ impl Picture {
     pub fn set_tiles(&mut self, tiles: &[LegId]) {
         self.tiles = tiles.to_vec();
         self.decoders.retain(|leg, _| tiles.contains(leg));
-        self.latest.retain(|leg, _| tiles.contains(leg));
+        self.fresh.retain(|leg, _| tiles.contains(leg));
     }
 
     /// The leg is gone.
     pub fn remove(&mut self, leg: LegId) {
         self.tiles.retain(|tile| *tile != leg);
         self.decoders.remove(&leg);
-        self.latest.remove(&leg);
+        self.fresh.remove(&leg);
     }
 
     /// Height in lines of the leg's tile; `None` when it has none.
@@ -239,9 +244,19 @@ impl Picture {
             return;
         };
         let (room, at, tiles) = (self.room, context.now, self.tiles.clone());
-        let fresh: Vec<(LegId, Frame)> = self.latest.drain().collect();
-        let job: Job<Done> =
-            Box::new(move || Done::Composed(run_canvas(room, canvas, &tiles, fresh, &due, at)));
+        let next = self.fresh.iter_mut();
+        let fresh = next
+            .filter_map(|(leg, fresh)| Some((*leg, fresh.next()?)))
+            .collect();
+        let started = *self.started.get_or_insert(at);
+        let pts = (at.saturating_duration_since(started).as_micros() * 9 / 100) as i64;
+        let work = Work {
+            tiles,
+            fresh,
+            sizes: due,
+            pts,
+        };
+        let job: Job<Done> = Box::new(move || Done::Composed(run_canvas(room, canvas, work, at)));
         if !context.pool.submit(job) {
             self.canvas = Some(Box::new(Compositor::new(WIDTH, HEIGHT)));
         }
@@ -271,7 +286,7 @@ impl Picture {
             self.damaged.push(done.leg);
         }
         if let Some(frame) = done.frame {
-            self.latest.insert(done.leg, frame);
+            self.fresh.entry(done.leg).or_default().push(frame);
         }
         self.decode(context.pool, done.leg);
     }
@@ -316,6 +331,41 @@ impl Picture {
             encoding.ticks_since_key = 0;
         }
         (!done.bytes.is_empty()).then_some(done)
+    }
+}
+
+/// Decoded pictures of one leg that wait for the canvas: at most two, so that two which come between
+/// the same ticks are both shown, one tick apart. Full: the oldest is dropped.
+#[derive(Default)]
+struct Fresh {
+    frames: VecDeque<Frame>,
+    /// Ticks in a row after which one was left.
+    left_ticks: u32,
+}
+
+impl Fresh {
+    fn push(&mut self, frame: Frame) {
+        if self.frames.len() >= 2 {
+            self.frames.pop_front();
+        }
+        self.frames.push_back(frame);
+    }
+
+    /// The picture of this tick. One that has waited behind others for long only adds delay: then
+    /// the newest is taken.
+    fn next(&mut self) -> Option<Frame> {
+        let mut frame = self.frames.pop_front()?;
+        self.left_ticks = if self.frames.is_empty() {
+            0
+        } else {
+            self.left_ticks + 1
+        };
+        if self.left_ticks > MAX_LEFT_TICKS {
+            self.left_ticks = 0;
+            frame = self.frames.pop_back().unwrap_or(frame);
+            self.frames.clear();
+        }
+        Some(frame)
     }
 }
 
@@ -386,22 +436,24 @@ fn run_decoder(
     done
 }
 
-fn run_canvas(
-    room: RoomId,
-    mut canvas: Box<Compositor>,
-    tiles: &[LegId],
+/// What a composition shows, and in which sizes it is wanted.
+struct Work {
+    tiles: Vec<LegId>,
     fresh: Vec<(LegId, Frame)>,
-    sizes: &[(u16, u16)],
-    at: Instant,
-) -> Composed {
-    canvas.set_tiles(tiles);
-    for (leg, frame) in fresh {
+    sizes: Vec<(u16, u16)>,
+    /// Media time in 1/90,000 s.
+    pts: i64,
+}
+
+fn run_canvas(room: RoomId, mut canvas: Box<Compositor>, work: Work, at: Instant) -> Composed {
+    canvas.set_tiles(&work.tiles);
+    for (leg, frame) in work.fresh {
         if let Err(error) = canvas.put(leg, &frame) {
             tracing::debug!(%leg, %error, "picture not composed");
         }
     }
     let mut pictures: Vec<Frame> = Vec::new();
-    for &(width, height) in sizes {
+    for (width, height) in work.sizes {
         let (width, height) = (u32::from(width), u32::from(height));
         if pictures
             .iter()
@@ -409,7 +461,7 @@ fn run_canvas(
         {
             continue;
         }
-        match canvas.compose_at(width, height, 0) {
+        match canvas.compose_at(width, height, work.pts) {
             Ok(picture) => pictures.push(picture),
             Err(error) => tracing::error!(%error, width, height, "canvas not scaled"),
         }
