@@ -28,6 +28,10 @@ use serde::Serialize;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const WARM_UP: Duration = Duration::from_secs(5);
 
+/// Most that a terminal takes, in bit/s: the composition shows up to eight moving pictures, where
+/// each of them sends one.
+const RECEIVE_BPS: u32 = 2_000_000;
+
 /// Bars at the largest number of legs.
 const FRAME_RATE_MIN: f64 = 29.5;
 const RATIO_MAX: f64 = 1.3;
@@ -288,7 +292,7 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
             &load,
             &LegConfig {
                 watch,
-                ..LegConfig::terminal(id, clip.clone())
+                ..terminal(id, clip)
             },
         )?);
     }
@@ -332,6 +336,15 @@ impl MapEach for (u32, u32) {
     fn map_each(self, f: fn(u32) -> Duration) -> (Duration, Duration) {
         (f(self.0), f(self.1))
     }
+}
+
+/// A terminal that sends the clip and takes up to [`RECEIVE_BPS`].
+fn terminal(id: u8, clip: &Arc<Clip>) -> LegConfig {
+    let mut leg = LegConfig::terminal(id, clip.clone());
+    if let Some(video) = &mut leg.video {
+        video.receive_bps = RECEIVE_BPS;
+    }
+    leg
 }
 
 /// The generator sends to itself and decodes: what every delay contains without a server.
@@ -455,7 +468,7 @@ impl Row {
 
 fn print_head() {
     println!(
-        "Legs at 720p30 and 1.5 Mbit/s in one room. Delays in ms, less the direct path's median."
+        "Legs at 720p30 in one room: 1.5 Mbit/s sent, 2 taken. Delays in ms, less the direct path's median."
     );
     println!(
         "{:>4} {:>7} {:>7} {:>6} {:>7} {:>7} {:>5} {:>6} {:>6} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5} \
