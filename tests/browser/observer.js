@@ -44,6 +44,7 @@
   // picture's counter at the moment a frame is presented tells how old the picture is.
   const ages = new Map();
   const skews = new Map();
+  const looks = new Map();
 
   function wrap(ms) {
     return ((((ms + BEEP_EVERY_MS / 2) % BEEP_EVERY_MS) + BEEP_EVERY_MS) % BEEP_EVERY_MS) - BEEP_EVERY_MS / 2;
@@ -57,8 +58,6 @@
       if (marker) {
         const shown = performance.timeOrigin + (frame.expectedDisplayTime ?? performance.now());
         const { frameRate } = globalThis.consiliumSource;
-        // The counter has 16 bits: its period is a multiple of neither clock, so only the phase
-        // within a beep period is used.
         const phase = ((marker.counter * 1000) / frameRate + 500 / frameRate) % BEEP_EVERY_MS;
         const list = ages.get(marker.id) ?? [];
         list.push(wrap(shown - phase));
@@ -87,7 +86,8 @@
       levels.push(Math.hypot(re, im) / window);
     }
     const peak = Math.max(...levels);
-    if (peak < 0.004) return null;
+    // Beeps come at about 0.13; what leaks here from those of others stays below half of that.
+    if (peak < 0.06) return null;
     const first = levels.findIndex((level) => level > peak / 2);
     // A beep cut by the beginning of the samples has no onset here.
     if (first < 4) return null;
@@ -109,6 +109,7 @@
       const values = skews.get(id) ?? [];
       values.push(wrap(median(list) - heard));
       skews.set(id, values.slice(-15));
+      looks.set(id, (looks.get(id) ?? 0) + 1);
     }
   }
 
@@ -133,7 +134,7 @@
       tones: tones(),
       framesDecoded,
       connection: pc?.connectionState ?? "none",
-      skewLooks: Object.fromEntries([...skews].map(([id, values]) => [id, values.length])),
+      skewLooks: Object.fromEntries(looks),
       skewMs: Object.fromEntries([...skews].map(([id, values]) => [id, median(values)])),
     };
   }

@@ -6,9 +6,10 @@
   const BEEP_EVERY_MS = 2000;
   const BEEP_S = 0.08;
   // Tones of ids 9 to 16 are free for beeps: sources have ids 1 to 8.
-  const beepOf = (source) => source + 8;
+  const BEEPS_HZ = [1918, 2091, 2197, 2435, 2586, 2712, 2926, 3097];
 
-  const counterAt = (ms) => Math.floor((ms * frameRate) / 1000) & 0xffff;
+  // 60,000 frames are a whole number of beep periods at every usual frame rate.
+  const counterAt = (ms) => Math.floor((ms * frameRate) / 1000) % 60000;
 
   function picture() {
     const canvas = document.createElement("canvas");
@@ -30,7 +31,9 @@
     const audio = new AudioContext({ sampleRate: 48000 });
     const out = audio.createMediaStreamDestination();
     consiliumMarker.makeTone(audio, id).connect(out);
-    const beep = consiliumMarker.makeTone(audio, beepOf(id));
+    const beep = audio.createOscillator();
+    beep.frequency.value = BEEPS_HZ[id - 1];
+    beep.start();
     const gate = audio.createGain();
     gate.gain.value = 0;
     beep.connect(gate).connect(out);
@@ -39,7 +42,7 @@
       const zero = performance.timeOrigin + performance.now() - audio.currentTime * 1000;
       const next = Math.ceil((zero + audio.currentTime * 1000 + 300) / BEEP_EVERY_MS) * BEEP_EVERY_MS;
       const at = (next - zero) / 1000;
-      gate.gain.setValueAtTime(3, at);
+      gate.gain.setValueAtTime(0.25, at);
       gate.gain.setValueAtTime(0, at + BEEP_S);
       setTimeout(schedule, next - zero - audio.currentTime * 1000 + 200);
     };

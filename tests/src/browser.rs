@@ -27,7 +27,7 @@ pub struct Report {
     pub connection: String,
     /// Offsets of flash against beep in ms, by source id.
     pub skew_ms: BTreeMap<u8, f64>,
-    /// Looks that those offsets are medians of, at most the latest fifteen.
+    /// Looks so far; an offset is the median of the latest fifteen.
     pub skew_looks: BTreeMap<u8, u32>,
 }
 

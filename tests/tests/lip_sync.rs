@@ -33,14 +33,15 @@ fn sound_and_picture_of_browser_and_terminal_arrive_together() {
     let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
     let _terminal = load.call(&Target::number("3000", sip), leg).unwrap();
 
-    // The observer's figure is the median of its latest fifteen looks.
+    // The figure is the median of the latest fifteen looks; the page takes a few seconds, some
+    // thirty looks, to bring sound and picture together.
     let enough = |id: u8| {
         watching
             .report()
             .1
             .skew_looks
             .get(&id)
-            .is_some_and(|n| *n >= 15)
+            .is_some_and(|n| *n >= 60)
     };
     wait_for(
         "beeps of both were heard often enough",

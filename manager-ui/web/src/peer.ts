@@ -2,6 +2,8 @@
 // sound comes back on it), our picture, and SLOTS pictures of others. Every connection is made alike,
 // so a slot has the same mid on the next one.
 
+import { keepInStep } from "./lipsync";
+
 export const SLOTS = 8;
 
 /** Sound and picture as captured; null for what is missing. */
@@ -21,6 +23,7 @@ export class Peer {
   readonly pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
   private readonly audio: RTCRtpTransceiver;
   private readonly video: RTCRtpTransceiver;
+  private readonly endLipSync: () => void;
 
   constructor(tracks: Tracks, onState: (peer: Peer) => void) {
     this.audio = this.pc.addTransceiver(tracks.audio ?? "audio", { direction: "sendrecv" });
@@ -33,6 +36,8 @@ export class Peer {
       const line = this.pc.addTransceiver("video", { direction: "recvonly" });
       preferH264(line, RTCRtpReceiver.getCapabilities("video"));
     }
+    const slots = () => this.pc.getTransceivers().filter((t) => t !== this.audio && t !== this.video);
+    this.endLipSync = keepInStep(this.audio.receiver, () => slots().map((slot) => slot.receiver));
     this.pc.addEventListener("connectionstatechange", () => onState(this));
   }
 
@@ -69,6 +74,7 @@ export class Peer {
   }
 
   close(): void {
+    this.endLipSync();
     this.pc.close();
   }
 }

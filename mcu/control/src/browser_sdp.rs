@@ -48,7 +48,8 @@ pub struct Local<'a> {
     pub candidates: &'a [SocketAddr],
     /// CNAME of the room.
     pub cname: &'a str,
-    /// Media stream id that sound and slots share, so that the browser keeps them in step.
+    /// Prefix of media stream ids. Each line has a stream of its own: browsers would keep the mixed
+    /// sound in step with one slot at most, against the page, which keeps all of them in step.
     pub stream_id: &'a str,
     /// Most that a slot may carry, in bit/s, before the browser's own `b=`.
     pub max_slot_bps: u32,
@@ -340,7 +341,7 @@ impl<'a> Answer<'a> {
         if offer.attribute("extmap-allow-mixed").is_some() {
             answer.line("a=extmap-allow-mixed");
         }
-        answer.line(format_args!("a=msid-semantic: WMS {}", local.stream_id));
+        answer.line(format_args!("a=msid-semantic: WMS *"));
         answer
     }
 
@@ -571,7 +572,7 @@ impl<'a> Answer<'a> {
     /// What we send on a line: its stream and track (RFC 8830), its SSRCs (RFC 5576).
     fn sources(&mut self, mid: &str, ssrc: u32, rtx_ssrc: Option<u32>) {
         let (stream, cname) = (self.local.stream_id, self.local.cname);
-        self.line(format_args!("a=msid:{stream} {stream}-{mid}"));
+        self.line(format_args!("a=msid:{stream}-{mid} {stream}-{mid}"));
         if let Some(rtx_ssrc) = rtx_ssrc {
             self.line(format_args!("a=ssrc-group:FID {ssrc} {rtx_ssrc}"));
         }

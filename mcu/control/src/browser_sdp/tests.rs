@@ -111,7 +111,7 @@ fn chromium_sound_is_opus_both_ways() {
     let answer = parsed(&agreed.sdp);
     let line = &answer.medias[0];
     assert!(has(line, "sendrecv") && has(line, "fmtp:111 minptime=10;useinbandfec=1"));
-    assert!(has(line, "msid:consult consult-0"));
+    assert!(has(line, "msid:consult-0 consult-0"));
     assert!(has(line, &format!("ssrc:{} cname:room-3000", send.ssrc)));
 }
 
@@ -166,7 +166,7 @@ fn chromium_slots_have_ssrcs_of_their_own() {
             line.get_first_attribute_value("msid")
                 .unwrap()
                 .unwrap()
-                .starts_with("consult ")
+                .starts_with("consult-")
         );
     }
 }
