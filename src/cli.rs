@@ -119,7 +119,10 @@ mod tests {
             "4000-4100",
         ]);
         let settings = cli.settings().unwrap();
-        assert_eq!(settings.sip.listen, "127.0.0.1:7001".parse().unwrap());
+        assert_eq!(
+            settings.sip.listen,
+            SocketAddr::from(([127, 0, 0, 1], 7001))
+        );
         assert_eq!(
             settings.media.ports,
             PortRange {

@@ -1,0 +1,83 @@
+//! A leg's figures, for the inventory.
+
+use std::time::Instant;
+
+use mcu_api::inventory::{FlowStats, LegInventory, VideoStats};
+
+use super::Leg;
+use crate::camera::Camera;
+use crate::screen::Screen;
+use crate::sound::Sound;
+
+impl Leg {
+    /// The leg as it is.
+    pub fn inventory(&mut self, now: Instant, audio_level_dbov: i8) -> LegInventory {
+        LegInventory {
+            leg: self.plan.id,
+            state: self.state,
+            silent_s: now.saturating_duration_since(self.heard).as_secs() as u32,
+            audio_level_dbov,
+            received: self.received_stats(now),
+            sent: self.sent_stats(now),
+            video_received: self
+                .camera
+                .as_mut()
+                .map(|c| c.video_stats(now))
+                .unwrap_or_default(),
+            video_sent: self.video_sent(now),
+            round_trip_ms: self.round_trip.map(|rtt| rtt.as_millis() as u32),
+        }
+    }
+
+    fn received_stats(&mut self, now: Instant) -> FlowStats {
+        let sound = self.sound.as_ref().map(Sound::receive_stats);
+        let camera = self.camera.as_ref().map(Camera::stats).unwrap_or_default();
+        let mut stats = FlowStats {
+            packets: self.received.packets,
+            bytes: self.received.bytes,
+            bitrate_bps: self.received.rate.bps_at(now),
+            ..FlowStats::default()
+        };
+        for stream in sound.into_iter().chain(camera) {
+            stats.lost += stream.lost;
+            stats.loss_percent = stats.loss_percent.max(stream.fraction_lost * 100.0);
+            stats.jitter_ms = stats.jitter_ms.max(stream.jitter_ms);
+        }
+        stats
+    }
+
+    fn sent_stats(&mut self, now: Instant) -> FlowStats {
+        let sound = self.sound.as_ref().and_then(Sound::send_stats);
+        let screens = self.screens.iter().map(Screen::stats);
+        let mut stats = FlowStats {
+            packets: self.sent.packets,
+            bytes: self.sent.bytes,
+            bitrate_bps: self.sent.rate.bps_at(now),
+            ..FlowStats::default()
+        };
+        for stream in sound.into_iter().chain(screens) {
+            stats.lost += stream.lost;
+            stats.loss_percent = stats.loss_percent.max(stream.fraction_lost * 100.0);
+            stats.jitter_ms = stats.jitter_ms.max(stream.jitter_ms);
+        }
+        stats
+    }
+
+    /// The composition's size, or the frame rate of the liveliest slot.
+    fn video_sent(&mut self, now: Instant) -> VideoStats {
+        let mut best = VideoStats::default();
+        for screen in &mut self.screens {
+            let rate = screen.frame_rate(now);
+            let (width, height) = screen.class().map_or((0, 0), |c| (c.width, c.height));
+            if rate >= best.frames_per_second {
+                best = VideoStats {
+                    width,
+                    height,
+                    frames_per_second: rate,
+                    key_frames: 0,
+                };
+            }
+        }
+        best
+    }
+}
