@@ -53,6 +53,9 @@ pub struct LegInventory {
     pub video_sent: VideoStats,
     /// Round trip from RTCP in ms, when known.
     pub round_trip_ms: Option<u32>,
+    /// How much later the leg's sound is mixed than its picture arrives and is forwarded, in ms,
+    /// when known: a receiver of both holds the picture back by as much.
+    pub sound_lag_ms: Option<u16>,
 }
 
 /// How far a leg's transport is.

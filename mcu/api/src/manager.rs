@@ -180,6 +180,8 @@ pub struct Site {
     pub audio_muted: bool,
     /// It cannot be seen.
     pub video_muted: bool,
+    /// How much later its sound leaves in the mix than its forwarded picture, in ms, when known.
+    pub sound_lag_ms: Option<u16>,
 }
 
 /// Kinds of endpoint.

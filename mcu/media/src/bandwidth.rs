@@ -15,6 +15,9 @@ const MIN_BPS: u32 = 150_000;
 /// Nine cameras in full size.
 const MAX_BPS: u32 = 20_000_000;
 
+/// Bytes that may be sent again at once: a second of 2 Mbit/s.
+const MAX_RESENDABLE: i64 = 256 << 10;
+
 /// State of one transport.
 pub struct Bandwidth {
     history: History,
@@ -23,6 +26,8 @@ pub struct Bandwidth {
     samples: Vec<Sample>,
     /// The peer sends feedback: the estimate means something.
     reported: bool,
+    /// Bytes that may be sent again now; below zero while the last packet is paid for.
+    resendable: i64,
 }
 
 impl Bandwidth {
@@ -39,6 +44,7 @@ impl Bandwidth {
             controller: Controller::new(bounds),
             samples: Vec::new(),
             reported: false,
+            resendable: MAX_RESENDABLE,
         }
     }
 
@@ -50,8 +56,21 @@ impl Bandwidth {
         }
     }
 
+    /// Whether a lost packet may be sent again: repairs may take half of what media takes, so that
+    /// neither a congested line nor a hostile peer makes us send without end.
+    pub fn may_resend(&self) -> bool {
+        self.resendable > 0
+    }
+
+    /// So many bytes were sent again.
+    pub fn note_resent(&mut self, bytes: u64) {
+        // What was sent again was noted as sent, too.
+        self.resendable -= (bytes + bytes / 2) as i64;
+    }
+
     /// A packet with this stamp left.
     pub fn note_sent(&mut self, now: Instant, stamp: Stamp, len: usize) {
+        self.resendable = (self.resendable + len as i64 / 2).min(MAX_RESENDABLE);
         if stamp.transport_cc.is_some() {
             self.history.register(now, len);
         }
@@ -64,6 +83,9 @@ impl Bandwidth {
 
     /// The peer's report about what came there.
     pub fn handle_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+        if self.history.is_empty() {
+            return;
+        }
         self.samples.clear();
         self.history.handle_feedback(feedback, &mut self.samples);
         self.controller.handle_samples(now, &self.samples);
@@ -94,5 +116,31 @@ impl Bandwidth {
         } else {
             u32::MAX
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repairs_take_no_more_than_half_of_what_media_takes() {
+        let now = Instant::now();
+        let mut bandwidth = Bandwidth::new();
+        let (mut media, mut again) = (0, 0);
+        for _ in 0..10_000 {
+            bandwidth.note_sent(now, Stamp::default(), 1_000);
+            media += 1_000;
+            // A peer that asks for everything ten times over.
+            for _ in 0..10 {
+                if bandwidth.may_resend() {
+                    bandwidth.note_sent(now, Stamp::default(), 1_000);
+                    bandwidth.note_resent(1_000);
+                    again += 1_000;
+                }
+            }
+        }
+        assert!(again >= media / 4, "{again} of {media}");
+        assert!(again <= media / 2 + MAX_RESENDABLE, "{again} of {media}");
     }
 }

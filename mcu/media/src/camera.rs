@@ -130,8 +130,16 @@ impl Camera {
         let Verdict::Fresh(accepted) = verdict else {
             return None;
         };
-        let key_frame = layer.starts.starts(packet.payload);
-        layer.take(now, &packet, key_frame, place.repairs.is_none(), clock);
+        let repaired = place.repairs.is_some();
+        // When the beginning of a key frame comes by retransmission, the rest has passed already:
+        // whoever waited for it waits for the next.
+        let key_frame = layer.starts.starts(packet.payload) && !repaired;
+        let arrival = Arrival {
+            key_frame,
+            repaired,
+            restarted: accepted.restarted,
+        };
+        layer.take(now, &packet, &arrival, clock);
         if key_frame && self.next_decoded == Some(place.layer) {
             self.decoded = self.next_decoded.take();
             self.depacketizer.reset();
@@ -168,6 +176,14 @@ impl Camera {
         for layer in &mut self.layers {
             layer.clock.set_mixer_offset(basis, micros);
         }
+    }
+
+    /// How much later the leg's sound is mixed than its picture arrives, in ms: of the largest layer
+    /// that flows. Layers differ by less than is seen.
+    pub fn sound_lag_ms(&self, now: Instant) -> Option<u16> {
+        let flowing = self.layers.iter().rev().find(|layer| layer.is_alive(now))?;
+        let micros = flowing.clock.sound_lag_micros()?;
+        Some((micros / 1_000).clamp(0, u16::MAX.into()) as u16)
     }
 
     /// Clock of a layer.
@@ -383,6 +399,16 @@ struct Layer {
     fir_command: u8,
 }
 
+/// How a packet came.
+struct Arrival {
+    /// A key frame begins in it that can be followed from here.
+    key_frame: bool,
+    /// By retransmission.
+    repaired: bool,
+    /// The source began anew with it.
+    restarted: bool,
+}
+
 impl Layer {
     fn new(key: SourceKey, nack: bool) -> Self {
         Self {
@@ -404,22 +430,19 @@ impl Layer {
         }
     }
 
-    fn take(
-        &mut self,
-        now: Instant,
-        packet: &RtpPacket<'_>,
-        key_frame: bool,
-        in_time: bool,
-        clock: &RoomClock,
-    ) {
-        if in_time {
+    fn take(&mut self, now: Instant, packet: &RtpPacket<'_>, arrival: &Arrival, clock: &RoomClock) {
+        if arrival.restarted {
+            // Other numbers from another beginning: what was known of the source's time is void.
+            self.clock = SourceClock::new(CLOCK_HZ);
+        }
+        if !arrival.repaired {
             self.clock
                 .handle_packet(now, clock, packet.header.timestamp);
         }
         self.heard = Some(now);
         self.rate.add(now, packet.payload.len());
         self.frames.add(packet.header.marker);
-        if key_frame {
+        if arrival.key_frame {
             if let Some(sps) = h264::find_sps(packet.payload) {
                 self.size = Some((sps.width, sps.height));
                 self.key_frames += 1;

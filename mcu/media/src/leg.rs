@@ -1,7 +1,10 @@
 //! One leg: its transports, the sound and pictures that come from it and go to it.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::LegState;
 use mcu_api::media::MediaEvent;
@@ -9,7 +12,8 @@ use mcu_api::plan::LegPlan;
 use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
 use mcu_rtp::forward::SourceKey;
 use mcu_rtp::header::RtpPacket;
-use mcu_rtp::rtcp::{self, Packet as Rtcp, ReportBlock};
+use mcu_rtp::rtcp;
+use mcu_rtp::send::Place;
 
 use crate::audio::mixer::Tick;
 use crate::bandwidth::Bandwidth;
@@ -22,11 +26,15 @@ use crate::sound::Sound;
 use crate::transport::{Incoming, OpenError, Shared, Transport};
 
 mod figures;
+mod reports;
 
 /// Reports leave at this interval; a participant of few streams may report that often
 /// (RFC 3550 §6.2, with the reduced minimum of RFC 4585 §3.4 for conversational media).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Places of sent streams that are remembered; the oldest gives way. A terminal has three streams, a
+/// browser one a slot and one more.
+const MAX_PLACES: usize = 32;
 /// What an RTP packet is to the room.
 pub enum Packet<'p> {
     /// Video that may be forwarded.
@@ -44,6 +52,8 @@ pub struct Leg {
     camera: Option<Camera>,
     screens: Vec<Screen>,
     bandwidth: Vec<Bandwidth>,
+    /// Where streams of ours stopped that may come back after a hold, the latest last.
+    places: VecDeque<Place>,
     state: LegState,
     heard: Instant,
     event: Option<MediaEvent>,
@@ -95,6 +105,7 @@ impl Leg {
             camera: None,
             screens: Vec::new(),
             bandwidth: Vec::new(),
+            places: VecDeque::new(),
             state: LegState::Connecting,
             heard: now,
             event: None,
@@ -123,6 +134,7 @@ impl Leg {
         sockets: &mut Sockets,
     ) -> Result<(), OpenError> {
         self.update_transports(now, room, plan, shared, sockets)?;
+        self.note_places();
         self.update_sound(plan);
         self.update_camera(plan);
         self.update_screens(plan);
@@ -146,16 +158,18 @@ impl Leg {
         }
         self.bandwidth.truncate(self.transports.len());
         for (n, wanted) in plan.transports.iter().enumerate() {
+            let mut srtp = None;
             if let (Some(held), Some(old)) =
                 (self.transports.get_mut(n), self.plan.transports.get(n))
             {
                 if held.update(old, wanted, sockets) {
                     continue;
                 }
+                srtp = held.take_srtp(old, wanted);
                 held.close(now, sockets);
                 self.state = LegState::Connecting;
             }
-            let opened = Transport::open(now, (room, plan.id, n), wanted, shared, sockets)?;
+            let opened = Transport::open(now, (room, plan.id, n), wanted, srtp, shared, sockets)?;
             if n < self.transports.len() {
                 self.transports[n] = opened;
                 self.bandwidth[n] = Bandwidth::new();
@@ -165,6 +179,20 @@ impl Leg {
             }
         }
         Ok(())
+    }
+
+    /// Takes note of where our streams stand, before some of them are made anew.
+    fn note_places(&mut self) {
+        let sound = self.sound.iter().filter_map(Sound::place);
+        let places: Vec<Place> = sound
+            .chain(self.screens.iter().map(Screen::place))
+            .collect();
+        self.places
+            .retain(|old| places.iter().all(|place| place.ssrc != old.ssrc));
+        self.places.extend(places);
+        while self.places.len() > MAX_PLACES {
+            self.places.pop_front();
+        }
     }
 
     fn update_sound(&mut self, plan: &LegPlan) {
@@ -179,7 +207,7 @@ impl Leg {
         {
             return;
         }
-        let made = Sound::new(wanted.clone());
+        let made = Sound::new(wanted.clone(), self.places.make_contiguous());
         if let Err(error) = &made {
             tracing::error!(leg = %plan.id, %error, "no sound");
         }
@@ -202,18 +230,13 @@ impl Leg {
 
     fn update_screens(&mut self, plan: &LegPlan) {
         let mut held = std::mem::take(&mut self.screens);
+        let places = self.places.make_contiguous();
         for wanted in &plan.video_send {
             let place = held.iter().position(|screen| screen.ssrc() == wanted.ssrc);
             let kept = place.map(|place| held.swap_remove(place));
-            self.screens.push(match kept {
-                Some(mut screen) => {
-                    if !screen.update(wanted) {
-                        screen = Screen::new(wanted.clone());
-                    }
-                    screen
-                }
-                None => Screen::new(wanted.clone()),
-            });
+            let kept = kept.and_then(|mut screen| screen.update(wanted).then_some(screen));
+            self.screens
+                .push(kept.unwrap_or_else(|| Screen::new(wanted.clone(), places)));
         }
     }
 
@@ -259,6 +282,11 @@ impl Leg {
         self.transports.iter().find_map(Transport::ufrag)
     }
 
+    /// Whether an authentic check came from this address.
+    pub fn knows(&self, address: SocketAddr) -> bool {
+        self.transports.iter().any(|t| t.knows(address))
+    }
+
     /// Its camera.
     pub fn camera(&mut self) -> Option<&mut Camera> {
         self.camera.as_mut()
@@ -269,9 +297,13 @@ impl Leg {
         &mut self.screens
     }
 
-    /// Whether pictures would reach it.
-    pub fn is_ready(&self) -> bool {
-        self.transports.iter().all(Transport::is_ready)
+    /// Classes of composed pictures that would reach it.
+    pub fn live_classes(&self) -> impl Iterator<Item = &VideoClass> {
+        let live = |screen: &&Screen| {
+            let transport = self.transports.get(screen.plan().transport);
+            transport.is_some_and(Transport::is_ready)
+        };
+        self.screens.iter().filter(live).filter_map(Screen::class)
     }
 
     /// The transport is up.
@@ -301,7 +333,7 @@ impl Leg {
         &mut self,
         now: Instant,
         transport: usize,
-        (from, on_rtcp_port, datagram): (std::net::SocketAddr, bool, &[u8]),
+        (from, on_rtcp_port, datagram): (SocketAddr, bool, &[u8]),
         sockets: &Sockets,
         out: &mut Vec<Incoming>,
     ) {
@@ -371,88 +403,6 @@ impl Leg {
         }
     }
 
-    /// Takes a compound RTCP packet.
-    pub fn handle_rtcp(
-        &mut self,
-        now: Instant,
-        transport: usize,
-        compound: &[u8],
-        clock: &RoomClock,
-        sockets: &Sockets,
-    ) {
-        self.note_heard(now);
-        let mut resend = Vec::new();
-        for packet in rtcp::parse(compound) {
-            // A malformed packet ends the compound; what came before it stands.
-            let Ok(packet) = packet else { return };
-            match packet {
-                Rtcp::SenderReport { ssrc, info, blocks } => {
-                    self.handle_sender_report(now, ssrc, &info);
-                    blocks.for_each(|block| self.handle_report(now, &block, clock));
-                }
-                Rtcp::ReceiverReport { blocks, .. } => {
-                    blocks.for_each(|block| self.handle_report(now, &block, clock));
-                }
-                Rtcp::PictureLoss { media, .. } => self.handle_key_request(media),
-                Rtcp::FullIntra { requests, .. } => {
-                    requests.for_each(|(media, _)| self.handle_key_request(media));
-                }
-                Rtcp::Nack { media, lost, .. } => {
-                    for (n, screen) in self.screens.iter_mut().enumerate() {
-                        let before = resend.len();
-                        let mut sequences = Vec::new();
-                        screen.handle_nack(now, media, lost.clone(), &mut sequences);
-                        resend.extend(sequences.into_iter().map(|seq| (n, seq)));
-                        if resend.len() > before {
-                            break;
-                        }
-                    }
-                }
-                Rtcp::TransportFeedback(feedback) => {
-                    if let Some(bandwidth) = self.bandwidth.get_mut(transport) {
-                        bandwidth.handle_feedback(now, &feedback);
-                    }
-                }
-                Rtcp::Names(_) | Rtcp::Goodbye(_) => {}
-            }
-        }
-        for (n, sequence) in resend {
-            self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
-                screen.write_again(now, sequence, stamp, out)
-            });
-        }
-    }
-
-    fn handle_sender_report(&mut self, now: Instant, ssrc: u32, info: &rtcp::SenderInfo) {
-        if let Some(sound) = &mut self.sound {
-            sound.handle_sender_report(now, ssrc, info);
-        }
-        if let Some(camera) = &mut self.camera {
-            camera.handle_sender_report(now, ssrc, info);
-        }
-    }
-
-    fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
-        if let Some(sound) = &mut self.sound {
-            sound.handle_report(now, block, clock);
-        }
-        for screen in &mut self.screens {
-            screen.handle_report(now, block, clock);
-        }
-        if let Some(round_trip) = mcu_rtp::send::round_trip(clock.ntp(now), block) {
-            self.round_trip = Some(round_trip);
-            if let Some(camera) = &mut self.camera {
-                camera.set_round_trip(round_trip);
-            }
-        }
-    }
-
-    fn handle_key_request(&mut self, media: u32) {
-        for screen in &mut self.screens {
-            screen.handle_key_request(media);
-        }
-    }
-
     /// The leg's sound of this tick, for the mixer.
     pub fn hear(&mut self, now: Instant, clock: &RoomClock) -> Option<&Tick> {
         let sound = self.sound.as_mut()?;
@@ -464,8 +414,14 @@ impl Leg {
         sound.hear(now, clock)
     }
 
-    /// Sends 20 ms of the room's sound.
-    pub fn speak(&mut self, now: Instant, pcm: &Tick, clock: &RoomClock, sockets: &Sockets) {
+    /// Sends 20 ms of the room's sound that were due at `due`.
+    pub fn speak(
+        &mut self,
+        (now, due): (Instant, Instant),
+        pcm: &Tick,
+        clock: &RoomClock,
+        sockets: &Sockets,
+    ) {
         let Some(sound) = &mut self.sound else { return };
         let n = sound.transport();
         let Some(transport) = self.transports.get_mut(n).filter(|t| t.is_ready()) else {
@@ -476,7 +432,7 @@ impl Leg {
         while sound.has_packet() {
             let stamp = bandwidth.stamp(now, sound.has_transport_cc(), clock);
             self.packet.clear();
-            if !sound.write(now, clock, stamp, &mut self.packet) {
+            if !sound.write((now, due), clock, stamp, &mut self.packet) {
                 continue;
             }
             bandwidth.note_sent(now, stamp, self.packet.len());
@@ -565,119 +521,6 @@ impl Leg {
         bandwidth.note_sent(now, stamp, self.packet.len());
         let sent = transport.send_rtp(&self.packet, sockets);
         self.sent.add(now, sent);
-    }
-
-    /// Sends what cannot wait for the next report: NACK, transport feedback.
-    pub fn send_feedback(&mut self, now: Instant, sockets: &Sockets) {
-        let mut compound = Vec::new();
-        if let Some(camera) = &mut self.camera {
-            camera.write_nacks(now, &mut compound);
-            let feedback_ssrc = camera.feedback_ssrc();
-            let media_ssrc = camera.media_ssrc().unwrap_or_default();
-            let place = camera.transport();
-            if let Some(bandwidth) = self.bandwidth.get_mut(place) {
-                bandwidth.write_feedback(now, feedback_ssrc, media_ssrc, &mut compound);
-                bandwidth.handle_timeout(now);
-            }
-            self.send_with_report(place, feedback_ssrc, &compound, sockets);
-        }
-    }
-
-    /// Sends requests for key frames that are due. `true`: one has to be asked for by signalling.
-    pub fn ask_for_key_frames(&mut self, now: Instant, sockets: &Sockets) -> bool {
-        let Some(camera) = &mut self.camera else {
-            return false;
-        };
-        let mut compound = Vec::new();
-        let by_signalling = camera.write_key_requests(now, &mut compound);
-        let (place, ssrc) = (camera.transport(), camera.feedback_ssrc());
-        self.send_with_report(place, ssrc, &compound, sockets);
-        by_signalling
-    }
-
-    /// Sends feedback behind the empty report and the name that a compound begins with
-    /// (RFC 3550 §6.1, RFC 4585 §3.1).
-    fn send_with_report(
-        &mut self,
-        transport: usize,
-        ssrc: u32,
-        feedback: &[u8],
-        sockets: &Sockets,
-    ) {
-        if feedback.is_empty() {
-            return;
-        }
-        let mut compound = Vec::with_capacity(feedback.len() + 64);
-        rtcp::write_receiver_report(&mut compound, ssrc, &[]);
-        rtcp::write_cname(&mut compound, ssrc, &self.cname);
-        compound.extend_from_slice(feedback);
-        if let Some(transport) = self.transports.get_mut(transport) {
-            transport.send_rtcp(&compound, sockets);
-        }
-    }
-
-    /// Sends sender and receiver reports when they are due.
-    pub fn send_reports<'c>(
-        &mut self,
-        now: Instant,
-        clock: &RoomClock,
-        source_clock: impl Fn(SourceKey) -> Option<&'c SourceClock>,
-        sockets: &Sockets,
-    ) {
-        if now < self.next_report {
-            return;
-        }
-        self.next_report = now + REPORT_INTERVAL;
-        for n in 0..self.transports.len() {
-            let compound = self.compound(now, n, clock, &source_clock);
-            if !compound.is_empty() {
-                self.transports[n].send_rtcp(&compound, sockets);
-            }
-        }
-    }
-
-    /// The compound of one transport: a sender report for each stream of ours that sends, with the
-    /// report blocks in the first; else a receiver report; then the name.
-    fn compound<'c>(
-        &mut self,
-        now: Instant,
-        transport: usize,
-        clock: &RoomClock,
-        source_clock: &impl Fn(SourceKey) -> Option<&'c SourceClock>,
-    ) -> Vec<u8> {
-        let (mut blocks, mut senders, mut own) = (Vec::new(), Vec::new(), None);
-        if let Some(sound) = self.sound.as_mut().filter(|s| s.transport() == transport) {
-            sound.report(now, &mut blocks);
-            senders.extend(sound.sender_info(now, clock));
-            own = sound.ssrc();
-        }
-        if let Some(camera) = self.camera.as_mut().filter(|c| c.transport() == transport) {
-            camera.report(now, &mut blocks);
-            own = own.or(Some(camera.feedback_ssrc()));
-        }
-        for screen in self
-            .screens
-            .iter()
-            .filter(|s| s.plan().transport == transport)
-        {
-            let source = screen.showing().and_then(source_clock);
-            let info = screen.sender_info(now, clock, source);
-            senders.extend(info.map(|info| (screen.ssrc(), info)));
-        }
-        let mut compound = Vec::new();
-        let first = senders.first().map(|(ssrc, _)| *ssrc).or(own);
-        let Some(first) = first.filter(|_| !senders.is_empty() || !blocks.is_empty()) else {
-            return compound;
-        };
-        if senders.is_empty() {
-            rtcp::write_receiver_report(&mut compound, first, &blocks);
-        }
-        for (n, (ssrc, info)) in senders.iter().enumerate() {
-            let blocks: &[ReportBlock] = if n == 0 { &blocks } else { &[] };
-            rtcp::write_sender_report(&mut compound, *ssrc, info, blocks);
-        }
-        rtcp::write_cname(&mut compound, first, &self.cname);
-        compound
     }
 
     /// Tells each slot which layer it shows. `best` finds the layer of a leg for a height and a

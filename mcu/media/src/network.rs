@@ -81,10 +81,14 @@ impl Sockets {
             return;
         };
         let tos = u32::from(dscp) << 2;
+        let is_ipv6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
         let socket = SockRef::from(socket);
-        if socket.set_tos_v4(tos).is_err() {
-            let _ = socket.set_tclass_v6(tos);
-        }
+        // Linux takes an IPv4 mark for an IPv6 socket without a word, and without an effect.
+        let _ = if is_ipv6 {
+            socket.set_tclass_v6(tos)
+        } else {
+            socket.set_tos_v4(tos)
+        };
     }
 
     /// Closes a socket.

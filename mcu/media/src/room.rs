@@ -148,6 +148,11 @@ impl Room {
         self.legs.iter().any(|l| l.id() == leg)
     }
 
+    /// Whether an authentic check of the leg came from this address.
+    pub fn knows(&self, leg: LegId, address: SocketAddr) -> bool {
+        self.legs.iter().any(|l| l.id() == leg && l.knows(address))
+    }
+
     /// ICE user fragments of the browsers here.
     pub fn ufrags(&self) -> impl Iterator<Item = (LegId, &str)> {
         self.legs
@@ -243,8 +248,8 @@ impl Room {
         }
     }
 
-    /// Mixes 20 ms of sound and does what else falls due.
-    pub fn audio_tick(&mut self, context: &mut Context<'_>) {
+    /// Mixes the 20 ms of sound that were due at `due` and does what else falls due.
+    pub fn audio_tick(&mut self, context: &mut Context<'_>, due: Instant) {
         self.mixer.begin_tick();
         for leg in &mut self.legs {
             let id = leg.id();
@@ -261,7 +266,7 @@ impl Room {
         for leg in &mut self.legs {
             let id = leg.id();
             let pcm = self.mixer.personal(id);
-            leg.speak(context.now, pcm, &self.clock, context.sockets);
+            leg.speak((context.now, due), pcm, &self.clock, context.sockets);
         }
         self.serve_legs(context);
         if context.now >= self.next_choice {
@@ -376,8 +381,7 @@ impl Room {
 
     /// Starts the next composed picture.
     pub fn video_tick(&mut self, context: &mut Context<'_>) {
-        let screens = self.legs.iter_mut().filter(|leg| leg.is_ready());
-        let classes = screens.flat_map(|leg| leg.screens().iter().filter_map(|s| s.class()));
+        let classes = self.legs.iter().flat_map(Leg::live_classes);
         self.picture.tick(context, classes.cloned());
     }
 

@@ -10,7 +10,7 @@ use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
 use mcu_rtp::forward::{Forwarder, SourceKey, SourcePacket};
 use mcu_rtp::h264::Packetizer;
 use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
-use mcu_rtp::send::{self, Media, Rtx, SendStream, Stamp};
+use mcu_rtp::send::{self, Media, Place, Rtx, SendStream, Stamp};
 use mcu_rtp::seq::ExtSeq;
 
 /// RTP clock of video.
@@ -41,8 +41,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// A stream with random beginnings.
-    pub fn new(plan: VideoSend) -> Self {
+    /// A stream that goes on at its SSRC's place among `places`, or begins at random.
+    pub fn new(plan: VideoSend, places: &[Place]) -> Self {
         let config = send::Config {
             ssrc: plan.ssrc,
             payload_type: plan.payload_type,
@@ -56,7 +56,10 @@ impl Screen {
             kept_packets: if plan.feedback.nack { KEPT_PACKETS } else { 0 },
             kept_for: KEPT_FOR,
         };
-        let stream = SendStream::new(config, &mut rand::rng());
+        let mut stream = SendStream::new(config, &mut rand::rng());
+        if let Some(place) = places.iter().find(|place| place.ssrc == plan.ssrc) {
+            stream.go_on_from(place);
+        }
         let forwarder = Forwarder::new(CLOCK_HZ, stream.next_sequence(), stream.timestamp_offset());
         let packetizer = Packetizer::new(plan.packetization);
         let frames = FrameCount::default();
@@ -207,13 +210,10 @@ impl Screen {
     pub fn handle_nack(
         &mut self,
         now: Instant,
-        ssrc: u32,
         lost: impl Iterator<Item = u16>,
         resend: &mut Vec<ExtSeq>,
     ) {
-        if ssrc == self.stream.ssrc() {
-            self.stream.handle_nack(now, lost, resend);
-        }
+        self.stream.handle_nack(now, lost, resend);
     }
 
     /// Writes a packet once more; `false` when it is gone.
@@ -248,6 +248,11 @@ impl Screen {
         let ntp = clock.ntp(now);
         let timestamp = self.forwarder.timestamp_at(source?, ntp)?;
         Some(self.stream.sender_info_at(ntp, timestamp))
+    }
+
+    /// Where the stream stands.
+    pub fn place(&self) -> Place {
+        self.stream.place()
     }
 
     /// Figures of the stream.

@@ -9,7 +9,7 @@ use mcu_rtp::header::RtpPacket;
 use mcu_rtp::jitter::{JitterBuffer, Taken};
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
 use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
-use mcu_rtp::send::{self, Media, SendStream, Stamp};
+use mcu_rtp::send::{self, Media, Place, SendStream, Stamp};
 
 use crate::audio::mixer::{RATE_HZ, TICK_SAMPLES, Tick};
 use crate::audio::{self, Decoder, Encoder, Resampler};
@@ -39,17 +39,21 @@ pub struct Sound {
 
 /// From the leg to the mixer.
 struct Ear {
+    /// Of the payload types received last. Most codecs tick at 8 kHz, Opus at 48.
+    clock_hz: u32,
     receive: ReceiveStream,
     jitter: JitterBuffer,
     clock: SourceClock,
-    /// Made when the first packet shows which codec it is.
-    decoder: Option<(u8, Decoder, Resampler)>,
+    /// By payload type, made when the first packet of one is played.
+    decoders: Vec<(u8, Decoder, Resampler)>,
+    /// Index of the decoder in use.
+    decoder: usize,
     /// 48 kHz, not mixed yet; at most a packet and a tick.
     samples: Vec<i16>,
     decoded: Vec<i16>,
     tick: Box<Tick>,
-    /// Room time less source time of what is heard.
-    offset: Option<i64>,
+    /// Room time less source time of what is heard, and what the source's time rests on.
+    offset: Option<(Basis, i64)>,
     /// Timestamp of the telephone event that was told.
     event: Option<u32>,
 }
@@ -70,13 +74,16 @@ struct Mouth {
 }
 
 impl Sound {
-    /// Sound as planned.
-    pub fn new(plan: AudioStream) -> Result<Self, SoundError> {
+    /// Sound as planned; what it sends goes on at its SSRC's place among `places`.
+    pub fn new(plan: AudioStream, places: &[Place]) -> Result<Self, SoundError> {
         let codec = plan
             .receive
             .first()
             .map_or(AudioCodec::Pcmu, |payload| payload.codec);
-        let mouth = plan.send.map(|send| Mouth::new(send, &plan)).transpose()?;
+        let mouth = plan
+            .send
+            .map(|send| Mouth::new(send, &plan, places))
+            .transpose()?;
         Ok(Self {
             plan,
             ear: Ear::new(codec.rtp_clock_hz()),
@@ -126,6 +133,7 @@ impl Sound {
         clock: &RoomClock,
     ) -> Option<char> {
         let header = &packet.header;
+        self.ear.follow_clock(header.payload_type, &self.plan);
         let verdict = self
             .ear
             .receive
@@ -136,11 +144,13 @@ impl Sound {
         if Some(header.payload_type) == self.plan.telephone_event {
             return self.ear.take_event(header.timestamp, packet.payload);
         }
+        if accepted.restarted {
+            self.ear.forget_clock();
+        }
         self.ear.clock.handle_packet(now, clock, header.timestamp);
-        self.ear.choose_decoder(header.payload_type, &self.plan);
         self.ear
             .jitter
-            .insert(now, &accepted, header.marker, packet.payload);
+            .insert(now, &accepted, header, packet.payload);
         None
     }
 
@@ -163,13 +173,13 @@ impl Sound {
 
     /// Room time less source time in µs of what was heard last, and what the source's time rests on.
     pub fn offset(&self) -> Option<(Basis, i64)> {
-        Some((self.ear.clock.basis(), self.ear.offset?))
+        self.ear.offset
     }
 
     /// 20 ms for the mixer; `None` when there is nothing to hear. A muted leg is decoded all the
     /// same, so that it is heard without a gap once it is not muted any more.
     pub fn hear(&mut self, now: Instant, clock: &RoomClock) -> Option<&Tick> {
-        let heard = self.ear.fill(now, clock);
+        let heard = self.ear.fill(now, clock, &self.plan);
         (heard && !self.plan.muted).then_some(&*self.ear.tick)
     }
 
@@ -180,17 +190,18 @@ impl Sound {
         }
     }
 
-    /// Writes the next packet, if one is full.
+    /// Writes the next packet, if one is full, `at` now. The second time is when its sound should have been mixed: ticks
+    /// that were missed are made up for in one go, and each has a time of its own.
     pub fn write(
         &mut self,
-        now: Instant,
+        at: (Instant, Instant),
         clock: &RoomClock,
         stamp: Stamp,
         out: &mut Vec<u8>,
     ) -> bool {
         self.mouth
             .as_mut()
-            .is_some_and(|mouth| mouth.write(now, clock, stamp, out))
+            .is_some_and(|mouth| mouth.write(at, clock, stamp, out))
     }
 
     /// Whether a packet is full.
@@ -211,6 +222,11 @@ impl Sound {
             .as_ref()
             .filter(|m| m.stream.stats().packets > 0)
             .map(|m| m.stream.ssrc())
+    }
+
+    /// Where what we send stands.
+    pub fn place(&self) -> Option<Place> {
+        self.mouth.as_ref().map(|mouth| mouth.stream.place())
     }
 
     /// Appends the report block about the leg's stream.
@@ -238,13 +254,15 @@ impl Sound {
 impl Ear {
     fn new(clock_hz: u32) -> Self {
         Self {
+            clock_hz,
             receive: ReceiveStream::new(receive::Config {
                 clock_hz,
                 nack: false,
             }),
             jitter: JitterBuffer::new(clock_hz),
             clock: SourceClock::new(clock_hz),
-            decoder: None,
+            decoders: Vec::new(),
+            decoder: 0,
             samples: Vec::with_capacity(4 * TICK_SAMPLES),
             decoded: Vec::with_capacity(TICK_SAMPLES),
             tick: Box::new([0; TICK_SAMPLES]),
@@ -253,28 +271,55 @@ impl Ear {
         }
     }
 
-    /// A leg may change between the payload types it was offered at any time.
-    fn choose_decoder(&mut self, payload_type: u8, plan: &AudioStream) {
-        if self
-            .decoder
-            .as_ref()
-            .is_some_and(|(held, ..)| *held == payload_type)
-        {
-            return;
-        }
-        let Some(payload) = plan.receive.iter().find(|p| p.payload_type == payload_type) else {
+    /// A leg may send any payload type that it agreed to, not only the first (RFC 3264 §5.1). One
+    /// whose clock ticks otherwise begins a stream of its own.
+    fn follow_clock(&mut self, payload_type: u8, plan: &AudioStream) {
+        let Some(codec) = codec_of(payload_type, plan) else {
             return;
         };
-        let rate = payload.codec.sample_rate_hz();
-        let opened = Decoder::new(payload.codec)
-            .map_err(|e| e.to_string())
-            .and_then(|decoder| {
-                let resampler = Resampler::new(rate, RATE_HZ).map_err(|e| e.to_string())?;
-                Ok((payload_type, decoder, resampler))
-            });
+        if codec.rtp_clock_hz() != self.clock_hz {
+            let decoders = std::mem::take(&mut self.decoders);
+            *self = Self {
+                decoders,
+                decoder: self.decoder,
+                event: self.event,
+                ..Self::new(codec.rtp_clock_hz())
+            };
+        }
+    }
+
+    /// The source counts from another beginning: what was known of its time is void.
+    fn forget_clock(&mut self) {
+        self.clock = SourceClock::new(self.clock_hz);
+        self.offset = None;
+    }
+
+    /// Makes the decoder of this payload type the one in use. `false`: there is none.
+    fn choose_decoder(&mut self, payload_type: u8, plan: &AudioStream) -> bool {
+        let held = self
+            .decoders
+            .iter()
+            .position(|(held, ..)| *held == payload_type);
+        if let Some(held) = held {
+            self.decoder = held;
+            return true;
+        }
+        let Some(codec) = codec_of(payload_type, plan) else {
+            return false;
+        };
+        let opened = Decoder::new(codec)
+            .map_err(SoundError::from)
+            .and_then(|decoder| Ok((decoder, Resampler::new(codec.sample_rate_hz(), RATE_HZ)?)));
         match opened {
-            Ok(decoder) => self.decoder = Some(decoder),
-            Err(error) => tracing::error!(error, "no decoder for sound"),
+            Ok((decoder, resampler)) => {
+                self.decoder = self.decoders.len();
+                self.decoders.push((payload_type, decoder, resampler));
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "no decoder for sound");
+                false
+            }
         }
     }
 
@@ -289,7 +334,7 @@ impl Ear {
     }
 
     /// Fills the tick. `false`: nothing but silence.
-    fn fill(&mut self, now: Instant, clock: &RoomClock) -> bool {
+    fn fill(&mut self, now: Instant, clock: &RoomClock, plan: &AudioStream) -> bool {
         let mut heard = !self.samples.is_empty();
         for _ in 0..TAKEN_PER_TICK {
             if self.samples.len() >= TICK_SAMPLES {
@@ -298,7 +343,9 @@ impl Ear {
             match self.jitter.take(now) {
                 Taken::Frame(frame) => {
                     self.note_offset(now, clock, frame.ts.wire());
-                    self.decode(&frame.payload);
+                    if self.choose_decoder(frame.payload_type, plan) {
+                        self.decode(&frame.payload);
+                    }
                     self.jitter.recycle(frame.payload);
                     heard = true;
                 }
@@ -322,11 +369,12 @@ impl Ear {
             return;
         };
         let ahead = self.samples.len() as i64 * 1_000_000 / i64::from(RATE_HZ);
-        self.offset = Some(clock.ntp(now).offset_micros(ahead).micros_since(source));
+        let micros = clock.ntp(now).offset_micros(ahead).micros_since(source);
+        self.offset = Some((self.clock.basis(), micros));
     }
 
     fn decode(&mut self, payload: &[u8]) {
-        let Some((_, decoder, resampler)) = &mut self.decoder else {
+        let Some((_, decoder, resampler)) = self.decoders.get_mut(self.decoder) else {
             return;
         };
         self.decoded.clear();
@@ -338,7 +386,7 @@ impl Ear {
     }
 
     fn conceal(&mut self, duration: Duration) {
-        let Some((_, decoder, resampler)) = &mut self.decoder else {
+        let Some((_, decoder, resampler)) = self.decoders.get_mut(self.decoder) else {
             return;
         };
         let samples = duration.as_micros() as usize * decoder.sample_rate_hz() as usize / 1_000_000;
@@ -348,8 +396,14 @@ impl Ear {
     }
 }
 
+fn codec_of(payload_type: u8, plan: &AudioStream) -> Option<AudioCodec> {
+    let mut payloads = plan.receive.iter();
+    let payload = payloads.find(|payload| payload.payload_type == payload_type)?;
+    Some(payload.codec)
+}
+
 impl Mouth {
-    fn new(send: AudioSend, plan: &AudioStream) -> Result<Self, SoundError> {
+    fn new(send: AudioSend, plan: &AudioStream, places: &[Place]) -> Result<Self, SoundError> {
         let config = send::Config {
             ssrc: send.ssrc,
             payload_type: send.payload_type,
@@ -360,9 +414,13 @@ impl Mouth {
             kept_packets: 0,
             kept_for: Duration::ZERO,
         };
+        let mut stream = SendStream::new(config, &mut rand::rng());
+        if let Some(place) = places.iter().find(|place| place.ssrc == send.ssrc) {
+            stream.go_on_from(place);
+        }
         Ok(Self {
             plan: send,
-            stream: SendStream::new(config, &mut rand::rng()),
+            stream,
             encoder: Encoder::new(send.codec, send.ptime_ms, send.bitrate_bps)?,
             resampler: Resampler::new(RATE_HZ, send.codec.sample_rate_hz())?,
             samples: Vec::new(),
@@ -384,7 +442,13 @@ impl Mouth {
         }
     }
 
-    fn write(&mut self, now: Instant, clock: &RoomClock, stamp: Stamp, out: &mut Vec<u8>) -> bool {
+    fn write(
+        &mut self,
+        (now, due): (Instant, Instant),
+        clock: &RoomClock,
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let frame = self.encoder.frame_samples();
         if self.samples.len() < frame {
             return false;
@@ -394,7 +458,7 @@ impl Mouth {
             .encoder
             .encode(&self.samples[..frame], &mut self.payload);
         self.samples.drain(..frame);
-        let timestamp = self.timestamp(now, clock, frame);
+        let timestamp = self.timestamp(due, clock, frame);
         if let Err(error) = encoded {
             tracing::warn!(%error, "sound not encoded");
             return false;
@@ -410,12 +474,12 @@ impl Mouth {
         true
     }
 
-    fn timestamp(&mut self, now: Instant, clock: &RoomClock, samples: usize) -> u32 {
+    fn timestamp(&mut self, due: Instant, clock: &RoomClock, samples: usize) -> u32 {
         let (clock_hz, rate) = (
             self.plan.codec.rtp_clock_hz(),
             self.plan.codec.sample_rate_hz(),
         );
-        let by_clock = self.stream.timestamp(clock, clock.ntp(now));
+        let by_clock = self.stream.timestamp(clock, clock.ntp(due));
         let drift = (MAX_DRIFT.as_millis() as u32 * clock_hz / 1_000) as i32;
         let timestamp = self
             .next_timestamp
@@ -424,5 +488,136 @@ impl Mouth {
         let ticks = (samples as u64 * u64::from(clock_hz) / u64::from(rate)) as u32;
         self.next_timestamp = Some(timestamp.wrapping_add(ticks));
         timestamp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use mcu_api::plan::{AudioPayload, HeaderExtensions};
+    use mcu_rtp::header::{ExtensionValues, RtpHeader, write_header};
+
+    use super::*;
+
+    const OPUS: AudioPayload = AudioPayload {
+        payload_type: 111,
+        codec: AudioCodec::Opus,
+    };
+    const PCMU: AudioPayload = AudioPayload {
+        payload_type: 0,
+        codec: AudioCodec::Pcmu,
+    };
+    const TICK: Duration = Duration::from_millis(20);
+
+    fn plan(codec: AudioPayload) -> AudioStream {
+        AudioStream {
+            transport: 0,
+            mid: None,
+            receive: vec![OPUS, PCMU],
+            send: Some(AudioSend {
+                payload_type: codec.payload_type,
+                codec: codec.codec,
+                ptime_ms: 20,
+                bitrate_bps: 64_000,
+                ssrc: 7,
+            }),
+            telephone_event: None,
+            extensions: HeaderExtensions::default(),
+            muted: false,
+        }
+    }
+
+    fn room() -> (Instant, RoomClock) {
+        let now = Instant::now();
+        (now, RoomClock::new(now, SystemTime::UNIX_EPOCH))
+    }
+
+    /// The next packet that `sound` sends, at `now` for `due`.
+    fn sent(sound: &mut Sound, at: (Instant, Instant), clock: &RoomClock) -> RtpHeader {
+        sound.take_mix(&[1_000; TICK_SAMPLES]);
+        let mut out = Vec::new();
+        assert!(sound.write(at, clock, Stamp::default(), &mut out));
+        RtpPacket::parse(&out).unwrap().header
+    }
+
+    #[test]
+    fn sound_that_comes_back_goes_on_with_its_numbers() {
+        let (now, clock) = room();
+        let mut before = Sound::new(plan(OPUS), &[]).unwrap();
+        let last = (0..40).map(|_| sent(&mut before, (now, now), &clock));
+        let last = last.last().unwrap();
+        let places = [before.place().unwrap()];
+        let mut after = Sound::new(plan(PCMU), &places).unwrap();
+        let first = sent(&mut after, (now, now), &clock);
+        assert_eq!(first.ssrc, last.ssrc);
+        assert_eq!(first.sequence, last.sequence.wrapping_add(1));
+        let mut other = plan(PCMU);
+        other.send.as_mut().unwrap().ssrc = 8;
+        let mut stranger = Sound::new(other, &places).unwrap();
+        assert_ne!(
+            sent(&mut stranger, (now, now), &clock).timestamp,
+            first.timestamp
+        );
+    }
+
+    #[test]
+    fn ticks_made_up_for_in_one_go_have_times_of_their_own() {
+        let (start, clock) = room();
+        let mut sound = Sound::new(plan(OPUS), &[]).unwrap();
+        let timestamps: Vec<u32> = (0..60u32)
+            .map(|n| {
+                let due = start + n * TICK;
+                // From the twentieth on the worker stands still for 180 ms.
+                let now = if (20..29).contains(&n) {
+                    start + 29 * TICK
+                } else {
+                    due
+                };
+                sent(&mut sound, (now, due), &clock).timestamp
+            })
+            .collect();
+        let steps = timestamps
+            .windows(2)
+            .map(|pair| pair[1].wrapping_sub(pair[0]));
+        assert_eq!(steps.collect::<Vec<u32>>(), vec![960; 59]);
+    }
+
+    /// 20 ms of a tone of 1 kHz in G.711, as a packet.
+    fn pcmu_packet(n: u32) -> Vec<u8> {
+        let header = RtpHeader {
+            payload_type: PCMU.payload_type,
+            marker: false,
+            sequence: n as u16,
+            timestamp: n * 160,
+            ssrc: 99,
+        };
+        let mut packet = Vec::new();
+        let (ids, values) = (HeaderExtensions::default(), ExtensionValues::default());
+        write_header(&mut packet, &header, &ids, &values);
+        // Eight samples of 8 kHz are a period: zero, peak and what lies between.
+        packet.extend([0xFF, 0x96, 0x8F, 0x96, 0x7F, 0x16, 0x0F, 0x16].repeat(20));
+        packet
+    }
+
+    #[test]
+    fn a_codec_that_is_not_the_first_agreed_is_heard_whole() {
+        let (start, clock) = room();
+        let mut sound = Sound::new(plan(OPUS), &[]).unwrap();
+        let mut quiet = Vec::new();
+        for n in 0..200u32 {
+            let now = start + n * TICK;
+            let packet = pcmu_packet(n);
+            sound.receive(now, &RtpPacket::parse(&packet).unwrap(), &clock);
+            let loud = sound.hear(now + TICK / 2, &clock).is_some_and(|tick| {
+                let energy: f64 = tick.iter().map(|s| f64::from(*s).powi(2)).sum();
+                (energy / TICK_SAMPLES as f64).sqrt() > 2_000.0
+            });
+            if !loud {
+                quiet.push(n);
+            }
+        }
+        assert!(quiet.iter().all(|n| *n < 5), "not heard in ticks {quiet:?}");
+        assert_eq!(sound.ear.jitter.stats().concealed, 0);
     }
 }

@@ -18,6 +18,9 @@ use crate::network::{Purpose, Sockets};
 /// other proof).
 const PROOF: u8 = 2;
 
+/// Longest RTCP datagram that is taken: one packet of any network.
+const MAX_RTCP: usize = 2_048;
+
 /// What a datagram held.
 #[derive(Debug)]
 pub enum Incoming {
@@ -67,16 +70,19 @@ pub struct Shared {
 }
 
 impl Transport {
-    /// Opens what the plan asks for.
+    /// Opens what the plan asks for. `srtp` is that of the transport whose place this one takes.
     pub fn open(
         now: Instant,
         place: (RoomId, LegId, usize),
         plan: &Plan,
+        srtp: Option<Srtp>,
         shared: &Shared,
         sockets: &mut Sockets,
     ) -> Result<Self, OpenError> {
         match plan {
-            Plan::Udp(plan) => Udp::open(place, plan, sockets).map(|udp| Self::Udp(Box::new(udp))),
+            Plan::Udp(plan) => {
+                Udp::open(place, plan, srtp, sockets).map(|udp| Self::Udp(Box::new(udp)))
+            }
             Plan::Webrtc(plan) => {
                 let session = WebrtcSession::new(now, plan, &shared.certificate)?;
                 Ok(Self::Webrtc(Box::new(Webrtc {
@@ -95,6 +101,17 @@ impl Transport {
             (_, old, new) if old == new => true,
             (Self::Udp(udp), Plan::Udp(old), Plan::Udp(new)) => udp.update(old, new, sockets),
             _ => false,
+        }
+    }
+
+    /// Hands over the SRTP state if the keys stay: under the same keys no packet number may be used
+    /// twice, and the peer's rollover counter goes on (RFC 3711 §3.3.1, §9.1).
+    pub fn take_srtp(&mut self, old: &Plan, new: &Plan) -> Option<Srtp> {
+        match (self, old, new) {
+            (Self::Udp(udp), Plan::Udp(old), Plan::Udp(new)) if old.sdes == new.sdes => {
+                udp.srtp.take()
+            }
+            _ => None,
         }
     }
 
@@ -122,6 +139,14 @@ impl Transport {
         }
     }
 
+    /// Whether an authentic check came from this address of a browser.
+    pub fn knows(&self, address: SocketAddr) -> bool {
+        match self {
+            Self::Udp(_) => false,
+            Self::Webrtc(webrtc) => webrtc.session.knows(address),
+        }
+    }
+
     /// Takes a datagram; what it held is appended to `out`.
     pub fn receive(
         &mut self,
@@ -132,6 +157,9 @@ impl Transport {
         sockets: &Sockets,
         out: &mut Vec<Incoming>,
     ) {
+        if classify(datagram) == Kind::Rtcp && datagram.len() > MAX_RTCP {
+            return;
+        }
         match self {
             Self::Udp(udp) => out.extend(udp.receive(from, on_rtcp_port, datagram)),
             Self::Webrtc(webrtc) => {
@@ -226,9 +254,13 @@ impl Udp {
     fn open(
         (room, leg, transport): (RoomId, LegId, usize),
         plan: &UdpTransport,
+        srtp: Option<Srtp>,
         sockets: &mut Sockets,
     ) -> Result<Self, OpenError> {
-        let srtp = plan.sdes.as_ref().map(Srtp::from_sdes).transpose()?;
+        let srtp = match srtp {
+            Some(srtp) => Some(srtp),
+            None => plan.sdes.as_ref().map(Srtp::from_sdes).transpose()?,
+        };
         let mut open = |port: u16, rtcp: bool| {
             let address = SocketAddr::new(plan.local_ip, port);
             let purpose = Purpose::Leg {
@@ -268,6 +300,9 @@ impl Udp {
             *rtcp = Port::new(rtcp.token, new.remote_rtcp);
         }
         sockets.mark(self.rtp.token, new.dscp);
+        if let Some(rtcp) = &self.rtcp {
+            sockets.mark(rtcp.token, new.dscp);
+        }
         true
     }
 

@@ -38,7 +38,7 @@ const MAX_LAG: Duration = Duration::from_millis(200);
 const BATCH: usize = 256;
 /// Largest datagram.
 const MAX_DATAGRAM: usize = 65_536;
-/// Remote addresses of browsers that are remembered; beyond it, only STUN is let in.
+/// Remote addresses of browsers after which those are forgotten that their legs use no more.
 const MAX_REMOTES: usize = 65_536;
 
 /// Runs until SIGTERM or SIGINT.
@@ -181,8 +181,9 @@ impl Worker {
         self.take_results();
         let now = Instant::now();
         if now >= self.next_audio {
-            self.next_audio = after(self.next_audio, AUDIO_TICK, now);
-            self.for_each_room(now, Room::audio_tick);
+            let due = self.next_audio;
+            self.next_audio = after(due, AUDIO_TICK, now);
+            self.for_each_room(now, |room, context| room.audio_tick(context, due));
         }
         if now >= self.next_video {
             self.next_video = after(self.next_video, VIDEO_TICK, now);
@@ -235,19 +236,55 @@ impl Worker {
     }
 
     fn take_packet(&mut self, token: Token, from: SocketAddr, datagram: &[u8]) {
-        let (room, leg, transport, rtcp) = match self.sockets.purpose(token) {
+        match self.sockets.purpose(token) {
             Some(Purpose::Leg {
                 room,
                 leg,
                 transport,
                 rtcp,
-            }) => (room, leg, transport, rtcp),
-            Some(Purpose::Shared) => match self.browser_of(from, datagram) {
-                Some((room, leg)) => (room, leg, 0, false),
-                None => return,
-            },
-            None => return,
+            }) => self.give((room, leg), transport, (from, rtcp, datagram)),
+            Some(Purpose::Shared) => self.take_shared(from, datagram),
+            None => {}
+        }
+    }
+
+    /// A datagram on the browsers' port: a check names its leg by our user fragment; everything else
+    /// is known by where authentic checks came from.
+    fn take_shared(&mut self, from: SocketAddr, datagram: &[u8]) {
+        if classify(datagram) != Kind::Stun {
+            if let Some(place) = self.by_remote.get(&from).copied() {
+                self.give(place, 0, (from, false, datagram));
+            }
+            return;
+        }
+        let named = stun_local_ufrag(datagram).and_then(|ufrag| self.by_ufrag.get(ufrag));
+        let Some(place) = named.copied() else { return };
+        self.give(place, 0, (from, false, datagram));
+        self.note_remote(from, place);
+    }
+
+    fn note_remote(&mut self, from: SocketAddr, place: (RoomId, LegId)) {
+        let Self {
+            rooms, by_remote, ..
+        } = self;
+        let knows = |from: SocketAddr, (room, leg): (RoomId, LegId)| {
+            rooms.get(&room).is_some_and(|room| room.knows(leg, from))
         };
+        if !knows(from, place) || by_remote.get(&from) == Some(&place) {
+            return;
+        }
+        if by_remote.len() >= MAX_REMOTES {
+            by_remote.retain(|from, place| knows(*from, *place));
+        }
+        by_remote.insert(from, place);
+    }
+
+    fn give(
+        &mut self,
+        (room, leg): (RoomId, LegId),
+        transport: usize,
+        (from, rtcp, datagram): (SocketAddr, bool, &[u8]),
+    ) {
         let Self {
             rooms,
             sockets,
@@ -266,19 +303,6 @@ impl Worker {
         if let Some(room) = rooms.get_mut(&room) {
             room.receive(&mut context, leg, transport, from, rtcp, datagram);
         }
-    }
-
-    /// The browser leg that a datagram on the shared port belongs to: a check names it by our user
-    /// fragment; everything else is known by where the checks came from.
-    fn browser_of(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<(RoomId, LegId)> {
-        if classify(datagram) == Kind::Stun {
-            let place = *self.by_ufrag.get(stun_local_ufrag(datagram)?)?;
-            if self.by_remote.len() < MAX_REMOTES || self.by_remote.contains_key(&from) {
-                self.by_remote.insert(from, place);
-            }
-            return Some(place);
-        }
-        self.by_remote.get(&from).copied()
     }
 
     fn take_link_events(&mut self) {

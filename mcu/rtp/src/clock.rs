@@ -201,6 +201,14 @@ impl SourceClock {
         }
     }
 
+    /// How much later the mixer plays this source's sound than this stream of it arrives, in µs;
+    /// `None` while the two cannot be compared.
+    pub fn sound_lag_micros(&self) -> Option<i64> {
+        let (basis, micros) = self.mixer_offset?;
+        let arrival = self.path.minimum().filter(|_| basis == self.basis())?;
+        Some(micros - arrival)
+    }
+
     /// Room time less source time, as the audio mixer measured when it played this source's sound:
     /// `basis` is that of the sound's clock. Ignored while it rests on another basis than this
     /// stream, since the two are not comparable then. Small changes are smoothed.
@@ -359,6 +367,9 @@ mod tests {
         );
         let back = picture.timestamp_at(shown).unwrap();
         assert!(back.abs_diff(77 + 45_000) <= 2);
+        // Pictures took 90 ms to come, sound was played after 120 ms.
+        let lag = picture.sound_lag_micros().unwrap();
+        assert!((lag - 30_000).abs() < 20, "{lag}");
     }
 
     #[test]
@@ -381,6 +392,7 @@ mod tests {
         clock.handle_packet(start, &room, 0);
         clock.set_mixer_offset(Basis::SenderReport, 5_000_000);
         assert_eq!(clock.offset_micros(), Some(0));
+        assert_eq!(clock.sound_lag_micros(), None);
         clock.set_mixer_offset(Basis::Arrival, 80_000);
         assert_eq!(clock.offset_micros(), Some(80_000));
     }

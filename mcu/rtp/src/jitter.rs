@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::clock::{micros_to_ticks, signed_micros, ticks_to_micros};
+use crate::header::RtpHeader;
 use crate::receive::Accepted;
 use crate::seq::{ExtSeq, ExtTs};
 
@@ -38,6 +39,8 @@ const MAX_SPARE: usize = 16;
 pub struct Frame {
     /// RTP timestamp of its first sample.
     pub ts: ExtTs,
+    /// RTP payload type: which decoder it is for.
+    pub payload_type: u8,
     /// Payload for the decoder. Give it back by [`JitterBuffer::recycle`].
     pub payload: Vec<u8>,
 }
@@ -98,6 +101,7 @@ pub struct JitterBuffer {
 #[derive(Debug)]
 struct Packet {
     seq: ExtSeq,
+    payload_type: u8,
     payload: Vec<u8>,
 }
 
@@ -123,7 +127,18 @@ impl JitterBuffer {
     }
 
     /// A packet arrived. Telephone events do not belong here.
-    pub fn insert(&mut self, now: Instant, accepted: &Accepted, marker: bool, payload: &[u8]) {
+    pub fn insert(
+        &mut self,
+        now: Instant,
+        accepted: &Accepted,
+        header: &RtpHeader,
+        payload: &[u8],
+    ) {
+        let RtpHeader {
+            marker,
+            payload_type,
+            ..
+        } = *header;
         if accepted.restarted || self.jumped(now, accepted.ts) {
             self.reset();
         }
@@ -147,6 +162,7 @@ impl JitterBuffer {
             accepted.ts,
             Packet {
                 seq: accepted.seq,
+                payload_type,
                 payload: copy,
             },
         );
@@ -284,6 +300,7 @@ impl JitterBuffer {
         self.stats.played += 1;
         Taken::Frame(Frame {
             ts,
+            payload_type: packet.payload_type,
             payload: packet.payload,
         })
     }
@@ -461,6 +478,17 @@ mod tests {
         packet_ms: u64,
     }
 
+    /// Only marker and payload type are looked at.
+    fn header(marker: bool) -> RtpHeader {
+        RtpHeader {
+            payload_type: 111,
+            marker,
+            sequence: 0,
+            timestamp: 0,
+            ssrc: 0,
+        }
+    }
+
     impl Player {
         fn new(packet_ms: u64) -> Self {
             let buffer = JitterBuffer::new(48_000);
@@ -499,8 +527,9 @@ mod tests {
             for ms in 0..until_ms {
                 let now = self.start + Duration::from_millis(ms);
                 while let Some((_, accepted, marker)) = arrivals.next_if(|(at, _, _)| *at <= ms) {
+                    let payload = accepted.seq.get().to_be_bytes();
                     self.buffer
-                        .insert(now, &accepted, marker, &accepted.seq.get().to_be_bytes());
+                        .insert(now, &accepted, &header(marker), &payload);
                 }
                 if ms % self.packet_ms == 3 {
                     let taken = self.buffer.take(now);
@@ -714,7 +743,7 @@ mod tests {
                 ts,
                 restarted: n % 9_999 == 0,
             };
-            buffer.insert(now, &accepted, n % 3 == 0, &[0; 160]);
+            buffer.insert(now, &accepted, &header(n % 3 == 0), &[0; 160]);
             assert!(buffer.packets.len() <= MAX_PACKETS);
             if n % 20 == 0 {
                 buffer.take(now);

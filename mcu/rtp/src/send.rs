@@ -100,6 +100,18 @@ pub struct SendStream {
     stats: Stats,
 }
 
+/// Where a stream stopped. One with the same SSRC goes on there: under one SRTP key an SSRC may use
+/// no sequence number twice (RFC 3711 §9.1), and a receiver takes what goes back for a replay.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Whose place it is.
+    pub ssrc: u32,
+    ts_offset: u32,
+    next_seq: ExtSeq,
+    rtx_sequence: u16,
+    numbering: SeqExtender,
+}
+
 /// A sent packet. Its buffer is used again when its place is.
 #[derive(Debug, Default)]
 struct Kept {
@@ -131,6 +143,25 @@ impl SendStream {
             numbering,
             stats: Stats::default(),
         }
+    }
+
+    /// Where the stream stands, for one that takes its place.
+    pub fn place(&self) -> Place {
+        Place {
+            ssrc: self.config.ssrc,
+            ts_offset: self.ts_offset,
+            next_seq: self.next_seq,
+            rtx_sequence: self.rtx_sequence,
+            numbering: self.numbering,
+        }
+    }
+
+    /// Goes on where a stream of the same SSRC stood. Call it before anything is sent.
+    pub fn go_on_from(&mut self, place: &Place) {
+        self.ts_offset = place.ts_offset;
+        self.next_seq = place.next_seq;
+        self.rtx_sequence = place.rtx_sequence;
+        self.numbering = place.numbering;
     }
 
     /// SSRC of the stream.

@@ -27,6 +27,8 @@ const TICK_MICROS: i64 = 250;
 const TICKS_PER_REFERENCE: i64 = 256;
 /// Packets remembered by the sender: a second at 4,000 a second. The oldest gives way.
 const HISTORY: usize = 4_096;
+/// Transport sequence number 1, a cycle above zero.
+const FIRST: u64 = (1 << 16) + 1;
 
 /// Arrivals of the packets of one transport.
 #[derive(Debug, Default)]
@@ -180,7 +182,7 @@ impl History {
     /// Nothing sent yet. Numbers begin at 1.
     pub fn new() -> Self {
         Self {
-            next: ExtSeq::new((1 << 16) + 1),
+            next: ExtSeq::new(FIRST),
             sent: vec![None; HISTORY],
             reference: None,
         }
@@ -189,6 +191,11 @@ impl History {
     /// The transport sequence number that the next packet carries.
     pub fn next_sequence(&self) -> u16 {
         self.next.wire()
+    }
+
+    /// Whether any packet was numbered: only then feedback can mean something.
+    pub fn is_empty(&self) -> bool {
+        self.next == ExtSeq::new(FIRST)
     }
 
     /// The packet with [`Self::next_sequence`] leaves now with `size` bytes.

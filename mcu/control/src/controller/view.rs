@@ -64,6 +64,7 @@ fn site(leg: &Leg) -> Site {
         kind: leg.site_kind(),
         audio_muted: leg.audio_muted,
         video_muted: leg.video_muted,
+        sound_lag_ms: leg.sound_lag_ms,
     }
 }
 

@@ -26,6 +26,7 @@ impl Leg {
                 .unwrap_or_default(),
             video_sent: self.video_sent(now),
             round_trip_ms: self.round_trip.map(|rtt| rtt.as_millis() as u32),
+            sound_lag_ms: self.camera.as_ref().and_then(|c| c.sound_lag_ms(now)),
         }
     }
 

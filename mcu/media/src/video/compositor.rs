@@ -105,7 +105,7 @@ impl Compositor {
         self.tiles.iter().map(|tile| tile.leg)
     }
 
-    /// Where a picture of this size lands; `None` for a leg that is not shown. A picture of exactly
+    /// Where a picture of this size, in square samples, lands; `None` for a leg that is not shown. A picture of exactly
     /// this size (scaled elsewhere) is only copied by [`Compositor::put`].
     pub fn place(&self, leg: LegId, width: u32, height: u32) -> Option<Rect> {
         let tile = self.tiles.iter().find(|tile| tile.leg == leg)?;
@@ -206,7 +206,8 @@ impl Tile {
     }
 
     fn draw(&mut self, canvas: &mut FrameMut, frame: &Frame) -> Result<(), ScaleError> {
-        let place = layout::fit(self.cell, frame.width(), frame.height());
+        let (width, height) = frame.shown_size();
+        let place = layout::fit(self.cell, width, height);
         if self.picture != Some(place) {
             paint(canvas, self.cell, BLACK);
         }

@@ -163,7 +163,8 @@ impl Decoder {
         };
         let size = (width as u32, height as u32);
         let colour = colour(description, size, description.format == full);
-        Ok(Frame::from_decoder(picture, size, colour, pts))
+        let shown_width = shown_width(size.0, description.sample_aspect_ratio);
+        Ok(Frame::from_decoder(picture, size, shown_width, colour, pts))
     }
 }
 
@@ -193,6 +194,16 @@ fn colour(description: &ffi::AVFrame, (width, height): (u32, u32), full_format: 
         matrix,
         range: if full { Range::Full } else { Range::Limited },
     }
+}
+
+/// Width of square samples that shows as wide; samples narrower or wider than by a factor of four
+/// are taken for nonsense.
+fn shown_width(width: u32, aspect: ffi::AVRational) -> u32 {
+    let (num, den) = (i64::from(aspect.num), i64::from(aspect.den));
+    if num <= 0 || den <= 0 || num > 4 * den || den > 4 * num {
+        return width;
+    }
+    ((i64::from(width) * num + den / 2) / den) as u32
 }
 
 fn check(code: i32) -> Result<(), Error> {

@@ -47,6 +47,8 @@ pub struct Frame {
 struct Picture {
     width: u32,
     height: u32,
+    /// Width at which it is to be shown for its height, where samples are not square.
+    shown_width: u32,
     colour: Colour,
     store: Store,
 }
@@ -62,6 +64,7 @@ impl Frame {
     pub(super) fn from_decoder(
         picture: av::Picture,
         (width, height): (u32, u32),
+        shown_width: u32,
         colour: Colour,
         pts: i64,
     ) -> Self {
@@ -70,6 +73,7 @@ impl Frame {
             picture: Arc::new(Picture {
                 width,
                 height,
+                shown_width,
                 colour,
                 store,
             }),
@@ -85,6 +89,12 @@ impl Frame {
     /// Luma rows.
     pub fn height(&self) -> u32 {
         self.picture.height
+    }
+
+    /// Width and height whose ratio is that of the picture as it is to be shown: samples of a terminal
+    /// need not be square (H.264 E.2.1).
+    pub fn shown_size(&self) -> (u32, u32) {
+        (self.picture.shown_width, self.picture.height)
     }
 
     /// What the samples mean.
@@ -130,6 +140,7 @@ impl Frame {
                 height,
                 colour,
                 store: Store::Pooled(buffer),
+                ..
             }) => Ok(FrameMut {
                 width,
                 height,
@@ -201,6 +212,7 @@ impl FrameMut {
             picture: Arc::new(Picture {
                 width,
                 height,
+                shown_width: width,
                 colour,
                 store,
             }),

@@ -95,6 +95,54 @@ fn ffmpeg(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
+#[test]
+fn a_picture_of_oblong_samples_is_shown_as_wide_as_it_is_meant() {
+    for (aspect, shown) in [
+        ("12/11", (384, 288)),
+        ("1/1", (352, 288)),
+        ("20/1", (352, 288)),
+    ] {
+        let stream = ffmpeg(
+            &[
+                "-f",
+                "lavfi",
+                "-i",
+                "color=white:size=352x288",
+                "-frames:v",
+                "1",
+                "-vf",
+                &format!("setsar={aspect}"),
+                "-c:v",
+                "libx264",
+                "-tune",
+                "zerolatency",
+                "-pix_fmt",
+                "yuv420p",
+                "-f",
+                "h264",
+                "-",
+            ],
+            &[],
+        );
+        let frame = Decoder::new().unwrap().decode(&stream, 0).unwrap().unwrap();
+        assert_eq!((frame.width(), frame.height()), (352, 288));
+        assert_eq!(frame.shown_size(), shown, "{aspect}");
+        let mut compositor = Compositor::new(1280, 720);
+        compositor.set_tiles(&[LegId(1)]);
+        assert!(compositor.put(LegId(1), &frame).unwrap());
+        let canvas = compositor.compose(0);
+        let row = canvas.plane(0).row(100);
+        let lit = |sample: &u8| *sample > 40;
+        let (first, last) = (row.iter().position(lit), row.iter().rposition(lit));
+        let width = last.unwrap() + 1 - first.unwrap();
+        let wanted = 720 * shown.0 as usize / shown.1 as usize;
+        assert!(
+            width.abs_diff(wanted) <= 4,
+            "{aspect}: {width}, not {wanted}"
+        );
+    }
+}
+
 /// The planes without padding, as ffmpeg's raw video is.
 fn raw(frame: &Frame) -> Vec<u8> {
     let planes = [0, 1, 2].map(|index| frame.plane(index));

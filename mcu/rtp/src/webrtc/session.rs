@@ -208,6 +208,11 @@ impl WebrtcSession {
         self.srtp.is_some() && !self.ended
     }
 
+    /// Whether an authentic check came from this address.
+    pub fn knows(&self, address: SocketAddr) -> bool {
+        !self.ended && self.ice.knows(address)
+    }
+
     /// Where media is sent: the nominated pair, or, before a nomination, where the handshake is.
     pub fn remote(&self) -> Option<SocketAddr> {
         self.ice.selected().or(self.handshake_remote)
