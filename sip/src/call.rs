@@ -40,6 +40,8 @@ pub(crate) struct Asked {
     pub key: TransactionKey,
     pub reply: Flow,
     pub offered: bool,
+    /// The password was proven with a nonce that is too old: a challenge says so.
+    pub stale: bool,
     pub terms: Option<Terms>,
     pub give_up_at: Instant,
 }
@@ -76,6 +78,8 @@ pub(crate) struct Unacknowledged {
 pub(crate) struct OurOffer {
     pub cseq: u32,
     pub sdp: String,
+    /// A provisional response ends the transaction's own timer B (RFC 3261 §17.1.1.2).
+    pub give_up_at: Instant,
 }
 
 /// One call.
@@ -126,10 +130,11 @@ impl Call {
             .as_ref()
             .map(|u| u.next_at.min(u.give_up_at));
         let offer = self.peer_offer.as_ref().map(|o| o.give_up_at);
+        let our_offer = self.our_offer.as_ref().map(|o| o.give_up_at);
         let waits = self.queued_offer.is_some() || self.refresh_wanted;
         let retry = self.retry_at.filter(|_| waits);
         let session = self.session.as_ref().map(Session::act_at);
-        [asked, resend, offer, retry, session]
+        [asked, resend, offer, our_offer, retry, session]
             .into_iter()
             .flatten()
             .min()

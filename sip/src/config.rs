@@ -25,7 +25,8 @@ pub struct Config {
     /// Who can prove a password.
     pub accounts: Vec<Account>,
     /// Challenge every INVITE (401) before it becomes a call. When `false`, calls without
-    /// credentials are passed up without an account and the dial plan decides.
+    /// credentials are passed up without an account; the dial plan takes them, refuses them, or has
+    /// them challenged ([`mcu_api::call::RejectReason::Unauthorized`]).
     pub require_auth: bool,
     /// Most calls at a time; beyond it 503.
     pub max_calls: usize,

@@ -9,10 +9,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use mcu_api::ids::CallId;
 use sipx_sip::transaction::TransactionLayer;
-use sipx_sip::transaction::{Dispatch, Output as Step, Reliability, Timer, Timers, TuEvent};
+use sipx_sip::transaction::{
+    ClientState, Dispatch, Output as Step, Reliability, Timer, Timers, TuEvent,
+};
 
+use crate::call::GIVE_UP;
 use crate::flow::{Flow, Transport};
-use crate::message::{Message, Request, Response, TransactionKey};
+use crate::message::{Message, Method, Request, Response, TransactionKey};
 
 /// What one of our requests was sent for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +46,23 @@ pub(crate) enum News {
 struct Entry {
     flow: Flow,
     owner: Option<(CallId, Purpose)>,
-    armed: Vec<(Timer, Instant, u64)>,
+    armed: Vec<(Alarm, Instant, u64)>,
+}
+
+/// What a moment is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alarm {
+    /// A timer of the transaction.
+    Timer(Timer),
+    /// The end of a transaction whose call is over.
+    End,
 }
 
 /// All transactions. Never more than `capacity`: further requests are refused by the caller.
 pub(crate) struct Transactions {
     layer: TransactionLayer,
     entries: HashMap<TransactionKey, Entry>,
-    due: BTreeMap<(Instant, u64), (TransactionKey, Timer)>,
+    due: BTreeMap<(Instant, u64), (TransactionKey, Alarm)>,
     serial: u64,
     capacity: usize,
     /// Drained by the endpoint within the call that filled it.
@@ -75,6 +87,15 @@ impl Transactions {
 
     pub fn is_full(&self) -> bool {
         self.entries.len() >= self.capacity
+    }
+
+    /// Whether a BYE of ours is not answered.
+    pub fn has_open_bye(&self) -> bool {
+        self.entries.iter().any(|(key, entry)| {
+            let bye = matches!(entry.owner, Some((_, Purpose::Bye)));
+            let state = bye.then(|| self.layer.client_state(key)).flatten();
+            matches!(state, Some(ClientState::Trying | ClientState::Proceeding))
+        })
     }
 
     /// Whether an INVITE with this key is being handled.
@@ -149,6 +170,34 @@ impl Transactions {
         }
     }
 
+    /// A call is over: nothing more is asked in it. BYE goes on; an INVITE without final answer is
+    /// not sent again, but stays as long as its answer may take to come (487 after a BYE, RFC 3261
+    /// §15.1.2), for that has to be acknowledged.
+    pub fn abandon(&mut self, now: Instant, call: CallId) {
+        let asked = |entry: &Entry| {
+            entry
+                .owner
+                .is_some_and(|(owner, purpose)| owner == call && purpose != Purpose::Bye)
+        };
+        let asked = self.entries.iter().filter(|(_, entry)| asked(entry));
+        let keys: Vec<TransactionKey> = asked.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let request = self.layer.client_request(&key);
+            if request.is_none_or(|request| request.method != Method::Invite) {
+                self.discard(&key);
+                continue;
+            }
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.owner = None;
+            }
+            let state = self.layer.client_state(&key);
+            if let Some(ClientState::Calling | ClientState::Proceeding) = state {
+                self.disarm(&key, Alarm::Timer(Timer::A));
+                self.arm(&key, Alarm::End, now + GIVE_UP);
+            }
+        }
+    }
+
     /// A connection is gone: what waited on it has failed (RFC 3261 §17.1.4, §17.2.4).
     pub fn flow_closed(&mut self, now: Instant, flow: Flow) {
         let lost: Vec<TransactionKey> = self
@@ -169,12 +218,16 @@ impl Transactions {
             if at > now {
                 return;
             }
-            let Some((key, timer)) = self.due.remove(&(at, serial)) else {
+            let Some((key, alarm)) = self.due.remove(&(at, serial)) else {
                 return;
             };
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.armed.retain(|armed| armed.2 != serial);
             }
+            let Alarm::Timer(timer) = alarm else {
+                self.discard(&key);
+                continue;
+            };
             let outputs = self.layer.on_timer(&key, timer);
             // The interval counts from when the timer was due, not from when it was looked at.
             self.apply(at, &key, outputs);
@@ -207,8 +260,10 @@ impl Transactions {
                         self.news.push_back(news);
                     }
                 }
-                Step::SetTimer { timer, after } => self.arm(key, timer, now + after),
-                Step::ClearTimer(timer) => self.disarm(key, timer),
+                Step::SetTimer { timer, after } => {
+                    self.arm(key, Alarm::Timer(timer), now + after);
+                }
+                Step::ClearTimer(timer) => self.disarm(key, Alarm::Timer(timer)),
                 Step::ToTu(event) => self.report(key, *event),
                 Step::Terminated(_) => self.remove(key),
                 _ => {}
@@ -233,23 +288,29 @@ impl Transactions {
         self.news.push_back(news);
     }
 
-    fn arm(&mut self, key: &TransactionKey, timer: Timer, at: Instant) {
-        self.disarm(key, timer);
+    fn arm(&mut self, key: &TransactionKey, alarm: Alarm, at: Instant) {
+        self.disarm(key, alarm);
         self.serial += 1;
         let serial = self.serial;
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.armed.push((timer, at, serial));
-            self.due.insert((at, serial), (key.clone(), timer));
+            entry.armed.push((alarm, at, serial));
+            self.due.insert((at, serial), (key.clone(), alarm));
         }
     }
 
-    fn disarm(&mut self, key: &TransactionKey, timer: Timer) {
+    fn disarm(&mut self, key: &TransactionKey, alarm: Alarm) {
         if let Some(entry) = self.entries.get_mut(key)
-            && let Some(position) = entry.armed.iter().position(|armed| armed.0 == timer)
+            && let Some(position) = entry.armed.iter().position(|armed| armed.0 == alarm)
         {
             let (_, at, serial) = entry.armed.swap_remove(position);
             self.due.remove(&(at, serial));
         }
+    }
+
+    /// Ends a transaction without a word to anybody.
+    fn discard(&mut self, key: &TransactionKey) {
+        let _ = self.layer.on_transport_error(key);
+        self.remove(key);
     }
 
     fn remove(&mut self, key: &TransactionKey) {

@@ -128,6 +128,8 @@ pub enum RejectReason {
     NotFound,
     /// The caller may not enter: 403.
     Forbidden,
+    /// The caller must prove an account first: 401 with a challenge.
+    Unauthorized,
     /// Nothing in the offer can be used: 488.
     NotAcceptable,
     /// The room is full: 486.

@@ -10,4 +10,4 @@ pub mod controller;
 mod shell;
 
 pub use config::{Account, Config, DEMO_ROOM, RoomConfig};
-pub use shell::run;
+pub use shell::{run, run_until};

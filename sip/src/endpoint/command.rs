@@ -20,7 +20,8 @@ impl Endpoint {
             CallCommand::Ring { .. } => self.ring(now, id),
             CallCommand::Accept { sdp, .. } => self.accept(now, id, sdp.0),
             CallCommand::Reject { reason, .. } => {
-                self.reject(now, id, &refusal(reason), EndReason::Rejected);
+                let refusal = self.refusal(now, id, reason);
+                self.reject(now, id, &refusal, EndReason::Rejected);
             }
             CallCommand::Answer { sdp, .. } => self.answer_offer(now, id, sdp.0),
             CallCommand::RejectOffer { .. } => {
@@ -39,6 +40,17 @@ impl Endpoint {
             CallCommand::Hangup { .. } => self.leave(now, id),
         }
         self.settle(now, id);
+    }
+
+    fn refusal(&mut self, now: Instant, id: CallId, reason: RejectReason) -> Refusal {
+        match reason {
+            RejectReason::NotFound => Refusal::new(404, "Not Found"),
+            RejectReason::Forbidden => Refusal::new(403, "Forbidden"),
+            RejectReason::Unauthorized => self.challenge_of_call(now, id),
+            RejectReason::NotAcceptable => Refusal::new(488, "Not Acceptable Here"),
+            RejectReason::Busy => Refusal::new(486, "Busy Here"),
+            RejectReason::Unavailable => Refusal::new(503, "Service Unavailable"),
+        }
     }
 
     /// Ends a call at our wish. A 2xx that is not acknowledged holds the BYE back (RFC 3261 §15).
@@ -78,15 +90,5 @@ fn call_of(command: &CallCommand) -> CallId {
         | CallCommand::Offer { call, .. }
         | CallCommand::RequestKeyFrame { call }
         | CallCommand::Hangup { call } => *call,
-    }
-}
-
-fn refusal(reason: RejectReason) -> Refusal {
-    match reason {
-        RejectReason::NotFound => Refusal::new(404, "Not Found"),
-        RejectReason::Forbidden => Refusal::new(403, "Forbidden"),
-        RejectReason::NotAcceptable => Refusal::new(488, "Not Acceptable Here"),
-        RejectReason::Busy => Refusal::new(486, "Busy Here"),
-        RejectReason::Unavailable => Refusal::new(503, "Service Unavailable"),
     }
 }

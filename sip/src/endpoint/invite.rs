@@ -22,7 +22,7 @@ use crate::session_timer::{self, Session, Terms};
 
 /// What an INVITE brought, once it is fit to become a call.
 struct Invitation {
-    account: Option<String>,
+    proof: Verdict,
     offer: Option<String>,
     terms: Option<Terms>,
     dialog: Dialog,
@@ -30,24 +30,17 @@ struct Invitation {
 
 impl Endpoint {
     pub(super) fn invited(&mut self, now: Instant, arrival: Arrival) {
-        let account = match self.authenticate(now, &arrival.request) {
-            Verdict::Proven(account) => Some(account),
-            other if self.config.require_auth => {
-                return self.challenge(now, &arrival, other == Verdict::Stale);
-            }
-            _ => None,
-        };
-        match self.invitation(&arrival, account) {
+        let proof = self.authenticate(now, &arrival.request);
+        if self.config.require_auth && !matches!(proof, Verdict::Proven(_)) {
+            return self.challenge(now, &arrival, proof == Verdict::Stale);
+        }
+        match self.invitation(&arrival, proof) {
             Ok(invitation) => self.begin(now, arrival, invitation),
             Err(refusal) => self.refuse(&arrival, &refusal),
         }
     }
 
-    fn invitation(
-        &mut self,
-        arrival: &Arrival,
-        account: Option<String>,
-    ) -> Result<Invitation, Refusal> {
+    fn invitation(&mut self, arrival: &Arrival, proof: Verdict) -> Result<Invitation, Refusal> {
         if self.is_merged(&arrival.envelope) {
             return Err(Refusal::new(482, "Request Merged"));
         }
@@ -69,7 +62,7 @@ impl Endpoint {
             tag,
         )?;
         Ok(Invitation {
-            account,
+            proof,
             offer,
             terms,
             dialog,
@@ -105,6 +98,7 @@ impl Endpoint {
             key,
             reply: arrival.reply,
             offered: invitation.offer.is_some(),
+            stale: invitation.proof == Verdict::Stale,
             terms: invitation.terms,
             invite,
         };
@@ -167,7 +161,7 @@ impl Endpoint {
             message::finish(&mut response, None);
             self.transactions.respond(now, &key, response);
         }
-        self.forget(id);
+        self.forget(now, id);
         self.event(CallEvent::Ended {
             call: id,
             reason: why,
@@ -255,7 +249,7 @@ impl Endpoint {
             }
             Stage::Leaving => {
                 self.hang_up(now, id);
-                self.forget(id);
+                self.forget(now, id);
             }
             _ => {}
         }
@@ -343,11 +337,15 @@ fn incoming_call(id: CallId, arrival: &Arrival, invitation: &Invitation) -> Inco
     let uri = &arrival.request.uri;
     let user = uri.decoded_user().map(|user| lossy(&user));
     let number = uri.tel_parts().map(|parts| lossy(parts.subscriber()));
+    let account = match &invitation.proof {
+        Verdict::Proven(account) => Some(account.clone()),
+        Verdict::Stale | Verdict::Unproven => None,
+    };
     IncomingCall {
         call: id,
         dialled: user.or(number).unwrap_or_default(),
         caller: Redacted(shown_name(&arrival.envelope.from)),
-        account: invitation.account.clone(),
+        account,
         remote: arrival.flow.remote,
         user_agent: text(&arrival.request.headers, &HeaderName::UserAgent)
             .map(|agent| agent.chars().take(200).collect()),

@@ -207,6 +207,12 @@ impl Endpoint {
         }
     }
 
+    /// Whether peers still owe us something for calls to be over: an answer to a BYE, or the ACK that
+    /// a BYE waits for.
+    pub fn awaits_answers(&self) -> bool {
+        !self.calls.is_empty() || self.transactions.has_open_bye()
+    }
+
     /// Carries the news of the transactions to where they belong, until there are none.
     fn pump(&mut self, now: Instant) {
         while let Some(news) = self.transactions.take_news() {

@@ -10,7 +10,7 @@ use rand::Rng;
 use super::invite::contact;
 use super::{ALLOW, Endpoint, SUPPORTED};
 use crate::body::{MEDIA_CONTROL, PICTURE_FAST_UPDATE, SDP};
-use crate::call::{OurOffer, Stage};
+use crate::call::{GIVE_UP, OurOffer, Stage};
 use crate::dialog::Draft;
 use crate::flow::{Flow, FlowId, Output, Transport};
 use crate::message::{HeaderName, Message, Method, Refusal, Response, lossy, text};
@@ -58,9 +58,13 @@ impl Endpoint {
         call.our_offer = Some(OurOffer {
             cseq: draft.cseq,
             sdp: sdp.clone(),
+            give_up_at: now + GIVE_UP,
         });
         let draft = draft.body(SDP, &sdp);
-        self.send(now, id, draft, flow, purpose);
+        let sent = self.send(now, id, draft, flow, purpose);
+        if let Some(call) = self.calls.get_mut(&id).filter(|_| !sent) {
+            call.our_offer = None;
+        }
     }
 
     fn refresh_by_invite(&mut self, now: Instant, id: CallId) {
@@ -146,9 +150,6 @@ impl Endpoint {
             .is_some_and(|request| self.transactions.send(now, request, flow, (id, why)));
         if !sent {
             tracing::warn!(call = id.0, purpose = ?why, "a SIP request could not be sent");
-            if let Some(call) = self.calls.get_mut(&id) {
-                call.our_offer = None;
-            }
         }
         sent
     }
@@ -338,15 +339,20 @@ impl Endpoint {
             return self.reject(now, id, &terminated, reason);
         }
         self.refuse_offer(now, id, &terminated);
-        self.forget(id);
+        self.forget(now, id);
         if known {
             self.event(CallEvent::Ended { call: id, reason });
         }
     }
 
-    pub(super) fn forget(&mut self, id: CallId) {
+    /// Lets go of a call and of what was asked in it. A BYE goes on.
+    pub(super) fn forget(&mut self, now: Instant, id: CallId) {
         if let Some(call) = self.calls.remove(&id) {
             self.dialogs.remove(&call.dialog.local_tag);
+            // Nothing is asked before the 2xx, so that refusing a flood of calls stays cheap.
+            if !matches!(call.stage, Stage::Asked(_)) {
+                self.transactions.abandon(now, id);
+            }
         }
         self.call_deadlines.set(id, None);
     }

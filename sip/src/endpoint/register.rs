@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use mcu_api::ids::CallId;
 use rand::Rng;
 
 use super::Endpoint;
 use super::incoming::Arrival;
+use crate::call::Stage;
 use crate::digest::{Verdict, digest_uri, realm_of};
 use crate::message::{self, HeaderName, Refusal, Request, Uri, lossy};
 use crate::registrar::Update;
@@ -76,18 +78,34 @@ impl Endpoint {
         }
     }
 
-    /// 401 with one challenge for each algorithm (RFC 3261 §22.2, RFC 8760 §2.4).
+    /// Challenges a request without keeping any of it.
     pub(super) fn challenge(&mut self, now: Instant, arrival: &Arrival, stale: bool) {
-        let random = self.random.random();
         let agent = message::text(&arrival.request.headers, &HeaderName::UserAgent);
-        let refusal = self
-            .digest
-            .challenges(now, random, stale, agent.as_deref())
+        let refusal = self.unauthorized(now, stale, agent.as_deref());
+        self.refuse(arrival, &refusal);
+    }
+
+    /// The challenge to a call whose room wants an account.
+    pub(super) fn challenge_of_call(&mut self, now: Instant, id: CallId) -> Refusal {
+        let (stale, agent) = match self.calls.get(&id).map(|call| &call.stage) {
+            Some(Stage::Asked(asked)) => {
+                let agent = message::text(&asked.invite.headers, &HeaderName::UserAgent);
+                (asked.stale, agent)
+            }
+            _ => (false, None),
+        };
+        self.unauthorized(now, stale, agent.as_deref())
+    }
+
+    /// 401 with one challenge for each algorithm (RFC 3261 §22.2, RFC 8760 §2.4).
+    fn unauthorized(&mut self, now: Instant, stale: bool, agent: Option<&str>) -> Refusal {
+        let random = self.random.random();
+        self.digest
+            .challenges(now, random, stale, agent)
             .into_iter()
             .fold(Refusal::new(401, "Unauthorized"), |refusal, challenge| {
                 refusal.with(HeaderName::WwwAuthenticate, challenge)
-            });
-        self.refuse(arrival, &refusal);
+            })
     }
 }
 

@@ -28,7 +28,7 @@ pub fn answer(
 }
 
 /// Answers a further offer of the same call: hold, resume, refresh, changed addresses. Our SSRCs
-/// and, where the suite stays, our keys are those of `previous`.
+/// and keys are those of `previous`, except where the peer has another key now.
 ///
 /// # Errors
 /// As of [`answer`]; the call then goes on as it was (RFC 3261 §14.1).
@@ -184,12 +184,9 @@ fn answer_audio(
     writer: &mut Writer,
 ) -> AgreedAudio {
     let choice = picked.choice;
-    let sdes = terms::keys(
-        &picked.security,
-        previous.map(|audio| &audio.transport),
-        rng,
-    );
-    let (transport, direction) = terms::transport(line, picked.ports, sdes);
+    let previous = previous.map(|audio| (&audio.transport, audio.ssrc));
+    let before = previous.map(|(transport, _)| transport);
+    let (transport, direction) = terms::answered(line, picked.ports, &picked.security, before, rng);
     let event = choice.telephone_event;
     let numbers: Vec<u8> = [
         Some(choice.payload_type),
@@ -205,7 +202,7 @@ fn answer_audio(
     }
     writer.attribute("ptime", choice.ptime_ms);
     finish_line(writer, &picked.security, &transport, direction);
-    let ssrc = previous.map_or_else(|| rng.next_u32(), |audio| audio.ssrc);
+    let ssrc = terms::ssrc(previous, &transport, rng);
     let received = AudioPayload {
         payload_type: choice.payload_type,
         codec: choice.codec,
@@ -263,12 +260,9 @@ fn answer_video(
     writer: &mut Writer,
 ) -> AgreedVideo {
     let choice = picked.choice;
-    let sdes = terms::keys(
-        &picked.security,
-        previous.map(|video| &video.transport),
-        rng,
-    );
-    let (transport, direction) = terms::transport(line, picked.ports, sdes);
+    let previous = previous.map(|video| (&video.transport, video.ssrc));
+    let before = previous.map(|(transport, _)| transport);
+    let (transport, direction) = terms::answered(line, picked.ports, &picked.security, before, rng);
     // Nothing can be sent within the peer's limits: say so.
     let direction = direction.and(Direction::new(choice.class.is_some(), true));
     writer.media(
@@ -287,7 +281,7 @@ fn answer_video(
         writer.attribute("content", "main");
     }
     finish_line(writer, &picked.security, &transport, direction);
-    let ssrc = previous.map_or_else(|| rng.next_u32(), |video| video.ssrc);
+    let ssrc = terms::ssrc(previous, &transport, rng);
     let received = vec![video_payload(choice.payload_type)];
     agreed_video(
         choice,

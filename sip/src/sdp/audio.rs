@@ -11,8 +11,10 @@ const FIXED_BPS: u32 = 64_000;
 const OPUS_BPS: std::ops::RangeInclusive<u32> = 6_000..=510_000;
 /// Packet time unless the peer wishes otherwise, RFC 3551 §4.2.
 const PTIME_MS: u8 = 20;
-/// Packet times that are sent.
-const PTIMES_MS: [u8; 5] = [60, 40, 30, 20, 10];
+/// Packet times that are sent. Opus has a frame of each (RFC 6716 §2.1.4: 10, 20, 40 and 60 ms);
+/// the others fill any.
+const OPUS_PTIMES_MS: [u8; 4] = [60, 40, 20, 10];
+const PTIMES_MS: [u8; 6] = [60, 50, 40, 30, 20, 10];
 
 /// What a line offers that we take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub(super) fn choose(line: &MediaLine, local: &LocalAudio) -> Option<Choice> {
         payload_type: payload.number,
         codec,
         telephone_event: telephone_event(line, codec),
-        ptime_ms: ptime_ms(line),
+        ptime_ms: ptime_ms(line, codec),
         bitrate_bps: bitrate_bps(payload, codec, line, local),
     })
 }
@@ -81,7 +83,7 @@ fn telephone_event(line: &MediaLine, codec: AudioCodec) -> Option<TelephoneEvent
 }
 
 /// `a=ptime` is a wish about what we send, `a=maxptime` a bound (RFC 8866 §6.4).
-fn ptime_ms(line: &MediaLine) -> u8 {
+fn ptime_ms(line: &MediaLine, codec: AudioCodec) -> u8 {
     let number = |name| {
         let value = line.attribute(name)?.trim().split('.').next()?;
         value.parse::<u32>().ok().filter(|ms| *ms > 0)
@@ -89,10 +91,12 @@ fn ptime_ms(line: &MediaLine) -> u8 {
     let wish = number("ptime").unwrap_or(PTIME_MS.into());
     let bound = number("maxptime").unwrap_or(u32::MAX);
     let most = wish.min(bound);
-    PTIMES_MS
-        .into_iter()
-        .find(|ms| u32::from(*ms) <= most)
-        .unwrap_or(10)
+    let possible = match codec {
+        AudioCodec::Opus => OPUS_PTIMES_MS.as_slice(),
+        AudioCodec::G722 | AudioCodec::Pcma | AudioCodec::Pcmu => PTIMES_MS.as_slice(),
+    };
+    let fits = |ms: &u8| u32::from(*ms) <= most;
+    possible.iter().copied().find(fits).unwrap_or(10)
 }
 
 fn bitrate_bps(payload: &Payload, codec: AudioCodec, line: &MediaLine, local: &LocalAudio) -> u32 {

@@ -18,8 +18,6 @@ pub struct CryptoLine {
     pub suite: SrtpSuite,
     /// Master key and salt of the side that wrote the line.
     pub key: Redacted<Vec<u8>>,
-    /// Packets will carry a master key identifier.
-    pub mki: bool,
 }
 
 /// The suites that we offer, best supported first.
@@ -40,16 +38,14 @@ pub fn usable(line: &MediaLine) -> Vec<CryptoLine> {
     line.attribute_values("crypto").filter_map(parse).collect()
 }
 
-/// The crypto line to answer: the first usable one, one without key identifiers if there is any.
+/// The crypto line to answer: the first usable one.
 pub fn best(line: &MediaLine) -> Option<CryptoLine> {
-    let usable = usable(line);
-    let plain = usable.iter().find(|crypto| !crypto.mki).cloned();
-    plain.or_else(|| usable.into_iter().next())
+    line.attribute_values("crypto").find_map(parse)
 }
 
 /// Reads the value of one `a=crypto`. `None` for what we do not support: unknown suites, session
 /// parameters that switch protection off or that must be understood (RFC 4568 §6.3), keys of a
-/// wrong length.
+/// wrong length, key identifiers.
 pub fn parse(value: &str) -> Option<CryptoLine> {
     let mut words = value.split_whitespace();
     let tag = words.next().filter(|tag| is_tag(tag))?.to_string();
@@ -58,19 +54,19 @@ pub fn parse(value: &str) -> Option<CryptoLine> {
     if !words.all(is_tolerable) {
         return None;
     }
-    // Several keys are told apart by their identifiers; the first is the current one.
-    let inline = keys.split(';').next()?;
-    let (method, rest) = inline.split_once(':')?;
+    let (method, rest) = keys.split_once(':')?;
     let mut parts = rest.split('|');
     let key = BASE64.decode(parts.next()?).ok()?;
-    // `|2^31` is a lifetime, `|1:4` an identifier of 4 bytes.
-    let mki = parts.any(|part| part.contains(':'));
+    // `|2^31` is a lifetime. `|1:4` is an identifier of 4 bytes that every packet then carries (RFC
+    // 4568 §6.1), and so does one of several keys, which `;` separates: our SRTP has no identifiers.
+    // Every terminal known so far offers a line without; where none is left, the media line has no
+    // keys for us.
+    let identified = parts.any(|part| part.contains([':', ';']));
     let right = method.eq_ignore_ascii_case("inline") && key.len() == suite.key_and_salt_len();
-    right.then_some(CryptoLine {
+    (right && !identified).then_some(CryptoLine {
         tag,
         suite,
         key: Redacted(key),
-        mki,
     })
 }
 
@@ -131,19 +127,27 @@ mod tests {
     const KEY: &str = "PE6Oi+VaHWQT7QrEgTd8sdcyoQFAEJhlSPMsU7No";
 
     #[test]
-    fn reads_lifetimes_and_key_identifiers() {
-        let plain = parse(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}")).unwrap();
-        assert_eq!(
-            (plain.tag.as_str(), plain.mki, plain.key.0.len()),
-            ("1", false, 30)
-        );
+    fn reads_keys_with_and_without_a_lifetime() {
+        let plain = parse(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} WSH=64")).unwrap();
+        assert_eq!((plain.tag.as_str(), plain.key.0.len()), ("1", 30));
         let lifetime = parse(&format!("0 aes_cm_128_hmac_sha1_32 inline:{KEY}|2^31")).unwrap();
-        assert!(!lifetime.mki);
         assert_eq!(lifetime.suite, SrtpSuite::AesCm128HmacSha1_32);
-        let mki = parse(&format!(
-            "7 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:4 WSH=64"
-        ));
-        assert!(mki.unwrap().mki);
+    }
+
+    #[test]
+    fn keys_with_identifiers_are_not_taken() {
+        for keys in [
+            format!("inline:{KEY}|1:4"),
+            format!("inline:{KEY}|2^20|1:4"),
+            format!("inline:{KEY}|2^20|1:4;inline:{KEY}|2^20|2:4"),
+            format!("inline:{KEY};inline:{KEY}"),
+        ] {
+            assert_eq!(
+                parse(&format!("7 AES_CM_128_HMAC_SHA1_80 {keys}")),
+                None,
+                "{keys}"
+            );
+        }
     }
 
     #[test]

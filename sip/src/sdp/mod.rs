@@ -4,7 +4,7 @@
 //! in the terms of [`mcu_api::plan`]: transports, payload types each way, keys, and the class of
 //! video that suits the peer. [`offer`] and [`accept_answer`] do the same for calls whose first
 //! request carried no offer. [`answer_again`] and [`offer_again`] serve later exchanges within a
-//! call: they keep our SSRCs and, where they can, our keys.
+//! call: they keep our SSRCs and keys while the peer keeps its own.
 //!
 //! One line of sound and one of video are accepted; every other line is refused in its place.
 
@@ -154,6 +154,25 @@ impl Agreed {
         let audio = self.audio.as_ref().map(|audio| audio.transport.clone());
         let video = self.video.as_ref().map(|video| video.transport.clone());
         audio.into_iter().chain(video).map(Transport::Udp).collect()
+    }
+
+    /// Puts these SSRCs in place of ours, to be kept in later exchanges.
+    pub fn set_ssrcs(&mut self, audio_ssrc: u32, video_ssrc: u32) {
+        if let Some(audio) = &mut self.audio {
+            audio.ssrc = audio_ssrc;
+            if let Some(send) = &mut audio.stream.send {
+                send.ssrc = audio_ssrc;
+            }
+        }
+        if let Some(video) = &mut self.video {
+            video.ssrc = video_ssrc;
+            if let Some(receive) = &mut video.receive {
+                receive.feedback_ssrc = video_ssrc;
+            }
+            if let Some(send) = &mut video.send {
+                send.ssrc = video_ssrc;
+            }
+        }
     }
 }
 

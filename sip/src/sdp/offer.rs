@@ -32,13 +32,20 @@ struct OfferedAudio {
     payloads: Vec<AudioPayload>,
     events: Vec<TelephoneEvent>,
     keys: Vec<OfferedKey>,
-    ssrc: u32,
+    before: Option<Before>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct OfferedVideo {
     formats: Vec<(u8, Format)>,
     keys: Vec<OfferedKey>,
+    before: Option<Before>,
+}
+
+/// What the line was before, and our SSRC on it.
+#[derive(Clone, Debug, PartialEq)]
+struct Before {
+    transport: UdpTransport,
     ssrc: u32,
 }
 
@@ -111,23 +118,33 @@ pub fn offer_again(local: &LocalMedia, previous: &Agreed) -> Offer {
             payloads: audio.payloads.clone(),
             events: audio.telephone_event.into_iter().collect(),
             keys: kept_keys(&audio.transport),
-            ssrc: audio.ssrc,
+            before: Some(Before {
+                transport: audio.transport.clone(),
+                ssrc: audio.ssrc,
+            }),
         }),
         video: video.map(|video| OfferedVideo {
             formats: video.formats.clone(),
             keys: kept_keys(&video.transport),
-            ssrc: video.ssrc,
+            before: Some(Before {
+                transport: video.transport.clone(),
+                ssrc: video.ssrc,
+            }),
         }),
     };
     offered.write();
     offered
 }
 
-/// Takes the answer to an offer of ours.
+/// Takes the answer to an offer of ours. `rng` draws the SSRCs, where they are not kept.
 ///
 /// # Errors
 /// When the answer cannot be read, is no answer to this offer, or accepts nothing.
-pub fn accept_answer(offer: &Offer, answer: &str) -> Result<Agreed, OfferError> {
+pub fn accept_answer(
+    offer: &Offer,
+    answer: &str,
+    rng: &mut impl CryptoRng,
+) -> Result<Agreed, OfferError> {
     let answer = lines::read(answer)?;
     check_lines(offer, &answer)?;
     let mut agreed = Agreed {
@@ -136,17 +153,17 @@ pub fn accept_answer(offer: &Offer, answer: &str) -> Result<Agreed, OfferError> 
         video: None,
         lines: offer.lines.clone(),
     };
-    if let Some((index, line, local, offered)) = offer.accepted_audio(&answer) {
-        agreed.audio = accept_audio(offer, index, line, local, offered)?;
+    if let Some(accepted) = offer.accepted_audio(&answer) {
+        agreed.audio = accept_audio(offer, accepted, rng)?;
     }
-    if let Some((index, line, local, offered)) = offer.accepted_video(&answer) {
+    if let Some(accepted) = offer.accepted_video(&answer) {
         let audio_bps = agreed.audio.as_ref().and_then(|audio| audio.stream.send);
         let session = video_share(
             answer.bandwidth_bps,
             audio_bps.map_or(0, |send| send.bitrate_bps),
         );
         let transport = usize::from(agreed.audio.is_some());
-        agreed.video = accept_video(offer, index, line, local, offered, session, transport)?;
+        agreed.video = accept_video(offer, accepted, session, transport, rng)?;
     }
     for line in &mut agreed.lines {
         let refused = match line.role {
@@ -184,31 +201,50 @@ fn check_lines(offer: &Offer, answer: &Description) -> Result<(), OfferError> {
     }
 }
 
+/// A line of ours that the answer accepts.
+struct Accepted<'a, L, O> {
+    index: usize,
+    line: &'a MediaLine,
+    local: &'a L,
+    offered: &'a O,
+}
+
 impl Offer {
+    /// Puts these SSRCs in place of those of the last exchange.
+    pub fn set_ssrcs(&mut self, audio_ssrc: u32, video_ssrc: u32) {
+        let audio = self.audio.as_mut().and_then(|audio| audio.before.as_mut());
+        let video = self.video.as_mut().and_then(|video| video.before.as_mut());
+        for (before, ssrc) in [(audio, audio_ssrc), (video, video_ssrc)] {
+            if let Some(before) = before {
+                before.ssrc = ssrc;
+            }
+        }
+    }
+
     fn accepted_audio<'a>(
         &'a self,
         answer: &'a Description,
-    ) -> Option<(usize, &'a MediaLine, &'a LocalAudio, &'a OfferedAudio)> {
+    ) -> Option<Accepted<'a, LocalAudio, OfferedAudio>> {
         let (index, line) = self.accepted_line(answer, LineRole::Audio)?;
-        Some((
+        Some(Accepted {
             index,
             line,
-            self.local.audio.as_ref()?,
-            self.audio.as_ref()?,
-        ))
+            local: self.local.audio.as_ref()?,
+            offered: self.audio.as_ref()?,
+        })
     }
 
     fn accepted_video<'a>(
         &'a self,
         answer: &'a Description,
-    ) -> Option<(usize, &'a MediaLine, &'a LocalVideo, &'a OfferedVideo)> {
+    ) -> Option<Accepted<'a, LocalVideo, OfferedVideo>> {
         let (index, line) = self.accepted_line(answer, LineRole::Video)?;
-        Some((
+        Some(Accepted {
             index,
             line,
-            self.local.video.as_ref()?,
-            self.video.as_ref()?,
-        ))
+            local: self.local.video.as_ref()?,
+            offered: self.video.as_ref()?,
+        })
     }
 
     fn accepted_line<'a>(
@@ -291,7 +327,7 @@ fn new_audio(local: &LocalAudio, srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> 
         payloads,
         events,
         keys: new_keys(srtp, rng),
-        ssrc: rng.next_u32(),
+        before: None,
     }
 }
 
@@ -305,7 +341,7 @@ fn new_video(local: &LocalVideo, srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> 
     OfferedVideo {
         formats,
         keys: new_keys(srtp, rng),
-        ssrc: rng.next_u32(),
+        before: None,
     }
 }
 
@@ -394,17 +430,22 @@ fn finish_line(writer: &mut Writer, keys: &[OfferedKey], rtcp_port: u16) {
 
 fn accept_audio(
     offer: &Offer,
-    index: usize,
-    line: &MediaLine,
-    local: &LocalAudio,
-    offered: &OfferedAudio,
+    accepted: Accepted<'_, LocalAudio, OfferedAudio>,
+    rng: &mut impl CryptoRng,
 ) -> Result<Option<AgreedAudio>, OfferError> {
+    let Accepted {
+        index,
+        line,
+        local,
+        offered,
+    } = accepted;
     let Some(choice) = audio::choose(line, local) else {
         return Ok(None);
     };
     let sdes = answered_keys(offer, index, line, &offered.keys)?;
     let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_AUDIO);
     let (transport, direction) = terms::transport(line, ports, sdes);
+    let ssrc = answered_ssrc(offered.before.as_ref(), &transport, rng);
     // What the answer names is what we shall hear, under the numbers of our offer.
     let answered = |codec| {
         line.payloads
@@ -426,16 +467,10 @@ fn accept_audio(
     });
     let event_type = event.map(|event| event.payload_type);
     Ok(Some(AgreedAudio {
-        stream: audio_stream(
-            &choice,
-            direction,
-            receive.clone(),
-            event_type,
-            offered.ssrc,
-        ),
+        stream: audio_stream(&choice, direction, receive.clone(), event_type, ssrc),
         transport,
         direction,
-        ssrc: offered.ssrc,
+        ssrc,
         payloads: receive,
         telephone_event: event,
     }))
@@ -443,19 +478,24 @@ fn accept_audio(
 
 fn accept_video(
     offer: &Offer,
-    index: usize,
-    line: &MediaLine,
-    local: &LocalVideo,
-    offered: &OfferedVideo,
+    accepted: Accepted<'_, LocalVideo, OfferedVideo>,
     session_bps: Option<u64>,
     transport_index: usize,
+    rng: &mut impl CryptoRng,
 ) -> Result<Option<AgreedVideo>, OfferError> {
+    let Accepted {
+        index,
+        line,
+        local,
+        offered,
+    } = accepted;
     let Some(choice) = video::choose(line, local, session_bps) else {
         return Ok(None);
     };
     let sdes = answered_keys(offer, index, line, &offered.keys)?;
     let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_VIDEO);
     let (transport, direction) = terms::transport(line, ports, sdes);
+    let ssrc = answered_ssrc(offered.before.as_ref(), &transport, rng);
     let direction = direction.and(Direction::new(choice.class.is_some(), true));
     let formats: Vec<(u8, Format)> = offered
         .formats
@@ -473,7 +513,7 @@ fn accept_video(
         payloads,
         transport,
         transport_index,
-        offered.ssrc,
+        ssrc,
     );
     agreed.formats = formats;
     Ok(Some(agreed))
@@ -488,6 +528,12 @@ fn is_answered(line: &MediaLine, (number, ours): &(u8, Format)) -> bool {
             payload.number == *number || same
         })
     })
+}
+
+/// Our key is said already when the answer comes; the SSRC is not.
+fn answered_ssrc(before: Option<&Before>, now: &UdpTransport, rng: &mut impl CryptoRng) -> u32 {
+    let before = before.map(|before| (&before.transport, before.ssrc));
+    terms::ssrc(before, now, rng)
 }
 
 /// The first crypto line of the answer that takes up one of ours by tag and suite. More than one
@@ -508,7 +554,9 @@ fn answered_keys(
         local: ours.key.clone(),
         remote: theirs.key.clone(),
     });
-    let demanded = offer.local.srtp == SrtpPolicy::Required || line.demands_srtp();
+    // A peer that answers our keys with keys encrypts, whatever the profile says.
+    let encrypts = !ours.is_empty() && line.attribute("crypto").is_some();
+    let demanded = offer.local.srtp == SrtpPolicy::Required || line.demands_srtp() || encrypts;
     if keys.is_none() && demanded {
         return Err(OfferError::KeysMissing { index });
     }

@@ -68,23 +68,45 @@ pub(super) fn transport(
     (transport, line.our_direction())
 }
 
-/// The keys of a line that we answer. Ours are those of the last exchange if the suite is still
-/// the same, so that a session refresh changes nothing.
-pub(super) fn keys(
+/// The transport of a line that we answer. Our key is that of the last exchange while the peer's is,
+/// so that a session refresh changes nothing.
+pub(super) fn answered(
+    line: &MediaLine,
+    ports: LocalPorts,
     security: &Security,
     previous: Option<&UdpTransport>,
     rng: &mut impl CryptoRng,
-) -> Option<SdesKeys> {
+) -> (UdpTransport, Direction) {
+    let (mut transport, direction) = transport(line, ports, None);
     let Security::Sdes(offered) = security else {
-        return None;
+        return (transport, direction);
     };
     let kept = previous
-        .and_then(|transport| transport.sdes.as_ref())
-        .filter(|keys| keys.suite == offered.suite)
-        .map(|keys| keys.local.clone());
-    Some(SdesKeys {
+        .filter(|before| before.rtcp_port == transport.rtcp_port)
+        .and_then(|before| before.sdes.clone())
+        .filter(|keys| keys.suite == offered.suite && keys.remote == offered.key);
+    transport.sdes = Some(kept.unwrap_or_else(|| SdesKeys {
         suite: offered.suite,
-        local: kept.unwrap_or_else(|| crypto::new_key(offered.suite, rng)),
+        local: crypto::new_key(offered.suite, rng),
         remote: offered.key.clone(),
-    })
+    }));
+    (transport, direction)
+}
+
+/// Our SSRC on a transport; `previous` is that of the last exchange with the SSRC there. A transport
+/// with other keys, or with keys and other ports, is made anew, and its packets are counted from
+/// zero: under the same key and SSRC a key stream would be used twice (RFC 3711 §9.1).
+pub(super) fn ssrc(
+    previous: Option<(&UdpTransport, u32)>,
+    now: &UdpTransport,
+    rng: &mut impl CryptoRng,
+) -> u32 {
+    let goes_on = |before: &UdpTransport| {
+        let same_ports = now.sdes.is_none() || before.rtcp_port == now.rtcp_port;
+        before.sdes == now.sdes && same_ports
+    };
+    match previous {
+        Some((before, ssrc)) if goes_on(before) => ssrc,
+        _ => rng.next_u32(),
+    }
 }

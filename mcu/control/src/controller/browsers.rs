@@ -153,6 +153,7 @@ impl Controller {
             video_muted: join.video_muted,
             media: Some(media),
             stats: None,
+            sound_lag_ms: None,
             spoke_at: None,
             kind: LegKind::Browser(browser),
         };

@@ -55,17 +55,27 @@ impl Controller {
 
     /// The dial plan: whether the number is a room's and the caller may enter it.
     fn admit(&self, call: &IncomingCall) -> Result<(), RejectReason> {
-        let room = self
-            .config
-            .room(&call.dialled)
-            .ok_or(RejectReason::NotFound)?;
-        if !room.guests && call.account.is_none() {
-            return Err(RejectReason::Forbidden);
+        let room = self.config.room(&call.dialled);
+        if call.account.is_none() && !room.is_some_and(|room| room.guests) {
+            return Err(self.refusal_of_stranger(room.is_some()));
+        }
+        if room.is_none() {
+            return Err(RejectReason::NotFound);
         }
         if !self.has_place(&call.dialled) {
             return Err(RejectReason::Busy);
         }
         Ok(())
+    }
+
+    /// Why a number that takes no guests refuses a caller who proved no account. Where there are
+    /// accounts, one is to be proven first, room or none: no stranger learns which numbers exist.
+    fn refusal_of_stranger(&self, room_exists: bool) -> RejectReason {
+        match (self.config.accounts.is_empty(), room_exists) {
+            (false, _) => RejectReason::Unauthorized,
+            (true, true) => RejectReason::Forbidden,
+            (true, false) => RejectReason::NotFound,
+        }
     }
 
     /// Gives the caller ports and a place in the room; yields our answer, or our offer.
@@ -93,6 +103,7 @@ impl Controller {
             video_muted: false,
             media: exchange.media(id),
             stats: None,
+            sound_lag_ms: None,
             spoke_at: None,
             kind: LegKind::Sip(SipLeg {
                 dialog: Some(Dialog {
@@ -141,7 +152,7 @@ impl Controller {
         let Some((exchange, media)) = leg.exchange() else {
             return;
         };
-        let taken = exchange.accept_answer(sdp);
+        let taken = exchange.accept_answer(sdp, &mut self.rng);
         let unusable = exchange.is_empty();
         *media = exchange.media(id);
         if let Err(reason) = taken {

@@ -124,7 +124,11 @@ impl Exchange {
 
     /// Takes the peer's answer to our offer. When it cannot be used, what was agreed on before stays
     /// in force.
-    pub fn accept_answer(&mut self, answer: &str) -> Result<(), ExchangeError> {
+    pub fn accept_answer(
+        &mut self,
+        answer: &str,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), ExchangeError> {
         let (offer, before) = match std::mem::replace(&mut self.progress, Progress::Nothing) {
             Progress::Offered { offer, before } => (offer, before),
             other => {
@@ -132,7 +136,7 @@ impl Exchange {
                 return Err(ExchangeError::OutOfOrder);
             }
         };
-        match sdp::accept_answer(&offer, answer) {
+        match sdp::accept_answer(&offer, answer, rng) {
             Ok(agreed) => {
                 self.progress = Progress::Agreed {
                     agreed: Box::new(agreed),
@@ -177,30 +181,19 @@ impl Exchange {
         })
     }
 
-    /// Draws new SSRCs for all that we send, to be kept in later exchanges.
+    /// Draws new SSRCs for all that we send, to be kept in later exchanges, and in the one that is
+    /// open.
     pub fn renew_ssrcs(&mut self, rng: &mut impl RngCore) {
-        let agreed = match &mut self.progress {
-            Progress::Agreed { agreed, .. }
-            | Progress::Offered {
-                before: Some(agreed),
-                ..
-            } => agreed,
-            Progress::Offered { before: None, .. } | Progress::Nothing => return,
-        };
-        if let Some(audio) = &mut agreed.audio {
-            audio.ssrc = rng.next_u32();
-            if let Some(send) = &mut audio.stream.send {
-                send.ssrc = audio.ssrc;
+        let (audio, video) = (rng.next_u32(), rng.next_u32());
+        match &mut self.progress {
+            Progress::Agreed { agreed, .. } => agreed.set_ssrcs(audio, video),
+            Progress::Offered { offer, before } => {
+                offer.set_ssrcs(audio, video);
+                if let Some(agreed) = before {
+                    agreed.set_ssrcs(audio, video);
+                }
             }
-        }
-        if let Some(video) = &mut agreed.video {
-            video.ssrc = rng.next_u32();
-            if let Some(receive) = &mut video.receive {
-                receive.feedback_ssrc = video.ssrc;
-            }
-            if let Some(send) = &mut video.send {
-                send.ssrc = video.ssrc;
-            }
+            Progress::Nothing => {}
         }
     }
 

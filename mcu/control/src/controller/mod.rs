@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::call::{CallCommand, CallEvent};
 use mcu_api::ids::{CallId, LegId, RoomId};
-use mcu_api::manager::{FromControl, ToControl};
+use mcu_api::manager::{FromControl, Refusal, ServerMessage, ToControl};
 use mcu_api::media::{FromMedia, ToMedia};
 use mcu_api::plan::RoomPlan;
 use rand::rngs::StdRng;
@@ -32,7 +32,7 @@ use tracing::info;
 use crate::config::Config;
 use ports::PortPool;
 use processor::Processor;
-use room::{Conn, Leg, Room};
+use room::{Conn, Leg, LegKind, Room};
 use state::State;
 
 /// How long the controller waits for a media processor at its start and after losing one, with
@@ -65,6 +65,8 @@ pub enum Input {
     MediaDisconnected,
     /// Of the media processor.
     Media(FromMedia),
+    /// The whole server stops: everybody is to be told, and nobody enters any more.
+    Stop,
 }
 
 /// What the controller wants done, in order.
@@ -185,6 +187,33 @@ impl Controller {
             Input::MediaConnected => self.outputs.push_back(Output::Media(ToMedia::Hello)),
             Input::MediaDisconnected => self.processor.disconnected(self.now),
             Input::Media(message) => self.handle_media(message),
+            Input::Stop => self.stop(),
+        }
+    }
+
+    /// Ends all calls and meetings.
+    fn stop(&mut self) {
+        info!("the server stops");
+        self.config.max_legs = 0;
+        self.take_up_postponed();
+        for (room, leg) in legs_where(&self.rooms, |_| true) {
+            let Some(leg) = self.remove_leg(room, leg, "the server stops") else {
+                continue;
+            };
+            match leg.kind {
+                LegKind::Sip(sip) => {
+                    if let Some(dialog) = sip.dialog {
+                        self.tell_call(CallCommand::Hangup { call: dialog.call });
+                    }
+                }
+                LegKind::Browser(browser) => {
+                    if let Some(conn) = browser.conn {
+                        let code = Refusal::Removed;
+                        self.tell(conn, ServerMessage::Refused { code });
+                        self.close(conn);
+                    }
+                }
+            }
         }
     }
 
@@ -197,6 +226,7 @@ impl Controller {
             Input::Manager(_, _) => true,
             Input::ManagerGone(_) => !self.postponed.is_empty(),
             Input::MediaConnected | Input::MediaDisconnected | Input::Media(_) => false,
+            Input::Stop => false,
         }
     }
 
@@ -314,8 +344,12 @@ impl Controller {
 
     /// Seconds since 1970 now, by the calendar at the start and the monotonic clock since.
     fn unix_s(&self) -> u64 {
+        self.unix_s_of(self.now)
+    }
+
+    fn unix_s_of(&self, at: Instant) -> u64 {
         let (started, wall) = self.started;
-        let wall = wall + self.now.saturating_duration_since(started);
+        let wall = wall + at.saturating_duration_since(started);
         wall.duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |age| age.as_secs())
     }

@@ -12,8 +12,9 @@ use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
 use mcu_api::plan::{LegPlan, RoomPlan, Transport, VideoSource};
 use tracing::{debug, info, warn};
 
+use super::ports::REST;
 use super::room::{BrowserLeg, Leg, LegKind, Media, Room, SipLeg};
-use super::state::{SavedKind, SavedLeg, SavedRoom, State};
+use super::state::{SavedKind, SavedLeg, SavedRest, SavedRoom, State};
 use super::{Controller, MEDIA_WAIT, Output, legs_where};
 
 /// Seconds of silence after which a terminal counts as gone whose dialog was lost.
@@ -97,8 +98,9 @@ impl Controller {
             .processor
             .instance
             .is_some_and(|known| known != hello.instance);
+        let (low, high) = (hello.port_low, hello.port_high);
         self.ports
-            .set_range(hello.port_low, hello.port_high, hello.webrtc_port);
+            .set_range(low, high, hello.webrtc_port, &mut self.rng);
         self.processor.instance = Some(hello.instance);
         self.processor.hello = Some(hello);
         if replaced {
@@ -180,18 +182,35 @@ impl Controller {
     /// Takes up the rooms of the controller's earlier life: terminals where their media goes on,
     /// browsers in any case, since their pages come back by their tokens.
     fn take_up_earlier(&mut self, inventory: &Inventory) {
-        let rooms = self
-            .earlier
-            .take()
-            .map(|state| state.rooms)
-            .unwrap_or_default();
-        for saved in rooms {
+        let Some(earlier) = self.earlier.take() else {
+            return;
+        };
+        self.rest_earlier_ports(&earlier);
+        for saved in earlier.rooms {
             let held = inventory.rooms.iter().find(|held| held.room == saved.room);
             let plan = held.and_then(|held| held.plan.as_ref());
             if self.config.room(&saved.number).is_some() {
                 self.take_up_room(saved, plan);
             }
         }
+    }
+
+    /// Lets the pairs of an earlier life rest: those that rested then, and those of all its calls,
+    /// which are reserved afterwards where their media goes on.
+    fn rest_earlier_ports(&mut self, earlier: &State) {
+        let unix_s = self.unix_s();
+        let rested = earlier.resting.iter().filter_map(|saved| {
+            let left_s = saved.until_unix_s.checked_sub(unix_s).filter(|s| *s > 0)?;
+            // The calendar may have been set back meanwhile.
+            Some((saved.port, self.now + Duration::from_secs(left_s).min(REST)))
+        });
+        let legs = earlier.rooms.iter().flat_map(|room| &room.legs);
+        let used = legs.flat_map(|leg| match &leg.kind {
+            SavedKind::Sip { ports } => ports.as_slice(),
+            SavedKind::Browser { .. } => &[],
+        });
+        let used = used.map(|port| (*port, self.now + REST));
+        self.ports.rest_earlier(rested.chain(used));
     }
 
     fn take_up_room(&mut self, saved: SavedRoom, plan: Option<&RoomPlan>) {
@@ -305,6 +324,14 @@ impl Controller {
                 .filter(|room| !room.legs.is_empty())
                 .map(saved_room)
                 .collect(),
+            resting: self
+                .ports
+                .resting()
+                .map(|(port, end)| SavedRest {
+                    port,
+                    until_unix_s: self.unix_s_of(end),
+                })
+                .collect(),
         }
     }
 }
@@ -314,9 +341,12 @@ fn note_inventory(room: &mut Room, held: &RoomInventory, now: Instant) {
     room.decoders = held.decoders;
     note_speaker(room, held.active_speaker, now);
     for stats in &held.legs {
-        if let Some(leg) = room.leg_mut(stats.leg) {
-            leg.stats = Some(stats.clone());
-        }
+        let Some(leg) = room.leg_mut(stats.leg) else {
+            continue;
+        };
+        leg.stats = Some(stats.clone());
+        let news = leg.note_sound_lag(stats.sound_lag_ms);
+        room.dirty |= news;
     }
 }
 
@@ -346,7 +376,7 @@ fn reconcile(room: &mut Room, held: Option<u64>, now: Instant) {
 /// A leg of the controller's earlier life; `held` is what the processor carries for it.
 fn take_up_leg(saved: SavedLeg, held: Option<&LegPlan>, now: Instant) -> Option<Leg> {
     let kind = match saved.kind {
-        SavedKind::Sip => LegKind::Sip(SipLeg {
+        SavedKind::Sip { .. } => LegKind::Sip(SipLeg {
             dialog: None,
             ports: rtp_ports(held?).collect(),
         }),
@@ -370,6 +400,7 @@ fn take_up_leg(saved: SavedLeg, held: Option<&LegPlan>, now: Instant) -> Option<
             plan: plan.clone(),
         }),
         stats: None,
+        sound_lag_ms: None,
         spoke_at: None,
         kind,
     })
@@ -421,7 +452,9 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
         audio_muted: leg.audio_muted,
         video_muted: leg.video_muted,
         kind: match &leg.kind {
-            LegKind::Sip(_) => SavedKind::Sip,
+            LegKind::Sip(sip) => SavedKind::Sip {
+                ports: sip.ports.clone(),
+            },
             LegKind::Browser(browser) => SavedKind::Browser {
                 token: browser.token.clone(),
                 slots: browser.slots.clone(),

@@ -20,6 +20,9 @@ pub const MAX_TILES: usize = 9;
 /// Tallest picture sent to a slot whose size the page has not said.
 pub const DEFAULT_SLOT_HEIGHT: u16 = 720;
 
+/// Sound and picture may drift apart by this much before browsers are told anew: nobody sees it.
+const UNSEEN_LAG_MS: u16 = 10;
+
 /// A meeting that exists now.
 #[derive(Debug)]
 pub struct Room {
@@ -54,6 +57,8 @@ pub struct Leg {
     pub media: Option<Media>,
     /// What the processor said last about it.
     pub stats: Option<LegInventory>,
+    /// How much later its sound is mixed than its picture is forwarded, as browsers are told.
+    pub sound_lag_ms: Option<u16>,
     /// When it was last the active speaker.
     pub spoke_at: Option<Instant>,
     pub kind: LegKind,
@@ -258,6 +263,20 @@ impl Leg {
         self.media
             .as_ref()
             .is_some_and(|media| media.plan.video_receive.is_some())
+    }
+
+    /// Takes note of the sound's lag; `true` when browsers should know.
+    pub fn note_sound_lag(&mut self, lag_ms: Option<u16>) -> bool {
+        let differs = match (self.sound_lag_ms, lag_ms) {
+            (Some(told), Some(now)) => told.abs_diff(now) >= UNSEEN_LAG_MS,
+            (None, Some(_)) => true,
+            // Unknown for a moment: what was known last serves better than nothing.
+            (_, None) => false,
+        };
+        if differs {
+            self.sound_lag_ms = lag_ms;
+        }
+        differs
     }
 
     /// Puts other transports in place of the leg's. What was known about the old ones is void.

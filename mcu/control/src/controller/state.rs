@@ -17,6 +17,17 @@ pub struct State {
     pub next_leg: u64,
     /// Rooms that exist.
     pub rooms: Vec<SavedRoom>,
+    /// Port pairs that are kept back after their last call.
+    pub resting: Vec<SavedRest>,
+}
+
+/// A port pair at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRest {
+    /// Its RTP port.
+    pub port: u16,
+    /// Seconds since 1970 at which the rest ends.
+    pub until_unix_s: u64,
 }
 
 /// One room.
@@ -52,7 +63,11 @@ pub struct SavedLeg {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SavedKind {
     /// A SIP terminal. Its dialog is not kept: the leg lives on as long as its media.
-    Sip,
+    Sip {
+        /// RTP ports of its pairs.
+        #[serde(default)]
+        ports: Vec<u16>,
+    },
     /// A browser.
     Browser {
         /// Token to resume with.

@@ -7,8 +7,8 @@ mod tcp;
 mod tests;
 mod udp;
 
-use std::collections::HashMap;
-use std::time::{Instant, SystemTime};
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use mcu_api::manager::FromControl;
@@ -17,7 +17,7 @@ use sip::{Flow, FlowId, Ha1, Transport};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
@@ -29,6 +29,9 @@ use udp::Udp;
 
 /// Events that wait for the owner. A full queue holds its senders back.
 const EVENTS: usize = 1024;
+
+/// How long the end of all calls may take when the server stops.
+const STOP_WAIT: Duration = Duration::from_millis(500);
 
 /// What the tasks of the sockets tell the owner.
 #[derive(Debug)]
@@ -51,12 +54,22 @@ pub enum Event {
     StreamClosed(FlowId),
 }
 
-/// Runs a controller until its future is dropped.
+/// Runs a controller until its future is dropped. Calls stay as they are: the next life takes them
+/// up.
 ///
 /// # Errors
 /// When a socket cannot be bound.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let (events, received) = mpsc::channel(EVENTS);
+    run_until(config, std::future::pending()).await
+}
+
+/// Runs a controller until the whole server stops, which `stop` says by its end: then nobody is left
+/// to send media, so that all calls are hung up and all browsers told.
+///
+/// # Errors
+/// When a socket cannot be bound.
+pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let (events, mut received) = mpsc::channel(EVENTS);
     // Dropped with this future, and every socket with it.
     let mut tasks = JoinSet::new();
     let udp = match config.sip_listen {
@@ -76,7 +89,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         config.media_socket.clone(),
         events.clone(),
     ));
-    Owner::new(config, udp, events).run(received).await;
+    let mut owner = Owner::new(config, udp, events);
+    tokio::select! {
+        () = owner.run(&mut received) => {}
+        () = stop => {}
+    }
+    if timeout(STOP_WAIT, owner.stop(&mut received)).await.is_err() {
+        info!("stopped before every peer answered");
+    }
     Ok(())
 }
 
@@ -110,23 +130,49 @@ impl Owner {
         }
     }
 
-    async fn run(mut self, mut received: mpsc::Receiver<Event>) {
+    /// Never ends; it may be dropped at any moment and called again.
+    async fn run(&mut self, received: &mut mpsc::Receiver<Event>) {
         loop {
-            let timeouts = [self.endpoint.next_timeout(), self.controller.next_timeout()];
-            let next = timeouts.into_iter().flatten().min();
-            tokio::select! {
-                event = received.recv() => match event {
-                    Some(event) => self.handle(Instant::now(), event),
-                    None => return,
-                },
-                () = sleep_to(next) => {
-                    let now = Instant::now();
-                    self.endpoint.handle_timeout(now);
-                    self.controller.handle_timeout(now);
-                }
-            }
-            self.drain();
+            let event = self.next(received).await;
+            self.advance(event);
         }
+    }
+
+    /// Ends all calls; returns when peers and managers have heard of it.
+    async fn stop(&mut self, received: &mut mpsc::Receiver<Event>) {
+        self.controller.handle_input(Instant::now(), Input::Stop);
+        self.drain();
+        // The task of a manager ends when its queue is written out.
+        let mut parting: HashSet<ManagerId> = self.managers.drain().map(|(id, _)| id).collect();
+        while self.endpoint.awaits_answers() || !parting.is_empty() {
+            let event = self.next(received).await;
+            if let Some(Event::ManagerGone(id)) = &event {
+                parting.remove(id);
+            }
+            self.advance(event);
+        }
+    }
+
+    /// The next event; `None` when a timeout is due before one comes.
+    async fn next(&self, received: &mut mpsc::Receiver<Event>) -> Option<Event> {
+        let timeouts = [self.endpoint.next_timeout(), self.controller.next_timeout()];
+        // The owner has a sender itself, so that the channel does not close.
+        tokio::select! {
+            event = received.recv() => event,
+            () = sleep_to(timeouts.into_iter().flatten().min()) => None,
+        }
+    }
+
+    fn advance(&mut self, event: Option<Event>) {
+        let now = Instant::now();
+        match event {
+            Some(event) => self.handle(now, event),
+            None => {
+                self.endpoint.handle_timeout(now);
+                self.controller.handle_timeout(now);
+            }
+        }
+        self.drain();
     }
 
     fn handle(&mut self, now: Instant, event: Event) {
@@ -264,7 +310,8 @@ fn endpoint_config(config: &Config) -> sip::Config {
     sip::Config {
         realm: config.realm.clone(),
         accounts: accounts.collect(),
-        // Where no room takes guests, every caller has to prove an account.
+        // Where no room takes guests, every caller has to prove an account, and before the call
+        // takes any memory. Elsewhere the dial plan decides by the number.
         require_auth: !config.accounts.is_empty() && !guests,
         max_calls: config.max_legs.saturating_mul(2),
         ..sip::Config::default()

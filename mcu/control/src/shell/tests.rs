@@ -6,22 +6,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use mcu_api::frame::{self, Decoder};
-use mcu_api::ids::InstanceId;
+use mcu_api::ids::{ConnId, InstanceId};
 use mcu_api::inventory::Inventory;
-use mcu_api::manager::{FromControl, RoomView, ToControl};
+use mcu_api::manager::{BrowserMessage, FromControl, Refusal, RoomView, ServerMessage, ToControl};
 use mcu_api::media::{FromMedia, ProcessorHello, ToMedia};
 use mcu_api::plan::RoomPlan;
+use mcu_api::secret::Redacted;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixListener, UnixStream};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::run;
-use crate::config::Config;
+use super::{run, run_until};
+use crate::config::{Account, Config, RoomConfig};
 
 /// Far above what any step takes: reached only by a test that fails.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// Recorded from Chromium.
+const PAGE_OFFER: &str = include_str!("../../../../tests/captures/own_chromium_offer.sdp");
 
 /// A unix socket that speaks frames.
 struct Link {
@@ -54,6 +59,14 @@ impl Link {
                 .unwrap();
             assert_ne!(len, 0, "the controller closed the link");
             self.decoder.push(&buffer[..len]);
+        }
+    }
+
+    /// What is said next to the one browser.
+    async fn told(&mut self) -> ServerMessage {
+        match self.receive().await {
+            FromControl::Server { message, .. } => message,
+            other => panic!("not for a browser: {other:?}"),
         }
     }
 
@@ -164,6 +177,34 @@ async fn tcp_response(stream: &mut TcpStream) -> String {
     text
 }
 
+/// A manager with one browser that is in the demo room.
+async fn joined(dir: &Path) -> Link {
+    let mut manager = Link::new(UnixStream::connect(dir.join("control.sock")).await.unwrap());
+    let message = BrowserMessage::Join {
+        room: "3000".into(),
+        name: Redacted("A".into()),
+        sdp: Redacted(PAGE_OFFER.into()),
+        resume: None,
+        audio_muted: false,
+        video_muted: false,
+    };
+    let conn = ConnId(1);
+    manager.send(&ToControl::Browser { conn, message }).await;
+    let told = manager.told().await;
+    assert!(matches!(told, ServerMessage::Joined { .. }), "{told:?}");
+    let told = manager.told().await;
+    assert!(matches!(told, ServerMessage::Roster { .. }), "{told:?}");
+    manager
+}
+
+/// The RTP port in our answer, one of the played processor's range.
+fn audio_port(response: &str) -> u16 {
+    let (_, line) = response.split_once("m=audio ").expect("a line of sound");
+    let port = line.split(' ').next().unwrap().parse().unwrap();
+    assert!((31_000..31_100).contains(&port), "{response}");
+    port
+}
+
 async fn view(dir: &Path) -> RoomView {
     let mut manager = Link::new(UnixStream::connect(dir.join("control.sock")).await.unwrap());
     let number = "3000".into();
@@ -193,7 +234,7 @@ async fn calls_over_udp_and_tcp_reach_the_room_and_outlive_the_controller() {
     udp.send(request.as_bytes()).await.unwrap();
     let response = udp_response(&udp).await;
     assert!(response.starts_with("SIP/2.0 200"), "{response}");
-    assert!(response.contains("m=audio 31000 RTP/AVP 0"), "{response}");
+    let first_port = audio_port(&response);
     assert!(
         response.contains(&format!("@{server}")),
         "Contact is our address: {response}"
@@ -204,7 +245,7 @@ async fn calls_over_udp_and_tcp_reach_the_room_and_outlive_the_controller() {
     let request = invite("TCP", tcp.local_addr().unwrap(), server);
     tcp.write_all(request.as_bytes()).await.unwrap();
     let response = tcp_response(&mut tcp).await;
-    assert!(response.contains("m=audio 31004 RTP/AVP 0"), "{response}");
+    assert_ne!(audio_port(&response), first_port);
     let plan = link.plan().await;
     assert_eq!((plan.legs.len(), plan.generation), (2, 2));
     let names: Vec<String> = view(dir.path())
@@ -230,6 +271,81 @@ async fn calls_over_udp_and_tcp_reach_the_room_and_outlive_the_controller() {
         .unwrap()
         .unwrap();
     assert_eq!(rest, b"", "adopted media is left alone");
+}
+
+#[tokio::test]
+async fn guests_enter_the_demo_room_and_a_closed_one_challenges_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = own_address(5);
+    let media = UnixListener::bind(dir.path().join("media.sock")).unwrap();
+    let closed = RoomConfig {
+        number: "77".into(),
+        guests: false,
+    };
+    let account = Account {
+        user: "ward".into(),
+        password: Redacted("s3cret".into()),
+    };
+    let controller = tokio::spawn(run(Config {
+        rooms: vec![closed],
+        accounts: vec![account],
+        ..config(dir.path(), server)
+    }));
+    let _link = accept_media(&media, &[]).await;
+    for (number, status) in [("77", "SIP/2.0 401 "), ("3000", "SIP/2.0 200 ")] {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        udp.connect(server).await.unwrap();
+        let request = invite("UDP", udp.local_addr().unwrap(), server)
+            .replace("sip:3000@", &format!("sip:{number}@"))
+            .replace("UDP@test", &format!("{number}@test"))
+            .replace("z9hG4bK", &format!("z9hG4bK{number}"));
+        udp.send(request.as_bytes()).await.unwrap();
+        let response = udp_response(&udp).await;
+        assert!(response.starts_with(status), "{response}");
+        let challenge = "WWW-Authenticate: Digest realm=\"consilium\"";
+        assert_eq!(response.contains(challenge), number == "77", "{response}");
+    }
+    controller.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_stops_says_bye_and_tells_its_browsers() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = own_address(6);
+    let media = UnixListener::bind(dir.path().join("media.sock")).unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async { stopped.await.unwrap_or_default() };
+    let controller = tokio::spawn(run_until(config(dir.path(), server), stopped));
+    let _link = accept_media(&media, &[]).await;
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    udp.connect(server).await.unwrap();
+    let request = invite("UDP", udp.local_addr().unwrap(), server);
+    udp.send(request.as_bytes()).await.unwrap();
+    let ok = udp_response(&udp).await;
+    let (_, rest) = ok.split_once("\r\nTo: ").unwrap();
+    let (to, _) = rest.split_once("\r\n").unwrap();
+    let ack = request
+        .replace("INVITE", "ACK")
+        .replace("UDP1;rport", "UDP2;rport")
+        .replace(&format!("To: <sip:3000@{server}>"), &format!("To: {to}"));
+    udp.send(ack.as_bytes()).await.unwrap();
+
+    let mut manager = joined(dir.path()).await;
+    stop.send(()).unwrap();
+    let removed = ServerMessage::Refused {
+        code: Refusal::Removed,
+    };
+    assert_eq!(manager.told().await, removed);
+    let mut bye = udp_response(&udp).await;
+    while !bye.starts_with("BYE ") {
+        bye = udp_response(&udp).await;
+    }
+    let (_, headers) = bye.split_once("\r\n").unwrap();
+    let answer = format!("SIP/2.0 200 OK\r\n{headers}");
+    udp.send(answer.as_bytes()).await.unwrap();
+    timeout(LIMIT, controller).await.unwrap().unwrap().unwrap();
+    let state = super::state_file::StateFile::new(dir.path()).load();
+    assert_eq!(state.unwrap().rooms, []);
 }
 
 #[tokio::test]

@@ -294,3 +294,70 @@ fn credentials_made_for_another_number_or_method_prove_nothing() {
     };
     assert_eq!(call.account, None);
 }
+
+/// Calls with this proof and has the rooms ask for an account; yields the challenge.
+fn challenged(bench: &mut Bench, cseq: u32, proof: Option<&str>) -> String {
+    let headers = proof
+        .map(|value| format!("Authorization: {value}\r\n"))
+        .unwrap_or_default();
+    let branch = format!("i{cseq}");
+    let invite =
+        |method, tag: &str, headers, sdp| request(method, "3000", cseq, tag, &branch, headers, sdp);
+    bench.feed(&invite("INVITE", "", &headers, Some(OFFER)));
+    let events = bench.take_events();
+    let [CallEvent::Incoming(incoming)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(incoming.account, None);
+    let call = incoming.call;
+    assert_eq!(bench.start_lines(), ["SIP/2.0 100 Trying"]);
+    bench.command(reject(call, RejectReason::Unauthorized));
+    bench.ended(call, EndReason::Rejected);
+    let challenge = bench.only();
+    assert!(challenge.starts_with("SIP/2.0 401 Unauthorized"));
+    bench.feed(&invite("ACK", &tag_of(&challenge), "", None));
+    challenge
+}
+
+/// Where guests may call, nobody is challenged unless the room that was dialled wants an account.
+#[test]
+fn a_room_can_have_its_caller_challenged_and_another_takes_guests() {
+    let mut bench = Bench::new();
+    let challenge = challenged(&mut bench, 1, None);
+    assert!(!challenge.contains("stale"), "{challenge}");
+    let wrong = respond_to(&challenge, "MD5", "or-1", "guess", "INVITE", 1);
+    let again = challenged(&mut bench, 2, Some(&wrong));
+    assert!(!again.contains("stale"), "{again}");
+    let proof = respond_to(&again, "MD5", "or-1", "s3cret", "INVITE", 1);
+    let headers = format!("Authorization: {proof}\r\n");
+    bench.feed(&request(
+        "INVITE",
+        "3000",
+        3,
+        "",
+        "c",
+        &headers,
+        Some(OFFER),
+    ));
+    let events = bench.take_events();
+    let [CallEvent::Incoming(call)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(call.account.as_deref(), Some("or-1"));
+    bench.command(CallCommand::Hangup { call: call.call });
+    bench.pass(seconds(60));
+    assert_eq!(bench.endpoint.load(), crate::Load::default());
+    let mut bench = Bench::new();
+    bench.up();
+}
+
+#[test]
+fn a_room_that_wants_an_account_says_so_when_the_proof_is_stale() {
+    let mut bench = Bench::new();
+    let challenge = challenged(&mut bench, 1, None);
+    bench.pass(seconds(301));
+    let old = respond_to(&challenge, "MD5", "or-1", "s3cret", "INVITE", 1);
+    let challenge = challenged(&mut bench, 2, Some(&old));
+    assert!(challenge.contains("stale=true"), "{challenge}");
+    assert_eq!(challenge.matches("WWW-Authenticate").count(), 2);
+}

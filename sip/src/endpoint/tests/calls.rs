@@ -86,6 +86,7 @@ fn every_refusal_has_its_status_and_is_resent_until_acknowledged() {
     let cases = [
         (RejectReason::NotFound, "SIP/2.0 404 Not Found"),
         (RejectReason::Forbidden, "SIP/2.0 403 Forbidden"),
+        (RejectReason::Unauthorized, "SIP/2.0 401 Unauthorized"),
         (
             RejectReason::NotAcceptable,
             "SIP/2.0 488 Not Acceptable Here",
@@ -230,7 +231,9 @@ fn our_bye_is_resent_until_answered() {
     assert_eq!(sent.len(), 3, "at 0, 0.5 and 1.5 s");
     assert!(sent.iter().all(|bye| *bye == sent[0]));
     assert_eq!(header(&sent[0], "CSeq"), Some("1 BYE"));
+    assert!(bench.endpoint.awaits_answers());
     bench.feed(&respond(&sent[0], "200 OK", "", None));
+    assert!(!bench.endpoint.awaits_answers());
     bench.pass(seconds(60));
     assert!(bench.take_sent().is_empty());
     assert_eq!(bench.endpoint.load(), crate::Load::default());

@@ -331,6 +331,79 @@ fn an_offer_that_is_never_answered_ends_the_call() {
     assert!(sent.last().unwrap().starts_with("BYE"));
 }
 
+/// A provisional answer ends timer B, and nothing else ended the call or the transaction.
+#[test]
+fn an_offer_that_is_answered_provisionally_and_never_more_ends_the_call() {
+    for status in ["100 Trying", "180 Ringing"] {
+        let mut bench = Bench::new();
+        let (call, _) = bench.up();
+        bench.command(offer(call, ANSWER));
+        let invite = bench.only();
+        bench.feed(&respond(&invite, status, "", None));
+        bench.pass(Duration::from_millis(31_999));
+        assert!(bench.take_events().is_empty() && bench.take_sent().is_empty());
+        bench.pass(Duration::from_millis(1));
+        bench.ended(call, EndReason::Timeout);
+        assert!(bench.only().starts_with("BYE "));
+        // Late by a moment: nothing is begun again.
+        bench.feed(&respond(&invite, status, "", None));
+        bench.pass(seconds(40));
+        assert!(
+            bench
+                .take_sent()
+                .iter()
+                .all(|text| text.starts_with("BYE "))
+        );
+        assert_eq!(bench.endpoint.load(), crate::Load::default());
+        assert_eq!(bench.endpoint.next_timeout(), None);
+    }
+}
+
+#[test]
+fn a_call_that_ends_takes_its_requests_along_except_bye() {
+    for provisional in [None, Some("100 Trying"), Some("180 Ringing")] {
+        for peer_hangs_up in [true, false] {
+            let mut bench = Bench::new();
+            let (call, tag) = bench.up();
+            bench.command(offer(call, ANSWER));
+            let invite = bench.only();
+            if let Some(status) = provisional {
+                bench.feed(&respond(&invite, status, "", None));
+            }
+            bench.command(CallCommand::RequestKeyFrame { call });
+            assert!(bench.only().starts_with("INFO "));
+            if peer_hangs_up {
+                bench.feed(&request("BYE", "3000", 2, &tag, "b", "", None));
+                assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
+            } else {
+                bench.command(CallCommand::Hangup { call });
+            }
+            bench.pass(seconds(40));
+            let sent = bench.start_lines();
+            assert!(sent.iter().all(|line| line.starts_with("BYE ")), "{sent:?}");
+            assert_eq!(bench.endpoint.load(), crate::Load::default());
+            assert_eq!(bench.endpoint.next_timeout(), None);
+        }
+    }
+}
+
+#[test]
+fn the_487_that_a_bye_brings_for_our_offer_is_acknowledged() {
+    let mut bench = Bench::new();
+    let (call, _) = bench.up();
+    bench.command(offer(call, ANSWER));
+    let invite = bench.only();
+    bench.feed(&respond(&invite, "180 Ringing", "", None));
+    bench.command(CallCommand::Hangup { call });
+    let bye = bench.only();
+    bench.feed(&respond(&bye, "200 OK", "", None));
+    bench.feed(&respond(&invite, "487 Request Terminated", "", None));
+    assert!(bench.only().starts_with("ACK "));
+    bench.ended(call, EndReason::Local);
+    bench.pass(seconds(40));
+    assert_eq!(bench.endpoint.load(), crate::Load::default());
+}
+
 #[test]
 fn key_frames_are_asked_for_by_info_one_at_a_time() {
     let mut bench = Bench::new();

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use mcu_api::call::RejectReason;
-use mcu_api::ids::LegId;
+use mcu_api::call::{CallEvent, EndReason, RejectReason};
+use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{BrowserMessage, SlotSize};
 use mcu_api::media::ToMedia;
 
 use super::bench::{Bench, demo, ports, rejoin};
+use crate::controller::Input;
 
 struct Before {
     terminal: LegId,
@@ -156,4 +157,66 @@ fn without_the_state_the_rooms_of_the_processor_are_closed() {
         dialled += 1;
     }
     assert_eq!(dialled, 8, "seventeen of nineteen pairs are left");
+}
+
+/// Pairs that a terminal may still send to. Nineteen there are, two for each call.
+fn dial_all(bench: &mut Bench) -> Vec<u16> {
+    let mut all = Vec::new();
+    for call in 100.. {
+        match bench.dial(call, "3000") {
+            Ok((leg, _)) => all.extend(ports(bench.leg_plan(leg))),
+            Err(reason) => {
+                assert_eq!(reason, RejectReason::Unavailable);
+                break;
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn pairs_rest_to_the_end_over_the_controllers_death() {
+    let (mut bench, before) = room();
+    let old = ports(bench.leg_plan(before.terminal));
+    bench.input(Input::Call(CallEvent::Ended {
+        call: CallId(1),
+        reason: EndReason::Remote,
+    }));
+    bench.pass(Duration::from_secs(10));
+    bench.restart_controller();
+    bench.connect_media();
+    let others = dial_all(&mut bench);
+    assert_eq!(others.len(), 16);
+    assert!(others.iter().all(|port| !old.contains(port)), "{others:?}");
+    bench.pass(Duration::from_secs(20));
+    let (fresh, _) = bench.dial(1, "3000").unwrap();
+    let fresh = ports(bench.leg_plan(fresh));
+    assert!(fresh.iter().any(|port| old.contains(port)), "{fresh:?}");
+}
+
+#[test]
+fn pairs_of_calls_that_died_with_the_processor_rest() {
+    let (mut bench, before) = room();
+    let old = ports(bench.leg_plan(before.terminal));
+    bench.restart_controller();
+    bench.instance += 1;
+    bench.held.clear();
+    bench.connect_media();
+    let others = dial_all(&mut bench);
+    assert_eq!(others.len(), 16);
+    assert!(others.iter().all(|port| !old.contains(port)), "{others:?}");
+}
+
+#[test]
+fn a_state_of_a_version_that_kept_no_ports_is_taken_up() {
+    let (mut bench, before) = room();
+    let mut state = serde_json::to_value(bench.state.take().unwrap()).unwrap();
+    state.as_object_mut().unwrap().remove("resting");
+    let leg = &mut state["rooms"][0]["legs"][0]["kind"];
+    assert_eq!(leg["kind"], "sip");
+    leg.as_object_mut().unwrap().remove("ports");
+    bench.state = Some(serde_json::from_value(state).unwrap());
+    bench.restart_controller();
+    bench.connect_media();
+    assert!(bench.legs_planned().contains(&before.terminal));
 }

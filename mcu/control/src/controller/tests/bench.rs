@@ -38,12 +38,15 @@ pub const MANAGER: ManagerId = ManagerId(1);
 pub struct Bench {
     pub controller: Controller,
     pub now: Instant,
+    began: Instant,
     config: Config,
     /// The processor's life, and the plans that it holds.
     pub instance: u64,
     pub held: HashMap<RoomId, RoomPlan>,
     /// Seconds of silence of legs that are not heard; all others are heard now.
     pub silent: HashMap<LegId, u32>,
+    /// How late the sound of every leg is.
+    pub sound_lag_ms: Option<u16>,
     pub state: Option<State>,
     pub commands: Vec<CallCommand>,
     pub told: Vec<(ManagerId, FromControl)>,
@@ -77,12 +80,14 @@ impl Bench {
     pub fn without_media(config: Config) -> Self {
         let now = Instant::now();
         Self {
-            controller: controller(&config, None, 1, now),
+            controller: Controller::new(config.clone(), None, [1; 32], now, calendar()),
             now,
+            began: now,
             config,
             instance: 1,
             held: HashMap::new(),
             silent: HashMap::new(),
+            sound_lag_ms: None,
             state: None,
             commands: Vec::new(),
             told: Vec::new(),
@@ -94,7 +99,9 @@ impl Bench {
     /// SIGKILL of the controller, and a new one with what was saved.
     pub fn restart_controller(&mut self) {
         self.seed += 1;
-        self.controller = controller(&self.config, self.state.clone(), self.seed, self.now);
+        let wall = calendar() + (self.now - self.began);
+        let (config, state) = (self.config.clone(), self.state.clone());
+        self.controller = Controller::new(config, state, [self.seed; 32], self.now, wall);
         self.forget();
     }
 
@@ -187,6 +194,7 @@ impl Bench {
             video_received: Default::default(),
             video_sent: Default::default(),
             round_trip_ms: Some(12),
+            sound_lag_ms: self.sound_lag_ms,
         }
     }
 
@@ -356,9 +364,9 @@ impl Bench {
     }
 }
 
-fn controller(config: &Config, state: Option<State>, seed: u8, now: Instant) -> Controller {
-    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    Controller::new(config.clone(), state, [seed; 32], now, wall)
+/// What the calendar says when a bench begins.
+fn calendar() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
 }
 
 pub fn incoming(call: u64, dialled: &str, offer: Option<&str>) -> IncomingCall {

@@ -146,6 +146,26 @@ fn a_replaced_processor_gets_the_plans_at_once_with_new_ssrcs() {
     assert_eq!(ssrcs(&bench, terminal), after);
 }
 
+/// The answer to an offer that was open over the change of processors put the old SSRCs back.
+#[test]
+fn new_ssrcs_outlive_an_offer_that_was_open_when_they_were_drawn() {
+    let mut bench = Bench::new(demo());
+    let (terminal, _) = bench.dial(1, "3000").unwrap();
+    let before = ssrcs(&bench, terminal);
+    bench.input(Input::Call(CallEvent::Reoffer {
+        call: CallId(1),
+        sdp: None,
+    }));
+    bench.restart_media();
+    let renewed = ssrcs(&bench, terminal);
+    assert!(renewed[0] != before[0] && renewed[1] != before[1]);
+    bench.input(Input::Call(CallEvent::Answered {
+        call: CallId(1),
+        sdp: Redacted(TERMINAL_OFFER.into()),
+    }));
+    assert_eq!(ssrcs(&bench, terminal), renewed);
+}
+
 #[test]
 fn a_processor_that_reconnects_is_sent_only_what_changed() {
     let mut bench = Bench::new(demo());

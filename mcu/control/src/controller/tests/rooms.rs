@@ -1,15 +1,18 @@
 //! Rooms as a whole: who may enter, what the composed picture shows, what is reported.
 
+use std::collections::BTreeSet;
+
 use mcu_api::call::{CallCommand, CallEvent, EndReason, RejectReason};
 use mcu_api::codec::AudioCodec;
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::inventory::LegState;
-use mcu_api::manager::{BrowserMessage, Refusal, SiteKind};
+use mcu_api::manager::{BrowserMessage, Refusal, ServerMessage, SiteKind};
 use mcu_api::media::{MediaEvent, ToMedia};
 use mcu_api::plan::VideoSource;
+use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, demo, incoming, join, ports, with_room};
-use crate::config::Config;
+use crate::config::{Account, Config, RoomConfig};
 use crate::controller::Input;
 
 #[test]
@@ -38,6 +41,42 @@ fn a_room_without_guests_admits_proved_accounts_only() {
     bench.dial_with(call).unwrap();
     let mut open = Bench::new(with_room("77", true));
     open.dial(1, "77").unwrap();
+}
+
+/// Accounts were of no use in closed rooms as soon as any room took guests.
+#[test]
+fn beside_a_guest_room_a_closed_one_asks_for_an_account() {
+    let room = |number: &str, guests| RoomConfig {
+        number: number.into(),
+        guests,
+    };
+    let account = Account {
+        user: "ward".into(),
+        password: Redacted("s3cret".into()),
+    };
+    for (demo, guests) in [(false, true), (true, false)] {
+        let mut bench = Bench::new(Config {
+            demo,
+            rooms: vec![room("77", false), room("88", guests)],
+            accounts: vec![account.clone()],
+            ..Config::default()
+        });
+        let unauthorized = Err(RejectReason::Unauthorized);
+        assert_eq!(bench.dial(1, "77"), unauthorized);
+        assert_eq!(
+            bench.dial(2, "99"),
+            unauthorized,
+            "like a room that is closed"
+        );
+        bench.dial(3, if demo { "3000" } else { "88" }).unwrap();
+        let mut dial_proven = |call, number| {
+            let mut call = incoming(call, number, Some(super::bench::TERMINAL_OFFER));
+            call.account = Some("ward".into());
+            bench.dial_with(call)
+        };
+        dial_proven(4, "77").unwrap();
+        assert_eq!(dial_proven(5, "99"), Err(RejectReason::NotFound));
+    }
 }
 
 #[test]
@@ -87,7 +126,8 @@ fn terminals_get_ports_of_their_own_and_our_nearest_address() {
     let (second, _) = bench.dial(2, "3000").unwrap();
     assert!(sdp.contains("c=IN IP4 10.1.0.1\r\n"), "{sdp}");
     let all = [ports(bench.leg_plan(first)), ports(bench.leg_plan(second))].concat();
-    assert_eq!(all, [20_002, 20_004, 20_006, 20_008]);
+    assert!(all.iter().all(|port| port % 2 == 0), "{all:?}");
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 4, "{all:?}");
     let send = bench.leg_plan(first).audio.as_ref().unwrap().send.unwrap();
     assert_eq!((send.codec, send.payload_type), (AudioCodec::Pcma, 8));
 }
@@ -233,6 +273,25 @@ fn nothing_is_sent_when_nothing_changes() {
 }
 
 #[test]
+fn pages_learn_how_late_the_sound_of_a_site_is_once_it_can_be_seen() {
+    let mut bench = Bench::new(demo());
+    bench.join(1, "A");
+    bench.dial(1, "3000").unwrap();
+    let lags = |bench: &Bench| -> Vec<Option<u16>> {
+        bench.roster(1).0.iter().map(|s| s.sound_lag_ms).collect()
+    };
+    assert_eq!(lags(&bench), vec![None, None]);
+    for (measured, told) in [(Some(42), 42), (Some(49), 42), (None, 42), (Some(95), 95)] {
+        bench.sound_lag_ms = measured;
+        bench.pass(std::time::Duration::from_secs(2));
+        assert_eq!(lags(&bench), vec![Some(told); 2]);
+    }
+    let rosters = bench.said_to(1).into_iter();
+    let rosters = rosters.filter(|said| matches!(said, ServerMessage::Roster { .. }));
+    assert_eq!(rosters.count(), 4, "alone, called, 42 ms, 95 ms");
+}
+
+#[test]
 fn an_administrator_sees_live_figures() {
     let mut bench = Bench::new(demo());
     bench.join(1, "A");
@@ -286,4 +345,35 @@ fn a_hundred_calls_and_browsers_leave_nothing_behind() {
         (state.rooms.len(), state.next_leg, state.next_room),
         (0, 201, 21)
     );
+}
+
+#[test]
+fn a_server_that_stops_takes_leave_of_everybody_and_admits_nobody() {
+    let mut bench = Bench::new(demo());
+    bench.dial(1, "3000").unwrap();
+    bench.join(1, "A");
+    bench.input(Input::Stop);
+    let hangup = CallCommand::Hangup { call: CallId(1) };
+    assert_eq!(bench.commands.last(), Some(&hangup));
+    let removed = ServerMessage::Refused {
+        code: Refusal::Removed,
+    };
+    assert_eq!(bench.said_to(1).last(), Some(&&removed));
+    assert!(bench.closed(1) && bench.held.is_empty());
+    assert_eq!(bench.state.as_ref().unwrap().rooms, []);
+    assert_eq!(bench.dial(2, "3000"), Err(RejectReason::Busy));
+}
+
+#[test]
+fn what_waits_for_media_when_the_server_stops_is_refused() {
+    let mut bench = Bench::without_media(demo());
+    let call = incoming(1, "3000", Some(super::bench::TERMINAL_OFFER));
+    bench.input(Input::Call(CallEvent::Incoming(call)));
+    assert_eq!(bench.commands, []);
+    bench.input(Input::Stop);
+    let rejected = CallCommand::Reject {
+        call: CallId(1),
+        reason: RejectReason::Busy,
+    };
+    assert_eq!(bench.commands, [rejected]);
 }
