@@ -237,6 +237,7 @@ fn room() -> RoomView {
         kind: SiteKind::Browser,
         audio_muted: false,
         video_muted: false,
+        sound_lag_ms: None,
     };
     let leg = LegView {
         site,

@@ -1,65 +1,6 @@
-// Camera and microphone: asking for them, listing them, and how loud the microphone is.
+// Which cameras and microphones there are, and how loud the microphone is.
 
 import { useEffect, useRef, useState } from "react";
-import type { Tracks } from "./peer";
-
-export type Problem = "denied" | "notFound" | "busy" | "insecure";
-
-export interface Chosen {
-  camera?: string;
-  microphone?: string;
-}
-
-export interface Capture {
-  tracks: Tracks;
-  problem: Problem | null;
-}
-
-const NONE: Tracks = { audio: null, video: null };
-
-/** Asks for both at once, so that the browser asks once; then for each alone. */
-export async function capture(chosen: Chosen): Promise<Capture> {
-  if (!navigator.mediaDevices?.getUserMedia) return { tracks: NONE, problem: "insecure" };
-  const wanted = constraints(chosen);
-  try {
-    return { tracks: tracksOf(await navigator.mediaDevices.getUserMedia(wanted)), problem: null };
-  } catch (error) {
-    const name = error instanceof DOMException ? error.name : "";
-    if (name === "NotAllowedError") return { tracks: NONE, problem: "denied" };
-    const audio = await alone({ audio: wanted.audio });
-    const video = await alone({ video: wanted.video });
-    const problem = name === "NotReadableError" || name === "AbortError" ? "busy" : "notFound";
-    return { tracks: { audio, video }, problem };
-  }
-}
-
-function constraints(chosen: Chosen): MediaStreamConstraints {
-  const video: MediaTrackConstraints = {
-    width: { ideal: 1280 },
-    height: { ideal: 720 },
-    frameRate: { ideal: 30 },
-  };
-  if (chosen.camera) video.deviceId = { ideal: chosen.camera };
-  const audio = chosen.microphone ? { deviceId: { ideal: chosen.microphone } } : true;
-  return { audio, video };
-}
-
-async function alone(wanted: MediaStreamConstraints): Promise<MediaStreamTrack | null> {
-  try {
-    return (await navigator.mediaDevices.getUserMedia(wanted)).getTracks()[0] ?? null;
-  } catch {
-    return null;
-  }
-}
-
-function tracksOf(stream: MediaStream): Tracks {
-  return { audio: stream.getAudioTracks()[0] ?? null, video: stream.getVideoTracks()[0] ?? null };
-}
-
-export function stop(tracks: Tracks): void {
-  tracks.audio?.stop();
-  tracks.video?.stop();
-}
 
 /** Devices of one kind, kept current while they are plugged in and out. */
 export function useDevices(kind: MediaDeviceKind, refresh: unknown): MediaDeviceInfo[] {

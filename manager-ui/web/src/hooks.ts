@@ -18,18 +18,20 @@ export function useSize(element: RefObject<HTMLElement | null>): { width: number
 
 /** Single keys, except while something is typed or another key is held. */
 export function useKeys(keys: Record<string, () => void>): void {
+  const latest = useRef(keys);
+  latest.current = keys;
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
       if (event.target instanceof Element && event.target.closest("input, textarea, select")) return;
-      const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+      const act = latest.current[event.key.length === 1 ? event.key.toLowerCase() : event.key];
       if (!act) return;
       event.preventDefault();
       act();
     };
     window.addEventListener("keydown", pressed);
     return () => window.removeEventListener("keydown", pressed);
-  }, [keys]);
+  }, []);
 }
 
 /** Keeps the screen on while the room is shown, where the browser can. */

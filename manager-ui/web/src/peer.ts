@@ -23,6 +23,8 @@ export class Peer {
   readonly pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
   private readonly audio: RTCRtpTransceiver;
   private readonly video: RTCRtpTransceiver;
+  /** By mid: how much later the sound of what a slot shows leaves the server. */
+  private lags = new Map<string, number | null>();
   private readonly endLipSync: () => void;
 
   constructor(tracks: Tracks, onState: (peer: Peer) => void) {
@@ -36,8 +38,9 @@ export class Peer {
       const line = this.pc.addTransceiver("video", { direction: "recvonly" });
       preferH264(line, RTCRtpReceiver.getCapabilities("video"));
     }
-    const slots = () => this.pc.getTransceivers().filter((t) => t !== this.audio && t !== this.video);
-    this.endLipSync = keepInStep(this.audio.receiver, () => slots().map((slot) => slot.receiver));
+    this.endLipSync = keepInStep(this.audio.receiver, () =>
+      this.slots().map(({ mid, receiver }) => ({ receiver, lagMs: this.lags.get(mid ?? "") ?? null })),
+    );
     this.pc.addEventListener("connectionstatechange", () => onState(this));
   }
 
@@ -62,8 +65,16 @@ export class Peer {
 
   /** The picture that a slot receives. */
   picture(mid: string): MediaStreamTrack | null {
-    const line = this.pc.getTransceivers().find((t) => t.mid === mid && t !== this.video);
-    return line && line !== this.audio ? line.receiver.track : null;
+    return this.slots().find((slot) => slot.mid === mid)?.receiver.track ?? null;
+  }
+
+  /** Tells how much later than its picture the sound of each slot's site leaves the server, in ms. */
+  setSoundLags(lags: Map<string, number | null>): void {
+    this.lags = lags;
+  }
+
+  private slots(): RTCRtpTransceiver[] {
+    return this.pc.getTransceivers().filter((line) => line !== this.audio && line !== this.video);
   }
 
   async replace(tracks: Tracks): Promise<void> {

@@ -9,6 +9,8 @@ export interface Site {
   kind: "sip" | "browser";
   audio_muted: boolean;
   video_muted: boolean;
+  /** How much later its sound leaves the server than its picture, in ms; null while not known. */
+  sound_lag_ms: number | null;
 }
 
 /** Which site a slot (one of our receiving video lines) shows. */

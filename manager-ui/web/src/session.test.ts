@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Tracks } from "./peer";
 import type { BrowserMessage, ServerMessage } from "./protocol";
 import { resumeKey, Session, type Snapshot } from "./session";
 
@@ -36,16 +37,28 @@ class FakeSocket {
   }
 }
 
+class FakeTrack {
+  enabled = true;
+}
+
 class FakePeer {
   connectionState = "new";
   localDescription: { sdp: string } | null = null;
   answer: string | null = null;
+  /** What each line sends. */
+  sends: unknown[] = [];
+  refusesTracks = false;
   private listener: () => void = () => {};
   constructor() {
     peers.push(this);
   }
-  addTransceiver() {
-    return { receiver: { track: {} }, sender: {}, mid: null };
+  addTransceiver(what: unknown) {
+    const line = this.sends.push(what) - 1;
+    const replaceTrack = async (track: unknown) => {
+      if (this.refusesTracks) throw new Error("refused");
+      this.sends[line] = track;
+    };
+    return { receiver: { track: {} }, sender: { replaceTrack }, mid: null };
   }
   addEventListener(_: string, listener: () => void) {
     this.listener = listener;
@@ -69,13 +82,15 @@ const settle = () => vi.advanceTimersByTimeAsync(0);
 const memory = new Map<string, string>();
 let latest: Snapshot;
 
-function visit(): Session {
+const track = () => new FakeTrack() as unknown as MediaStreamTrack;
+const microphone = () => ({ audio: track(), video: null });
+
+function visit(tracks: Tracks = { audio: track(), video: track() }): Session {
   const store = {
     getItem: (key: string) => memory.get(key) ?? null,
     setItem: (key: string, value: string) => void memory.set(key, value),
     removeItem: (key: string) => void memory.delete(key),
   };
-  const tracks = { audio: null, video: null };
   const muted = { audio: false, video: false };
   const session = new Session("wss://x/ws", { room: "3000", name: "Li", tracks, muted }, store, (s) => {
     latest = s;
@@ -85,8 +100,8 @@ function visit(): Session {
 }
 
 /** In the room, media connected. */
-async function inRoom(): Promise<Session> {
-  const session = visit();
+async function inRoom(tracks?: Tracks): Promise<Session> {
+  const session = visit(tracks);
   await sockets[0]!.opens();
   await sockets[0]!.says({ type: "joined", leg: 7, sdp: "answer 0", resume: "token" });
   peers[0]!.becomes("connected");
@@ -101,7 +116,7 @@ beforeEach(() => {
   vi.stubGlobal("RTCRtpSender", { getCapabilities: () => null });
   vi.stubGlobal("RTCRtpReceiver", { getCapabilities: () => null });
   const timers = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout };
-  vi.stubGlobal("window", { addEventListener() {}, removeEventListener() {}, ...timers });
+  vi.stubGlobal("window", Object.assign(new EventTarget(), timers));
   sockets.length = 0;
   peers.length = 0;
   memory.clear();
@@ -235,6 +250,89 @@ describe("a visit", () => {
     await vi.advanceTimersByTimeAsync(250);
     await sockets[1]!.opens();
     expect(sockets[1]!.sent[0]).toMatchObject({ audio_muted: true, video_muted: false });
+  });
+
+  const mutes = () => sockets.flatMap((socket) => socket.sent).filter(({ type }) => type === "mute");
+
+  // `mute` before `join` was refused, which ended the visit and forgot its token.
+  it("says nothing of its switches before the join, which carries them", async () => {
+    const session = visit();
+    session.mute({ audio: true });
+    const opening = sockets[0]!.opens();
+    session.mute({ video: true });
+    await opening;
+    expect(sockets[0]!.sent).toHaveLength(1);
+    expect(sockets[0]!.sent[0]).toMatchObject({ type: "join", audio_muted: true, video_muted: true });
+    await sockets[0]!.says({ type: "joined", leg: 7, sdp: "answer 0", resume: "token" });
+    expect(mutes(), "nothing has changed since").toEqual([]);
+  });
+
+  it("says after the join what changed during it", async () => {
+    const session = visit();
+    await sockets[0]!.opens();
+    session.mute({ audio: true });
+    expect(mutes()).toEqual([]);
+    await sockets[0]!.says({ type: "joined", leg: 7, sdp: "answer 0", resume: "token" });
+    expect(mutes()).toEqual([{ type: "mute", audio: true, video: false }]);
+  });
+
+  it("says nothing of its switches on a new socket before it is in again", async () => {
+    const session = await inRoom();
+    window.dispatchEvent(new Event("online"));
+    expect(latest.phase).toBe("reconnecting");
+    await sockets[1]!.opens();
+    session.mute({ audio: true });
+    session.show([{ mid: "2", height: 360 }]);
+    expect(sockets[1]!.sent.map(({ type }) => type)).toEqual(["join"]);
+    await sockets[1]!.says({ type: "joined", leg: 7, sdp: "answer 1", resume: "token" });
+    expect(sockets[1]!.sent.map(({ type }) => type)).toEqual(["join", "mute", "sizes"]);
+  });
+
+  it("is muted to others without a device, whatever the switch says", async () => {
+    const session = await inRoom(microphone());
+    expect(sockets[0]!.sent[0]).toMatchObject({ audio_muted: false, video_muted: true });
+    session.mute({ video: true });
+    session.mute({ video: false });
+    expect(mutes(), "nothing to tell").toEqual([]);
+    session.use({ audio: null, video: null });
+    expect(mutes()).toEqual([{ type: "mute", audio: true, video: true }]);
+    expect(latest.muted).toEqual({ audio: false, video: false });
+  });
+
+  it("hands new tracks to every connection, with the switches as they are", async () => {
+    const session = await inRoom(microphone());
+    session.mute({ audio: true });
+    await sockets[0]!.says({ type: "renew" });
+    const [audio, video] = [track(), track()];
+    session.use({ audio, video });
+    await settle();
+    for (const peer of peers) expect(peer.sends.slice(0, 2)).toEqual([audio, video]);
+    expect([audio.enabled, video.enabled]).toEqual([false, true]);
+    expect(mutes().at(-1)).toEqual({ type: "mute", audio: true, video: false });
+    await sockets[0]!.says({ type: "renew" });
+    expect(peers[2]!.sends.slice(0, 2), "and to those that come").toEqual([audio, video]);
+    const said = mutes().length;
+    session.use({ audio, video });
+    expect(mutes(), "the same again is no change").toHaveLength(said);
+  });
+
+  it("makes a new connection when its own does not take a track", async () => {
+    vi.spyOn(console, "warn").mockImplementation(() => {});
+    const session = await inRoom(microphone());
+    peers[0]!.refusesTracks = true;
+    const audio = track();
+    session.use({ audio, video: null });
+    await settle();
+    expect(sockets[0]!.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 1" });
+    expect(peers[1]!.sends[0]).toBe(audio);
+  });
+
+  it("takes no tracks after its end", async () => {
+    const session = await inRoom(microphone());
+    session.leave();
+    session.use({ audio: null, video: null });
+    expect(latest.tracks.audio).not.toBeNull();
+    expect(mutes()).toEqual([]);
   });
 
   it("reports sizes only when they change, and after a return", async () => {

@@ -12,6 +12,9 @@ export interface Snapshot {
   sites: Site[];
   slots: Slot[];
   speaker: LegId | null;
+  /** What is sent; null for a device that is missing. */
+  tracks: Tracks;
+  /** The switches, also of a device that is missing. */
   muted: Muted;
   /** The connection that plays. */
   peer: Peer | null;
@@ -45,6 +48,11 @@ const ANSWER_MS = 8_000;
 /** A new peer connection that takes longer to connect is given up. */
 const CONNECT_MS = 10_000;
 
+/** What others are told: without a device one is as silent, or unseen, as with it switched off. */
+export function mutedForOthers({ muted, tracks }: Pick<Snapshot, "muted" | "tracks">): Muted {
+  return { audio: muted.audio || !tracks.audio, video: muted.video || !tracks.video };
+}
+
 export const resumeKey = (room: string) => `consilium.resume.${room}`;
 
 export class Session {
@@ -56,6 +64,8 @@ export class Session {
   /** Offers sent on this socket that wait for their answer, oldest first. */
   private offered: Peer[] = [];
   private sizes: SlotSize[] = [];
+  /** What the server knows of our switches. */
+  private told: Muted | null = null;
   private retryTimer = 0;
   private answerTimer = 0;
   private connectTimer = 0;
@@ -74,6 +84,7 @@ export class Session {
       sites: [],
       slots: [],
       speaker: null,
+      tracks: { ...visit.tracks },
       muted: { ...visit.muted },
       peer: null,
     };
@@ -99,7 +110,17 @@ export class Session {
     const muted = { ...this.state.muted, ...change };
     this.change({ muted });
     this.applyMute();
-    this.say({ type: "mute", ...muted });
+    this.tellMute();
+  }
+
+  /** Sends these from now on: a device was chosen, got lost or came back. */
+  use(tracks: Tracks): void {
+    const { audio, video } = this.state.tracks;
+    if (this.state.phase === "ended" || (audio === tracks.audio && video === tracks.video)) return;
+    this.change({ tracks: { ...tracks } });
+    this.applyMute();
+    for (const peer of [this.state.peer, this.next]) if (peer) void this.replace(peer);
+    this.tellMute();
   }
 
   /** Heights at which the slots are shown now. */
@@ -116,6 +137,8 @@ export class Session {
 
   private open(): void {
     this.closeSocket();
+    // Until the answer to the join that follows, the server takes no other message.
+    if (this.state.phase === "in") this.change({ phase: "reconnecting" });
     const socket = new WebSocket(this.url);
     this.socket = socket;
     const ifCurrent = (act: () => void) => () => {
@@ -158,7 +181,7 @@ export class Session {
   private async offer(as: "join" | "offer"): Promise<void> {
     const socket = this.socket;
     this.dropNext();
-    const peer = new Peer(this.visit.tracks, (changed) => this.peerChanged(changed));
+    const peer = new Peer(this.state.tracks, (changed) => this.peerChanged(changed));
     this.next = peer;
     const sdp = await peer.offer();
     if (this.socket !== socket || this.next !== peer) return;
@@ -168,7 +191,8 @@ export class Session {
   }
 
   private joinWith(sdp: string): BrowserMessage {
-    const { audio, video } = this.state.muted;
+    const { audio, video } = mutedForOthers(this.state);
+    this.told = { audio, video };
     const resume = this.memory.getItem(resumeKey(this.visit.room)) ?? undefined;
     const { room, name } = this.visit;
     return { type: "join", room, name, sdp, resume, audio_muted: audio, video_muted: video };
@@ -180,6 +204,7 @@ export class Session {
         this.retryMs = FIRST_RETRY_MS;
         this.memory.setItem(resumeKey(this.visit.room), message.resume);
         this.change({ phase: "in", refusal: null, leg: message.leg });
+        this.tellMute();
         if (this.sizes.length > 0) this.say({ type: "sizes", slots: this.sizes });
         await this.answered(message.sdp);
         break;
@@ -189,6 +214,7 @@ export class Session {
       case "roster": {
         const { sites, slots, speaker } = message;
         this.change({ sites, slots, speaker });
+        this.tellSoundLags();
         break;
       }
       case "renew":
@@ -252,7 +278,14 @@ export class Session {
     const old = this.state.peer;
     this.next = null;
     this.change({ peer });
+    this.tellSoundLags();
     if (old !== peer) old?.close();
+  }
+
+  private tellSoundLags(): void {
+    const { peer, sites, slots } = this.state;
+    const lag = (leg: LegId) => sites.find((site) => site.leg === leg)?.sound_lag_ms ?? null;
+    peer?.setSoundLags(new Map(slots.map((slot) => [slot.mid, lag(slot.leg)])));
   }
 
   private isUsed(peer: Peer): boolean {
@@ -271,9 +304,27 @@ export class Session {
   }
 
   private applyMute(): void {
-    const { audio, video } = this.visit.tracks;
+    const { audio, video } = this.state.tracks;
     if (audio) audio.enabled = !this.state.muted.audio;
     if (video) video.enabled = !this.state.muted.video;
+  }
+
+  private tellMute(): void {
+    const { audio, video } = mutedForOthers(this.state);
+    // Out of the room nothing is said: the join that leads into it carries the switches.
+    if (this.state.phase !== "in" || (this.told?.audio === audio && this.told.video === video)) return;
+    this.told = { audio, video };
+    this.say({ type: "mute", audio, video });
+  }
+
+  private async replace(peer: Peer): Promise<void> {
+    try {
+      await peer.replace(this.state.tracks);
+    } catch (error) {
+      // A new connection can send what this one cannot.
+      console.warn("track not replaced", error);
+      if (this.state.phase === "in" && this.isUsed(peer)) await this.offer("offer");
+    }
   }
 
   private say(message: BrowserMessage): void {

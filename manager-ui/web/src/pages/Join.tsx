@@ -7,15 +7,17 @@ import Alert from "antd/es/alert";
 import Button from "antd/es/button";
 import Input, { type InputRef } from "antd/es/input";
 import Select from "antd/es/select";
-import { useDevices, useLevel, type Chosen, type Problem } from "../devices";
+import type { Device, Devices, Kind } from "../capture";
+import { useDevices, useLevel } from "../devices";
+import { brief, faults } from "../faults";
 import { Frame } from "../Frame";
 import { useLanguage } from "../language";
 import { Picture } from "../Picture";
-import type { Tracks } from "../peer";
 import type { Muted } from "../session";
+import type { Words } from "../words";
 
 /** What the user has entered on the join page. */
-export interface Entry extends Chosen {
+export interface Entry {
   name: string;
   muted: Muted;
 }
@@ -23,10 +25,11 @@ export interface Entry extends Chosen {
 interface Props {
   room: string;
   entry: Entry;
-  /** Null while the browser asks. */
-  tracks: Tracks | null;
-  problem: Problem | null;
+  devices: Devices;
+  /** The browser is not being asked for a device. */
+  ready: boolean;
   change: (change: Partial<Entry>) => void;
+  choose: (kind: Kind, id: string) => void;
   again: () => void;
   join: () => void;
 }
@@ -38,6 +41,7 @@ export function Join(props: Props) {
   const name = useRef<InputRef>(null);
   const submit = (event: FormEvent) => {
     event.preventDefault();
+    if (!props.ready) return;
     if (props.entry.name.trim()) {
       props.join();
     } else {
@@ -55,18 +59,19 @@ export function Join(props: Props) {
         <Preview {...props} />
         <div className="fields">
           <NameField {...props} missing={missing} input={name} />
-          <DeviceSelect {...props} kind="videoinput" />
-          <DeviceSelect {...props} kind="audioinput" />
-          <Level track={props.tracks?.audio ?? null} />
+          <DeviceSelect {...props} kind="video" />
+          <DeviceSelect {...props} kind="audio" />
+          <Level device={props.devices.audio} />
           <Button
             data-testid="join"
             type="primary"
             size="large"
             htmlType="submit"
             block
-            disabled={!props.tracks}
+            disabled={!props.ready}
+            loading={!props.ready}
           >
-            {words.join}
+            {props.ready ? words.join : words.waiting}
           </Button>
         </div>
       </form>
@@ -74,17 +79,18 @@ export function Join(props: Props) {
   );
 }
 
-function Preview({ entry, tracks, problem, change, again }: Props) {
+function Preview({ entry, devices, change, again }: Props) {
   const { words } = useLanguage();
   const { muted } = entry;
+  const { audio, video } = devices;
   const set = (now: Partial<Muted>) => change({ muted: { ...muted, ...now } });
   return (
     <div className="preview">
       <div className="screen">
-        {tracks?.video && !muted.video ? (
-          <Picture track={tracks.video} mirrored label={words.preview} testId="preview" />
+        {video.track && !muted.video ? (
+          <Picture track={video.track} mirrored label={words.preview} testId="preview" />
         ) : (
-          <p>{tracks ? (muted.video ? words.cameraIsOff : words.noCamera) : words.asking}</p>
+          <p>{insteadOfPicture(devices, muted, words)}</p>
         )}
       </div>
       <div className="switches">
@@ -92,8 +98,7 @@ function Preview({ entry, tracks, problem, change, again }: Props) {
           data-testid="join-mic"
           icon={muted.audio ? <AudioMutedOutlined /> : <AudioOutlined />}
           danger={muted.audio}
-          aria-pressed={muted.audio}
-          disabled={!tracks?.audio}
+          disabled={!audio.track}
           onClick={() => set({ audio: !muted.audio })}
         >
           {muted.audio ? words.unmuteMic : words.muteMic}
@@ -102,24 +107,45 @@ function Preview({ entry, tracks, problem, change, again }: Props) {
           data-testid="join-camera"
           icon={muted.video ? <VideoCameraAddOutlined /> : <VideoCameraOutlined />}
           danger={muted.video}
-          aria-pressed={muted.video}
-          disabled={!tracks?.video}
+          disabled={!video.track}
           onClick={() => set({ video: !muted.video })}
         >
           {muted.video ? words.cameraOn : words.cameraOff}
         </Button>
       </div>
       <div aria-live="polite">
-        {problem && (
-          <Alert
-            type="warning"
-            showIcon
-            title={words[problem]}
-            action={<Button onClick={again}>{words.tryAgain}</Button>}
-          />
-        )}
+        <Faults devices={devices} again={again} />
       </div>
     </div>
+  );
+}
+
+function insteadOfPicture({ audio, video }: Devices, muted: Muted, words: Words): string {
+  if (video.pending) return audio.pending ? words.asking : words.starting;
+  return video.track && muted.video ? words.cameraIsOff : brief("video", video, words);
+}
+
+function Faults({ devices, again }: Pick<Props, "devices" | "again">) {
+  const { words } = useLanguage();
+  const lines = faults(devices, words);
+  if (lines.length === 0) return null;
+  return (
+    <Alert
+      data-testid="faults"
+      type="warning"
+      showIcon
+      title={
+        <>
+          {lines.map((line) => (
+            <div key={line}>{line}</div>
+          ))}
+          {/* Below, not beside: phones have no room there. */}
+          <Button className="again" onClick={again}>
+            {words.tryAgain}
+          </Button>
+        </>
+      }
+    />
   );
 }
 
@@ -155,19 +181,19 @@ function NameField({ entry, change, missing, input }: NameProps) {
   );
 }
 
-function DeviceSelect(props: Props & { kind: "videoinput" | "audioinput" }) {
+function DeviceSelect({ devices, choose, kind }: Props & { kind: Kind }) {
   const { words } = useLanguage();
-  const { tracks, change, kind } = props;
-  const devices = useDevices(kind, tracks);
-  const isCamera = kind === "videoinput";
-  const track = isCamera ? tracks?.video : tracks?.audio;
+  const device = devices[kind];
+  const { track, pending } = device;
+  const isCamera = kind === "video";
+  const listed = useDevices(isCamera ? "videoinput" : "audioinput", devices);
   const name = isCamera ? words.camera : words.microphone;
   const id = isCamera ? "camera-choice" : "microphone-choice";
-  const options = devices.map((device, index) => ({
-    value: device.deviceId,
-    label: device.label || `${name} ${index + 1}`,
+  const options = listed.map((info, index) => ({
+    value: info.deviceId,
+    label: info.label || `${name} ${index + 1}`,
   }));
-  const chosen = track?.getSettings().deviceId;
+  const chosen = pending ? device.chosen : track?.getSettings().deviceId;
   return (
     <div>
       <label htmlFor={id}>{name}</label>
@@ -178,17 +204,17 @@ function DeviceSelect(props: Props & { kind: "videoinput" | "audioinput" }) {
         value={options.some((option) => option.value === chosen) ? chosen : undefined}
         options={options}
         disabled={options.length === 0}
-        placeholder={track?.label || (isCamera ? words.noCamera : words.noMicrophone)}
-        onChange={(value: string) => change(isCamera ? { camera: value } : { microphone: value })}
+        placeholder={track?.label || brief(kind, device, words)}
+        onChange={(value: string) => choose(kind, value)}
       />
     </div>
   );
 }
 
-function Level({ track }: { track: MediaStreamTrack | null }) {
+function Level({ device }: { device: Device }) {
   const { words } = useLanguage();
   const bar = useRef<HTMLDivElement>(null);
-  useLevel(track, (level) => {
+  useLevel(device.track, (level) => {
     if (bar.current) bar.current.style.transform = `scaleX(${level.toFixed(3)})`;
   });
   return (
@@ -196,7 +222,7 @@ function Level({ track }: { track: MediaStreamTrack | null }) {
       <div className="level" role="img" aria-label={words.level} data-testid="level">
         <div ref={bar} />
       </div>
-      <small>{track ? words.levelHint : words.noMicrophone}</small>
+      <small>{device.track ? words.levelHint : brief("audio", device, words)}</small>
     </div>
   );
 }

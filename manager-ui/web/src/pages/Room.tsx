@@ -4,41 +4,44 @@ import Alert from "antd/es/alert";
 import Button from "antd/es/button";
 import ConfigProvider from "antd/es/config-provider";
 import theme from "antd/es/theme";
+import type { Devices, Kind } from "../capture";
+import { news } from "../faults";
 import { LanguageButton } from "../Frame";
 import { grid } from "../grid";
 import { useAnnouncements, useKeys, useSize, useWakeLock } from "../hooks";
 import { useLanguage } from "../language";
-import type { Tracks } from "../peer";
 import type { Site, SlotSize } from "../protocol";
-import type { Session, Snapshot } from "../session";
+import { mutedForOthers, type Session, type Snapshot } from "../session";
 import { Bar } from "./Bar";
 import { Tile } from "./Tile";
 
 interface Props {
   room: string;
   name: string;
-  tracks: Tracks | null;
+  devices: Devices;
   state: Snapshot;
   session: Session;
+  /** Tries to get a device that is missing. */
+  recover: (kind: Kind) => void;
 }
 
 const GAP = 8;
 
 /** The consult room: everybody's picture, and one bar. */
-export function Room({ room, name, tracks, state, session }: Props) {
+export function Room({ room, name, devices, state, session, recover }: Props) {
   const { words } = useLanguage();
   const [help, setHelp] = useState(false);
-  const { muted } = state;
-  const keys = useMemo(
-    () => ({
-      m: () => session.mute({ audio: !session.snapshot.muted.audio }),
-      v: () => session.mute({ video: !session.snapshot.muted.video }),
-      "?": () => setHelp((shown) => !shown),
-      Escape: () => setHelp(false),
-    }),
-    [session],
-  );
-  useKeys(keys);
+  const press = (kind: Kind) => {
+    const { tracks, muted } = session.snapshot;
+    if (tracks[kind]) session.mute({ [kind]: !muted[kind] });
+    else recover(kind);
+  };
+  useKeys({
+    m: () => press("audio"),
+    v: () => press("video"),
+    "?": () => setHelp((shown) => !shown),
+    Escape: () => setHelp(false),
+  });
   useWakeLock();
   const announcement = useAnnouncements(state);
   return (
@@ -47,15 +50,15 @@ export function Room({ room, name, tracks, state, session }: Props) {
         <header>
           <h1>{words.roomTitle(room)}</h1>
           <span>{state.sites.length > 0 && words.sites(state.sites.length)}</span>
-          <Notice state={state} />
+          <Notice state={state} devices={devices} />
           <LanguageButton />
         </header>
         <Sound track={state.peer?.sound ?? null} />
-        <Stage name={name} tracks={tracks} state={state} session={session} />
+        <Stage name={name} state={state} session={session} />
         <Bar
-          muted={muted}
-          tracks={tracks}
-          mute={(change) => session.mute(change)}
+          muted={state.muted}
+          devices={devices}
+          press={press}
           leave={() => session.leave()}
           help={() => setHelp(true)}
         />
@@ -69,7 +72,7 @@ export function Room({ room, name, tracks, state, session }: Props) {
 }
 
 /** What is the matter, in the head of the room: the pictures neither move nor are covered. */
-function Notice({ state }: { state: Snapshot }) {
+function Notice({ state, devices }: Pick<Props, "state" | "devices">) {
   const { words } = useLanguage();
   const { phase, refusal } = state;
   const stuck = phase === "in" && state.peer?.connected === false;
@@ -77,7 +80,9 @@ function Notice({ state }: { state: Snapshot }) {
   if (phase === "joining") text = refusal ? words.refusals[refusal] : words.joining;
   if (phase === "reconnecting") text = refusal ? words.refusals[refusal] : words.reconnecting;
   if (stuck) text = words.mediaReconnecting;
-  const trouble = phase === "reconnecting" || stuck;
+  text ||= news(devices, words);
+  const isMissed = devices.audio.tell === "missing" || devices.video.tell === "missing";
+  const trouble = phase === "reconnecting" || stuck || (phase === "in" && isMissed);
   if (!text && state.sites.length === 1) text = words.alone;
   return (
     <div className={trouble ? "notice trouble" : "notice"} role="status">
@@ -87,7 +92,7 @@ function Notice({ state }: { state: Snapshot }) {
   );
 }
 
-function Stage({ name, tracks, state, session }: Omit<Props, "room">) {
+function Stage({ name, state, session }: Pick<Props, "name" | "state" | "session">) {
   const stage = useRef<HTMLElement>(null);
   const { width, height } = useSize(stage);
   const sites = useMemo(() => seen(state, name), [state, name]);
@@ -120,7 +125,7 @@ function Stage({ name, tracks, state, session }: Omit<Props, "room">) {
             site={site}
             own={site.leg === (state.leg ?? -1)}
             speaks={site.leg === state.speaker}
-            track={site.leg === (state.leg ?? -1) ? (tracks?.video ?? null) : picture(site)}
+            track={site.leg === (state.leg ?? -1) ? state.tracks.video : picture(site)}
           />
         ))}
       </ul>
@@ -131,8 +136,15 @@ function Stage({ name, tracks, state, session }: Omit<Props, "room">) {
 /** Everybody, oneself last; before the first roster only oneself. */
 function seen(state: Snapshot, name: string): Site[] {
   const leg = state.leg ?? -1;
-  const { audio, video } = state.muted;
-  const own: Site = { leg, name, kind: "browser", audio_muted: audio, video_muted: video };
+  const { audio, video } = mutedForOthers(state);
+  const own: Site = {
+    leg,
+    name,
+    kind: "browser",
+    audio_muted: audio,
+    video_muted: video,
+    sound_lag_ms: null,
+  };
   return [...state.sites.filter((site) => site.leg !== leg), own];
 }
 

@@ -18,12 +18,12 @@ export function Tile({ site, own, speaks, track }: Props) {
   const name = own ? `${site.name} (${words.you})` : site.name;
   return (
     <li className={speaks ? "tile speaks" : "tile"} data-testid="tile" data-leg={site.leg}>
-      {track && !site.video_muted ? (
+      <div className="initial" aria-hidden="true">
+        {[...site.name.trim()][0]?.toUpperCase() ?? "?"}
+      </div>
+      {/* Lies over the initial, and lets it be seen until the first frame. */}
+      {track && !site.video_muted && (
         <Picture track={track} mirrored={own} label={name} testId="tile-video" />
-      ) : (
-        <div className="initial" aria-hidden="true">
-          {[...site.name.trim()][0]?.toUpperCase() ?? "?"}
-        </div>
       )}
       <div className="label">
         {site.kind === "sip" && <DesktopOutlined title={words.terminal} aria-label={words.terminal} />}

@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import Button from "antd/es/button";
 import Result from "antd/es/result";
-import { capture, stop, type Problem } from "../devices";
+import { Capture, untouched, type Devices } from "../capture";
 import { Frame } from "../Frame";
 import { useLanguage } from "../language";
 import type { Tracks } from "../peer";
@@ -24,95 +24,90 @@ const MUTED = "consilium.muted";
 /** From the join page through the room to the end of the visit. */
 export function Visit({ room, home }: { room: string; home: () => void }) {
   const [entry, setEntry] = useState(remembered);
-  const [tracks, setTracks] = useState<Tracks | null>(null);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const [attempt, setAttempt] = useState(0);
+  const [devices, setDevices] = useState(rememberedDevices);
   const [state, setState] = useState<Snapshot | null>(null);
   const session = useRef<Session | null>(null);
 
+  const capture = useRef<Capture | null>(null);
   useEffect(() => {
-    let current = true;
-    void capture(entry).then((got) => {
-      if (!current) return stop(got.tracks);
-      setTracks((before) => {
-        if (before) stop(before);
-        return got.tracks;
-      });
-      setProblem(got.problem);
+    const made = new Capture(rememberedDevices(), (next) => {
+      if (capture.current !== made) return;
+      setDevices(next);
+      session.current?.use(tracksOf(next));
     });
+    capture.current = made;
+    made.open();
     return () => {
-      current = false;
-    };
-    // The name and the mute switches ask for no other device.
-  }, [entry.camera, entry.microphone, attempt]);
-
-  const latest = useRef(tracks);
-  latest.current = tracks;
-  useEffect(
-    () => () => {
+      capture.current = null;
       session.current?.drop();
-      if (latest.current) stop(latest.current);
-    },
-    [],
-  );
+      made.close();
+    };
+  }, []);
 
-  const join = useCallback(
-    (tracks: Tracks) => {
-      remember(entry);
-      const visit = { room, name: entry.name.trim(), tracks, muted: entry.muted };
-      const made = new Session(socketUrl(), visit, sessionStorage, (next) => {
-        setState(next);
-        sessionStorage.setItem(MUTED, JSON.stringify(next.muted));
-      });
-      session.current = made;
-      window.__consilium = {
-        get pc() {
-          return made.snapshot.peer?.pc;
-        },
-      };
-      setState(made.snapshot);
-      made.start();
-    },
-    [entry, room],
-  );
+  const ready = !devices.audio.pending && !devices.video.pending;
+  const join = useCallback(() => {
+    if (!ready) return;
+    remember(entry, devices);
+    const visit = { room, name: entry.name.trim(), tracks: tracksOf(devices), muted: entry.muted };
+    const made = new Session(socketUrl(), visit, sessionStorage, (next) => {
+      setState(next);
+      sessionStorage.setItem(MUTED, JSON.stringify(next.muted));
+    });
+    session.current = made;
+    window.__consilium = {
+      get pc() {
+        return made.snapshot.peer?.pc;
+      },
+    };
+    setState(made.snapshot);
+    made.start();
+  }, [entry, room, devices, ready]);
 
   // A reload comes back to where it was, without the join page.
   const returning = useRef(sessionStorage.getItem(resumeKey(room)) !== null && entry.name !== "");
   useEffect(() => {
-    if (returning.current && tracks) {
+    if (returning.current && ready) {
       returning.current = false;
-      join(tracks);
+      join();
     }
-  }, [tracks, join]);
+  }, [ready, join]);
 
   // Whoever has left is not watched any more.
   const ended = state?.phase === "ended";
   useEffect(() => {
-    if (!ended) return;
-    if (latest.current) stop(latest.current);
-    setTracks(null);
+    if (ended) capture.current?.close();
   }, [ended]);
 
   if (ended) {
     const again = () => {
       setState(null);
-      setAttempt(attempt + 1);
       setEntry({ ...entry, muted: state.muted });
+      capture.current?.open();
     };
     return <Ended state={state} again={again} home={home} />;
   }
   if (state && session.current) {
-    return <Room room={room} name={entry.name} tracks={tracks} state={state} session={session.current} />;
+    return (
+      <Room
+        room={room}
+        name={entry.name}
+        devices={devices}
+        state={state}
+        session={session.current}
+        recover={(kind) => capture.current?.recover(kind)}
+      />
+    );
   }
   return (
     <Join
       room={room}
       entry={entry}
-      tracks={tracks}
-      problem={problem}
+      devices={devices}
+      ready={ready}
       change={(change) => setEntry({ ...entry, ...change })}
-      again={() => setAttempt(attempt + 1)}
-      join={() => join(tracks ?? { audio: null, video: null })}
+      choose={(kind, id) => capture.current?.choose(kind, id)}
+      again={() => capture.current?.again()}
+      join={join}
     />
   );
 }
@@ -147,18 +142,24 @@ function remembered(): Entry {
   } catch {
     // Somebody else's value: start with both on.
   }
-  return {
-    name: localStorage.getItem(NAME) ?? "",
-    camera: localStorage.getItem(CAMERA) ?? undefined,
-    microphone: localStorage.getItem(MICROPHONE) ?? undefined,
-    muted,
-  };
+  return { name: localStorage.getItem(NAME) ?? "", muted };
 }
 
-function remember(entry: Entry): void {
-  localStorage.setItem(NAME, entry.name.trim());
-  if (entry.camera) localStorage.setItem(CAMERA, entry.camera);
-  if (entry.microphone) localStorage.setItem(MICROPHONE, entry.microphone);
+/** As they are until the browser is asked for them. */
+function rememberedDevices(): Devices {
+  const device = (key: string) => ({
+    ...untouched(localStorage.getItem(key) ?? undefined),
+    pending: true,
+  });
+  return { audio: device(MICROPHONE), video: device(CAMERA) };
 }
+
+function remember(entry: Entry, { audio, video }: Devices): void {
+  localStorage.setItem(NAME, entry.name.trim());
+  if (video.chosen) localStorage.setItem(CAMERA, video.chosen);
+  if (audio.chosen) localStorage.setItem(MICROPHONE, audio.chosen);
+}
+
+const tracksOf = ({ audio, video }: Devices): Tracks => ({ audio: audio.track, video: video.track });
 
 const socketUrl = () => `${location.protocol === "http:" ? "ws" : "wss"}://${location.host}/ws`;
