@@ -178,8 +178,14 @@ fn fit(tile: Rect, (aspect_x, aspect_y): (usize, usize)) -> Rect {
     }
 }
 
+/// Whether two rectangles are the same tile. Neighbours may overlap by a few samples, where a
+/// rectangle of another grid was near enough to be read.
 fn overlap(a: Rect, b: Rect) -> bool {
-    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
+    let shared = |a: usize, a_length: usize, b: usize, b_length: usize| {
+        (a + a_length).min(b + b_length).saturating_sub(a.max(b))
+    };
+    let both = shared(a.x, a.width, b.x, b.width) * shared(a.y, a.height, b.y, b.height);
+    both * 2 > (a.width * a.height).min(b.width * b.height)
 }
 
 /// Bytes of the four data rows.
@@ -356,6 +362,21 @@ mod tests {
                 height: 360
             }
         );
+    }
+
+    /// A CIF picture in the middle of three lies nearly where one of another grid would.
+    #[test]
+    fn a_tile_is_no_reason_to_overlook_its_neighbours() {
+        let mut composed = Picture::new(1280, 720);
+        for (i, x) in [0, 426, 852].into_iter().enumerate() {
+            let mut source = noisy(352, 288);
+            draw(&mut source, i as u8 + 1, 7);
+            composed.paste(&source.scaled(426, 348).unwrap(), x, 6);
+        }
+        let found = find(composed.luma());
+        let mut seen: Vec<u8> = found.iter().map(|f| f.marker.id).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2, 3]);
     }
 
     /// A 720p source, coded as a camera would, scaled to a tile of 320 by 180, coded once more

@@ -26,7 +26,6 @@ const browser = await chromium.launch({
 });
 const context = await browser.newContext({
   ignoreHTTPSErrors: true,
-  bypassCSP: true,
   locale: "en-GB",
   viewport: { width: 1280, height: 800 },
 });

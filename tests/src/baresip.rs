@@ -75,8 +75,23 @@ impl Baresip {
         wait_for(
             "baresip's call is established",
             Duration::from_secs(10),
-            || self.log().contains("Call established").then_some(()),
+            || {
+                let log = self.log();
+                assert!(!log.contains("session closed"), "refused: {log}");
+                log.contains("Call established").then_some(())
+            },
         );
+    }
+
+    /// Calls `uri`, which is refused; yields what baresip says of it.
+    pub fn dial_in_vain(&self, uri: &str) -> String {
+        self.command("dial", uri);
+        wait_for("baresip's call is refused", Duration::from_secs(10), || {
+            let log = self.log();
+            assert!(!log.contains("Call established"), "{log}");
+            let line = log.lines().find(|line| line.contains("session closed"));
+            line.map(str::to_string)
+        })
     }
 
     /// Hangs up.

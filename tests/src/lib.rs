@@ -2,6 +2,7 @@
 
 pub mod baresip;
 pub mod browser;
+pub mod capture;
 pub mod measure;
 pub mod process;
 pub mod server;

@@ -23,10 +23,15 @@ pub struct Server {
     pub http: u16,
     /// Port for SIP on 127.0.0.1.
     pub sip: u16,
+    /// First and last port for media.
+    pub media: (u16, u16),
 }
 
-/// Start of the next server's media ports: servers of tests that run side by side stay apart.
+/// Start of the next server's media ports: servers of tests that run side by side stay apart, and
+/// below 32,768, where the kernel begins to give out ports by itself.
+/// There are enough for hundreds of calls in a row: a port rests before it is given out again.
 static NEXT_PORTS: AtomicU16 = AtomicU16::new(0);
+const MEDIA_PORTS: u16 = 4_000;
 
 impl Server {
     /// Starts with room 3000 open and waits until page and controller answer.
@@ -34,12 +39,21 @@ impl Server {
         Self::start(&["--demo"])
     }
 
+    /// Starts with this configuration file and waits until page and controller answer.
+    pub fn configured(text: &str) -> Self {
+        let dir = tempfile::tempdir().expect("make a folder");
+        let file = dir.path().join("consilium.toml");
+        std::fs::write(&file, text).expect("write");
+        Self::start(&["--config", file.to_str().expect("path")])
+    }
+
     /// Starts with further flags and waits until page and controller answer.
     pub fn start(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("make a data folder");
         let (http, sip) = (free_port(), free_port());
-        let base = NEXT_PORTS.fetch_add(1, Ordering::Relaxed) % 10;
-        let low = 12_000 + (std::process::id() % 8) as u16 * 4_000 + base * 400;
+        let place = std::process::id() as u16 % 5 + NEXT_PORTS.fetch_add(1, Ordering::Relaxed);
+        let low = 12_000 + place % 5 * MEDIA_PORTS;
+        let media = (low, low + MEDIA_PORTS - 1);
         let mut command = Command::new(binary());
         command
             .arg("serve")
@@ -50,7 +64,7 @@ impl Server {
             .args(["--http", &format!("127.0.0.1:{http}")])
             .args(["--sip", &format!("127.0.0.1:{sip}")])
             .args(["--media-address", "127.0.0.1"])
-            .args(["--media-ports", &format!("{low}-{}", low + 399)])
+            .args(["--media-ports", &format!("{}-{}", media.0, media.1)])
             .args(flags);
         let process = Process::start(&mut command, &dir.path().join("server.log"));
         let mut server = Self {
@@ -58,6 +72,7 @@ impl Server {
             dir,
             http,
             sip,
+            media,
         };
         wait_for("the server is healthy", Duration::from_secs(20), || {
             assert!(

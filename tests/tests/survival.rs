@@ -1,0 +1,296 @@
+//! Each process dies alone: pictures come back after the media process by themselves, and neither
+//! controller nor manager is missed by media (MCU-20 in part).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use benches::clip::{Clip, Config};
+use benches::load::{LegConfig, Load, LoadLeg, Target, Watch};
+use tests::browser::Browser;
+use tests::server::Server;
+use tests::wait_for;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Longest time until every picture moves again after the media process died.
+const MAX_RECOVERY: Duration = Duration::from_secs(10);
+
+/// Longest pause of sound or picture at a leg when the controller dies.
+const MAX_PAUSE_MS: f64 = 100.0;
+
+/// Looks in a row at which everything moved before it counts as moving.
+const STEADY_LOOKS: u32 = 3;
+
+/// From one look at a load leg to the next. A browser reports at its own pace, twice a second.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Ids of the sources.
+const FIRST_BROWSER: u8 = 1;
+const SECOND_BROWSER: u8 = 2;
+const PLAIN: u8 = 3;
+const SECURE: u8 = 4;
+const SITES: [u8; 4] = [FIRST_BROWSER, SECOND_BROWSER, PLAIN, SECURE];
+const NEWCOMER: u8 = 5;
+
+/// The counter of each marker that is seen.
+type Counters = BTreeMap<u8, u16>;
+
+/// A room with two browsers and two terminals.
+struct Meeting {
+    server: Server,
+    browsers: [(u8, Browser); 2],
+    plain: LoadLeg,
+    secure: LoadLeg,
+    load: Load,
+}
+
+#[test]
+fn a_room_outlives_each_of_the_processes() {
+    let meeting = Meeting::start();
+    meeting.media_dies();
+    meeting.controller_dies();
+    meeting.manager_dies();
+}
+
+impl Meeting {
+    fn start() -> Self {
+        let server = Server::demo();
+        let browsers = [FIRST_BROWSER, SECOND_BROWSER].map(|id| {
+            let log = server.dir().join(format!("browser-{id}.log"));
+            (id, Browser::join(&server.url("/room/3000"), id, &log))
+        });
+        let load = Load::start().unwrap();
+        let plain = call(&load, &server, PLAIN, false);
+        let secure = call(&load, &server, SECURE, true);
+        let meeting = Self {
+            server,
+            browsers,
+            plain,
+            secure,
+            load,
+        };
+        meeting.expect_moving("at first", &SITES, PATIENCE);
+        meeting
+    }
+
+    fn media_dies(&self) {
+        self.server.kill("media");
+        self.expect_moving("media killed", &SITES, MAX_RECOVERY);
+        self.expect_everybody();
+        self.expect_newcomer();
+    }
+
+    fn controller_dies(&self) {
+        self.plain.reset().unwrap();
+        self.server.kill("control");
+        self.expect_everybody();
+        self.expect_moving("control killed", &SITES, MAX_RECOVERY);
+        let report = self.plain.report().unwrap();
+        println!(
+            "control killed: in {:.1} s audio {} packets, {} lost, longest pause {:.0} ms; \
+             video {} packets, {} lost, longest pause {:.0} ms",
+            report.seconds,
+            report.audio.packets,
+            report.audio.lost,
+            report.audio.longest_gap_ms,
+            report.video.packets,
+            report.video.lost,
+            report.video.longest_gap_ms,
+        );
+        assert_eq!((report.audio.lost, report.video.lost), (0, 0));
+        assert!(report.audio.packets > 50 && report.video.packets > 50);
+        assert!(report.audio.longest_gap_ms <= MAX_PAUSE_MS, "{report:#?}");
+        assert!(report.video.longest_gap_ms <= MAX_PAUSE_MS, "{report:#?}");
+        self.expect_newcomer();
+    }
+
+    fn manager_dies(&self) {
+        let legs = || self.server.room().map(|room| room.legs.len());
+        self.server.kill("manager");
+        let killed = Instant::now();
+        self.expect_moving("manager killed", &SITES, MAX_RECOVERY);
+        wait_for("the page answers again", PATIENCE, || {
+            self.server
+                .get("/health")
+                .filter(|(status, _)| *status == 200)
+        });
+        println!(
+            "manager killed: page seen again after {:.1} s",
+            killed.elapsed().as_secs_f64()
+        );
+        wait_for("the room is shown again", PATIENCE, || {
+            legs().filter(|legs| *legs == SITES.len())
+        });
+        self.expect_newcomer();
+    }
+
+    /// The API shows all sites, and nobody twice.
+    fn expect_everybody(&self) {
+        wait_for("the controller knows all legs", PATIENCE, || {
+            let legs = self.server.room()?.legs;
+            (legs.len() == SITES.len()).then_some(())
+        });
+    }
+
+    /// The room still takes calls, and the pages still learn who is there.
+    fn expect_newcomer(&self) {
+        let newcomer = call(&self.load, &self.server, NEWCOMER, false);
+        let [.., last] = SITES;
+        let everybody: Vec<u8> = (FIRST_BROWSER..=last).chain([NEWCOMER]).collect();
+        self.expect_moving("newcomer called", &everybody, PATIENCE);
+        newcomer.hang_up();
+        self.expect_everybody();
+        for (id, browser) in &self.browsers {
+            wait_for("the newcomer's tile goes", PATIENCE, || {
+                let seen = browser.next_report().markers;
+                (!seen.values().any(|marker| marker.id == NEWCOMER)).then_some(())
+            });
+            assert_eq!(browser.report().1.connection, "connected", "browser {id}");
+        }
+    }
+
+    /// Waits until the markers of `sites` move at everybody, and prints for each observer the
+    /// seconds from now to the last look at which one of them stood still.
+    fn expect_moving(&self, when: &str, sites: &[u8], limit: Duration) {
+        let start = Instant::now();
+        let mut watches: Vec<Observer<'_>> = self
+            .browsers
+            .iter()
+            .map(|(id, browser)| Observer::of_browser(*id, browser, sites))
+            .chain([
+                Observer::of_leg("plain leg", &self.plain, sites),
+                Observer::of_leg("leg with SDES", &self.secure, sites),
+            ])
+            .collect();
+        // The looks that prove steadiness come on top.
+        let until = start + limit + Duration::from_secs(3);
+        while watches.iter().any(|watch| watch.steady < STEADY_LOOKS) {
+            assert!(
+                Instant::now() < until,
+                "{when}, not moving within {limit:?}: {:#?}\n{}",
+                watches,
+                self.server.log()
+            );
+            for watch in &mut watches {
+                watch.look(start);
+            }
+            // Paces the looks; what is waited for is seen, not assumed.
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        for watch in &watches {
+            println!(
+                "{when}: {} sees everybody move after {:.1} s",
+                watch.name,
+                watch.settled_at.as_secs_f64()
+            );
+            assert!(watch.settled_at <= limit, "{when}: {watch:#?}");
+        }
+    }
+}
+
+/// Calls the room as a CIF terminal that watches the composed picture.
+fn call(load: &Load, server: &Server, id: u8, sdes: bool) -> LoadLeg {
+    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
+    let leg = LegConfig {
+        watch: Watch::Tiles,
+        sdes,
+        ..LegConfig::terminal(id, clip)
+    };
+    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
+    load.call(&Target::number("3000", sip), leg).unwrap()
+}
+
+/// Looks anew unless it would be the look of the number given: its number, and what was seen.
+type Look<'a> = Box<dyn Fn(Option<u64>) -> Option<(u64, Counters)> + 'a>;
+
+/// Follows the markers at one leg.
+struct Observer<'a> {
+    name: String,
+    expected: Vec<u8>,
+    look: Look<'a>,
+    last: Option<(u64, Counters)>,
+    /// When a marker was last found standing still.
+    settled_at: Duration,
+    /// Looks since then.
+    steady: u32,
+    standing: Vec<u8>,
+}
+
+impl std::fmt::Debug for Observer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: steady for {} looks, before that {:?} stood; seen {:?}",
+            self.name, self.steady, self.standing, self.last
+        )
+    }
+}
+
+impl<'a> Observer<'a> {
+    /// A browser shows everybody but itself.
+    fn of_browser(own: u8, browser: &'a Browser, sites: &[u8]) -> Self {
+        let expected = sites.iter().copied().filter(|id| *id != own).collect();
+        let first = browser.report().0;
+        Self::new(format!("browser {own}"), expected, move |_| {
+            // The report that was under way may tell of before.
+            let (number, report) = browser.report();
+            let seen = report.markers.values().map(|m| (m.id, m.counter));
+            (number > first + 1).then(|| (number, seen.collect()))
+        })
+    }
+
+    /// The composed picture shows everybody.
+    fn of_leg(name: &str, leg: &'a LoadLeg, sites: &[u8]) -> Self {
+        let start = Instant::now();
+        Self::new(name.into(), sites.to_vec(), move |last| {
+            let number = (start.elapsed().as_millis() / LOOK_INTERVAL.as_millis()) as u64;
+            if last == Some(number) {
+                return None;
+            }
+            let tiles = leg.report().ok()?.tiles;
+            Some((number, tiles.iter().map(|t| (t.id, t.counter)).collect()))
+        })
+    }
+
+    fn new(
+        name: String,
+        expected: Vec<u8>,
+        look: impl Fn(Option<u64>) -> Option<(u64, Counters)> + 'a,
+    ) -> Self {
+        Self {
+            name,
+            expected,
+            look: Box::new(look),
+            last: None,
+            settled_at: Duration::ZERO,
+            steady: 0,
+            standing: Vec::new(),
+        }
+    }
+
+    fn look(&mut self, start: Instant) {
+        let Some((number, seen)) = (self.look)(self.last.as_ref().map(|(n, _)| *n)) else {
+            return;
+        };
+        let Some((_, last)) = self.last.as_ref().filter(|(n, _)| *n != number) else {
+            self.last.get_or_insert((number, seen));
+            return;
+        };
+        let moved = |id: &u8| seen.get(id).is_some_and(|now| last.get(id) != Some(now));
+        let standing: Vec<u8> = self
+            .expected
+            .iter()
+            .copied()
+            .filter(|id| !moved(id))
+            .collect();
+        if standing.is_empty() {
+            self.steady += 1;
+        } else {
+            self.standing = standing;
+            self.steady = 0;
+            self.settled_at = start.elapsed();
+        }
+        self.last = Some((number, seen));
+    }
+}

@@ -1,0 +1,221 @@
+//! What we say on the wire, judged by tshark: SIP over UDP and TCP, RTP, RTCP, clear and encrypted,
+//! in calls with sipp, baresip and the load generator (VTC-01, NSEC-01 in part).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use benches::clip::{Clip, Config};
+use benches::load::{LegConfig, Load, LoadLeg, Target};
+use tests::baresip::{self, Baresip};
+use tests::capture::{Capture, Wire};
+use tests::server::Server;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Calls that sipp makes.
+const SIPP_CALLS: usize = 20;
+/// Longest payload that may leave: it fits every path (RFC 6184 leaves it to us).
+const MAX_PAYLOAD: usize = 1_200;
+/// DSCP of sound (EF, RFC 3246) and of pictures (AF41, RFC 2597), shifted as in the IP header.
+const EF: usize = 46;
+const AF41: usize = 34;
+
+#[test]
+fn what_we_say_on_the_wire_is_well_formed() {
+    let server = Server::demo();
+    let (low, high) = server.media;
+    let filter = format!("port {} or udp portrange {low}-{high}", server.sip);
+    let capture = Capture::start(server.dir(), &filter);
+    let load = Load::start().unwrap();
+    let legs = [1, 2].map(|id| call_by_load_leg(&load, &server, id));
+    call_by_sipp(&server);
+    call_by_baresip_over_tcp(&server);
+    for leg in legs {
+        expect_served(&leg, &server);
+        leg.hang_up();
+    }
+    tests::wait_for("the room is empty", PATIENCE, || {
+        server.room().filter(|room| room.legs.is_empty())
+    });
+    let wire = capture.stop(
+        server.media.1,
+        &[
+            format!("udp.port=={},sip", server.sip),
+            format!("tcp.port=={},sip", server.sip),
+        ],
+    );
+    expect_good_signalling(&wire, server.sip);
+    expect_good_media(&wire, server.media);
+    expect_good_reports(&wire, server.media);
+}
+
+fn call_by_sipp(server: &Server) {
+    let done = Command::new("sipp")
+        .current_dir(server.dir())
+        .args(["-sn", "uac", "-s", "3000", "-i", "127.0.0.1", "-nostdin"])
+        .args(["-m", &SIPP_CALLS.to_string(), "-r", "20", "-d", "300"])
+        .arg(format!("127.0.0.1:{}", server.sip))
+        .output()
+        .unwrap();
+    // It ends with 0 only if every call went as its scenario says.
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "sipp: {said}\n{}", server.log());
+}
+
+/// A leg in clear for the first source, an encrypted one for the second.
+fn call_by_load_leg(load: &Load, server: &Server, id: u8) -> LoadLeg {
+    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
+    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
+    let leg = LegConfig {
+        sdes: id == 2,
+        ..LegConfig::terminal(id, clip)
+    };
+    load.call(&Target::number("3000", sip), leg).unwrap()
+}
+
+/// It got enough for reports and key frames.
+fn expect_served(leg: &LoadLeg, server: &Server) {
+    let served = leg.wait_until(PATIENCE, |report| {
+        report.audio.packets >= 200 && report.video.frames >= 100 && report.audio.cname.is_some()
+    });
+    let _ = served
+        .unwrap()
+        .unwrap_or_else(|last| panic!("{last:#?}\n{}", server.log()));
+}
+
+fn call_by_baresip_over_tcp(server: &Server) {
+    let terminal = Baresip::start(&baresip::Config {
+        dir: &server.dir().join("baresip"),
+        tone_hz: 440,
+        clip: None,
+        audio_codec: "PCMA/8000/1",
+        account: "",
+    });
+    terminal.dial(&format!("sip:3000@127.0.0.1:{};transport=tcp", server.sip));
+    tests::wait_for("baresip hears the room", PATIENCE, || {
+        (tests::measure::tones_in(&terminal.heard()?, 2.0) == [1, 2]).then_some(())
+    });
+    terminal.hang_up();
+}
+
+/// No message is malformed, every answer has what RFC 3261 §8.1.1 and §20 ask of it.
+fn expect_good_signalling(wire: &Wire, sip: u16) {
+    let bad = "sip and (_ws.malformed or _ws.expert.severity == \"Error\")";
+    assert_eq!(wire.count(bad), 0, "{}", wire.show(bad));
+    let fields = [
+        "sip.Status-Code",
+        "sip.Via",
+        "sip.From",
+        "sip.To",
+        "sip.Call-ID",
+        "sip.CSeq",
+    ];
+    for transport in ["udp", "tcp"] {
+        let ours = format!("sip.Status-Code and {transport}.srcport == {sip}");
+        let answers = wire.fields(&ours, &fields);
+        assert!(answers.iter().flatten().all(|value| !value.is_empty()));
+        let codes: BTreeSet<&str> = answers.iter().map(|row| row[0].as_str()).collect();
+        println!("{transport}: {} answers, {codes:?}", answers.len());
+        assert!(codes.contains("200"));
+        let odd: Vec<_> = codes
+            .iter()
+            .filter(|c| !["100", "180", "200"].contains(c))
+            .collect();
+        assert!(odd.is_empty(), "{transport}: {odd:?}");
+    }
+    let ok = format!(
+        "sip.Status-Code == 200 and sip.CSeq.method == \"INVITE\" and udp.srcport == {sip}"
+    );
+    let accepted = wire.fields(
+        &ok,
+        &["sip.Contact", "sip.Content-Type", "sdp.media", "sip.to.tag"],
+    );
+    assert!(accepted.len() > SIPP_CALLS, "{}", accepted.len());
+    for row in &accepted {
+        assert!(row.iter().all(|value| !value.is_empty()), "{row:?}");
+        assert_eq!(row[1], "application/sdp");
+    }
+}
+
+/// Streams without holes, of payloads that fit, with the marks of their kind.
+fn expect_good_media(wire: &Wire, media: (u16, u16)) {
+    let bad = "rtp and _ws.malformed";
+    assert_eq!(wire.count(bad), 0, "{}", wire.show(bad));
+    let ours = format!("rtp and {}", from(media));
+    let fields = [
+        "rtp.ssrc",
+        "rtp.seq",
+        "rtp.p_type",
+        "udp.length",
+        "ip.dsfield.dscp",
+        "rtp.marker",
+    ];
+    let mut streams: BTreeMap<String, Vec<(u16, usize, usize)>> = BTreeMap::new();
+    for row in wire.fields(&ours, &fields) {
+        let number = |n: usize| {
+            row[n]
+                .parse::<usize>()
+                .unwrap_or_else(|_| panic!("{row:?}"))
+        };
+        let is_sound = [0, 8, 9].contains(&number(2));
+        let key = format!("{} {}", row[0], if is_sound { "sound" } else { "picture" });
+        streams
+            .entry(key)
+            .or_default()
+            .push((number(1) as u16, number(3), number(4)));
+    }
+    println!("{} streams of ours", streams.len());
+    let (mut sounds, mut pictures) = (0, 0);
+    for (stream, packets) in &streams {
+        let holes = packets
+            .windows(2)
+            .filter(|pair| pair[1].0 != pair[0].0.wrapping_add(1))
+            .count();
+        assert_eq!(holes, 0, "{stream}: {} packets", packets.len());
+        // UDP and RTP headers take 20 bytes, an SRTP tag 10.
+        let longest = packets.iter().map(|packet| packet.1).max().unwrap();
+        assert!(longest <= MAX_PAYLOAD + 30, "{stream}: {longest}");
+        let is_sound = stream.ends_with("sound");
+        let mark = if is_sound { EF } else { AF41 };
+        assert!(
+            packets.iter().all(|packet| packet.2 == mark),
+            "{stream}: {:?}",
+            packets[0]
+        );
+        *(if is_sound { &mut sounds } else { &mut pictures }) += 1;
+    }
+    assert!(
+        sounds >= SIPP_CALLS + 3 && pictures == 2,
+        "{sounds} and {pictures}"
+    );
+}
+
+/// Every compound begins with a report and names its sender; all streams of the room share the name.
+fn expect_good_reports(wire: &Wire, media: (u16, u16)) {
+    let bad = format!("rtcp and {} and _ws.malformed", from(media));
+    assert_eq!(wire.count(&bad), 0, "{}", wire.show(&bad));
+    let clear = wire.fields(
+        &format!("rtcp.pt and not srtcp and {}", from(media)),
+        &["rtcp.pt", "rtcp.sdes.text"],
+    );
+    let names: BTreeSet<&str> = clear.iter().map(|row| row[1].as_str()).collect();
+    println!(
+        "{} compounds of ours in clear, names {names:?}",
+        clear.len()
+    );
+    assert!(
+        clear
+            .iter()
+            .all(|row| ["200", "201"].contains(&row[0].as_str())),
+        "{clear:?}"
+    );
+    assert!(names.len() == 1 && !names.contains(""), "{names:?}");
+    let sending = format!("rtcp.sender.octetcount > 0 and {}", from(media));
+    assert!(wire.count(&sending) > 4);
+}
+
+/// Display filter for what leaves our media ports.
+fn from((low, high): (u16, u16)) -> String {
+    format!("udp.srcport >= {low} and udp.srcport <= {high}")
+}
