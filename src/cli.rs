@@ -1,11 +1,11 @@
 //! Command line. A flag overrides the configuration file, the file overrides the defaults.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ConfigError, PortRange, Settings};
+use crate::config::{ConfigError, MediaAddress, PortRange, Settings};
 
 /// Open telemedicine conferencing: terminals and browsers in one consult room.
 #[derive(Parser)]
@@ -54,7 +54,7 @@ pub struct Flags {
     pub sip: Option<SocketAddr>,
     /// Address at which peers reach our media; repeat it for several networks.
     #[arg(long, value_name = "ADDR")]
-    pub media_address: Vec<IpAddr>,
+    pub media_address: Vec<MediaAddress>,
     /// UDP ports for media; the first is shared by all browsers.
     #[arg(long, value_name = "LOW-HIGH")]
     pub media_ports: Option<PortRange>,

@@ -1,13 +1,22 @@
 //! The configuration file and its defaults. `docs/ref/configuration.md` documents every key.
 
+mod refusal;
+mod values;
+
+use std::collections::HashMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use mcu_api::secret::Redacted;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::host;
+pub use refusal::ConfigError;
+pub use values::{Filter, MediaAddress, NonEmpty, PortRange};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Deserialize)]
@@ -54,7 +63,7 @@ pub struct Sip {
 #[serde(deny_unknown_fields)]
 pub struct Account {
     /// User part of the terminal's address.
-    pub user: NonEmpty,
+    pub user: Spanned<NonEmpty>,
     /// Its password.
     pub password: Redacted<NonEmpty>,
 }
@@ -64,7 +73,7 @@ pub struct Account {
 #[serde(default, deny_unknown_fields)]
 pub struct Media {
     /// Addresses at which peers reach our media; empty finds those of this host.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<MediaAddress>,
     /// UDP ports; the first is shared by all browsers.
     pub ports: PortRange,
 }
@@ -74,18 +83,18 @@ pub struct Media {
 #[serde(deny_unknown_fields)]
 pub struct Room {
     /// Number that is dialled.
-    pub number: NonEmpty,
+    pub number: Spanned<NonEmpty>,
     /// Whether somebody without an account may enter.
     #[serde(default)]
     pub guests: bool,
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// Filter of `tracing`: a level, or levels by module.
-    pub filter: String,
+    pub filter: Filter,
 }
 
 impl Default for Settings {
@@ -132,95 +141,6 @@ impl Default for Media {
     }
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        // rtc-dtls warns of every extension that it does not know, several times a browser.
-        Self {
-            filter: "info,rtc_dtls=error".into(),
-        }
-    }
-}
-
-/// A string with at least one character that is not white space.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NonEmpty(pub String);
-
-impl<'de> Deserialize<'de> for NonEmpty {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.trim().is_empty() {
-            return Err(de::Error::custom("must not be empty"));
-        }
-        Ok(Self(text))
-    }
-}
-
-/// UDP ports from `low` to `high`, both included: at least 16, none below 1024.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortRange {
-    /// First.
-    pub low: u16,
-    /// Last.
-    pub high: u16,
-}
-
-impl FromStr for PortRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = |part: &str| part.trim().parse::<u16>().ok();
-        let (low, high) = text
-            .split_once('-')
-            .and_then(|(low, high)| Some((parse(low)?, parse(high)?)))
-            .ok_or_else(|| format!("\"{text}\" is not LOW-HIGH, for example 20000-23999"))?;
-        if low < 1024 || high < low.saturating_add(15) {
-            return Err(format!(
-                "{low}-{high}: at least 16 ports from 1024 on are needed"
-            ));
-        }
-        Ok(Self { low, high })
-    }
-}
-
-impl<'de> Deserialize<'de> for PortRange {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
-    }
-}
-
-/// Why settings cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: {reason}", .file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        reason: std::io::Error,
-    },
-    /// A key or value is wrong. The source line is not shown: it may hold a password.
-    #[error("{}:{line}: {reason}", .file.display())]
-    Parse {
-        /// The file.
-        file: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// Key and reason.
-        reason: String,
-    },
-    /// The data folder cannot be made.
-    #[error("data folder {}: {reason}", .dir.display())]
-    DataDir {
-        /// The folder.
-        dir: PathBuf,
-        /// Why.
-        reason: std::io::Error,
-    },
-}
-
 impl Settings {
     /// Reads a configuration file; what it does not name has its default.
     pub fn from_file(file: &Path) -> Result<Self, ConfigError> {
@@ -228,21 +148,26 @@ impl Settings {
             file: file.into(),
             reason,
         })?;
-        toml::from_str(&text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start).min(text.len());
-            let line = text.as_bytes()[..start]
-                .iter()
-                .filter(|&&b| b == b'\n')
-                .count()
-                + 1;
-            let key = key_at(&text, line);
-            let reason = format!("{key}{}", error.message());
-            ConfigError::Parse {
-                file: file.into(),
-                line,
-                reason,
+        let settings: Self =
+            toml::from_str(&text).map_err(|error| ConfigError::parse(file, &text, &error))?;
+        match settings.twice() {
+            Some((what, first, second)) => {
+                let line = refusal::line_of(&text, first.start);
+                let reason = format!("the {what} of line {line} has the same");
+                Err(ConfigError::at(file, &text, second, &reason))
             }
-        })
+            None => Ok(settings),
+        }
+    }
+
+    /// What is there twice though it names something, and where it stands.
+    fn twice(&self) -> Option<(&'static str, Range<usize>, Range<usize>)> {
+        let numbers = self.rooms.iter().map(|room| &room.number);
+        let users = self.sip.accounts.iter().map(|account| &account.user);
+        let found = |what, (first, second)| (what, first, second);
+        first_repeated(numbers)
+            .map(|spans| found("room", spans))
+            .or_else(|| first_repeated(users).map(|spans| found("account", spans)))
     }
 
     /// Makes the data folder, closed to others, and the folder of sockets in it.
@@ -284,7 +209,7 @@ impl Settings {
                 .rooms
                 .iter()
                 .map(|room| mcu_control::RoomConfig {
-                    number: room.number.0.clone(),
+                    number: room.number.get_ref().0.clone(),
                     guests: room.guests,
                 })
                 .collect(),
@@ -293,7 +218,7 @@ impl Settings {
                 .accounts
                 .iter()
                 .map(|account| mcu_control::Account {
-                    user: account.user.0.clone(),
+                    user: account.user.get_ref().0.clone(),
                     password: Redacted(account.password.0.0.clone()),
                 })
                 .collect(),
@@ -308,21 +233,21 @@ impl Settings {
             data_dir: self.data_dir.clone(),
             control_socket: self.control_socket(),
             addresses: self.media_addresses(),
-            demo: self.demo,
+            demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
         }
     }
 
     /// Filter of the log.
-    pub fn log_filter(&self) -> &str {
+    pub fn log_filter(&self) -> &Filter {
         &self.log.filter
     }
 
     /// Configured media addresses, or else those of this host.
     pub fn media_addresses(&self) -> Vec<IpAddr> {
         if self.media.addresses.is_empty() {
-            host_addresses()
+            host::addresses()
         } else {
-            self.media.addresses.clone()
+            self.media.addresses.iter().map(|a| a.0).collect()
         }
     }
 
@@ -336,39 +261,23 @@ impl Settings {
         self.run_dir().join("media.sock")
     }
 
-    fn run_dir(&self) -> PathBuf {
+    /// Folder of the sockets between processes.
+    pub fn run_dir(&self) -> PathBuf {
         self.data_dir.join("run")
     }
 }
 
-/// `key: ` of a line `key = value`, or nothing where the line has no key.
-fn key_at(text: &str, line: usize) -> String {
-    let source = text.lines().nth(line - 1).unwrap_or_default();
-    source
-        .split_once('=')
-        .map_or_else(String::new, |(key, _)| format!("{}: ", key.trim()))
-}
-
-/// Source addresses this host would use towards the world, or loopback on a host without network.
-/// Nothing is sent: connecting a UDP socket only asks the routing table.
-fn host_addresses() -> Vec<IpAddr> {
-    let towards = |local: &str, remote: &str| {
-        let socket = UdpSocket::bind(local).ok()?;
-        socket.connect(remote).ok()?;
-        Some(socket.local_addr().ok()?.ip())
-    };
-    let found: Vec<IpAddr> = [
-        towards("0.0.0.0:0", "192.0.2.1:9"),
-        towards("[::]:0", "[2001:db8::1]:9"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    if found.is_empty() {
-        vec![Ipv4Addr::LOCALHOST.into()]
-    } else {
-        found
+/// Where the first value that is there twice stands, both times.
+fn first_repeated<'a>(
+    values: impl Iterator<Item = &'a Spanned<NonEmpty>>,
+) -> Option<(Range<usize>, Range<usize>)> {
+    let mut seen = HashMap::new();
+    for value in values {
+        if let Some(first) = seen.insert(&value.get_ref().0, value.span()) {
+            return Some((first, value.span()));
+        }
     }
+    None
 }
 
 #[cfg(test)]
@@ -407,7 +316,43 @@ mod tests {
                 &["number", "must not be empty"],
             ),
             ("[[sip.accounts]]\nuser = \"a\"\n", "1: ", &["password"]),
+            (
+                "[[sip.accounts]]\nuser = \"a\"\npassword = \"\"\n",
+                "3: ",
+                &["password: ", "must not be empty"],
+            ),
             ("demo = yes\n", "1: ", &["demo"]),
+            (
+                "[media]\naddresses = [\n  \"10.1.2.3\",\n  \"0.0.0.0\",\n]\n",
+                "2: ",
+                &["addresses: ", "peers cannot send to 0.0.0.0"],
+            ),
+            (
+                "[media]\naddresses = [\"::\"]\n",
+                "2: ",
+                &["addresses: ", "peers cannot send to ::"],
+            ),
+            (
+                "[log]\nfilter = \"inof\"\n",
+                "2: ",
+                &["filter: ", "inof", "error, warn, info"],
+            ),
+            (
+                "[log]\nfilter = \"mcu_media=loud\"\n",
+                "2: ",
+                &["filter: ", "is no filter"],
+            ),
+            (
+                "[[rooms]]\nnumber = \"1\"\n[[rooms]]\nguests = true\nnumber = \"1\"\n",
+                "5: ",
+                &["number: ", "room of line 2"],
+            ),
+            (
+                "[sip]\naccounts = [\n{ user = \"a\", password = \"x\" },\n\
+                 { user = \"a\", password = \"y\" },\n]\n",
+                "4: ",
+                &["user: ", "account of line 3"],
+            ),
         ] {
             let message = refusal(text);
             assert!(message.starts_with(line), "{text:?}: {message}");
@@ -417,10 +362,33 @@ mod tests {
         }
     }
 
+    /// Defect: a password of digits was shown by the refusal of its type.
     #[test]
     fn a_password_is_never_in_a_refusal_or_in_debug_output() {
-        let text = "[[sip.accounts]]\nuser = \"a\"\npassword = \"geheim\" x\n";
-        assert!(!refusal(text).contains("geheim"));
+        for wrong in [
+            "password = \"73541\" x",
+            "password = 73541",
+            "password = 73541.73541",
+            "password = 73541x",
+            "password = 73541735417354173541735417354173541",
+            "password = 7354-12-31",
+            "password = 73541-12-31",
+            "password = [\"73541\"]",
+            "password = { 73541 = 73541 }",
+            "password = \"73541",
+            "password = '''\na=73541\nnumber=73541 '' '''x",
+            "password = \"\"\"\n73541=1\n\\q\"\"\"",
+            "password = \"73541\"\npassword = \"73541\"",
+            "password = \"\\73541\"",
+            "password: 73541",
+        ] {
+            let message = refusal(&format!("[[sip.accounts]]\nuser = \"a\"\n{wrong}\n"));
+            assert!(!message.contains("7354"), "{wrong}: {message}");
+        }
+        for wrong in ["accounts = \"73541\"", "accounts = [\"a:73541\"]"] {
+            let message = refusal(&format!("[sip]\n{wrong}\n"));
+            assert!(!message.contains("7354"), "{wrong}: {message}");
+        }
         let settings: Settings =
             toml::from_str("[[sip.accounts]]\nuser = \"a\"\npassword = \"geheim\"\n").unwrap();
         assert!(!format!("{settings:?}").contains("geheim"));

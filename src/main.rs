@@ -2,34 +2,52 @@
 
 mod cli;
 mod config;
+mod host;
 mod supervisor;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tracing::warn;
 
 use crate::cli::{Cli, Command};
-use crate::config::Settings;
+use crate::config::{Filter, Settings};
+use crate::supervisor::StopSignals;
 
-fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+/// Overrides `[log] filter`.
+const LOG_VARIABLE: &str = "CONSILIUM_LOG";
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain in one line; a backtrace would only hide it.
+            eprintln!("consilium: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Command::CheckConfig { file } = &cli.command {
         Settings::from_file(file)?;
         println!("{}: ok", file.display());
         return Ok(());
     }
     let settings = cli.settings()?;
-    start_log(&settings);
+    start_log(&settings)?;
+    // Started from /proc/self/exe, a process would be `exe` to ps and top.
+    let _ = nix::sys::prctl::set_name(c"consilium");
+    raise_file_limit();
     settings.prepare_data_dir()?;
     match cli.command {
         Command::Serve(_) => block_on(supervisor::serve(&settings)),
         Command::Media(_) => mcu_media::run(settings.media()),
-        Command::Control(_) => block_on(until_told(mcu_control::run(settings.control()))),
-        Command::Manager(_) => block_on(until_told(async {
-            manager_ui_server::run(settings.manager())
-                .await
-                .context("manager")
-        })),
+        Command::Control(_) => block_on(control(settings.control())),
+        Command::Manager(_) => block_on(manager(settings.manager())),
         Command::CheckConfig { .. } => unreachable!("handled above"),
     }
 }
@@ -42,20 +60,60 @@ fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
         .block_on(task)
 }
 
-/// Runs a process's task until it ends by itself or the process is told to stop.
-async fn until_told(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let mut stop = supervisor::StopSignals::new()?;
+/// SIGTERM ends this process alone, and calls go on. SIGINT tells that the whole server stops.
+async fn control(config: mcu_control::Config) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = StopSignals::new()?.split();
+    let server_stops = async move {
+        interrupt.recv().await;
+    };
     tokio::select! {
-        result = task => result,
-        () = stop.recv() => Ok(()),
+        result = mcu_control::run_until(config, server_stops) => result,
+        _ = terminate.recv() => Ok(()),
     }
 }
 
-fn start_log(settings: &Settings) {
-    let filter = EnvFilter::try_from_env("CONSILIUM_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(settings.log_filter()));
+async fn manager(config: manager_ui_server::Config) -> anyhow::Result<()> {
+    let mut stop = StopSignals::new()?;
+    let server = manager_ui_server::Server::bind(config)
+        .await
+        .context("manager")?;
+    let address = server.local_addr().context("manager")?;
+    let ready = server.ready();
+    let told = async {
+        let say = async {
+            ready.await;
+            supervisor::say_ready(address);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = say => {}
+            () = stop.recv() => {}
+        }
+    };
+    server.run_until(told).await.context("manager")
+}
+
+fn start_log(settings: &Settings) -> anyhow::Result<()> {
+    let filter = match std::env::var(LOG_VARIABLE) {
+        Ok(text) if !text.is_empty() => text
+            .parse::<Filter>()
+            .map_err(|reason| anyhow::anyhow!("{LOG_VARIABLE}: {reason}"))?,
+        _ => settings.log_filter().clone(),
+    };
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter.env_filter())
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
+    Ok(())
+}
+
+/// Each leg and each browser holds file descriptors. The usual soft limit of 1,024 is there for
+/// programs that use `select`.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!(%error, "the limit of open files stays as it is");
+    }
 }

@@ -9,10 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::State;
+use crate::link::Upstream;
 
 const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest room number that is worth asking for.
-const MAX_NUMBER_LEN: usize = 64;
 
 /// An error as RFC 9457 §3 has it; the type is `about:blank`, so the status says the kind.
 #[derive(Debug, Serialize)]
@@ -41,35 +40,41 @@ struct Health {
     status: &'static str,
     version: &'static str,
     control: &'static str,
+    media: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
-/// `GET /health`: 200 when the controller is there, 503 when it is away.
+/// `GET /health`: 200 when calls can be taken, 503 with the reason when they cannot.
 pub(crate) async fn health(StateOf(state): StateOf<State>) -> Response {
-    let connected = state.link.is_connected();
-    let health = Health {
-        status: if connected { "ok" } else { "degraded" },
-        version: env!("CARGO_PKG_VERSION"),
-        control: if connected { "connected" } else { "away" },
+    let (control, media, reason) = match state.link.upstream() {
+        Upstream::Ready => ("connected", "connected", None),
+        Upstream::MediaAway => ("connected", "away", Some("The media processor is away")),
+        Upstream::ControlAway => ("away", "unknown", Some("The conference controller is away")),
     };
-    let code = if connected {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+    let (code, status) = match reason {
+        None => (StatusCode::OK, "ok"),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
+    };
+    let health = Health {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        control,
+        media,
+        reason,
     };
     (code, Json(health)).into_response()
 }
 
 /// `GET /api/v1/rooms/{number}`: the room as an administrator sees it. Names of participants are in
-/// it, so without accounts it answers in demonstrations only.
+/// it, so without accounts it answers for the demonstration's room only.
 pub(crate) async fn room(
     StateOf(state): StateOf<State>,
     Path(number): Path<String>,
 ) -> Result<Response, Problem> {
-    if !state.demo {
-        return Err(problem(StatusCode::FORBIDDEN, "Only in demonstration mode"));
-    }
-    if number.len() > MAX_NUMBER_LEN {
-        return Err(problem(StatusCode::NOT_FOUND, "No such room"));
+    if state.demo_room.as_deref() != Some(&number) {
+        let title = "Only the room of a demonstration is shown";
+        return Err(problem(StatusCode::FORBIDDEN, title));
     }
     match state.link.room(number, ROOM_TIMEOUT).await {
         Ok(Some(room)) => Ok(Json(room).into_response()),

@@ -51,7 +51,7 @@ pub(crate) async fn upgrade(
         let title = "The conference controller is away";
         return problem(StatusCode::SERVICE_UNAVAILABLE, title).into_response();
     }
-    let Some(place) = state.connections.take(peer.ip()) else {
+    let Some(place) = state.sockets.take(peer.ip()) else {
         info!(%peer, "too many browsers");
         return problem(StatusCode::TOO_MANY_REQUESTS, "Too many connections").into_response();
     };
@@ -180,7 +180,7 @@ impl Relay {
         match item {
             Some(ToBrowser::Say(message)) => self.send(&message).await,
             Some(ToBrowser::Close(Closing::Told)) => Err(End::Close(close_code::NORMAL)),
-            Some(ToBrowser::Close(Closing::ControlAway)) => Err(End::Close(SERVICE_RESTART)),
+            Some(ToBrowser::Close(Closing::Restart)) => Err(End::Close(SERVICE_RESTART)),
             None => Err(End::Close(TRY_AGAIN_LATER)),
         }
     }

@@ -8,19 +8,25 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 mod api;
 mod browser;
 mod limits;
 mod link;
 mod page;
+mod patient;
 mod serve;
 mod tls;
+
+/// Most time for browsers to hear that the manager ends.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// What the manager is started with.
 #[derive(Clone, Debug)]
@@ -33,8 +39,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// Addresses of this host, written into the certificate that is made at first start.
     pub addresses: Vec<IpAddr>,
-    /// Demonstration: `GET /api/v1/rooms/{number}` answers without an account.
-    pub demo: bool,
+    /// Room of a demonstration: `GET /api/v1/rooms/{number}` answers for it without an account.
+    pub demo_room: Option<String>,
 }
 
 /// Why the manager cannot start or go on.
@@ -61,15 +67,10 @@ pub struct Server {
     listener: TcpListener,
     acceptor: tls::Acceptor,
     app: Router,
+    link: link::Link,
     control: link::Task,
-}
-
-/// Listens and serves until the future is dropped.
-///
-/// # Errors
-/// When the certificate cannot be made or the port cannot be had; never for what a peer does.
-pub async fn run(config: Config) -> Result<(), Error> {
-    Server::bind(config).await?.run().await
+    sockets: Arc<limits::Places>,
+    limits: limits::Limits,
 }
 
 impl Server {
@@ -88,16 +89,20 @@ impl Server {
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let (link, control) = link::new(config.control_socket);
+        let sockets = limits::Places::new(limits.sockets);
         let app = router(State {
-            link,
-            demo: config.demo,
-            connections: limits::Connections::new(limits),
+            link: link.clone(),
+            demo_room: config.demo_room,
+            sockets: sockets.clone(),
         });
         Ok(Self {
             listener,
             acceptor,
             app,
+            link,
             control,
+            sockets,
+            limits,
         })
     }
 
@@ -109,23 +114,38 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until the future is dropped.
+    /// Returns once the server runs and calls can be taken.
+    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let link = self.link.clone();
+        async move { link.ready().await }
+    }
+
+    /// Serves until `stop` ends. Then every browser hears what the controller said to it last, and
+    /// that it is to come back.
     ///
     /// # Errors
-    /// [`Error::TaskEnded`] when a task fails, which is a bug.
-    pub async fn run(self) -> Result<(), Error> {
+    /// [`Error::TaskEnded`] when a task fails, which is a bug; never for what a peer does.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let Self {
             listener,
             acceptor,
             app,
+            link,
             control,
+            sockets,
+            limits,
         } = self;
+        let part = async {
+            stop.await;
+            link.part().await;
+            let _ = timeout(PARTING, sockets.emptied()).await;
+        };
         tokio::select! {
-            () = control.run() => {}
-            () = acceptor.clone().keep_fresh() => {}
-            () = serve::accept(listener, acceptor, app) => {}
+            () = control.run() => Err(Error::TaskEnded),
+            () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
+            () = serve::accept(listener, acceptor, app, limits) => Err(Error::TaskEnded),
+            () = part => Ok(()),
         }
-        Err(Error::TaskEnded)
     }
 }
 
@@ -133,8 +153,8 @@ impl Server {
 #[derive(Clone)]
 struct State {
     link: link::Link,
-    demo: bool,
-    connections: Arc<limits::Connections>,
+    demo_room: Option<String>,
+    sockets: Arc<limits::Places>,
 }
 
 fn router(state: State) -> Router {

@@ -1,12 +1,28 @@
-//! How many WebSockets may be open, in total and from one source.
+//! What peers may hold: how many connections, in total and from one source, and for how long.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-/// Bounds on open WebSockets.
+use tokio::sync::Notify;
+
+/// What peers may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// Open WebSockets. Who comes when there are too many is told so.
+    pub sockets: Bounds,
+    /// HTTP connections, WebSockets not counted. When all places are taken, further ones wait in the
+    /// kernel; further ones of one source are closed.
+    pub connections: Bounds,
+    /// For a TLS handshake, for a request's headers, for the next request on a kept connection, and
+    /// for a peer to take anything of what is sent.
+    pub patience: Duration,
+}
+
+/// How many there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
     /// Of everybody.
     pub total: usize,
     /// Of one source. A hospital's browsers often share one address, so this is generous.
@@ -16,35 +32,61 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            total: 1_000,
-            per_source: 100,
+            sockets: Bounds {
+                total: 1_000,
+                per_source: 100,
+            },
+            connections: Bounds {
+                total: 2_000,
+                per_source: 100,
+            },
+            patience: Duration::from_secs(15),
         }
     }
 }
 
-/// Counts open WebSockets. A lock, because it is taken once when one opens and once when it closes.
+/// Counts what is open. A lock, because it is taken once when one opens and once when it closes.
 #[derive(Debug)]
-pub(crate) struct Connections {
-    limits: Limits,
+pub(crate) struct Places {
+    bounds: Bounds,
     open: Mutex<HashMap<IpAddr, usize>>,
+    freed: Notify,
 }
 
-/// One counted WebSocket; dropping it gives the place back.
+/// One that is open; dropping it gives the place back.
 #[derive(Debug)]
 pub(crate) struct Place {
-    connections: Arc<Connections>,
+    places: Arc<Places>,
     source: IpAddr,
 }
 
-impl Connections {
-    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+impl Places {
+    pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
-            limits,
+            bounds,
             open: Mutex::default(),
+            freed: Notify::new(),
         })
     }
 
-    /// A place for a WebSocket of this peer; `None` when it or everybody together has too many.
+    /// Returns when none is taken.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            // Made before the look, so that no end of a connection is missed.
+            let freed = self.freed.notified();
+            if self.is_empty() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(|p| p.into_inner());
+        open.is_empty()
+    }
+
+    /// A place for this peer; `None` when it or everybody together has too many.
     pub(crate) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let source = source(peer);
         let mut open = self
@@ -53,12 +95,12 @@ impl Connections {
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let total: usize = open.values().sum();
         let of_source = open.get(&source).copied().unwrap_or(0);
-        if total >= self.limits.total || of_source >= self.limits.per_source {
+        if total >= self.bounds.total || of_source >= self.bounds.per_source {
             return None;
         }
         open.insert(source, of_source + 1);
         Some(Place {
-            connections: self.clone(),
+            places: self.clone(),
             source,
         })
     }
@@ -66,17 +108,15 @@ impl Connections {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self
-            .connections
-            .open
-            .lock()
-            .unwrap_or_else(|p| p.into_inner());
+        let mut open = self.places.open.lock().unwrap_or_else(|p| p.into_inner());
         if let Some(count) = open.get_mut(&self.source) {
             *count -= 1;
             if *count == 0 {
                 open.remove(&self.source);
             }
         }
+        drop(open);
+        self.places.freed.notify_waiters();
     }
 }
 
@@ -97,18 +137,18 @@ mod tests {
 
     #[test]
     fn places_are_bounded_by_source_and_in_total_and_come_back() {
-        let connections = Connections::new(Limits {
+        let places = Places::new(Bounds {
             total: 3,
             per_source: 2,
         });
         let [a, b]: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
-        let first = connections.take(a).unwrap();
-        let _second = connections.take(a).unwrap();
-        assert!(connections.take(a).is_none(), "third of one source");
-        let _third = connections.take(b).unwrap();
-        assert!(connections.take(b).is_none(), "fourth in total");
+        let first = places.take(a).unwrap();
+        let _second = places.take(a).unwrap();
+        assert!(places.take(a).is_none(), "third of one source");
+        let _third = places.take(b).unwrap();
+        assert!(places.take(b).is_none(), "fourth in total");
         drop(first);
-        assert!(connections.take(a).is_some());
+        assert!(places.take(a).is_some());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcu_api::frame::{self, Decoder, FrameError};
@@ -14,7 +14,7 @@ use mcu_api::manager::{BrowserMessage, FromControl, RoomView, ServerMessage, ToC
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -27,6 +27,8 @@ const FRAMES: usize = 64;
 const TO_BROWSER: usize = 64;
 /// A controller that does not read for so long is taken for gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For what the controller has said already when the manager ends.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_millis(400);
 
@@ -34,8 +36,19 @@ const LAST_RETRY: Duration = Duration::from_millis(400);
 #[derive(Clone)]
 pub(crate) struct Link {
     commands: mpsc::Sender<Command>,
-    connected: Arc<AtomicBool>,
+    upstream: watch::Receiver<Upstream>,
     next_conn: Arc<AtomicU64>,
+}
+
+/// What there is behind the manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upstream {
+    /// No controller.
+    ControlAway,
+    /// A controller without media processor.
+    MediaAway,
+    /// All that a call needs.
+    Ready,
 }
 
 /// What is said to one browser's task. The end of the queue without `Close` means: too slow.
@@ -50,8 +63,8 @@ pub(crate) enum ToBrowser {
 pub(crate) enum Closing {
     /// The controller said so.
     Told,
-    /// The controller went away: the page shall come back.
-    ControlAway,
+    /// The controller went away, or we do: the page shall come back.
+    Restart,
 }
 
 /// The controller cannot be reached.
@@ -63,7 +76,7 @@ pub(crate) struct Away;
 pub(crate) struct Task {
     socket: PathBuf,
     commands: mpsc::Receiver<Command>,
-    connected: Arc<AtomicBool>,
+    upstream: watch::Sender<Upstream>,
     browsers: HashMap<ConnId, mpsc::Sender<ToBrowser>>,
     requests: HashMap<u64, oneshot::Sender<Option<RoomView>>>,
     next_request: u64,
@@ -85,6 +98,7 @@ enum Command {
         number: String,
         answer: oneshot::Sender<Option<RoomView>>,
     },
+    Part,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +109,8 @@ enum LinkError {
     Closed,
     #[error("the controller does not read")]
     Stalled,
+    #[error("the manager ends")]
+    Parted,
     #[error("the controller speaks version {0}")]
     Version(u16),
     // The error of the JSON parser quotes what it read, which may be a name: it is not kept.
@@ -114,16 +130,16 @@ impl From<FrameError> for LinkError {
 /// The task for the controller's socket and a handle on it.
 pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
     let (sender, commands) = mpsc::channel(COMMANDS);
-    let connected = Arc::new(AtomicBool::new(false));
+    let (upstream, seen) = watch::channel(Upstream::ControlAway);
     let link = Link {
         commands: sender,
-        connected: connected.clone(),
+        upstream: seen,
         next_conn: Arc::new(AtomicU64::new(1)),
     };
     let task = Task {
         socket,
         commands,
-        connected,
+        upstream,
         browsers: HashMap::new(),
         requests: HashMap::new(),
         next_request: 1,
@@ -132,9 +148,29 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
 }
 
 impl Link {
+    /// What there is behind the manager.
+    pub(crate) fn upstream(&self) -> Upstream {
+        *self.upstream.borrow()
+    }
+
     /// Whether the controller is there.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.upstream() != Upstream::ControlAway
+    }
+
+    /// Returns when all is there that a call needs.
+    pub(crate) async fn ready(mut self) {
+        let ready = |upstream: &Upstream| *upstream == Upstream::Ready;
+        if self.upstream.wait_for(ready).await.is_err() {
+            // The task is gone, so nothing will ever be there.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Leaves the controller for good: every browser hears what was said to it last, and then that
+    /// it is to come back.
+    pub(crate) async fn part(&self) {
+        let _ = self.send(Command::Part).await;
     }
 
     /// Announces a browser; what the controller says to it comes out of the receiver.
@@ -184,11 +220,14 @@ impl Task {
                 Ok(stream) => {
                     retry = FIRST_RETRY;
                     info!("connected to the controller");
-                    self.connected.store(true, Ordering::Relaxed);
+                    self.upstream.send_replace(Upstream::Ready);
                     let Err(error) = self.serve(stream).await;
-                    self.connected.store(false, Ordering::Relaxed);
-                    warn!(%error, "lost the controller");
+                    self.upstream.send_replace(Upstream::ControlAway);
                     self.drop_everybody();
+                    if matches!(error, LinkError::Parted) {
+                        self.refuse().await;
+                    }
+                    warn!(%error, "lost the controller");
                 }
                 Err(error) => report_unreachable(&self.socket, &error, retry),
             }
@@ -218,22 +257,45 @@ impl Task {
             tokio::select! {
                 // A command is taken only when its frame has room, so none is lost here.
                 (permit, command) = next_command(&frames, &mut self.commands) => {
-                    if let Some(message) = command.and_then(|command| self.translate(command)) {
+                    if let Command::Part = command {
+                        let last = self.hear_out(&mut reader, &mut decoder);
+                        let _ = timeout(LAST_WORDS, last).await;
+                        return Err(LinkError::Parted);
+                    }
+                    if let Some(message) = self.translate(command) {
                         permit?.send(frame::encode(&message)?);
                     }
                 }
                 read = reader.read(&mut bytes) => {
-                    let n = read?;
-                    if n == 0 {
-                        return Err(LinkError::Closed);
-                    }
-                    decoder.push(bytes.get(..n).unwrap_or_default());
-                    while let Some(message) = decoder.next_message()? {
-                        self.deliver(message);
-                    }
+                    self.take(&mut decoder, bytes.get(..read?).unwrap_or_default())?;
                 }
             }
         }
+    }
+
+    /// Reads until the controller closes the connection.
+    async fn hear_out(
+        &mut self,
+        reader: &mut OwnedReadHalf,
+        decoder: &mut Decoder,
+    ) -> Result<std::convert::Infallible, LinkError> {
+        let mut bytes = vec![0; 65_536];
+        loop {
+            let n = reader.read(&mut bytes).await?;
+            self.take(decoder, bytes.get(..n).unwrap_or_default())?;
+        }
+    }
+
+    /// Delivers what was read.
+    fn take(&mut self, decoder: &mut Decoder, bytes: &[u8]) -> Result<(), LinkError> {
+        if bytes.is_empty() {
+            return Err(LinkError::Closed);
+        }
+        decoder.push(bytes);
+        while let Some(message) = decoder.next_message()? {
+            self.deliver(message);
+        }
+        Ok(())
     }
 
     /// Notes what a command changes here, and gives what the controller is to be told.
@@ -259,6 +321,8 @@ impl Task {
                 self.requests.insert(request, answer);
                 Some(ToControl::GetRoom { request, number })
             }
+            // Looked for where commands are received.
+            Command::Part => None,
         }
     }
 
@@ -287,29 +351,43 @@ impl Task {
                     let _ = queue.try_send(ToBrowser::Close(Closing::Told));
                 }
             }
+            FromControl::Media { ready: true } => {
+                self.upstream.send_replace(Upstream::Ready);
+            }
+            FromControl::Media { ready: false } => {
+                self.upstream.send_replace(Upstream::MediaAway);
+            }
         }
     }
 
     fn drop_everybody(&mut self) {
         self.requests.clear();
         for (_, queue) in self.browsers.drain() {
-            let _ = queue.try_send(ToBrowser::Close(Closing::ControlAway));
+            // Full: the queue's end closes the connection too.
+            let _ = queue.try_send(ToBrowser::Close(Closing::Restart));
         }
     }
 
     /// Waits before the next attempt; whoever comes meanwhile is turned away.
     async fn refuse_for(&mut self, wait: Duration) {
-        let refuse = async {
-            while let Some(command) = self.commands.recv().await {
-                // Dropping an answer's sender tells the asker; messages of browsers have no one
-                // to go to, and their connections are closed already.
-                if let Command::Open { queue, .. } = command {
-                    let _ = queue.try_send(ToBrowser::Close(Closing::ControlAway));
+        let _ = timeout(wait, self.refuse()).await;
+    }
+
+    /// Turns everybody away.
+    async fn refuse(&mut self) {
+        while let Some(command) = self.commands.recv().await {
+            match command {
+                Command::Open { queue, .. } => {
+                    let _ = queue.try_send(ToBrowser::Close(Closing::Restart));
                 }
+                // Dropping an answer's sender tells the asker; messages of browsers have no one to
+                // go to, and their connections are closed already.
+                Command::GetRoom { .. } | Command::Message { .. } | Command::Gone { .. } => {}
+                // There is no controller to leave.
+                Command::Part => {}
             }
-            std::future::pending::<()>().await;
-        };
-        let _ = timeout(wait, refuse).await;
+        }
+        std::future::pending::<()>().await;
     }
 }
 
@@ -318,10 +396,10 @@ type Permit<'a> = Result<mpsc::Permit<'a, Vec<u8>>, LinkError>;
 async fn next_command<'a>(
     frames: &'a mpsc::Sender<Vec<u8>>,
     commands: &mut mpsc::Receiver<Command>,
-) -> (Permit<'a>, Option<Command>) {
+) -> (Permit<'a>, Command) {
     let permit = frames.reserve().await.map_err(|_| LinkError::Closed);
     match commands.recv().await {
-        Some(command) => (permit, Some(command)),
+        Some(command) => (permit, command),
         // No handle is left, so the server is ending.
         None => std::future::pending().await,
     }

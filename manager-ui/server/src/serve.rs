@@ -15,13 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::limits::{Limits, Places};
+use crate::patient::Patient;
 use crate::tls::Acceptor;
 
-/// HTTP connections at one time, WebSockets not counted. Full: further ones wait in the kernel; one
-/// that says nothing leaves after [`PATIENCE`].
-const MAX_CONNECTIONS: usize = 2_000;
-/// For a TLS handshake, for a request's headers, and for the next request on a kept connection.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest request line with headers, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
 
@@ -30,11 +27,12 @@ const MAX_HEAD: usize = 32 * 1024;
 pub(crate) struct Peer(pub SocketAddr);
 
 /// Serves until dropped, and every HTTP connection with it.
-pub(crate) async fn accept(listener: TcpListener, acceptor: Acceptor, app: Router) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+pub(crate) async fn accept(listener: TcpListener, acceptor: Acceptor, app: Router, limits: Limits) {
+    let all = Arc::new(Semaphore::new(limits.connections.total));
+    let places = Places::new(limits.connections);
     let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
+        let Ok(permit) = all.clone().acquire_owned().await else {
             return;
         };
         let (tcp, peer) = tokio::select! {
@@ -49,18 +47,30 @@ pub(crate) async fn accept(listener: TcpListener, acceptor: Acceptor, app: Route
             },
             Some(_) = connections.join_next() => continue,
         };
+        let Some(place) = places.take(peer.ip()) else {
+            debug!(%peer, "too many connections of one source");
+            continue;
+        };
         let (acceptor, app) = (acceptor.clone(), app.clone());
         connections.spawn(async move {
-            connection(tcp, peer, acceptor, app).await;
-            drop(place);
+            connection(tcp, peer, acceptor, app, limits.patience).await;
+            // The source's place first, so that one is left for whoever gets the other.
+            drop((place, permit));
         });
     }
 }
 
-async fn connection(tcp: TcpStream, peer: SocketAddr, acceptor: Acceptor, app: Router) {
+async fn connection(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    acceptor: Acceptor,
+    app: Router,
+    patience: Duration,
+) {
     // Signalling is small messages that somebody waits for.
     let _ = tcp.set_nodelay(true);
-    let tls = match timeout(PATIENCE, acceptor.accept(tcp)).await {
+    let tcp = Patient::new(tcp, patience);
+    let tls = match timeout(patience, acceptor.accept(tcp)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return debug!(%peer, %error, "no TLS"),
         Err(_) => return debug!(%peer, "no TLS in time"),
@@ -68,7 +78,7 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, acceptor: Acceptor, app: R
     let service = TowerToHyperService::new(app.layer(Extension(Peer(peer))));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(patience)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(tls), service)
         .with_upgrades()

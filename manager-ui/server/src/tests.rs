@@ -9,7 +9,8 @@ use mcu_api::frame::{self, Decoder};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::inventory::{FlowStats, LegState, VideoStats};
 use mcu_api::manager::{
-    BrowserMessage, FromControl, LegView, RoomView, ServerMessage, Site, SiteKind, ToControl,
+    BrowserMessage, FromControl, LegView, Refusal, RoomView, ServerMessage, Site, SiteKind,
+    ToControl,
 };
 use mcu_api::secret::Redacted;
 use rustls::ClientConfig;
@@ -17,7 +18,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -27,7 +29,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use crate::limits::Limits;
+use crate::limits::{Bounds, Limits};
 use crate::{Config, Server};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +41,7 @@ struct Manager {
     dir: TempDir,
     port: u16,
     task: JoinHandle<()>,
+    stop: Option<oneshot::Sender<()>>,
 }
 
 impl Drop for Manager {
@@ -60,24 +63,36 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 impl Manager {
-    async fn start(demo: bool, limits: Limits) -> Self {
+    /// One that shows room 3000, with these limits.
+    async fn demo(limits: Limits) -> Self {
+        Self::start(Some("3000"), limits).await
+    }
+
+    async fn start(demo_room: Option<&str>, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = Config {
             http: "127.0.0.1:0".parse().unwrap(),
             data_dir: dir.path().to_path_buf(),
             control_socket: dir.path().join("control.sock"),
             addresses: vec!["127.0.0.1".parse().unwrap()],
-            demo,
+            demo_room: demo_room.map(str::to_string),
         };
         let server = Server::bind_with(config, limits).await.unwrap();
         let port = server.local_addr().unwrap().port();
+        let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let Err(error) = server.run().await else {
-                return;
+            let told = async {
+                let _ = stopped.await;
             };
-            panic!("manager ended: {error}");
+            server.run_until(told).await.expect("the manager runs on");
         });
-        Self { dir, port, task }
+        let stop = Some(stop);
+        Self {
+            dir,
+            port,
+            task,
+            stop,
+        }
     }
 
     fn listen(&self) -> UnixListener {
@@ -87,10 +102,19 @@ impl Manager {
     }
 
     async fn tls(&self) -> TlsStream<TcpStream> {
+        self.tls_in_time().await.unwrap()
+    }
+
+    /// What a connection is answered with.
+    async fn tls_in_time(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let config = trusting(&self.dir.path().join("tls/cert.pem"));
-        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // Small, so that what is not read is held at the server.
+        socket.set_recv_buffer_size(4096).unwrap();
+        let address = ([127, 0, 0, 1], self.port).into();
+        let tcp = socket.connect(address).await.unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
-        TlsConnector::from(config).connect(name, tcp).await.unwrap()
+        soon("TLS", TlsConnector::from(config).connect(name, tcp)).await
     }
 
     /// Head and body of the answer to a GET.
@@ -157,10 +181,12 @@ impl Controller {
         let (stream, _) = soon("the manager connects", listener.accept())
             .await
             .unwrap();
-        Self {
+        let mut controller = Self {
             stream,
             decoder: Decoder::default(),
-        }
+        };
+        controller.say(&FromControl::Media { ready: true }).await;
+        controller
     }
 
     async fn next(&mut self) -> ToControl {
@@ -187,7 +213,7 @@ impl Controller {
 }
 
 async fn demo() -> (Manager, UnixListener, Controller) {
-    let manager = Manager::start(true, Limits::default()).await;
+    let manager = Manager::demo(Limits::default()).await;
     let listener = manager.listen();
     let controller = Controller::accept(&listener).await;
     manager.wait_for_health("200").await;
@@ -198,7 +224,8 @@ fn join() -> BrowserMessage {
     BrowserMessage::Join {
         room: "3000".into(),
         name: Redacted("李医生".into()),
-        sdp: Redacted("v=0".into()),
+        sdp: Some(Redacted("v=0".into())),
+        answer_ufrag: None,
         resume: None,
         audio_muted: false,
         video_muted: true,
@@ -262,10 +289,11 @@ fn room() -> RoomView {
 
 #[tokio::test]
 async fn health_follows_the_controller() {
-    let manager = Manager::start(true, Limits::default()).await;
+    let manager = Manager::demo(Limits::default()).await;
     let (head, body) = manager.get("/health").await;
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
     assert!(body.contains(r#""status":"degraded""#) && body.contains(r#""control":"away""#));
+    assert!(body.contains(r#""reason":"The conference controller is away""#));
     let listener = manager.listen();
     let controller = Controller::accept(&listener).await;
     manager.wait_for_health("200").await;
@@ -274,6 +302,59 @@ async fn health_follows_the_controller() {
     let listener = manager.listen();
     let _controller = Controller::accept(&listener).await;
     manager.wait_for_health("200").await;
+}
+
+/// Defect: `/health` answered 200 while no media process was there, so that no call could be taken.
+#[tokio::test]
+async fn health_tells_of_the_media_processor() {
+    let (manager, _listener, mut controller) = demo().await;
+    controller.say(&FromControl::Media { ready: false }).await;
+    manager.wait_for_health("503").await;
+    let (_, body) = manager.get("/health").await;
+    assert!(body.contains(r#""control":"connected","media":"away""#));
+    assert!(body.contains(r#""reason":"The media processor is away""#));
+    controller.say(&FromControl::Media { ready: true }).await;
+    manager.wait_for_health("200").await;
+}
+
+/// Defect: browsers heard nothing of the end of a server: the manager was gone before it had passed
+/// on what the controller said to them last.
+#[tokio::test]
+async fn browsers_hear_the_last_word_when_the_manager_ends() {
+    let (mut manager, _listener, mut controller) = demo().await;
+    let mut removed = manager.browser().await;
+    send(&mut removed, &BrowserMessage::Leave).await;
+    let ToControl::Browser { conn, .. } = controller.next().await else {
+        panic!()
+    };
+    let mut other = manager.browser().await;
+    send(&mut other, &BrowserMessage::Leave).await;
+    controller.next().await;
+    let message = ServerMessage::Refused {
+        code: Refusal::Removed,
+    };
+    controller.say(&FromControl::Server { conn, message }).await;
+    controller.say(&FromControl::Close { conn }).await;
+    drop(controller);
+    manager.stop.take().unwrap().send(()).unwrap();
+    assert_eq!(
+        heard(&mut removed).await,
+        Message::text(r#"{"type":"refused","code":"removed"}"#)
+    );
+    assert_eq!(close_code(&mut removed).await, CloseCode::Normal);
+    assert_eq!(close_code(&mut other).await, CloseCode::Restart);
+    drop((removed, other));
+    soon("the manager ends", &mut manager.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_manager_that_ends_alone_sends_browsers_back_with_1012() {
+    let (mut manager, _listener, _controller) = demo().await;
+    let mut browser = manager.browser().await;
+    manager.stop.take().unwrap().send(()).unwrap();
+    assert_eq!(close_code(&mut browser).await, CloseCode::Restart);
+    drop(browser);
+    soon("the manager ends", &mut manager.task).await.unwrap();
 }
 
 #[tokio::test]
@@ -287,7 +368,7 @@ async fn messages_pass_in_both_directions() {
     assert_eq!(message, join());
     let joined = ServerMessage::Joined {
         leg: LegId(7),
-        sdp: Redacted("v=0".into()),
+        sdp: Some(Redacted("v=0".into())),
         resume: Redacted("token".into()),
     };
     controller
@@ -467,13 +548,13 @@ async fn a_browser_that_does_not_read_is_disconnected_and_others_go_on() {
 
 #[tokio::test]
 async fn connections_of_one_source_are_bounded() {
-    let manager = Manager::start(
-        true,
-        Limits {
+    let manager = Manager::demo(Limits {
+        sockets: Bounds {
             total: 9,
             per_source: 1,
         },
-    )
+        ..Limits::default()
+    })
     .await;
     let listener = manager.listen();
     let _controller = Controller::accept(&listener).await;
@@ -483,6 +564,52 @@ async fn connections_of_one_source_are_bounded() {
         .open(&format!("https://127.0.0.1:{}", manager.port))
         .await;
     assert!(matches!(refused, Err(WsError::Http(answer)) if answer.status() == 429));
+}
+
+fn connections(total: usize, per_source: usize) -> Limits {
+    Limits {
+        connections: Bounds { total, per_source },
+        patience: Duration::from_millis(500),
+        ..Limits::default()
+    }
+}
+
+/// Defect: one host could take all places for HTTP connections.
+#[tokio::test]
+async fn http_connections_of_one_source_are_bounded() {
+    let manager = Manager::demo(connections(9, 2)).await;
+    let first = manager.tls().await;
+    let _second = manager.tls().await;
+    assert!(manager.tls_in_time().await.is_err(), "closed at once");
+    drop(first);
+    soon("a place comes back", async {
+        while manager.tls_in_time().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Defect: a client that asked for much and read nothing held its place for ever.
+#[tokio::test]
+async fn a_client_that_never_reads_loses_its_place() {
+    let manager = Manager::demo(connections(1, 1)).await;
+    let mut deaf = manager.tls().await;
+    // Until nothing more is taken, since no answer leaves any more.
+    let request = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let flood = async { while deaf.write_all(&request).await.is_ok() {} };
+    soon("the server gives it up", flood).await;
+    let (head, _) = manager.get("/health").await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_loses_its_place() {
+    let manager = Manager::demo(connections(1, 1)).await;
+    let mut silent = manager.tls().await;
+    let mut answer = Vec::new();
+    let _ = soon("the server closes", silent.read_to_end(&mut answer)).await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"));
 }
 
 #[tokio::test]
@@ -502,7 +629,7 @@ async fn the_room_is_shown_in_a_demonstration_only() {
     });
     assert!(answer.0.starts_with("HTTP/1.1 200"), "{}", answer.0);
     assert_eq!(serde_json::from_str::<RoomView>(&answer.1).unwrap(), room());
-    let (answer, ()) = tokio::join!(manager.get("/api/v1/rooms/4000"), async {
+    let (answer, ()) = tokio::join!(manager.get("/api/v1/rooms/3000"), async {
         let ToControl::GetRoom { request, .. } = controller.next().await else {
             panic!()
         };
@@ -520,18 +647,21 @@ async fn the_room_is_shown_in_a_demonstration_only() {
         answer.0
     );
 
-    let closed = Manager::start(false, Limits::default()).await;
-    let (head, body) = closed.get("/api/v1/rooms/3000").await;
-    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
-    assert_eq!(
-        body,
-        r#"{"status":403,"title":"Only in demonstration mode"}"#
-    );
+    // Defect: the demonstration showed every room.
+    let closed = Manager::start(None, Limits::default()).await;
+    for (manager, number) in [(&manager, "4000"), (&closed, "3000")] {
+        let (head, body) = manager.get(&format!("/api/v1/rooms/{number}")).await;
+        assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+        assert_eq!(
+            body,
+            r#"{"status":403,"title":"Only the room of a demonstration is shown"}"#
+        );
+    }
 }
 
 #[tokio::test]
 async fn every_answer_is_fenced_in() {
-    let manager = Manager::start(true, Limits::default()).await;
+    let manager = Manager::demo(Limits::default()).await;
     for path in [
         "/",
         "/room/3000",

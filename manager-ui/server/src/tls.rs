@@ -16,7 +16,7 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -52,6 +52,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// One file is there without the other, and is not of our making.
+    #[error("{missing} is missing, though {present} is there")]
+    Half {
+        /// What is not there.
+        missing: PathBuf,
+        /// What is there.
+        present: PathBuf,
+    },
     /// Certificate and key do not fit each other or TLS.
     #[error("certificate or key is not usable")]
     Unusable(#[from] rustls::Error),
@@ -82,7 +90,10 @@ impl Acceptor {
         Ok(Self { store, current })
     }
 
-    pub(crate) async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept<S>(&self, tcp: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let config = self
             .current
             .read()
@@ -121,20 +132,31 @@ impl Store {
     }
 
     fn renew_if_due(&self, now: SystemTime) -> Result<(), Error> {
-        if !self.cert().exists() || !self.key().exists() {
+        let (cert, key) = (self.cert(), self.key());
+        if !is_there(&cert) {
+            if is_there(&key) {
+                return Err(half(cert, key));
+            }
             info!(dir = %self.dir.display(), "making a certificate");
             return self.make(now);
         }
         let (ours, expires) = self.read_expiry()?;
-        if now + RENEWAL < expires {
-            return Ok(());
+        match (ours, is_there(&key)) {
+            (false, false) => Err(half(key, cert)),
+            (true, false) => {
+                warn!("the certificate's key is gone, making both anew");
+                self.make(now)
+            }
+            (_, true) if now + RENEWAL < expires => Ok(()),
+            (true, true) => {
+                info!("renewing the certificate");
+                self.make(now)
+            }
+            (false, true) => {
+                warn!(cert = %cert.display(), "the certificate expires within 30 days");
+                Ok(())
+            }
         }
-        if ours {
-            info!("renewing the certificate");
-            return self.make(now);
-        }
-        warn!(cert = %self.cert().display(), "the certificate expires within 30 days");
-        Ok(())
     }
 
     /// Whether the certificate is of our making, and when it expires.
@@ -165,11 +187,11 @@ impl Store {
         })?;
         let key = KeyPair::generate()?;
         let cert = self.params(now)?.self_signed(&key)?;
-        // The key first: a crash between the two leaves a pair that does not fit, which the next
-        // start would refuse, so the certificate goes away before.
-        remove(&self.cert())?;
-        write(&self.key(), 0o600, &key.serialize_pem())?;
-        write(&self.cert(), 0o644, &cert.pem())
+        // A crash on the way leaves a certificate of ours without key, from which the next start
+        // makes another; never a pair that does not fit, nor a key that might be an operator's.
+        remove(&self.key())?;
+        write(&self.cert(), 0o644, &cert.pem())?;
+        write(&self.key(), 0o600, &key.serialize_pem())
     }
 
     fn params(&self, now: SystemTime) -> Result<CertificateParams, Error> {
@@ -222,6 +244,15 @@ impl Store {
     }
 }
 
+fn half(missing: PathBuf, present: PathBuf) -> Error {
+    Error::Half { missing, present }
+}
+
+/// Whether something is there, be it a link to what we may not read.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|source| Error::File {
         path: path.into(),
@@ -267,6 +298,20 @@ mod tests {
 
     fn store(dir: &tempfile::TempDir) -> Store {
         Store::new(dir.path().join("tls"), vec!["192.0.2.7".parse().unwrap()])
+    }
+
+    /// Puts a certificate there that is not of our making.
+    fn operators_pair(store: &Store) -> String {
+        let mut params = store.params(SystemTime::now()).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "mcu.hospital.example");
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        fs::create_dir_all(&store.dir).unwrap();
+        write(&store.cert(), 0o644, &pem).unwrap();
+        write(&store.key(), 0o600, &key.serialize_pem()).unwrap();
+        pem
     }
 
     #[test]
@@ -318,18 +363,51 @@ mod tests {
     #[test]
     fn an_operators_certificate_is_never_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let now = SystemTime::now();
-        let mut params = store(&dir).params(now).unwrap();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "mcu.hospital.example");
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        fs::create_dir_all(dir.path().join("tls")).unwrap();
-        write(&store(&dir).cert(), 0o644, &pem).unwrap();
-        write(&store(&dir).key(), 0o600, &key.serialize_pem()).unwrap();
-        store(&dir).renew_if_due(now + VALIDITY).unwrap();
+        let pem = operators_pair(&store(&dir));
+        store(&dir)
+            .renew_if_due(SystemTime::now() + VALIDITY)
+            .unwrap();
         assert_eq!(fs::read_to_string(store(&dir).cert()).unwrap(), pem);
+    }
+
+    /// Defect: an operator's certificate whose key was missing was deleted and replaced.
+    #[test]
+    fn half_of_an_operators_pair_is_refused_and_kept() {
+        for (kept, missing) in [("cert.pem", "key.pem"), ("key.pem", "cert.pem")] {
+            let dir = tempfile::tempdir().unwrap();
+            operators_pair(&store(&dir));
+            fs::remove_file(store(&dir).dir.join(missing)).unwrap();
+            let before = fs::read(store(&dir).dir.join(kept)).unwrap();
+            let error = Acceptor::open(store(&dir)).err().expect("refused");
+            let text = error.to_string();
+            let place = store(&dir).dir.join(missing);
+            assert!(
+                text.starts_with(&format!("{} is missing", place.display())),
+                "{text}"
+            );
+            assert_eq!(fs::read(store(&dir).dir.join(kept)).unwrap(), before);
+            assert!(!place.exists());
+        }
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_an_operators() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(&store(&dir).dir).unwrap();
+        for link in [store(&dir).cert(), store(&dir).key()] {
+            std::os::unix::fs::symlink("/nonexistent/file.pem", link).unwrap();
+        }
+        let error = Acceptor::open(store(&dir)).err().expect("refused");
+        assert!(error.to_string().contains("cert.pem"), "{error}");
+        assert!(is_there(&store(&dir).cert()));
+    }
+
+    #[test]
+    fn our_own_certificate_without_its_key_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        store(&dir).renew_if_due(SystemTime::now()).unwrap();
+        fs::remove_file(store(&dir).key()).unwrap();
+        Acceptor::open(store(&dir)).map(drop).unwrap();
     }
 
     #[test]

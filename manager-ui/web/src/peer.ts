@@ -21,6 +21,8 @@ const LAYERS: RTCRtpEncodingParameters[] = [
 
 export class Peer {
   readonly pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  /** ICE user fragment of the answer: by it the server knows this connection. */
+  answerUfrag: string | null = null;
   private readonly audio: RTCRtpTransceiver;
   private readonly video: RTCRtpTransceiver;
   /** By mid: how much later the sound of what a slot shows leaves the server. */
@@ -52,6 +54,7 @@ export class Peer {
 
   async accept(sdp: string): Promise<void> {
     await this.pc.setRemoteDescription({ type: "answer", sdp });
+    this.answerUfrag = /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? null;
   }
 
   get connected(): boolean {

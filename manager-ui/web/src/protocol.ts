@@ -39,7 +39,9 @@ export type BrowserMessage =
       type: "join";
       room: string;
       name: string;
-      sdp: string;
+      /** An offer; none when the peer connection goes on, as `answer_ufrag` says. */
+      sdp?: string;
+      answer_ufrag?: string;
       resume?: string;
       audio_muted: boolean;
       video_muted: boolean;
@@ -50,7 +52,8 @@ export type BrowserMessage =
   | { type: "leave" };
 
 export type ServerMessage =
-  | { type: "joined"; leg: LegId; sdp: string; resume: string }
+  /** The answer is null when the peer connection goes on. */
+  | { type: "joined"; leg: LegId; sdp: string | null; resume: string }
   | { type: "answer"; sdp: string }
   | { type: "refused"; code: Refusal }
   | { type: "roster"; sites: Site[]; slots: Slot[]; speaker: LegId | null }

@@ -99,11 +99,13 @@ function visit(tracks: Tracks = { audio: track(), video: track() }): Session {
   return session;
 }
 
+const answer = (peer: number) => `answer ${peer}\r\na=ice-ufrag:ours-${peer}\r\n`;
+
 /** In the room, media connected. */
 async function inRoom(tracks?: Tracks): Promise<Session> {
   const session = visit(tracks);
   await sockets[0]!.opens();
-  await sockets[0]!.says({ type: "joined", leg: 7, sdp: "answer 0", resume: "token" });
+  await sockets[0]!.says({ type: "joined", leg: 7, sdp: answer(0), resume: "token" });
   peers[0]!.becomes("connected");
   return session;
 }
@@ -133,13 +135,13 @@ describe("a visit", () => {
     await inRoom();
     expect(sockets[0]!.sent[0]).toMatchObject({ type: "join", room: "3000", sdp: "offer 0" });
     expect(sockets[0]!.sent[0]).not.toHaveProperty("resume");
-    expect(peers[0]!.answer).toBe("answer 0");
+    expect(peers[0]!.answer).toBe(answer(0));
     expect(latest).toMatchObject({ phase: "in", leg: 7 });
     expect(latest.peer?.pc).toBe(peers[0]);
     expect(memory.get(resumeKey("3000"))).toBe("token");
   });
 
-  it("comes back after 250 ms with its token while the old media goes on", async () => {
+  it("comes back after 250 ms with its token, and its media goes on as it was", async () => {
     await inRoom();
     sockets[0]!.breaks();
     expect(latest.phase).toBe("reconnecting");
@@ -147,12 +149,96 @@ describe("a visit", () => {
     expect(sockets).toHaveLength(1);
     await vi.advanceTimersByTimeAsync(1);
     await sockets[1]!.opens();
-    expect(sockets[1]!.sent[0]).toMatchObject({ type: "join", sdp: "offer 1", resume: "token" });
-    await sockets[1]!.says({ type: "joined", leg: 7, sdp: "answer 1", resume: "token 2" });
-    expect(latest.peer?.pc, "until the new one connects").toBe(peers[0]);
+    expect(sockets[1]!.sent[0]).toMatchObject({ answer_ufrag: "ours-0", resume: "token" });
+    expect(sockets[1]!.sent[0]).not.toHaveProperty("sdp");
+    await sockets[1]!.says({ type: "joined", leg: 7, sdp: null, resume: "token" });
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(latest).toMatchObject({ phase: "in", leg: 7 });
+    expect(latest.peer?.pc).toBe(peers[0]);
+    expect(peers).toHaveLength(1);
+    expect(sockets[1]!.sent.map(({ type }) => type)).toEqual(["join"]);
+  });
+
+  /** Lost its WebSocket; the next is open, and the join is sent. */
+  const comesBack = async () => {
+    sockets.at(-1)!.breaks();
+    const before = sockets.length;
+    while (sockets.length === before) await vi.advanceTimersByTimeAsync(50);
+    await sockets.at(-1)!.opens();
+    return sockets.at(-1)!;
+  };
+  const open = () => peers.filter(({ connectionState }) => connectionState !== "closed");
+
+  it("comes back with an offer when its media does not go on", async () => {
+    await inRoom();
+    peers[0]!.becomes("disconnected");
+    const socket = await comesBack();
+    expect(socket.sent[0]).toMatchObject({ type: "join", sdp: "offer 1", resume: "token" });
+    expect(socket.sent[0]).not.toHaveProperty("answer_ufrag");
+    await socket.says({ type: "joined", leg: 7, sdp: answer(1), resume: "token" });
     peers[1]!.becomes("connected");
     expect(latest.peer?.pc).toBe(peers[1]);
-    expect(peers[0]!.connectionState).toBe("closed");
+    expect(open()).toEqual([peers[1]]);
+    const again = await comesBack();
+    expect(again.sent[0], "which goes on the next time").toMatchObject({ answer_ufrag: "ours-1" });
+  });
+
+  it("joins with an offer when told that its media cannot go on", async () => {
+    await inRoom();
+    const socket = await comesBack();
+    await socket.says({ type: "renew" });
+    expect(socket.sent).toHaveLength(2);
+    expect(socket.sent[1]).toMatchObject({ type: "join", sdp: "offer 1", resume: "token" });
+    await socket.says({ type: "joined", leg: 8, sdp: answer(1), resume: "token 2" });
+    expect(latest.peer?.pc, "until the new one connects").toBe(peers[0]);
+    peers[1]!.becomes("connected");
+    expect(latest).toMatchObject({ phase: "in", leg: 8 });
+    expect(open()).toEqual([peers[1]]);
+    expect(memory.get(resumeKey("3000"))).toBe("token 2");
+  });
+
+  it("comes back with an offer while another connection is on its way", async () => {
+    await inRoom();
+    await sockets[0]!.says({ type: "renew" });
+    const socket = await comesBack();
+    expect(socket.sent[0]).toMatchObject({ type: "join", sdp: "offer 2" });
+    await socket.says({ type: "joined", leg: 7, sdp: answer(2), resume: "token" });
+    const after = await comesBack();
+    expect(after.sent[0], "answered, not connected").toMatchObject({ type: "join", sdp: "offer 3" });
+    await after.says({ type: "joined", leg: 7, sdp: answer(3), resume: "token" });
+    peers[3]!.becomes("connected");
+    expect(open()).toEqual([peers[3]]);
+  });
+
+  it("makes a new connection when its own fails while it comes back", async () => {
+    await inRoom();
+    const socket = await comesBack();
+    peers[0]!.becomes("failed");
+    await socket.says({ type: "joined", leg: 7, sdp: null, resume: "token" });
+    expect(socket.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 1" });
+    await socket.says({ type: "answer", sdp: answer(1) });
+    peers[1]!.becomes("connected");
+    const again = await comesBack();
+    peers[1]!.becomes("disconnected");
+    await again.says({ type: "joined", leg: 7, sdp: null, resume: "token" });
+    expect(again.sent).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(again.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 2" });
+  });
+
+  it("keeps its media while the server has nothing to say to it", async () => {
+    await inRoom();
+    const socket = await comesBack();
+    await socket.says({ type: "refused", code: "no_media" });
+    expect(latest).toMatchObject({ phase: "reconnecting", refusal: "no_media" });
+    const silent = await comesBack();
+    expect(silent.sent[0]).toMatchObject({ answer_ufrag: "ours-0" });
+    await vi.advanceTimersByTimeAsync(8_000);
+    expect(silent.readyState, "taken for gone").toBe(3);
+    const last = await comesBack();
+    await last.says({ type: "joined", leg: 7, sdp: null, resume: "token" });
+    expect(latest).toMatchObject({ phase: "in", refusal: null });
+    expect(peers).toHaveLength(1);
   });
 
   it("waits longer from attempt to attempt, to 4 s", async () => {
@@ -284,7 +370,7 @@ describe("a visit", () => {
     session.mute({ audio: true });
     session.show([{ mid: "2", height: 360 }]);
     expect(sockets[1]!.sent.map(({ type }) => type)).toEqual(["join"]);
-    await sockets[1]!.says({ type: "joined", leg: 7, sdp: "answer 1", resume: "token" });
+    await sockets[1]!.says({ type: "joined", leg: 7, sdp: null, resume: "token" });
     expect(sockets[1]!.sent.map(({ type }) => type)).toEqual(["join", "mute", "sizes"]);
   });
 
@@ -344,7 +430,7 @@ describe("a visit", () => {
     sockets[0]!.breaks();
     await vi.advanceTimersByTimeAsync(250);
     await sockets[1]!.opens();
-    await sockets[1]!.says({ type: "joined", leg: 7, sdp: "answer 1", resume: "t" });
+    await sockets[1]!.says({ type: "joined", leg: 7, sdp: null, resume: "t" });
     expect(sizes()).toHaveLength(2);
   });
 });

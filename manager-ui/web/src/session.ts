@@ -144,7 +144,7 @@ export class Session {
     const ifCurrent = (act: () => void) => () => {
       if (this.socket === socket) act();
     };
-    socket.onopen = ifCurrent(() => void this.offer("join"));
+    socket.onopen = ifCurrent(() => this.enter());
     socket.onclose = ifCurrent(() => this.lost());
     socket.onmessage = (event) => {
       if (this.socket === socket) void this.hear(JSON.parse(event.data) as ServerMessage);
@@ -177,6 +177,18 @@ export class Session {
     this.open();
   };
 
+  /** Joins or comes back. A peer connection that still stands goes on: its media is not touched. */
+  private enter(): void {
+    const peer = this.state.peer;
+    // Where another was on its way, this one was to be replaced.
+    if (!peer?.connected || !peer.answerUfrag || this.next) {
+      void this.offer("join");
+      return;
+    }
+    this.say(this.join({ answer_ufrag: peer.answerUfrag }));
+    this.waitForAnswer();
+  }
+
   /** Makes a new peer connection beside the one that plays, and offers it. */
   private async offer(as: "join" | "offer"): Promise<void> {
     const socket = this.socket;
@@ -186,16 +198,16 @@ export class Session {
     const sdp = await peer.offer();
     if (this.socket !== socket || this.next !== peer) return;
     this.offered.push(peer);
-    this.say(as === "join" ? this.joinWith(sdp) : { type: "offer", sdp });
+    this.say(as === "join" ? this.join({ sdp }) : { type: "offer", sdp });
     this.waitForAnswer();
   }
 
-  private joinWith(sdp: string): BrowserMessage {
+  private join(media: { sdp: string } | { answer_ufrag: string }): BrowserMessage {
     const { audio, video } = mutedForOthers(this.state);
     this.told = { audio, video };
     const resume = this.memory.getItem(resumeKey(this.visit.room)) ?? undefined;
     const { room, name } = this.visit;
-    return { type: "join", room, name, sdp, resume, audio_muted: audio, video_muted: video };
+    return { type: "join", room, name, ...media, resume, audio_muted: audio, video_muted: video };
   }
 
   private async hear(message: ServerMessage): Promise<void> {
@@ -206,7 +218,8 @@ export class Session {
         this.change({ phase: "in", refusal: null, leg: message.leg });
         this.tellMute();
         if (this.sizes.length > 0) this.say({ type: "sizes", slots: this.sizes });
-        await this.answered(message.sdp);
+        if (message.sdp === null) this.goesOn();
+        else await this.answered(message.sdp);
         break;
       case "answer":
         await this.answered(message.sdp);
@@ -218,7 +231,8 @@ export class Session {
         break;
       }
       case "renew":
-        await this.offer("offer");
+        // Out of the room it answers a join without offer: its connection cannot go on.
+        await this.offer(this.state.phase === "in" ? "offer" : "join");
         break;
       case "refused":
         this.refused(message.code);
@@ -252,6 +266,12 @@ export class Session {
     this.connectTimer = window.setTimeout(() => {
       if (this.state.phase === "in" && !peer.connected && this.isUsed(peer)) void this.offer("offer");
     }, CONNECT_MS);
+  }
+
+  /** We are in with the connection that we had, which may have failed since we said so. */
+  private goesOn(): void {
+    clearTimeout(this.answerTimer);
+    if (this.state.peer) this.peerChanged(this.state.peer);
   }
 
   private peerChanged(peer: Peer): void {

@@ -55,6 +55,12 @@ pub enum FromControl {
         /// The browser's connection.
         conn: ConnId,
     },
+    /// Whether a media processor is there that takes plans. Said when a manager connects and after
+    /// every change.
+    Media {
+        /// It is there.
+        ready: bool,
+    },
 }
 
 /// What a browser says, as JSON over its WebSocket.
@@ -68,8 +74,14 @@ pub enum BrowserMessage {
         /// Name to show to others, 1 to 64 characters.
         name: Redacted<String>,
         /// SDP offer: the first audio line and the first video line are the browser's own; every
-        /// further video line is `recvonly` and a slot for another site.
-        sdp: Redacted<String>,
+        /// further video line is `recvonly` and a slot for another site. None from a page that came
+        /// back and whose peer connection still stands: `answer_ufrag` then says which it is.
+        #[serde(default)]
+        sdp: Option<Redacted<String>>,
+        /// ICE user fragment of the answer that the page's peer connection goes on with. Where
+        /// another one is in force, or none, [`ServerMessage::Renew`] asks for an offer.
+        #[serde(default)]
+        answer_ufrag: Option<String>,
         /// Token of an earlier [`ServerMessage::Joined`], to take the place of that leg.
         #[serde(default)]
         resume: Option<Redacted<String>>,
@@ -80,8 +92,8 @@ pub enum BrowserMessage {
         #[serde(default)]
         video_muted: bool,
     },
-    /// A new offer on a new peer connection, after [`ServerMessage::Renew`] or when the browser's own
-    /// connection failed.
+    /// A new offer on a new peer connection of a browser that is in: after [`ServerMessage::Renew`],
+    /// or when its own connection failed.
     Offer {
         /// SDP offer, as in `join`.
         sdp: Redacted<String>,
@@ -119,8 +131,8 @@ pub enum ServerMessage {
     Joined {
         /// Its leg.
         leg: LegId,
-        /// SDP answer.
-        sdp: Redacted<String>,
+        /// SDP answer; none to a join without offer, whose peer connection goes on.
+        sdp: Option<Redacted<String>>,
         /// Token to come back with after a reload or a lost connection.
         resume: Redacted<String>,
     },
@@ -143,7 +155,9 @@ pub enum ServerMessage {
         /// Leg heard loudest.
         speaker: Option<LegId>,
     },
-    /// The media process was replaced: make a new peer connection and send its offer.
+    /// The peer connection cannot go on, since the media process was replaced or the leg is gone:
+    /// make a new one and send its offer, by [`BrowserMessage::Join`] when this answers one and by
+    /// [`BrowserMessage::Offer`] otherwise.
     Renew,
 }
 

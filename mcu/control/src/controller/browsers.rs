@@ -32,11 +32,14 @@ const HEIGHT_STEPS: [u16; 4] = [180, 360, 720, 1080];
 struct Join {
     room: String,
     name: Redacted<String>,
-    sdp: Redacted<String>,
+    answer_ufrag: Option<String>,
     resume: Option<Redacted<String>>,
     audio_muted: bool,
     video_muted: bool,
 }
+
+/// What an offer is answered with, and the media that follows from it.
+type Described = (Redacted<String>, Media);
 
 impl Controller {
     pub(super) fn handle_browser(&mut self, conn: Conn, message: BrowserMessage) {
@@ -45,6 +48,7 @@ impl Controller {
                 room,
                 name,
                 sdp,
+                answer_ufrag,
                 resume,
                 audio_muted,
                 video_muted,
@@ -52,12 +56,12 @@ impl Controller {
                 let join = Join {
                     room,
                     name,
-                    sdp,
+                    answer_ufrag,
                     resume,
                     audio_muted,
                     video_muted,
                 };
-                self.join(conn, join)
+                self.join(conn, sdp, join)
             }
             BrowserMessage::Offer { sdp } => self.offered(conn, &sdp.0),
             BrowserMessage::Mute { audio, video } => self.mute(conn, audio, video),
@@ -115,19 +119,29 @@ impl Controller {
         }
     }
 
-    fn join(&mut self, conn: Conn, join: Join) -> Result<(), Refusal> {
+    fn join(
+        &mut self,
+        conn: Conn,
+        offer: Option<Redacted<String>>,
+        mut join: Join,
+    ) -> Result<(), Refusal> {
         if leg_of_conn(&mut self.rooms, conn).is_some() {
             return Err(Refusal::BadRequest);
         }
-        let name = checked_name(&join.name).ok_or(Refusal::BadRequest)?;
+        join.name = checked_name(&join.name).ok_or(Refusal::BadRequest)?;
         let room = self.config.room(&join.room).ok_or(Refusal::NoSuchRoom)?;
         let guests = room.guests;
         let known = join
             .resume
             .as_ref()
             .and_then(|token| self.resumable(&join.room, token));
+        let Some(offer) = offer else {
+            return self.go_on(conn, known, join);
+        };
         if let Some(leg) = known {
-            return self.resume(conn, leg, name, &join);
+            let cname = self.cname_for(&join.room);
+            let described = self.describe(leg, &offer.0, &cname)?;
+            return self.resume(conn, leg, join, Some(described));
         }
         if !guests {
             return Err(Refusal::NotAllowed);
@@ -135,19 +149,19 @@ impl Controller {
         if !self.has_place(&join.room) {
             return Err(Refusal::RoomFull);
         }
-        self.newcomer(conn, name, &join)
+        self.newcomer(conn, &offer.0, join)
     }
 
-    fn newcomer(&mut self, conn: Conn, name: Redacted<String>, join: &Join) -> Result<(), Refusal> {
+    fn newcomer(&mut self, conn: Conn, offer: &str, join: Join) -> Result<(), Refusal> {
         let id = self.new_leg_id();
         let cname = self.cname_for(&join.room);
-        let (sdp, media) = self.describe(id, &join.sdp.0, &cname)?;
+        let (sdp, media) = self.describe(id, offer, &cname)?;
         let token = self.new_token();
         let mut browser = BrowserLeg::new(conn, token.clone());
         browser.set_slot_count(media.plan.video_send.len());
         let leg = Leg {
             id,
-            name,
+            name: join.name,
             joined_unix_s: self.unix_s(),
             audio_muted: join.audio_muted,
             video_muted: join.video_muted,
@@ -162,7 +176,7 @@ impl Controller {
             conn,
             ServerMessage::Joined {
                 leg: id,
-                sdp,
+                sdp: Some(sdp),
                 resume: token,
             },
         );
@@ -179,32 +193,51 @@ impl Controller {
         Some(leg.id)
     }
 
-    /// Gives a leg to a page that came back: same place, same slots, new transport.
+    /// A page that came back without an offer: its peer connection still stands. Where the leg's
+    /// media is that connection's, nothing but the signalling changes; otherwise the page is to join
+    /// once more, with an offer, and nothing is kept of this attempt.
+    fn go_on(&mut self, conn: Conn, known: Option<LegId>, join: Join) -> Result<(), Refusal> {
+        // Without a processor nobody knows what is in force.
+        self.processor.hello().ok_or(Refusal::NoMedia)?;
+        let ufrag = join.answer_ufrag.as_deref().unwrap_or_default();
+        let mut legs = self.rooms.iter().flat_map(|room| &room.legs);
+        match known.filter(|known| legs.any(|leg| leg.id == *known && leg.is_connected_by(ufrag))) {
+            Some(leg) => self.resume(conn, leg, join, None),
+            None => {
+                info!(manager = conn.0.0, conn = %conn.1, "browser asked for an offer");
+                self.tell(conn, ServerMessage::Renew);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a leg to a page that came back: same place, same slots; where it made an offer, new
+    /// transport.
     fn resume(
         &mut self,
         conn: Conn,
         leg: LegId,
-        name: Redacted<String>,
-        join: &Join,
+        join: Join,
+        described: Option<Described>,
     ) -> Result<(), Refusal> {
-        let cname = self.cname_for(&join.room);
-        let (sdp, media) = self.describe(leg, &join.sdp.0, &cname)?;
         let Some((room, found)) = find_leg(&mut self.rooms, |l| l.id == leg) else {
             return Err(Refusal::BadRequest);
         };
-        info!(room = %room, leg = %leg, "browser came back");
-        found.name = name;
+        info!(room = %room, leg = %leg, offered = described.is_some(), "browser came back");
+        found.name = join.name;
         found.audio_muted = join.audio_muted;
         found.video_muted = join.video_muted;
         let Some(browser) = found.browser_mut() else {
             return Err(Refusal::BadRequest);
         };
-        browser.set_slot_count(media.plan.video_send.len());
         let before = browser.conn.replace(conn);
         browser.gone_at = None;
         browser.told = None;
         let resume = browser.token.clone();
-        found.replace_media(media);
+        let sdp = described.map(|(sdp, media)| {
+            found.replace_media(media);
+            sdp
+        });
         if let Some(before) = before {
             // Another page with the same token has taken over: this one is not to come back.
             self.tell(
@@ -230,9 +263,6 @@ impl Controller {
             .map(|r| r.cname.clone());
         let (sdp, media) = self.describe(id, sdp, &cname.unwrap_or_default())?;
         let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
-        if let Some(browser) = leg.browser_mut() {
-            browser.set_slot_count(media.plan.video_send.len());
-        }
         leg.replace_media(media);
         self.tell(conn, ServerMessage::Answer { sdp });
         Ok(())
@@ -267,12 +297,7 @@ impl Controller {
     }
 
     /// Our answer to a browser's offer and what the leg's plan then holds.
-    fn describe(
-        &mut self,
-        leg: LegId,
-        offer: &str,
-        cname: &str,
-    ) -> Result<(Redacted<String>, Media), Refusal> {
+    fn describe(&mut self, leg: LegId, offer: &str, cname: &str) -> Result<Described, Refusal> {
         let hello = self.processor.hello().ok_or(Refusal::NoMedia)?;
         let candidates: Vec<SocketAddr> = hello
             .addresses

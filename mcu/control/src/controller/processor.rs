@@ -224,8 +224,7 @@ impl Controller {
             room.tiles.clone_from(&plan.composition.tiles);
         }
         for leg in saved.legs {
-            let held = plan.and_then(|plan| plan.legs.iter().find(|held| held.id == leg.leg));
-            room.legs.extend(take_up_leg(leg, held, self.now));
+            room.legs.extend(take_up_leg(leg, plan, self.now));
         }
         for leg in plan.iter().flat_map(|plan| &plan.legs) {
             for port in rtp_ports(leg) {
@@ -373,8 +372,9 @@ fn reconcile(room: &mut Room, held: Option<u64>, now: Instant) {
     room.dirty = true;
 }
 
-/// A leg of the controller's earlier life; `held` is what the processor carries for it.
-fn take_up_leg(saved: SavedLeg, held: Option<&LegPlan>, now: Instant) -> Option<Leg> {
+/// A leg of the controller's earlier life; `plan` is what the processor holds for its room.
+fn take_up_leg(saved: SavedLeg, plan: Option<&RoomPlan>, now: Instant) -> Option<Leg> {
+    let held = plan.and_then(|plan| plan.legs.iter().find(|held| held.id == saved.leg));
     let kind = match saved.kind {
         SavedKind::Sip { .. } => LegKind::Sip(SipLeg {
             dialog: None,
@@ -384,7 +384,7 @@ fn take_up_leg(saved: SavedLeg, held: Option<&LegPlan>, now: Instant) -> Option<
             conn: None,
             gone_at: Some(now),
             token,
-            heights: heights(held, slots.len()),
+            heights: heights(held, &slots, plan),
             slots,
             told: None,
         }),
@@ -406,17 +406,31 @@ fn take_up_leg(saved: SavedLeg, held: Option<&LegPlan>, now: Instant) -> Option<
     })
 }
 
-/// Heights that the slots of a held plan ask for.
-fn heights(held: Option<&LegPlan>, slots: usize) -> Vec<Option<u16>> {
-    let mut heights: Vec<Option<u16>> = held
+/// Heights that the slots of a held leg ask for; 0 for one whose site is not sent though it shows a
+/// picture.
+fn heights(
+    held: Option<&LegPlan>,
+    slots: &[Option<LegId>],
+    plan: Option<&RoomPlan>,
+) -> Vec<Option<u16>> {
+    let shows = |site: &LegId| {
+        let mut legs = plan.iter().flat_map(|plan| &plan.legs);
+        let video = legs
+            .find(|leg| leg.id == *site)
+            .map(|leg| &leg.video_receive);
+        video.is_some_and(|video| video.as_ref().is_some_and(|video| !video.muted))
+    };
+    let sends = held.map_or(&[][..], |held| &held.video_send);
+    let mut heights: Vec<Option<u16>> = sends
         .iter()
-        .flat_map(|plan| &plan.video_send)
-        .map(|send| match send.source {
+        .zip(slots)
+        .map(|(send, site)| match send.source {
             Some(VideoSource::Forward { max_height, .. }) => Some(max_height),
-            Some(VideoSource::Composition { .. }) | None => None,
+            Some(VideoSource::Composition { .. }) => None,
+            None => site.filter(shows).map(|_| 0),
         })
         .collect();
-    heights.resize(slots, None);
+    heights.resize(slots.len(), None);
     heights
 }
 

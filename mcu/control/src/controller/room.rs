@@ -6,7 +6,7 @@ use mcu_api::codec::VideoClass;
 use mcu_api::ids::{CallId, ConnId, LegId, RoomId};
 use mcu_api::inventory::{LegInventory, LegState};
 use mcu_api::manager::{ServerMessage, SiteKind};
-use mcu_api::plan::{Composition, LegPlan, RoomPlan, VideoSource};
+use mcu_api::plan::{Composition, LegPlan, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
 use rand::RngCore;
@@ -281,6 +281,9 @@ impl Leg {
 
     /// Puts other transports in place of the leg's. What was known about the old ones is void.
     pub fn replace_media(&mut self, media: Media) {
+        if let LegKind::Browser(browser) = &mut self.kind {
+            browser.set_slot_count(media.plan.video_send.len());
+        }
         self.media = Some(media);
         self.stats = None;
     }
@@ -312,6 +315,21 @@ impl Leg {
                 .stats
                 .as_ref()
                 .is_some_and(|stats| stats.state != LegState::Failed && stats.silent_s <= within_s)
+    }
+
+    /// Whether its media is that of a peer connection which has this ICE user fragment of ours, and
+    /// has not failed as far as we know.
+    pub fn is_connected_by(&self, ufrag: &str) -> bool {
+        let transports = self.media.iter().flat_map(|media| &media.plan.transports);
+        let mut bundles = transports.filter_map(|transport| match transport {
+            Transport::Webrtc(bundle) => Some(bundle),
+            Transport::Udp(_) => None,
+        });
+        let failed = self
+            .stats
+            .as_ref()
+            .is_some_and(|stats| stats.state == LegState::Failed);
+        bundles.any(|bundle| bundle.local_ufrag == ufrag) && !failed
     }
 
     /// The browser's part.

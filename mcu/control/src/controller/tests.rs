@@ -5,4 +5,5 @@ mod bench;
 mod browsers;
 mod calls;
 mod media;
+mod returning;
 mod rooms;

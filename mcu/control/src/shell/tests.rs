@@ -146,7 +146,7 @@ fn invite(transport: &str, local: SocketAddr, server: SocketAddr) -> String {
 /// its ports are free.
 fn own_address(number: u8) -> SocketAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
-    SocketAddr::from(([127, 1 + high + (middle & 0x7f), low, number], 5060))
+    SocketAddr::from(([127, 1 + high + (middle & 0x7f), low, number], 25_060))
 }
 
 async fn udp_response(socket: &UdpSocket) -> String {
@@ -164,9 +164,14 @@ async fn udp_response(socket: &UdpSocket) -> String {
 }
 
 async fn tcp_response(stream: &mut TcpStream) -> String {
+    tcp_read_until(stream, "m=audio").await
+}
+
+/// What comes until a success has come that contains `wanted`.
+async fn tcp_read_until(stream: &mut TcpStream, wanted: &str) -> String {
     let mut text = String::new();
     let mut buffer = vec![0; 4096];
-    while !(text.contains("SIP/2.0 2") && text.contains("m=audio")) {
+    while !(text.contains("SIP/2.0 2") && text.contains(wanted)) {
         let len = timeout(LIMIT, stream.read(&mut buffer))
             .await
             .unwrap()
@@ -183,7 +188,8 @@ async fn joined(dir: &Path) -> Link {
     let message = BrowserMessage::Join {
         room: "3000".into(),
         name: Redacted("A".into()),
-        sdp: Redacted(PAGE_OFFER.into()),
+        sdp: Some(Redacted(PAGE_OFFER.into())),
+        answer_ufrag: None,
         resume: None,
         audio_muted: false,
         video_muted: false,
@@ -362,4 +368,49 @@ async fn a_second_controller_on_the_same_socket_is_refused() {
             .contains("another controller")
     );
     first.abort();
+}
+
+#[tokio::test]
+async fn callers_and_managers_that_went_leave_no_task_behind() {
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let server = own_address(7);
+    let media = UnixListener::bind(dir.path().join("media.sock")).unwrap();
+    let controller = tokio::spawn(run(config(dir.path(), server)));
+    let _link = accept_media(&media, &[]).await;
+    // Those of the listeners and of the processor's link.
+    let before = tasks();
+    for round in 0..20 {
+        let mut tcp = TcpStream::connect(server).await.unwrap();
+        let request = invite("TCP", tcp.local_addr().unwrap(), server)
+            .replace("TCP@test", &format!("{round}@test"))
+            .replace("z9hG4bK", &format!("z9hG4bK{round}"));
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let response = tcp_response(&mut tcp).await;
+        assert!(tasks() > before, "a connection is served by a task");
+        let (_, rest) = response.rsplit_once("\r\nTo: ").unwrap();
+        let (to, _) = rest.split_once("\r\n").unwrap();
+        let local = tcp.local_addr().unwrap();
+        for (method, number) in [("ACK", 1), ("BYE", 2)] {
+            let request = format!(
+                "{method} sip:3000@{server} SIP/2.0\r\n\
+                 Via: SIP/2.0/TCP {local};branch=z9hG4bK{method}{round}\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:ward@{local}>;tag=aTCP\r\nTo: {to}\r\n\
+                 Call-ID: {round}@test\r\nCSeq: {number} {method}\r\nContent-Length: 0\r\n\r\n"
+            );
+            tcp.write_all(request.as_bytes()).await.unwrap();
+        }
+        tcp_read_until(&mut tcp, "CSeq: 2 BYE").await;
+    }
+    let gone = async {
+        while tasks() > before || !view(dir.path()).await.legs.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, gone).await.expect("tasks are back");
+    controller.abort();
 }

@@ -147,20 +147,25 @@ impl Bench {
         while self.now < end {
             let step = self.now + Duration::from_secs(1);
             while let Some(due) = self.controller.next_timeout().filter(|due| *due <= step) {
-                assert!(due >= self.now, "a timeout lies in the past");
-                self.now = due;
-                self.controller.handle_timeout(due);
-                self.drain();
-                assert_ne!(
-                    self.controller.next_timeout(),
-                    Some(due),
-                    "a timeout stays due"
-                );
+                self.time_out(due);
             }
             self.now = step;
             let inventory = self.inventory(false);
             self.media(FromMedia::Inventory(inventory));
         }
+    }
+
+    /// Lets the timeout that is due at `due` come, and no inventory.
+    pub fn time_out(&mut self, due: Instant) {
+        assert!(due >= self.now, "a timeout lies in the past");
+        self.now = due;
+        self.controller.handle_timeout(due);
+        self.drain();
+        assert_ne!(
+            self.controller.next_timeout(),
+            Some(due),
+            "a timeout stays due"
+        );
     }
 
     /// What the played processor holds.
@@ -250,6 +255,14 @@ impl Bench {
             .iter()
             .find(|plan| plan.id == leg)
             .expect("the leg has a plan")
+    }
+
+    /// ICE user fragment of our answer to a browser.
+    pub fn ufrag(&self, leg: LegId) -> String {
+        match &self.leg_plan(leg).transports[..] {
+            [Transport::Webrtc(webrtc)] => webrtc.local_ufrag.clone(),
+            other => panic!("not one bundle: {other:?}"),
+        }
     }
 
     pub fn legs_planned(&self) -> Vec<LegId> {
@@ -382,36 +395,35 @@ pub fn incoming(call: u64, dialled: &str, offer: Option<&str>) -> IncomingCall {
 }
 
 pub fn join(room: &str, name: &str) -> BrowserMessage {
-    BrowserMessage::Join {
-        room: room.into(),
-        name: Redacted(name.into()),
-        sdp: Redacted(PAGE_OFFER.into()),
-        resume: None,
-        audio_muted: false,
-        video_muted: false,
-    }
+    entering(room, name, Some(PAGE_OFFER), None, None)
 }
 
+/// A page comes back with a new peer connection.
 pub fn rejoin(name: &str, token: &str) -> BrowserMessage {
-    let BrowserMessage::Join {
-        room,
-        name,
-        sdp,
-        audio_muted,
-        video_muted,
-        ..
-    } = join("3000", name)
-    else {
-        unreachable!("join makes a join");
-    };
-    let resume = Some(Redacted(token.to_owned()));
+    entering("3000", name, Some(PAGE_OFFER), None, Some(token))
+}
+
+/// A page comes back with the peer connection that it had.
+pub fn go_on(name: &str, token: &str, answer_ufrag: &str) -> BrowserMessage {
+    entering("3000", name, None, Some(answer_ufrag), Some(token))
+}
+
+pub fn entering(
+    room: &str,
+    name: &str,
+    sdp: Option<&str>,
+    answer_ufrag: Option<&str>,
+    resume: Option<&str>,
+) -> BrowserMessage {
+    let redacted = |text: &str| Redacted(text.to_owned());
     BrowserMessage::Join {
-        room,
-        name,
-        sdp,
-        resume,
-        audio_muted,
-        video_muted,
+        room: room.into(),
+        name: redacted(name),
+        sdp: sdp.map(redacted),
+        answer_ufrag: answer_ufrag.map(str::to_owned),
+        resume: resume.map(redacted),
+        audio_muted: false,
+        video_muted: false,
     }
 }
 

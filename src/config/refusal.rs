@@ -1,0 +1,113 @@
+//! Why settings are refused: file, line, key and reason, and never what a value is.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Every key. Nothing else before a `=` is shown: it may be the text of a password.
+const KEYS: &[&str] = &[
+    "accounts",
+    "addresses",
+    "data_dir",
+    "demo",
+    "filter",
+    "guests",
+    "http",
+    "listen",
+    "log",
+    "media",
+    "number",
+    "password",
+    "ports",
+    "realm",
+    "rooms",
+    "sip",
+    "user",
+];
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {reason}", .file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// A key or value is wrong. The source line is not shown: it may hold a password.
+    #[error("{}:{line}: {reason}", .file.display())]
+    Parse {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Key and reason.
+        reason: String,
+    },
+    /// The data folder cannot be made.
+    #[error("data folder {}: {reason}", .dir.display())]
+    DataDir {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+}
+
+impl ConfigError {
+    /// What the parser refused of `text`.
+    pub fn parse(file: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let reason = without_value(error.message());
+        Self::at(file, text, error.span().unwrap_or(0..0), &reason)
+    }
+
+    /// A refusal of the value at `span` of `text`.
+    pub fn at(file: &Path, text: &str, span: Range<usize>, reason: &str) -> Self {
+        let line = line_of(text, span.start);
+        Self::Parse {
+            file: file.into(),
+            line,
+            reason: match key_before(text, span.start).or_else(|| key_at(text, line)) {
+                Some(key) => format!("{key}: {reason}"),
+                None => reason.into(),
+            },
+        }
+    }
+}
+
+/// Line of a byte offset, from 1.
+pub fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().iter().take(offset);
+    before.filter(|&&b| b == b'\n').count() + 1
+}
+
+/// Key of the value that begins here.
+fn key_before(text: &str, offset: usize) -> Option<&str> {
+    let before = text.get(..offset)?.trim_end().strip_suffix('=')?;
+    let key = before
+        .trim_end()
+        .rsplit([' ', '{', ',', '.', '\n'])
+        .next()?;
+    Some(key).filter(|key| KEYS.contains(key))
+}
+
+/// Key with which this line begins.
+fn key_at(text: &str, line: usize) -> Option<&str> {
+    let (key, _) = text.lines().nth(line - 1)?.split_once('=')?;
+    Some(key.trim()).filter(|key| KEYS.contains(key))
+}
+
+/// serde's "invalid type: integer `5`, expected a string" without the value, which may be a secret.
+fn without_value(message: &str) -> String {
+    let quotes = ["invalid type: ", "invalid value: "];
+    let (value, expected) = (message.find(['`', '"']), message.rfind(", expected "));
+    match (value, expected) {
+        (Some(value), Some(expected))
+            if value < expected && quotes.iter().any(|start| message.starts_with(start)) =>
+        {
+            format!("{}{}", message[..value].trim_end(), &message[expected..])
+        }
+        _ => message.into(),
+    }
+}

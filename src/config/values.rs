@@ -1,0 +1,154 @@
+//! Values of the configuration file and of flags that are checked as they are read.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// A string with at least one character that is not white space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NonEmpty(pub String);
+
+impl FromStr for NonEmpty {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim().is_empty() {
+            return Err("must not be empty".into());
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// An address at which peers can reach us: one of a single host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaAddress(pub IpAddr);
+
+impl FromStr for MediaAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address: IpAddr = text
+            .parse()
+            .map_err(|_| format!("\"{text}\" is not an IP address"))?;
+        if address.is_unspecified() || address.is_multicast() {
+            return Err(format!(
+                "peers cannot send to {address}: name an address of this host"
+            ));
+        }
+        Ok(Self(address))
+    }
+}
+
+/// UDP ports from `low` to `high`, both included: at least 16, none below 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// First.
+    pub low: u16,
+    /// Last.
+    pub high: u16,
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = |part: &str| part.trim().parse::<u16>().ok();
+        let (low, high) = text
+            .split_once('-')
+            .and_then(|(low, high)| Some((parse(low)?, parse(high)?)))
+            .ok_or_else(|| format!("\"{text}\" is not LOW-HIGH, for example 20000-23999"))?;
+        if low < 1024 || high < low.saturating_add(15) {
+            return Err(format!(
+                "{low}-{high}: at least 16 ports from 1024 on are needed"
+            ));
+        }
+        Ok(Self { low, high })
+    }
+}
+
+/// A filter of `tracing`: a level, or levels by module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter(String);
+
+impl Filter {
+    /// For the log.
+    pub fn env_filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.0)
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        // rtc-dtls warns of every extension that it does not know, several times a browser.
+        Self("info,rtc_dtls=error".into())
+    }
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let word = |part: &&str| {
+            part.chars()
+                .all(|c| c.is_alphanumeric() || "_:-".contains(c))
+        };
+        // `tracing` takes a lone word for a module of which everything is logged, and nothing of the
+        // others: a level spelt wrongly would silence the server.
+        for part in text.split(',').filter(word) {
+            if part.is_empty() || part.parse::<LevelFilter>().is_err() {
+                return Err(format!(
+                    "\"{part}\" is none of off, error, warn, info, debug, trace and MODULE=LEVEL"
+                ));
+            }
+        }
+        EnvFilter::try_new(text)
+            .map_err(|_| format!("\"{text}\" is no filter, for example info,mcu_media=debug"))?;
+        Ok(Self(text.into()))
+    }
+}
+
+macro_rules! deserialize_from_str {
+    ($($value:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $value {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+deserialize_from_str!(NonEmpty, MediaAddress, PortRange, Filter);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_levels_or_levels_by_module() {
+        for good in [
+            "info",
+            "off",
+            "DEBUG",
+            "info,mcu_media=debug",
+            "warn,mcu_control::controller=trace",
+            "info,[call{id=7}]=debug",
+            Filter::default().0.as_str(),
+        ] {
+            assert!(good.parse::<Filter>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "inof",
+            "info,",
+            "info,mcu_media",
+            "mcu_media=loud",
+            "==",
+        ] {
+            assert!(bad.parse::<Filter>().is_err(), "{bad}");
+        }
+    }
+}

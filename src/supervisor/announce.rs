@@ -1,0 +1,77 @@
+//! Where to go, said once there is somebody.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::sync::watch;
+
+use crate::config::Settings;
+
+/// Says it when our own manager has said that calls can be taken.
+pub async fn announce(
+    settings: &Settings,
+    mut opened: watch::Receiver<Option<SocketAddr>>,
+) -> Infallible {
+    let page = match opened.wait_for(Option::is_some).await {
+        Ok(address) => *address,
+        Err(_) => None,
+    };
+    if let Some(page) = page {
+        let mut out = io::stdout();
+        // Nobody may be listening.
+        let _ = say(&mut out, settings, page).and_then(|()| out.flush());
+    }
+    std::future::pending().await
+}
+
+fn say(out: &mut impl Write, settings: &Settings, page: SocketAddr) -> io::Result<()> {
+    let ours = settings.media_addresses()[0];
+    let page = reachable(page, ours);
+    if !settings.demo {
+        return writeln!(out, "Consilium serves https://{page}/");
+    }
+    let sip = reachable(settings.sip.listen, ours);
+    let sip = match (sip.port(), sip.ip()) {
+        (5060, IpAddr::V4(host)) => host.to_string(),
+        (5060, IpAddr::V6(host)) => format!("[{host}]"),
+        _ => sip.to_string(),
+    };
+    writeln!(out, "Room 3000 is open to anybody.")?;
+    writeln!(out, "  Browser:  https://{page}/room/3000")?;
+    writeln!(out, "  Dial:     sip:3000@{sip}")
+}
+
+/// Where peers find what listens there.
+fn reachable(listen: SocketAddr, ours: IpAddr) -> SocketAddr {
+    let mut address = listen;
+    if listen.ip().is_unspecified() {
+        address.set_ip(ours);
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_that_peers_reach() {
+        let settings: Settings = toml::from_str(
+            "demo = true\n[sip]\nlisten = \"[::]:5060\"\n[media]\naddresses = [\"2001:db8::7\"]\n",
+        )
+        .unwrap();
+        let mut said = Vec::new();
+        say(&mut said, &settings, "0.0.0.0:8443".parse().unwrap()).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains(" https://[2001:db8::7]:8443/room/3000\n"));
+        assert!(said.contains(" sip:3000@[2001:db8::7]\n"));
+        let only_here: Settings =
+            toml::from_str("demo = true\n[sip]\nlisten = \"127.0.0.1:7001\"\n").unwrap();
+        let mut said = Vec::new();
+        say(&mut said, &only_here, "192.0.2.3:443".parse().unwrap()).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains(" https://192.0.2.3:443/room/3000\n"));
+        assert!(said.contains(" sip:3000@127.0.0.1:7001\n"));
+    }
+}

@@ -1,0 +1,238 @@
+//! Keeps one process running.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid, getppid};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info};
+
+use super::READY;
+
+/// A process that lived at least this long is restarted at once.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// First pause before restarting a process that died young; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Time to end after a signal before SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Life of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Everything runs.
+    Run,
+    /// Calls are hung up.
+    HangUp,
+    /// Everything else ends.
+    End,
+}
+
+/// Keeper of one process.
+pub struct Keeper {
+    /// The process, as the command line calls it.
+    pub name: &'static str,
+    /// What tells it to end.
+    pub end_by: Signal,
+    /// When it is told so.
+    pub ends_in: Phase,
+    /// Where it is passed on that the process says it is ready, if it does.
+    pub ready: Option<watch::Sender<Option<SocketAddr>>>,
+}
+
+/// How a child came to an end.
+enum End {
+    /// We ended it.
+    Told,
+    /// By itself.
+    Own(String),
+}
+
+impl Keeper {
+    /// Keeps the process running until its phase comes.
+    pub async fn run(self, phases: watch::Receiver<Phase>) {
+        self.keep(phases, || start(self.name, self.ready.is_some()))
+            .await;
+    }
+
+    async fn keep(
+        &self,
+        mut phases: watch::Receiver<Phase>,
+        start: impl Fn() -> io::Result<Child>,
+    ) {
+        let mut pause = Duration::ZERO;
+        while *phases.borrow_and_update() < self.ends_in {
+            let started = Instant::now();
+            // A full table of processes may have room again, and a binary may be put back.
+            let what = match start() {
+                Ok(child) => match self.watch(child, &mut phases).await {
+                    End::Told => return,
+                    End::Own(how) => format!("ended, {how}"),
+                },
+                Err(error) => format!("cannot be started: {error}"),
+            };
+            pause = next_pause(pause, started.elapsed());
+            let pause_ms = pause.as_millis() as u64;
+            error!(process = self.name, pause_ms, "{what}; restarting");
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.told(&mut phases) => {}
+            }
+        }
+    }
+
+    /// Waits for the child's end, and ends it when it is time.
+    async fn watch(&self, mut child: Child, phases: &mut watch::Receiver<Phase>) -> End {
+        info!(process = self.name, pid = child.id(), "started");
+        let stdout = child.stdout.take();
+        tokio::select! {
+            ended = child.wait() => End::Own(match ended {
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            }),
+            never = self.listen(stdout) => match never {},
+            () = self.told(phases) => {
+                self.end(&mut child).await;
+                End::Told
+            }
+        }
+    }
+
+    /// Returns when it is time to end; a supervisor that is gone wants nothing to run, either.
+    async fn told(&self, phases: &mut watch::Receiver<Phase>) {
+        let _ = phases.wait_for(|phase| *phase >= self.ends_in).await;
+    }
+
+    /// Passes on what the process says on its standard output.
+    async fn listen(&self, stdout: Option<ChildStdout>) -> Infallible {
+        if let (Some(stdout), Some(ready)) = (stdout, &self.ready) {
+            let mut lines = BufReader::new(stdout).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some(Ok(address)) = line.strip_prefix(READY).map(str::parse) {
+                    ready.send_replace(Some(address));
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn end(&self, child: &mut Child) {
+        if let Some(pid) = child.id() {
+            // The child is not reaped yet, so the pid is still its own.
+            let _ = kill(Pid::from_raw(pid as i32), self.end_by);
+        }
+        if timeout(GRACE, child.wait()).await.is_ok() {
+            return;
+        }
+        error!(process = self.name, "did not end when told to, killed");
+        if let Err(error) = child.kill().await {
+            error!(process = self.name, %error, "cannot be killed");
+        }
+    }
+}
+
+/// A steady process comes back at once; one that dies young waits, each time longer than the last.
+fn next_pause(last: Duration, lived: Duration) -> Duration {
+    if lived >= STEADY {
+        Duration::ZERO
+    } else {
+        (last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
+    }
+}
+
+fn start(name: &str, speaks: bool) -> io::Result<Child> {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_else(|| OsString::from("consilium"));
+    // The flags after `serve` are those of every process.
+    let flags = words.skip(1);
+    // Not by its path: the program may have been replaced there by another version since.
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0(program)
+        .arg(name)
+        .args(flags)
+        .stdin(Stdio::null())
+        // Ctrl-C in a terminal reaches the whole group: it is for the supervisor, which ends the
+        // processes in their order.
+        .process_group(0)
+        .kill_on_drop(true);
+    if speaks {
+        command.stdout(Stdio::piped());
+    }
+    let parent = getpid();
+    // SAFETY: one prctl call and one getppid call, both safe between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+            // A parent that died before sends no signal any more.
+            if getppid() != parent {
+                return Err(Errno::ESRCH.into());
+            }
+            Ok(())
+        });
+    }
+    command.spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_keeps_dying_is_restarted_ever_slower_and_a_steady_one_at_once() {
+        let young = Duration::from_millis(5);
+        let mut pause = Duration::ZERO;
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            pause = next_pause(pause, young);
+            pauses.push(pause.as_millis());
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(next_pause(pause, STEADY), Duration::ZERO);
+    }
+
+    /// Defect: a process that could not be started once was never started again.
+    #[tokio::test]
+    async fn a_process_that_cannot_be_started_is_tried_again() {
+        let (ready, mut opened) = watch::channel(None);
+        let (phase, phases) = watch::channel(Phase::Run);
+        let keeper = Keeper {
+            name: "manager",
+            end_by: Signal::SIGTERM,
+            ends_in: Phase::End,
+            ready: Some(ready),
+        };
+        let attempts = std::cell::Cell::new(0);
+        let start = || {
+            attempts.set(attempts.get() + 1);
+            if attempts.get() < 3 {
+                return Err(Errno::EAGAIN.into());
+            }
+            Command::new("sh")
+                .args(["-c", "echo ready 127.0.0.1:7; exec sleep 60"])
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+        };
+        let until_ready = async {
+            let said = *opened.wait_for(Option::is_some).await.unwrap();
+            phase.send_replace(Phase::End);
+            said
+        };
+        let both = async { tokio::join!(keeper.keep(phases, start), until_ready) };
+        let ((), said) = timeout(Duration::from_secs(20), both).await.unwrap();
+        assert_eq!(said, Some(SocketAddr::from(([127, 0, 0, 1], 7))));
+        assert_eq!(attempts.get(), 3);
+    }
+}
