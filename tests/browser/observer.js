@@ -113,9 +113,40 @@
     }
   }
 
+  // ---- pauses of pictures -----------------------------------------------------------------------
+  // From one frame that is presented to the next, by leg; the time since the last one counts, too.
+  const pauses = new Map();
+
+  function time(tile) {
+    const video = videoOf(tile);
+    if (!video || video.dataset.timed) return;
+    video.dataset.timed = "yes";
+    const note = () => {
+      const now = performance.now();
+      const pause = pauses.get(tile.dataset.leg);
+      const since = pause ? now - pause.last : 0;
+      pauses.set(tile.dataset.leg, { last: now, longest: Math.max(pause?.longest ?? 0, since) });
+      video.requestVideoFrameCallback(note);
+    };
+    video.requestVideoFrameCallback(note);
+  }
+
+  /** The longest pause of each picture that is shown, in ms, since the last reset. */
+  function longestPauses() {
+    const shown = new Set(tiles().map((tile) => tile.dataset.leg));
+    const now = performance.now();
+    const pairs = [...pauses].filter(([leg]) => shown.has(leg));
+    return Object.fromEntries(pairs.map(([leg, p]) => [leg, Math.max(p.longest, now - p.last)]));
+  }
+
+  function reset() {
+    for (const pause of pauses.values()) pause.longest = 0;
+  }
+
   // ---- report -----------------------------------------------------------------------------------
   async function report(withSkew) {
     if (withSkew) measureSkew();
+    tiles().forEach(time);
     const markers = {};
     for (const tile of tiles()) {
       const video = videoOf(tile);
@@ -124,20 +155,25 @@
     }
     const pc = window.__consilium?.pc;
     let framesDecoded = 0;
+    let packetsLost = 0;
     if (pc) {
       for (const stat of (await pc.getStats()).values()) {
-        if (stat.type === "inbound-rtp" && stat.kind === "video") framesDecoded += stat.framesDecoded ?? 0;
+        if (stat.type !== "inbound-rtp") continue;
+        framesDecoded += stat.framesDecoded ?? 0;
+        packetsLost += stat.packetsLost ?? 0;
       }
     }
     return {
       markers,
       tones: tones(),
+      pausesMs: longestPauses(),
       framesDecoded,
+      packetsLost,
       connection: pc?.connectionState ?? "none",
       skewLooks: Object.fromEntries(looks),
       skewMs: Object.fromEntries([...skews].map(([id, values]) => [id, median(values)])),
     };
   }
 
-  globalThis.consiliumObserver = { report };
+  globalThis.consiliumObserver = { report, reset };
 })();

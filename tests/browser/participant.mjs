@@ -1,6 +1,6 @@
 // One participant in Chromium: joins by the page as a person would, then prints a report as a line of
 // JSON every half second. Arguments: URL, source id, and optionally width, height, frame rate, "skew".
-// Commands on standard input: `screenshot FILE`, `press TEST-ID`, `reload`.
+// Commands on standard input: `screenshot FILE`, `press TEST-ID`, `reset` (of pauses), `reload`.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
@@ -48,6 +48,7 @@ commands.on("line", (line) => {
   busy = busy.then(async () => {
     if (word === "screenshot") await page.screenshot({ path: argument });
     else if (word === "press") await page.getByTestId(argument).click();
+    else if (word === "reset") await page.evaluate(() => globalThis.consiliumObserver.reset());
     else if (word === "reload") await page.reload();
   }).catch((error) => console.error(`${line}: ${error.message}`));
 });

@@ -21,8 +21,12 @@ pub struct Report {
     pub markers: BTreeMap<String, Marker>,
     /// Tones heard in the mixed sound: source id and level in dB.
     pub tones: BTreeMap<u8, f64>,
+    /// Longest time without a new frame in ms, by tile, since the start or [`Browser::reset`].
+    pub pauses_ms: BTreeMap<String, f64>,
     /// Frames decoded over all tiles.
     pub frames_decoded: u64,
+    /// Packets lost on the way to the page, sound and pictures.
+    pub packets_lost: i64,
     /// State of the peer connection.
     pub connection: String,
     /// Offsets of flash against beep in ms, by source id.
@@ -112,6 +116,11 @@ impl Browser {
     /// Presses a button of the page by its test id: `mic`, `camera`, `leave`.
     pub fn press(&mut self, button: &str) {
         self.say(&format!("press {button}"));
+    }
+
+    /// Measures pauses from now on.
+    pub fn reset(&mut self) {
+        self.say("reset");
     }
 
     fn say(&mut self, line: &str) {

@@ -29,9 +29,9 @@ pub struct Server {
 
 /// Start of the next server's media ports: servers of tests that run side by side stay apart, and
 /// below 32,768, where the kernel begins to give out ports by itself.
-/// There are enough for hundreds of calls in a row: a port rests before it is given out again.
+/// There are enough for thousands of calls in a row: a port rests before it is given out again.
 static NEXT_PORTS: AtomicU16 = AtomicU16::new(0);
-const MEDIA_PORTS: u16 = 4_000;
+const MEDIA_PORTS: u16 = 10_000;
 
 impl Server {
     /// Starts with room 3000 open and waits until page and controller answer.
@@ -51,8 +51,8 @@ impl Server {
     pub fn start(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("make a data folder");
         let (http, sip) = (free_port(), free_port());
-        let place = std::process::id() as u16 % 5 + NEXT_PORTS.fetch_add(1, Ordering::Relaxed);
-        let low = 12_000 + place % 5 * MEDIA_PORTS;
+        let place = std::process::id() as u16 % 2 + NEXT_PORTS.fetch_add(1, Ordering::Relaxed);
+        let low = 12_000 + place % 2 * MEDIA_PORTS;
         let media = (low, low + MEDIA_PORTS - 1);
         let mut command = Command::new(binary());
         command

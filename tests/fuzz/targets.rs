@@ -1,0 +1,323 @@
+//! What each fuzz target does with its bytes. The fuzzer calls these, and so does the test that
+//! replays the corpora, `tests/tests/fuzz_corpora.rs`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use mcu_api::call::{CallCommand, CallEvent};
+use mcu_api::frame;
+use mcu_api::manager::{FromControl, ToControl};
+use mcu_api::media::{FromMedia, ToMedia};
+use mcu_api::plan::{DtlsRole, HeaderExtensions, SdesKeys, SrtpSuite, WebrtcTransport};
+use mcu_api::secret::Redacted;
+use mcu_control::browser_sdp;
+use mcu_rtp::clock::{RoomClock, SourceClock};
+use mcu_rtp::demux;
+use mcu_rtp::h264::{Depacketizer, KeyFrameStarts, find_sps};
+use mcu_rtp::header::RtpPacket;
+use mcu_rtp::jitter::{JitterBuffer, Taken};
+use mcu_rtp::receive::{self, ReceiveStream, Verdict};
+use mcu_rtp::rtcp::{self, Packet};
+use mcu_rtp::rtx;
+use mcu_rtp::simulcast::{Line, StreamMap};
+use mcu_rtp::srtp::Srtp;
+use mcu_rtp::twcc::History;
+use mcu_rtp::webrtc::{Certificate, WebrtcSession};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sip::sdp::{self, LocalAudio, LocalMedia, LocalVideo, SrtpPolicy};
+use sip::{Endpoint, Flow, FlowId, Input, Output, Transport};
+
+/// A target's name, which is that of its corpus, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 8] = [
+    ("sip", sip_messages),
+    ("sdp", terminal_descriptions),
+    ("browser_sdp", browser_offers),
+    ("rtp", rtp_packets),
+    ("rtcp", rtcp_compounds),
+    ("srtp", srtp_packets),
+    ("webrtc", webrtc_datagrams),
+    ("frame", process_frames),
+];
+
+const PEER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5_070);
+
+/// Messages to a SIP endpoint: over UDP, and then all of it as a TCP stream. Calls that come are
+/// accepted.
+pub fn sip_messages(data: &[u8]) {
+    let start = Instant::now();
+    let mut endpoint = Endpoint::new(sip::Config::default(), [7; 32]);
+    let mut flow = Flow {
+        id: FlowId(1),
+        transport: Transport::Udp,
+        local: SocketAddr::from(([127, 0, 0, 1], 5_060)),
+        remote: PEER,
+    };
+    for (n, bytes) in pieces(data).enumerate() {
+        let now = start + Duration::from_millis(20 * n as u64);
+        endpoint.handle_input(now, Input::Received { flow, bytes });
+        settle(&mut endpoint, now);
+    }
+    (flow.id, flow.transport) = (FlowId(2), Transport::Tcp);
+    for bytes in data.chunks(700) {
+        endpoint.handle_input(start, Input::Received { flow, bytes });
+        settle(&mut endpoint, start);
+    }
+    // An hour, by its own timers; calls that nobody acknowledged are over by then.
+    let mut now = start;
+    for _ in 0..2_000 {
+        let Some(next) = endpoint.next_timeout() else {
+            break;
+        };
+        now = now.max(next);
+        if now > start + Duration::from_secs(3_600) {
+            break;
+        }
+        endpoint.handle_timeout(now);
+        settle(&mut endpoint, now);
+    }
+}
+
+fn settle(endpoint: &mut Endpoint, now: Instant) {
+    while let Some(output) = endpoint.poll_output() {
+        let Output::Event(CallEvent::Incoming(incoming)) = output else {
+            continue;
+        };
+        let call = incoming.call;
+        let offer = incoming.offer.as_ref().map(|offer| offer.0.as_str());
+        let command = match offer.map(|offer| sdp::answer(offer, &local(), &mut rng())) {
+            Some(Ok(agreed)) => CallCommand::Accept {
+                call,
+                sdp: Redacted(agreed.sdp),
+            },
+            Some(Err(_)) => CallCommand::Reject {
+                call,
+                reason: mcu_api::call::RejectReason::NotAcceptable,
+            },
+            None => CallCommand::Accept {
+                call,
+                sdp: Redacted(sdp::offer(&local(), &mut rng()).sdp),
+            },
+        };
+        endpoint.command(now, command);
+    }
+}
+
+/// A terminal's description: as an offer, as a second one after it, and as an answer to ours.
+pub fn terminal_descriptions(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(agreed) = sdp::answer(text, &local(), &mut rng()) {
+        let again = sdp::answer_again(text, &local(), &agreed, &mut rng());
+        assert!(again.is_ok(), "taken once, refused the second time");
+        assert_eq!(
+            lines(&agreed.sdp),
+            lines(text),
+            "lines in the answer to\n{text}"
+        );
+    }
+    let offer = sdp::offer(&local(), &mut rng());
+    let _ = sdp::accept_answer(&offer, text, &mut rng());
+}
+
+/// Media lines of a description.
+fn lines(text: &str) -> usize {
+    text.lines().filter(|line| line.starts_with("m=")).count()
+}
+
+/// A browser's offer, and the same once more.
+pub fn browser_offers(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let pwd = Redacted("a-password-of-22-chars".to_string());
+    let local = browser_sdp::Local {
+        session_id: 1,
+        version: 1,
+        ufrag: "ours",
+        pwd: &pwd,
+        fingerprint_sha256: [3; 32],
+        candidates: &[PEER],
+        cname: "room",
+        stream_id: "s",
+        max_slot_bps: 2_000_000,
+    };
+    if let Ok(agreed) = browser_sdp::answer(text, &local, &mut rng()) {
+        let _ = browser_sdp::answer_again(text, &local, &agreed, &mut rng());
+    }
+}
+
+/// RTP packets of a camera and of a microphone, through all that takes them apart.
+pub fn rtp_packets(data: &[u8]) {
+    let start = Instant::now();
+    let room = RoomClock::new(start, SystemTime::UNIX_EPOCH);
+    let config = receive::Config {
+        clock_hz: 90_000,
+        nack: true,
+    };
+    let mut stream = ReceiveStream::new(config);
+    let mut clock = SourceClock::new(90_000);
+    let (mut jitter, mut depacketizer) = (JitterBuffer::new(48_000), Depacketizer::new());
+    let (mut starts, mut lost) = (KeyFrameStarts::default(), Vec::new());
+    let mut map = StreamMap::new(vec![Line {
+        mid: Some("1".into()),
+        rids: vec!["l".into(), "h".into()],
+        payloads: vec![(96, Some(97)), (98, None)],
+    }]);
+    for (n, bytes) in pieces(data).enumerate() {
+        let now = start + Duration::from_millis(7 * n as u64);
+        let Ok(packet) = RtpPacket::parse(bytes) else {
+            continue;
+        };
+        let _ = packet.extensions().count();
+        map.route(&packet.header, &packet.known_extensions(&EXTENSIONS));
+        let _ = rtx::unwrap(&packet, 5, 96);
+        let _ = find_sps(packet.payload);
+        starts.starts(packet.payload);
+        let verdict = stream.handle_packet(now, &packet.header, packet.payload.len());
+        if let Verdict::Fresh(accepted) = verdict {
+            clock.handle_packet(now, &room, packet.header.timestamp);
+            depacketizer.insert(now, &accepted, packet.header.marker, packet.payload);
+            jitter.insert(now, &accepted, &packet.header, packet.payload);
+        }
+        stream.poll_nack(now, &mut lost);
+        while let Some(unit) = depacketizer.poll(now, Duration::from_millis(20)) {
+            depacketizer.recycle(unit.data);
+        }
+        if let Taken::Frame(frame) = jitter.take(now) {
+            jitter.recycle(frame.payload);
+        }
+    }
+    let _ = stream.report_block(start);
+    let _ = (clock.room_time(1), clock.offset_micros());
+}
+
+const EXTENSIONS: HeaderExtensions = HeaderExtensions {
+    mid: 1,
+    rid: 2,
+    repaired_rid: 3,
+    transport_cc: 4,
+    abs_send_time: 5,
+    audio_level: 6,
+};
+
+/// Compound RTCP packets, read to the end.
+pub fn rtcp_compounds(data: &[u8]) {
+    let now = Instant::now();
+    let mut history = History::new();
+    (0..500).for_each(|_| history.register(now, 1_000));
+    let mut samples = Vec::new();
+    for packet in rtcp::parse(data) {
+        let Ok(packet) = packet else { return };
+        match packet {
+            Packet::SenderReport { blocks, .. } | Packet::ReceiverReport { blocks, .. } => {
+                blocks.for_each(drop);
+            }
+            Packet::Names(names) => names.for_each(drop),
+            Packet::Goodbye(sources) => sources.for_each(drop),
+            Packet::FullIntra { requests, .. } => requests.for_each(drop),
+            Packet::Nack { lost, .. } => lost.for_each(drop),
+            Packet::TransportFeedback(feedback) => {
+                history.handle_feedback(&feedback, &mut samples);
+            }
+            Packet::PictureLoss { .. } => {}
+        }
+    }
+    assert!(samples.len() <= 2 * 500, "more samples than packets");
+}
+
+/// Packets to a leg with SDES keys, of every suite: none was made with the key.
+pub fn srtp_packets(data: &[u8]) {
+    for suite in [
+        SrtpSuite::AesCm128HmacSha1_80,
+        SrtpSuite::AesCm128HmacSha1_32,
+        SrtpSuite::AeadAes128Gcm,
+        SrtpSuite::AeadAes256Gcm,
+    ] {
+        let key = Redacted(vec![5; suite.key_and_salt_len()]);
+        let keys = SdesKeys {
+            suite,
+            local: key.clone(),
+            remote: key,
+        };
+        let Ok(mut srtp) = Srtp::from_sdes(&keys) else {
+            return;
+        };
+        for bytes in pieces(data) {
+            let _ = srtp.unprotect_rtp(bytes);
+            let _ = srtp.unprotect_rtcp(bytes);
+        }
+    }
+}
+
+/// Datagrams to a browser's transport: STUN, DTLS, SRTP.
+pub fn webrtc_datagrams(data: &[u8]) {
+    thread_local! {
+        static CERTIFICATE: Certificate = Certificate::generate().expect("a certificate");
+    }
+    let start = Instant::now();
+    let transport = WebrtcTransport {
+        local_ufrag: "ours".into(),
+        local_pwd: Redacted("a-password-of-22-chars".into()),
+        remote_ufrag: "browser".into(),
+        remote_pwd: Redacted("another-of-22-charactr".into()),
+        remote_fingerprint_sha256: [9; 32],
+        dtls_role: DtlsRole::Server,
+    };
+    let session =
+        CERTIFICATE.with(|certificate| WebrtcSession::new(start, &transport, certificate));
+    let Ok(mut session) = session else { return };
+    for (n, bytes) in pieces(data).enumerate() {
+        let now = start + Duration::from_millis(10 * n as u64);
+        let _ = demux::stun_local_ufrag(bytes);
+        session.handle_input(now, PEER, bytes);
+        session.handle_timeout(now);
+        while session.poll_output().is_some() {}
+    }
+}
+
+/// Bytes between the processes, from a peer that lost its mind.
+pub fn process_frames(data: &[u8]) {
+    fn read<T: serde::de::DeserializeOwned>(data: &[u8]) {
+        let mut decoder = frame::Decoder::default();
+        for chunk in data.chunks(1_000) {
+            decoder.push(chunk);
+            while let Ok(Some(_)) = decoder.next_message::<T>() {}
+        }
+    }
+    read::<ToMedia>(data);
+    read::<FromMedia>(data);
+    read::<ToControl>(data);
+    read::<FromControl>(data);
+}
+
+/// The input as a series of datagrams: two bytes of length before each. What is left over is the last.
+fn pieces(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (head, rest) = data.split_first_chunk::<2>()?;
+        let len = usize::from(u16::from_be_bytes(*head)).min(rest.len());
+        let (piece, rest) = rest.split_at(len);
+        data = rest;
+        Some(piece)
+    })
+}
+
+fn local() -> LocalMedia {
+    LocalMedia {
+        address: PEER.ip(),
+        session_id: 1,
+        version: 1,
+        audio: Some(LocalAudio::all_codecs(20_000, 20_001)),
+        video: Some(LocalVideo::hd720(20_002, 20_003)),
+        srtp: SrtpPolicy::Allowed,
+    }
+}
+
+fn rng() -> StdRng {
+    StdRng::seed_from_u64(1)
+}
