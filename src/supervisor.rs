@@ -55,11 +55,13 @@ pub async fn serve(settings: &Settings) -> anyhow::Result<()> {
         };
         keepers.spawn(keeper.run(phases.clone()));
     }
-    let result = tokio::select! {
-        () = stop.recv() => Ok(()),
-        lost = keepers.join_next() => Err(bug(lost)),
-        never = announce(settings, opened) => match never {},
+    let told = async {
+        tokio::select! {
+            () = stop.recv() => {}
+            never = announce(settings, opened) => match never {},
+        }
     };
+    let result = watch_over(&mut keepers, told).await;
     phase.send_replace(Phase::HangUp);
     let _ = timeout(HANG_UP, keepers.join_next()).await;
     phase.send_replace(Phase::End);
@@ -67,11 +69,18 @@ pub async fn serve(settings: &Settings) -> anyhow::Result<()> {
     result
 }
 
-fn bug(lost: Option<Result<(), tokio::task::JoinError>>) -> anyhow::Error {
-    match lost {
-        Some(Err(error)) => anyhow::Error::new(error).context("a process is watched no more"),
-        Some(Ok(())) | None => anyhow::anyhow!("a process is watched no more"),
-    }
+/// Returns when told to stop, or with an error when a keeper ends though nobody told it.
+async fn watch_over(
+    keepers: &mut JoinSet<()>,
+    told: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let lost = tokio::select! {
+        () = told => return Ok(()),
+        lost = keepers.join_next() => lost,
+    };
+    let ended = lost.context("nothing is watched")?;
+    ended.context("a process is watched no more")?;
+    bail!("a process is watched no more")
 }
 
 /// A data folder is one server's: another would take the sockets away from it.
@@ -120,5 +129,22 @@ impl StopSignals {
     /// The two apart.
     pub fn split(self) -> (tokio::signal::unix::Signal, tokio::signal::unix::Signal) {
         (self.terminate, self.interrupt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Defect: a keeper that ended was noticed at the server's end only.
+    #[tokio::test]
+    async fn a_keeper_that_ends_unasked_ends_the_server_with_an_error() {
+        let mut keepers = JoinSet::new();
+        keepers.spawn(std::future::pending());
+        keepers.spawn(async {});
+        let error = watch_over(&mut keepers, std::future::pending()).await;
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "a process is watched no more");
+        watch_over(&mut keepers, async {}).await.unwrap();
     }
 }
