@@ -387,3 +387,19 @@ fn open_files(pid: i32) -> (String, String) {
     let mut next = || words.next().unwrap().to_string();
     (next(), next())
 }
+
+/// Defect: `/health` answered 200 while no call could be taken for want of a media process.
+#[test]
+fn health_says_that_the_media_process_is_away() {
+    let server = Run::demo(Ports::free());
+    server.wait_until_open();
+    kill(Pid::from_raw(server.pid_of("media")), Signal::SIGSTOP).unwrap();
+    kill(Pid::from_raw(server.pid_of("media")), Signal::SIGKILL).unwrap();
+    let away = wait_for("media is away", PATIENCE, || {
+        health(server.http).filter(|health| health.ends_with(" 503"))
+    });
+    assert!(away.contains("The media processor is away"), "{away}");
+    wait_for("media is back", PATIENCE, || {
+        health(server.http).filter(|health| health.ends_with(" 200"))
+    });
+}

@@ -220,7 +220,8 @@ impl Task {
                 Ok(stream) => {
                     retry = FIRST_RETRY;
                     info!("connected to the controller");
-                    self.upstream.send_replace(Upstream::Ready);
+                    // Until it tells of the media processor.
+                    self.upstream.send_replace(Upstream::MediaAway);
                     let Err(error) = self.serve(stream).await;
                     self.upstream.send_replace(Upstream::ControlAway);
                     self.drop_everybody();

@@ -63,10 +63,29 @@ pub enum Transport {
 
 /// What all transports of a worker share.
 pub struct Shared {
-    /// Socket of all browsers.
-    pub token: Token,
+    /// Sockets of all browsers.
+    pub doors: Doors,
     /// Shown in every handshake.
     pub certificate: Certificate,
+}
+
+/// The browsers' port, with a socket for each family of addresses that the processor has.
+#[derive(Clone, Copy)]
+pub struct Doors {
+    /// IPv4.
+    pub v4: Option<Token>,
+    /// IPv6.
+    pub v6: Option<Token>,
+}
+
+impl Doors {
+    /// Sends a datagram by the socket of its destination's family; there is one, since the browser
+    /// was heard there.
+    fn send(self, bytes: &[u8], to: SocketAddr, sockets: &Sockets) {
+        if let Some(token) = if to.is_ipv4() { self.v4 } else { self.v6 } {
+            sockets.send(token, bytes, to);
+        }
+    }
 }
 
 impl Transport {
@@ -87,7 +106,7 @@ impl Transport {
                 let session = WebrtcSession::new(now, plan, &shared.certificate)?;
                 Ok(Self::Webrtc(Box::new(Webrtc {
                     session,
-                    token: shared.token,
+                    doors: shared.doors,
                     ufrag: plan.local_ufrag.clone(),
                     connected: false,
                 })))
@@ -183,7 +202,7 @@ impl Transport {
             Self::Udp(udp) => udp.send(false, packet, sockets),
             Self::Webrtc(webrtc) => match webrtc.session.send_rtp(packet) {
                 Some((to, bytes)) => {
-                    sockets.send(webrtc.token, &bytes, to);
+                    webrtc.doors.send(&bytes, to, sockets);
                     bytes.len()
                 }
                 None => 0,
@@ -199,7 +218,7 @@ impl Transport {
             }
             Self::Webrtc(webrtc) => {
                 if let Some((to, bytes)) = webrtc.session.send_rtcp(packet) {
-                    sockets.send(webrtc.token, &bytes, to);
+                    webrtc.doors.send(&bytes, to, sockets);
                 }
             }
         }
@@ -217,7 +236,7 @@ impl Transport {
 /// A browser's transport.
 pub struct Webrtc {
     session: WebrtcSession,
-    token: Token,
+    doors: Doors,
     ufrag: String,
     connected: bool,
 }
@@ -226,7 +245,7 @@ impl Webrtc {
     fn drain(&mut self, sockets: &Sockets, out: &mut Vec<Incoming>) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Transmit { to, bytes } => sockets.send(self.token, &bytes, to),
+                Output::Transmit { to, bytes } => self.doors.send(&bytes, to, sockets),
                 Output::Rtp(packet) => out.push(Incoming::Rtp(packet)),
                 Output::Rtcp(packet) => out.push(Incoming::Rtcp(packet)),
                 Output::Connected => {

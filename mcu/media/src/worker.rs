@@ -1,7 +1,7 @@
 //! The loop that moves media: one thread, one owner of all sockets, legs and mixers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -23,7 +23,7 @@ use crate::network::{Purpose, Sockets};
 use crate::picture::Done;
 use crate::pool::Pool;
 use crate::room::{Context, Room};
-use crate::transport::Shared;
+use crate::transport::{Doors, Shared};
 
 /// Token of the waker: a message or a finished job is there.
 const WAKE: Token = Token(0);
@@ -122,20 +122,7 @@ impl Worker {
     fn new(config: &Config, poll: &Poll, waker: Arc<Waker>) -> anyhow::Result<Self> {
         let registry = poll.registry().try_clone().context("share the poll")?;
         let mut sockets = Sockets::new(registry, FIRST_SOCKET);
-        let address = *config.addresses.first().context("no media address")?;
-        let any = if config.addresses.iter().any(std::net::IpAddr::is_ipv6) && address.is_ipv6() {
-            SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, config.webrtc_port))
-        } else {
-            SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, config.webrtc_port))
-        };
-        let local = if config.addresses.len() == 1 {
-            SocketAddr::new(address, config.webrtc_port)
-        } else {
-            any
-        };
-        let token = sockets
-            .open(local, 34, Purpose::Shared)
-            .with_context(|| format!("bind the browsers' port {local}"))?;
+        let doors = open_doors(config, &mut sockets)?;
         let certificate = Certificate::generate().context("make a DTLS certificate")?;
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let now = Instant::now();
@@ -149,7 +136,7 @@ impl Worker {
                 fingerprint_sha256: certificate.fingerprint_sha256(),
             },
             sockets,
-            shared: Shared { token, certificate },
+            shared: Shared { doors, certificate },
             rooms: BTreeMap::new(),
             pool: Pool::new(threads, waker.clone()).context("start the video pool")?,
             link: link::listen(&config.socket, waker)?,
@@ -458,11 +445,62 @@ impl Worker {
     }
 }
 
+/// Opens the browsers' port for each family of addresses: at the one address of a family, or at all
+/// when there are several.
+fn open_doors(config: &Config, sockets: &mut Sockets) -> anyhow::Result<Doors> {
+    let mut open = |is_ipv4: bool, any: IpAddr| {
+        let mut family = config.addresses.iter().filter(|a| a.is_ipv4() == is_ipv4);
+        let Some(first) = family.next() else {
+            return Ok(None);
+        };
+        let address = family.next().map_or(*first, |_| any);
+        let local = SocketAddr::new(address, config.webrtc_port);
+        sockets
+            .open(local, 34, Purpose::Shared)
+            .with_context(|| format!("bind the browsers' port {local}"))
+            .map(Some)
+    };
+    let doors = Doors {
+        v4: open(true, Ipv4Addr::UNSPECIFIED.into())?,
+        v6: open(false, Ipv6Addr::UNSPECIFIED.into())?,
+    };
+    anyhow::ensure!(doors.v4.is_some() || doors.v6.is_some(), "no media address");
+    Ok(doors)
+}
+
 /// The next tick after one that was due at `due`.
 fn after(due: Instant, period: Duration, now: Instant) -> Instant {
     if now.saturating_duration_since(due) > MAX_LAG {
         now + period
     } else {
         due + period
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_find_a_door_of_each_family_that_has_an_address() {
+        let poll = Poll::new().unwrap();
+        let (v4, v6): (IpAddr, IpAddr) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+        for (addresses, doors) in [
+            (vec![v4], (true, false)),
+            (vec![v6], (false, true)),
+            (vec![v4, v6], (true, true)),
+        ] {
+            let registry = poll.registry().try_clone().unwrap();
+            let mut sockets = Sockets::new(registry, FIRST_SOCKET);
+            let config = Config {
+                socket: "unused".into(),
+                addresses,
+                port_low: 1,
+                port_high: 2,
+                webrtc_port: 0,
+            };
+            let opened = open_doors(&config, &mut sockets).unwrap();
+            assert_eq!((opened.v4.is_some(), opened.v6.is_some()), doors);
+        }
     }
 }

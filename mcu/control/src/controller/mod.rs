@@ -165,6 +165,11 @@ impl Controller {
         self.resume_deadlines().chain(wait).min()
     }
 
+    /// Whether a media processor is there that takes plans.
+    pub fn has_media(&self) -> bool {
+        self.processor.is_ready()
+    }
+
     /// The next thing to be done. Drain it after every other call.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

@@ -109,6 +109,8 @@ struct Owner {
     streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
     managers: HashMap<ManagerId, mpsc::Sender<FromControl>>,
     media: Option<mpsc::Sender<ToMedia>>,
+    /// What managers know of the media processor.
+    media_told: bool,
     events: mpsc::Sender<Event>,
 }
 
@@ -126,6 +128,7 @@ impl Owner {
             streams: HashMap::new(),
             managers: HashMap::new(),
             media: None,
+            media_told: false,
             events,
         }
     }
@@ -173,12 +176,29 @@ impl Owner {
             }
         }
         self.drain();
+        self.tell_of_media();
+    }
+
+    /// Managers answer `/health` by whether a media processor is there.
+    fn tell_of_media(&mut self) {
+        let ready = self.controller.has_media();
+        if ready == self.media_told {
+            return;
+        }
+        self.media_told = ready;
+        let managers: Vec<ManagerId> = self.managers.keys().copied().collect();
+        for id in managers {
+            self.carry_out(Output::Manager(id, FromControl::Media { ready }));
+        }
     }
 
     fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Input(input) => self.controller.handle_input(now, input),
             Event::ManagerOpened(id, queue) => {
+                let ready = self.media_told;
+                // A queue that is new has room.
+                let _ = queue.try_send(FromControl::Media { ready });
                 self.managers.insert(id, queue);
             }
             Event::ManagerGone(id) => {

@@ -64,9 +64,19 @@ impl Link {
 
     /// What is said next to the one browser.
     async fn told(&mut self) -> ServerMessage {
-        match self.receive().await {
+        match self.heard().await {
             FromControl::Server { message, .. } => message,
             other => panic!("not for a browser: {other:?}"),
+        }
+    }
+
+    /// What a manager is told next, other than of the media processor.
+    async fn heard(&mut self) -> FromControl {
+        loop {
+            match self.receive().await {
+                FromControl::Media { .. } => {}
+                other => return other,
+            }
         }
     }
 
@@ -217,7 +227,7 @@ async fn view(dir: &Path) -> RoomView {
     manager
         .send(&ToControl::GetRoom { request: 1, number })
         .await;
-    match manager.receive().await {
+    match manager.heard().await {
         FromControl::Room {
             request: 1,
             room: Some(room),
@@ -412,5 +422,30 @@ async fn callers_and_managers_that_went_leave_no_task_behind() {
         }
     };
     timeout(LIMIT, gone).await.expect("tasks are back");
+    controller.abort();
+}
+
+/// Managers answer `/health` by it.
+#[tokio::test]
+async fn managers_are_told_of_the_media_processor() {
+    let dir = tempfile::tempdir().unwrap();
+    let media = UnixListener::bind(dir.path().join("media.sock")).unwrap();
+    let controller = tokio::spawn(run(config(dir.path(), own_address(9))));
+    let link = accept_media(&media, &[]).await;
+    let mut manager = Link::new(
+        UnixStream::connect(dir.path().join("control.sock"))
+            .await
+            .unwrap(),
+    );
+    let mut ready = async || loop {
+        if let FromControl::Media { ready } = manager.receive().await {
+            return ready;
+        }
+    };
+    while !ready().await {}
+    drop(link);
+    assert!(!ready().await);
+    let _link = accept_media(&media, &[]).await;
+    assert!(ready().await);
     controller.abort();
 }
