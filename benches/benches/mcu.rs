@@ -283,7 +283,7 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
     let mut legs = Vec::new();
     for (i, clip) in sources.iter().enumerate() {
         let watch = Watch::Samples {
-            every: 41,
+            every: 121,
             most: 4 * count,
         };
         let watch = if i == 0 { watch } else { Watch::Nothing };

@@ -22,6 +22,9 @@ const BACKLOG_MAX: usize = 120;
 /// Delays kept of one tile: over ten minutes. Those that come later are not.
 const DELAYS_MAX: usize = 20_000;
 
+/// Most frames that a picture could be set back by.
+const STEP_BACK_MAX: u16 = 8;
+
 /// What the decoding thread is told.
 pub(super) enum Job {
     /// A leg is to be watched.
@@ -239,7 +242,8 @@ impl Watched {
             delays_ms: Vec::new(),
         });
         tile.rect = found.rect;
-        if tile.counter == counter {
+        // A step back is an old frame shown again. Clips begin anew, so a long one is a step forward.
+        if tile.counter.wrapping_sub(counter) <= STEP_BACK_MAX {
             return;
         }
         tile.counter = counter;

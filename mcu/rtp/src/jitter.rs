@@ -198,6 +198,15 @@ impl JitterBuffer {
         self.take_across_loss(first, next, due)
     }
 
+    /// Payload type and payload of the packet right behind a concealed one at `ts`, if it is there
+    /// already: it may tell what was lost.
+    pub fn behind(&self, ts: ExtTs) -> Option<(u8, &[u8])> {
+        let (first, packet) = self.packets.first_key_value()?;
+        let next = first.since(ts) - self.packet_ticks;
+        (next.abs() < self.packet_ticks.max(2) / 2)
+            .then_some((packet.payload_type, packet.payload.as_slice()))
+    }
+
     /// Gives the buffer of a played packet back.
     pub fn recycle(&mut self, mut payload: Vec<u8>) {
         if self.spare.len() < MAX_SPARE {
