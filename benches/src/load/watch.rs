@@ -234,7 +234,7 @@ impl Watched {
         let since = self.since;
         let tile = self.tiles.entry(id).or_insert_with(|| Tile {
             // Anything but what is seen, so that the first sight is fresh.
-            counter: counter.wrapping_add(1),
+            counter: counter.wrapping_sub(1),
             rect: found.rect,
             fresh: 0,
             fresh_at: since,
