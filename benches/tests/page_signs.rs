@@ -11,8 +11,9 @@ use benches::tone;
 /// Runs `program` with the page's script loaded, `input` at its standard input.
 fn node(program: &str, input: &[u8]) -> Vec<u8> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/browser/marker.js");
+    let script = std::fs::read_to_string(script).unwrap();
     let mut node = Command::new("node")
-        .args(["--require", script.to_str().unwrap(), "--eval", program])
+        .args(["--eval", &format!("{script}{program}")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

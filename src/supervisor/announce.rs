@@ -26,12 +26,12 @@ pub async fn announce(
 }
 
 fn say(out: &mut impl Write, settings: &Settings, page: SocketAddr) -> io::Result<()> {
-    let ours = settings.media_addresses()[0];
-    let page = reachable(page, ours);
+    let ours = settings.media_addresses();
+    let page = reachable(page, &ours);
     if !settings.demo {
         return writeln!(out, "Consilium serves https://{page}/");
     }
-    let sip = reachable(settings.sip.listen, ours);
+    let sip = reachable(settings.sip.listen, &ours);
     let sip = match (sip.port(), sip.ip()) {
         (5060, IpAddr::V4(host)) => host.to_string(),
         (5060, IpAddr::V6(host)) => format!("[{host}]"),
@@ -42,11 +42,15 @@ fn say(out: &mut impl Write, settings: &Settings, page: SocketAddr) -> io::Resul
     writeln!(out, "  Dial:     sip:3000@{sip}")
 }
 
-/// Where peers find what listens there.
-fn reachable(listen: SocketAddr, ours: IpAddr) -> SocketAddr {
+/// Where peers find what listens there: of all addresses, the first that is among `ours` and of a
+/// family that is listened on. `[::]` takes both.
+fn reachable(listen: SocketAddr, ours: &[IpAddr]) -> SocketAddr {
     let mut address = listen;
-    if listen.ip().is_unspecified() {
-        address.set_ip(ours);
+    let served = |ip: &&IpAddr| listen.is_ipv6() || ip.is_ipv4();
+    if listen.ip().is_unspecified()
+        && let Some(ip) = ours.iter().find(served)
+    {
+        address.set_ip(*ip);
     }
     address
 }
@@ -58,13 +62,13 @@ mod tests {
     #[test]
     fn addresses_are_those_that_peers_reach() {
         let settings: Settings = toml::from_str(
-            "demo = true\n[sip]\nlisten = \"[::]:5060\"\n[media]\naddresses = [\"2001:db8::7\"]\n",
+            "demo = true\n[sip]\nlisten = \"[::]:5060\"\n[media]\naddresses = [\"2001:db8::7\", \"192.0.2.9\"]\n",
         )
         .unwrap();
         let mut said = Vec::new();
         say(&mut said, &settings, "0.0.0.0:8443".parse().unwrap()).unwrap();
         let said = String::from_utf8(said).unwrap();
-        assert!(said.contains(" https://[2001:db8::7]:8443/room/3000\n"));
+        assert!(said.contains(" https://192.0.2.9:8443/room/3000\n"));
         assert!(said.contains(" sip:3000@[2001:db8::7]\n"));
         let only_here: Settings =
             toml::from_str("demo = true\n[sip]\nlisten = \"127.0.0.1:7001\"\n").unwrap();

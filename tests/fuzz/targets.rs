@@ -28,8 +28,9 @@ use rand::rngs::StdRng;
 use sip::sdp::{self, LocalAudio, LocalMedia, LocalVideo, SrtpPolicy};
 use sip::{Endpoint, Flow, FlowId, Input, Output, Transport};
 
-/// A target's name, which is that of its corpus, and what it does.
-pub type Target = (&'static str, fn(&[u8]));
+/// A target's name, which is that of its corpus, and what it does: it yields how often the bytes came
+/// through to what the target is about, beyond the first refusal.
+pub type Target = (&'static str, fn(&[u8]) -> usize);
 
 /// Every target.
 pub const TARGETS: [Target; 8] = [
@@ -48,8 +49,8 @@ const PEER: SocketAddr =
 
 /// Messages to a SIP endpoint: over UDP, and then all of it as a TCP stream. Calls that come are
 /// accepted.
-pub fn sip_messages(data: &[u8]) {
-    let start = Instant::now();
+pub fn sip_messages(data: &[u8]) -> usize {
+    let (start, mut answers) = (Instant::now(), 0);
     let mut endpoint = Endpoint::new(sip::Config::default(), [7; 32]);
     let mut flow = Flow {
         id: FlowId(1),
@@ -60,12 +61,13 @@ pub fn sip_messages(data: &[u8]) {
     for (n, bytes) in pieces(data).enumerate() {
         let now = start + Duration::from_millis(20 * n as u64);
         endpoint.handle_input(now, Input::Received { flow, bytes });
-        settle(&mut endpoint, now);
+        answers += settle(&mut endpoint, now);
     }
     (flow.id, flow.transport) = (FlowId(2), Transport::Tcp);
-    for bytes in data.chunks(700) {
+    let stream: Vec<u8> = pieces(data).flatten().copied().collect();
+    for bytes in stream.chunks(700) {
         endpoint.handle_input(start, Input::Received { flow, bytes });
-        settle(&mut endpoint, start);
+        answers += settle(&mut endpoint, start);
     }
     // An hour, by its own timers; calls that nobody acknowledged are over by then.
     let mut now = start;
@@ -78,12 +80,16 @@ pub fn sip_messages(data: &[u8]) {
             break;
         }
         endpoint.handle_timeout(now);
-        settle(&mut endpoint, now);
+        answers += settle(&mut endpoint, now);
     }
+    answers
 }
 
-fn settle(endpoint: &mut Endpoint, now: Instant) {
+/// Accepts what calls; yields how much was said.
+fn settle(endpoint: &mut Endpoint, now: Instant) -> usize {
+    let mut said = 0;
     while let Some(output) = endpoint.poll_output() {
+        said += 1;
         let Output::Event(CallEvent::Incoming(incoming)) = output else {
             continue;
         };
@@ -105,14 +111,17 @@ fn settle(endpoint: &mut Endpoint, now: Instant) {
         };
         endpoint.command(now, command);
     }
+    said
 }
 
 /// A terminal's description: as an offer, as a second one after it, and as an answer to ours.
-pub fn terminal_descriptions(data: &[u8]) {
+pub fn terminal_descriptions(data: &[u8]) -> usize {
     let Ok(text) = std::str::from_utf8(data) else {
-        return;
+        return 0;
     };
+    let mut taken = 0;
     if let Ok(agreed) = sdp::answer(text, &local(), &mut rng()) {
+        taken += 1;
         let again = sdp::answer_again(text, &local(), &agreed, &mut rng());
         assert!(again.is_ok(), "taken once, refused the second time");
         assert_eq!(
@@ -123,6 +132,7 @@ pub fn terminal_descriptions(data: &[u8]) {
     }
     let offer = sdp::offer(&local(), &mut rng());
     let _ = sdp::accept_answer(&offer, text, &mut rng());
+    taken
 }
 
 /// Media lines of a description.
@@ -131,9 +141,9 @@ fn lines(text: &str) -> usize {
 }
 
 /// A browser's offer, and the same once more.
-pub fn browser_offers(data: &[u8]) {
+pub fn browser_offers(data: &[u8]) -> usize {
     let Ok(text) = std::str::from_utf8(data) else {
-        return;
+        return 0;
     };
     let pwd = Redacted("a-password-of-22-chars".to_string());
     let local = browser_sdp::Local {
@@ -149,11 +159,13 @@ pub fn browser_offers(data: &[u8]) {
     };
     if let Ok(agreed) = browser_sdp::answer(text, &local, &mut rng()) {
         let _ = browser_sdp::answer_again(text, &local, &agreed, &mut rng());
+        return 1;
     }
+    0
 }
 
 /// RTP packets of a camera and of a microphone, through all that takes them apart.
-pub fn rtp_packets(data: &[u8]) {
+pub fn rtp_packets(data: &[u8]) -> usize {
     let start = Instant::now();
     let room = RoomClock::new(start, SystemTime::UNIX_EPOCH);
     let config = receive::Config {
@@ -163,7 +175,7 @@ pub fn rtp_packets(data: &[u8]) {
     let mut stream = ReceiveStream::new(config);
     let mut clock = SourceClock::new(90_000);
     let (mut jitter, mut depacketizer) = (JitterBuffer::new(48_000), Depacketizer::new());
-    let (mut starts, mut lost) = (KeyFrameStarts::default(), Vec::new());
+    let (mut starts, mut lost, mut fresh) = (KeyFrameStarts::default(), Vec::new(), 0);
     let mut map = StreamMap::new(vec![Line {
         mid: Some("1".into()),
         rids: vec!["l".into(), "h".into()],
@@ -181,6 +193,7 @@ pub fn rtp_packets(data: &[u8]) {
         starts.starts(packet.payload);
         let verdict = stream.handle_packet(now, &packet.header, packet.payload.len());
         if let Verdict::Fresh(accepted) = verdict {
+            fresh += 1;
             clock.handle_packet(now, &room, packet.header.timestamp);
             depacketizer.insert(now, &accepted, packet.header.marker, packet.payload);
             jitter.insert(now, &accepted, &packet.header, packet.payload);
@@ -195,6 +208,7 @@ pub fn rtp_packets(data: &[u8]) {
     }
     let _ = stream.report_block(start);
     let _ = (clock.room_time(1), clock.offset_micros());
+    fresh
 }
 
 const EXTENSIONS: HeaderExtensions = HeaderExtensions {
@@ -207,13 +221,14 @@ const EXTENSIONS: HeaderExtensions = HeaderExtensions {
 };
 
 /// Compound RTCP packets, read to the end.
-pub fn rtcp_compounds(data: &[u8]) {
-    let now = Instant::now();
+pub fn rtcp_compounds(data: &[u8]) -> usize {
+    let (now, mut read) = (Instant::now(), 0);
     let mut history = History::new();
     (0..500).for_each(|_| history.register(now, 1_000));
     let mut samples = Vec::new();
     for packet in rtcp::parse(data) {
-        let Ok(packet) = packet else { return };
+        let Ok(packet) = packet else { break };
+        read += 1;
         match packet {
             Packet::SenderReport { blocks, .. } | Packet::ReceiverReport { blocks, .. } => {
                 blocks.for_each(drop);
@@ -229,10 +244,13 @@ pub fn rtcp_compounds(data: &[u8]) {
         }
     }
     assert!(samples.len() <= 2 * 500, "more samples than packets");
+    read
 }
 
-/// Packets to a leg with SDES keys, of every suite: none was made with the key.
-pub fn srtp_packets(data: &[u8]) {
+/// Packets to a leg with SDES keys, of every suite: as they come, none of them made with the key, and
+/// after the key's owner protected them.
+pub fn srtp_packets(data: &[u8]) -> usize {
+    let mut taken = 0;
     for suite in [
         SrtpSuite::AesCm128HmacSha1_80,
         SrtpSuite::AesCm128HmacSha1_32,
@@ -245,18 +263,37 @@ pub fn srtp_packets(data: &[u8]) {
             local: key.clone(),
             remote: key,
         };
-        let Ok(mut srtp) = Srtp::from_sdes(&keys) else {
-            return;
+        let (Ok(mut ours), Ok(mut theirs)) = (Srtp::from_sdes(&keys), Srtp::from_sdes(&keys))
+        else {
+            return 0;
         };
         for bytes in pieces(data) {
-            let _ = srtp.unprotect_rtp(bytes);
-            let _ = srtp.unprotect_rtcp(bytes);
+            assert!(ours.unprotect_rtp(bytes).is_err(), "forged");
+            assert!(ours.unprotect_rtcp(bytes).is_err(), "forged");
+            let rtp = theirs
+                .protect_rtp(bytes)
+                .map(|sent| ours.unprotect_rtp(&sent));
+            let rtcp = theirs
+                .protect_rtcp(bytes)
+                .map(|sent| ours.unprotect_rtcp(&sent));
+            taken += usize::from(matches!(rtp, Ok(Ok(_)))) + usize::from(matches!(rtcp, Ok(Ok(_))));
         }
     }
+    taken
 }
 
-/// Datagrams to a browser's transport: STUN, DTLS, SRTP.
-pub fn webrtc_datagrams(data: &[u8]) {
+/// A check of `browser` that nominates its pair (RFC 8445 §7.1), signed with the session's password.
+const CHECK: [u8; 92] = [
+    0x00, 0x01, 0x00, 0x48, 0x21, 0x12, 0xa4, 0x42, 0x05, 0x05, 0x05, 0x05, 0x05, 0x05, 0x05, 0x05,
+    0x05, 0x05, 0x05, 0x05, 0x00, 0x06, 0x00, 0x0c, 0x6f, 0x75, 0x72, 0x73, 0x3a, 0x62, 0x72, 0x6f,
+    0x77, 0x73, 0x65, 0x72, 0x00, 0x24, 0x00, 0x04, 0x6e, 0x7f, 0x1e, 0xff, 0x80, 0x2a, 0x00, 0x08,
+    0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x00, 0x25, 0x00, 0x00, 0x00, 0x08, 0x00, 0x14,
+    0xef, 0xd6, 0xe9, 0x56, 0x1a, 0x1c, 0x52, 0xab, 0x1e, 0x1b, 0x07, 0x90, 0x64, 0xcf, 0x6b, 0x10,
+    0xb1, 0x00, 0x9f, 0x8a, 0x80, 0x28, 0x00, 0x04, 0x57, 0x25, 0x92, 0x9f,
+];
+
+/// Datagrams to a browser's transport, STUN, DTLS, SRTP: from an address that a check came from.
+pub fn webrtc_datagrams(data: &[u8]) -> usize {
     thread_local! {
         static CERTIFICATE: Certificate = Certificate::generate().expect("a certificate");
     }
@@ -271,29 +308,40 @@ pub fn webrtc_datagrams(data: &[u8]) {
     };
     let session =
         CERTIFICATE.with(|certificate| WebrtcSession::new(start, &transport, certificate));
-    let Ok(mut session) = session else { return };
+    let Ok(mut session) = session else { return 0 };
+    session.handle_input(start, PEER, &CHECK);
+    assert!(session.knows(PEER), "the check is taken");
+    while session.poll_output().is_some() {}
+    let mut answers = 0;
     for (n, bytes) in pieces(data).enumerate() {
         let now = start + Duration::from_millis(10 * n as u64);
         let _ = demux::stun_local_ufrag(bytes);
         session.handle_input(now, PEER, bytes);
         session.handle_timeout(now);
-        while session.poll_output().is_some() {}
+        let is_dtls = demux::classify(bytes) == demux::Kind::Dtls;
+        while session.poll_output().is_some() {
+            answers += usize::from(is_dtls);
+        }
     }
+    answers
 }
 
 /// Bytes between the processes, from a peer that lost its mind.
-pub fn process_frames(data: &[u8]) {
-    fn read<T: serde::de::DeserializeOwned>(data: &[u8]) {
-        let mut decoder = frame::Decoder::default();
+pub fn process_frames(data: &[u8]) -> usize {
+    fn read<T: serde::de::DeserializeOwned>(data: &[u8]) -> usize {
+        let (mut decoder, mut read) = (frame::Decoder::default(), 0);
         for chunk in data.chunks(1_000) {
             decoder.push(chunk);
-            while let Ok(Some(_)) = decoder.next_message::<T>() {}
+            while let Ok(Some(_)) = decoder.next_message::<T>() {
+                read += 1;
+            }
         }
+        read
     }
-    read::<ToMedia>(data);
-    read::<FromMedia>(data);
-    read::<ToControl>(data);
-    read::<FromControl>(data);
+    read::<ToMedia>(data)
+        + read::<FromMedia>(data)
+        + read::<ToControl>(data)
+        + read::<FromControl>(data)
 }
 
 /// The input as a series of datagrams: two bytes of length before each. What is left over is the last.

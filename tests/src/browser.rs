@@ -118,6 +118,11 @@ impl Browser {
         self.say(&format!("press {button}"));
     }
 
+    /// Loads the page anew.
+    pub fn reload(&mut self) {
+        self.say("reload");
+    }
+
     /// Measures pauses from now on.
     pub fn reset(&mut self) {
         self.say("reset");

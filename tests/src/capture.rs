@@ -32,7 +32,11 @@ impl Capture {
             file,
         };
         wait_for("tshark captures", Duration::from_secs(20), || {
-            assert!(capture.process.is_running(), "tshark: {}", capture.said());
+            assert!(
+                capture.process.is_running(),
+                "tshark cannot capture, which takes root or capabilities of dumpcap: {}",
+                capture.said()
+            );
             // It writes the file's header once the interface is open.
             std::fs::metadata(&capture.file)
                 .ok()

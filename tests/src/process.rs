@@ -56,7 +56,7 @@ impl Drop for Process {
             return;
         }
         self.signal(Signal::SIGTERM);
-        for _ in 0..150 {
+        for _ in 0..500 {
             if !self.is_running() {
                 return;
             }

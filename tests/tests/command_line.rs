@@ -393,12 +393,15 @@ fn open_files(pid: i32) -> (String, String) {
 fn health_says_that_the_media_process_is_away() {
     let server = Run::demo(Ports::free());
     server.wait_until_open();
-    kill(Pid::from_raw(server.pid_of("media")), Signal::SIGSTOP).unwrap();
-    kill(Pid::from_raw(server.pid_of("media")), Signal::SIGKILL).unwrap();
+    let media = server.pid_of("media");
+    // Stopped, the supervisor starts no other.
+    server.process.signal(Signal::SIGSTOP);
+    kill(Pid::from_raw(media), Signal::SIGKILL).unwrap();
     let away = wait_for("media is away", PATIENCE, || {
         health(server.http).filter(|health| health.ends_with(" 503"))
     });
     assert!(away.contains("The media processor is away"), "{away}");
+    server.process.signal(Signal::SIGCONT);
     wait_for("media is back", PATIENCE, || {
         health(server.http).filter(|health| health.ends_with(" 200"))
     });

@@ -12,9 +12,12 @@ fn every_corpus_does_no_harm() {
     for (name, target) in targets::TARGETS {
         let files = files(&tests::root().join("tests/fuzz/corpus").join(name));
         assert!(files.len() >= 10, "{name}: only {} files", files.len());
+        let mut deep = 0;
         for file in files {
-            target(&fs::read(file).unwrap());
+            deep += target(&fs::read(file).unwrap());
         }
+        println!("{name}: {deep} times beyond the first refusal");
+        assert!(deep >= 5, "{name} tests refusals alone");
     }
 }
 

@@ -1,13 +1,15 @@
-//! Fifteen hundred calls come and go, and leave nothing behind: sockets, threads and memory of every
+//! Fifteen hundred calls and twenty pages come and go, and leave nothing behind: sockets, threads and memory of every
 //! process are what they were. Tasks are counted where they run, in the tests of their crates.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use benches::clip::{Clip, Config};
 use benches::load::{AudioConfig, LegConfig, Load, LoadLeg, Target, VideoConfig};
 use mcu_api::codec::AudioCodec;
+use mcu_api::inventory::LegState;
+use tests::browser::Browser;
 use tests::server::Server;
 use tests::wait_for;
 
@@ -15,13 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CALLS: usize = 1_500;
 /// Calls that are in the room at a time.
 const TOGETHER: usize = 10;
-/// Calls after which memory is watched. They take longer than the 32 s for which SIP remembers a
+/// Calls, and time, after which memory is watched: longer than the 32 s for which SIP remembers a
 /// transaction (RFC 3261 §17.2), so that as many of those end as begin.
 const WARM: usize = 1_200;
+const WARM_TIME: Duration = Duration::from_secs(35);
 /// The processes, and most in kB that one may grow from the first half of the calls watched to the
 /// second, by the medians. The media process's memory moves with the pictures that are under way; a
 /// leg of it that stayed would be some hundred kB, and there are 150 of them.
 const PROCESSES: [(&str, i64); 3] = [("media", 8_192), ("control", 1_024), ("manager", 256)];
+
+/// Most in kB that a process may grow by ten pages: one that stayed would be a hundred and more each.
+const MAX_PAGES_KB: i64 = 1_024;
 
 #[test]
 fn calls_leave_nothing_behind() {
@@ -31,13 +37,16 @@ fn calls_leave_nothing_behind() {
     // The first batch makes what is made once and kept.
     batch(&load, &server, &clip);
     let before = Held::by(&server);
-    let mut resident = PROCESSES.map(|_| Vec::new());
-    for done in (TOGETHER..=CALLS).step_by(TOGETHER) {
+    let (start, mut warm) = (Instant::now(), 0);
+    while warm < WARM || start.elapsed() < WARM_TIME {
         batch(&load, &server, &clip);
-        if done > WARM {
-            for (samples, (process, _)) in resident.iter_mut().zip(PROCESSES) {
-                samples.push(resident_kb(&server, process));
-            }
+        warm += TOGETHER;
+    }
+    let mut resident = PROCESSES.map(|_| Vec::new());
+    for _ in (WARM..CALLS).step_by(TOGETHER) {
+        batch(&load, &server, &clip);
+        for (samples, (process, _)) in resident.iter_mut().zip(PROCESSES) {
+            samples.push(resident_kb(&server, process));
         }
     }
     let after = wait_for("sockets and threads are back", PATIENCE, || {
@@ -50,6 +59,48 @@ fn calls_leave_nothing_behind() {
         let grown = median(second) - median(first);
         println!("{process}: {grown} kB more, of {samples:?}");
         assert!(grown <= most, "{process} has grown by {grown} kB");
+    }
+}
+
+/// A page that is loaded anew makes another connection of every kind: HTTP, WebSocket, ICE, DTLS.
+#[test]
+fn pages_leave_nothing_behind() {
+    let server = Server::demo();
+    let log = server.dir().join("browser.log");
+    let mut browser = Browser::join(&server.url("/room/3000"), 1, &log);
+    let mut reload = || {
+        browser.reload();
+        wait_for("the page is back in the room", PATIENCE, || {
+            let room = server.room()?;
+            let [leg] = room.legs.as_slice() else {
+                return None;
+            };
+            (leg.state == LegState::Connected && leg.received.packets > 0).then_some(())
+        });
+        wait_for("the page sends again", PATIENCE, || {
+            let connected = browser.next_report().connection == "connected";
+            connected.then_some(())
+        });
+    };
+    reload();
+    let before = Held::by(&server);
+    let resident = || PROCESSES.map(|(process, _)| resident_kb(&server, process));
+    for _ in 0..10 {
+        reload();
+    }
+    let first = resident();
+    for _ in 0..10 {
+        reload();
+    }
+    let second = resident();
+    let after = wait_for("sockets and threads are back", PATIENCE, || {
+        let now = Held::by(&server);
+        (now.sockets <= before.sockets && now.threads <= before.threads).then_some(now)
+    });
+    println!("before {before:?}, after {after:?}; {first:?}, ten pages later {second:?} kB");
+    for (n, (process, _)) in PROCESSES.into_iter().enumerate() {
+        let grown = second[n] - first[n];
+        assert!(grown <= MAX_PAGES_KB, "{process} has grown by {grown} kB");
     }
 }
 

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const MAX_RECOVERY: Duration = Duration::from_secs(5);
 
 /// Longest pause of sound or picture at a terminal when another process than media dies.
-const MAX_PAUSE_MS: f64 = 150.0;
+const MAX_PAUSE_MS: f64 = 300.0;
 /// The same for a picture in a page, whose browser has to share two cores with all the others.
 const MAX_PAGE_PAUSE_MS: f64 = 700.0;
 

@@ -577,7 +577,11 @@ fn connections(total: usize, per_source: usize) -> Limits {
 /// Defect: one host could take all places for HTTP connections.
 #[tokio::test]
 async fn http_connections_of_one_source_are_bounded() {
-    let manager = Manager::demo(connections(9, 2)).await;
+    let manager = Manager::demo(Limits {
+        patience: Limits::default().patience,
+        ..connections(9, 2)
+    })
+    .await;
     let first = manager.tls().await;
     let _second = manager.tls().await;
     assert!(manager.tls_in_time().await.is_err(), "closed at once");

@@ -187,11 +187,14 @@ impl Store {
         })?;
         let key = KeyPair::generate()?;
         let cert = self.params(now)?.self_signed(&key)?;
-        // A crash on the way leaves a certificate of ours without key, from which the next start
-        // makes another; never a pair that does not fit, nor a key that might be an operator's.
+        // Both are on the disk before the old pair is touched. A crash after that leaves a certificate
+        // of ours without key, from which the next start makes another; never a pair that does not
+        // fit, nor a key that might be an operator's.
+        let new_cert = write_beside(&self.cert(), 0o644, &cert.pem())?;
+        let new_key = write_beside(&self.key(), 0o600, &key.serialize_pem())?;
         remove(&self.key())?;
-        write(&self.cert(), 0o644, &cert.pem())?;
-        write(&self.key(), 0o600, &key.serialize_pem())
+        rename(&new_cert, &self.cert())?;
+        rename(&new_key, &self.key())
     }
 
     fn params(&self, now: SystemTime) -> Result<CertificateParams, Error> {
@@ -270,9 +273,10 @@ fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes beside and renames, so that no reader sees half a file, nor a key that others may read.
-fn write(path: &Path, mode: u32, text: &str) -> Result<(), Error> {
-    let beside = path.with_extension("new");
+/// Writes what is to take the place of `path`, so that no reader sees half a file, nor a key that
+/// others may read.
+fn write_beside(path: &Path, mode: u32, text: &str) -> Result<PathBuf, Error> {
+    let beside = path.with_extension("pem.new");
     let failed = |source| Error::File {
         path: path.into(),
         source,
@@ -287,7 +291,14 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), Error> {
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
-    fs::rename(&beside, path).map_err(failed)
+    Ok(beside)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(|source| Error::File {
+        path: to.into(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -295,6 +306,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    fn write(path: &Path, mode: u32, text: &str) -> Result<(), Error> {
+        rename(&write_beside(path, mode, text)?, path)
+    }
 
     fn store(dir: &tempfile::TempDir) -> Store {
         Store::new(dir.path().join("tls"), vec!["192.0.2.7".parse().unwrap()])

@@ -133,8 +133,10 @@ impl Camera {
         let repaired = place.repairs.is_some();
         // When the beginning of a key frame comes by retransmission, the rest has passed already:
         // whoever waited for it waits for the next.
-        let key_frame = layer.starts.starts(packet.payload) && !repaired;
+        let begins = layer.starts.starts(packet.payload);
+        let key_frame = begins && !repaired;
         let arrival = Arrival {
+            begins,
             key_frame,
             repaired,
             restarted: accepted.restarted,
@@ -401,7 +403,9 @@ struct Layer {
 
 /// How a packet came.
 struct Arrival {
-    /// A key frame begins in it that can be followed from here.
+    /// A key frame begins in it.
+    begins: bool,
+    /// One that can be followed from here.
     key_frame: bool,
     /// By retransmission.
     repaired: bool,
@@ -442,13 +446,13 @@ impl Layer {
         self.heard = Some(now);
         self.rate.add(now, packet.payload.len());
         self.frames.add(packet.header.marker);
-        if arrival.key_frame {
-            if let Some(sps) = h264::find_sps(packet.payload) {
-                self.size = Some((sps.width, sps.height));
-                self.key_frames += 1;
-            }
-            self.wants_key = false;
+        if arrival.begins
+            && let Some(sps) = h264::find_sps(packet.payload)
+        {
+            self.size = Some((sps.width, sps.height));
+            self.key_frames += 1;
         }
+        self.wants_key &= !arrival.key_frame;
     }
 
     fn is_alive(&self, now: Instant) -> bool {

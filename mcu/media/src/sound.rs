@@ -142,11 +142,11 @@ impl Sound {
         let Verdict::Fresh(accepted) = verdict else {
             return None;
         };
+        if accepted.restarted {
+            self.ear.begin_anew();
+        }
         if Some(header.payload_type) == self.plan.telephone_event {
             return self.ear.take_event(header.timestamp, packet.payload);
-        }
-        if accepted.restarted {
-            self.ear.forget_clock();
         }
         self.ear.clock.handle_packet(now, clock, header.timestamp);
         self.ear
@@ -290,7 +290,8 @@ impl Ear {
     }
 
     /// The source counts from another beginning: what was known of its time is void.
-    fn forget_clock(&mut self) {
+    fn begin_anew(&mut self) {
+        self.jitter.reset();
         self.clock = SourceClock::new(self.clock_hz);
         self.offset = None;
     }

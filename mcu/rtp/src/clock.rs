@@ -14,6 +14,9 @@ const PATH_WINDOW: Duration = Duration::from_secs(4);
 /// An offset that jumps further is taken at once; a smaller step is smoothed.
 const SNAP_MICROS: i64 = 150_000;
 
+/// Lags of sound behind its picture that can be: what is beyond has two clocks.
+const LAG_MICROS: std::ops::RangeInclusive<i64> = -200_000..=1_000_000;
+
 /// Half a unit before the lowest bit of 32.32 is cut: rounds to the nearest.
 const HALF: i128 = 1 << 31;
 
@@ -202,11 +205,11 @@ impl SourceClock {
     }
 
     /// How much later the mixer plays this source's sound than this stream of it arrives, in µs;
-    /// `None` while the two cannot be compared.
+    /// `None` while the two cannot be compared, or where a source's clocks contradict each other.
     pub fn sound_lag_micros(&self) -> Option<i64> {
         let (basis, micros) = self.mixer_offset?;
         let arrival = self.path.minimum().filter(|_| basis == self.basis())?;
-        Some(micros - arrival)
+        Some(micros - arrival).filter(|lag| LAG_MICROS.contains(lag))
     }
 
     /// Room time less source time, as the audio mixer measured when it played this source's sound:

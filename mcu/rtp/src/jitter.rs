@@ -343,7 +343,8 @@ impl JitterBuffer {
         }
     }
 
-    fn reset(&mut self) {
+    /// Forgets all packets and what was learnt of their times: the sender began anew.
+    pub fn reset(&mut self) {
         while let Some((_, packet)) = self.packets.pop_first() {
             self.recycle(packet.payload);
         }

@@ -110,6 +110,8 @@ pub struct Place {
     next_seq: ExtSeq,
     rtx_sequence: u16,
     numbering: SeqExtender,
+    packets: u64,
+    bytes: u64,
 }
 
 /// A sent packet. Its buffer is used again when its place is.
@@ -153,6 +155,8 @@ impl SendStream {
             next_seq: self.next_seq,
             rtx_sequence: self.rtx_sequence,
             numbering: self.numbering,
+            packets: self.stats.packets,
+            bytes: self.stats.bytes,
         }
     }
 
@@ -162,6 +166,9 @@ impl SendStream {
         self.next_seq = place.next_seq;
         self.rtx_sequence = place.rtx_sequence;
         self.numbering = place.numbering;
+        // The counts of sender reports begin anew with another SSRC only (RFC 3550 §6.4.1).
+        self.stats.packets = place.packets;
+        self.stats.bytes = place.bytes;
     }
 
     /// SSRC of the stream.
@@ -241,10 +248,11 @@ impl SendStream {
                 .resent
                 .is_none_or(|at| now.saturating_duration_since(at) >= pause)
             {
-                kept.resent = Some(now);
                 resend.push(seq);
             }
         }
+        resend.sort_unstable();
+        resend.dedup();
     }
 
     /// Appends a kept packet to `out` once more, by RTX where agreed. `false`: it is gone.
@@ -256,8 +264,9 @@ impl SendStream {
         out: &mut Vec<u8>,
     ) -> bool {
         let rtx_sequence = self.rtx_sequence;
-        if self.kept_mut(now, seq).is_none() {
-            return false;
+        match self.kept_mut(now, seq) {
+            Some(kept) => kept.resent = Some(now),
+            None => return false,
         }
         let Some(kept) = self.slot(seq).and_then(|slot| self.kept.get(slot)) else {
             return false;
