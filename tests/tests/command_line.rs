@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use benches::clip::{Clip, Config};
 use benches::load::{LegConfig, Load, LoadLeg, Target};
+use mcu_api::inventory::LegState;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -353,6 +354,11 @@ fn a_controller_that_is_restarted_alone_leaves_calls_as_they_are() {
     let load = Load::start().unwrap();
     let server = Server::demo();
     let leg = call(&load, server.sip);
+    // A call that was not acknowledged yet would be ended.
+    wait_for("the call stands", PATIENCE, || {
+        let room = server.room()?;
+        (room.legs.first()?.state == LegState::Connected).then_some(())
+    });
     let before = server.pid_of("control");
     kill(Pid::from_raw(before), Signal::SIGTERM).unwrap();
     wait_for("the new controller has the call", PATIENCE, || {

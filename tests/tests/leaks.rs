@@ -68,19 +68,10 @@ fn pages_leave_nothing_behind() {
     let server = Server::demo();
     let log = server.dir().join("browser.log");
     let mut browser = Browser::join(&server.url("/room/3000"), 1, &log);
+    expect_connected(&server, &browser);
     let mut reload = || {
         browser.reload();
-        wait_for("the page is back in the room", PATIENCE, || {
-            let room = server.room()?;
-            let [leg] = room.legs.as_slice() else {
-                return None;
-            };
-            (leg.state == LegState::Connected && leg.received.packets > 0).then_some(())
-        });
-        wait_for("the page sends again", PATIENCE, || {
-            let connected = browser.next_report().connection == "connected";
-            connected.then_some(())
-        });
+        expect_connected(&server, &browser);
     };
     reload();
     let before = Held::by(&server);
@@ -102,6 +93,18 @@ fn pages_leave_nothing_behind() {
         let grown = second[n] - first[n];
         assert!(grown <= MAX_PAGES_KB, "{process} has grown by {grown} kB");
     }
+}
+
+/// The one page is in the room and sends.
+fn expect_connected(server: &Server, browser: &Browser) {
+    wait_for("the page is in the room", PATIENCE, || {
+        let room = server.room()?;
+        let [leg] = room.legs.as_slice() else {
+            return None;
+        };
+        let sends = leg.state == LegState::Connected && leg.received.packets > 0;
+        (sends && browser.next_report().connection == "connected").then_some(())
+    });
 }
 
 fn median(samples: &[i64]) -> i64 {
