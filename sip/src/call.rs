@@ -86,6 +86,10 @@ pub(crate) struct OurOffer {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub id: CallId,
+    /// Whose password the caller proved.
+    pub account: Option<String>,
+    /// The call began in an earlier life.
+    pub restored: bool,
     pub dialog: Dialog,
     /// Where the peer's last request came from.
     pub flow: Flow,

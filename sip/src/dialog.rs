@@ -2,11 +2,18 @@
 
 use std::net::SocketAddr;
 
+use mcu_api::secret::Redacted;
+
 use crate::flow::{Flow, Transport};
 use crate::message::{
-    Envelope, HeaderName, MAX_KEPT_VALUE, Method, Refusal, Request, RequestBuilder, Uri, Via,
-    address, contact_uri, record_routes, text, uri_address, uri_transport,
+    Envelope, HeaderName, Headers, MAX_KEPT_VALUE, Method, Refusal, Request, RequestBuilder, Uri,
+    Via, address, contact_uri, lossy, record_routes, text, uri_address, uri_transport,
 };
+use crate::saved::SavedDialog;
+
+/// Numbers left out after a restart: what was sent after the state was last kept has used some. The
+/// peer may not mind a gap (RFC 3261 §12.2.2), a number that comes again it refuses.
+const SKIPPED_CSEQ: u32 = 100;
 
 /// A dialog that the peer's INVITE began.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub(crate) struct Dialog {
     route_set: Vec<String>,
     local_cseq: u32,
     pub remote_cseq: u32,
+    /// The peer's last request may come again, as its transaction died with an earlier life.
+    may_repeat: bool,
     /// The peer's own addresses are not where its packets come from: only the flow leads to it.
     behind_nat: bool,
 }
@@ -64,6 +73,7 @@ impl Dialog {
             route_set,
             local_cseq: 0,
             remote_cseq: envelope.cseq,
+            may_repeat: false,
             behind_nat: sent_by.is_some_and(|ip: std::net::IpAddr| ip != flow.remote.ip()),
         })
     }
@@ -78,15 +88,59 @@ impl Dialog {
     /// # Errors
     /// 500 when it is not above the last one (RFC 3261 §12.2.2).
     pub fn advance(&mut self, envelope: &Envelope) -> Result<(), Refusal> {
-        if envelope.cseq <= self.remote_cseq {
+        let repeated = self.may_repeat && envelope.cseq == self.remote_cseq;
+        if envelope.cseq <= self.remote_cseq && !repeated {
             return Err(Refusal::new(500, "CSeq Out Of Order"));
         }
+        self.may_repeat = false;
         self.remote_cseq = envelope.cseq;
         Ok(())
     }
 
+    /// Whether a response is to a request of ours within this dialog.
+    pub fn is_ours(&self, headers: &Headers) -> bool {
+        let to = text(headers, &HeaderName::To);
+        let to = to.and_then(|value| address(value.as_bytes()));
+        let to_tag = to.and_then(|to| to.tag().map(lossy));
+        text(headers, &HeaderName::CallId).as_ref() == Some(&self.call_id)
+            && self.remote_tag == to_tag
+    }
+
+    /// What another life needs to go on with the dialog.
+    pub fn save(&self) -> SavedDialog {
+        SavedDialog {
+            call_id: self.call_id.clone(),
+            local_tag: self.local_tag.clone(),
+            remote_tag: self.remote_tag.clone(),
+            local: Redacted(self.local.clone()),
+            remote: Redacted(self.remote.clone()),
+            remote_target: Redacted(self.remote_target.to_string()),
+            route_set: self.route_set.clone(),
+            local_cseq: self.local_cseq,
+            remote_cseq: self.remote_cseq,
+            behind_nat: self.behind_nat,
+        }
+    }
+
+    /// The dialog of an earlier life; `None` when its target cannot be read.
+    pub fn restore(saved: SavedDialog) -> Option<Self> {
+        Some(Self {
+            remote_target: Uri::parse(saved.remote_target.0.into()).ok()?,
+            call_id: saved.call_id,
+            local_tag: saved.local_tag,
+            remote_tag: saved.remote_tag,
+            local: saved.local.0,
+            remote: saved.remote.0,
+            route_set: saved.route_set,
+            local_cseq: saved.local_cseq.saturating_add(SKIPPED_CSEQ),
+            remote_cseq: saved.remote_cseq,
+            may_repeat: true,
+            behind_nat: saved.behind_nat,
+        })
+    }
+
     /// Target refresh (RFC 3261 §12.2.2): a Contact that cannot be read leaves the old target.
-    pub fn refresh_target(&mut self, request_or_response: &crate::message::Headers) {
+    pub fn refresh_target(&mut self, request_or_response: &Headers) {
         if let Some(target) = contact_uri(request_or_response) {
             self.remote_target = target;
         }

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use mcu_api::call::CallEvent;
+use serde::{Deserialize, Serialize};
 
 /// A socket of the shell: one bound UDP socket or one TCP connection.
 ///
 /// The shell numbers its own sockets below [`FlowId::FIRST_OUTBOUND`]; numbers from there on are given
 /// by the core to the connections that it asks for with [`Output::Connect`]. A number is never used
-/// again after [`Input::Closed`] or [`Output::Close`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// again after [`Input::Closed`] or [`Output::Close`]. Datagram sockets have the same numbers in every
+/// life of the shell, so that calls which it kept ([`crate::SavedCalls`]) find theirs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlowId(pub u64);
 
 impl FlowId {
@@ -19,7 +21,8 @@ impl FlowId {
 }
 
 /// The transport below SIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Transport {
     /// Datagrams, RFC 3261 §18.
     Udp,
@@ -28,7 +31,7 @@ pub enum Transport {
 }
 
 /// One path to a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// The socket.
     pub id: FlowId,

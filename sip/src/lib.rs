@@ -8,6 +8,9 @@
 //! [`Endpoint::handle_timeout`] and [`Endpoint::command`]; after each of them drain
 //! [`Endpoint::poll_output`] until it yields nothing; sleep until [`Endpoint::next_timeout`].
 //!
+//! What has to outlive the process is plain data ([`SavedCalls`], [`SavedRegistration`]): the shell keeps
+//! it whenever [`Endpoint::changes`] says so, and its next life hands it to a new endpoint.
+//!
 //! Session descriptions are text here; [`sdp`] reads and writes them.
 
 mod body;
@@ -20,6 +23,7 @@ mod endpoint;
 mod flow;
 mod message;
 mod registrar;
+mod saved;
 pub mod sdp;
 mod session_timer;
 mod stream;
@@ -27,5 +31,6 @@ mod transaction;
 
 pub use config::{Account, Config};
 pub use digest::Ha1;
-pub use endpoint::{Endpoint, Load, Registration};
+pub use endpoint::{Changes, Endpoint, Load, Registration};
 pub use flow::{Flow, FlowId, Input, Output, Transport};
+pub use saved::{SavedCall, SavedCalls, SavedDialog, SavedRegistration, SavedSession};

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::message::{Address, HeaderName, Headers, MAX_KEPT_VALUE, Refusal, Uri, address, text};
+use crate::saved::SavedRegistration;
 
 /// Bounds and times of the registrar.
 #[derive(Clone, Debug)]
@@ -87,6 +88,45 @@ impl Registrar {
             .iter()
             .flat_map(|(account, list)| list.iter().map(move |b| (account.as_str(), b)))
             .filter(move |(_, binding)| binding.expires_at > now)
+    }
+
+    /// What another life needs of all that are registered.
+    pub fn save(&self, now: Instant) -> Vec<SavedRegistration> {
+        self.bindings(now)
+            .map(|(account, binding)| SavedRegistration {
+                account: account.to_owned(),
+                contact: binding.uri.to_string(),
+                remote: binding.remote,
+                user_agent: binding.user_agent.clone(),
+                expires_in: binding.expires_at.saturating_duration_since(now),
+                call_id: binding.call_id.clone(),
+                cseq: binding.cseq,
+            })
+            .collect()
+    }
+
+    /// Takes up a contact of an earlier life, kept `ago`, unless it has expired or does not fit.
+    pub fn restore(&mut self, now: Instant, saved: SavedRegistration, ago: Duration) {
+        let left = saved.expires_in.min(self.limits.max_expires);
+        let left = left.saturating_sub(ago);
+        let all: usize = self.accounts.values().map(Vec::len).sum();
+        let Ok(uri) = Uri::parse(saved.contact.into()) else {
+            return;
+        };
+        if left.is_zero() || all >= self.limits.max_registrations {
+            return;
+        }
+        let list = self.accounts.entry(saved.account).or_default();
+        if list.len() < self.limits.max_contacts_per_account {
+            list.push(Binding {
+                uri,
+                remote: saved.remote,
+                user_agent: saved.user_agent,
+                expires_at: now + left,
+                call_id: saved.call_id,
+                cseq: saved.cseq,
+            });
+        }
     }
 
     fn expire(&mut self, now: Instant) {

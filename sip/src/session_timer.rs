@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sipx_sip::session::{Refresher, SessionExpires};
 
 use crate::message::{HeaderName, Headers, Refusal, tokens};
+use crate::saved::SavedSession;
 
 /// Longest interval that is taken at its word; a longer one is shortened, which RFC 4028 §9 allows.
 const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
@@ -61,7 +62,7 @@ impl Session {
         if self.we_refresh && !self.refreshing {
             return self.started + self.interval / 2;
         }
-        self.started + self.interval - EARLY_END.min(self.interval / 3)
+        self.started + self.interval - early_end(self.interval)
     }
 
     pub fn act(&mut self) -> Due {
@@ -72,11 +73,39 @@ impl Session {
         Due::End
     }
 
+    /// What another life needs to go on with the timer.
+    pub fn save(&self, now: Instant) -> SavedSession {
+        SavedSession {
+            interval: self.interval,
+            we_refresh: self.we_refresh,
+            left: (self.started + self.interval).saturating_duration_since(now),
+        }
+    }
+
+    /// The timer of an earlier life, kept `ago`. Where half of the time has passed, a refresh of ours
+    /// is sent at once. The peer's may have been lost while nobody was here, and the calendar that says
+    /// how long that was may have been set: a timer that has run out by it starts anew.
+    pub fn restore(saved: SavedSession, now: Instant, ago: Duration) -> Self {
+        let interval = saved.interval.min(MAX_INTERVAL);
+        let left = saved.left.min(interval).saturating_sub(ago);
+        let left = match saved.we_refresh {
+            true => left.max(interval / 2),
+            false if left <= early_end(interval) => interval,
+            false => left,
+        };
+        let started = now.checked_sub(interval.saturating_sub(left));
+        Self::start(started.unwrap_or(now), interval, saved.we_refresh)
+    }
+
     /// Value of Session-Expires where we are the UAC of the transaction: who refreshed goes on.
     pub fn as_uac(&self) -> String {
         let refresher = if self.we_refresh { "uac" } else { "uas" };
         format!("{};refresher={refresher}", self.interval.as_secs())
     }
+}
+
+fn early_end(interval: Duration) -> Duration {
+    EARLY_END.min(interval / 3)
 }
 
 /// Decides on the timer that an INVITE or UPDATE asks for (RFC 4028 §9, table 2). The peer refreshes

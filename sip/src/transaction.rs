@@ -160,14 +160,19 @@ impl Transactions {
         true
     }
 
-    /// Takes a response of the peer; one that answers nothing is dropped.
-    pub fn receive_response(&mut self, now: Instant, response: Response) {
+    /// Takes a response of the peer; one that answers no transaction comes back.
+    pub fn receive_response(&mut self, now: Instant, response: Response) -> Option<Response> {
         let message = Message::Response(response);
-        if let Dispatch::Matched { key, outputs } =
-            self.layer.receive(message, Reliability::Unreliable)
-        {
-            self.apply(now, &key, outputs);
+        match self.layer.receive(message, Reliability::Unreliable) {
+            Dispatch::Matched { key, outputs } => self.apply(now, &key, outputs),
+            Dispatch::Unmatched(message) => {
+                if let Message::Response(response) = *message {
+                    return Some(response);
+                }
+            }
+            _ => {}
         }
+        None
     }
 
     /// A call is over: nothing more is asked in it. BYE goes on; an INVITE without final answer is

@@ -77,6 +77,12 @@ impl Meeting {
     }
 
     fn media_dies(&mut self) {
+        // The numbers of load legs roll over after 100 packets, which the controller learns a second
+        // later: the next media process has to know it (RFC 3711 §3.3.1).
+        wait_for("the SDES leg's numbers have rolled over", PATIENCE, || {
+            let sent = self.secure.report().unwrap().sent;
+            (sent.audio_packets > 200 && sent.video_packets > 250).then_some(())
+        });
         self.reset();
         self.server.kill("media");
         self.expect_moving("media killed", &SITES, MAX_RECOVERY);

@@ -132,6 +132,10 @@ struct VideoLine {
     asked_at: Option<Instant>,
 }
 
+/// Sequence numbers roll over after 100 packets, once the peer has surely heard some (RFC 3711
+/// §3.3.1): what a receiver has to count happens in every run.
+const FIRST_SEQUENCE: u16 = 0u16.wrapping_sub(100);
+
 impl Line {
     fn bind(config: &LegConfig) -> io::Result<Self> {
         let (rtp, rtcp) = bind_pair(config.local_ip, config.rtcp_mux)?;
@@ -145,7 +149,7 @@ impl Line {
             secure,
             sending: true,
             ssrc: rand::random(),
-            sequence: rand::random(),
+            sequence: FIRST_SEQUENCE,
             timestamp: rand::random(),
             packets: 0,
             bytes: 0,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{LegId, RoomId};
-use crate::plan::RoomPlan;
+use crate::plan::{RoomPlan, SrtpSource};
 
 /// Every room of a processor.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -56,6 +56,11 @@ pub struct LegInventory {
     /// How much later the leg's sound is mixed than its picture arrives and is forwarded, in ms,
     /// when known: a receiver of both holds the picture back by as much.
     pub sound_lag_ms: Option<u16>,
+    /// Of each transport in the plan's order, how far SRTP sources have come whose sequence numbers
+    /// have rolled over: what another processor would have to know. Nothing of DTLS transports, whose
+    /// keys end with the process.
+    #[serde(default)]
+    pub srtp_sources: Vec<Vec<SrtpSource>>,
 }
 
 /// How far a leg's transport is.

@@ -38,6 +38,10 @@ pub struct Composition {
 pub struct LegPlan {
     /// The leg.
     pub id: LegId,
+    /// Signalling has proved that the peer is where it says. Until then, and while nothing came from
+    /// it, it gets sound and no picture: one forged request could direct megabits at a stranger.
+    #[serde(default = "confirmed")]
+    pub confirmed: bool,
     /// Transports; a stream names one by its index here. One for a bundled leg.
     pub transports: Vec<Transport>,
     /// The leg's sound, both ways.
@@ -47,6 +51,10 @@ pub struct LegPlan {
     /// Video that we send to the leg: the composition for a terminal, one entry a forwarded site
     /// for a browser.
     pub video_send: Vec<VideoSend>,
+}
+
+const fn confirmed() -> bool {
+    true
 }
 
 /// Where packets of one or several streams come from and go to.
@@ -75,6 +83,10 @@ pub struct UdpTransport {
     pub remote_rtcp: Option<SocketAddr>,
     /// SDES keys (RFC 4568); `None` is clear RTP.
     pub sdes: Option<SdesKeys>,
+    /// How far sources had come under these keys when another processor left off. Only a processor
+    /// that opens the transport looks at them: what runs knows better.
+    #[serde(default)]
+    pub srtp_sources: Vec<SrtpSource>,
     /// DSCP of audio that leaves by this transport, 0 to 63.
     pub dscp: u8,
 }
@@ -88,6 +100,17 @@ pub struct SdesKeys {
     pub local: Redacted<Vec<u8>>,
     /// Master key and salt of what the peer sends.
     pub remote: Redacted<Vec<u8>>,
+}
+
+/// How far the peer's packets of one source have come. Both sides count rollovers for themselves,
+/// nothing on the wire tells them (RFC 3711 §3.3.1): who does not know the count verifies no packet
+/// after the first rollover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SrtpSource {
+    /// The source.
+    pub ssrc: u32,
+    /// Highest packet index that was verified: the rollover counter above 16 bits of sequence number.
+    pub index: u64,
 }
 
 /// SRTP protection profiles.

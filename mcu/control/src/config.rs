@@ -11,7 +11,7 @@ pub const DEMO_ROOM: &str = "3000";
 /// Settings of one controller.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Folder in which the controller keeps `control-state.json`.
+    /// Folder in which the controller keeps `control-state.json` and `control-registrations.json`.
     pub data_dir: PathBuf,
     /// Unix socket on which managers are awaited.
     pub control_socket: PathBuf,

@@ -30,6 +30,12 @@ pub struct Bandwidth {
     resendable: i64,
 }
 
+impl Default for Bandwidth {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Bandwidth {
     /// Nothing sent or received yet.
     pub fn new() -> Self {

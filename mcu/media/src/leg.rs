@@ -27,6 +27,8 @@ use crate::transport::{Incoming, OpenError, Shared, Transport};
 
 mod figures;
 mod reports;
+#[cfg(test)]
+mod tests;
 
 /// Reports leave at this interval; a participant of few streams may report that often
 /// (RFC 3550 §6.2, with the reduced minimum of RFC 4585 §3.4 for conversational media).
@@ -47,6 +49,8 @@ pub enum Packet<'p> {
 pub struct Leg {
     plan: LegPlan,
     cname: String,
+    /// SSRC of reports about streams of a transport that sends none.
+    report_ssrc: u32,
     transports: Vec<Transport>,
     sound: Option<Sound>,
     camera: Option<Camera>,
@@ -94,12 +98,14 @@ impl Leg {
         let mut leg = Self {
             plan: LegPlan {
                 id: plan.id,
+                confirmed: plan.confirmed,
                 transports: Vec::new(),
                 audio: None,
                 video_receive: None,
                 video_send: Vec::new(),
             },
             cname: cname.to_string(),
+            report_ssrc: rand::random(),
             transports: Vec::new(),
             sound: None,
             camera: None,
@@ -138,6 +144,9 @@ impl Leg {
         self.update_sound(plan);
         self.update_camera(plan);
         self.update_screens(plan);
+        if plan.confirmed && !self.plan.confirmed {
+            self.screens.iter_mut().for_each(Screen::want_key);
+        }
         self.plan = plan.clone();
         Ok(())
     }
@@ -150,33 +159,40 @@ impl Leg {
         shared: &Shared,
         sockets: &mut Sockets,
     ) -> Result<(), OpenError> {
-        for mut surplus in self
-            .transports
-            .drain(plan.transports.len().min(self.transports.len())..)
-        {
-            surplus.close(now, sockets);
+        let held: Vec<Transport> = std::mem::take(&mut self.transports);
+        let mut bandwidth = std::mem::take(&mut self.bandwidth).into_iter();
+        let (mut kept, mut spare) = (Vec::new(), Vec::new());
+        for (n, mut transport) in held.into_iter().enumerate() {
+            let old = self.plan.transports.get(n);
+            let place = old.zip(plan.transports.get(n));
+            if place.is_some_and(|(old, wanted)| transport.update(old, wanted, sockets)) {
+                kept.push((Some(transport), bandwidth.next()));
+                continue;
+            }
+            spare.extend(old.and_then(|old| transport.take_srtp(old)));
+            transport.close(now, sockets);
+            kept.push((None, None));
+            bandwidth.next();
+            self.state = LegState::Connecting;
         }
-        self.bandwidth.truncate(self.transports.len());
+        let mut kept = kept.into_iter();
         for (n, wanted) in plan.transports.iter().enumerate() {
-            let mut srtp = None;
-            if let (Some(held), Some(old)) =
-                (self.transports.get_mut(n), self.plan.transports.get(n))
-            {
-                if held.update(old, wanted, sockets) {
-                    continue;
+            let (transport, bandwidth) = kept.next().unwrap_or_default();
+            let transport = match transport {
+                Some(transport) => transport,
+                None => {
+                    let place = (room, plan.id, n);
+                    let opened = Transport::open(now, place, wanted, &mut spare, shared, sockets);
+                    if opened.is_err() {
+                        // What is still open is closed with the leg.
+                        self.transports.extend(kept.filter_map(|(held, _)| held));
+                        return opened.map(drop);
+                    }
+                    opened?
                 }
-                srtp = held.take_srtp(old, wanted);
-                held.close(now, sockets);
-                self.state = LegState::Connecting;
-            }
-            let opened = Transport::open(now, (room, plan.id, n), wanted, srtp, shared, sockets)?;
-            if n < self.transports.len() {
-                self.transports[n] = opened;
-                self.bandwidth[n] = Bandwidth::new();
-            } else {
-                self.transports.push(opened);
-                self.bandwidth.push(Bandwidth::new());
-            }
+            };
+            self.transports.push(transport);
+            self.bandwidth.push(bandwidth.unwrap_or_default());
         }
         Ok(())
     }
@@ -297,11 +313,17 @@ impl Leg {
         &mut self.screens
     }
 
+    /// Whether pictures may go to the peer: it is known to be there, by signalling or by what came
+    /// from it. Else one request with a stranger's address would be a hammer (RFC 5245 §18.5.1).
+    fn takes_pictures(&self) -> bool {
+        self.plan.confirmed || self.state == LegState::Connected
+    }
+
     /// Classes of composed pictures that would reach it.
     pub fn live_classes(&self) -> impl Iterator<Item = &VideoClass> {
         let live = |screen: &&Screen| {
             let transport = self.transports.get(screen.plan().transport);
-            transport.is_some_and(Transport::is_ready)
+            self.takes_pictures() && transport.is_some_and(Transport::is_ready)
         };
         self.screens.iter().filter(live).filter_map(Screen::class)
     }
@@ -507,6 +529,9 @@ impl Leg {
         sockets: &Sockets,
         write: impl FnOnce(&mut Screen, mcu_rtp::send::Stamp, &mut Vec<u8>) -> bool,
     ) {
+        if !self.takes_pictures() {
+            return;
+        }
         let screen = &mut self.screens[n];
         let place = screen.plan().transport;
         let Some(transport) = self.transports.get_mut(place).filter(|t| t.is_ready()) else {

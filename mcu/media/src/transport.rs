@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mcu_api::ids::{LegId, RoomId};
-use mcu_api::plan::{Transport as Plan, UdpTransport};
+use mcu_api::plan::{SdesKeys, SrtpSource, Transport as Plan, UdpTransport};
 use mcu_rtp::demux::{Kind, classify};
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::srtp::{Srtp, SrtpError};
@@ -61,6 +61,15 @@ pub enum Transport {
     Webrtc(Box<Webrtc>),
 }
 
+/// SRTP state of a transport that is opened anew. If port and keys stay it goes on: under the same
+/// keys no packet number may be used twice, and the peer's rollover counter is not set back
+/// (RFC 3711 §3.3.1, §9.1).
+pub struct Spare {
+    rtp_port: u16,
+    keys: SdesKeys,
+    srtp: Srtp,
+}
+
 /// What all transports of a worker share.
 pub struct Shared {
     /// Sockets of all browsers.
@@ -89,18 +98,18 @@ impl Doors {
 }
 
 impl Transport {
-    /// Opens what the plan asks for. `srtp` is that of the transport whose place this one takes.
+    /// Opens what the plan asks for; SRTP goes on from what is `spare` of the same port and keys.
     pub fn open(
         now: Instant,
         place: (RoomId, LegId, usize),
         plan: &Plan,
-        srtp: Option<Srtp>,
+        spare: &mut Vec<Spare>,
         shared: &Shared,
         sockets: &mut Sockets,
     ) -> Result<Self, OpenError> {
         match plan {
             Plan::Udp(plan) => {
-                Udp::open(place, plan, srtp, sockets).map(|udp| Self::Udp(Box::new(udp)))
+                Udp::open(place, plan, spare, sockets).map(|udp| Self::Udp(Box::new(udp)))
             }
             Plan::Webrtc(plan) => {
                 let session = WebrtcSession::new(now, plan, &shared.certificate)?;
@@ -123,13 +132,14 @@ impl Transport {
         }
     }
 
-    /// Hands over the SRTP state if the keys stay: under the same keys no packet number may be used
-    /// twice, and the peer's rollover counter goes on (RFC 3711 §3.3.1, §9.1).
-    pub fn take_srtp(&mut self, old: &Plan, new: &Plan) -> Option<Srtp> {
-        match (self, old, new) {
-            (Self::Udp(udp), Plan::Udp(old), Plan::Udp(new)) if old.sdes == new.sdes => {
-                udp.srtp.take()
-            }
+    /// Hands over the SRTP state of a transport that was planned so, before it is closed.
+    pub fn take_srtp(&mut self, plan: &Plan) -> Option<Spare> {
+        match (self, plan) {
+            (Self::Udp(udp), Plan::Udp(plan)) => Some(Spare {
+                rtp_port: plan.rtp_port,
+                keys: plan.sdes.clone()?,
+                srtp: udp.srtp.take()?,
+            }),
             _ => None,
         }
     }
@@ -224,6 +234,14 @@ impl Transport {
         }
     }
 
+    /// How far the peer's SRTP sources have come that have rolled over.
+    pub fn srtp_sources(&self) -> Vec<SrtpSource> {
+        match self {
+            Self::Udp(udp) => udp.srtp.as_ref().map_or_else(Vec::new, Srtp::rolled_over),
+            Self::Webrtc(_) => Vec::new(),
+        }
+    }
+
     /// Whether media may flow to the peer.
     pub fn is_ready(&self) -> bool {
         match self {
@@ -273,12 +291,19 @@ impl Udp {
     fn open(
         (room, leg, transport): (RoomId, LegId, usize),
         plan: &UdpTransport,
-        srtp: Option<Srtp>,
+        spare: &mut Vec<Spare>,
         sockets: &mut Sockets,
     ) -> Result<Self, OpenError> {
-        let srtp = match srtp {
-            Some(srtp) => Some(srtp),
-            None => plan.sdes.as_ref().map(Srtp::from_sdes).transpose()?,
+        let same = |spare: &Spare| {
+            spare.rtp_port == plan.rtp_port && Some(&spare.keys) == plan.sdes.as_ref()
+        };
+        let srtp = match spare.iter().position(same) {
+            Some(place) => Some(spare.swap_remove(place).srtp),
+            None => plan
+                .sdes
+                .as_ref()
+                .map(|keys| srtp_of(keys, plan))
+                .transpose()?,
         };
         let mut open = |port: u16, rtcp: bool| {
             let address = SocketAddr::new(plan.local_ip, port);
@@ -306,7 +331,7 @@ impl Udp {
     fn update(&mut self, old: &UdpTransport, new: &UdpTransport, sockets: &Sockets) -> bool {
         let same_sockets = (old.local_ip, old.rtp_port, old.rtcp_port)
             == (new.local_ip, new.rtp_port, new.rtcp_port);
-        // Keys that were not renewed keep their rollover counters.
+        // Keys that were not renewed keep their rollover counters, whatever the plan knows of them.
         if !same_sockets || old.sdes != new.sdes {
             return false;
         }
@@ -383,6 +408,12 @@ impl Udp {
         sockets.send(port.token, &bytes, to);
         bytes.len()
     }
+}
+
+fn srtp_of(keys: &SdesKeys, plan: &UdpTransport) -> Result<Srtp, SrtpError> {
+    let mut srtp = Srtp::from_sdes(keys)?;
+    srtp.take_up(&plan.srtp_sources)?;
+    Ok(srtp)
 }
 
 /// A local port and the peer behind it: where SDP said first, then where packets came from

@@ -89,6 +89,13 @@ impl SeqExtender {
         Self { highest: None }
     }
 
+    /// Goes on where another extender stood.
+    pub const fn starting_at(highest: ExtSeq) -> Self {
+        Self {
+            highest: Some(highest.0),
+        }
+    }
+
     /// The extended number nearest to the highest one seen; remembers it if it is higher.
     pub fn extend(&mut self, wire: u16) -> ExtSeq {
         let extended = self.peek(wire);

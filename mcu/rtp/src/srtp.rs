@@ -4,7 +4,7 @@
 //! their state, and hands them a header without parsing one.
 
 use bytes::{Bytes, BytesMut};
-use mcu_api::plan::{SdesKeys, SrtpSuite};
+use mcu_api::plan::{SdesKeys, SrtpSource, SrtpSuite};
 use rtc_rtp::Header;
 use rtc_shared::error::Error;
 use rtc_srtp::context::Context;
@@ -12,6 +12,8 @@ use rtc_srtp::crypto::{CryptoError, default_provider};
 use rtc_srtp::option::{srtcp_replay_protection, srtp_replay_protection};
 use rtc_srtp::protection_profile::ProtectionProfile;
 use thiserror::Error as ThisError;
+
+use crate::seq::{ExtSeq, SeqExtender};
 
 /// Packets of one source that may arrive behind the newest and still be taken. RFC 3711 §3.3.2 asks
 /// for at least 64; a second of 4 Mbit/s video, the longest a retransmission is worth, is 450.
@@ -21,7 +23,16 @@ const REPLAY_WINDOW: usize = 512;
 const SOURCES_MAX: usize = 128;
 /// Unauthentic sources after which their state is thrown away.
 const STRANGERS_MAX: usize = 64;
+/// Sources that are told of, the latest first. A terminal sends one or two on a transport.
+const TOLD_MAX: usize = 4;
+/// Rollovers from which a source can be taken up, four weeks of 4 Mbit/s video. To count up to them
+/// takes 40 ms, so that a peer that made its numbers run stops nobody's sound for longer.
+const ROLLOVERS_MAX: u64 = 1 << 14;
+/// Step at which a source is counted up, below half a cycle (RFC 3711 §3.3.1).
+const STRIDE: u64 = 0x7000;
 const RTP_HEADER_LEN: usize = 12;
+/// Sequence numbers until they begin again.
+const CYCLE: u64 = 1 << 16;
 
 /// Why a packet was not protected or not accepted, or keys not taken.
 #[derive(Debug, ThisError)]
@@ -77,6 +88,33 @@ impl Srtp {
         let local = MasterKey::split(keys.suite, &keys.local.0)?;
         let remote = MasterKey::split(keys.suite, &keys.remote.0)?;
         Self::new(keys.suite, &local, remote)
+    }
+
+    /// Goes on with sources of the peer that another process had under these keys. Before its first
+    /// packet may half a cycle of sequence numbers be lost: a minute of 4 Mbit/s video.
+    ///
+    /// # Errors
+    /// Fails when the cryptographic library does.
+    pub fn take_up(&mut self, sources: &[SrtpSource]) -> Result<(), SrtpError> {
+        let countable = |source: &&SrtpSource| source.index >> 16 <= ROLLOVERS_MAX;
+        let latest = sources.iter().take(TOLD_MAX).rev();
+        for source in latest.filter(countable) {
+            self.receiver.take_up(source)?;
+        }
+        Ok(())
+    }
+
+    /// How far sources have come whose sequence numbers have rolled over.
+    pub fn rolled_over(&self) -> Vec<SrtpSource> {
+        let sources = self.receiver.rtp_sources.iter().rev();
+        let rolled = sources.filter_map(|source| {
+            let index = source.index();
+            (index >> 16 > 0).then_some(SrtpSource {
+                ssrc: source.ssrc,
+                index,
+            })
+        });
+        rolled.take(TOLD_MAX).collect()
     }
 
     /// Takes what the DTLS exporter yielded: client key, server key, client salt, server salt
@@ -176,7 +214,7 @@ struct Receiver {
     strangers: Context,
     strangers_tried: usize,
     /// At most [`SOURCES_MAX`]; further ones are refused.
-    rtp_sources: Vec<u32>,
+    rtp_sources: Vec<RtpSource>,
     /// At most [`SOURCES_MAX`]; further ones are refused.
     rtcp_sources: Vec<u32>,
 }
@@ -195,16 +233,54 @@ impl Receiver {
     }
 
     fn unprotect_rtp(&mut self, packet: &[u8], header: &Header) -> Result<Bytes, SrtpError> {
-        if !self.rtp_sources.contains(&header.ssrc) {
-            let trial = self.stranger()?.decrypt_rtp_with_header(packet, header);
-            finish(trial, header.ssrc, packet.len())?;
-            admit(&mut self.rtp_sources, header.ssrc)?;
-        }
-        finish(
+        let known = |source: &RtpSource| source.ssrc == header.ssrc;
+        let place = match self.rtp_sources.iter().position(known) {
+            Some(place) => place,
+            None => {
+                let trial = self.stranger()?.decrypt_rtp_with_header(packet, header);
+                finish(trial, header.ssrc, packet.len())?;
+                admit(&mut self.rtp_sources, RtpSource::new(header.ssrc))?
+            }
+        };
+        let plain = finish(
             self.context.decrypt_rtp_with_header(packet, header),
             header.ssrc,
             packet.len(),
-        )
+        )?;
+        self.rtp_sources[place]
+            .numbers
+            .extend(header.sequence_number);
+        Ok(plain)
+    }
+
+    /// Counts a source up to where it is. The library has no other way in than authentic packets; the
+    /// peer's key makes them, and they never leave.
+    fn take_up(&mut self, source: &SrtpSource) -> Result<(), SrtpError> {
+        if self
+            .rtp_sources
+            .iter()
+            .any(|known| known.ssrc == source.ssrc)
+        {
+            return Ok(());
+        }
+        let mut peer = context(self.suite, &self.master, false)?;
+        let mut packet = [0x80; RTP_HEADER_LEN];
+        packet[8..].copy_from_slice(&source.ssrc.to_be_bytes());
+        let mut header = Header::default();
+        let mut index = 0;
+        loop {
+            packet[2..4].copy_from_slice(&(index as u16).to_be_bytes());
+            describe(&mut header, &packet)?;
+            let made = peer.encrypt_rtp_with_header(&packet, &header);
+            let made = finish(made, source.ssrc, packet.len())?;
+            let taken = self.context.decrypt_rtp_with_header(&made, &header);
+            finish(taken, source.ssrc, made.len())?;
+            if index >= source.index {
+                break;
+            }
+            index = source.index.min(index + STRIDE);
+        }
+        admit(&mut self.rtp_sources, RtpSource::at(source)).map(|_| ())
     }
 
     fn unprotect_rtcp(&mut self, packet: &[u8]) -> Result<Bytes, SrtpError> {
@@ -248,12 +324,40 @@ impl Receiver {
     }
 }
 
-fn admit(sources: &mut Vec<u32>, ssrc: u32) -> Result<(), SrtpError> {
+/// Adds a source; yields its place.
+fn admit<S>(sources: &mut Vec<S>, source: S) -> Result<usize, SrtpError> {
     if sources.len() >= SOURCES_MAX {
         return Err(SrtpError::TooManySources);
     }
-    sources.push(ssrc);
-    Ok(())
+    sources.push(source);
+    Ok(sources.len() - 1)
+}
+
+/// A source that has sent authentic packets.
+struct RtpSource {
+    ssrc: u32,
+    numbers: SeqExtender,
+}
+
+impl RtpSource {
+    fn new(ssrc: u32) -> Self {
+        let numbers = SeqExtender::new();
+        Self { ssrc, numbers }
+    }
+
+    fn at(source: &SrtpSource) -> Self {
+        let highest = ExtSeq::new(source.index).plus(CYCLE);
+        Self {
+            ssrc: source.ssrc,
+            numbers: SeqExtender::starting_at(highest),
+        }
+    }
+
+    /// Highest packet index so far: an extender begins one cycle above zero.
+    fn index(&self) -> u64 {
+        let highest = self.numbers.highest().map_or(0, ExtSeq::get);
+        highest.saturating_sub(CYCLE)
+    }
 }
 
 struct MasterKey {
@@ -603,6 +707,98 @@ mod tests {
             receiver.unprotect_rtp(&packet),
             Err(SrtpError::TooManySources)
         ));
+    }
+
+    const SUITES: [(SrtpSuite, &str); 4] = [
+        (SrtpSuite::AesCm128HmacSha1_80, CM),
+        (SrtpSuite::AesCm128HmacSha1_32, CM),
+        (SrtpSuite::AeadAes128Gcm, GCM_128),
+        (SrtpSuite::AeadAes256Gcm, GCM_256),
+    ];
+
+    /// Protects packets in steps of a third of a cycle; yields the last.
+    fn run(sender: &mut Srtp, indices: impl IntoIterator<Item = u64>) -> Bytes {
+        let protect = |index| sender.protect_rtp(&rtp(9, index as u16)).unwrap();
+        indices.into_iter().map(protect).last().unwrap()
+    }
+
+    /// The receiver of a new process was deaf for a source that had rolled over.
+    #[test]
+    fn a_new_receiver_goes_on_where_the_old_one_left_off() {
+        for (suite, key) in SUITES {
+            let (mut sender, mut old) = (keyed(suite, key), keyed(suite, key));
+            for index in (0..3 * CYCLE + 0x2000).step_by(0x2000) {
+                let packet = run(&mut sender, [index]);
+                old.unprotect_rtp(&packet).unwrap();
+            }
+            let told = old.rolled_over();
+            let index = 3 * CYCLE;
+            assert_eq!(told, [SrtpSource { ssrc: 9, index }], "{suite:?}");
+            let packet = run(&mut sender, [index + 1]);
+            let deaf = keyed(suite, key).unprotect_rtp(&packet);
+            assert!(matches!(deaf, Err(SrtpError::Authentication)), "{suite:?}");
+            let mut new = keyed(suite, key);
+            new.take_up(&told).unwrap();
+            assert_eq!(new.rolled_over(), told, "known before the first packet");
+            assert_eq!(new.unprotect_rtp(&packet).unwrap(), rtp(9, 1), "{suite:?}");
+            assert_eq!(new.rolled_over()[0].index, index + 1);
+        }
+    }
+
+    #[test]
+    fn a_source_may_roll_over_while_nobody_listens() {
+        let (mut sender, mut receiver) = (gcm(), gcm());
+        let index = 2 * CYCLE - 100;
+        run(&mut sender, (0..index).step_by(0x4000));
+        receiver.take_up(&[SrtpSource { ssrc: 9, index }]).unwrap();
+        let packet = run(&mut sender, [index + 300]);
+        receiver.unprotect_rtp(&packet).unwrap();
+        // One that the network brought late, of the cycle before, and one from before the restart.
+        let packet = run(&mut sender, [index + 50]);
+        receiver.unprotect_rtp(&packet).unwrap();
+        let packet = run(&mut sender, [index - 1]);
+        receiver.unprotect_rtp(&packet).unwrap();
+        assert_eq!(receiver.rolled_over()[0].index, index + 300);
+        // What was verified last is not taken again.
+        let packet = run(&mut sender, [index]);
+        let error = receiver.unprotect_rtp(&packet).unwrap_err();
+        assert!(matches!(error, SrtpError::Replayed { ssrc: 9 }), "{error}");
+    }
+
+    #[test]
+    fn few_sources_are_told_of_and_none_that_never_rolled_over() {
+        let (mut sender, mut receiver) = (gcm(), gcm());
+        for ssrc in 0..TOLD_MAX as u32 + 2 {
+            let last = if ssrc == 0 { CYCLE - 1 } else { CYCLE };
+            for index in (0..last).step_by(0x4000).chain([last]) {
+                let packet = sender.protect_rtp(&rtp(ssrc, index as u16)).unwrap();
+                receiver.unprotect_rtp(&packet).unwrap();
+            }
+        }
+        let told = receiver.rolled_over();
+        let ssrcs: Vec<u32> = told.iter().map(|source| source.ssrc).collect();
+        assert_eq!(ssrcs, [5, 4, 3, 2], "the latest first");
+        let mut new = gcm();
+        new.take_up(&told).unwrap();
+        assert_eq!(new.rolled_over(), told);
+    }
+
+    #[test]
+    fn a_count_that_no_call_reaches_is_not_taken_up() {
+        // The slowest suite.
+        let mut receiver = keyed(SrtpSuite::AesCm128HmacSha1_80, CM);
+        let far = SrtpSource {
+            ssrc: 9,
+            index: u64::MAX,
+        };
+        receiver.take_up(&[far]).unwrap();
+        assert_eq!(receiver.rolled_over(), []);
+        let highest = SrtpSource {
+            ssrc: 9,
+            index: ROLLOVERS_MAX << 16,
+        };
+        receiver.take_up(&[highest, highest]).unwrap();
+        assert_eq!(receiver.rolled_over(), [highest]);
     }
 
     /// `rtc-srtp` 0.21.1 takes SRTCP whose encryption bit is clear without looking at its tag.

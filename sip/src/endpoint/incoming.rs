@@ -1,5 +1,6 @@
 //! From bytes to requests: framing, the checks of RFC 3261 §8.2, answers without state.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
@@ -140,6 +141,18 @@ impl Endpoint {
         self.close_connection(now, id);
     }
 
+    /// Stream connections that carry a call or a registration.
+    pub fn connections_in_use(&self, now: Instant) -> HashSet<FlowId> {
+        let called: HashSet<FlowId> = self.calls.values().map(|call| call.flow.id).collect();
+        let bindings = self.registrar.bindings(now);
+        let registered: HashSet<_> = bindings.map(|(_, binding)| binding.remote).collect();
+        let flows = self.connections.values().map(|connection| connection.flow);
+        flows
+            .filter(|flow| called.contains(&flow.id) || registered.contains(&flow.remote))
+            .map(|flow| flow.id)
+            .collect()
+    }
+
     fn close_connection(&mut self, now: Instant, id: FlowId) {
         // What was answered before must be written before.
         self.pump(now);
@@ -182,8 +195,11 @@ impl Endpoint {
         let vias = response.headers.count(&HeaderName::Via);
         let joined = message::text(&response.headers, &HeaderName::Via)
             .is_none_or(|value| message::first_hop_end(value.as_bytes()) < value.len());
-        if vias == 1 && !joined {
-            self.transactions.receive_response(now, response);
+        if vias != 1 || joined {
+            return;
+        }
+        if let Some(response) = self.transactions.receive_response(now, response) {
+            self.acknowledge_lost(&response);
         }
     }
 

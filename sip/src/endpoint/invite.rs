@@ -102,7 +102,8 @@ impl Endpoint {
             terms: invitation.terms,
             invite,
         };
-        let call = new_call(id, arrival.flow, user, invitation.dialog, asked);
+        let mut call = new_call(id, arrival.flow, user, invitation.dialog, asked);
+        call.account.clone_from(&incoming.account);
         self.dialogs.insert(call.dialog.local_tag.clone(), id);
         self.calls.insert(id, call);
         // The 100 goes out before the rooms hear of the call.
@@ -357,6 +358,8 @@ fn new_call(id: CallId, flow: Flow, user: String, dialog: Dialog, asked: Asked) 
     let allowed = tokens(&asked.invite.headers, &HeaderName::Allow);
     Call {
         id,
+        account: None,
+        restored: false,
         flow,
         user,
         invite_cseq: dialog.remote_cseq,

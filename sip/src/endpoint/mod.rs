@@ -5,6 +5,7 @@ mod incoming;
 mod invite;
 mod outgoing;
 mod register;
+mod saving;
 #[cfg(test)]
 mod tests;
 mod timeout;
@@ -28,6 +29,7 @@ use crate::flow::{Flow, FlowId, Input, Output};
 use crate::registrar::{self, Registrar};
 use crate::stream::Framer;
 use crate::transaction::{News, Transactions};
+pub use saving::Changes;
 
 /// Methods that are served (RFC 3261 §20.5).
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
@@ -88,6 +90,7 @@ pub struct Endpoint {
     connection_deadlines: Deadlines<FlowId>,
     next_call: u64,
     next_flow: u64,
+    changes: Changes,
     /// Drained by the shell after every call into the endpoint; one call adds at most a few entries
     /// for each message that it was given and each timer that was due.
     outputs: VecDeque<Output>,
@@ -119,6 +122,7 @@ impl Endpoint {
             connection_deadlines: Deadlines::new(),
             next_call: 1,
             next_flow: FlowId::FIRST_OUTBOUND.0,
+            changes: Changes::default(),
             outputs: VecDeque::new(),
             random,
             config,
@@ -178,6 +182,7 @@ impl Endpoint {
         let accounts = &self.accounts;
         self.registrar
             .retain_accounts(|user| accounts.get(user).is_some_and(|a| a.may_register));
+        self.changes.registrations += 1;
     }
 
     /// Contacts that are registered at `now`.

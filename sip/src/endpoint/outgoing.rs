@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mcu_api::call::{CallEvent, EndReason};
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
@@ -10,10 +11,10 @@ use rand::Rng;
 use super::invite::contact;
 use super::{ALLOW, Endpoint, SUPPORTED};
 use crate::body::{MEDIA_CONTROL, PICTURE_FAST_UPDATE, SDP};
-use crate::call::{GIVE_UP, OurOffer, Stage};
+use crate::call::{Call, GIVE_UP, OurOffer, Stage};
 use crate::dialog::Draft;
 use crate::flow::{Flow, FlowId, Output, Transport};
-use crate::message::{HeaderName, Message, Method, Refusal, Response, lossy, text};
+use crate::message::{HeaderName, Message, Method, Refusal, Response, address, lossy, text};
 use crate::session_timer;
 use crate::transaction::Purpose;
 
@@ -24,6 +25,7 @@ impl Endpoint {
             self.call_deadlines.set(id, None);
             return;
         };
+        self.changes.calls += 1;
         if call.may_offer(now) {
             if let Some(sdp) = call.queued_offer.take() {
                 call.retry_at = None;
@@ -299,15 +301,35 @@ impl Endpoint {
             return false;
         };
         call.dialog.refresh_target(&response.headers);
-        let mut flow = call.flow;
-        flow.remote = call.dialog.next_hop(flow).1;
-        let draft = call.dialog.request(Method::Ack, flow, &branch, Some(cseq));
-        if let Some(ack) = draft.build() {
-            let bytes = Message::Request(ack).to_bytes();
+        if let Some((flow, bytes)) = ack(call, cseq, &branch) {
             call.last_ack = Some((cseq, flow, bytes.clone()));
             self.transmit(flow, bytes);
         }
         true
+    }
+
+    /// A 2xx to a re-INVITE whose transaction died with an earlier life. The peer hangs up when it is
+    /// not acknowledged (RFC 3261 §13.3.1.4); its answer is asked for again by the rooms.
+    pub(super) fn acknowledge_lost(&mut self, response: &Response) {
+        let cseq = text(&response.headers, &HeaderName::CSeq)
+            .filter(|value| value.ends_with("INVITE") && response.status.is_success())
+            .and_then(|value| value.split_whitespace().next()?.parse::<u32>().ok());
+        let from = text(&response.headers, &HeaderName::From);
+        let tag = from.and_then(|value| address(value.as_bytes())?.tag().map(lossy));
+        let (Some(cseq), Some(tag)) = (cseq, tag) else {
+            return;
+        };
+        let branch = format!("z9hG4bK{}", self.token());
+        let id = self.dialogs.get(&tag).copied();
+        let call = id.and_then(|id| self.calls.get_mut(&id));
+        let known = call.filter(|call| {
+            call.restored
+                && matches!(call.stage, Stage::Up)
+                && call.dialog.is_ours(&response.headers)
+        });
+        if let Some((flow, bytes)) = known.and_then(|call| ack(call, cseq, &branch)) {
+            self.transmit(flow, bytes);
+        }
     }
 
     /// A request of ours got no answer (RFC 3261 §12.2.1.2). Terminals that never answer INFO are let
@@ -348,6 +370,7 @@ impl Endpoint {
     /// Lets go of a call and of what was asked in it. A BYE goes on.
     pub(super) fn forget(&mut self, now: Instant, id: CallId) {
         if let Some(call) = self.calls.remove(&id) {
+            self.changes.calls += 1;
             self.dialogs.remove(&call.dialog.local_tag);
             // Nothing is asked before the 2xx, so that refusing a flood of calls stays cheap.
             if !matches!(call.stage, Stage::Asked(_)) {
@@ -356,4 +379,13 @@ impl Endpoint {
         }
         self.call_deadlines.set(id, None);
     }
+}
+
+/// The ACK of a 2xx to a re-INVITE with this number, and where it goes.
+fn ack(call: &mut Call, cseq: u32, branch: &str) -> Option<(Flow, Bytes)> {
+    let mut flow = call.flow;
+    flow.remote = call.dialog.next_hop(flow).1;
+    let draft = call.dialog.request(Method::Ack, flow, branch, Some(cseq));
+    let ack = draft.build()?;
+    Some((flow, Message::Request(ack).to_bytes()))
 }

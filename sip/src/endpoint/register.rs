@@ -22,7 +22,10 @@ impl Endpoint {
             other => return self.challenge(now, &arrival, other == Verdict::Stale),
         };
         match self.register(now, &arrival, &account) {
-            Ok(contacts) => self.confirm(now, arrival, contacts),
+            Ok(contacts) => {
+                self.changes.registrations += 1;
+                self.confirm(now, arrival, contacts);
+            }
             Err(refusal) => self.refuse(&arrival, &refusal),
         }
     }

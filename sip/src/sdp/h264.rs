@@ -2,12 +2,13 @@
 //! send to a peer that set them.
 
 use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass};
+use serde::{Deserialize, Serialize};
 
 use super::LocalVideo;
 use super::lines::parameters;
 
 /// One level of H.264 Table A-1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
     /// `level_idc`, ten times the level's number; 9 stands for level 1b.
     pub idc: u8,
@@ -95,7 +96,7 @@ const RATES_BPS: [u32; 19] = [
 const WANTED_FRAME_RATES: [u8; 4] = [24, 15, 10, 5];
 
 /// One H.264 payload type as its `a=fmtp` describes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Format {
     /// `profile_idc`: 0x42, 0x4d or 0x64.
     pub profile_idc: u8,
@@ -113,7 +114,7 @@ pub struct Format {
 }
 
 /// What a decoder takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Macroblocks a second.
     pub mbps: u32,

@@ -25,6 +25,7 @@ use std::net::IpAddr;
 
 use mcu_api::codec::{AudioCodec, VideoClass};
 use mcu_api::plan::{AudioPayload, AudioStream, Transport, UdpTransport, VideoReceive, VideoSend};
+use serde::{Deserialize, Serialize};
 
 pub use answer::{answer, answer_again};
 pub use offer::{Offer, accept_answer, offer, offer_again};
@@ -35,7 +36,7 @@ pub const DSCP_AUDIO: u8 = 46;
 pub const DSCP_VIDEO: u8 = 34;
 
 /// What our side brings to an exchange.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LocalMedia {
     /// Address at which we receive; it stands in `o=` and `c=`.
     pub address: IpAddr,
@@ -52,7 +53,7 @@ pub struct LocalMedia {
 }
 
 /// Our side of the sound.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalAudio {
     /// Local RTP port.
     pub rtp_port: u16,
@@ -82,7 +83,7 @@ impl LocalAudio {
 }
 
 /// Whose order decides between several common codecs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum CodecOrder {
     /// That of [`LocalAudio::codecs`].
     #[default]
@@ -92,7 +93,7 @@ pub enum CodecOrder {
 }
 
 /// Our side of the video: how much we take and how much we send at most.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalVideo {
     /// Local RTP port.
     pub rtp_port: u16,
@@ -123,7 +124,7 @@ impl LocalVideo {
 }
 
 /// Whether media is to be encrypted with SDES keys (RFC 4568).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum SrtpPolicy {
     /// Encrypted where the peer can, clear where it cannot.
     #[default]
@@ -135,7 +136,7 @@ pub enum SrtpPolicy {
 }
 
 /// The outcome of an exchange.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agreed {
     /// Our description: the answer of [`answer`], or the offer that was answered.
     pub sdp: String,
@@ -177,7 +178,7 @@ impl Agreed {
 }
 
 /// What was agreed on sound.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgreedAudio {
     /// Where it goes and with which keys.
     pub transport: UdpTransport,
@@ -195,7 +196,7 @@ pub struct AgreedAudio {
 }
 
 /// What was agreed on video.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgreedVideo {
     /// Where it goes and with which keys.
     pub transport: UdpTransport,
@@ -215,7 +216,7 @@ pub struct AgreedVideo {
 }
 
 /// A payload type of `telephone-event` (RFC 4733).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TelephoneEvent {
     /// The number.
     pub payload_type: u8,
@@ -224,7 +225,7 @@ pub struct TelephoneEvent {
 }
 
 /// Direction of a stream, seen from us (RFC 3264 §5.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Direction {
     /// Both ways.
     #[default]
@@ -283,7 +284,7 @@ impl Direction {
 }
 
 /// One line of an exchange, as far as a later description has to keep it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptLine {
     /// Media kind: `audio`, `video`, `application` and so on.
     pub media: String,
@@ -296,7 +297,7 @@ pub struct KeptLine {
 }
 
 /// What a line is to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LineRole {
     /// The sound.
     Audio,

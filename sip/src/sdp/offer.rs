@@ -4,6 +4,7 @@ use mcu_api::codec::{AudioCodec, PacketizationMode};
 use mcu_api::plan::{AudioPayload, Feedback, SdesKeys, SrtpSuite, UdpTransport};
 use mcu_api::secret::Redacted;
 use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
 
 use super::answer::{agreed_video, audio_stream, video_payload, video_share};
 use super::h264::{Format, own_format};
@@ -17,7 +18,7 @@ use super::{
 };
 
 /// An offer of ours that waits for its answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Offer {
     /// The description to send.
     pub sdp: String,
@@ -27,7 +28,7 @@ pub struct Offer {
     video: Option<OfferedVideo>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct OfferedAudio {
     payloads: Vec<AudioPayload>,
     events: Vec<TelephoneEvent>,
@@ -35,7 +36,7 @@ struct OfferedAudio {
     before: Option<Before>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct OfferedVideo {
     formats: Vec<(u8, Format)>,
     keys: Vec<OfferedKey>,
@@ -43,13 +44,13 @@ struct OfferedVideo {
 }
 
 /// What the line was before, and our SSRC on it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Before {
     transport: UdpTransport,
     ssrc: u32,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct OfferedKey {
     tag: String,
     suite: SrtpSuite,

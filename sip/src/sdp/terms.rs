@@ -63,6 +63,7 @@ pub(super) fn transport(
         remote_rtp,
         remote_rtcp,
         sdes,
+        srtp_sources: Vec::new(),
         dscp: ports.dscp,
     };
     (transport, line.our_direction())

@@ -323,6 +323,8 @@ impl Controller {
             Refusal::BadOffer
         })?;
         let plan = LegPlan {
+            // ICE checks of its own prove where it is.
+            confirmed: true,
             id: leg,
             transports: vec![Transport::Webrtc(agreed.transport)],
             audio: Some(agreed.audio),

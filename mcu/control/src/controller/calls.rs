@@ -10,6 +10,7 @@ use mcu_api::secret::Redacted;
 use tracing::{debug, info, warn};
 
 use super::exchange::Exchange;
+use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, SipLeg};
 use super::{Controller, Output, address, leg_of_call};
 
@@ -27,8 +28,11 @@ impl Controller {
             CallEvent::Answered { call, sdp } => self.answered(call, &sdp.0),
             CallEvent::Reoffer { call, sdp } => self.reoffer(call, sdp),
             CallEvent::KeyFrameRequested { call } => self.key_frame_requested(call),
-            CallEvent::Established { call } => debug!(%call, "established"),
+            CallEvent::Established { call } => self.established(call),
             CallEvent::Ended { call, reason } => {
+                if let Some(earlier) = &mut self.earlier {
+                    earlier.retain_calls(|known| known != call);
+                }
                 if let Some((room, leg)) = leg_of_call(&mut self.rooms, call) {
                     let leg = leg.id;
                     info!(%call, ?reason, "call ended");
@@ -112,6 +116,8 @@ impl Controller {
                     probed_at: None,
                 }),
                 ports,
+                confirmed: false,
+                rollovers: Rollovers::default(),
             }),
         };
         let cname = self.cname_for(&call.dialled);
@@ -144,6 +150,16 @@ impl Controller {
         }
     }
 
+    /// Who acknowledges has read the tag in our answer, which a forger of addresses never sees.
+    fn established(&mut self, call: CallId) {
+        debug!(%call, "established");
+        if let Some((_, leg)) = leg_of_call(&mut self.rooms, call)
+            && let LegKind::Sip(sip) = &mut leg.kind
+        {
+            sip.confirmed = true;
+        }
+    }
+
     fn answered(&mut self, call: CallId, sdp: &str) {
         let Some((_, leg)) = leg_of_call(&mut self.rooms, call) else {
             return;
@@ -166,7 +182,8 @@ impl Controller {
 
     fn reoffer(&mut self, call: CallId, sdp: Option<Redacted<String>>) {
         let Some((_, leg)) = leg_of_call(&mut self.rooms, call) else {
-            return;
+            // A call of an earlier life that waits for the media processor goes on as it was.
+            return self.tell_call(CallCommand::RejectOffer { call });
         };
         let id = leg.id;
         let Some((exchange, media)) = leg.exchange() else {
@@ -194,21 +211,23 @@ impl Controller {
     /// silence alone is no death, but a peer that lost its power says no goodbye. Signalling ends the
     /// call when nobody answers (RFC 3261 §14.1).
     pub(super) fn probe_silent_terminals(&mut self) {
-        for leg in self.rooms.iter_mut().flat_map(|room| &mut room.legs) {
-            let silent_s = leg.stats.as_ref().map_or(0, |stats| stats.silent_s);
-            let Some(dialog) = leg.dialog_mut().filter(|_| silent_s >= PROBE_AFTER_S) else {
-                continue;
-            };
-            let pause = Duration::from_secs(PROBE_AFTER_S.into());
-            if dialog
-                .probed_at
-                .is_none_or(|probed| self.now >= probed + pause)
-            {
-                dialog.probed_at = Some(self.now);
-                let sdp = Redacted(dialog.exchange.offer(&mut self.rng));
-                let call = dialog.call;
-                self.outputs
-                    .push_back(Output::Call(CallCommand::Offer { call, sdp }));
+        let pause = Duration::from_secs(PROBE_AFTER_S.into());
+        for room in &mut self.rooms {
+            for leg in &mut room.legs {
+                let silent_s = leg.stats.as_ref().map_or(0, |stats| stats.silent_s);
+                let Some(dialog) = leg.dialog_mut().filter(|_| silent_s >= PROBE_AFTER_S) else {
+                    continue;
+                };
+                if dialog
+                    .probed_at
+                    .is_none_or(|probed| self.now >= probed + pause)
+                {
+                    dialog.probed_at = Some(self.now);
+                    let offer = dialog.offer(&mut self.rng);
+                    self.outputs.push_back(Output::Call(offer));
+                    // The offer is part of what is kept.
+                    room.dirty = true;
+                }
             }
         }
     }

@@ -5,20 +5,21 @@ use std::net::IpAddr;
 use mcu_api::ids::LegId;
 use mcu_api::plan::LegPlan;
 use rand::{CryptoRng, RngCore};
+use serde::{Deserialize, Serialize};
 use sip::sdp::{self, Agreed, LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy};
 
 use super::room::Media;
 
 /// Where the description of a call's media stands.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exchange {
     local: LocalMedia,
     progress: Progress,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Progress {
-    /// Nothing was exchanged in this life of the controller.
+    /// Nothing was exchanged.
     Nothing,
     /// Our offer waits for its answer; `before` is in force meanwhile.
     Offered {
@@ -156,6 +157,22 @@ impl Exchange {
         }
     }
 
+    /// Gives up an offer of ours whose answer will not come; what was agreed on before stays in force.
+    /// Whether there was such an offer.
+    pub fn withdraw_offer(&mut self) -> bool {
+        let Progress::Offered { before, .. } = &mut self.progress else {
+            return false;
+        };
+        self.progress = match before.take() {
+            Some(agreed) => Progress::Agreed {
+                agreed,
+                offer: None,
+            },
+            None => Progress::Nothing,
+        };
+        true
+    }
+
     /// Whether nothing is agreed on, nor was before the exchange that is open.
     pub fn is_empty(&self) -> bool {
         self.agreed().is_none()
@@ -167,6 +184,8 @@ impl Exchange {
         let video = agreed.video.as_ref();
         let plan = LegPlan {
             id: leg,
+            // The room knows.
+            confirmed: false,
             transports: agreed.transports(),
             audio: agreed.audio.as_ref().map(|audio| audio.stream.clone()),
             video_receive: video.and_then(|video| video.receive.clone()),

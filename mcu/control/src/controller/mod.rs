@@ -11,6 +11,7 @@ mod calls;
 mod exchange;
 mod ports;
 mod processor;
+mod rollovers;
 mod room;
 pub mod state;
 #[cfg(test)]
@@ -201,6 +202,9 @@ impl Controller {
         info!("the server stops");
         self.config.max_legs = 0;
         self.take_up_postponed();
+        for call in self.earlier.take().iter().flat_map(State::calls) {
+            self.tell_call(CallCommand::Hangup { call });
+        }
         for (room, leg) in legs_where(&self.rooms, |_| true) {
             let Some(leg) = self.remove_leg(room, leg, "the server stops") else {
                 continue;

@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use mcu_api::call::CallCommand;
 use mcu_api::codec::VideoClass;
-use mcu_api::ids::{InstanceId, LegId, RoomId};
-use mcu_api::inventory::{Inventory, LegState, RoomInventory};
+use mcu_api::ids::{CallId, InstanceId, LegId, RoomId};
+use mcu_api::inventory::{Inventory, LegInventory, LegState, RoomInventory};
 use mcu_api::manager::{Refusal, ServerMessage};
 use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
 use mcu_api::plan::{LegPlan, RoomPlan, Transport, VideoSource};
 use tracing::{debug, info, warn};
 
 use super::ports::REST;
-use super::room::{BrowserLeg, Leg, LegKind, Media, Room, SipLeg};
+use super::rollovers::Rollovers;
+use super::room::{BrowserLeg, Dialog, Leg, LegKind, Media, Room, SipLeg};
 use super::state::{SavedKind, SavedLeg, SavedRest, SavedRoom, State};
-use super::{Controller, MEDIA_WAIT, Output, legs_where};
+use super::{Controller, MEDIA_WAIT, Output, leg_of_call, legs_where};
 
 /// Seconds of silence after which a terminal counts as gone whose dialog was lost.
 const MAX_LOST_DIALOG_SILENCE_S: u32 = 60;
@@ -105,7 +106,7 @@ impl Controller {
         self.processor.hello = Some(hello);
         if replaced {
             // It holds nothing of ours, so there is nothing to wait for.
-            self.take_up_earlier(&Inventory::default());
+            self.take_up_earlier(&Inventory::default(), true);
             self.start_media_anew();
             self.processor.ready = true;
         }
@@ -121,7 +122,10 @@ impl Controller {
             for leg in &mut room.legs {
                 leg.stats = None;
                 match &mut leg.kind {
-                    LegKind::Sip(sip) => sip.renew_ssrcs(leg.id, &mut leg.media, &mut self.rng),
+                    LegKind::Sip(sip) => {
+                        sip.renew_ssrcs(leg.id, &mut leg.media, &mut self.rng);
+                        sip.rollovers.renew_plan();
+                    }
                     LegKind::Browser(browser) => {
                         renew.extend(browser.conn);
                         leg.media = None;
@@ -139,7 +143,7 @@ impl Controller {
             return;
         }
         if !self.processor.ready {
-            self.take_up_earlier(&inventory);
+            self.take_up_earlier(&inventory, false);
             self.learn_plans(&inventory);
             self.processor.ready = true;
         }
@@ -179,18 +183,40 @@ impl Controller {
             .push_back(Output::Media(ToMedia::RemoveRoom { room: held.room }));
     }
 
-    /// Takes up the rooms of the controller's earlier life: terminals where their media goes on,
-    /// browsers in any case, since their pages come back by their tokens.
-    fn take_up_earlier(&mut self, inventory: &Inventory) {
+    /// Takes up the rooms of the controller's earlier life: terminals whose calls or media go on, and
+    /// browsers in any case, since their pages come back by their tokens. A call that goes on where
+    /// media does not is hung up, unless the processor was `replaced`, which explains it.
+    fn take_up_earlier(&mut self, inventory: &Inventory, replaced: bool) {
         let Some(earlier) = self.earlier.take() else {
             return;
         };
         self.rest_earlier_ports(&earlier);
+        let calls: Vec<CallId> = earlier.calls().collect();
         for saved in earlier.rooms {
             let held = inventory.rooms.iter().find(|held| held.room == saved.room);
             let plan = held.and_then(|held| held.plan.as_ref());
             if self.config.room(&saved.number).is_some() {
-                self.take_up_room(saved, plan);
+                self.take_up_room(saved, plan, replaced);
+            }
+        }
+        for call in calls {
+            if leg_of_call(&mut self.rooms, call).is_none() {
+                info!(%call, "call of an earlier life is hung up");
+                self.tell_call(CallCommand::Hangup { call });
+            }
+        }
+        self.repeat_open_offers();
+    }
+
+    /// An answer may have come while nobody was here: the peer is asked once more.
+    fn repeat_open_offers(&mut self) {
+        for leg in self.rooms.iter_mut().flat_map(|room| &mut room.legs) {
+            let Some(dialog) = leg.dialog_mut() else {
+                continue;
+            };
+            if dialog.exchange.withdraw_offer() {
+                let offer = dialog.offer(&mut self.rng);
+                self.outputs.push_back(Output::Call(offer));
             }
         }
     }
@@ -206,14 +232,14 @@ impl Controller {
         });
         let legs = earlier.rooms.iter().flat_map(|room| &room.legs);
         let used = legs.flat_map(|leg| match &leg.kind {
-            SavedKind::Sip { ports } => ports.as_slice(),
+            SavedKind::Sip { ports, .. } => ports.as_slice(),
             SavedKind::Browser { .. } => &[],
         });
         let used = used.map(|port| (*port, self.now + REST));
         self.ports.rest_earlier(rested.chain(used));
     }
 
-    fn take_up_room(&mut self, saved: SavedRoom, plan: Option<&RoomPlan>) {
+    fn take_up_room(&mut self, saved: SavedRoom, plan: Option<&RoomPlan>, replaced: bool) {
         let cname = match plan {
             Some(plan) => plan.cname.clone(),
             None => self.cname_for(&saved.number),
@@ -224,14 +250,17 @@ impl Controller {
             room.tiles.clone_from(&plan.composition.tiles);
         }
         for leg in saved.legs {
-            room.legs.extend(take_up_leg(leg, plan, self.now));
+            room.legs.extend(take_up_leg(leg, plan, replaced, self.now));
+        }
+        for sip in room.legs.iter().filter_map(Leg::sip) {
+            for port in &sip.ports {
+                self.ports.reserve(*port);
+            }
         }
         for leg in plan.iter().flat_map(|plan| &plan.legs) {
-            for port in rtp_ports(leg) {
-                match room.leg(leg.id) {
-                    Some(_) => self.ports.reserve(port),
-                    None => self.ports.rest(self.now, port),
-                }
+            let gone = room.leg(leg.id).is_none();
+            for port in rtp_ports(leg).filter(|_| gone) {
+                self.ports.rest(self.now, port);
             }
         }
         info!(room = %room.id, legs = room.legs.len(), "room taken up");
@@ -339,13 +368,24 @@ fn note_inventory(room: &mut Room, held: &RoomInventory, now: Instant) {
     room.encoders = held.encoders;
     room.decoders = held.decoders;
     note_speaker(room, held.active_speaker, now);
+    let sent = room.sent.as_ref();
+    let in_force = sent.filter(|sent| sent.generation == held.generation);
     for stats in &held.legs {
-        let Some(leg) = room.leg_mut(stats.leg) else {
+        let Some(leg) = room.legs.iter_mut().find(|leg| leg.id == stats.leg) else {
             continue;
         };
+        note_rollovers(leg, in_force, stats);
         leg.stats = Some(stats.clone());
-        let news = leg.note_sound_lag(stats.sound_lag_ms);
-        room.dirty |= news;
+        room.dirty |= leg.note_sound_lag(stats.sound_lag_ms);
+    }
+}
+
+/// Only a report on the plan that is in force tells which keys its counts belong to.
+fn note_rollovers(leg: &mut Leg, in_force: Option<&RoomPlan>, stats: &LegInventory) {
+    let id = leg.id;
+    let plan = in_force.and_then(|plan| plan.legs.iter().find(|plan| plan.id == id));
+    if let (LegKind::Sip(sip), Some(plan)) = (&mut leg.kind, plan) {
+        sip.rollovers.note(&plan.transports, &stats.srtp_sources);
     }
 }
 
@@ -373,13 +413,37 @@ fn reconcile(room: &mut Room, held: Option<u64>, now: Instant) {
 }
 
 /// A leg of the controller's earlier life; `plan` is what the processor holds for its room.
-fn take_up_leg(saved: SavedLeg, plan: Option<&RoomPlan>, now: Instant) -> Option<Leg> {
+fn take_up_leg(
+    saved: SavedLeg,
+    plan: Option<&RoomPlan>,
+    replaced: bool,
+    now: Instant,
+) -> Option<Leg> {
     let held = plan.and_then(|plan| plan.legs.iter().find(|held| held.id == saved.leg));
+    let mut media = held.map(|plan| Media {
+        class: class_sent(plan),
+        plan: plan.clone(),
+    });
     let kind = match saved.kind {
-        SavedKind::Sip { .. } => LegKind::Sip(SipLeg {
-            dialog: None,
-            ports: rtp_ports(held?).collect(),
-        }),
+        SavedKind::Sip { ports, call } => match call {
+            Some(call) if held.is_some() || replaced => {
+                let dialog = Dialog::restore(*call);
+                media = Some(dialog.exchange.media(saved.leg)?);
+                LegKind::Sip(SipLeg {
+                    dialog: Some(dialog),
+                    ports,
+                    // Calls outlive the controller only once they are established.
+                    confirmed: true,
+                    rollovers: Rollovers::default(),
+                })
+            }
+            _ => LegKind::Sip(SipLeg {
+                dialog: None,
+                ports: rtp_ports(held?).collect(),
+                confirmed: held?.confirmed,
+                rollovers: Rollovers::default(),
+            }),
+        },
         SavedKind::Browser { token, slots } => LegKind::Browser(BrowserLeg {
             conn: None,
             gone_at: Some(now),
@@ -395,10 +459,7 @@ fn take_up_leg(saved: SavedLeg, plan: Option<&RoomPlan>, now: Instant) -> Option
         joined_unix_s: saved.joined_unix_s,
         audio_muted: saved.audio_muted,
         video_muted: saved.video_muted,
-        media: held.map(|plan| Media {
-            class: class_sent(plan),
-            plan: plan.clone(),
-        }),
+        media,
         stats: None,
         sound_lag_ms: None,
         spoke_at: None,
@@ -468,6 +529,7 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
         kind: match &leg.kind {
             LegKind::Sip(sip) => SavedKind::Sip {
                 ports: sip.ports.clone(),
+                call: sip.dialog.as_ref().map(|dialog| Box::new(dialog.save())),
             },
             LegKind::Browser(browser) => SavedKind::Browser {
                 token: browser.token.clone(),

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use mcu_api::call::CallCommand;
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{CallId, ConnId, LegId, RoomId};
 use mcu_api::inventory::{LegInventory, LegState};
@@ -9,10 +10,12 @@ use mcu_api::manager::{ServerMessage, SiteKind};
 use mcu_api::plan::{Composition, LegPlan, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
-use rand::RngCore;
+use rand::{CryptoRng, RngCore};
 
 use super::ManagerId;
 use super::exchange::Exchange;
+use super::rollovers::Rollovers;
+use super::state::SavedSipCall;
 
 /// Most tiles of the composed picture.
 pub const MAX_TILES: usize = 9;
@@ -86,6 +89,10 @@ pub struct SipLeg {
     pub dialog: Option<Dialog>,
     /// RTP ports of its pairs, held as long as the leg lives.
     pub ports: Vec<u16>,
+    /// Its call was established: it read our answer, so that it is where it says.
+    pub confirmed: bool,
+    /// How far its SRTP sources have come.
+    pub rollovers: Rollovers,
 }
 
 /// A terminal's call and what was described in it.
@@ -233,6 +240,10 @@ impl Room {
         if let Some(video) = &mut plan.video_receive {
             video.muted = leg.video_muted;
         }
+        if let LegKind::Sip(sip) = &leg.kind {
+            plan.confirmed = sip.confirmed;
+            sip.rollovers.fill(&mut plan);
+        }
         for (index, send) in plan.video_send.iter_mut().enumerate() {
             send.source = match &leg.kind {
                 LegKind::Sip(_) => media
@@ -369,6 +380,33 @@ impl Leg {
         match &mut self.kind {
             LegKind::Sip(sip) => Some((&mut sip.dialog.as_mut()?.exchange, &mut self.media)),
             LegKind::Browser(_) => None,
+        }
+    }
+}
+
+impl Dialog {
+    /// A call of an earlier life of the controller.
+    pub fn restore(saved: SavedSipCall) -> Self {
+        Self {
+            call: saved.call,
+            exchange: saved.exchange.0,
+            probed_at: None,
+        }
+    }
+
+    /// What the next life of the controller needs.
+    pub fn save(&self) -> SavedSipCall {
+        SavedSipCall {
+            call: self.call,
+            exchange: Redacted(self.exchange.clone()),
+        }
+    }
+
+    /// Our offer of what is agreed on.
+    pub fn offer(&mut self, rng: &mut impl CryptoRng) -> CallCommand {
+        CallCommand::Offer {
+            call: self.call,
+            sdp: Redacted(self.exchange.offer(rng)),
         }
     }
 }

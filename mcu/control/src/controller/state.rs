@@ -1,9 +1,13 @@
-//! What a controller remembers over its own death: names, tokens and kinds of the legs. What the
-//! legs send and receive is learnt from the media processor's inventory, so that no key is kept here.
+//! What a controller remembers over its own death: names, tokens and kinds of the legs, and what was
+//! described in the calls of terminals, keys included. What legs really send and receive is learnt from
+//! the media processor's inventory.
 
-use mcu_api::ids::{InstanceId, LegId, RoomId};
+use mcu_api::ids::{CallId, InstanceId, LegId, RoomId};
 use mcu_api::secret::Redacted;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::exchange::Exchange;
 
 /// Everything that is kept, as one JSON document.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -62,11 +66,18 @@ pub struct SavedLeg {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SavedKind {
-    /// A SIP terminal. Its dialog is not kept: the leg lives on as long as its media.
+    /// A SIP terminal.
     Sip {
         /// RTP ports of its pairs.
         #[serde(default)]
         ports: Vec<u16>,
+        /// Its call. Without one the leg lives on as long as its media.
+        #[serde(
+            default,
+            deserialize_with = "if_readable",
+            skip_serializing_if = "Option::is_none"
+        )]
+        call: Option<Box<SavedSipCall>>,
     },
     /// A browser.
     Browser {
@@ -75,4 +86,57 @@ pub enum SavedKind {
         /// Which site each slot shows.
         slots: Vec<Option<LegId>>,
     },
+}
+
+/// A terminal's call and what was described in it. The dialog itself is kept by the endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedSipCall {
+    /// Its id at the endpoint.
+    pub call: CallId,
+    /// Offers and answers.
+    pub exchange: Redacted<Exchange>,
+}
+
+impl State {
+    /// Calls of all legs.
+    pub fn calls(&self) -> impl Iterator<Item = CallId> + '_ {
+        let legs = self.rooms.iter().flat_map(|room| &room.legs);
+        legs.filter_map(SavedLeg::call)
+    }
+
+    /// Forgets the calls: their legs live on as long as their media.
+    pub fn lose_calls(&mut self) {
+        for leg in self.rooms.iter_mut().flat_map(|room| &mut room.legs) {
+            if let SavedKind::Sip { call, .. } = &mut leg.kind {
+                *call = None;
+            }
+        }
+    }
+
+    /// Forgets the legs of calls that have ended since this was kept.
+    pub fn retain_calls(&mut self, goes_on: impl Fn(CallId) -> bool) {
+        for room in &mut self.rooms {
+            room.legs.retain(|leg| leg.call().is_none_or(&goes_on));
+        }
+    }
+}
+
+impl SavedLeg {
+    fn call(&self) -> Option<CallId> {
+        match &self.kind {
+            SavedKind::Sip { call, .. } => call.as_ref().map(|call| call.call),
+            SavedKind::Browser { .. } => None,
+        }
+    }
+}
+
+/// Reads a part that another version may have written in another way: it counts as missing then, and
+/// the rest of the file is taken up.
+pub(crate) fn if_readable<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }

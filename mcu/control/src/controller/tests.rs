@@ -4,6 +4,7 @@ mod adopting;
 mod bench;
 mod browsers;
 mod calls;
+mod dialogs;
 mod media;
 mod returning;
 mod rooms;

@@ -1,7 +1,9 @@
 //! The shell around the cores: sockets, timers and one task that owns everything.
 
+mod keeping;
 mod links;
 mod state_file;
+mod streams;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -11,27 +13,32 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use mcu_api::call::{CallCommand, CallEvent};
+use mcu_api::ids::CallId;
 use mcu_api::manager::FromControl;
 use mcu_api::media::ToMedia;
-use sip::{Flow, FlowId, Ha1, Transport};
+use sip::{Changes, Flow, FlowId, Ha1, Transport};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
-use tracing::{error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::Config;
 use crate::controller::{Controller, Input, ManagerId, Output};
+use keeping::{Keeper, Kept, KeptRegistrations};
 use links::Managers;
 use state_file::StateFile;
+use streams::{Limits, Streams};
 use tcp::Listener;
 use udp::Udp;
 
 /// Events that wait for the owner. A full queue holds its senders back.
 const EVENTS: usize = 1024;
 
-/// How long the end of all calls may take when the server stops.
-const STOP_WAIT: Duration = Duration::from_millis(500);
+/// How long the end of all calls may take when the server stops: a BYE that was lost is sent again
+/// after half a second and after one and a half (RFC 3261 §17.1.2.1).
+const STOP_WAIT: Duration = Duration::from_secs(2);
 
 /// What the tasks of the sockets tell the owner.
 #[derive(Debug)]
@@ -49,7 +56,7 @@ pub enum Event {
     /// Bytes of a SIP peer.
     Bytes(Flow, Vec<u8>),
     /// A SIP peer connected; bytes to it go here.
-    StreamOpened(FlowId, mpsc::Sender<Bytes>),
+    StreamOpened(Flow, mpsc::Sender<Bytes>),
     /// A SIP connection is gone.
     StreamClosed(FlowId),
 }
@@ -69,6 +76,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// # Errors
 /// When a socket cannot be bound.
 pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    run_within(Limits::default(), config, stop).await
+}
+
+async fn run_within(
+    limits: Limits,
+    config: Config,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let (events, mut received) = mpsc::channel(EVENTS);
     // Dropped with this future, and every socket with it.
     let mut tasks = JoinSet::new();
@@ -79,7 +94,7 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> anyhow
             let tcp = Listener::bind(udp.listen()).await?;
             info!(listen = %udp.listen(), "SIP");
             tasks.spawn(udp.clone().serve(events.clone()));
-            tasks.spawn(tcp.serve(events.clone()));
+            tasks.spawn(tcp.serve(limits, events.clone()));
             Some(udp)
         }
         None => None,
@@ -89,7 +104,7 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> anyhow
         config.media_socket.clone(),
         events.clone(),
     ));
-    let mut owner = Owner::new(config, udp, events);
+    let mut owner = Owner::new(config, limits, udp, events);
     tokio::select! {
         () = owner.run(&mut received) => {}
         () = stop => {}
@@ -97,6 +112,9 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> anyhow
     if timeout(STOP_WAIT, owner.stop(&mut received)).await.is_err() {
         info!("stopped before every peer answered");
     }
+    let now = Instant::now();
+    owner.write_rooms(now);
+    owner.write_registrations(now);
     Ok(())
 }
 
@@ -104,9 +122,14 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> anyhow
 struct Owner {
     controller: Controller,
     endpoint: sip::Endpoint,
-    state_file: StateFile,
+    /// What was written last of the rooms, or is to be.
+    kept: Kept,
+    rooms_file: Keeper,
+    registrations_file: Keeper,
+    /// What the endpoint said last about its changes.
+    changes: Changes,
     udp: Option<Udp>,
-    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
+    streams: Streams,
     managers: HashMap<ManagerId, mpsc::Sender<FromControl>>,
     media: Option<mpsc::Sender<ToMedia>>,
     /// What managers know of the media processor.
@@ -115,17 +138,24 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(config: Config, udp: Option<Udp>, events: mpsc::Sender<Event>) -> Self {
-        let state_file = StateFile::new(&config.data_dir);
-        let earlier = state_file.load();
-        let endpoint = sip::Endpoint::new(endpoint_config(&config), rand::random());
+    fn new(config: Config, limits: Limits, udp: Option<Udp>, events: mpsc::Sender<Event>) -> Self {
+        let rooms_file = StateFile::new(&config.data_dir, state_file::ROOMS);
+        let registrations_file = StateFile::new(&config.data_dir, state_file::REGISTRATIONS);
+        let mut endpoint = sip::Endpoint::new(endpoint_config(&config), rand::random());
         let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut kept: Kept = rooms_file.load().unwrap_or_default();
+        restore_calls(&mut endpoint, now, &mut kept);
+        restore_registrations(&mut endpoint, now, registrations_file.load());
+        let earlier = Some(kept.rooms.clone());
         Self {
             controller: Controller::new(config, earlier, rand::random(), now, wall),
             endpoint,
-            state_file,
+            kept,
+            rooms_file: Keeper::new(rooms_file),
+            registrations_file: Keeper::new(registrations_file),
+            changes: Changes::default(),
             udp,
-            streams: HashMap::new(),
+            streams: Streams::new(limits),
             managers: HashMap::new(),
             media: None,
             media_told: false,
@@ -135,6 +165,8 @@ impl Owner {
 
     /// Never ends; it may be dropped at any moment and called again.
     async fn run(&mut self, received: &mut mpsc::Receiver<Event>) {
+        // What the endpoint said when it took up the calls of an earlier life.
+        self.drain();
         loop {
             let event = self.next(received).await;
             self.advance(event);
@@ -158,7 +190,12 @@ impl Owner {
 
     /// The next event; `None` when a timeout is due before one comes.
     async fn next(&self, received: &mut mpsc::Receiver<Event>) -> Option<Event> {
-        let timeouts = [self.endpoint.next_timeout(), self.controller.next_timeout()];
+        let timeouts = [
+            self.endpoint.next_timeout(),
+            self.controller.next_timeout(),
+            self.rooms_file.due(),
+            self.registrations_file.due(),
+        ];
         // The owner has a sender itself, so that the channel does not close.
         tokio::select! {
             event = received.recv() => event,
@@ -177,6 +214,39 @@ impl Owner {
         }
         self.drain();
         self.tell_of_media();
+        self.keep(Instant::now());
+    }
+
+    /// Writes what has changed, as often as it deserves.
+    fn keep(&mut self, now: Instant) {
+        let before = std::mem::replace(&mut self.changes, self.endpoint.changes());
+        if self.changes.calls != before.calls {
+            self.rooms_file.want(now, keeping::DIALOGS_PAUSE);
+        }
+        if self.changes.registrations != before.registrations {
+            self.registrations_file
+                .want(now, keeping::REGISTRATIONS_PAUSE);
+        }
+        if self.rooms_file.due().is_some_and(|due| due <= now) {
+            self.write_rooms(now);
+        }
+        if self.registrations_file.due().is_some_and(|due| due <= now) {
+            self.write_registrations(now);
+        }
+    }
+
+    fn write_rooms(&mut self, now: Instant) {
+        self.kept.unix_ms = keeping::unix_ms_now();
+        self.kept.sip = Some(self.endpoint.save_calls(now));
+        self.rooms_file.write(now, &self.kept);
+    }
+
+    fn write_registrations(&mut self, now: Instant) {
+        let kept = KeptRegistrations {
+            unix_ms: keeping::unix_ms_now(),
+            registrations: self.endpoint.save_registrations(now),
+        };
+        self.registrations_file.write(now, &kept);
     }
 
     /// Managers answer `/health` by whether a media processor is there.
@@ -213,25 +283,32 @@ impl Owner {
                 self.media = None;
                 self.controller.handle_input(now, Input::MediaDisconnected);
             }
-            // A connection that was let go may still have sent something: it is gone for the core.
-            Event::Bytes(flow, _)
-                if flow.transport == Transport::Tcp && !self.streams.contains_key(&flow.id) => {}
-            Event::Bytes(flow, bytes) => {
-                let input = sip::Input::Received {
-                    flow,
-                    bytes: &bytes,
-                };
-                self.endpoint.handle_input(now, input);
-            }
-            Event::StreamOpened(flow, queue) => {
-                self.streams.insert(flow, queue);
-            }
+            Event::Bytes(flow, bytes) => self.received(now, flow, &bytes),
+            Event::StreamOpened(flow, queue) => self.stream_opened(now, &flow, queue),
             Event::StreamClosed(flow) => self.stream_closed(now, flow),
         }
     }
 
+    fn received(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        // A connection that was let go may still have sent something: it is gone for the core.
+        if flow.transport == Transport::Tcp && !self.streams.note_heard(now, flow.id) {
+            return;
+        }
+        let input = sip::Input::Received { flow, bytes };
+        self.endpoint.handle_input(now, input);
+    }
+
+    fn stream_opened(&mut self, now: Instant, flow: &Flow, queue: mpsc::Sender<Bytes>) {
+        self.streams.add(now, flow, queue);
+        let in_use = || self.endpoint.connections_in_use(now);
+        if let Some(surplus) = self.streams.surplus(now, flow.id, in_use) {
+            debug!(flow = surplus.0, "too many connections, one closed");
+            self.stream_closed(now, surplus);
+        }
+    }
+
     fn stream_closed(&mut self, now: Instant, flow: FlowId) {
-        if self.streams.remove(&flow).is_some() {
+        if self.streams.remove(flow) {
             self.endpoint.handle_input(now, sip::Input::Closed { flow });
         }
     }
@@ -253,9 +330,8 @@ impl Owner {
         match output {
             Output::Call(command) => self.endpoint.command(Instant::now(), command),
             Output::Save(state) => {
-                if let Err(error) = self.state_file.save(&state) {
-                    error!(%error, "state not saved: a restart would lose the rooms");
-                }
+                self.kept.rooms = state;
+                self.rooms_file.want(Instant::now(), keeping::ROOMS_PAUSE);
             }
             Output::Manager(id, message) => {
                 let Some(queue) = self.managers.get(&id) else {
@@ -280,17 +356,20 @@ impl Owner {
     fn carry_out_sip(&mut self, output: sip::Output) {
         match output {
             sip::Output::Event(event) => {
-                self.controller
-                    .handle_input(Instant::now(), Input::Call(event));
+                let now = Instant::now();
+                if let CallEvent::Established { .. } | CallEvent::Ended { .. } = event {
+                    self.rooms_file.want(now, keeping::ROOMS_PAUSE);
+                }
+                self.controller.handle_input(now, Input::Call(event));
             }
             sip::Output::Transmit { flow, bytes } => self.transmit(&flow, bytes),
             sip::Output::Connect { flow } => {
                 let (queue, outbound) = mpsc::channel(tcp::QUEUE);
-                self.streams.insert(flow.id, queue);
+                self.streams.add(Instant::now(), &flow, queue);
                 tokio::spawn(tcp::connect(flow, outbound, self.events.clone()));
             }
             sip::Output::Close { flow } => {
-                self.streams.remove(&flow);
+                self.streams.remove(flow);
             }
         }
     }
@@ -300,7 +379,7 @@ impl Owner {
             (Transport::Udp, Some(udp)) => udp.send(flow, &bytes),
             (Transport::Udp, None) => {}
             (Transport::Tcp, _) => {
-                let Some(queue) = self.streams.get(&flow.id) else {
+                let Some(queue) = self.streams.queue(flow.id) else {
                     return;
                 };
                 if let Err(TrySendError::Full(_)) = queue.try_send(bytes) {
@@ -309,6 +388,41 @@ impl Owner {
                 }
             }
         }
+    }
+}
+
+/// Hands the endpoint the calls that were kept, and forgets the legs of those that it did not take up.
+/// A call without a leg is hung up. Where no calls were kept, or in another way, their legs stay.
+fn restore_calls(endpoint: &mut sip::Endpoint, now: Instant, kept: &mut Kept) {
+    let Some(calls) = kept.sip.take() else {
+        return kept.rooms.lose_calls();
+    };
+    let ago = keeping::ago(kept.unix_ms);
+    endpoint.restore_calls(now, calls, ago);
+    kept.rooms.retain_calls(|call| endpoint.has_call(call));
+    let calls: HashSet<CallId> = kept.rooms.calls().collect();
+    let strays: Vec<CallId> = endpoint
+        .calls()
+        .filter(|call| !calls.contains(call))
+        .collect();
+    for call in strays {
+        endpoint.command(now, CallCommand::Hangup { call });
+    }
+    info!(
+        calls = calls.len(),
+        ?ago,
+        "calls of an earlier life taken up"
+    );
+}
+
+fn restore_registrations(
+    endpoint: &mut sip::Endpoint,
+    now: Instant,
+    kept: Option<KeptRegistrations>,
+) {
+    if let Some(kept) = kept {
+        let ago = keeping::ago(kept.unix_ms);
+        endpoint.restore_registrations(now, kept.registrations, ago);
     }
 }
 

@@ -15,12 +15,15 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::Event;
+use super::streams::Limits;
 
 /// Messages that wait on one connection. A peer that leaves more unread loses the connection.
 pub const QUEUE: usize = 64;
 
-/// Most connections that peers hold open; further ones wait in the kernel's queue, which is bounded.
-const MAX_CONNECTIONS: usize = 1024;
+/// Connections above those that the owner keeps ([`Limits`]): new ones of which it has not heard, and
+/// those that it let go and that are not closed yet. Further ones wait in the kernel's queue, which is
+/// bounded.
+const IN_PASSING: usize = 64;
 
 /// A connection on which nothing comes at first is closed after this time.
 const FIRST_BYTES_WAIT: Duration = Duration::from_secs(30);
@@ -48,8 +51,8 @@ impl Listener {
     }
 
     /// Serves connections, each by a task of its own.
-    pub async fn serve(self, events: mpsc::Sender<Event>) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    pub async fn serve(self, limits: Limits, events: mpsc::Sender<Event>) {
+        let places = Arc::new(Semaphore::new(limits.all + IN_PASSING));
         let mut next = 0;
         loop {
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -83,11 +86,7 @@ async fn serve_inbound(
     events: mpsc::Sender<Event>,
 ) {
     let (sender, outbound) = mpsc::channel(QUEUE);
-    if events
-        .send(Event::StreamOpened(flow.id, sender))
-        .await
-        .is_ok()
-    {
+    if events.send(Event::StreamOpened(flow, sender)).await.is_ok() {
         run(flow, stream, outbound, events).await;
     }
     drop(place);

@@ -1,9 +1,11 @@
 //! The shell with real sockets: a SIP caller on UDP and TCP, a manager, and a processor played by
 //! the test. Every wait is a read that ends when the awaited thing comes.
 
+mod outliving;
+
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mcu_api::frame::{self, Decoder};
 use mcu_api::ids::{ConnId, InstanceId};
@@ -15,12 +17,15 @@ use mcu_api::secret::Redacted;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket, UnixListener, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{run, run_until};
+use super::streams::Limits;
+use super::{run, run_until, run_within};
 use crate::config::{Account, Config, RoomConfig};
+
+use outliving::{calls_up, kept, kill, until_kept, within};
 
 /// Far above what any step takes: reached only by a test that fails.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -255,15 +260,20 @@ async fn calls_over_udp_and_tcp_reach_the_room_and_outlive_the_controller() {
         response.contains(&format!("@{server}")),
         "Contact is our address: {response}"
     );
-    assert_eq!(link.plan().await.legs.len(), 1);
+    let ack = within("ACK", 1, &request, &response);
+    udp.send(ack.as_bytes()).await.unwrap();
 
     let mut tcp = TcpStream::connect(server).await.unwrap();
     let request = invite("TCP", tcp.local_addr().unwrap(), server);
     tcp.write_all(request.as_bytes()).await.unwrap();
     let response = tcp_response(&mut tcp).await;
     assert_ne!(audio_port(&response), first_port);
-    let plan = link.plan().await;
-    assert_eq!((plan.legs.len(), plan.generation), (2, 2));
+    let ack = within("ACK", 1, &request, &response);
+    tcp.write_all(ack.as_bytes()).await.unwrap();
+    let mut plan = link.plan().await;
+    while plan.legs.len() < 2 || plan.legs.iter().any(|leg| !leg.confirmed) {
+        plan = link.plan().await;
+    }
     let names: Vec<String> = view(dir.path())
         .await
         .legs
@@ -272,9 +282,8 @@ async fn calls_over_udp_and_tcp_reach_the_room_and_outlive_the_controller() {
         .collect();
     assert_eq!(names, ["Ward", "Ward"]);
 
-    // Killed; its sockets go with it, its state file stays.
-    first.abort();
-    assert!(first.await.unwrap_err().is_cancelled());
+    until_kept(dir.path(), |kept| calls_up(kept) == 2).await;
+    kill(first, server).await;
     drop(link);
     let second = tokio::spawn(run(config(dir.path(), own_address(2))));
     let mut link = accept_media(&media, std::slice::from_ref(&plan)).await;
@@ -360,8 +369,9 @@ async fn a_server_that_stops_says_bye_and_tells_its_browsers() {
     let answer = format!("SIP/2.0 200 OK\r\n{headers}");
     udp.send(answer.as_bytes()).await.unwrap();
     timeout(LIMIT, controller).await.unwrap().unwrap().unwrap();
-    let state = super::state_file::StateFile::new(dir.path()).load();
-    assert_eq!(state.unwrap().rooms, []);
+    let kept = kept(dir.path());
+    assert_eq!(kept.rooms.rooms, []);
+    assert_eq!(kept.sip.unwrap().calls, []);
 }
 
 #[tokio::test]
@@ -378,6 +388,66 @@ async fn a_second_controller_on_the_same_socket_is_refused() {
             .contains("another controller")
     );
     first.abort();
+}
+
+/// A connection from this loopback address that the controller has answered on.
+async fn pinged(from: [u8; 4], server: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut stream = timeout(LIMIT, socket.connect(server))
+        .await
+        .unwrap()
+        .unwrap();
+    ping(&mut stream).await;
+    stream
+}
+
+/// RFC 5626 §4.4.1.
+async fn ping(stream: &mut TcpStream) {
+    stream.write_all(b"\r\n\r\n").await.unwrap();
+    let mut pong = [0; 2];
+    timeout(LIMIT, stream.read_exact(&mut pong))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&pong, b"\r\n");
+}
+
+async fn expect_closed(mut stream: TcpStream) {
+    let read = timeout(LIMIT, stream.read(&mut [0; 16])).await.unwrap();
+    assert_eq!(read.unwrap(), 0);
+}
+
+/// A thousand idle connections of one peer shut all others out for an hour.
+#[tokio::test]
+async fn idle_connections_give_way_and_calls_keep_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = own_address(40);
+    let media = UnixListener::bind(dir.path().join("media.sock")).unwrap();
+    let limits = Limits {
+        idle_of_source: 3,
+        all: 5,
+    };
+    let config = config(dir.path(), server);
+    let controller = tokio::spawn(run_within(limits, config, std::future::pending()));
+    let _link = accept_media(&media, &[]).await;
+    let (busy, other, third) = ([127, 0, 0, 2], [127, 0, 0, 3], [127, 0, 0, 4]);
+    let mut call = pinged(busy, server).await;
+    let request = invite("TCP", call.local_addr().unwrap(), server);
+    call.write_all(request.as_bytes()).await.unwrap();
+    tcp_response(&mut call).await;
+    let first = pinged(busy, server).await;
+    let second = pinged(busy, server).await;
+    let mut idle = vec![pinged(busy, server).await, pinged(busy, server).await];
+    expect_closed(first).await;
+    idle.push(pinged(other, server).await);
+    idle.push(pinged(third, server).await);
+    expect_closed(second).await;
+    for stream in &mut idle {
+        ping(stream).await;
+    }
+    ping(&mut call).await;
+    controller.abort();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use super::Leg;
 use crate::camera::Camera;
 use crate::screen::Screen;
 use crate::sound::Sound;
+use crate::transport::Transport;
 
 impl Leg {
     /// The leg as it is.
@@ -27,6 +28,11 @@ impl Leg {
             video_sent: self.video_sent(now),
             round_trip_ms: self.round_trip.map(|rtt| rtt.as_millis() as u32),
             sound_lag_ms: self.camera.as_ref().and_then(|c| c.sound_lag_ms(now)),
+            srtp_sources: self
+                .transports
+                .iter()
+                .map(Transport::srtp_sources)
+                .collect(),
         }
     }
 

@@ -85,6 +85,7 @@ impl Leg {
             let mut sequences = Vec::new();
             screens[n].handle_nack(now, lost, &mut sequences);
             resend.extend(sequences.into_iter().map(|sequence| (n, sequence)));
+            resend.truncate(MAX_RESENT);
         }
     }
 
@@ -216,19 +217,18 @@ impl Leg {
             senders.extend(info.map(|info| (screen.ssrc(), info)));
         }
         let mut compound = Vec::new();
-        let first = senders.first().map(|(ssrc, _)| *ssrc).or(own);
-        let Some(first) = first.filter(|_| !senders.is_empty() || !blocks.is_empty()) else {
-            return compound;
-        };
         if senders.is_empty() {
-            rtcp::write_receiver_report(&mut compound, first, &blocks);
+            if !blocks.is_empty() {
+                // What only receives has a name for its reports all the same.
+                let own = own.unwrap_or(self.report_ssrc);
+                rtcp::write_receiver_report(&mut compound, own, &blocks);
+                rtcp::write_cname(&mut compound, own, &self.cname);
+            }
+            return compound;
         }
         for (n, (ssrc, info)) in senders.iter().enumerate() {
             let blocks: &[ReportBlock] = if n == 0 { &blocks } else { &[] };
             rtcp::write_sender_report(&mut compound, *ssrc, info, blocks);
-        }
-        if senders.is_empty() {
-            rtcp::write_cname(&mut compound, first, &self.cname);
         }
         for (ssrc, _) in &senders {
             rtcp::write_cname(&mut compound, *ssrc, &self.cname);

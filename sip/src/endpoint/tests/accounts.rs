@@ -56,7 +56,7 @@ impl Client {
     }
 }
 
-fn respond_to(
+pub(super) fn respond_to(
     challenge: &str,
     algorithm: &str,
     user: &str,
@@ -360,4 +360,35 @@ fn a_room_that_wants_an_account_says_so_when_the_proof_is_stale() {
     let challenge = challenged(&mut bench, 2, Some(&old));
     assert!(challenge.contains("stale=true"), "{challenge}");
     assert_eq!(challenge.matches("WWW-Authenticate").count(), 2);
+}
+
+/// MCU-20.
+#[test]
+fn registrations_outlive_the_process_for_the_rest_of_their_time() {
+    let mut client = Client::new(config());
+    let contact = "Contact: <sip:or-1@192.0.2.7:5060>\r\nExpires: 600\r\n";
+    client.proven(contact);
+    let before = client.bench.endpoint.changes().registrations;
+    assert_ne!(before, 0);
+    client.bench.pass(seconds(100));
+    client.bench.restart(seconds(50));
+    let uri = "sip:or-1@192.0.2.7:5060".to_owned();
+    assert_eq!(client.contacts(), [(uri.clone(), 450)]);
+    // An older request of the same Call-ID still changes nothing.
+    client.cseq = 0;
+    let answer = client.proven("Contact: *\r\nExpires: 0\r\n");
+    assert!(answer.starts_with("SIP/2.0 500 "), "{answer}");
+    client.bench.restart(seconds(449));
+    assert_eq!(client.contacts(), [(uri, 1)]);
+    client.bench.restart(seconds(1));
+    assert_eq!(client.contacts(), []);
+}
+
+#[test]
+fn registrations_of_accounts_that_are_gone_are_not_taken_up() {
+    let mut client = Client::new(config());
+    client.proven("Contact: <sip:or-1@192.0.2.7:5060>\r\n");
+    client.bench.config.accounts.clear();
+    client.bench.restart(seconds(1));
+    assert_eq!(client.contacts(), []);
 }

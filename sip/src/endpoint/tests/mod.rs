@@ -5,6 +5,7 @@ mod answers;
 mod calls;
 mod lossy;
 mod offers;
+mod restarts;
 mod streams;
 mod timers;
 mod torture;
@@ -25,6 +26,9 @@ const ANSWER: &str =
 /// An endpoint, the time, and what it put out.
 struct Bench {
     endpoint: Endpoint,
+    config: Config,
+    /// Seed of the endpoint.
+    lives: u8,
     now: Instant,
     flow: Flow,
     sent: Vec<(Flow, String)>,
@@ -75,7 +79,9 @@ impl Bench {
 
     fn with(config: Config) -> Self {
         Self {
-            endpoint: Endpoint::new(config, [5; 32]),
+            endpoint: Endpoint::new(config.clone(), [5; 32]),
+            config,
+            lives: 5,
             now: Instant::now(),
             flow: udp(),
             sent: Vec::new(),
@@ -194,6 +200,23 @@ impl Bench {
         assert_eq!(self.take_events(), [CallEvent::Established { call }]);
         assert!(self.sent.is_empty());
         (call, tag)
+    }
+
+    /// SIGKILL of the process, and after `dead` another with what was kept, read and written as the
+    /// shell does.
+    fn restart(&mut self, dead: Duration) {
+        let calls = serde_json::to_string(&self.endpoint.save_calls(self.now)).unwrap();
+        let contacts = self.endpoint.save_registrations(self.now);
+        let contacts = serde_json::to_string(&contacts).unwrap();
+        self.lives += 1;
+        self.endpoint = Endpoint::new(self.config.clone(), [self.lives; 32]);
+        self.now += dead;
+        let calls = serde_json::from_str(&calls).unwrap();
+        self.endpoint.restore_calls(self.now, calls, dead);
+        let contacts = serde_json::from_str(&contacts).unwrap();
+        self.endpoint
+            .restore_registrations(self.now, contacts, dead);
+        self.drain();
     }
 
     fn ended(&mut self, call: CallId, reason: EndReason) {

@@ -1,5 +1,7 @@
 //! TCP: framing, keep-alives, broken and lost connections.
 
+use std::collections::HashSet;
+
 use super::*;
 
 fn over_tcp(text: &str) -> String {
@@ -189,4 +191,43 @@ fn a_call_that_rings_ends_with_its_connection() {
     bench.close(FlowId(3));
     bench.ended(call, EndReason::Cancelled);
     assert_eq!(bench.endpoint.load(), crate::Load::default());
+}
+
+#[test]
+fn a_connection_is_in_use_while_a_call_or_a_registered_contact_needs_it() {
+    let mut bench = Bench::new().over(tcp(3));
+    let ping = |bench: &mut Bench| bench.feed("\r\n\r\n");
+    ping(&mut bench);
+    let in_use = |bench: &Bench| bench.endpoint.connections_in_use(bench.now);
+    assert_eq!(in_use(&bench), HashSet::new());
+    let (call, _) = up(&mut bench);
+    bench.flow = Flow {
+        remote: address("192.0.2.8:40002"),
+        ..tcp(4)
+    };
+    ping(&mut bench);
+    assert_eq!(in_use(&bench), HashSet::from([FlowId(3)]));
+    bench.take_sent();
+    let register = |authorization: &str| {
+        format!(
+            "REGISTER sip:192.0.2.1 SIP/2.0\r\n\
+             Via: SIP/2.0/TCP 192.0.2.8:5060;branch=z9hG4bKr{}\r\n\
+             From: <sip:or-1@192.0.2.1>;tag=r\r\nTo: <sip:or-1@192.0.2.1>\r\n\
+             Call-ID: reg@192.0.2.8\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\nExpires: 600\r\n\
+             Contact: <sip:or-1@192.0.2.8:5060;transport=tcp>\r\n{authorization}\
+             Content-Length: 0\r\n\r\n",
+            authorization.len()
+        )
+    };
+    bench.feed(&register(""));
+    let challenge = bench.only();
+    let answer = accounts::respond_to(&challenge, "MD5", "or-1", "s3cret", "REGISTER", 1);
+    bench.feed(&register(&format!("Authorization: {answer}\r\n")));
+    assert!(bench.only().starts_with("SIP/2.0 200"));
+    assert_eq!(in_use(&bench), HashSet::from([FlowId(3), FlowId(4)]));
+    bench.command(CallCommand::Hangup { call });
+    bench.pass(seconds(40));
+    assert_eq!(in_use(&bench), HashSet::from([FlowId(4)]));
+    bench.pass(seconds(600));
+    assert_eq!(in_use(&bench), HashSet::new());
 }

@@ -21,6 +21,7 @@ struct Before {
 fn room() -> (Bench, Before) {
     let mut bench = Bench::new(demo());
     let (terminal, _) = bench.dial(1, "3000").unwrap();
+    bench.input(Input::Call(CallEvent::Established { call: CallId(1) }));
     let (page, token) = bench.join(1, "page");
     let (other, _) = bench.join(2, "other");
     bench.say(
@@ -45,6 +46,11 @@ fn room() -> (Bench, Before) {
             other,
         },
     )
+}
+
+/// The state as a version wrote it that kept no calls.
+fn without_calls(bench: &mut Bench) {
+    bench.state.as_mut().unwrap().lose_calls();
 }
 
 #[test]
@@ -90,7 +96,7 @@ fn ports_and_ids_in_use_are_not_given_out_again() {
     let (mut bench, before) = room();
     bench.restart_controller();
     bench.connect_media();
-    let (fresh, _) = bench.dial(1, "3000").unwrap();
+    let (fresh, _) = bench.dial(9, "3000").unwrap();
     assert!(fresh > before.other);
     let old = ports(bench.leg_plan(before.terminal));
     assert!(
@@ -103,6 +109,7 @@ fn ports_and_ids_in_use_are_not_given_out_again() {
 #[test]
 fn a_terminal_whose_dialog_is_lost_stays_until_it_is_silent_for_a_minute() {
     let (mut bench, before) = room();
+    without_calls(&mut bench);
     bench.restart_controller();
     bench.connect_media();
     bench.silent.insert(before.terminal, 59);
@@ -114,8 +121,9 @@ fn a_terminal_whose_dialog_is_lost_stays_until_it_is_silent_for_a_minute() {
 }
 
 #[test]
-fn when_the_processor_died_too_pages_keep_their_places_and_terminals_are_gone() {
+fn when_the_processor_died_too_pages_keep_their_places_and_terminals_without_dialog_are_gone() {
     let (mut bench, before) = room();
+    without_calls(&mut bench);
     bench.restart_controller();
     bench.instance += 1;
     bench.held.clear();
@@ -134,6 +142,7 @@ fn when_the_processor_died_too_pages_keep_their_places_and_terminals_are_gone() 
 #[test]
 fn a_processor_replaced_after_the_adoption_gets_new_ssrcs_for_adopted_terminals() {
     let (mut bench, before) = room();
+    without_calls(&mut bench);
     bench.restart_controller();
     bench.connect_media();
     let old = bench.leg_plan(before.terminal).clone();
@@ -198,6 +207,7 @@ fn pairs_rest_to_the_end_over_the_controllers_death() {
 fn pairs_of_calls_that_died_with_the_processor_rest() {
     let (mut bench, before) = room();
     let old = ports(bench.leg_plan(before.terminal));
+    without_calls(&mut bench);
     bench.restart_controller();
     bench.instance += 1;
     bench.held.clear();
@@ -210,6 +220,7 @@ fn pairs_of_calls_that_died_with_the_processor_rest() {
 #[test]
 fn a_state_of_a_version_that_kept_no_ports_is_taken_up() {
     let (mut bench, before) = room();
+    without_calls(&mut bench);
     let mut state = serde_json::to_value(bench.state.take().unwrap()).unwrap();
     state.as_object_mut().unwrap().remove("resting");
     let leg = &mut state["rooms"][0]["legs"][0]["kind"];

@@ -11,7 +11,7 @@ use mcu_api::manager::{
     BrowserMessage, FromControl, Refusal, RoomView, ServerMessage, Site, Slot, ToControl,
 };
 use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
-use mcu_api::plan::{LegPlan, RoomPlan, Transport, VideoSource};
+use mcu_api::plan::{LegPlan, RoomPlan, SrtpSource, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
 use crate::config::{Config, RoomConfig};
@@ -47,6 +47,8 @@ pub struct Bench {
     pub silent: HashMap<LegId, u32>,
     /// How late the sound of every leg is.
     pub sound_lag_ms: Option<u16>,
+    /// How far SRTP sources of legs have come, by transport.
+    pub srtp_sources: HashMap<LegId, Vec<Vec<SrtpSource>>>,
     pub state: Option<State>,
     pub commands: Vec<CallCommand>,
     pub told: Vec<(ManagerId, FromControl)>,
@@ -88,6 +90,7 @@ impl Bench {
             held: HashMap::new(),
             silent: HashMap::new(),
             sound_lag_ms: None,
+            srtp_sources: HashMap::new(),
             state: None,
             commands: Vec::new(),
             told: Vec::new(),
@@ -200,6 +203,7 @@ impl Bench {
             video_sent: Default::default(),
             round_trip_ms: Some(12),
             sound_lag_ms: self.sound_lag_ms,
+            srtp_sources: self.srtp_sources.get(&leg).cloned().unwrap_or_default(),
         }
     }
 

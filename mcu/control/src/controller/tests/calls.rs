@@ -75,6 +75,33 @@ fn a_call_without_offer_has_media_once_it_answers_ours() {
     assert_eq!(bench.plan().composition.tiles, [leg]);
 }
 
+/// One INVITE from a forged address, with a stranger's in its offer, had pictures sent there.
+#[test]
+fn only_an_acknowledged_call_proves_where_its_terminal_is() {
+    let mut bench = Bench::new(demo());
+    let (terminal, _) = bench.dial(1, "3000").unwrap();
+    let (page, _) = bench.join(1, "A");
+    assert!(!bench.leg_plan(terminal).confirmed);
+    assert!(bench.leg_plan(page).confirmed, "by its ICE checks");
+    bench.restart_media();
+    assert!(!bench.leg_plan(terminal).confirmed);
+    let (second, _) = bench.dial(2, "3000").unwrap();
+    bench.input(Input::Call(CallEvent::Established { call: CallId(2) }));
+    assert!(bench.leg_plan(second).confirmed);
+    assert!(!bench.leg_plan(terminal).confirmed);
+    let hold = TERMINAL_OFFER.replace("o=t 1 1", "o=t 1 2");
+    bench.input(Input::Call(CallEvent::Reoffer {
+        call: CallId(2),
+        sdp: Some(Redacted(hold)),
+    }));
+    assert!(bench.leg_plan(second).confirmed, "and stays so");
+    bench.restart_media();
+    assert!(bench.leg_plan(second).confirmed);
+    bench.restart_controller();
+    bench.connect_media();
+    assert!(bench.leg_plan(second).confirmed);
+}
+
 #[test]
 fn a_call_without_offer_whose_answer_is_useless_is_hung_up() {
     let mut bench = Bench::new(demo());

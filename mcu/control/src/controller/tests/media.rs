@@ -6,6 +6,7 @@ use mcu_api::call::{CallCommand, CallEvent, RejectReason};
 use mcu_api::ids::{CallId, LegId, RoomId};
 use mcu_api::manager::{BrowserMessage, Refusal, ServerMessage};
 use mcu_api::media::{FromMedia, ToMedia};
+use mcu_api::plan::{SrtpSource, Transport};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, PAGE_OFFER, TERMINAL_OFFER, demo, incoming, join, ports};
@@ -144,6 +145,93 @@ fn a_replaced_processor_gets_the_plans_at_once_with_new_ssrcs() {
         sdp: Some(hold),
     }));
     assert_eq!(ssrcs(&bench, terminal), after);
+}
+
+/// A replaced processor was deaf for a terminal whose SRTP sequence numbers had rolled over.
+#[test]
+fn a_replaced_processor_learns_how_far_srtp_sources_have_come() {
+    let mut bench = Bench::new(demo());
+    let mut call = incoming(1, "3000", Some(&secure_offer('1')));
+    let (leg, _) = bench.dial_with(call.clone()).unwrap();
+    let audio = SrtpSource {
+        ssrc: 7,
+        index: 0x1_0005,
+    };
+    let video = SrtpSource {
+        ssrc: 8,
+        index: 0x3_0009,
+    };
+    let quiet = vec![Vec::new(), Vec::new()];
+    bench
+        .srtp_sources
+        .insert(leg, vec![vec![audio], vec![video]]);
+    bench.forget();
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.to_media, [], "no news for the processor that counts");
+    assert_eq!(srtp_sources(&bench, leg), quiet);
+    bench.restart_media();
+    let told = vec![vec![audio], vec![video]];
+    assert_eq!(srtp_sources(&bench, leg), told);
+    // One that ends at once leaves what was known; one that counts on is asked again.
+    bench.restart_media();
+    assert_eq!(srtp_sources(&bench, leg), told);
+    let later = SrtpSource {
+        ssrc: 8,
+        index: 0x4_0000,
+    };
+    bench
+        .srtp_sources
+        .insert(leg, vec![vec![audio], vec![later]]);
+    bench.forget();
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.to_media, []);
+    bench.restart_media();
+    assert_eq!(srtp_sources(&bench, leg), [[audio], [later]]);
+    // Under other keys everything counts from zero.
+    call.offer = None;
+    bench.input(Input::Call(CallEvent::Reoffer {
+        call: call.call,
+        sdp: Some(Redacted(secure_offer('2').replace("o=t 1 1", "o=t 1 2"))),
+    }));
+    assert_eq!(srtp_sources(&bench, leg), quiet);
+}
+
+/// A report that was made before the terminal changed its keys says nothing of the new ones.
+#[test]
+fn counts_under_old_keys_are_not_taken_for_those_under_new_ones() {
+    let mut bench = Bench::new(demo());
+    let call = incoming(1, "3000", Some(&secure_offer('1')));
+    let (leg, _) = bench.dial_with(call).unwrap();
+    let source = SrtpSource {
+        ssrc: 7,
+        index: 0x1_0005,
+    };
+    bench.srtp_sources.insert(leg, vec![vec![source]]);
+    let before = bench.inventory(false);
+    bench.input(Input::Call(CallEvent::Reoffer {
+        call: CallId(1),
+        sdp: Some(Redacted(secure_offer('2').replace("o=t 1 1", "o=t 1 2"))),
+    }));
+    bench.media(FromMedia::Inventory(before));
+    bench.restart_media();
+    assert_eq!(srtp_sources(&bench, leg), [[], []]);
+}
+
+/// A terminal's offer with keys, which are `key` over and over.
+fn secure_offer(key: char) -> String {
+    let key = key.to_string().repeat(40);
+    let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n");
+    let secure = TERMINAL_OFFER.replace("RTP/AVP", "RTP/SAVP");
+    secure.replace("m=video", &format!("{crypto}m=video")) + &crypto
+}
+
+fn srtp_sources(bench: &Bench, leg: LegId) -> Vec<Vec<SrtpSource>> {
+    let transports = bench.leg_plan(leg).transports.iter();
+    let sources = transports.map(|transport| match transport {
+        Transport::Udp(udp) => udp.srtp_sources.clone(),
+        Transport::Webrtc(_) => panic!("a terminal has ports of its own"),
+    });
+    sources.collect()
 }
 
 /// The answer to an offer that was open over the change of processors put the old SSRCs back.

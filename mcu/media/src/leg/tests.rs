@@ -1,0 +1,320 @@
+//! A terminal's leg with real sockets, in two lives of the process and before its call stands.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::SystemTime;
+
+use mcu_api::codec::{AudioCodec, H264Profile, PacketizationMode};
+use mcu_api::plan::{
+    AudioPayload, AudioSend, AudioStream, SdesKeys, SrtpSource, SrtpSuite, Transport as Planned,
+    UdpTransport, VideoSend, VideoSource,
+};
+use mcu_api::secret::Redacted;
+use mcu_rtp::srtp::Srtp;
+use mcu_rtp::webrtc::Certificate;
+use mio::Poll;
+
+use super::*;
+use crate::audio::mixer::TICK_SAMPLES;
+use crate::transport::Doors;
+
+const TERMINAL_SSRC: u32 = 7;
+
+/// What a leg needs around it, and the terminal's socket.
+struct Bench {
+    _poll: Poll,
+    sockets: Sockets,
+    shared: Shared,
+    clock: RoomClock,
+    now: Instant,
+    terminal: UdpSocket,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let poll = Poll::new().unwrap();
+        let terminal = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        terminal.set_nonblocking(true).unwrap();
+        let now = Instant::now();
+        Self {
+            sockets: Sockets::new(poll.registry().try_clone().unwrap(), 1),
+            _poll: poll,
+            shared: Shared {
+                doors: Doors { v4: None, v6: None },
+                certificate: Certificate::generate().unwrap(),
+            },
+            clock: RoomClock::new(now, SystemTime::now()),
+            now,
+            terminal,
+        }
+    }
+
+    fn plan(&self, sdes: Option<SdesKeys>) -> LegPlan {
+        let transport = UdpTransport {
+            local_ip: Ipv4Addr::LOCALHOST.into(),
+            rtp_port: 0,
+            rtcp_port: None,
+            remote_rtp: Some(self.address()),
+            remote_rtcp: Some(self.address()),
+            sdes,
+            srtp_sources: Vec::new(),
+            dscp: 46,
+        };
+        LegPlan {
+            id: LegId(1),
+            confirmed: true,
+            transports: vec![Planned::Udp(transport)],
+            audio: Some(audio()),
+            video_receive: None,
+            video_send: vec![video()],
+        }
+    }
+
+    fn open(&mut self, plan: &LegPlan) -> Leg {
+        let (shared, sockets) = (&self.shared, &mut self.sockets);
+        Leg::open(self.now, RoomId(1), plan, "room", shared, sockets).unwrap()
+    }
+
+    fn update(&mut self, leg: &mut Leg, plan: &LegPlan) {
+        let (shared, sockets) = (&self.shared, &mut self.sockets);
+        leg.update(self.now, RoomId(1), plan, shared, sockets)
+            .unwrap();
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.terminal.local_addr().unwrap()
+    }
+
+    /// The leg gets a datagram of the terminal's; whether it held anything.
+    fn receive(&self, leg: &mut Leg, datagram: &[u8]) -> bool {
+        let mut held = Vec::new();
+        let input = (self.address(), false, datagram);
+        leg.receive(self.now, 0, input, &self.sockets, &mut held);
+        for item in &held {
+            match item {
+                Incoming::Rtp(packet) => {
+                    leg.handle_rtp(self.now, 0, packet, &self.clock);
+                }
+                Incoming::Rtcp(compound) => {
+                    leg.handle_rtcp(self.now, 0, compound, &self.clock, &self.sockets);
+                }
+                Incoming::Connected | Incoming::Failed => panic!("not a browser"),
+            }
+        }
+        !held.is_empty()
+    }
+
+    /// 20 ms of sound and one packet of picture are due; payload types of what the terminal got.
+    fn send_both(&mut self, leg: &mut Leg) -> Vec<u8> {
+        self.now += Duration::from_millis(20);
+        let at = (self.now, self.now);
+        leg.speak(at, &[0; TICK_SAMPLES], &self.clock, &self.sockets);
+        let picture = Outgoing {
+            timestamp: 0,
+            marker: true,
+            payload: &[0x65; 100],
+        };
+        let now = self.now;
+        leg.send_screen(
+            now,
+            0,
+            &self.clock,
+            &self.sockets,
+            |screen, stamp, packet| {
+                screen.write(now, &picture, stamp, packet);
+                true
+            },
+        );
+        let mut datagram = [0; 2_048];
+        let mut got = Vec::new();
+        // What was sent over the loopback interface is there at once.
+        while self.terminal.recv(&mut datagram).is_ok() {
+            got.push(datagram[1] & 0x7F);
+        }
+        got
+    }
+}
+
+fn audio() -> AudioStream {
+    AudioStream {
+        transport: 0,
+        mid: None,
+        receive: vec![AudioPayload {
+            payload_type: 0,
+            codec: AudioCodec::Pcmu,
+        }],
+        send: Some(AudioSend {
+            payload_type: 0,
+            codec: AudioCodec::Pcmu,
+            ptime_ms: 20,
+            bitrate_bps: 64_000,
+            ssrc: 1,
+        }),
+        telephone_event: None,
+        extensions: Default::default(),
+        muted: false,
+    }
+}
+
+fn video() -> VideoSend {
+    let class = VideoClass {
+        width: 1_280,
+        height: 720,
+        frame_rate: 30,
+        bitrate_bps: 2_000_000,
+        profile: H264Profile::ConstrainedBaseline,
+        level_idc: 31,
+        packetization: PacketizationMode::NonInterleaved,
+    };
+    VideoSend {
+        transport: 0,
+        mid: None,
+        payload_type: 97,
+        rtx: None,
+        ssrc: 2,
+        rtx_ssrc: None,
+        packetization: PacketizationMode::NonInterleaved,
+        feedback: Default::default(),
+        extensions: Default::default(),
+        source: Some(VideoSource::Composition { class }),
+        max_bitrate_bps: 2_000_000,
+    }
+}
+
+/// A G.711 packet of the terminal's.
+fn rtp(sequence: u16) -> Vec<u8> {
+    let mut packet = vec![0x80, 0];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend((u32::from(sequence) * 160).to_be_bytes());
+    packet.extend(TERMINAL_SSRC.to_be_bytes());
+    packet.extend([0xFF; 160]);
+    packet
+}
+
+/// An empty receiver report of the terminal's.
+fn report() -> Vec<u8> {
+    let mut compound = Vec::new();
+    rtcp::write_receiver_report(&mut compound, TERMINAL_SSRC, &[]);
+    rtcp::write_cname(&mut compound, TERMINAL_SSRC, "terminal");
+    compound
+}
+
+/// Keys of one side; the other side has them the other way round.
+fn keys(local: u8, remote: u8) -> SdesKeys {
+    SdesKeys {
+        suite: SrtpSuite::AesCm128HmacSha1_80,
+        local: Redacted(vec![local; 30]),
+        remote: Redacted(vec![remote; 30]),
+    }
+}
+
+fn with_sources(plan: &LegPlan, sources: &[SrtpSource]) -> LegPlan {
+    let mut plan = plan.clone();
+    match &mut plan.transports[0] {
+        Planned::Udp(udp) => udp.srtp_sources = sources.to_vec(),
+        Planned::Webrtc(_) => panic!("not a browser"),
+    }
+    plan
+}
+
+fn srtp_sources(bench: &Bench, leg: &mut Leg) -> Vec<Vec<SrtpSource>> {
+    leg.inventory(bench.now, 0).srtp_sources
+}
+
+/// A terminal whose sequence numbers had rolled over was not heard by the next process.
+#[test]
+fn a_terminal_that_rolled_over_is_heard_in_the_next_life_of_the_process() {
+    let mut bench = Bench::new();
+    let plan = bench.plan(Some(keys(1, 2)));
+    let mut terminal = Srtp::from_sdes(&keys(2, 1)).unwrap();
+    let mut send = |sequence: u32| terminal.protect_rtp(&rtp(sequence as u16)).unwrap();
+    let mut first = bench.open(&plan);
+    assert!(bench.receive(&mut first, &send(0)));
+    assert_eq!(srtp_sources(&bench, &mut first), [[]]);
+    for sequence in (0x2000..=0x1_FFFF).step_by(0x2000).chain([0x1_FFFF]) {
+        assert!(bench.receive(&mut first, &send(sequence)));
+    }
+    let source = SrtpSource {
+        ssrc: TERMINAL_SSRC,
+        index: 0x1_FFFF,
+    };
+    assert_eq!(srtp_sources(&bench, &mut first), [[source]]);
+    // It rolls over once more while nobody listens.
+    let next = send(0x2_0040);
+    let mut deaf = bench.open(&plan);
+    assert!(!bench.receive(&mut deaf, &next));
+    let mut second = bench.open(&with_sources(&plan, &[source]));
+    assert_eq!(srtp_sources(&bench, &mut second), [[source]]);
+    assert!(bench.receive(&mut second, &next));
+    let index = 0x2_0040;
+    let counted = SrtpSource { index, ..source };
+    assert_eq!(srtp_sources(&bench, &mut second), [[counted]]);
+}
+
+#[test]
+fn what_a_plan_knows_of_srtp_sources_changes_nothing_that_runs() {
+    let mut bench = Bench::new();
+    let plan = bench.plan(Some(keys(1, 2)));
+    let mut terminal = Srtp::from_sdes(&keys(2, 1)).unwrap();
+    let mut leg = bench.open(&plan);
+    let replayed = terminal.protect_rtp(&rtp(1)).unwrap();
+    assert!(bench.receive(&mut leg, &replayed));
+    let (sockets, connected) = (bench.sockets.len(), leg.take_event());
+    assert!(matches!(connected, Some(MediaEvent::Connected { .. })));
+    let source = SrtpSource {
+        ssrc: TERMINAL_SSRC,
+        index: 0x5_0000,
+    };
+    for sources in [&[source][..], &[]] {
+        bench.update(&mut leg, &with_sources(&plan, sources));
+        assert_eq!(leg.inventory(bench.now, 0).state, LegState::Connected);
+        assert!(!bench.receive(&mut leg, &replayed), "the same SRTP state");
+    }
+    let next = terminal.protect_rtp(&rtp(2)).unwrap();
+    assert!(bench.receive(&mut leg, &next));
+    assert_eq!(bench.sockets.len(), sockets);
+}
+
+/// One INVITE with a forged source and a stranger's address had 2 Mbit/s sent there for 32 s.
+#[test]
+fn a_peer_that_nothing_proved_gets_no_picture() {
+    let mut bench = Bench::new();
+    let plan = LegPlan {
+        confirmed: false,
+        ..bench.plan(None)
+    };
+    let mut leg = bench.open(&plan);
+    for _ in 0..50 {
+        assert_eq!(bench.send_both(&mut leg), [0], "sound alone");
+    }
+    assert_eq!(leg.live_classes().count(), 0, "nothing is encoded for it");
+    leg.screens()[0].take_key_request();
+    let confirmed = LegPlan {
+        confirmed: true,
+        ..plan
+    };
+    bench.update(&mut leg, &confirmed);
+    assert_eq!(bench.send_both(&mut leg), [0, 97]);
+    assert_eq!(leg.live_classes().count(), 1);
+    assert!(
+        leg.screens()[0].take_key_request(),
+        "it begins with a key frame"
+    );
+}
+
+/// A terminal whose acknowledgement is late, or that only receives, shows itself by its packets.
+#[test]
+fn packets_of_the_peer_are_proof_enough_for_a_picture() {
+    for packet in [rtp(1), report()] {
+        let mut bench = Bench::new();
+        let plan = LegPlan {
+            confirmed: false,
+            ..bench.plan(None)
+        };
+        let mut leg = bench.open(&plan);
+        assert_eq!(bench.send_both(&mut leg), [0]);
+        leg.screens()[0].take_key_request();
+        assert!(bench.receive(&mut leg, &packet));
+        assert_eq!(bench.send_both(&mut leg), [0, 97]);
+        assert!(leg.screens()[0].take_key_request());
+    }
+}

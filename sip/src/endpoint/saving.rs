@@ -1,0 +1,148 @@
+//! Calls and registrations over the death of the process.
+
+use std::time::{Duration, Instant};
+
+use mcu_api::ids::CallId;
+use mcu_api::secret::Redacted;
+
+use super::Endpoint;
+use crate::call::{Call, KeyFrame, Stage};
+use crate::dialog::Dialog;
+use crate::flow::{Flow, FlowId, Transport};
+use crate::saved::{SavedCall, SavedCalls, SavedRegistration};
+use crate::session_timer::Session;
+
+/// How often what is to be kept has changed. It may grow without a change, never the reverse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Of [`Endpoint::save_calls`].
+    pub calls: u64,
+    /// Of [`Endpoint::save_registrations`].
+    pub registrations: u64,
+}
+
+impl Endpoint {
+    /// Whether it is time to keep anew what outlives this endpoint: when a number differs.
+    pub fn changes(&self) -> Changes {
+        self.changes
+    }
+
+    /// All answered calls, as another endpoint needs them.
+    pub fn save_calls(&self, now: Instant) -> SavedCalls {
+        SavedCalls {
+            next_call: self.next_call,
+            calls: self
+                .calls
+                .values()
+                .filter(|call| !matches!(call.stage, Stage::Asked(_)))
+                .map(|call| call.save(now))
+                .collect(),
+        }
+    }
+
+    /// All registered contacts, as another endpoint needs them.
+    pub fn save_registrations(&self, now: Instant) -> Vec<SavedRegistration> {
+        self.registrar.save(now)
+    }
+
+    /// Takes up the calls of an earlier life, kept `ago`; for a new endpoint. Those that were up go
+    /// on. Others get a BYE, since what would establish them died with that life, and are gone
+    /// without an event, as are those that cannot be read: [`Self::has_call`] says which are there.
+    pub fn restore_calls(&mut self, now: Instant, saved: SavedCalls, ago: Duration) {
+        self.next_call = self.next_call.max(saved.next_call);
+        for saved in saved.calls {
+            let id = saved.call;
+            self.next_call = self.next_call.max(id.0.saturating_add(1));
+            let goes_on = saved.up && self.calls.len() < self.config.max_calls;
+            let Some(mut call) = Call::restore(saved, now, ago) else {
+                continue;
+            };
+            call.flow = self.flow_of_this_life(call.flow);
+            self.dialogs.insert(call.dialog.local_tag.clone(), id);
+            self.calls.insert(id, call);
+            if !goes_on {
+                self.hang_up(now, id);
+                self.forget(now, id);
+            }
+            self.settle(now, id);
+        }
+        self.pump(now);
+    }
+
+    /// Takes up the contacts of an earlier life, kept `ago`, of accounts that may still register.
+    pub fn restore_registrations(
+        &mut self,
+        now: Instant,
+        saved: Vec<SavedRegistration>,
+        ago: Duration,
+    ) {
+        for saved in saved {
+            let account = self.accounts.get(&saved.account);
+            if account.is_some_and(|account| account.may_register) {
+                self.registrar.restore(now, saved, ago);
+            }
+        }
+    }
+
+    /// Whether this call is held. One that has ended is not.
+    pub fn has_call(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call)
+    }
+
+    /// Ids of all calls.
+    pub fn calls(&self) -> impl Iterator<Item = CallId> + '_ {
+        self.calls.keys().copied()
+    }
+
+    /// A connection of an earlier life gets a number that no connection has: the next request of ours
+    /// opens another.
+    fn flow_of_this_life(&mut self, flow: Flow) -> Flow {
+        if flow.transport == Transport::Udp {
+            return flow;
+        }
+        let id = FlowId(self.next_flow);
+        self.next_flow += 1;
+        Flow { id, ..flow }
+    }
+}
+
+impl Call {
+    fn save(&self, now: Instant) -> SavedCall {
+        SavedCall {
+            call: self.id,
+            up: matches!(self.stage, Stage::Up),
+            account: self.account.clone(),
+            dialog: self.dialog.save(),
+            flow: self.flow,
+            user: self.user.clone(),
+            invite_cseq: self.invite_cseq,
+            session: self.session.as_ref().map(|session| session.save(now)),
+            last_sdp: self.last_sdp.clone().map(Redacted),
+            peer_allows_update: self.peer_allows_update,
+        }
+    }
+
+    fn restore(saved: SavedCall, now: Instant, ago: Duration) -> Option<Self> {
+        Some(Self {
+            id: saved.call,
+            account: saved.account,
+            restored: true,
+            dialog: Dialog::restore(saved.dialog)?,
+            flow: saved.flow,
+            user: saved.user,
+            stage: Stage::Up,
+            invite_cseq: saved.invite_cseq,
+            peer_offer: None,
+            unacknowledged: None,
+            our_offer: None,
+            queued_offer: None,
+            retry_at: None,
+            last_ack: None,
+            session: saved.session.map(|s| Session::restore(s, now, ago)),
+            refresh_wanted: false,
+            last_sdp: saved.last_sdp.map(|sdp| sdp.0),
+            peer_allows_update: saved.peer_allows_update,
+            key_frame: KeyFrame::default(),
+        })
+    }
+}
