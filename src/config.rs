@@ -1,5 +1,6 @@
 //! The configuration file and its defaults. `docs/ref/configuration.md` documents every key.
 
+mod dialplan;
 mod refusal;
 mod values;
 
@@ -16,7 +17,7 @@ use toml::Spanned;
 
 use crate::host;
 pub use refusal::ConfigError;
-pub use values::{Filter, MediaAddress, NonEmpty, PortRange};
+pub use values::{Filter, MediaAddress, NonEmpty, Pin, PortRange};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,6 +35,11 @@ pub struct Settings {
     pub media: Media,
     /// Rooms.
     pub rooms: Vec<Room>,
+    /// What is looked at before the numbers of the rooms.
+    pub dialplan: Vec<Spanned<dialplan::Rule>>,
+    /// The same, checked.
+    #[serde(skip)]
+    rules: Vec<mcu_control::dialplan::Rule>,
     /// What is logged.
     pub log: Log,
 }
@@ -87,6 +93,12 @@ pub struct Room {
     /// Whether somebody without an account may enter.
     #[serde(default)]
     pub guests: bool,
+    /// PIN that everybody is asked for.
+    #[serde(default)]
+    pub pin: Option<Redacted<Pin>>,
+    /// PIN that those without an account are asked for instead.
+    #[serde(default)]
+    pub guest_pin: Option<Spanned<Redacted<Pin>>>,
 }
 
 /// `[log]`
@@ -106,6 +118,8 @@ impl Default for Settings {
             sip: Sip::default(),
             media: Media::default(),
             rooms: Vec::new(),
+            dialplan: Vec::new(),
+            rules: Vec::new(),
             log: Log::default(),
         }
     }
@@ -148,16 +162,30 @@ impl Settings {
             file: file.into(),
             reason,
         })?;
-        let settings: Self =
+        let mut settings: Self =
             toml::from_str(&text).map_err(|error| ConfigError::parse(file, &text, &error))?;
-        match settings.twice() {
-            Some((what, first, second)) => {
-                let line = refusal::line_of(&text, first.start);
-                let reason = format!("the {what} of line {line} has the same");
-                Err(ConfigError::at(file, &text, second, &reason))
-            }
-            None => Ok(settings),
+        settings
+            .check(&text)
+            .map_err(|(span, reason)| ConfigError::at(file, &text, span, &reason))?;
+        Ok(settings)
+    }
+
+    /// What no value alone can tell.
+    fn check(&mut self, text: &str) -> Result<(), dialplan::Wrong> {
+        if let Some((what, first, second)) = self.twice() {
+            let line = refusal::line_of(text, first.start);
+            return Err((second, format!("the {what} of line {line} has the same")));
         }
+        let closed = self.rooms.iter().filter(|room| !room.guests);
+        if let Some(pin) = closed.filter_map(|room| room.guest_pin.as_ref()).next() {
+            return Err((pin.span(), "guests may not enter this room".into()));
+        }
+        let is_room = |number: &str| {
+            let mut numbers = self.rooms.iter().map(|room| &room.number.get_ref().0);
+            numbers.any(|n| n == number) || self.demo && number == mcu_control::DEMO_ROOM
+        };
+        self.rules = dialplan::rules(&self.dialplan, is_room, text)?;
+        Ok(())
     }
 
     /// What is there twice though it names something, and where it stands.
@@ -205,14 +233,8 @@ impl Settings {
             sip_listen: Some(self.sip.listen),
             realm: self.sip.realm.clone(),
             demo: self.demo,
-            rooms: self
-                .rooms
-                .iter()
-                .map(|room| mcu_control::RoomConfig {
-                    number: room.number.get_ref().0.clone(),
-                    guests: room.guests,
-                })
-                .collect(),
+            rooms: self.rooms.iter().map(Room::config).collect(),
+            dialplan: self.rules.clone(),
             accounts: self
                 .sip
                 .accounts
@@ -267,6 +289,18 @@ impl Settings {
     }
 }
 
+impl Room {
+    fn config(&self) -> mcu_control::RoomConfig {
+        let digits = |pin: &Redacted<Pin>| Redacted(pin.0.0.clone());
+        mcu_control::RoomConfig {
+            number: self.number.get_ref().0.clone(),
+            guests: self.guests,
+            pin: self.pin.as_ref().map(digits),
+            guest_pin: self.guest_pin.as_ref().map(|pin| digits(pin.get_ref())),
+        }
+    }
+}
+
 /// Where the first value that is there twice stands, both times.
 fn first_repeated<'a>(
     values: impl Iterator<Item = &'a Spanned<NonEmpty>>,
@@ -292,13 +326,24 @@ mod tests {
         error.split_once("consilium.toml:").unwrap().1.to_string()
     }
 
+    /// A file, how its refusal begins, and words in it.
+    fn expect_refusals(files: &[(&str, &str, &[&str])]) {
+        for (text, line, words) in files {
+            let message = refusal(text);
+            assert!(message.starts_with(line), "{text:?}: {message}");
+            for word in *words {
+                assert!(message.contains(word), "{text:?}: {message}");
+            }
+        }
+    }
+
     #[test]
     fn wrong_keys_and_values_are_refused_with_line_key_and_reason() {
-        for (text, line, words) in [
+        expect_refusals(&[
             (
                 "demo = true\nhttps = 1\n",
                 "2: ",
-                &["https", "unknown field"][..],
+                &["https", "unknown field"],
             ),
             (
                 "[http]\nlisten = \"here\"\n",
@@ -353,13 +398,59 @@ mod tests {
                 "4: ",
                 &["user: ", "account of line 3"],
             ),
-        ] {
-            let message = refusal(text);
-            assert!(message.starts_with(line), "{text:?}: {message}");
-            for word in words {
-                assert!(message.contains(word), "{text:?}: {message}");
-            }
-        }
+        ]);
+    }
+
+    #[test]
+    fn wrong_pins_and_rules_are_refused_with_line_key_and_reason() {
+        expect_refusals(&[
+            (
+                "[[rooms]]\nnumber = \"1\"\npin = \"12a4\"\n",
+                "3: ",
+                &["pin: ", "4 to 16 digits"],
+            ),
+            (
+                "[[rooms]]\nnumber = \"1\"\nguest_pin = \"1234\"\n",
+                "3: ",
+                &["guest_pin: ", "guests may not enter"],
+            ),
+            (
+                "[[dialplan]]\nnumber = \"9\"\nroom = \"1\"\n",
+                "3: ",
+                &["room: ", "no room has this number"],
+            ),
+            (
+                "[[rooms]]\nnumber = \"1\"\n[[dialplan]]\nprefix = \"\"\nroom = \"1\"\n\
+                 [[dialplan]]\nnumber = \"7\"\nrefuse = 404\n",
+                "6: ",
+                &["dialplan: ", "never reached", "rule of line 3"],
+            ),
+            (
+                "[[dialplan]]\nnumber = \"9\"\nrefuse = 401\n",
+                "3: ",
+                &["refuse: ", "400 to 699"],
+            ),
+            (
+                "[[dialplan]]\nuri = \"sip:a@b\"\nrefuse = 404\n",
+                "2: ",
+                &["uri: ", "USER@HOST"],
+            ),
+            (
+                "[[dialplan]]\nnumber = \"9\"\nprefix = \"9\"\nrefuse = 404\n",
+                "1: ",
+                &["dialplan: ", "one of number, uri and prefix"],
+            ),
+            (
+                "demo = true\n\n[[dialplan]]\nnumber = \"9\"\n",
+                "3: ",
+                &["dialplan: ", "one of room and refuse"],
+            ),
+            (
+                "[[dialplan]]\nnumber = \"9\"\nrefuse = 404\npin = false\n",
+                "4: ",
+                &["pin: ", "only a rule with room"],
+            ),
+        ]);
     }
 
     /// Defect: a password of digits was shown by the refusal of its type.
@@ -385,6 +476,15 @@ mod tests {
             let message = refusal(&format!("[[sip.accounts]]\nuser = \"a\"\n{wrong}\n"));
             assert!(!message.contains("7354"), "{wrong}: {message}");
         }
+        for wrong in [
+            "pin = 73541",
+            "pin = \"735x\"",
+            "pin = \"735417354173541735417\"",
+        ] {
+            let message = refusal(&format!("[[rooms]]\nnumber = \"1\"\n{wrong}\n"));
+            assert!(!message.contains("735"), "{wrong}: {message}");
+            assert!(message.contains("pin: "), "{wrong}: {message}");
+        }
         for wrong in ["accounts = \"73541\"", "accounts = [\"a:73541\"]"] {
             let message = refusal(&format!("[sip]\n{wrong}\n"));
             assert!(!message.contains("7354"), "{wrong}: {message}");
@@ -392,5 +492,27 @@ mod tests {
         let settings: Settings =
             toml::from_str("[[sip.accounts]]\nuser = \"a\"\npassword = \"geheim\"\n").unwrap();
         assert!(!format!("{settings:?}").contains("geheim"));
+        let settings: Settings =
+            toml::from_str("[[rooms]]\nnumber = \"1\"\npin = \"73541\"\n").unwrap();
+        assert!(!format!("{settings:?} {:?}", settings.control()).contains("73541"));
+    }
+
+    #[test]
+    fn rules_come_in_their_order_and_ask_for_pins_unless_told_not_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("consilium.toml");
+        let text = "demo = true\n\
+            [[dialplan]]\nuri = \"board@hospital.example\"\nroom = \"3000\"\npin = false\n\
+            [[dialplan]]\nnumber = \"board\"\nroom = \"3000\"\n\
+            [[dialplan]]\nprefix = \"9\"\nrefuse = 603\n";
+        fs::write(&file, text).unwrap();
+        let rules = Settings::from_file(&file).unwrap().control().dialplan;
+        use mcu_control::dialplan::{Action, Pattern};
+        let pins = rules.iter().map(|rule| match &rule.action {
+            Action::Room { pin, .. } => Some(*pin),
+            Action::Refuse(_) => None,
+        });
+        assert_eq!(pins.collect::<Vec<_>>(), [Some(false), Some(true), None]);
+        assert_eq!(rules[2].pattern, Pattern::Prefix("9".into()));
     }
 }

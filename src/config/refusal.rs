@@ -9,7 +9,9 @@ const KEYS: &[&str] = &[
     "addresses",
     "data_dir",
     "demo",
+    "dialplan",
     "filter",
+    "guest_pin",
     "guests",
     "http",
     "listen",
@@ -17,10 +19,15 @@ const KEYS: &[&str] = &[
     "media",
     "number",
     "password",
+    "pin",
     "ports",
+    "prefix",
     "realm",
+    "refuse",
+    "room",
     "rooms",
     "sip",
+    "uri",
     "user",
 ];
 
@@ -92,9 +99,11 @@ fn key_before(text: &str, offset: usize) -> Option<&str> {
     Some(key).filter(|key| KEYS.contains(key))
 }
 
-/// Key with which this line begins.
+/// Key with which this line begins, or the table that it opens.
 fn key_at(text: &str, line: usize) -> Option<&str> {
-    let (key, _) = text.lines().nth(line - 1)?.split_once('=')?;
+    let text = text.lines().nth(line - 1)?;
+    let table = text.strip_prefix("[[").and_then(|t| t.split_once("]]"));
+    let (key, _) = table.or_else(|| text.split_once('='))?;
     Some(key.trim()).filter(|key| KEYS.contains(key))
 }
 

@@ -22,6 +22,23 @@ impl FromStr for NonEmpty {
     }
 }
 
+/// A PIN: 4 to 16 digits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pin(pub String);
+
+impl FromStr for Pin {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        if digits && (4..=16).contains(&text.len()) {
+            Ok(Self(text.into()))
+        } else {
+            Err("must be 4 to 16 digits, in quotes")
+        }
+    }
+}
+
 /// An address at which peers can reach us: one of a single host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaAddress(pub IpAddr);
@@ -121,7 +138,7 @@ macro_rules! deserialize_from_str {
     )*};
 }
 
-deserialize_from_str!(NonEmpty, MediaAddress, PortRange, Filter);
+deserialize_from_str!(NonEmpty, Pin, MediaAddress, PortRange, Filter);
 
 #[cfg(test)]
 mod tests {

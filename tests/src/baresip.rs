@@ -94,6 +94,13 @@ impl Baresip {
         })
     }
 
+    /// Presses telephone keys, each as an event of its own (RFC 4733).
+    pub fn type_keys(&self, keys: &str) {
+        for key in keys.chars() {
+            self.command("sndcode", &key.to_string());
+        }
+    }
+
     /// Hangs up.
     pub fn hang_up(&self) {
         self.command("hangup", "");

@@ -9,6 +9,20 @@ use benches::tone;
 
 /// Markers of all tiles of a picture file.
 pub fn markers_in(picture: &Path) -> Vec<Marker> {
+    let Some((samples, width, height)) = luma_of(picture) else {
+        return Vec::new();
+    };
+    let Some(luma) = Luma::new(&samples, width, width, height) else {
+        return Vec::new();
+    };
+    marker::find(luma)
+        .into_iter()
+        .map(|found| found.marker)
+        .collect()
+}
+
+/// Grey values of a picture file, its width and height; `None` while it is not complete.
+pub fn luma_of(picture: &Path) -> Option<(Vec<u8>, usize, usize)> {
     let probe = Command::new("ffprobe")
         .args([
             "-v",
@@ -22,44 +36,39 @@ pub fn markers_in(picture: &Path) -> Vec<Marker> {
         .output()
         .expect("run ffprobe");
     let size = String::from_utf8_lossy(&probe.stdout).trim().to_string();
-    let Some((width, height)) = size.split_once('x') else {
-        return Vec::new();
-    };
-    let (Ok(width), Ok(height)) = (width.parse::<usize>(), height.parse::<usize>()) else {
-        return Vec::new();
-    };
+    let (width, height) = size.split_once('x')?;
+    let (width, height) = (width.parse().ok()?, height.parse().ok()?);
     let decoded = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
         .arg(picture)
         .args(["-f", "rawvideo", "-pix_fmt", "gray", "-"])
         .output()
         .expect("run ffmpeg");
-    let Some(luma) = Luma::new(&decoded.stdout, width, width, height) else {
-        return Vec::new();
-    };
-    marker::find(luma)
-        .into_iter()
-        .map(|found| found.marker)
-        .collect()
+    (decoded.stdout.len() == width * height).then_some((decoded.stdout, width, height))
 }
 
 /// Ids of the tones in the last `seconds` of a sound file, which may still be written to.
 pub fn tones_in(sound: &Path, seconds: f64) -> Vec<u8> {
+    let pcm = pcm_of(sound);
+    let last = (seconds * 48_000.0) as usize;
+    let tail = &pcm[pcm.len().saturating_sub(last)..];
+    tone::detect(tail, 48_000)
+        .into_iter()
+        .map(|heard| heard.id)
+        .collect()
+}
+
+/// A sound file, which may still be written to, as mono at 48 kHz.
+pub fn pcm_of(sound: &Path) -> Vec<i16> {
     let decoded = Command::new("ffmpeg")
         .args(["-v", "error", "-ignore_length", "1", "-i"])
         .arg(sound)
         .args(["-f", "s16le", "-ac", "1", "-ar", "48000", "-"])
         .output()
         .expect("run ffmpeg");
-    let pcm: Vec<i16> = decoded
+    decoded
         .stdout
         .chunks_exact(2)
         .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
-        .collect();
-    let last = (seconds * 48_000.0) as usize;
-    let tail = &pcm[pcm.len().saturating_sub(last)..];
-    tone::detect(tail, 48_000)
-        .into_iter()
-        .map(|heard| heard.id)
         .collect()
 }

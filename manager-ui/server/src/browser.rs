@@ -81,6 +81,7 @@ async fn serve_browser(socket: WebSocket, link: Link, peer: SocketAddr, place: P
         socket,
         link: link.clone(),
         conn,
+        peer,
         queue,
         heard: Instant::now(),
     };
@@ -106,6 +107,7 @@ struct Relay {
     socket: WebSocket,
     link: Link,
     conn: ConnId,
+    peer: SocketAddr,
     queue: mpsc::Receiver<ToBrowser>,
     heard: Instant,
 }
@@ -161,7 +163,7 @@ impl Relay {
         }
         match serde_json::from_str::<BrowserMessage>(text) {
             Ok(message) => {
-                let sent = self.link.message(self.conn, message).await;
+                let sent = self.link.message(self.conn, self.peer.ip(), message).await;
                 sent.map_err(|_| End::Close(SERVICE_RESTART))
             }
             Err(error) => {

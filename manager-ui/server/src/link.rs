@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,6 +90,7 @@ enum Command {
     },
     Message {
         conn: ConnId,
+        source: IpAddr,
         message: BrowserMessage,
     },
     Gone {
@@ -181,9 +183,19 @@ impl Link {
         Ok((conn, receiver))
     }
 
-    /// Passes a browser's message on.
-    pub(crate) async fn message(&self, conn: ConnId, message: BrowserMessage) -> Result<(), Away> {
-        self.send(Command::Message { conn, message }).await
+    /// Passes on what a browser at `source` says.
+    pub(crate) async fn message(
+        &self,
+        conn: ConnId,
+        source: IpAddr,
+        message: BrowserMessage,
+    ) -> Result<(), Away> {
+        let command = Command::Message {
+            conn,
+            source,
+            message,
+        };
+        self.send(command).await
     }
 
     /// A browser is gone.
@@ -306,10 +318,18 @@ impl Task {
                 self.browsers.insert(conn, queue);
                 None
             }
-            Command::Message { conn, message } => self
+            Command::Message {
+                conn,
+                source,
+                message,
+            } => self
                 .browsers
                 .contains_key(&conn)
-                .then_some(ToControl::Browser { conn, message }),
+                .then_some(ToControl::Browser {
+                    conn,
+                    source: Some(source),
+                    message,
+                }),
             // A browser that the controller closed, or never heard of, is not reported again.
             Command::Gone { conn } => self
                 .browsers

@@ -229,6 +229,7 @@ fn join() -> BrowserMessage {
         resume: None,
         audio_muted: false,
         video_muted: true,
+        pin: None,
     }
 }
 
@@ -268,6 +269,7 @@ fn room() -> RoomView {
     };
     let leg = LegView {
         site,
+        waiting: false,
         state: LegState::Connected,
         joined_s: 3,
         audio_codec: "opus".into(),
@@ -362,10 +364,16 @@ async fn messages_pass_in_both_directions() {
     let (manager, _listener, mut controller) = demo().await;
     let mut browser = manager.browser().await;
     send(&mut browser, &join()).await;
-    let ToControl::Browser { conn, message } = controller.next().await else {
+    let ToControl::Browser {
+        conn,
+        source,
+        message,
+    } = controller.next().await
+    else {
         panic!("no join")
     };
     assert_eq!(message, join());
+    assert_eq!(source, Some(std::net::Ipv4Addr::LOCALHOST.into()));
     let joined = ServerMessage::Joined {
         leg: LegId(7),
         sdp: Some(Redacted("v=0".into())),
@@ -691,6 +699,7 @@ async fn every_answer_is_fenced_in() {
 fn what_is_logged_shows_no_name() {
     let message = ToControl::Browser {
         conn: ConnId(1),
+        source: None,
         message: join(),
     };
     assert!(!format!("{message:?}").contains("李医生"));

@@ -35,6 +35,13 @@ pub enum CallEvent {
         /// The call.
         call: CallId,
     },
+    /// A telephone key, by INFO.
+    Digit {
+        /// The call.
+        call: CallId,
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+    },
     /// The call is established: our 2xx was acknowledged.
     Established {
         /// The call.
@@ -56,6 +63,8 @@ pub struct IncomingCall {
     pub call: CallId,
     /// User part that was dialled: the room's number.
     pub dialled: String,
+    /// Host part of the URI that was dialled; empty for a `tel:` URI.
+    pub host: String,
     /// Display name or user of the caller.
     pub caller: Redacted<String>,
     /// Account whose password the caller proved, if any.
@@ -136,6 +145,8 @@ pub enum RejectReason {
     Busy,
     /// No media process: 503.
     Unavailable,
+    /// The dial plan refuses with this status, 400 to 699.
+    Code(u16),
 }
 
 /// Why a call is over.

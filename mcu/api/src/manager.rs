@@ -1,6 +1,8 @@
 //! Messages between the manager and the controller, and what a browser and the controller say to
 //! each other through the manager. The controller listens on a unix socket; the manager connects.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ConnId, LegId};
@@ -22,6 +24,9 @@ pub enum ToControl {
     Browser {
         /// The browser's connection.
         conn: ConnId,
+        /// Where it comes from, as far as the manager knows.
+        #[serde(default)]
+        source: Option<IpAddr>,
         /// What it said.
         message: BrowserMessage,
     },
@@ -91,6 +96,9 @@ pub enum BrowserMessage {
         /// The camera is off from the start.
         #[serde(default)]
         video_muted: bool,
+        /// PIN of the room, where [`Refusal::PinWanted`] asked for it.
+        #[serde(default)]
+        pin: Option<Redacted<String>>,
     },
     /// A new offer on a new peer connection of a browser that is in: after [`ServerMessage::Renew`],
     /// or when its own connection failed.
@@ -179,6 +187,12 @@ pub enum Refusal {
     NoMedia,
     /// The meeting was ended, or the site removed from it.
     Removed,
+    /// The room asks for a PIN.
+    PinWanted,
+    /// The PIN is wrong.
+    PinWrong,
+    /// Too many wrong PINs came from there: not for some minutes.
+    PinRefused,
 }
 
 /// One participant, as shown to others.
@@ -238,6 +252,9 @@ pub struct LegView {
     /// The participant.
     #[serde(flatten)]
     pub site: Site,
+    /// It has not entered the room's PIN yet.
+    #[serde(default)]
+    pub waiting: bool,
     /// State of its transport.
     pub state: LegState,
     /// Seconds in the room.

@@ -42,6 +42,10 @@ pub struct LegPlan {
     /// it, it gets sound and no picture: one forged request could direct megabits at a stranger.
     #[serde(default = "confirmed")]
     pub confirmed: bool,
+    /// The leg waits before the door: it is neither heard nor seen, hears and sees nothing of the room
+    /// and is told this instead.
+    #[serde(default)]
+    pub waiting: Option<Notice>,
     /// Transports; a stream names one by its index here. One for a bundled leg.
     pub transports: Vec<Transport>,
     /// The leg's sound, both ways.
@@ -51,6 +55,27 @@ pub struct LegPlan {
     /// Video that we send to the leg: the composition for a terminal, one entry a forwarded site
     /// for a browser.
     pub video_send: Vec<VideoSend>,
+}
+
+/// What a leg is shown, in words, and told, by a tone, while it waits for admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Notice {
+    /// What it says.
+    pub text: NoticeText,
+    /// Digits that have been typed: a dot is shown for each.
+    pub digits: u8,
+}
+
+/// What a [`Notice`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeText {
+    /// The room's PIN is asked for.
+    EnterPin,
+    /// It was wrong and is asked for once more.
+    WrongPin,
+    /// It was wrong too often: the call ends.
+    PinRefused,
 }
 
 const fn confirmed() -> bool {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use mcu_api::secret::Redacted;
 
+use crate::dialplan::Rule;
+
 /// Number of the room that demo mode opens to anybody.
 pub const DEMO_ROOM: &str = "3000";
 
@@ -25,6 +27,8 @@ pub struct Config {
     pub demo: bool,
     /// Rooms that exist besides.
     pub rooms: Vec<RoomConfig>,
+    /// What is looked at before the numbers of the rooms.
+    pub dialplan: Vec<Rule>,
     /// Accounts of terminals.
     pub accounts: Vec<Account>,
     /// Most legs of one room. Who comes later is refused as busy.
@@ -34,12 +38,16 @@ pub struct Config {
 }
 
 /// One configured room.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomConfig {
     /// Number that is dialled.
     pub number: String,
     /// Whether somebody who proved no account may enter.
     pub guests: bool,
+    /// PIN that is asked of everybody, 4 to 16 digits.
+    pub pin: Option<Redacted<String>>,
+    /// PIN that is asked of those who proved no account, in place of `pin`.
+    pub guest_pin: Option<Redacted<String>>,
 }
 
 /// One account of a terminal.
@@ -61,6 +69,7 @@ impl Default for Config {
             realm: "consilium".into(),
             demo: false,
             rooms: Vec::new(),
+            dialplan: Vec::new(),
             accounts: Vec::new(),
             max_legs_per_room: 32,
             max_legs: 256,
@@ -81,6 +90,7 @@ impl Config {
             self.rooms.push(RoomConfig {
                 number: DEMO_ROOM.into(),
                 guests: true,
+                ..RoomConfig::default()
             });
         }
         self
@@ -107,7 +117,7 @@ mod tests {
     fn demo_mode_overrules_a_configured_room_of_the_same_number() {
         let rooms = vec![RoomConfig {
             number: DEMO_ROOM.into(),
-            guests: false,
+            ..RoomConfig::default()
         }];
         let config = Config {
             demo: true,

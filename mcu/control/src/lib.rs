@@ -7,6 +7,7 @@
 pub mod browser_sdp;
 mod config;
 pub mod controller;
+pub mod dialplan;
 mod shell;
 
 pub use config::{Account, Config, DEMO_ROOM, RoomConfig};

@@ -8,7 +8,7 @@ use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::LegState;
 use mcu_api::media::MediaEvent;
-use mcu_api::plan::LegPlan;
+use mcu_api::plan::{LegPlan, Notice};
 use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
 use mcu_rtp::forward::SourceKey;
 use mcu_rtp::header::RtpPacket;
@@ -16,10 +16,11 @@ use mcu_rtp::rtcp;
 use mcu_rtp::send::Place;
 
 use crate::audio::mixer::Tick;
+use crate::audio::prompt::Prompt;
 use crate::bandwidth::Bandwidth;
 use crate::camera::{Camera, CameraPacket, leg_of, source_key};
 use crate::network::Sockets;
-use crate::picture::Encoded;
+use crate::picture::{Encoded, Scene};
 use crate::rate::Rate;
 use crate::screen::{Outgoing, Screen};
 use crate::sound::Sound;
@@ -55,6 +56,8 @@ pub struct Leg {
     sound: Option<Sound>,
     camera: Option<Camera>,
     screens: Vec<Screen>,
+    /// What it is told by tones while it waits.
+    prompt: Option<Prompt>,
     bandwidth: Vec<Bandwidth>,
     /// Where streams of ours stopped that may come back after a hold, the latest last.
     places: VecDeque<Place>,
@@ -99,6 +102,7 @@ impl Leg {
             plan: LegPlan {
                 id: plan.id,
                 confirmed: plan.confirmed,
+                waiting: None,
                 transports: Vec::new(),
                 audio: None,
                 video_receive: None,
@@ -110,6 +114,7 @@ impl Leg {
             sound: None,
             camera: None,
             screens: Vec::new(),
+            prompt: None,
             bandwidth: Vec::new(),
             places: VecDeque::new(),
             state: LegState::Connecting,
@@ -147,8 +152,20 @@ impl Leg {
         if plan.confirmed && !self.plan.confirmed {
             self.screens.iter_mut().for_each(Screen::want_key);
         }
+        if plan.waiting != self.plan.waiting {
+            self.update_notice(plan.waiting);
+        }
         self.plan = plan.clone();
         Ok(())
+    }
+
+    fn update_notice(&mut self, notice: Option<Notice>) {
+        self.prompt = notice.map(Prompt::new);
+        self.screens.iter_mut().for_each(Screen::change_scene);
+        if let Some(camera) = self.camera.as_mut().filter(|_| notice.is_none()) {
+            // Nobody has looked at it so far.
+            camera.request_all_keys();
+        }
     }
 
     fn update_transports(
@@ -319,13 +336,32 @@ impl Leg {
         self.plan.confirmed || self.state == LegState::Connected
     }
 
-    /// Classes of composed pictures that would reach it.
-    pub fn live_classes(&self) -> impl Iterator<Item = &VideoClass> {
+    /// Scenes that would reach it.
+    pub fn live_scenes(&self) -> impl Iterator<Item = Scene> {
         let live = |screen: &&Screen| {
             let transport = self.transports.get(screen.plan().transport);
             self.takes_pictures() && transport.is_some_and(Transport::is_ready)
         };
-        self.screens.iter().filter(live).filter_map(Screen::class)
+        let classes = self.screens.iter().filter(live).filter_map(Screen::class);
+        classes.map(|class| self.scene(class))
+    }
+
+    /// What a screen of this class shows.
+    pub fn scene(&self, class: &VideoClass) -> Scene {
+        Scene {
+            class: class.clone(),
+            notice: self.plan.waiting,
+        }
+    }
+
+    /// Whether it waits for admission: no part of the meeting yet.
+    pub fn is_waiting(&self) -> bool {
+        self.plan.waiting.is_some()
+    }
+
+    /// The next 20 ms of what a waiting leg hears.
+    pub fn prompt(&mut self) -> Option<&Tick> {
+        self.prompt.as_mut().map(Prompt::next_tick)
     }
 
     /// The transport is up.
@@ -473,7 +509,9 @@ impl Leg {
         sockets: &Sockets,
     ) {
         for n in 0..self.screens.len() {
-            if self.screens[n].class() != Some(&picture.class) {
+            let shows = self.screens[n].class() == Some(&picture.scene.class)
+                && self.plan.waiting == picture.scene.notice;
+            if !shows || !self.screens[n].can_show(picture.key) {
                 continue;
             }
             let timestamp = self.screens[n].timestamp(clock, at);

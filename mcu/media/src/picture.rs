@@ -9,18 +9,21 @@ use std::time::Instant;
 
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
+use mcu_api::plan::Notice;
 use mcu_rtp::h264::AccessUnit;
 
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
-use crate::video::{Compositor, Decoder, Encoder, Frame};
+use crate::video::{Compositor, Decoder, Encoder, Frame, notice};
 
 /// The canvas on which everything is composed.
 const WIDTH: u32 = 1_280;
 const HEIGHT: u32 = 720;
 /// Compositions per second.
 const FRAME_RATE: u32 = 30;
+/// Pictures per second of a notice: it stands still.
+const NOTICE_RATE: u32 = 5;
 /// Pictures that wait for their decoder.
 const MAX_WAITING: usize = 8;
 /// A tile of at most this height is decoded without the deblocking filter: scaling down hides it.
@@ -70,15 +73,25 @@ pub struct Composed {
     at: Instant,
 }
 
+/// What one encoder shows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scene {
+    /// The encoder's class.
+    pub class: VideoClass,
+    /// Words for those who wait, in place of the composed picture.
+    pub notice: Option<Notice>,
+}
+
 /// Result of encoding.
 pub struct Encoded {
     room: RoomId,
-    /// The encoder's class.
-    pub class: VideoClass,
+    /// What it shows.
+    pub scene: Scene,
     encoder: Option<Encoder>,
     /// Annex B access unit; empty when the encoder skipped the picture.
     pub bytes: Vec<u8>,
-    key: bool,
+    /// It can be decoded without those before it.
+    pub key: bool,
     /// When the picture was composed.
     pub composed_at: Instant,
 }
@@ -94,7 +107,7 @@ pub struct Picture {
     /// Media time of the canvas counts from here.
     started: Option<Instant>,
     decoders: HashMap<LegId, Decoding>,
-    encoders: HashMap<VideoClass, Encoding>,
+    encoders: HashMap<Scene, Encoding>,
     epoch: u64,
     /// Legs whose decoder needs a key frame.
     damaged: Vec<LegId>,
@@ -166,9 +179,9 @@ impl Picture {
         self.decoders.len() as u32
     }
 
-    /// A receiver of this class needs a key frame.
-    pub fn request_key(&mut self, class: &VideoClass) {
-        if let Some(encoding) = self.encoders.get_mut(class) {
+    /// A receiver of this scene needs a key frame.
+    pub fn request_key(&mut self, scene: &Scene) {
+        if let Some(encoding) = self.encoders.get_mut(scene) {
             encoding.wants_key = true;
         }
     }
@@ -221,21 +234,22 @@ impl Picture {
         }
     }
 
-    /// Starts the next composition for these classes.
-    pub fn tick(&mut self, context: &Context<'_>, classes: impl Iterator<Item = VideoClass>) {
-        let wanted: Vec<VideoClass> = classes.collect();
-        self.encoders.retain(|class, _| wanted.contains(class));
-        for class in wanted {
-            self.encoders.entry(class).or_insert_with(Encoding::new);
+    /// Starts the next pictures of these scenes.
+    pub fn tick(&mut self, context: &Context<'_>, scenes: impl Iterator<Item = Scene>) {
+        let wanted: Vec<Scene> = scenes.collect();
+        self.encoders.retain(|scene, _| wanted.contains(scene));
+        for scene in wanted {
+            self.encoders.entry(scene).or_insert_with(Encoding::new);
         }
-        for (class, encoding) in &mut self.encoders {
-            encoding.credit += u32::from(class.frame_rate).min(FRAME_RATE);
+        for (scene, encoding) in &mut self.encoders {
+            encoding.credit += scene.frame_rate();
         }
+        self.show_notices(context);
         let due: Vec<(u16, u16)> = self
             .encoders
             .iter()
-            .filter(|(_, encoding)| encoding.credit >= FRAME_RATE)
-            .map(|(class, _)| (class.width, class.height))
+            .filter(|(scene, encoding)| scene.notice.is_none() && encoding.credit >= FRAME_RATE)
+            .map(|(scene, _)| (scene.class.width, scene.class.height))
             .collect();
         if due.is_empty() {
             return;
@@ -248,8 +262,7 @@ impl Picture {
         let fresh = next
             .filter_map(|(leg, fresh)| Some((*leg, fresh.next()?)))
             .collect();
-        let started = *self.started.get_or_insert(at);
-        let pts = (at.saturating_duration_since(started).as_micros() * 9 / 100) as i64;
+        let pts = self.pts(at);
         let work = Work {
             tiles,
             fresh,
@@ -260,6 +273,35 @@ impl Picture {
         if !context.pool.submit(job) {
             self.canvas = Some(Box::new(Compositor::new(WIDTH, HEIGHT)));
         }
+    }
+
+    /// Draws and encodes the notices that are due.
+    fn show_notices(&mut self, context: &Context<'_>) {
+        let (room, at, pts) = (self.room, context.now, self.pts(context.now));
+        for (scene, encoding) in &mut self.encoders {
+            let Some(notice) = scene.notice.filter(|_| encoding.credit >= FRAME_RATE) else {
+                continue;
+            };
+            encoding.ticks_since_key += FRAME_RATE / NOTICE_RATE;
+            encoding.credit %= FRAME_RATE;
+            if !encoding.home {
+                continue;
+            }
+            let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
+            let scene = scene.clone();
+            let job: Job<Done> = Box::new(move || {
+                let (width, height) = (scene.class.width.into(), scene.class.height.into());
+                let picture = notice::draw(&notice, width, height).at(pts);
+                Done::Encoded(run_encoder(room, scene, encoder, &picture, key, at))
+            });
+            encoding.home = !context.pool.submit(job);
+        }
+    }
+
+    /// Media time in 1/90,000 s.
+    fn pts(&mut self, at: Instant) -> i64 {
+        let started = *self.started.get_or_insert(at);
+        (at.saturating_duration_since(started).as_micros() * 9 / 100) as i64
     }
 
     /// Takes a job's result; an encoded picture is handed on.
@@ -299,9 +341,10 @@ impl Picture {
             at,
         } = done;
         self.canvas = Some(canvas);
-        for (class, encoding) in &mut self.encoders {
+        let encoders = self.encoders.iter_mut();
+        for (scene, encoding) in encoders.filter(|(scene, _)| scene.notice.is_none()) {
             encoding.ticks_since_key += 1;
-            let size = (u32::from(class.width), u32::from(class.height));
+            let size = (u32::from(scene.class.width), u32::from(scene.class.height));
             let picture = pictures.iter().find(|p| (p.width(), p.height()) == size);
             let Some(picture) = picture.filter(|_| encoding.credit >= FRAME_RATE) else {
                 continue;
@@ -310,21 +353,17 @@ impl Picture {
             if !encoding.home {
                 continue;
             }
-            let key = encoding.wants_key && encoding.ticks_since_key >= KEY_FRAME_PAUSE;
-            if key {
-                (encoding.wants_key, encoding.ticks_since_key) = (false, 0);
-            }
-            let (class, picture, encoder) =
-                (class.clone(), picture.clone(), encoding.encoder.take());
+            let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
+            let (scene, picture) = (scene.clone(), picture.clone());
             let job: Job<Done> = Box::new(move || {
-                Done::Encoded(run_encoder(room, class, encoder, &picture, key, at))
+                Done::Encoded(run_encoder(room, scene, encoder, &picture, key, at))
             });
             encoding.home = !context.pool.submit(job);
         }
     }
 
     fn take_encoded(&mut self, mut done: Encoded) -> Option<Encoded> {
-        let encoding = self.encoders.get_mut(&done.class)?;
+        let encoding = self.encoders.get_mut(&done.scene)?;
         encoding.home = true;
         encoding.encoder = done.encoder.take();
         if done.key {
@@ -391,6 +430,27 @@ impl Encoding {
             ticks_since_key: 0,
             credit: 0,
         }
+    }
+
+    /// Whether the next picture is to be a key frame that was asked for.
+    fn takes_key(&mut self) -> bool {
+        let key = self.wants_key && self.ticks_since_key >= KEY_FRAME_PAUSE;
+        if key {
+            (self.wants_key, self.ticks_since_key) = (false, 0);
+        }
+        key
+    }
+}
+
+impl Scene {
+    /// Pictures per second.
+    fn frame_rate(&self) -> u32 {
+        let most = if self.notice.is_some() {
+            NOTICE_RATE
+        } else {
+            FRAME_RATE
+        };
+        u32::from(self.class.frame_rate).min(most)
     }
 }
 
@@ -476,7 +536,7 @@ fn run_canvas(room: RoomId, mut canvas: Box<Compositor>, work: Work, at: Instant
 
 fn run_encoder(
     room: RoomId,
-    class: VideoClass,
+    scene: Scene,
     encoder: Option<Encoder>,
     picture: &Frame,
     key: bool,
@@ -484,14 +544,14 @@ fn run_encoder(
 ) -> Encoded {
     let mut done = Encoded {
         room,
-        class,
+        scene,
         encoder,
         bytes: Vec::new(),
         key,
         composed_at,
     };
     if done.encoder.is_none() {
-        match Encoder::new(&done.class, picture.colour()) {
+        match Encoder::new(&done.scene.class, picture.colour()) {
             Ok(encoder) => done.encoder = Some(encoder),
             Err(error) => tracing::error!(%error, "no encoder"),
         }

@@ -84,10 +84,21 @@ impl Room {
                 refusals.push((Some(leg.id), error.to_string()));
             }
         }
-        self.picture.set_tiles(&plan.composition.tiles);
+        self.show_tiles(&plan);
         self.plan = Some(plan);
         self.choose_layers(context.now);
         refusals
+    }
+
+    /// Whoever waits is not shown, whatever the tiles say.
+    fn show_tiles(&mut self, plan: &RoomPlan) {
+        let waits = |tile: &LegId| {
+            let mut waiting = plan.legs.iter().filter(|leg| leg.waiting.is_some());
+            waiting.any(|leg| leg.id == *tile)
+        };
+        let mut tiles = plan.composition.tiles.clone();
+        tiles.retain(|tile| !waits(tile));
+        self.picture.set_tiles(&tiles);
     }
 
     fn close_absent(&mut self, context: &mut Context<'_>, plan: &RoomPlan) {
@@ -231,7 +242,7 @@ impl Room {
                 let event = MediaEvent::Dtmf { leg: leg.id(), key };
                 context.events.push((self.id, event));
             }
-            Some(Packet::Video(video)) => {
+            Some(Packet::Video(video)) if !leg.is_waiting() => {
                 forward(
                     context,
                     &self.clock,
@@ -240,7 +251,7 @@ impl Room {
                     before.iter_mut().chain(after),
                 );
             }
-            None => {}
+            Some(Packet::Video(_)) | None => {}
         }
         let id = leg.id();
         if let Some(camera) = leg.camera() {
@@ -252,8 +263,9 @@ impl Room {
     pub fn audio_tick(&mut self, context: &mut Context<'_>, due: Instant) {
         self.mixer.begin_tick();
         for leg in &mut self.legs {
-            let id = leg.id();
-            if let Some(pcm) = leg.hear(context.now, &self.clock) {
+            let (id, waits) = (leg.id(), leg.is_waiting());
+            // Who waits is decoded all the same, to be heard without a gap once it is in.
+            if let Some(pcm) = leg.hear(context.now, &self.clock).filter(|_| !waits) {
                 self.mixer.add(id, pcm);
             }
         }
@@ -264,9 +276,11 @@ impl Room {
                 .push((self.id, MediaEvent::ActiveSpeaker { leg }));
         }
         for leg in &mut self.legs {
-            let id = leg.id();
-            let pcm = self.mixer.personal(id);
-            leg.speak((context.now, due), pcm, &self.clock, context.sockets);
+            let pcm = match leg.prompt() {
+                Some(prompt) => *prompt,
+                None => *self.mixer.personal(leg.id()),
+            };
+            leg.speak((context.now, due), &pcm, &self.clock, context.sockets);
         }
         self.serve_legs(context);
         if context.now >= self.next_choice {
@@ -310,8 +324,10 @@ impl Room {
                 continue;
             };
             let others = || before.iter().chain(after.iter());
+            let waits = leg.is_waiting();
             leg.choose_layers(now, |id, height, budget| {
                 others()
+                    .filter(|other| !waits && !other.is_waiting())
                     .find(|other| other.id() == id)?
                     .best_layer(now, height, budget)
             });
@@ -334,15 +350,19 @@ impl Room {
     fn hand_on_key_requests(&mut self, context: &mut Context<'_>) {
         let mut cameras = Vec::new();
         for leg in &mut self.legs {
+            let mut classes = Vec::new();
             for screen in leg.screens() {
                 cameras.extend(screen.forwarder().awaits_key_frame());
                 if !screen.take_key_request() {
                     continue;
                 }
-                match screen.class().cloned() {
-                    Some(class) => self.picture.request_key(&class),
+                match screen.class() {
+                    Some(class) => classes.push(class.clone()),
                     None => cameras.extend(screen.showing()),
                 }
+            }
+            for class in classes {
+                self.picture.request_key(&leg.scene(&class));
             }
         }
         for key in cameras {
@@ -381,8 +401,8 @@ impl Room {
 
     /// Starts the next composed picture.
     pub fn video_tick(&mut self, context: &mut Context<'_>) {
-        let classes = self.legs.iter().flat_map(Leg::live_classes);
-        self.picture.tick(context, classes.cloned());
+        let scenes = self.legs.iter().flat_map(Leg::live_scenes);
+        self.picture.tick(context, scenes);
     }
 
     /// A job for this room is finished.
@@ -420,6 +440,7 @@ fn shows_composition(plan: &RoomPlan) -> bool {
     use mcu_api::plan::VideoSource;
     plan.legs
         .iter()
+        .filter(|leg| leg.waiting.is_none())
         .flat_map(|leg| &leg.video_send)
         .any(|send| matches!(send.source, Some(VideoSource::Composition { .. })))
 }
@@ -435,7 +456,7 @@ fn forward<'l>(
     let Some(source_clock) = source.source_clock(packet.source.source) else {
         return;
     };
-    for leg in others {
+    for leg in others.filter(|leg| !leg.is_waiting()) {
         leg.forward(context.now, packet, source_clock, clock, context.sockets);
     }
 }

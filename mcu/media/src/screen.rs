@@ -37,6 +37,8 @@ pub struct Screen {
     packetizer: Packetizer,
     /// The peer asked for a key frame.
     wants_key: bool,
+    /// Pictures came of another encoder until now: what leads on from its own shows nothing.
+    awaits_key: bool,
     frames: FrameCount,
 }
 
@@ -69,6 +71,7 @@ impl Screen {
             forwarder,
             packetizer,
             wants_key: true,
+            awaits_key: false,
             frames,
         }
     }
@@ -141,6 +144,18 @@ impl Screen {
     /// Asks for a key frame on the peer's behalf.
     pub fn want_key(&mut self) {
         self.wants_key = true;
+    }
+
+    /// The stream shows something else from now on, which begins with a key frame.
+    pub fn change_scene(&mut self) {
+        self.wants_key = true;
+        self.awaits_key = true;
+    }
+
+    /// Whether an encoded picture can be shown after what was sent before.
+    pub fn can_show(&mut self, key: bool) -> bool {
+        self.awaits_key &= !key;
+        !self.awaits_key
     }
 
     /// Whether a key frame was asked for since the last call.

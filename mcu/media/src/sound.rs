@@ -11,6 +11,7 @@ use mcu_rtp::receive::{self, ReceiveStream, Verdict};
 use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
 use mcu_rtp::send::{self, Media, Place, SendStream, Stamp};
 use mcu_rtp::seq::ExtTs;
+use mcu_rtp::telephone_event::TelephoneEvents;
 
 use crate::audio::mixer::{RATE_HZ, TICK_SAMPLES, Tick};
 use crate::audio::{self, Decoder, Encoder, Resampler};
@@ -55,8 +56,7 @@ struct Ear {
     tick: Box<Tick>,
     /// Room time less source time of what is heard, and what the source's time rests on.
     offset: Option<(Basis, i64)>,
-    /// Timestamp of the telephone event that was told.
-    event: Option<u32>,
+    events: TelephoneEvents,
 }
 
 /// From the mixer to the leg.
@@ -146,7 +146,9 @@ impl Sound {
             self.ear.begin_anew();
         }
         if Some(header.payload_type) == self.plan.telephone_event {
-            return self.ear.take_event(header.timestamp, packet.payload);
+            let (marker, timestamp) = (header.marker, header.timestamp);
+            let events = &mut self.ear.events;
+            return events.handle_packet(marker, timestamp, packet.payload);
         }
         self.ear.clock.handle_packet(now, clock, header.timestamp);
         self.ear
@@ -268,7 +270,7 @@ impl Ear {
             decoded: Vec::with_capacity(TICK_SAMPLES),
             tick: Box::new([0; TICK_SAMPLES]),
             offset: None,
-            event: None,
+            events: TelephoneEvents::default(),
         }
     }
 
@@ -283,7 +285,7 @@ impl Ear {
             *self = Self {
                 decoders,
                 decoder: self.decoder,
-                event: self.event,
+                events: self.events,
                 ..Self::new(codec.rtp_clock_hz())
             };
         }
@@ -294,6 +296,7 @@ impl Ear {
         self.jitter.reset();
         self.clock = SourceClock::new(self.clock_hz);
         self.offset = None;
+        self.events = TelephoneEvents::default();
     }
 
     /// Makes the decoder of this payload type the one in use. `false`: there is none.
@@ -323,16 +326,6 @@ impl Ear {
                 false
             }
         }
-    }
-
-    /// RFC 4733 §2.3: event number, end bit and volume, duration. An event is told once, by its
-    /// first packet; later packets of it have the same timestamp.
-    fn take_event(&mut self, timestamp: u32, payload: &[u8]) -> Option<char> {
-        let number = usize::from(*payload.first()?);
-        if self.event.replace(timestamp) == Some(timestamp) {
-            return None;
-        }
-        "0123456789*#ABCD".chars().nth(number)
     }
 
     /// Fills the tick. `false`: nothing but silence.

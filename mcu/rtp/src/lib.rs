@@ -19,6 +19,7 @@ pub mod send;
 pub mod seq;
 pub mod simulcast;
 pub mod srtp;
+pub mod telephone_event;
 pub mod twcc;
 pub mod webrtc;
 

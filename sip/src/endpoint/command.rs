@@ -50,6 +50,7 @@ impl Endpoint {
             RejectReason::NotAcceptable => Refusal::new(488, "Not Acceptable Here"),
             RejectReason::Busy => Refusal::new(486, "Busy Here"),
             RejectReason::Unavailable => Refusal::new(503, "Service Unavailable"),
+            RejectReason::Code(status) => Refusal::new(status, "Refused"),
         }
     }
 

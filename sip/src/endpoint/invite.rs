@@ -345,6 +345,7 @@ fn incoming_call(id: CallId, arrival: &Arrival, invitation: &Invitation) -> Inco
     IncomingCall {
         call: id,
         dialled: user.or(number).unwrap_or_default(),
+        host: uri.host().map(ToString::to_string).unwrap_or_default(),
         caller: Redacted(shown_name(&arrival.envelope.from)),
         account,
         remote: arrival.flow.remote,

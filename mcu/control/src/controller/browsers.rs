@@ -1,6 +1,6 @@
 //! Legs of browsers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use mcu_api::ids::LegId;
@@ -10,6 +10,7 @@ use mcu_api::secret::Redacted;
 use rand::RngCore;
 use tracing::{info, warn};
 
+use super::pin::Source;
 use super::room::{BrowserLeg, Conn, Leg, LegKind, Media};
 use super::{Controller, RESUME_WAIT, find_leg, leg_of_conn, legs_where};
 use crate::browser_sdp;
@@ -36,13 +37,20 @@ struct Join {
     resume: Option<Redacted<String>>,
     audio_muted: bool,
     video_muted: bool,
+    pin: Option<Redacted<String>>,
+    source: Option<IpAddr>,
 }
 
 /// What an offer is answered with, and the media that follows from it.
 type Described = (Redacted<String>, Media);
 
 impl Controller {
-    pub(super) fn handle_browser(&mut self, conn: Conn, message: BrowserMessage) {
+    pub(super) fn handle_browser(
+        &mut self,
+        conn: Conn,
+        source: Option<IpAddr>,
+        message: BrowserMessage,
+    ) {
         let done = match message {
             BrowserMessage::Join {
                 room,
@@ -52,6 +60,7 @@ impl Controller {
                 resume,
                 audio_muted,
                 video_muted,
+                pin,
             } => {
                 let join = Join {
                     room,
@@ -60,6 +69,8 @@ impl Controller {
                     resume,
                     audio_muted,
                     video_muted,
+                    pin,
+                    source,
                 };
                 self.join(conn, sdp, join)
             }
@@ -149,6 +160,10 @@ impl Controller {
         if !self.has_place(&join.room) {
             return Err(Refusal::RoomFull);
         }
+        // Browsers whose origin a manager does not tell count together.
+        let source = join.source.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let source = Source::new(None, source);
+        self.check_pin_of_browser(&join.room, &source, join.pin.as_ref())?;
         self.newcomer(conn, &offer.0, join)
     }
 
@@ -165,6 +180,7 @@ impl Controller {
             joined_unix_s: self.unix_s(),
             audio_muted: join.audio_muted,
             video_muted: join.video_muted,
+            waiting: None,
             media: Some(media),
             stats: None,
             sound_lag_ms: None,
@@ -325,6 +341,7 @@ impl Controller {
         let plan = LegPlan {
             // ICE checks of its own prove where it is.
             confirmed: true,
+            waiting: None,
             id: leg,
             transports: vec![Transport::Webrtc(agreed.transport)],
             audio: Some(agreed.audio),

@@ -9,6 +9,7 @@ use mcu_api::media::ToMedia;
 use mcu_api::secret::Redacted;
 use tracing::{debug, info, warn};
 
+use super::door::Entrance;
 use super::exchange::Exchange;
 use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, SipLeg};
@@ -28,6 +29,7 @@ impl Controller {
             CallEvent::Answered { call, sdp } => self.answered(call, &sdp.0),
             CallEvent::Reoffer { call, sdp } => self.reoffer(call, sdp),
             CallEvent::KeyFrameRequested { call } => self.key_frame_requested(call),
+            CallEvent::Digit { call, digit } => self.digit(call, digit),
             CallEvent::Established { call } => self.established(call),
             CallEvent::Ended { call, reason } => {
                 if let Some(earlier) = &mut self.earlier {
@@ -44,7 +46,8 @@ impl Controller {
 
     fn incoming(&mut self, call: IncomingCall) {
         let id = call.call;
-        let command = match self.admit(&call).and_then(|()| self.accept(call)) {
+        let entrance = self.admit(&call);
+        let command = match entrance.and_then(|entrance| self.accept(call, entrance)) {
             Ok(sdp) => CallCommand::Accept {
                 call: id,
                 sdp: Redacted(sdp),
@@ -57,33 +60,8 @@ impl Controller {
         self.tell_call(command);
     }
 
-    /// The dial plan: whether the number is a room's and the caller may enter it.
-    fn admit(&self, call: &IncomingCall) -> Result<(), RejectReason> {
-        let room = self.config.room(&call.dialled);
-        if call.account.is_none() && !room.is_some_and(|room| room.guests) {
-            return Err(self.refusal_of_stranger(room.is_some()));
-        }
-        if room.is_none() {
-            return Err(RejectReason::NotFound);
-        }
-        if !self.has_place(&call.dialled) {
-            return Err(RejectReason::Busy);
-        }
-        Ok(())
-    }
-
-    /// Why a number that takes no guests refuses a caller who proved no account. Where there are
-    /// accounts, one is to be proven first, room or none: no stranger learns which numbers exist.
-    fn refusal_of_stranger(&self, room_exists: bool) -> RejectReason {
-        match (self.config.accounts.is_empty(), room_exists) {
-            (false, _) => RejectReason::Unauthorized,
-            (true, true) => RejectReason::Forbidden,
-            (true, false) => RejectReason::NotFound,
-        }
-    }
-
     /// Gives the caller ports and a place in the room; yields our answer, or our offer.
-    fn accept(&mut self, call: IncomingCall) -> Result<String, RejectReason> {
+    fn accept(&mut self, call: IncomingCall, entrance: Entrance) -> Result<String, RejectReason> {
         let (mut exchange, ports) = self.exchange_for(call.remote)?;
         let described = match &call.offer {
             Some(offer) => exchange.answer(&offer.0, &mut self.rng),
@@ -98,13 +76,15 @@ impl Controller {
             }
         };
         let id = self.new_leg_id();
-        info!(call = %call.call, leg = %id, user_agent = call.user_agent, "call accepted");
+        let waits = entrance.waiting.is_some();
+        info!(call = %call.call, leg = %id, user_agent = call.user_agent, waits, "call accepted");
         let leg = Leg {
             id,
             name: shown_name(&call.caller),
             joined_unix_s: self.unix_s(),
             audio_muted: false,
             video_muted: false,
+            waiting: entrance.waiting,
             media: exchange.media(id),
             stats: None,
             sound_lag_ms: None,
@@ -120,8 +100,8 @@ impl Controller {
                 rollovers: Rollovers::default(),
             }),
         };
-        let cname = self.cname_for(&call.dialled);
-        self.enter(&call.dialled, cname, leg);
+        let cname = self.cname_for(&entrance.number);
+        self.enter(&entrance.number, cname, leg);
         Ok(sdp)
     }
 

@@ -186,6 +186,7 @@ impl Exchange {
             id: leg,
             // The room knows.
             confirmed: false,
+            waiting: None,
             transports: agreed.transports(),
             audio: agreed.audio.as_ref().map(|audio| audio.stream.clone()),
             video_receive: video.and_then(|video| video.receive.clone()),

@@ -8,7 +8,9 @@
 mod address;
 mod browsers;
 mod calls;
+mod door;
 mod exchange;
+mod pin;
 mod ports;
 mod processor;
 mod rollovers;
@@ -97,6 +99,7 @@ pub struct Controller {
     rooms: Vec<Room>,
     processor: Processor,
     ports: PortPool,
+    guard: pin::Guard,
     postponed: VecDeque<Input>,
     /// Drained after every input, so bounded by what one input can cause.
     outputs: VecDeque<Output>,
@@ -125,6 +128,7 @@ impl Controller {
             saved,
             rooms: Vec::new(),
             ports: PortPool::default(),
+            guard: pin::Guard::default(),
             postponed: VecDeque::new(),
             outputs: VecDeque::new(),
             now,
@@ -157,13 +161,17 @@ impl Controller {
             self.take_up_postponed();
         }
         self.remove_lost_legs();
+        self.turn_away();
         self.settle();
     }
 
     /// When [`Self::handle_timeout`] is wanted next.
     pub fn next_timeout(&self) -> Option<Instant> {
         let wait = (!self.postponed.is_empty()).then(|| self.processor.awaited_until());
-        self.resume_deadlines().chain(wait).min()
+        self.resume_deadlines()
+            .chain(self.door_deadlines())
+            .chain(wait)
+            .min()
     }
 
     /// Whether a media processor is there that takes plans.
@@ -183,9 +191,14 @@ impl Controller {
                 let room = self.view(&number);
                 self.tell_manager(manager, FromControl::Room { request, room });
             }
-            Input::Manager(manager, ToControl::Browser { conn, message }) => {
-                self.handle_browser((manager, conn), message);
-            }
+            Input::Manager(
+                manager,
+                ToControl::Browser {
+                    conn,
+                    source,
+                    message,
+                },
+            ) => self.handle_browser((manager, conn), source, message),
             Input::Manager(manager, ToControl::BrowserGone { conn }) => {
                 self.browser_gone(|c| c == (manager, conn));
             }

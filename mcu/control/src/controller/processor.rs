@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::ports::REST;
 use super::rollovers::Rollovers;
 use super::room::{BrowserLeg, Dialog, Leg, LegKind, Media, Room, SipLeg};
-use super::state::{SavedKind, SavedLeg, SavedRest, SavedRoom, State};
+use super::state::{SavedKind, SavedLeg, SavedRest, SavedRoom, SavedWaiting, State};
 use super::{Controller, MEDIA_WAIT, Output, leg_of_call, legs_where};
 
 /// Seconds of silence after which a terminal counts as gone whose dialog was lost.
@@ -327,7 +327,11 @@ impl Controller {
             MediaEvent::Connected { leg } => room.note_state(leg, LegState::Connected),
             MediaEvent::Failed { leg } => room.note_state(leg, LegState::Failed),
             MediaEvent::ActiveSpeaker { leg } => note_speaker(room, leg, self.now),
-            MediaEvent::Dtmf { leg, .. } => debug!(room = %room.id, leg = %leg, "telephone key"),
+            MediaEvent::Dtmf { leg, key } => {
+                debug!(room = %room.id, leg = %leg, "telephone key");
+                let room = room.id;
+                self.pressed(room, leg, key);
+            }
             MediaEvent::KeyFrameNeeded { leg } => {
                 let dialog = room
                     .leg(leg)
@@ -459,6 +463,7 @@ fn take_up_leg(
         joined_unix_s: saved.joined_unix_s,
         audio_muted: saved.audio_muted,
         video_muted: saved.video_muted,
+        waiting: saved.waiting.map(|waiting| waiting.restore(now)),
         media,
         stats: None,
         sound_lag_ms: None,
@@ -526,6 +531,7 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
         joined_unix_s: leg.joined_unix_s,
         audio_muted: leg.audio_muted,
         video_muted: leg.video_muted,
+        waiting: leg.waiting.as_ref().map(SavedWaiting::new),
         kind: match &leg.kind {
             LegKind::Sip(sip) => SavedKind::Sip {
                 ports: sip.ports.clone(),

@@ -14,6 +14,7 @@ use rand::{CryptoRng, RngCore};
 
 use super::ManagerId;
 use super::exchange::Exchange;
+use super::pin::Waiting;
 use super::rollovers::Rollovers;
 use super::state::SavedSipCall;
 
@@ -56,6 +57,8 @@ pub struct Leg {
     pub joined_unix_s: u64,
     pub audio_muted: bool,
     pub video_muted: bool,
+    /// It waits before the door, no part of the meeting yet.
+    pub waiting: Option<Waiting>,
     /// Transports and streams; `None` while nothing is agreed.
     pub media: Option<Media>,
     /// What the processor said last about it.
@@ -165,10 +168,10 @@ impl Room {
         let with_video: Vec<LegId> = self
             .legs
             .iter()
-            .filter(|leg| leg.has_video())
+            .filter(|leg| leg.is_in() && leg.has_video())
             .map(|leg| leg.id)
             .collect();
-        let present: Vec<LegId> = self.legs.iter().map(|leg| leg.id).collect();
+        let present: Vec<LegId> = self.present().map(|leg| leg.id).collect();
         for leg in &mut self.legs {
             let own = leg.id;
             if let LegKind::Browser(browser) = &mut leg.kind {
@@ -208,9 +211,13 @@ impl Room {
         self.tiles = tiles;
     }
 
+    /// Who is in the meeting, oldest first.
+    pub fn present(&self) -> impl Iterator<Item = &Leg> {
+        self.legs.iter().filter(|leg| leg.is_in())
+    }
+
     fn shown(&self) -> impl Iterator<Item = &Leg> {
-        self.legs
-            .iter()
+        self.present()
             .filter(|leg| leg.has_video() && !leg.video_muted)
     }
 
@@ -234,6 +241,7 @@ impl Room {
     fn leg_plan(&self, leg: &Leg) -> Option<LegPlan> {
         let media = leg.media.as_ref()?;
         let mut plan = media.plan.clone();
+        plan.waiting = leg.waiting.as_ref().map(Waiting::notice);
         if let Some(audio) = &mut plan.audio {
             audio.muted = leg.audio_muted;
         }
@@ -260,7 +268,7 @@ impl Room {
         let leg = self.leg(browser.shown_in(index)?)?;
         let height = browser.heights.get(index).copied().flatten();
         let max_height = height.unwrap_or(DEFAULT_SLOT_HEIGHT);
-        let forwarded = leg.has_video() && !leg.video_muted && max_height > 0;
+        let forwarded = leg.is_in() && leg.has_video() && !leg.video_muted && max_height > 0;
         forwarded.then_some(VideoSource::Forward {
             leg: leg.id,
             max_height,

@@ -2,12 +2,15 @@
 //! described in the calls of terminals, keys included. What legs really send and receive is learnt from
 //! the media processor's inventory.
 
+use std::time::Instant;
+
 use mcu_api::ids::{CallId, InstanceId, LegId, RoomId};
 use mcu_api::secret::Redacted;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::exchange::Exchange;
+use super::pin::{Source, Waiting};
 
 /// Everything that is kept, as one JSON document.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -58,8 +61,19 @@ pub struct SavedLeg {
     pub audio_muted: bool,
     /// It cannot be seen.
     pub video_muted: bool,
+    /// It has not entered the room's PIN yet.
+    #[serde(default)]
+    pub waiting: Option<SavedWaiting>,
     /// What is particular to its kind.
     pub kind: SavedKind,
+}
+
+/// Somebody before the door.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedWaiting {
+    guest: bool,
+    source: Source,
+    wrong: u8,
 }
 
 /// What is particular to a kind of leg.
@@ -118,6 +132,22 @@ impl State {
         for room in &mut self.rooms {
             room.legs.retain(|leg| leg.call().is_none_or(&goes_on));
         }
+    }
+}
+
+impl SavedWaiting {
+    /// What the next life of the controller needs.
+    pub fn new(waiting: &Waiting) -> Self {
+        Self {
+            guest: waiting.guest,
+            source: waiting.source.clone(),
+            wrong: waiting.wrong,
+        }
+    }
+
+    /// It types its PIN anew.
+    pub fn restore(self, now: Instant) -> Waiting {
+        Waiting::again(self.guest, self.source, self.wrong, now)
     }
 }
 

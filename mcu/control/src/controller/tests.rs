@@ -5,6 +5,7 @@ mod bench;
 mod browsers;
 mod calls;
 mod dialogs;
+mod doors;
 mod media;
 mod returning;
 mod rooms;

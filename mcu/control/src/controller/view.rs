@@ -30,7 +30,7 @@ impl Controller {
 
 /// Tells each browser of the room the roster, where it differs from the one told last.
 pub fn settle_rosters(room: &mut Room, outputs: &mut VecDeque<Output>) {
-    let sites: Vec<Site> = room.legs.iter().map(site).collect();
+    let sites: Vec<Site> = room.present().map(site).collect();
     let rosters: Vec<ServerMessage> = room
         .legs
         .iter()
@@ -41,6 +41,9 @@ pub fn settle_rosters(room: &mut Room, outputs: &mut VecDeque<Output>) {
         })
         .collect();
     for (leg, message) in room.legs.iter_mut().zip(rosters) {
+        if !leg.is_in() {
+            continue;
+        }
         let Some(browser) = leg.browser_mut() else {
             continue;
         };
@@ -90,6 +93,7 @@ fn leg_view(leg: &Leg, unix_s: u64) -> LegView {
     let stats = leg.stats.as_ref();
     LegView {
         site: site(leg),
+        waiting: !leg.is_in(),
         state: stats.map_or(LegState::Connecting, |stats| stats.state),
         joined_s: unix_s.saturating_sub(leg.joined_unix_s),
         audio_codec: audio_codec(leg),

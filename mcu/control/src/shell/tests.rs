@@ -208,9 +208,14 @@ async fn joined(dir: &Path) -> Link {
         resume: None,
         audio_muted: false,
         video_muted: false,
+        pin: None,
     };
-    let conn = ConnId(1);
-    manager.send(&ToControl::Browser { conn, message }).await;
+    let joined = ToControl::Browser {
+        conn: ConnId(1),
+        source: None,
+        message,
+    };
+    manager.send(&joined).await;
     let told = manager.told().await;
     assert!(matches!(told, ServerMessage::Joined { .. }), "{told:?}");
     let told = manager.told().await;
@@ -305,7 +310,7 @@ async fn guests_enter_the_demo_room_and_a_closed_one_challenges_them() {
     let media = UnixListener::bind(dir.path().join("media.sock")).unwrap();
     let closed = RoomConfig {
         number: "77".into(),
-        guests: false,
+        ..RoomConfig::default()
     };
     let account = Account {
         user: "ward".into(),

@@ -11,6 +11,7 @@ mod encoder;
 mod g711;
 mod g722;
 pub mod mixer;
+pub mod prompt;
 mod resampler;
 pub mod speaker;
 #[cfg(test)]

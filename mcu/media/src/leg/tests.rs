@@ -62,6 +62,7 @@ impl Bench {
         LegPlan {
             id: LegId(1),
             confirmed: true,
+            waiting: None,
             transports: vec![Planned::Udp(transport)],
             audio: Some(audio()),
             video_receive: None,
@@ -290,7 +291,7 @@ fn a_peer_that_nothing_proved_gets_no_picture() {
     for _ in 0..50 {
         assert_eq!(bench.send_both(&mut leg), [0], "sound alone");
     }
-    assert_eq!(leg.live_classes().count(), 0, "nothing is encoded for it");
+    assert_eq!(leg.live_scenes().count(), 0, "nothing is encoded for it");
     leg.screens()[0].take_key_request();
     let confirmed = LegPlan {
         confirmed: true,
@@ -298,7 +299,7 @@ fn a_peer_that_nothing_proved_gets_no_picture() {
     };
     bench.update(&mut leg, &confirmed);
     assert_eq!(bench.send_both(&mut leg), [0, 97]);
-    assert_eq!(leg.live_classes().count(), 1);
+    assert_eq!(leg.live_scenes().count(), 1);
     assert!(
         leg.screens()[0].take_key_request(),
         "it begins with a key frame"

@@ -13,6 +13,7 @@ mod decoder;
 mod encoder;
 mod frame;
 pub mod layout;
+pub mod notice;
 pub mod scale;
 mod sws;
 #[cfg(test)]

@@ -64,9 +64,13 @@ pub fn demo() -> Config {
 }
 
 pub fn with_room(number: &str, guests: bool) -> Config {
-    let number = number.into();
+    let room = RoomConfig {
+        number: number.into(),
+        guests,
+        ..RoomConfig::default()
+    };
     Config {
-        rooms: vec![RoomConfig { number, guests }],
+        rooms: vec![room],
         ..Config::default()
     }
 }
@@ -306,6 +310,7 @@ impl Bench {
     pub fn say(&mut self, conn: u64, message: BrowserMessage) {
         let message = ToControl::Browser {
             conn: ConnId(conn),
+            source: None,
             message,
         };
         self.input(Input::Manager(MANAGER, message));
@@ -390,6 +395,7 @@ pub fn incoming(call: u64, dialled: &str, offer: Option<&str>) -> IncomingCall {
     IncomingCall {
         call: CallId(call),
         dialled: dialled.into(),
+        host: "10.1.0.1".into(),
         caller: Redacted(format!("Terminal {call}")),
         account: None,
         remote: SocketAddr::from(([10, 1, 0, 50], 5060)),
@@ -428,6 +434,7 @@ pub fn entering(
         resume: resume.map(redacted),
         audio_muted: false,
         video_muted: false,
+        pin: None,
     }
 }
 

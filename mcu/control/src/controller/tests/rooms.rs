@@ -49,6 +49,7 @@ fn beside_a_guest_room_a_closed_one_asks_for_an_account() {
     let room = |number: &str, guests| RoomConfig {
         number: number.into(),
         guests,
+        ..RoomConfig::default()
     };
     let account = Account {
         user: "ward".into(),

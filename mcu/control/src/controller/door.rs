@@ -1,0 +1,206 @@
+//! The door of a room: the dial plan, and the PIN that is asked for before anybody is in.
+
+use std::time::Instant;
+
+use mcu_api::call::{CallCommand, IncomingCall, RejectReason};
+use mcu_api::ids::{CallId, LegId, RoomId};
+use mcu_api::manager::Refusal;
+use mcu_api::secret::Redacted;
+use tracing::info;
+
+use super::pin::{self, Pressed, Source, Waiting};
+use super::room::Leg;
+use super::{Controller, leg_of_call};
+use crate::config::RoomConfig;
+use crate::dialplan::{self, Destination, Dialled};
+
+/// Where a caller may go.
+pub struct Entrance {
+    /// Number of the room.
+    pub number: String,
+    /// It has to enter a PIN first.
+    pub waiting: Option<Waiting>,
+}
+
+impl Controller {
+    /// The dial plan: where the call leads, and whether the caller may go there.
+    pub(super) fn admit(&mut self, call: &IncomingCall) -> Result<Entrance, RejectReason> {
+        let dialled = Dialled {
+            user: &call.dialled,
+            host: &call.host,
+            trunk: None,
+        };
+        let is_room = |number: &str| self.config.room(number).is_some();
+        let destination = dialplan::resolve(&self.config.dialplan, dialled, is_room);
+        let guest = call.account.is_none();
+        let room = match &destination {
+            Some(Destination::Room { number, .. }) => self.config.room(number),
+            _ => None,
+        };
+        if guest && !room.is_some_and(|room| room.guests) {
+            return Err(self.refusal_of_stranger(destination));
+        }
+        let (room, pin, given) = match (destination, room) {
+            (Some(Destination::Room { pin, given, .. }), Some(room)) => (room.clone(), pin, given),
+            (Some(Destination::Refused(code)), _) => return Err(RejectReason::Code(code.status())),
+            _ => return Err(RejectReason::NotFound),
+        };
+        if !self.has_place(&room.number) {
+            return Err(RejectReason::Busy);
+        }
+        let source = Source::new(call.account.as_deref(), call.remote.ip());
+        let waiting = if pin {
+            self.ask(&room, guest, source, given)?
+        } else {
+            None
+        };
+        Ok(Entrance {
+            number: room.number,
+            waiting,
+        })
+    }
+
+    /// Why somebody who proved no account does not reach what takes no guests. Where there are
+    /// accounts, one is to be proven first, whatever was dialled: no stranger learns which numbers
+    /// exist.
+    fn refusal_of_stranger(&self, destination: Option<Destination<'_>>) -> RejectReason {
+        match (self.config.accounts.is_empty(), destination) {
+            (false, _) => RejectReason::Unauthorized,
+            (true, Some(Destination::Refused(code))) => RejectReason::Code(code.status()),
+            (true, Some(Destination::Room { .. })) => RejectReason::Forbidden,
+            (true, None) => RejectReason::NotFound,
+        }
+    }
+
+    /// Whether somebody has to wait at the door of this room. A wrong PIN that was dialled with the
+    /// number counts as a try.
+    fn ask(
+        &mut self,
+        room: &RoomConfig,
+        guest: bool,
+        source: Source,
+        given: Option<Redacted<String>>,
+    ) -> Result<Option<Waiting>, RejectReason> {
+        let Some(wanted) = pin::wanted(room, guest) else {
+            return Ok(None);
+        };
+        if self.guard.is_blocked(self.now, &source) {
+            info!(number = room.number, "too many wrong PINs from there");
+            return Err(RejectReason::Forbidden);
+        }
+        if given
+            .as_ref()
+            .is_some_and(|given| pin::is_right(wanted, &given.0))
+        {
+            return Ok(None);
+        }
+        let mut waiting = Waiting::new(guest, source, self.now);
+        if given.is_some() {
+            self.guard.note_wrong(self.now, &waiting.source);
+            waiting.note_wrong(self.now, false);
+        }
+        Ok(Some(waiting))
+    }
+
+    /// Whether a browser may enter with this PIN.
+    pub(super) fn check_pin_of_browser(
+        &mut self,
+        number: &str,
+        source: &Source,
+        given: Option<&Redacted<String>>,
+    ) -> Result<(), Refusal> {
+        let room = self.config.room(number).ok_or(Refusal::NoSuchRoom)?;
+        let Some(wanted) = pin::wanted(room, true) else {
+            return Ok(());
+        };
+        if self.guard.is_blocked(self.now, source) {
+            return Err(Refusal::PinRefused);
+        }
+        let Some(given) = given else {
+            return Err(Refusal::PinWanted);
+        };
+        if pin::is_right(wanted, &given.0) {
+            return Ok(());
+        }
+        self.guard.note_wrong(self.now, source);
+        Err(Refusal::PinWrong)
+    }
+
+    /// A telephone key by signalling.
+    pub(super) fn digit(&mut self, call: CallId, key: char) {
+        if let Some((room, leg)) = leg_of_call(&mut self.rooms, call) {
+            let leg = leg.id;
+            self.pressed(room, leg, key);
+        }
+    }
+
+    /// A telephone key of a leg. Only who waits is listened to.
+    pub(super) fn pressed(&mut self, room: RoomId, leg: LegId, key: char) {
+        let Some(index) = self.rooms.iter().position(|r| r.id == room) else {
+            return;
+        };
+        let room = &mut self.rooms[index];
+        let config = self.config.room(&room.number);
+        let Some(found) = room.legs.iter_mut().find(|l| l.id == leg) else {
+            return;
+        };
+        let Some(waiting) = &mut found.waiting else {
+            return;
+        };
+        room.dirty = true;
+        let Pressed::Entered(entered) = waiting.press(self.now, key) else {
+            return;
+        };
+        // A room that asks for no PIN any more takes whoever still waits for it.
+        let wanted = config.and_then(|config| pin::wanted(config, waiting.guest));
+        if wanted.is_none_or(|wanted| pin::is_right(wanted, &entered.0)) {
+            info!(room = %room.id, %leg, "PIN right");
+            found.waiting = None;
+            return;
+        }
+        self.guard.note_wrong(self.now, &waiting.source);
+        let blocked = self.guard.is_blocked(self.now, &waiting.source);
+        waiting.note_wrong(self.now, blocked);
+        info!(room = %room.id, %leg, wrong = waiting.wrong, "PIN wrong");
+    }
+
+    /// When the patience with those who wait ends.
+    pub(super) fn door_deadlines(&self) -> impl Iterator<Item = Instant> {
+        let legs = self.rooms.iter().flat_map(|room| &room.legs);
+        legs.filter_map(|leg| leg.waiting.as_ref()?.until())
+    }
+
+    /// Hangs up on those who have waited too long, or were wrong too often. Whose dialog is lost is
+    /// removed here.
+    pub(super) fn turn_away(&mut self) {
+        let mut lost = Vec::new();
+        for room in &mut self.rooms {
+            for leg in &mut room.legs {
+                let due = |waiting: &Waiting| waiting.until().is_some_and(|u| u <= self.now);
+                let Some(waiting) = leg.waiting.as_mut().filter(|waiting| due(waiting)) else {
+                    continue;
+                };
+                info!(room = %room.id, leg = %leg.id, "no PIN, hung up");
+                waiting.expire();
+                match leg.dialog_mut() {
+                    Some(dialog) => {
+                        let call = dialog.call;
+                        let hangup = super::Output::Call(CallCommand::Hangup { call });
+                        self.outputs.push_back(hangup);
+                    }
+                    None => lost.push((room.id, leg.id)),
+                }
+            }
+        }
+        for (room, leg) in lost {
+            self.remove_leg(room, leg, "no PIN");
+        }
+    }
+}
+
+impl Leg {
+    /// Whether it is in the meeting, and not before its door.
+    pub fn is_in(&self) -> bool {
+        self.waiting.is_none()
+    }
+}

@@ -1,0 +1,335 @@
+//! PINs of rooms: what is compared, how often may be tried, and who waits before the door.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use mcu_api::plan::{Notice, NoticeText};
+use mcu_api::secret::Redacted;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use crate::config::RoomConfig;
+
+/// Longest PIN, in digits.
+pub const MAX_DIGITS: usize = 16;
+
+/// Wrong PINs in one call; then it ends.
+const MAX_WRONG: u8 = 3;
+
+/// How long a caller may be idle before it has entered its PIN.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a caller may wait in all.
+pub const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// How long a caller is shown that it was wrong too often, before we hang up.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Wrong PINs of one source within [`FORGIVEN_AFTER`], over all its calls; then its calls to rooms
+/// with a PIN are refused until the first of them is forgiven.
+const MAX_WRONG_OF_SOURCE: u32 = 10;
+const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+
+/// Sources that are remembered. When there are more, the one that is forgiven first is forgotten.
+const MAX_SOURCES: usize = 4_096;
+
+/// Who tries: an account, or an address of somebody who proved none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// An account.
+    Account(String),
+    /// An IPv4 address, or the /64 network of an IPv6 address: one site owns it whole (RFC 6177).
+    Address(IpAddr),
+}
+
+impl Source {
+    /// Whoever calls from here.
+    pub fn new(account: Option<&str>, address: IpAddr) -> Self {
+        match (account, address.to_canonical()) {
+            (Some(account), _) => Self::Account(account.to_owned()),
+            (None, IpAddr::V6(v6)) => {
+                let network = u128::from(v6) & !u128::from(u64::MAX);
+                Self::Address(Ipv6Addr::from(network).into())
+            }
+            (None, v4) => Self::Address(v4),
+        }
+    }
+}
+
+/// Counts wrong PINs by source, so that nobody finds one by trying. In memory alone: a new life of the
+/// controller begins at zero.
+#[derive(Debug, Default)]
+pub struct Guard {
+    wrong: HashMap<Source, Tries>,
+}
+
+#[derive(Debug)]
+struct Tries {
+    count: u32,
+    forgiven_at: Instant,
+}
+
+impl Guard {
+    /// Whether this source has tried too often.
+    pub fn is_blocked(&self, now: Instant, source: &Source) -> bool {
+        self.wrong
+            .get(source)
+            .is_some_and(|tries| now < tries.forgiven_at && tries.count >= MAX_WRONG_OF_SOURCE)
+    }
+
+    /// A wrong PIN of this source.
+    pub fn note_wrong(&mut self, now: Instant, source: &Source) {
+        self.wrong.retain(|_, tries| now < tries.forgiven_at);
+        if self.wrong.len() >= MAX_SOURCES && !self.wrong.contains_key(source) {
+            let first = self.wrong.iter().min_by_key(|(_, tries)| tries.forgiven_at);
+            if let Some(first) = first.map(|(source, _)| source.clone()) {
+                self.wrong.remove(&first);
+            }
+        }
+        let tries = self.wrong.entry(source.clone()).or_insert(Tries {
+            count: 0,
+            forgiven_at: now + FORGIVEN_AFTER,
+        });
+        tries.count += 1;
+    }
+}
+
+/// The PIN that this room asks of somebody, if it asks for one.
+pub fn wanted(room: &RoomConfig, guest: bool) -> Option<&Redacted<String>> {
+    let guest_pin = room.guest_pin.as_ref().filter(|_| guest);
+    guest_pin.or(room.pin.as_ref())
+}
+
+/// Compares in a time that does not tell how much is right.
+pub fn is_right(wanted: &Redacted<String>, given: &str) -> bool {
+    let padded = |text: &str| {
+        let mut bytes = [0; MAX_DIGITS];
+        let len = text.len().min(MAX_DIGITS);
+        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        (bytes, text.len() as u64)
+    };
+    let ((wanted, wanted_len), (given, given_len)) = (padded(&wanted.0), padded(given));
+    (wanted.ct_eq(&given) & wanted_len.ct_eq(&given_len)).into()
+}
+
+/// Somebody before the door.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// It proved no account.
+    pub guest: bool,
+    /// Who is charged for wrong PINs.
+    pub source: Source,
+    /// Wrong PINs in this call.
+    pub wrong: u8,
+    text: NoticeText,
+    typed: Redacted<String>,
+    since: Instant,
+    /// When patience ends; `None` once it has ended and the call is being hung up.
+    until: Option<Instant>,
+}
+
+/// What a key does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pressed {
+    /// Nothing yet.
+    Typing,
+    /// This PIN is to be looked at.
+    Entered(Redacted<String>),
+}
+
+impl Waiting {
+    /// One that begins to wait.
+    pub fn new(guest: bool, source: Source, now: Instant) -> Self {
+        Self {
+            guest,
+            source,
+            wrong: 0,
+            text: NoticeText::EnterPin,
+            typed: Redacted(String::new()),
+            since: now,
+            until: Some(now + PATIENCE),
+        }
+    }
+
+    /// One whose controller died meanwhile: it types anew, with the tries that are left.
+    pub fn again(guest: bool, source: Source, wrong: u8, now: Instant) -> Self {
+        let mut waiting = Self::new(guest, source, now);
+        waiting.wrong = wrong;
+        waiting
+    }
+
+    /// What it is told.
+    pub fn notice(&self) -> Notice {
+        Notice {
+            text: self.text,
+            digits: self.typed.0.len() as u8,
+        }
+    }
+
+    /// When its patience ends.
+    pub fn until(&self) -> Option<Instant> {
+        Some(self.until?.min(self.since + MAX_WAIT))
+    }
+
+    /// Its patience has ended: once.
+    pub fn expire(&mut self) {
+        self.until = None;
+    }
+
+    /// Takes a telephone key: digits, `*` to begin anew, `#` to end.
+    pub fn press(&mut self, now: Instant, key: char) -> Pressed {
+        if self.text == NoticeText::PinRefused || self.until.is_none() {
+            return Pressed::Typing;
+        }
+        self.until = Some(now + PATIENCE);
+        let typed = &mut self.typed.0;
+        match key {
+            '#' if !typed.is_empty() => return Pressed::Entered(std::mem::take(&mut self.typed)),
+            '*' => typed.clear(),
+            '0'..='9' if typed.len() < MAX_DIGITS => typed.push(key),
+            _ => {}
+        }
+        Pressed::Typing
+    }
+
+    /// What was entered was wrong; `blocked`: its source may try no more.
+    pub fn note_wrong(&mut self, now: Instant, blocked: bool) {
+        self.wrong = self.wrong.saturating_add(1);
+        if blocked || self.wrong >= MAX_WRONG {
+            self.text = NoticeText::PinRefused;
+            self.until = Some(now + FAREWELL);
+        } else {
+            self.text = NoticeText::WrongPin;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pin(text: &str) -> Redacted<String> {
+        Redacted(text.to_owned())
+    }
+
+    fn at(last: u8) -> Source {
+        Source::new(None, [192, 0, 2, last].into())
+    }
+
+    #[test]
+    fn only_the_same_digits_are_right() {
+        assert!(is_right(&pin("1234"), "1234"));
+        assert!(is_right(&pin("1234567890123456"), "1234567890123456"));
+        for wrong in [
+            "",
+            "123",
+            "12345",
+            "1235",
+            "12340",
+            "1234\0",
+            "12345678901234567",
+        ] {
+            assert!(!is_right(&pin("1234"), wrong), "{wrong:?}");
+        }
+        assert!(!is_right(&pin("1234567890123456"), "12345678901234567"));
+    }
+
+    #[test]
+    fn guests_are_asked_for_their_own_pin() {
+        let room = |pin: Option<&str>, guest_pin: Option<&str>| RoomConfig {
+            number: "3000".into(),
+            guests: true,
+            pin: pin.map(|p| Redacted(p.into())),
+            guest_pin: guest_pin.map(|p| Redacted(p.into())),
+        };
+        let both = room(Some("1111"), Some("2222"));
+        assert_eq!(wanted(&both, false), Some(&pin("1111")));
+        assert_eq!(wanted(&both, true), Some(&pin("2222")));
+        let of_guests = room(None, Some("2222"));
+        assert_eq!(wanted(&of_guests, false), None);
+        assert_eq!(wanted(&of_guests, true), Some(&pin("2222")));
+        assert_eq!(wanted(&room(Some("1111"), None), true), Some(&pin("1111")));
+        assert_eq!(wanted(&room(None, None), true), None);
+    }
+
+    #[test]
+    fn a_source_is_blocked_for_a_while_over_all_its_calls() {
+        let start = Instant::now();
+        let mut guard = Guard::default();
+        for second in 0..10 {
+            assert!(!guard.is_blocked(start, &at(1)), "{second}");
+            guard.note_wrong(start + Duration::from_secs(second), &at(1));
+        }
+        assert!(guard.is_blocked(start, &at(1)));
+        assert!(!guard.is_blocked(start, &at(2)));
+        assert!(guard.is_blocked(start + Duration::from_secs(599), &at(1)));
+        assert!(!guard.is_blocked(start + Duration::from_secs(600), &at(1)));
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_source_and_memory_is_bounded() {
+        let of = |text: &str| Source::new(None, text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), at(1));
+        let mut guard = Guard::default();
+        let now = Instant::now();
+        for n in 0..2 * MAX_SOURCES as u32 {
+            guard.note_wrong(now, &Source::new(None, IpAddr::from(n.to_be_bytes())));
+        }
+        assert_eq!(guard.wrong.len(), MAX_SOURCES);
+    }
+
+    #[test]
+    fn keys_make_a_pin_and_a_star_begins_anew() {
+        let now = Instant::now();
+        let mut waiting = Waiting::new(true, at(1), now);
+        let type_in = |waiting: &mut Waiting, keys: &str| {
+            let pressed = keys.chars().map(|key| waiting.press(now, key));
+            pressed.last().unwrap()
+        };
+        assert_eq!(type_in(&mut waiting, "#"), Pressed::Typing);
+        assert_eq!(type_in(&mut waiting, "12A3"), Pressed::Typing);
+        assert_eq!(waiting.notice().digits, 3);
+        assert!(!format!("{waiting:?}").contains("123"));
+        assert_eq!(type_in(&mut waiting, "*99#"), Pressed::Entered(pin("99")));
+        assert_eq!(waiting.notice().digits, 0);
+        let entered = type_in(&mut waiting, "12345678901234567890#");
+        assert_eq!(entered, Pressed::Entered(pin("1234567890123456")));
+    }
+
+    #[test]
+    fn patience_begins_anew_with_each_key_and_ends_in_any_case() {
+        let start = Instant::now();
+        let mut waiting = Waiting::new(true, at(1), start);
+        let mut now = start;
+        assert_eq!(waiting.until(), Some(start + PATIENCE));
+        while now < waiting.until().unwrap() {
+            now += Duration::from_secs(20);
+            waiting.press(now, '1');
+        }
+        assert_eq!(now, start + MAX_WAIT);
+    }
+
+    #[test]
+    fn after_three_wrong_pins_no_key_counts() {
+        let now = Instant::now();
+        let mut waiting = Waiting::new(true, at(1), now);
+        for text in [
+            NoticeText::WrongPin,
+            NoticeText::WrongPin,
+            NoticeText::PinRefused,
+        ] {
+            waiting.note_wrong(now, false);
+            assert_eq!(waiting.notice().text, text);
+        }
+        waiting.press(now, '1');
+        assert_eq!(waiting.press(now, '#'), Pressed::Typing);
+        assert_eq!(waiting.until(), Some(now + FAREWELL));
+        let mut other = Waiting::new(true, at(1), now);
+        other.note_wrong(now, true);
+        assert_eq!(other.notice().text, NoticeText::PinRefused);
+    }
+}
