@@ -15,6 +15,7 @@
 
 mod body;
 mod call;
+mod conference;
 mod config;
 mod deadlines;
 mod dialog;
@@ -29,8 +30,11 @@ mod session_timer;
 mod stream;
 mod transaction;
 
+pub use conference::{Conference, ConferenceUser, MediaStatus};
 pub use config::{Account, Config};
 pub use digest::Ha1;
 pub use endpoint::{Changes, Endpoint, Load, Registration};
 pub use flow::{Flow, FlowId, Input, Output, Transport};
-pub use saved::{SavedCall, SavedCalls, SavedDialog, SavedRegistration, SavedSession};
+pub use saved::{
+    SavedCall, SavedCalls, SavedDialog, SavedRegistration, SavedSession, SavedSubscription,
+};

@@ -18,6 +18,17 @@ pub struct SavedCalls {
     pub next_call: u64,
     /// The calls, in no order.
     pub calls: Vec<SavedCall>,
+    /// Subscriptions, to be ended by the next life.
+    pub subscriptions: Vec<SavedSubscription>,
+}
+
+/// A subscription to a conference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedSubscription {
+    /// Its dialog.
+    pub dialog: SavedDialog,
+    /// Where its NOTIFYs went.
+    pub flow: Flow,
 }
 
 /// One answered call.

@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     KeyFrame,
     /// BYE.
     Bye,
+    /// NOTIFY of a subscription, whose number stands in place of the call's.
+    Notify,
 }
 
 /// What the transactions have to say.

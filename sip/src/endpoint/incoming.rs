@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mcu_api::call::EndReason;
 
-use super::{ALLOW, Connection, Endpoint, SUPPORTED};
+use super::{ALLOW, ALLOW_EVENTS, Connection, Endpoint, SUPPORTED};
 use crate::body::SDP;
 use crate::call::{GIVE_UP, Stage};
 use crate::flow::{Flow, FlowId, Output, Transport};
@@ -143,7 +143,8 @@ impl Endpoint {
 
     /// Stream connections that carry a call or a registration.
     pub fn connections_in_use(&self, now: Instant) -> HashSet<FlowId> {
-        let called: HashSet<FlowId> = self.calls.values().map(|call| call.flow.id).collect();
+        let called = self.calls.values().map(|call| call.flow.id);
+        let called: HashSet<FlowId> = called.chain(self.watchers.flows()).collect();
         let bindings = self.registrar.bindings(now);
         let registered: HashSet<_> = bindings.map(|(_, binding)| binding.remote).collect();
         let flows = self.connections.values().map(|connection| connection.flow);
@@ -167,6 +168,7 @@ impl Endpoint {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
+        self.end_subscriptions_on(id);
         self.transactions.flow_closed(now, connection.flow);
         let unanswered: Vec<_> = self
             .calls
@@ -241,6 +243,9 @@ impl Endpoint {
         if let Err(refusal) = check(&arrival) {
             return self.refuse(&arrival, &refusal);
         }
+        if arrival.request.method == Method::Subscribe {
+            return self.subscribed(now, arrival);
+        }
         if arrival.envelope.to_tag().is_some() {
             return self.within_dialog(now, arrival);
         }
@@ -256,6 +261,7 @@ impl Endpoint {
     fn capabilities(&mut self, arrival: &Arrival) {
         let answer = Refusal::new(200, "OK")
             .with(HeaderName::Allow, ALLOW)
+            .with(HeaderName::AllowEvents, ALLOW_EVENTS)
             .with(HeaderName::Accept, SDP)
             .with(HeaderName::AcceptEncoding, "identity")
             .with(HeaderName::AcceptLanguage, "en, zh")
@@ -322,7 +328,7 @@ fn check(arrival: &Arrival) -> Result<(), Refusal> {
     let request = &arrival.request;
     match &request.method {
         Method::Invite | Method::Bye | Method::Options => {}
-        Method::Register | Method::Info | Method::Update => {}
+        Method::Register | Method::Info | Method::Update | Method::Subscribe => {}
         Method::Other(_) => {
             return Err(Refusal::new(501, "Not Implemented").with(HeaderName::Allow, ALLOW));
         }

@@ -8,7 +8,7 @@ use mcu_api::secret::Redacted;
 
 use super::incoming::Arrival;
 use super::register::overloaded;
-use super::{ALLOW, Endpoint, SUPPORTED};
+use super::{ALLOW, ALLOW_EVENTS, Endpoint, SUPPORTED};
 use crate::body::{SDP, accepts_sdp, session_description};
 use crate::call::{Asked, Call, GIVE_UP, KeyFrame, MAX_RINGING, Stage, T1, Unacknowledged};
 use crate::dialog::Dialog;
@@ -192,6 +192,7 @@ impl Endpoint {
         message::push(&mut response.headers, HeaderName::Contact, contact);
         message::push(&mut response.headers, HeaderName::Allow, ALLOW);
         message::push(&mut response.headers, HeaderName::Supported, SUPPORTED);
+        message::push(&mut response.headers, HeaderName::AllowEvents, ALLOW_EVENTS);
     }
 
     /// An ACK for a 2xx (RFC 3261 §13.3.1.4); others are absorbed by their transactions or belong to
@@ -291,15 +292,15 @@ impl Endpoint {
     }
 }
 
-/// Our Contact on the flow that the call uses.
+/// Our Contact on the flow that the call uses: a conference (RFC 4579 §5.2).
 pub(super) fn contact(call: &Call) -> String {
     let transport = match call.flow.transport {
         Transport::Udp => "",
         Transport::Tcp => ";transport=tcp",
     };
     match call.user.as_str() {
-        "" => format!("<sip:{}{transport}>", call.flow.local),
-        user => format!("<sip:{user}@{}{transport}>", call.flow.local),
+        "" => format!("<sip:{}{transport}>;isfocus", call.flow.local),
+        user => format!("<sip:{user}@{}{transport}>;isfocus", call.flow.local),
     }
 }
 

@@ -6,6 +6,7 @@ mod invite;
 mod outgoing;
 mod register;
 mod saving;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 mod timeout;
@@ -28,11 +29,14 @@ use crate::digest::Digest;
 use crate::flow::{Flow, FlowId, Input, Output};
 use crate::registrar::{self, Registrar};
 use crate::stream::Framer;
-use crate::transaction::{News, Transactions};
+use crate::transaction::{News, Purpose, Transactions};
 pub use saving::Changes;
+use subscribe::Watchers;
 
 /// Methods that are served (RFC 3261 §20.5).
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, SUBSCRIBE";
+/// Event packages that can be subscribed to (RFC 6665 §8.2.2).
+const ALLOW_EVENTS: &str = "conference";
 /// Extensions that are known (RFC 3261 §20.37): session timers.
 const SUPPORTED: &str = "timer";
 
@@ -88,6 +92,7 @@ pub struct Endpoint {
     /// At most [`Config::max_connections`].
     connections: HashMap<FlowId, Connection>,
     connection_deadlines: Deadlines<FlowId>,
+    watchers: Watchers,
     next_call: u64,
     next_flow: u64,
     changes: Changes,
@@ -120,6 +125,7 @@ impl Endpoint {
             call_deadlines: Deadlines::new(),
             connections: HashMap::new(),
             connection_deadlines: Deadlines::new(),
+            watchers: Watchers::new(),
             next_call: 1,
             next_flow: FlowId::FIRST_OUTBOUND.0,
             changes: Changes::default(),
@@ -147,6 +153,7 @@ impl Endpoint {
             self.settle(now, call);
             self.pump(now);
         }
+        self.subscriptions_due(now);
         while let Some(flow) = self.connection_deadlines.pop_due(now) {
             self.connection_due(now, flow);
             self.pump(now);
@@ -169,6 +176,7 @@ impl Endpoint {
         [
             self.transactions.next_timeout(),
             self.call_deadlines.next(),
+            self.watchers.next_timeout(),
             self.connection_deadlines.next(),
         ]
         .into_iter()
@@ -223,6 +231,10 @@ impl Endpoint {
         while let Some(news) = self.transactions.take_news() {
             match news {
                 News::Transmit(flow, bytes) => self.transmit(flow, bytes),
+                News::Response(id, Purpose::Notify, response) => {
+                    self.notified(now, id, Some(response.status.code()));
+                }
+                News::Failed(id, Purpose::Notify) => self.notified(now, id, None),
                 News::Response(call, purpose, response) => {
                     self.response_to_ours(now, call, purpose, &response);
                     self.settle(now, call);

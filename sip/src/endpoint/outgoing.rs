@@ -212,7 +212,7 @@ impl Endpoint {
                     call.key_frame.in_flight = false;
                 }
             }
-            Purpose::Bye => {}
+            Purpose::Bye | Purpose::Notify => {}
         }
     }
 
@@ -345,7 +345,7 @@ impl Endpoint {
                     call.key_frame.in_flight = false;
                 }
             }
-            Purpose::Bye => {}
+            Purpose::Bye | Purpose::Notify => {}
         }
     }
 

@@ -30,6 +30,7 @@ impl Endpoint {
     /// All answered calls, as another endpoint needs them.
     pub fn save_calls(&self, now: Instant) -> SavedCalls {
         SavedCalls {
+            subscriptions: self.watchers.save(),
             next_call: self.next_call,
             calls: self
                 .calls
@@ -66,6 +67,7 @@ impl Endpoint {
             }
             self.settle(now, id);
         }
+        self.deactivate(now, saved.subscriptions);
         self.pump(now);
     }
 

@@ -19,6 +19,7 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 mod view;
+mod watched;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -81,6 +82,10 @@ pub enum Output {
     Manager(ManagerId, FromControl),
     /// Tell the media processor.
     Media(ToMedia),
+    /// Tell subscribers that a conference is like this now.
+    Conference(sip::Conference),
+    /// Tell subscribers that the conference of this number is over.
+    ConferenceEnded(String),
     /// Keep this state in place of the last one.
     Save(State),
 }
@@ -273,6 +278,7 @@ impl Controller {
                 settle_plan(room, self.now, &mut self.outputs);
             }
             view::settle_rosters(room, &mut self.outputs);
+            watched::settle_conference(room, &self.config, &mut self.outputs);
         }
         let state = if changed { self.state() } else { return };
         if state != self.saved {
@@ -286,6 +292,7 @@ impl Controller {
         let ready = self.processor.is_ready();
         for room in self.rooms.extract_if(.., |room| room.legs.is_empty()) {
             info!(room = %room.id, "room closed");
+            self.outputs.push_back(Output::ConferenceEnded(room.number));
             if ready && room.sent.is_some() {
                 self.outputs
                     .push_back(Output::Media(ToMedia::RemoveRoom { room: room.id }));

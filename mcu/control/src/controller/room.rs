@@ -41,6 +41,8 @@ pub struct Room {
     pub sent: Option<RoomPlan>,
     /// When `sent` was sent: an inventory may still be older for a moment.
     pub sent_at: Instant,
+    /// What subscribers were told last.
+    pub published: Option<sip::Conference>,
     pub tiles: Vec<LegId>,
     pub speaker: Option<LegId>,
     pub encoders: u32,
@@ -137,6 +139,7 @@ impl Room {
             legs: Vec::new(),
             sent: None,
             sent_at: now,
+            published: None,
             tiles: Vec::new(),
             speaker: None,
             encoders: 0,

@@ -329,6 +329,12 @@ impl Owner {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Call(command) => self.endpoint.command(Instant::now(), command),
+            Output::Conference(conference) => {
+                self.endpoint.publish(Instant::now(), conference);
+            }
+            Output::ConferenceEnded(number) => {
+                self.endpoint.end_conference(Instant::now(), &number);
+            }
             Output::Save(state) => {
                 self.kept.rooms = state;
                 self.rooms_file.want(Instant::now(), keeping::ROOMS_PAUSE);

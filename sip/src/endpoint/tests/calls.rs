@@ -26,7 +26,10 @@ fn a_call_is_announced_answered_established_and_ended_by_the_peer() {
     let ok = bench.accept(call);
     assert_eq!(body_of(&ok), ANSWER);
     assert_eq!(tag_of(&ok), tag_of(&ringing));
-    assert_eq!(header(&ok, "Contact"), Some("<sip:3000@192.0.2.1:5060>"));
+    assert_eq!(
+        header(&ok, "Contact"),
+        Some("<sip:3000@192.0.2.1:5060>;isfocus")
+    );
     assert_eq!(header(&ok, "Content-Type"), Some("application/sdp"));
     let via = header(&ok, "Via").unwrap();
     assert!(

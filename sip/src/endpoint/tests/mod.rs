@@ -7,6 +7,7 @@ mod lossy;
 mod offers;
 mod restarts;
 mod streams;
+mod subscriptions;
 mod timers;
 mod torture;
 

@@ -179,7 +179,7 @@ fn our_offer_goes_out_as_reinvite_and_the_2xx_is_acknowledged_each_time() {
     assert_eq!(body_of(&invite), ANSWER);
     assert_eq!(
         header(&invite, "Contact"),
-        Some("<sip:3000@192.0.2.1:5060>")
+        Some("<sip:3000@192.0.2.1:5060>;isfocus")
     );
     let ok = respond(
         &invite,

@@ -118,7 +118,10 @@ fn both_sides_can_offer_anew() {
     bench.command(answer(call));
     let ok = bench.only();
     assert_eq!(tag_of(&ok), tag);
-    assert_eq!(header(&ok, "Contact"), Some("<sip:3000@192.0.2.1:5060>"));
+    assert_eq!(
+        header(&ok, "Contact"),
+        Some("<sip:3000@192.0.2.1:5060>;isfocus")
+    );
     bench.feed(&request("ACK", "3000", 2, &tag, "r2", "", None));
 
     // The target that was refreshed holds over the next death.

@@ -17,7 +17,7 @@ fn up(bench: &mut Bench) -> (CallId, String) {
     let call = bench.incoming();
     bench.take_sent();
     let ok = bench.accept(call);
-    let contact = Some("<sip:3000@192.0.2.1:5060;transport=tcp>");
+    let contact = Some("<sip:3000@192.0.2.1:5060;transport=tcp>;isfocus");
     assert_eq!(header(&ok, "Contact"), contact);
     let ack = request("ACK", "3000", 1, &tag_of(&ok), "a2", "", None);
     bench.feed(&over_tcp(&ack));

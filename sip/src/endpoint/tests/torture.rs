@@ -121,7 +121,7 @@ const OWN: &[(&str, Verdict)] = &[
     ("own_invite_private_via.sip", Call("3000", true)),
     ("own_options_no_max_forwards.sip", Status(200)),
     ("own_options_ping.sip", Status(200)),
-    ("own_subscribe_conference.sip", Status(405)),
+    ("own_subscribe_conference.sip", Status(401)),
     ("own_register_wildcard.sip", Status(401)),
     ("own_bye_stray.sip", Status(481)),
     ("own_ack_stray.sip", Silence),

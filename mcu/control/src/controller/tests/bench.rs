@@ -49,6 +49,8 @@ pub struct Bench {
     pub sound_lag_ms: Option<u16>,
     /// How far SRTP sources of legs have come, by transport.
     pub srtp_sources: HashMap<LegId, Vec<Vec<SrtpSource>>>,
+    /// What subscribers see.
+    pub conferences: HashMap<String, sip::Conference>,
     pub state: Option<State>,
     pub commands: Vec<CallCommand>,
     pub told: Vec<(ManagerId, FromControl)>,
@@ -95,6 +97,7 @@ impl Bench {
             silent: HashMap::new(),
             sound_lag_ms: None,
             srtp_sources: HashMap::new(),
+            conferences: HashMap::new(),
             state: None,
             commands: Vec::new(),
             told: Vec::new(),
@@ -217,6 +220,13 @@ impl Bench {
                 Output::Call(command) => self.commands.push(command),
                 Output::Manager(manager, message) => self.told.push((manager, message)),
                 Output::Save(state) => self.state = Some(state),
+                Output::Conference(conference) => {
+                    let number = conference.number.clone();
+                    self.conferences.insert(number, conference);
+                }
+                Output::ConferenceEnded(number) => {
+                    self.conferences.remove(&number);
+                }
                 Output::Media(message) => {
                     self.hold(&message);
                     self.to_media.push(message);

@@ -65,9 +65,21 @@ fn who_knows_the_pin_comes_in_and_whoever_waits_is_no_part_of_the_meeting() {
     };
     assert_eq!(waits(&mut bench), [false, true]);
 
+    let watched = |bench: &Bench| {
+        let conference = &bench.conferences["3000"];
+        assert!(!conference.open_to_accounts, "it has a PIN");
+        conference
+            .users
+            .iter()
+            .map(|user| user.id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(watched(&bench), [inside.0]);
+
     enter(&mut bench, leg, "471");
     assert_eq!(notice(&bench, leg), Some((NoticeText::EnterPin, 3)));
     enter(&mut bench, leg, "1#");
+    assert_eq!(watched(&bench), [inside.0, leg.0]);
     assert_eq!(notice(&bench, leg), None);
     assert_eq!(bench.plan().composition.tiles, [inside, leg]);
     assert_eq!(names(&bench), [inside, leg]);

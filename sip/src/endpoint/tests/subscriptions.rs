@@ -1,0 +1,362 @@
+//! The conference event package (RFC 4575) by the rules of RFC 6665.
+
+use mcu_api::call::CallCommand;
+use mcu_api::ids::CallId;
+use mcu_api::secret::Redacted;
+
+use super::accounts::respond_to;
+use super::{Bench, address, config, header, request, respond, seconds, tag_of, tcp};
+use crate::{Conference, ConferenceUser, Config, MediaStatus};
+
+const EVENT: &str = "Event: conference\r\nAccept: application/conference-info+xml\r\n";
+
+fn user(id: u64, call: Option<CallId>) -> ConferenceUser {
+    ConferenceUser {
+        id,
+        call,
+        name: Redacted(format!("Site {id}")),
+        dialled_out: false,
+        audio: Some(MediaStatus::SendRecv),
+        video: None,
+    }
+}
+
+fn conference(users: Vec<ConferenceUser>) -> Conference {
+    Conference {
+        number: "3000".into(),
+        open_to_accounts: true,
+        max_users: 32,
+        users,
+    }
+}
+
+fn subscribe(cseq: u32, to_tag: &str, headers: &str) -> String {
+    let text = request(
+        "SUBSCRIBE",
+        "3000",
+        cseq,
+        to_tag,
+        &format!("s{cseq}"),
+        headers,
+        None,
+    );
+    text.replace("one@192.0.2.7", "watch@192.0.2.7")
+}
+
+impl Bench {
+    /// A call in conference 3000, and the one response to a SUBSCRIBE of its terminal.
+    fn with_participant() -> (Self, CallId) {
+        Self::with_participant_of(config())
+    }
+
+    fn with_participant_of(config: Config) -> (Self, CallId) {
+        let mut bench = Self::with(config);
+        let (call, _) = bench.up();
+        bench.publish(conference(vec![user(1, Some(call))]));
+        (bench, call)
+    }
+
+    fn publish(&mut self, conference: Conference) {
+        self.endpoint.publish(self.now, conference);
+        self.drain();
+    }
+
+    /// Subscribes; our tag, and the first NOTIFY, which is answered.
+    fn watch(&mut self) -> (String, String) {
+        self.feed(&subscribe(1, "", EVENT));
+        let sent = self.take_sent();
+        let [ok, notify] = &sent[..] else {
+            panic!("{sent:#?}")
+        };
+        assert!(ok.starts_with("SIP/2.0 200 OK"), "{ok}");
+        assert_eq!(header(ok, "Expires"), Some("3600"));
+        assert!(header(ok, "Contact").unwrap().ends_with(";isfocus"));
+        self.feed(&respond(notify, "200 OK", "", None));
+        assert!(self.sent.is_empty());
+        (tag_of(ok), notify.clone())
+    }
+
+    fn refused(&mut self, text: &str) -> String {
+        self.feed(text);
+        self.only()
+    }
+}
+
+#[test]
+fn a_participant_is_told_the_whole_and_then_what_changes() {
+    let (mut bench, call) = Bench::with_participant();
+    let (_, first) = bench.watch();
+    assert!(
+        first.starts_with("NOTIFY sip:or-1@192.0.2.7:5060 SIP/2.0"),
+        "{first}"
+    );
+    assert_eq!(header(&first, "Event"), Some("conference"));
+    assert_eq!(
+        header(&first, "Subscription-State"),
+        Some("active;expires=3600")
+    );
+    assert!(first.contains("state=\"full\" version=\"0\""), "{first}");
+    assert!(first.contains("<display-text>Site 1</display-text>"));
+
+    bench.publish(conference(vec![user(1, Some(call)), user(2, None)]));
+    assert!(
+        bench.sent.is_empty(),
+        "not more often than every five seconds"
+    );
+    bench.publish(conference(vec![
+        user(1, Some(call)),
+        user(2, None),
+        user(3, None),
+    ]));
+    bench.pass(seconds(4));
+    assert!(bench.sent.is_empty());
+    bench.pass(seconds(1));
+    let second = bench.only();
+    assert!(
+        second.contains("state=\"partial\" version=\"1\""),
+        "{second}"
+    );
+    assert!(!second.contains("Site 1") && second.contains("Site 2") && second.contains("Site 3"));
+    bench.feed(&respond(&second, "200 OK", "", None));
+
+    bench.pass(seconds(60));
+    bench.publish(conference(vec![user(1, Some(call)), user(3, None)]));
+    let third = bench.only();
+    assert!(
+        third.contains("sip:site-2@192.0.2.1:5060\" state=\"deleted\""),
+        "{third}"
+    );
+    bench.feed(&respond(&third, "200 OK", "", None));
+    bench.endpoint.end_conference(bench.now, "3000");
+    bench.drain();
+    let last = bench.only();
+    assert_eq!(
+        header(&last, "Subscription-State"),
+        Some("terminated;reason=noresource")
+    );
+    bench.feed(&respond(&last, "200 OK", "", None));
+    bench.pass(seconds(4_000));
+    assert!(
+        bench
+            .take_sent()
+            .iter()
+            .all(|text| !text.starts_with("NOTIFY"))
+    );
+}
+
+#[test]
+fn a_subscription_is_refreshed_ends_by_itself_and_by_wish() {
+    let (mut bench, _) = Bench::with_participant();
+    let (tag, _) = bench.watch();
+    bench.pass(seconds(100));
+    bench.feed(&subscribe(2, &tag, &format!("{EVENT}Expires: 120\r\n")));
+    let sent = bench.take_sent();
+    assert_eq!(header(&sent[0], "Expires"), Some("120"));
+    assert!(
+        sent[1].contains("state=\"full\" version=\"1\""),
+        "{}",
+        sent[1]
+    );
+    bench.feed(&respond(&sent[1], "200 OK", "", None));
+    bench.pass(seconds(119));
+    assert!(bench.sent.is_empty());
+    bench.pass(seconds(1));
+    let last = bench.only();
+    assert_eq!(
+        header(&last, "Subscription-State"),
+        Some("terminated;reason=timeout")
+    );
+    bench.feed(&respond(&last, "200 OK", "", None));
+    let gone = bench.refused(&subscribe(3, &tag, EVENT));
+    assert!(gone.starts_with("SIP/2.0 481"), "{gone}");
+
+    let (mut bench, _) = Bench::with_participant();
+    let (tag, _) = bench.watch();
+    bench.feed(&subscribe(2, &tag, &format!("{EVENT}Expires: 0\r\n")));
+    let sent = bench.take_sent();
+    assert!(sent[0].starts_with("SIP/2.0 200"));
+    assert_eq!(
+        header(&sent[1], "Subscription-State"),
+        Some("terminated;reason=timeout")
+    );
+    let old = bench.refused(&subscribe(2, &tag, EVENT));
+    assert!(
+        old.starts_with("SIP/2.0 200") || old.starts_with("SIP/2.0 481"),
+        "{old}"
+    );
+}
+
+#[test]
+fn other_packages_types_and_times_are_refused() {
+    let (mut bench, _) = Bench::with_participant();
+    for (cseq, headers, status, name, value) in [
+        (1, "Event: dialog\r\n", "489", "Allow-Events", "conference"),
+        (2, "", "489", "Allow-Events", "conference"),
+        (
+            3,
+            "Event: conference\r\nAccept: text/plain\r\n",
+            "406",
+            "Accept",
+            "application/conference-info+xml",
+        ),
+        (
+            4,
+            "Event: conference;id=1\r\nExpires: 10\r\n",
+            "423",
+            "Min-Expires",
+            "60",
+        ),
+    ] {
+        let refused = bench.refused(&subscribe(cseq, "", headers));
+        assert!(
+            refused.starts_with(&format!("SIP/2.0 {status}")),
+            "{refused}"
+        );
+        assert_eq!(header(&refused, name), Some(value));
+    }
+    let bad = bench.refused(&subscribe(9, "", "Event: conference\r\nExpires: soon\r\n"));
+    assert!(bad.starts_with("SIP/2.0 400"));
+}
+
+/// Closed by default: names of participants are told to participants and accounts alone.
+#[test]
+fn a_stranger_is_challenged_and_an_account_may_watch_where_no_pin_is_asked() {
+    let (mut bench, _) = Bench::with_participant();
+    bench.flow.remote = address("192.0.2.66:5060");
+    let challenge = bench.refused(&subscribe(1, "", EVENT));
+    assert!(challenge.starts_with("SIP/2.0 401"), "{challenge}");
+    let proof = proof(&challenge);
+    bench.feed(&subscribe(2, "", &format!("{EVENT}{proof}")));
+    let sent = bench.take_sent();
+    assert!(sent[0].starts_with("SIP/2.0 200"), "{}", sent[0]);
+    assert!(sent[1].contains("Site 1"));
+
+    let (mut bench, call) = Bench::with_participant();
+    bench.publish(Conference {
+        open_to_accounts: false,
+        ..conference(vec![user(1, Some(call))])
+    });
+    bench.flow.remote = address("192.0.2.66:5060");
+    let challenge = bench.refused(&subscribe(1, "", EVENT));
+    let proof = self::proof(&challenge);
+    let refused = bench.refused(&subscribe(2, "", &format!("{EVENT}{proof}")));
+    assert!(refused.starts_with("SIP/2.0 404"), "{refused}");
+
+    let nobody = Config {
+        accounts: Vec::new(),
+        ..config()
+    };
+    let (mut bench, _) = Bench::with_participant_of(nobody);
+    bench.flow.remote = address("192.0.2.7:5061");
+    let refused = bench.refused(&subscribe(1, "", EVENT));
+    assert!(refused.starts_with("SIP/2.0 403"), "{refused}");
+}
+
+fn proof(challenge: &str) -> String {
+    let answer = respond_to(challenge, "MD5", "or-1", "s3cret", "SUBSCRIBE", 1);
+    format!("Authorization: {answer}\r\n")
+}
+
+#[test]
+fn who_does_not_take_a_notify_is_told_nothing_more() {
+    for answer in [Some("481 Gone"), Some("500 Broken"), None] {
+        let (mut bench, call) = Bench::with_participant();
+        bench.feed(&subscribe(1, "", EVENT));
+        let sent = bench.take_sent();
+        if let Some(answer) = answer {
+            bench.feed(&respond(&sent[1], answer, "", None));
+        }
+        bench.pass(seconds(40));
+        bench.take_sent();
+        bench.publish(conference(vec![user(1, Some(call)), user(2, None)]));
+        assert!(bench.sent.is_empty(), "{answer:?}");
+    }
+}
+
+/// A NOTIFY goes back where the SUBSCRIBE came from, whatever its Contact says.
+#[test]
+fn no_stranger_is_sent_what_another_asked_for() {
+    let (mut bench, _) = Bench::with_participant();
+    let elsewhere =
+        subscribe(1, "", EVENT).replace("<sip:or-1@192.0.2.7:5060>", "<sip:x@198.51.100.9>");
+    bench.feed(&elsewhere);
+    assert!(
+        bench
+            .sent
+            .iter()
+            .all(|(flow, _)| flow.remote == bench.flow.remote)
+    );
+    assert_eq!(bench.sent.len(), 2);
+}
+
+#[test]
+fn subscriptions_of_one_source_are_bounded() {
+    let (mut bench, _) = Bench::with_participant();
+    let mut last = String::new();
+    for cseq in 1..=65u32 {
+        let text = subscribe(cseq, "", EVENT).replace("watch@", &format!("watch{cseq}@"));
+        bench.feed(&text);
+        let sent = bench.take_sent();
+        last = sent[0].lines().next().unwrap().to_owned();
+        for notify in &sent[1..] {
+            bench.feed(&respond(notify, "200 OK", "", None));
+        }
+        if cseq < 65 {
+            assert_eq!(last, "SIP/2.0 200 OK");
+        }
+    }
+    assert_eq!(last, "SIP/2.0 503 Service Unavailable");
+}
+
+/// The documents begin anew in another life: the peer is told to subscribe again (MCU-20).
+#[test]
+fn a_new_life_ends_the_subscriptions_of_the_last() {
+    let (mut bench, _) = Bench::with_participant();
+    let (tag, first) = bench.watch();
+    bench.restart(seconds(1));
+    let last = bench.only();
+    assert!(last.starts_with("NOTIFY "), "{last}");
+    assert_eq!(
+        header(&last, "Subscription-State"),
+        Some("terminated;reason=deactivated")
+    );
+    let cseq = |text: &str| -> u32 {
+        let value = header(text, "CSeq").unwrap();
+        value.split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(cseq(&last) > cseq(&first));
+    bench.feed(&respond(&last, "200 OK", "", None));
+    let gone = bench.refused(&subscribe(2, &tag, EVENT));
+    assert!(gone.starts_with("SIP/2.0 481"), "{gone}");
+}
+
+#[test]
+fn a_subscription_ends_with_its_connection_and_keeps_it_open_before() {
+    let mut bench = Bench::new().over(tcp(7));
+    let (call, _) = bench.up();
+    bench.publish(conference(vec![user(1, Some(call))]));
+    bench.feed(&subscribe(1, "", EVENT));
+    let sent = bench.take_sent();
+    assert!(sent[1].starts_with("NOTIFY "), "{sent:#?}");
+    bench.feed(&respond(&sent[1], "200 OK", "", None));
+    bench.command(CallCommand::Hangup { call });
+    bench.take_sent();
+    let now = bench.now;
+    assert!(
+        bench
+            .endpoint
+            .connections_in_use(now)
+            .contains(&bench.flow.id)
+    );
+    bench.close(bench.flow.id);
+    assert!(
+        !bench
+            .endpoint
+            .connections_in_use(now)
+            .contains(&bench.flow.id)
+    );
+    bench.pass(seconds(10));
+    bench.take_sent();
+    bench.publish(conference(vec![user(2, None)]));
+    assert!(bench.sent.is_empty());
+}
