@@ -1,5 +1,6 @@
 // One participant in Chromium: joins by the page as a person would, then prints a report as a line of
 // JSON every half second. Arguments: URL, source id, and optionally width, height, frame rate, "skew".
+// CONSILIUM_PIN holds PINs to type where the room asks for one, one after the other, in commas.
 // Commands on standard input: `screenshot FILE`, `press TEST-ID`, `reset` (of pauses), `reload`.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -39,6 +40,12 @@ page.on("console", (message) => console.error(`console: ${message.text()}`));
 await page.goto(url);
 await page.getByTestId("name").fill(`Participant ${id}`);
 await page.getByTestId("join").click();
+for (const pin of (process.env.CONSILIUM_PIN ?? "").split(",").filter(Boolean)) {
+  const field = page.getByTestId("pin");
+  await field.waitFor({ timeout: 20000 });
+  await field.fill(pin);
+  await page.getByTestId("join").click();
+}
 await page.getByTestId("tile").first().waitFor({ timeout: 20000 });
 
 let busy = Promise.resolve();

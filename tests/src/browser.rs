@@ -60,11 +60,21 @@ impl Browser {
     /// As [`Self::join`], with the further arguments of `participant.mjs`: width, height and rate of
     /// the picture, and `skew` to measure sound against picture.
     pub fn join_with(url: &str, id: u8, log: &Path, arguments: &[&str]) -> Self {
+        Self::start(url, id, log, arguments, "")
+    }
+
+    /// As [`Self::join`], and types these PINs, in commas, each when the page asks for one.
+    pub fn join_by_pins(url: &str, id: u8, log: &Path, pins: &str) -> Self {
+        Self::start(url, id, log, &[], pins)
+    }
+
+    fn start(url: &str, id: u8, log: &Path, arguments: &[&str], pins: &str) -> Self {
         let mut command = Command::new("node");
         command
             .arg(root().join("tests/browser/participant.mjs"))
             .args([url, &id.to_string()])
             .args(arguments)
+            .env("CONSILIUM_PIN", pins)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(log).expect("create a log"));

@@ -10,6 +10,7 @@ use benches::clip::{Clip, Config};
 use benches::load::{LegConfig, Load, LoadError, LoadLeg, Target, Watch};
 use benches::tone;
 use tests::baresip::{self, Baresip};
+use tests::browser::Browser;
 use tests::measure::{luma_of, markers_in, pcm_of, tones_in};
 use tests::server::Server;
 use tests::wait_for;
@@ -101,6 +102,23 @@ fn numbers_lead_where_the_dial_plan_says() {
     wait_for("it waits", PATIENCE, || {
         server.log().contains("waits=true").then_some(())
     });
+}
+
+#[test]
+fn a_page_asks_for_the_pin_until_it_is_right() {
+    let server = Server::configured(CONFIGURATION);
+    let load = Load::start().unwrap();
+    let inside = call(&load, &server, "3000*4711").unwrap();
+    let log = server.dir().join("browser.log");
+    let browser = Browser::join_by_pins(&server.url("/room/3000"), 2, &log, "1111,4711");
+    wait_for("the page hears the room", PATIENCE, || {
+        let report = browser.next_report();
+        let seen = report.markers.values().any(|marker| marker.id == INSIDE);
+        (seen && report.tones.contains_key(&INSIDE)).then_some(())
+    });
+    let heard = inside.wait_until(PATIENCE, |report| report.heard() == [2]);
+    let _ = heard.unwrap().unwrap_or_else(|last| panic!("{last:#?}"));
+    assert!(!server.log().contains("4711"), "the PIN is in the log");
 }
 
 fn call(load: &Load, server: &Server, number: &str) -> Result<LoadLeg, LoadError> {

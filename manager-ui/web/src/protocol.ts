@@ -26,7 +26,10 @@ export type Refusal =
   | "bad_offer"
   | "bad_request"
   | "no_media"
-  | "removed";
+  | "removed"
+  | "pin_wanted"
+  | "pin_wrong"
+  | "pin_refused";
 
 export interface SlotSize {
   mid: string;
@@ -45,6 +48,8 @@ export type BrowserMessage =
       resume?: string;
       audio_muted: boolean;
       video_muted: boolean;
+      /** Of the room, after it was asked for. */
+      pin?: string;
     }
   | { type: "offer"; sdp: string }
   | { type: "mute"; audio: boolean; video: boolean }

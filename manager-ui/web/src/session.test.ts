@@ -85,14 +85,14 @@ let latest: Snapshot;
 const track = () => new FakeTrack() as unknown as MediaStreamTrack;
 const microphone = () => ({ audio: track(), video: null });
 
-function visit(tracks: Tracks = { audio: track(), video: track() }): Session {
+function visit(tracks: Tracks = { audio: track(), video: track() }, pin?: string): Session {
   const store = {
     getItem: (key: string) => memory.get(key) ?? null,
     setItem: (key: string, value: string) => void memory.set(key, value),
     removeItem: (key: string) => void memory.delete(key),
   };
   const muted = { audio: false, video: false };
-  const session = new Session("wss://x/ws", { room: "3000", name: "Li", tracks, muted }, store, (s) => {
+  const session = new Session("wss://x/ws", { room: "3000", name: "Li", tracks, muted, pin }, store, (s) => {
     latest = s;
   });
   session.start();
@@ -310,6 +310,14 @@ describe("a visit", () => {
     sockets[1]!.breaks();
     await vi.advanceTimersByTimeAsync(60_000);
     expect(sockets).toHaveLength(2);
+  });
+
+  it("brings the PIN that was typed, and ends where it is asked for", async () => {
+    visit(undefined, "4711");
+    await sockets[0]!.opens();
+    expect(sockets[0]!.sent[0]).toMatchObject({ type: "join", pin: "4711" });
+    await sockets[0]!.says({ type: "refused", code: "pin_wrong" });
+    expect(latest).toMatchObject({ phase: "ended", refusal: "pin_wrong" });
   });
 
   it("forgets its token when it leaves, and keeps it when the page goes", async () => {

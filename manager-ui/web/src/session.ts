@@ -30,6 +30,8 @@ export interface Visit {
   name: string;
   tracks: Tracks;
   muted: Muted;
+  /** PIN of the room, as it was typed. */
+  pin?: string;
 }
 
 /** Where the token to come back with is kept: sessionStorage, or a map in tests. */
@@ -206,8 +208,8 @@ export class Session {
     const { audio, video } = mutedForOthers(this.state);
     this.told = { audio, video };
     const resume = this.memory.getItem(resumeKey(this.visit.room)) ?? undefined;
-    const { room, name } = this.visit;
-    return { type: "join", room, name, ...media, resume, audio_muted: audio, video_muted: video };
+    const { room, name, pin } = this.visit;
+    return { type: "join", room, name, ...media, resume, audio_muted: audio, video_muted: video, pin };
   }
 
   private async hear(message: ServerMessage): Promise<void> {

@@ -15,6 +15,9 @@ const en = {
   name: "Your name",
   nameHint: "Shown to the other sites",
   nameMissing: "Please enter your name",
+  pin: "PIN of the room",
+  pinHint: "This room asks for a PIN",
+  pinWrong: "The PIN is wrong",
   camera: "Camera",
   microphone: "Microphone",
   level: "Microphone level",
@@ -92,6 +95,9 @@ const en = {
     bad_request: "The server did not understand this page. Please reload it.",
     no_media: "The media server is starting. Please wait …",
     removed: "The meeting was ended, or your site was removed from it.",
+    pin_wanted: "This room asks for a PIN.",
+    pin_wrong: "The PIN is wrong.",
+    pin_refused: "Too many wrong PINs. Please try again in ten minutes.",
   } satisfies Record<Refusal, string>,
 };
 
@@ -110,6 +116,9 @@ const zh: Words = {
   name: "您的姓名",
   nameHint: "其他会场将看到此姓名",
   nameMissing: "请输入您的姓名",
+  pin: "会议密码",
+  pinHint: "此会诊室需要会议密码",
+  pinWrong: "会议密码错误",
   camera: "摄像头",
   microphone: "麦克风",
   level: "麦克风音量",
@@ -187,6 +196,9 @@ const zh: Words = {
     bad_request: "服务器无法识别此页面的请求，请刷新页面。",
     no_media: "媒体服务正在启动，请稍候……",
     removed: "会议已结束，或您的会场已被移出。",
+    pin_wanted: "此会诊室需要会议密码。",
+    pin_wrong: "会议密码错误。",
+    pin_refused: "密码错误次数过多，请十分钟后再试。",
   },
 };
 

@@ -13,6 +13,7 @@ import { brief, faults } from "../faults";
 import { Frame } from "../Frame";
 import { useLanguage } from "../language";
 import { Picture } from "../Picture";
+import type { Refusal } from "../protocol";
 import type { Muted } from "../session";
 import type { Words } from "../words";
 
@@ -20,11 +21,14 @@ import type { Words } from "../words";
 export interface Entry {
   name: string;
   muted: Muted;
+  pin: string;
 }
 
 interface Props {
   room: string;
   entry: Entry;
+  /** The room asked for its PIN, or said that it is wrong. */
+  pinAsked: Refusal | null;
   devices: Devices;
   /** The browser is not being asked for a device. */
   ready: boolean;
@@ -59,6 +63,7 @@ export function Join(props: Props) {
         <Preview {...props} />
         <div className="fields">
           <NameField {...props} missing={missing} input={name} />
+          {props.pinAsked && <PinField {...props} />}
           <DeviceSelect {...props} kind="video" />
           <DeviceSelect {...props} kind="audio" />
           <Level device={props.devices.audio} />
@@ -176,6 +181,33 @@ function NameField({ entry, change, missing, input }: NameProps) {
       />
       <small id="name-hint" role={wrong ? "alert" : undefined} className={wrong ? "wrong" : ""}>
         {wrong ? words.nameMissing : words.nameHint}
+      </small>
+    </div>
+  );
+}
+
+function PinField({ entry, change, pinAsked }: Props) {
+  const { words } = useLanguage();
+  const wrong = pinAsked === "pin_wrong";
+  return (
+    <div>
+      <label htmlFor="pin">{words.pin}</label>
+      <Input.Password
+        id="pin"
+        data-testid="pin"
+        size="large"
+        inputMode="numeric"
+        autoComplete="one-time-code"
+        autoFocus
+        maxLength={16}
+        value={entry.pin}
+        status={wrong ? "error" : undefined}
+        aria-invalid={wrong}
+        aria-describedby="pin-hint"
+        onChange={(event) => change({ pin: event.target.value.replace(/\D/g, "") })}
+      />
+      <small id="pin-hint" role="alert" className={wrong ? "wrong" : ""}>
+        {wrong ? words.pinWrong : words.pinHint}
       </small>
     </div>
   );

@@ -5,6 +5,7 @@ import { Capture, untouched, type Devices } from "../capture";
 import { Frame } from "../Frame";
 import { useLanguage } from "../language";
 import type { Tracks } from "../peer";
+import type { Refusal } from "../protocol";
 import { resumeKey, Session, type Snapshot } from "../session";
 import { Join, type Entry } from "./Join";
 import { Room } from "./Room";
@@ -48,7 +49,8 @@ export function Visit({ room, home }: { room: string; home: () => void }) {
   const join = useCallback(() => {
     if (!ready) return;
     remember(entry, devices);
-    const visit = { room, name: entry.name.trim(), tracks: tracksOf(devices), muted: entry.muted };
+    const { muted, pin } = entry;
+    const visit = { room, name: entry.name.trim(), tracks: tracksOf(devices), muted, pin: pin || undefined };
     const made = new Session(socketUrl(), visit, sessionStorage, (next) => {
       setState(next);
       sessionStorage.setItem(MUTED, JSON.stringify(next.muted));
@@ -73,7 +75,8 @@ export function Visit({ room, home }: { room: string; home: () => void }) {
   }, [ready, join]);
 
   // Whoever has left is not watched any more.
-  const ended = state?.phase === "ended";
+  const pinAsked = pinQuestion(state);
+  const ended = state?.phase === "ended" && !pinAsked;
   useEffect(() => {
     if (ended) capture.current?.close();
   }, [ended]);
@@ -86,7 +89,7 @@ export function Visit({ room, home }: { room: string; home: () => void }) {
     };
     return <Ended state={state} again={again} home={home} />;
   }
-  if (state && session.current) {
+  if (state && !pinAsked && session.current) {
     return (
       <Room
         room={room}
@@ -102,6 +105,7 @@ export function Visit({ room, home }: { room: string; home: () => void }) {
     <Join
       room={room}
       entry={entry}
+      pinAsked={pinAsked}
       devices={devices}
       ready={ready}
       change={(change) => setEntry({ ...entry, ...change })}
@@ -110,6 +114,12 @@ export function Visit({ room, home }: { room: string; home: () => void }) {
       join={join}
     />
   );
+}
+
+/** The room wants its PIN: a field on the join page, not an end. */
+function pinQuestion(state: Snapshot | null): Refusal | null {
+  const asks = state?.refusal === "pin_wanted" || state?.refusal === "pin_wrong";
+  return state?.phase === "ended" && asks ? state.refusal : null;
 }
 
 function Ended(props: { state: Snapshot; again: () => void; home: () => void }) {
@@ -142,7 +152,7 @@ function remembered(): Entry {
   } catch {
     // Somebody else's value: start with both on.
   }
-  return { name: localStorage.getItem(NAME) ?? "", muted };
+  return { name: localStorage.getItem(NAME) ?? "", muted, pin: "" };
 }
 
 /** As they are until the browser is asked for them. */
