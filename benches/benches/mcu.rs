@@ -8,25 +8,22 @@
 //! Figures are printed beside the bars that they should meet, and never asserted: what a shared
 //! machine does to a clock says nothing about the program.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use benches::clip::{self, Clip};
 use benches::codec::EncodeSettings;
 use benches::cost::{self, CodecCost};
-use benches::load::{
-    LegConfig, Load, LoadError, LoadLeg, Percentiles, Report, Sample, Target, Watch,
-};
+use benches::load::{LegConfig, Load, LoadLeg, Percentiles, Report, Sample, Watch};
 use benches::picture::Rect;
 use benches::process::cpu_of_tree;
+use benches::server::{Server, binary};
 use benches::{quality, tone};
 use serde::Serialize;
 
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const MEDIA_PORTS: (u16, u16) = (42_000, 42_399);
 const WARM_UP: Duration = Duration::from_secs(5);
 
 /// Most that a terminal takes, in bit/s: the composition shows up to eight moving pictures, where
@@ -99,148 +96,6 @@ fn make_clips(legs: u8) -> Result<Vec<Arc<Clip>>> {
     Ok(clips)
 }
 
-/// The binary under test.
-fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("CONSILIUM_BINARY") {
-        return Ok(path.into());
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "consilium",
-            "--bin",
-            "consilium",
-        ])
-        .current_dir(root)
-        .status()?;
-    if !status.success() {
-        bail!("the server does not build");
-    }
-    // This bench lies in the same target folder's `release/deps`.
-    let own = std::env::current_exe()?;
-    let dir = own
-        .parent()
-        .and_then(Path::parent)
-        .context("target folder")?;
-    Ok(dir.join("consilium"))
-}
-
-/// A server in demo mode; dropping it ends it.
-struct Server {
-    process: Child,
-    sip: SocketAddr,
-    dir: PathBuf,
-}
-
-impl Server {
-    fn start(binary: &Path) -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("consilium-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&dir)?;
-        let (http, sip) = (free_tcp_port()?, free_udp_port()?);
-        let log = std::fs::File::create(dir.join("server.log"))?;
-        let process = Command::new(binary)
-            .args(["serve", "--demo", "--media-address", "127.0.0.1"])
-            .arg("--data-dir")
-            .arg(dir.join("data"))
-            .args(["--http", &format!("127.0.0.1:{http}")])
-            .args(["--sip", &format!("127.0.0.1:{sip}")])
-            .args(["--media-ports", "42000-42399"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
-        let mut server = Self {
-            process,
-            sip: (Ipv4Addr::LOCALHOST, sip).into(),
-            dir,
-        };
-        server.wait_for_page(http)?;
-        Ok(server)
-    }
-
-    fn wait_for_page(&mut self, http: u16) -> Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, http)).is_err() {
-            if let Some(status) = self.process.try_wait()? {
-                bail!("the server ended with {status}, see {}", self.dir.display());
-            }
-            if Instant::now() > deadline {
-                bail!(
-                    "the server does not open its page, see {}",
-                    self.dir.display()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
-    }
-
-    /// Calls room 3000; a server that has only just started may not have a media process yet.
-    fn call(&self, load: &Load, config: &LegConfig) -> Result<LoadLeg> {
-        let target = Target::number("3000", self.sip);
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            match load.call(&target, config.clone()) {
-                Ok(leg) => return Ok(leg),
-                Err(LoadError::Refused(_)) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-                Err(error) => {
-                    return Err(error).with_context(|| format!("log in {}", self.dir.display()));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SAFETY: signals a child of ours that has not been waited for, so the id is still its own.
-        unsafe { libc::kill(self.process.id() as i32, libc::SIGTERM) };
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        // Fails only if it has ended, which is what is wanted.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(self.dir.join("data"));
-    }
-}
-
-impl Server {
-    /// Ends it and takes its log away: nothing went wrong.
-    fn end_well(self) {
-        let dir = self.dir.clone();
-        drop(self);
-        // A log left behind does no harm.
-        let _ = std::fs::remove_dir_all(dir);
-    }
-}
-
-fn free_tcp_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
-}
-
-/// SIP listens on UDP and TCP.
-fn free_udp_port() -> Result<u16> {
-    for _ in 0..100 {
-        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no port is free for SIP")
-}
-
 /// Figures of one run.
 #[derive(Serialize)]
 struct Row {
@@ -281,7 +136,7 @@ struct Measured {
 }
 
 fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> Result<Row> {
-    let server = Server::start(binary)?;
+    let server = Server::demo(binary, MEDIA_PORTS)?;
     let load = Load::start()?;
     let sources = &clips[..count];
     let mut legs = Vec::new();
@@ -305,7 +160,7 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
     for leg in legs.iter().chain([&receiver]) {
         leg.reset()?;
     }
-    let ids = (server.process.id(), std::process::id());
+    let ids = (server.pid(), std::process::id());
     let (start, before) = (Instant::now(), ids.map_each(cpu_of_tree));
     std::thread::sleep(span);
     let reports = legs

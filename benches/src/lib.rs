@@ -18,5 +18,6 @@ pub mod marker;
 pub mod picture;
 pub mod process;
 pub mod quality;
+pub mod server;
 pub mod sound;
 pub mod tone;

@@ -30,6 +30,31 @@ pub fn cpu_of_tree(root: u32) -> Duration {
     Duration::from_secs_f64(ticks as f64 / ticks_per_second())
 }
 
+/// User and system time of one process, its threads that have ended among them, but not its children.
+pub fn cpu_of(pid: u32) -> Duration {
+    let ticks = read(pid).map_or(0, |stat| stat.own_ticks);
+    Duration::from_secs_f64(ticks as f64 / ticks_per_second())
+}
+
+/// Memory of a process that is resident now, in kB.
+pub fn resident_kb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kb = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    kb.unwrap_or(0)
+}
+
+/// Child of `parent` whose first argument is `word`.
+pub fn child_of(parent: u32, word: &str) -> Option<u32> {
+    let pids = fs::read_dir("/proc").ok()?.flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut children = pids.filter(|&pid| read(pid).is_some_and(|stat| stat.parent == parent));
+    children.find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(word.as_bytes())
+    })
+}
+
 /// User and system time of this process and thread, for what is measured in place.
 pub fn cpu_of_thread() -> Duration {
     let mut time = libc::timespec {
@@ -47,6 +72,7 @@ pub fn cpu_of_thread() -> Duration {
 struct Stat {
     pid: u32,
     parent: u32,
+    own_ticks: u64,
     ticks: u64,
 }
 
@@ -59,10 +85,12 @@ fn parse(pid: u32, stat: &str) -> Option<Stat> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |i: usize| fields.get(i)?.parse::<u64>().ok();
     // utime, stime, and the same of children that were waited for.
+    let own_ticks = (11..=12).map(number).sum::<Option<u64>>()?;
     let ticks = (11..=14).map(number).sum::<Option<u64>>()?;
     Some(Stat {
         pid,
         parent: number(1)? as u32,
+        own_ticks,
         ticks,
     })
 }
@@ -81,7 +109,7 @@ mod tests {
     fn a_name_with_brackets_and_blanks_does_not_shift_the_fields() {
         let stat = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 5 6 7";
         let read = parse(7, stat).unwrap();
-        assert_eq!((read.parent, read.ticks), (3, 100));
+        assert_eq!((read.parent, read.own_ticks, read.ticks), (3, 30, 100));
         assert!(parse(7, "7 (a").is_none());
     }
 
