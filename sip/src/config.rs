@@ -30,7 +30,8 @@ pub struct Config {
     pub require_auth: bool,
     /// Most calls at a time; beyond it 503.
     pub max_calls: usize,
-    /// Most transactions at a time; beyond it 503 without state.
+    /// Most transactions at a time; beyond it 503 without state. Over UDP each stays for 32 s (RFC 3261
+    /// §17.2.2), so that 32,768 stand for 1,000 registrations or 500 calls a second.
     pub max_transactions: usize,
     /// Most stream connections at a time; a further one is closed.
     pub max_connections: usize,
@@ -57,7 +58,7 @@ impl Default for Config {
             accounts: Vec::new(),
             require_auth: false,
             max_calls: 1_000,
-            max_transactions: 8_192,
+            max_transactions: 32_768,
             max_connections: 2_048,
             max_registrations: 10_000,
             max_contacts_per_account: 8,

@@ -15,8 +15,9 @@ use crate::config::Account;
 /// How long a nonce may be used.
 const NONCE_LIFE: Duration = Duration::from_secs(300);
 /// Most nonces whose count is remembered. Beyond it the oldest is forgotten, and its user is asked
-/// anew with `stale=true`.
-const MAX_COUNTED_NONCES: usize = 8_192;
+/// anew with `stale=true`. 10,000 terminals that register every minute, each time with another nonce,
+/// use 50,000 within the life of one.
+const MAX_COUNTED_NONCES: usize = 65_536;
 
 /// `H(user:realm:password)` for both algorithms that are offered, so that no password is stored.
 /// `Debug` shows nothing of it.

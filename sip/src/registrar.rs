@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use crate::message::{Address, HeaderName, Headers, MAX_KEPT_VALUE, Refusal, Uri, address, text};
 use crate::saved::SavedRegistration;
 
+/// From one look through all accounts to the next.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
 /// Bounds and times of the registrar.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -31,6 +34,10 @@ pub(crate) struct Binding {
 pub(crate) struct Registrar {
     limits: Limits,
     accounts: HashMap<String, Vec<Binding>>,
+    /// Bindings of all accounts, those among them that have expired and were not swept out yet.
+    count: usize,
+    /// When all accounts were last looked through.
+    swept_at: Option<Instant>,
 }
 
 /// The REGISTER that changes bindings.
@@ -53,6 +60,8 @@ impl Registrar {
         Self {
             limits,
             accounts: HashMap::new(),
+            count: 0,
+            swept_at: None,
         }
     }
 
@@ -62,7 +71,8 @@ impl Registrar {
     /// # Errors
     /// 400, 403, 423, 500 or 503; nothing is changed then.
     pub fn update(&mut self, now: Instant, update: &Update<'_>) -> Result<Vec<String>, Refusal> {
-        self.expire(now);
+        self.sweep(now);
+        self.expire(now, update.account);
         let values = contact_values(update.headers)?;
         if values == ["*"] {
             self.remove_all(update)?;
@@ -80,6 +90,7 @@ impl Registrar {
     /// Forgets the accounts for which `keep` says no.
     pub fn retain_accounts(&mut self, keep: impl Fn(&str) -> bool) {
         self.accounts.retain(|account, _| keep(account));
+        self.count = self.accounts.values().map(Vec::len).sum();
     }
 
     /// Account and binding of all that are registered.
@@ -109,15 +120,15 @@ impl Registrar {
     pub fn restore(&mut self, now: Instant, saved: SavedRegistration, ago: Duration) {
         let left = saved.expires_in.min(self.limits.max_expires);
         let left = left.saturating_sub(ago);
-        let all: usize = self.accounts.values().map(Vec::len).sum();
         let Ok(uri) = Uri::parse(saved.contact.into()) else {
             return;
         };
-        if left.is_zero() || all >= self.limits.max_registrations {
+        if left.is_zero() || self.count >= self.limits.max_registrations {
             return;
         }
         let list = self.accounts.entry(saved.account).or_default();
         if list.len() < self.limits.max_contacts_per_account {
+            self.count += 1;
             list.push(Binding {
                 uri,
                 remote: saved.remote,
@@ -129,11 +140,26 @@ impl Registrar {
         }
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// Forgets what has expired, from time to time: with thousands of accounts not at each REGISTER.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept_at.is_some_and(|at| now < at + SWEEP_PAUSE) {
+            return;
+        }
+        self.swept_at = Some(now);
         self.accounts.retain(|_, list| {
             list.retain(|binding| binding.expires_at > now);
             !list.is_empty()
         });
+        self.count = self.accounts.values().map(Vec::len).sum();
+    }
+
+    /// Forgets what has expired of one account.
+    fn expire(&mut self, now: Instant, account: &str) {
+        if let Some(list) = self.accounts.get_mut(account) {
+            let before = list.len();
+            list.retain(|binding| binding.expires_at > now);
+            self.count -= before - list.len();
+        }
     }
 
     /// `Contact: *` is only allowed alone and with `Expires: 0` (RFC 3261 §10.2.2).
@@ -146,7 +172,8 @@ impl Registrar {
         if list.is_some_and(|list| list.iter().any(|b| b.is_newer_than(update))) {
             return Err(Refusal::new(500, "CSeq Out Of Order"));
         }
-        self.accounts.remove(update.account);
+        let gone = self.accounts.remove(update.account);
+        self.count -= gone.map_or(0, |list| list.len());
         Ok(())
     }
 
@@ -188,8 +215,7 @@ impl Registrar {
         if added > 0 && list.len() + added > self.limits.max_contacts_per_account {
             return Err(Refusal::new(403, "Too Many Contacts"));
         }
-        let all: usize = self.accounts.values().map(Vec::len).sum();
-        if all + added > self.limits.max_registrations {
+        if self.count + added > self.limits.max_registrations {
             return Err(Refusal::new(503, "Registrar Full").with(HeaderName::RetryAfter, "600"));
         }
         Ok(())
@@ -200,6 +226,7 @@ impl Registrar {
             return;
         }
         let list = self.accounts.entry(update.account.to_owned()).or_default();
+        self.count -= list.len();
         for wish in wishes {
             list.retain(|binding| !binding.uri.equivalent(&wish.uri));
             if !wish.expires.is_zero() {
@@ -214,6 +241,7 @@ impl Registrar {
                 });
             }
         }
+        self.count += list.len();
         if list.is_empty() {
             self.accounts.remove(update.account);
         }

@@ -64,6 +64,8 @@ enum Alarm {
 pub(crate) struct Transactions {
     layer: TransactionLayer,
     entries: HashMap<TransactionKey, Entry>,
+    /// What was asked for each call: thousands of others may be remembered.
+    asked: HashMap<CallId, Vec<TransactionKey>>,
     due: BTreeMap<(Instant, u64), (TransactionKey, Alarm)>,
     serial: u64,
     capacity: usize,
@@ -76,6 +78,7 @@ impl Transactions {
         Self {
             layer: TransactionLayer::new(Timers::default()),
             entries: HashMap::new(),
+            asked: HashMap::new(),
             due: BTreeMap::new(),
             serial: 0,
             capacity,
@@ -181,13 +184,11 @@ impl Transactions {
     /// not sent again, but stays as long as its answer may take to come (487 after a BYE, RFC 3261
     /// §15.1.2), for that has to be acknowledged.
     pub fn abandon(&mut self, now: Instant, call: CallId) {
-        let asked = |entry: &Entry| {
-            entry
-                .owner
-                .is_some_and(|(owner, purpose)| owner == call && purpose != Purpose::Bye)
-        };
-        let asked = self.entries.iter().filter(|(_, entry)| asked(entry));
-        let keys: Vec<TransactionKey> = asked.map(|(key, _)| key.clone()).collect();
+        let mut keys = self.asked.remove(&call).unwrap_or_default();
+        keys.retain(|key| {
+            let owner = self.entries.get(key).and_then(|entry| entry.owner);
+            owner.is_some_and(|(_, purpose)| purpose != Purpose::Bye)
+        });
         for key in keys {
             let request = self.layer.client_request(&key);
             if request.is_none_or(|request| request.method != Method::Invite) {
@@ -256,6 +257,9 @@ impl Transactions {
             armed: Vec::new(),
         };
         self.entries.insert(key.clone(), entry);
+        if let Some((call, _)) = owner {
+            self.asked.entry(call).or_default().push(key.clone());
+        }
     }
 
     fn apply(&mut self, now: Instant, key: &TransactionKey, steps: Vec<Step>) {
@@ -322,6 +326,14 @@ impl Transactions {
 
     fn remove(&mut self, key: &TransactionKey) {
         if let Some(entry) = self.entries.remove(key) {
+            if let Some((call, _)) = entry.owner
+                && let Some(asked) = self.asked.get_mut(&call)
+            {
+                asked.retain(|other| other != key);
+                if asked.is_empty() {
+                    self.asked.remove(&call);
+                }
+            }
             for (_, at, serial) in entry.armed {
                 self.due.remove(&(at, serial));
             }

@@ -11,6 +11,11 @@ use crate::seq::{ExtTs, TsExtender};
 const NTP_UNIX_SECONDS: u64 = 2_208_988_800;
 /// Arrivals over which the shortest path of a source is looked for.
 const PATH_WINDOW: Duration = Duration::from_secs(4);
+/// After a silence of so long, what was learnt of the path is out of date: clocks drift.
+const PATH_STALE: Duration = Duration::from_secs(60);
+/// After a silence of so long, only a report near the packet says how often its timestamps have wrapped
+/// meanwhile: half their range is 6.6 hours at 90 kHz.
+const LONG_SILENCE: Duration = Duration::from_secs(3_600);
 /// An offset that jumps further is taken at once; a smaller step is smoothed.
 const SNAP_MICROS: i64 = 150_000;
 
@@ -117,6 +122,8 @@ pub struct SourceClock {
     first: Option<(ExtTs, NtpTime)>,
     path: PathMinimum,
     mixer_offset: Option<(Basis, i64)>,
+    /// When the last packet came.
+    heard: Option<Instant>,
 }
 
 impl SourceClock {
@@ -129,11 +136,13 @@ impl SourceClock {
             first: None,
             path: PathMinimum::default(),
             mixer_offset: None,
+            heard: None,
         }
     }
 
     /// A packet with this timestamp arrived.
     pub fn handle_packet(&mut self, now: Instant, room: &RoomClock, timestamp: u32) {
+        self.note_silence(now, timestamp);
         let ts = self.extender.extend(timestamp);
         let arrival = room.ntp(now);
         self.first.get_or_insert((ts, arrival));
@@ -148,14 +157,15 @@ impl SourceClock {
         if ntp.get() == 0 || self.extender.highest().is_none() {
             return;
         }
-        let ts = self.extender.peek(timestamp);
+        let latest = self.extender.highest().zip(self.latest_arrival());
+        // A source may report for days without sending: its wraps are counted here, too.
+        let ts = self.extender.extend(timestamp);
         let moved = self.report.is_none_or(|(old_ts, old_ntp)| {
             let predicted = old_ntp.offset_micros(ticks_to_micros(ts.since(old_ts), self.clock_hz));
             ntp.micros_since(predicted).abs() > SNAP_MICROS
         });
         if moved {
             // Room time goes on from where it was: only its description changes.
-            let latest = self.extender.highest().zip(self.latest_arrival());
             self.path = PathMinimum::default();
             self.mixer_offset = None;
             if let Some((latest_ts, arrival)) = latest {
@@ -223,6 +233,27 @@ impl SourceClock {
             _ => micros,
         };
         self.mixer_offset = Some((basis, smoothed));
+    }
+
+    /// Forgets what a silence before this packet has made doubtful.
+    fn note_silence(&mut self, now: Instant, timestamp: u32) {
+        let heard = self.heard.replace(now);
+        let silence = heard.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        if silence < PATH_STALE {
+            return;
+        }
+        self.path = PathMinimum::default();
+        let ts = self.extender.peek(timestamp);
+        let near = self.report.is_some_and(|(reported, _)| {
+            let micros = ticks_to_micros(ts.since(reported), self.clock_hz);
+            u128::from(micros.unsigned_abs()) < LONG_SILENCE.as_micros()
+        });
+        if silence > LONG_SILENCE && !near {
+            *self = Self {
+                heard: self.heard,
+                ..Self::new(self.clock_hz)
+            };
+        }
     }
 
     fn source_time_ext(&self, ts: ExtTs) -> Option<NtpTime> {

@@ -29,6 +29,9 @@ const MAX_MISSING_AGE: Duration = Duration::from_millis(1_000);
 /// on paths that reorder.
 const MIN_REORDER: Duration = Duration::from_millis(5);
 const MAX_REORDER: Duration = Duration::from_millis(60);
+/// After a silence of so long, nobody knows how often timestamps have wrapped meanwhile: half their
+/// range is 6.6 hours at 90 kHz.
+const LONG_SILENCE: Duration = Duration::from_secs(3_600);
 /// Round trip assumed before one was measured.
 const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(100);
 
@@ -102,6 +105,8 @@ pub struct ReceiveStream {
     round_trip: Duration,
     /// How late overtaken packets come, of late.
     reorder: Duration,
+    /// When the last packet came.
+    heard: Option<Instant>,
     /// Interarrival jitter in 1/16 tick, and the last packet's transit time in ticks.
     jitter: i64,
     transit: Option<i64>,
@@ -135,6 +140,7 @@ impl ReceiveStream {
             overwhelmed: false,
             round_trip: DEFAULT_ROUND_TRIP,
             reorder: MIN_REORDER,
+            heard: None,
             jitter: 0,
             transit: None,
             expected_prior: 0,
@@ -172,6 +178,7 @@ impl ReceiveStream {
             self.note_gap(now, highest, seq);
         }
         self.note_reordered(now, seq);
+        self.note_silence(now, header.timestamp);
         let (seq, ts) = (
             self.seq.extend(header.sequence),
             self.ts.extend(header.timestamp),
@@ -396,6 +403,15 @@ impl ReceiveStream {
                 }
             }
             None => self.reorder = (self.reorder - self.reorder / 512).max(MIN_REORDER),
+        }
+    }
+
+    /// Timestamps go on above all that was seen when the last packet was long ago.
+    fn note_silence(&mut self, now: Instant, timestamp: u32) {
+        let heard = self.heard.replace(now);
+        if heard.is_some_and(|at| now.saturating_duration_since(at) > LONG_SILENCE) {
+            self.ts.jump(timestamp);
+            self.transit = None;
         }
     }
 

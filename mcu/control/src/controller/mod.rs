@@ -86,7 +86,8 @@ pub enum Output {
     Conference(sip::Conference),
     /// Tell subscribers that the conference of this number is over.
     ConferenceEnded(String),
-    /// Keep this state in place of the last one.
+    /// Keep this state in place of the last one, with the ports at rest at the time of writing
+    /// ([`Controller::resting`]).
     Save(State),
 }
 

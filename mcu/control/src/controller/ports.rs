@@ -13,6 +13,7 @@ pub const REST: Duration = Duration::from_secs(30);
 /// RTP port. The pool never holds more entries than the range has pairs, adopted ones excepted.
 #[derive(Debug, Default)]
 pub struct PortPool {
+    /// In order.
     pairs: Vec<u16>,
     /// Index into `pairs` from which the next free one is looked for: ports go round, so that the
     /// one released last is taken last.
@@ -20,6 +21,8 @@ pub struct PortPool {
     used: BTreeSet<u16>,
     /// Until when a pair rests.
     resting: BTreeMap<u16, Instant>,
+    /// The same, the first to wake first.
+    waking: BTreeSet<(Instant, u16)>,
 }
 
 impl PortPool {
@@ -55,7 +58,9 @@ impl PortPool {
     /// Marks a pair as in use that was given out by an earlier life of this controller.
     pub fn reserve(&mut self, port: u16) {
         self.used.insert(port & !1);
-        self.resting.remove(&(port & !1));
+        if let Some(end) = self.resting.remove(&(port & !1)) {
+            self.waking.remove(&(end, port & !1));
+        }
     }
 
     /// Gives a pair back. It rests before it is given out again.
@@ -86,6 +91,7 @@ impl PortPool {
             .all(|port| self.resting.contains_key(port))
         {
             self.resting.clear();
+            self.waking.clear();
         }
     }
 
@@ -101,13 +107,20 @@ impl PortPool {
 
     fn rest_until(&mut self, end: Instant, port: u16) {
         let port = port & !1;
-        if self.pairs.contains(&port) {
-            self.resting.insert(port, end);
+        if self.pairs.binary_search(&port).is_err() {
+            return;
         }
+        if let Some(earlier) = self.resting.insert(port, end) {
+            self.waking.remove(&(earlier, port));
+        }
+        self.waking.insert((end, port));
     }
 
     fn wake(&mut self, now: Instant) {
-        self.resting.retain(|_, end| *end > now);
+        while let Some((end, port)) = self.waking.first().copied().filter(|(end, _)| *end <= now) {
+            self.waking.remove(&(end, port));
+            self.resting.remove(&port);
+        }
     }
 }
 

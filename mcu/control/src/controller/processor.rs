@@ -344,7 +344,18 @@ impl Controller {
         }
     }
 
-    /// What is to be kept of all rooms.
+    /// Pairs at rest, to be kept beside the rooms. They are many where calls come and go, so that only
+    /// who writes them asks.
+    pub fn resting(&self) -> Vec<SavedRest> {
+        let here = self.ports.resting().map(|(port, end)| SavedRest {
+            port,
+            until_unix_s: self.unix_s_of(end),
+        });
+        let earlier = self.earlier.iter().flat_map(|state| &state.resting);
+        earlier.copied().chain(here).collect()
+    }
+
+    /// What is to be kept of all rooms, but for the ports at rest.
     pub(super) fn state(&self) -> State {
         State {
             instance: self.processor.instance(),
@@ -356,14 +367,7 @@ impl Controller {
                 .filter(|room| !room.legs.is_empty())
                 .map(saved_room)
                 .collect(),
-            resting: self
-                .ports
-                .resting()
-                .map(|(port, end)| SavedRest {
-                    port,
-                    until_unix_s: self.unix_s_of(end),
-                })
-                .collect(),
+            resting: Vec::new(),
         }
     }
 }

@@ -19,6 +19,9 @@ pub const DIALOGS_PAUSE: Duration = Duration::from_millis(200);
 pub const REGISTRATIONS_PAUSE: Duration = Duration::from_secs(1);
 /// From a writing that failed to the next.
 const RETRY: Duration = Duration::from_secs(1);
+/// After a writing the file rests for so many times as long as that took: thousands of calls or
+/// contacts cost a tenth of a core at most.
+const REST: u32 = 9;
 
 /// Rooms and calls, as one JSON document.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -62,6 +65,8 @@ pub fn unix_ms_now() -> u64 {
 pub struct Keeper {
     file: StateFile,
     written_at: Option<Instant>,
+    /// How long the last writing took.
+    took: Duration,
     due: Option<Instant>,
     failing: bool,
 }
@@ -72,6 +77,7 @@ impl Keeper {
         Self {
             file,
             written_at: None,
+            took: Duration::ZERO,
             due: None,
             failing: false,
         }
@@ -82,6 +88,7 @@ impl Keeper {
         if self.failing {
             return;
         }
+        let pause = pause.max(self.took * REST);
         let at = self.written_at.map_or(now, |last| now.max(last + pause));
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
@@ -94,7 +101,10 @@ impl Keeper {
     /// Writes the file.
     pub fn write(&mut self, now: Instant, content: &impl Serialize) {
         self.written_at = Some(now);
-        match self.file.save(content) {
+        let start = Instant::now();
+        let saved = self.file.save(content);
+        self.took = start.elapsed();
+        match saved {
             Ok(()) => {
                 self.due = None;
                 if std::mem::take(&mut self.failing) {

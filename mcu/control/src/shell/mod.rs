@@ -238,6 +238,7 @@ impl Owner {
     fn write_rooms(&mut self, now: Instant) {
         self.kept.unix_ms = keeping::unix_ms_now();
         self.kept.sip = Some(self.endpoint.save_calls(now));
+        self.kept.rooms.resting = self.controller.resting();
         self.rooms_file.write(now, &self.kept);
     }
 
@@ -446,6 +447,7 @@ fn endpoint_config(config: &Config) -> sip::Config {
         ha1: Ha1::from_password(&account.user, &config.realm, &account.password.0),
         may_register: true,
     });
+    let defaults = sip::Config::default();
     let guests = config.demo || config.rooms.iter().any(|room| room.guests);
     sip::Config {
         realm: config.realm.clone(),
@@ -454,6 +456,8 @@ fn endpoint_config(config: &Config) -> sip::Config {
         // takes any memory. Elsewhere the dial plan decides by the number.
         require_auth: !config.accounts.is_empty() && !guests,
         max_calls: config.max_legs.saturating_mul(2),
-        ..sip::Config::default()
+        // Room for each account's terminal, and for another that takes its place.
+        max_registrations: (2 * config.accounts.len()).max(defaults.max_registrations),
+        ..defaults
     }
 }

@@ -110,7 +110,10 @@ impl Bench {
     pub fn restart_controller(&mut self) {
         self.seed += 1;
         let wall = calendar() + (self.now - self.began);
-        let (config, state) = (self.config.clone(), self.state.clone());
+        let (config, mut state) = (self.config.clone(), self.state.clone());
+        if let Some(state) = &mut state {
+            state.resting = self.controller.resting();
+        }
         self.controller = Controller::new(config, state, [self.seed; 32], self.now, wall);
         self.forget();
     }
