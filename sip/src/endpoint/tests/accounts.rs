@@ -2,14 +2,14 @@
 
 use super::*;
 
-struct Client {
-    bench: Bench,
+pub(super) struct Client {
+    pub(super) bench: Bench,
     cseq: u32,
     user: &'static str,
 }
 
 impl Client {
-    fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config) -> Self {
         Self {
             bench: Bench::with(config),
             cseq: 0,
@@ -18,7 +18,7 @@ impl Client {
     }
 
     /// A REGISTER with these contact lines.
-    fn register(&mut self, contacts: &str, authorization: Option<&str>) -> String {
+    pub(super) fn register(&mut self, contacts: &str, authorization: Option<&str>) -> String {
         self.cseq += 1;
         let cseq = self.cseq;
         let user = self.user;
@@ -37,14 +37,14 @@ impl Client {
     }
 
     /// Registers with the answer to the challenge.
-    fn proven(&mut self, contacts: &str) -> String {
+    pub(super) fn proven(&mut self, contacts: &str) -> String {
         let challenge = self.register(contacts, None);
         assert!(challenge.starts_with("SIP/2.0 401 "), "{challenge}");
         let answer = respond_to(&challenge, "MD5", self.user, "s3cret", "REGISTER", 1);
         self.register(contacts, Some(&answer))
     }
 
-    fn contacts(&self) -> Vec<(String, u64)> {
+    pub(super) fn contacts(&self) -> Vec<(String, u64)> {
         let mut list: Vec<_> = self
             .bench
             .endpoint

@@ -3,6 +3,7 @@
 mod accounts;
 mod answers;
 mod calls;
+mod days;
 mod lossy;
 mod offers;
 mod restarts;
