@@ -4,6 +4,7 @@ mod adopting;
 mod bench;
 mod browsers;
 mod calls;
+mod days;
 mod dialogs;
 mod doors;
 mod media;
