@@ -27,6 +27,18 @@ pub enum Command {
     Media(Flags),
     /// Run the manager alone: web page and API.
     Manager(Flags),
+    /// Have a room of the running server call somebody.
+    Dial {
+        /// Flags that the server was started with.
+        #[command(flatten)]
+        flags: Flags,
+        /// Number of the room.
+        #[arg(long, value_name = "NUMBER")]
+        room: String,
+        /// An account that is registered, or `sip:USER@ADDRESS`.
+        #[arg(long, value_name = "TARGET")]
+        to: String,
+    },
     /// Read a configuration file and say what is wrong with it.
     CheckConfig {
         /// The file.
@@ -65,6 +77,7 @@ impl Cli {
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         let flags = match &self.command {
             Command::Serve(f) | Command::Control(f) | Command::Media(f) | Command::Manager(f) => f,
+            Command::Dial { flags, .. } => flags,
             Command::CheckConfig { .. } => &Flags::default(),
         };
         let mut settings = match &flags.config {

@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod dial;
 mod host;
 mod supervisor;
 
@@ -38,6 +39,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     let settings = cli.settings()?;
+    if let Command::Dial { room, to, .. } = &cli.command {
+        return dial::run(&settings.control_socket(), room, to);
+    }
     start_log(&settings)?;
     // Started from /proc/self/exe, a process would be `exe` to ps and top.
     let _ = nix::sys::prctl::set_name(c"consilium");
@@ -48,7 +52,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Media(_) => mcu_media::run(settings.media()),
         Command::Control(_) => run_task(control(settings.control())),
         Command::Manager(_) => run_task(manager(settings.manager())),
-        Command::CheckConfig { .. } => unreachable!("handled above"),
+        Command::CheckConfig { .. } | Command::Dial { .. } => unreachable!("handled above"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mcu_api::ids::CallId;
 
+use crate::client_auth::Credentials;
 use crate::dialog::Dialog;
 use crate::flow::Flow;
 use crate::message::{Request, TransactionKey};
@@ -24,6 +25,8 @@ pub(crate) const MAX_RINGING: Duration = Duration::from_secs(180);
 pub(crate) enum Stage {
     /// The INVITE waits for the rooms' decision.
     Asked(Box<Asked>),
+    /// Our INVITE waits for its answer.
+    Dialling(Box<Dialling>),
     /// Our 2xx was sent and is not acknowledged yet.
     Accepted,
     /// Both sides know that the call is up.
@@ -44,6 +47,31 @@ pub(crate) struct Asked {
     pub stale: bool,
     pub terms: Option<Terms>,
     pub give_up_at: Instant,
+}
+
+/// An INVITE of ours that is not answered.
+#[derive(Debug)]
+pub(crate) struct Dialling {
+    /// Of the INVITE sent last, as is the branch: a CANCEL repeats both.
+    pub cseq: u32,
+    pub branch: String,
+    /// Our offer.
+    pub sdp: String,
+    pub credentials: Option<Credentials>,
+    /// INVITEs sent.
+    pub attempts: u8,
+    /// A provisional response came.
+    pub provisional: bool,
+    /// For the rooms the call has ended.
+    pub cancelling: bool,
+    pub give_up_at: Instant,
+}
+
+impl Dialling {
+    /// Whether a challenge is worth an answer: one, and one more for a nonce that was stale.
+    pub fn may_prove(&self) -> bool {
+        self.credentials.is_some() && !self.cancelling && self.attempts < 3
+    }
 }
 
 /// An offer of the peer within the call that waits for the rooms' answer.
@@ -123,10 +151,47 @@ pub(crate) struct KeyFrame {
 }
 
 impl Call {
+    /// A call of ours that is about to be made.
+    pub fn dialled(
+        id: CallId,
+        flow: Flow,
+        user: String,
+        dialog: Dialog,
+        dialling: Dialling,
+    ) -> Self {
+        Self::new(id, flow, user, dialog, Stage::Dialling(Box::new(dialling)))
+    }
+
+    /// A call in which nothing has happened yet.
+    pub fn new(id: CallId, flow: Flow, user: String, dialog: Dialog, stage: Stage) -> Self {
+        Self {
+            id,
+            account: None,
+            restored: false,
+            flow,
+            user,
+            invite_cseq: dialog.remote_cseq,
+            peer_allows_update: false,
+            dialog,
+            stage,
+            peer_offer: None,
+            unacknowledged: None,
+            our_offer: None,
+            queued_offer: None,
+            retry_at: None,
+            last_ack: None,
+            session: None,
+            refresh_wanted: false,
+            last_sdp: None,
+            key_frame: KeyFrame::default(),
+        }
+    }
+
     /// The next moment at which something is due.
     pub fn deadline(&self) -> Option<Instant> {
         let asked = match &self.stage {
             Stage::Asked(asked) => Some(asked.give_up_at),
+            Stage::Dialling(dialling) => Some(dialling.give_up_at),
             _ => None,
         };
         let resend = self

@@ -78,6 +78,47 @@ impl Dialog {
         })
     }
 
+    /// The dialog that an INVITE of ours to `target` is to begin (RFC 3261 §12.1.2); `local` is our
+    /// address without a tag.
+    pub fn dialled(
+        call_id: String,
+        local_tag: String,
+        local: &str,
+        target: Uri,
+        flow: Flow,
+    ) -> Self {
+        Self {
+            call_id,
+            remote_tag: None,
+            local: format!("{local};tag={local_tag}"),
+            remote: format!("<{target}>"),
+            local_tag,
+            // Behind a NAT or a proxy, only the way by which the call went leads back there.
+            behind_nat: uri_address(&target) != Some(flow.remote),
+            remote_target: target,
+            route_set: Vec::new(),
+            local_cseq: 0,
+            remote_cseq: 0,
+            may_repeat: false,
+        }
+    }
+
+    /// The peer's 2xx makes it a dialog (RFC 3261 §12.1.2). `false` when it names no tag.
+    pub fn confirm(&mut self, response: &Headers) -> bool {
+        let to = text(response, &HeaderName::To).unwrap_or_default();
+        self.remote_tag = address(to.as_bytes()).and_then(|to| to.tag().map(lossy));
+        self.remote = to;
+        self.route_set = record_routes(response).unwrap_or_default();
+        self.route_set.reverse();
+        self.refresh_target(response);
+        self.remote_tag.is_some()
+    }
+
+    /// Request-URI of our requests.
+    pub fn request_uri(&self) -> Uri {
+        self.routing().0
+    }
+
     /// Whether a request within a dialog is of this one (RFC 3261 §12.2.2).
     pub fn matches(&self, envelope: &Envelope) -> bool {
         self.call_id == envelope.call_id && self.remote_tag == envelope.sender_tag()

@@ -15,6 +15,7 @@
 
 mod body;
 mod call;
+mod client_auth;
 mod conference;
 mod config;
 mod deadlines;
@@ -33,7 +34,7 @@ mod transaction;
 pub use conference::{Conference, ConferenceUser, MediaStatus};
 pub use config::{Account, Config};
 pub use digest::Ha1;
-pub use endpoint::{Changes, Endpoint, Load, Registration};
+pub use endpoint::{Changes, Endpoint, Load, Path, Registration};
 pub use flow::{Flow, FlowId, Input, Output, Transport};
 pub use saved::{
     SavedCall, SavedCalls, SavedDialog, SavedRegistration, SavedSession, SavedSubscription,

@@ -28,6 +28,10 @@ pub(crate) enum Purpose {
     KeyFrame,
     /// BYE.
     Bye,
+    /// INVITE of a call that we make.
+    Dial,
+    /// CANCEL of it.
+    Cancel,
     /// NOTIFY of a subscription, whose number stands in place of the call's.
     Notify,
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use benches::clip::Clip;
+
 use crate::process::{Process, free_port};
 use crate::wait_for;
 
@@ -38,9 +40,13 @@ impl Baresip {
         fs::create_dir_all(dir.join("sound")).expect("make a folder");
         let (sip, control, rtp) = (free_port(), free_port(), free_port());
         fs::write(dir.join("config"), settings(config, sip, control, rtp)).expect("write");
+        // Registers only where the account says so.
+        let registers = config.account.contains("regint=");
         let account = format!(
-            "<sip:terminal@127.0.0.1>;regint=0;answermode=auto;audio_codecs={}{}\n",
-            config.audio_codec, config.account
+            "<sip:terminal@127.0.0.1>{};answermode=auto;audio_codecs={}{}\n",
+            if registers { "" } else { ";regint=0" },
+            config.audio_codec,
+            config.account
         );
         fs::write(dir.join("accounts"), account).expect("write");
         fs::write(dir.join("contacts"), "").expect("write");
@@ -141,6 +147,22 @@ impl Baresip {
         let mut answer = [0; 4096];
         let _ = stream.read(&mut answer);
     }
+}
+
+/// Half a minute of a clip as a file that baresip plays.
+pub fn write_clip(clip: &Clip, file: &Path) {
+    let stream = file.with_extension("h264");
+    let units = clip.units.iter().flat_map(|unit| unit.data.iter().copied());
+    let units: Vec<u8> = units.collect();
+    fs::write(&stream, units.repeat(30)).expect("write");
+    let done = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-framerate", "30", "-i"])
+        .arg(&stream)
+        .args(["-c", "copy"])
+        .arg(file)
+        .status()
+        .expect("run ffmpeg");
+    assert!(done.success());
 }
 
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {

@@ -95,6 +95,23 @@ impl Server {
         self.dir.path()
     }
 
+    /// Has a room call somebody, by the command line: what it printed, if the callee answered, or its
+    /// complaint.
+    pub fn dial(&self, room: &str, target: &str) -> Result<String, String> {
+        let data = self.dir().join("data");
+        let output = Command::new(binary())
+            .args(["dial", "--data-dir"])
+            .arg(data)
+            .args(["--room", room, "--to", target])
+            .output()
+            .expect("run consilium dial");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
+    }
+
     /// Address of a page.
     pub fn url(&self, path: &str) -> String {
         format!("https://127.0.0.1:{}{path}", self.http)

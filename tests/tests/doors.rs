@@ -2,14 +2,13 @@
 //! measured at both far ends; who has entered the PIN is in (VSEC-03, MCU-23).
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use benches::clip::{Clip, Config};
 use benches::load::{LegConfig, Load, LoadError, LoadLeg, Target, Watch};
 use benches::tone;
-use tests::baresip::{self, Baresip};
+use tests::baresip::{self, Baresip, write_clip};
 use tests::browser::Browser;
 use tests::measure::{luma_of, markers_in, pcm_of, tones_in};
 use tests::server::Server;
@@ -139,25 +138,6 @@ fn terminal(server: &Server) -> Baresip {
         audio_codec: "PCMU/8000/1",
         account: "",
     })
-}
-
-/// Half a minute of a clip as a file that baresip plays.
-fn write_clip(clip: &Clip, file: &Path) {
-    let stream = file.with_extension("h264");
-    let units: Vec<u8> = clip
-        .units
-        .iter()
-        .flat_map(|unit| unit.data.iter().copied())
-        .collect();
-    std::fs::write(&stream, units.repeat(30)).unwrap();
-    let done = Command::new("ffmpeg")
-        .args(["-v", "error", "-y", "-framerate", "30", "-i"])
-        .arg(&stream)
-        .args(["-c", "copy"])
-        .arg(file)
-        .status()
-        .unwrap();
-    assert!(done.success());
 }
 
 /// White letters in both lines of an otherwise dark picture.

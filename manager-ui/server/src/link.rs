@@ -372,6 +372,8 @@ impl Task {
                     let _ = queue.try_send(ToBrowser::Close(Closing::Told));
                 }
             }
+            // Nobody asked by this way.
+            FromControl::Dialled { .. } => {}
             FromControl::Media { ready: true } => {
                 self.upstream.send_replace(Upstream::Ready);
             }

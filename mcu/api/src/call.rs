@@ -35,6 +35,11 @@ pub enum CallEvent {
         /// The call.
         call: CallId,
     },
+    /// The terminal that we call rings.
+    Ringing {
+        /// The call.
+        call: CallId,
+    },
     /// A telephone key, by INFO.
     Digit {
         /// The call.
@@ -42,7 +47,7 @@ pub enum CallEvent {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         digit: char,
     },
-    /// The call is established: our 2xx was acknowledged.
+    /// The call is established: our 2xx was acknowledged, or we have acknowledged the peer's.
     Established {
         /// The call.
         call: CallId,
@@ -53,6 +58,39 @@ pub enum CallEvent {
         call: CallId,
         /// Why.
         reason: EndReason,
+    },
+}
+
+/// A call that the rooms make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutgoingCall {
+    /// The call, numbered by the rooms from [`CallId::FIRST_DIALLED`] on.
+    pub call: CallId,
+    /// Who is called.
+    pub target: DialTarget,
+    /// User part of our own address: the room's number.
+    pub number: String,
+    /// Our name, as the callee is to see it.
+    pub name: Redacted<String>,
+    /// URI to call as, in place of one of ours.
+    pub from: Option<String>,
+    /// User and password for whoever challenges the call.
+    pub credentials: Option<(String, Redacted<String>)>,
+    /// SDP offer.
+    pub sdp: Redacted<String>,
+}
+
+/// Whom to call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DialTarget {
+    /// A registered terminal, by its account.
+    Account(String),
+    /// A URI.
+    Uri {
+        /// `sip:USER@HOST:PORT`.
+        uri: String,
+        /// Where the call is sent to, if not to the address in the URI.
+        via: Option<SocketAddr>,
     },
 }
 
@@ -80,6 +118,9 @@ pub struct IncomingCall {
 /// Wishes to a signalling core. A command for a call that has ended meanwhile is ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallCommand {
+    /// Call somebody. [`CallEvent::Answered`] and [`CallEvent::Established`] follow, or
+    /// [`CallEvent::Ended`].
+    Dial(Box<OutgoingCall>),
     /// Ring.
     Ring {
         /// The call.
@@ -160,6 +201,8 @@ pub enum EndReason {
     Cancelled,
     /// We refused.
     Rejected,
+    /// The peer refused our call, with this status.
+    Refused(u16),
     /// The peer never acknowledged, or answers no more.
     Timeout,
     /// The peer broke the protocol.

@@ -35,6 +35,12 @@ id!(
     /// One call of a signalling core (SIP or H.323), as numbered by that core.
     CallId
 );
+impl CallId {
+    /// Calls that the rooms make have numbers of their choice from here on; a signalling core numbers
+    /// those that come to it below.
+    pub const FIRST_DIALLED: Self = Self(1 << 62);
+}
+
 id!(
     /// One life of a media process: drawn at random when it starts, so that a controller notices
     /// that the process it talks to is not the one that it sent its plans to.

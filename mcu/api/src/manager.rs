@@ -20,6 +20,16 @@ pub enum ToControl {
         /// Number of the room, as dialled.
         number: String,
     },
+    /// Have a room call somebody; answered by [`FromControl::Dialled`] with the same `request` once
+    /// the callee has answered or will not.
+    Dial {
+        /// Echoed in the answer.
+        request: u64,
+        /// Number of the room.
+        room: String,
+        /// An account, `sip:USER@ADDRESS`, or a number that the dial plan leads to a trunk.
+        target: String,
+    },
     /// A message of a browser.
     Browser {
         /// The browser's connection.
@@ -48,6 +58,13 @@ pub enum FromControl {
         /// The room.
         room: Option<RoomView>,
     },
+    /// Answer to [`ToControl::Dial`].
+    Dialled {
+        /// Of the request.
+        request: u64,
+        /// What came of it.
+        outcome: DialOutcome,
+    },
     /// Say this to a browser.
     Server {
         /// The browser's connection.
@@ -66,6 +83,29 @@ pub enum FromControl {
         /// It is there.
         ready: bool,
     },
+}
+
+/// What came of a call that a room made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum DialOutcome {
+    /// The callee is in the room.
+    Answered,
+    /// No room has this number.
+    NoSuchRoom,
+    /// The room is full.
+    RoomFull,
+    /// Nobody by this name, or not registered.
+    Unreachable,
+    /// No media processor, or no ports.
+    NoMedia,
+    /// The callee refused, with this SIP status.
+    Refused {
+        /// 300 to 699.
+        status: u16,
+    },
+    /// It did not answer in time.
+    NoAnswer,
 }
 
 /// What a browser says, as JSON over its WebSocket.

@@ -11,12 +11,16 @@ use crate::message::Refusal;
 
 impl Endpoint {
     pub(super) fn carry_out(&mut self, now: Instant, command: CallCommand) {
-        let id = call_of(&command);
+        let Some(id) = call_of(&command) else {
+            return;
+        };
         match self.calls.get(&id).map(|call| &call.stage) {
             None | Some(Stage::Leaving) => return,
             Some(_) => {}
         }
         match command {
+            // The shell alone knows by which flow: see `Endpoint::dial`.
+            CallCommand::Dial(_) => {}
             CallCommand::Ring { .. } => self.ring(now, id),
             CallCommand::Accept { sdp, .. } => self.accept(now, id, sdp.0),
             CallCommand::Reject { reason, .. } => {
@@ -64,6 +68,7 @@ impl Endpoint {
                 let refusal = Refusal::new(480, "Temporarily Unavailable");
                 self.reject(now, id, &refusal, EndReason::Local);
             }
+            Stage::Dialling(_) => self.give_up_dialling(now, id, EndReason::Local),
             Stage::Accepted => {
                 call.stage = Stage::Leaving;
                 call.session = None;
@@ -81,8 +86,9 @@ impl Endpoint {
     }
 }
 
-fn call_of(command: &CallCommand) -> CallId {
+fn call_of(command: &CallCommand) -> Option<CallId> {
     match command {
+        CallCommand::Dial(_) => None,
         CallCommand::Ring { call }
         | CallCommand::Accept { call, .. }
         | CallCommand::Reject { call, .. }
@@ -90,6 +96,6 @@ fn call_of(command: &CallCommand) -> CallId {
         | CallCommand::RejectOffer { call }
         | CallCommand::Offer { call, .. }
         | CallCommand::RequestKeyFrame { call }
-        | CallCommand::Hangup { call } => *call,
+        | CallCommand::Hangup { call } => Some(*call),
     }
 }

@@ -10,7 +10,7 @@ use super::incoming::Arrival;
 use super::register::overloaded;
 use super::{ALLOW, ALLOW_EVENTS, Endpoint, SUPPORTED};
 use crate::body::{SDP, accepts_sdp, session_description};
-use crate::call::{Asked, Call, GIVE_UP, KeyFrame, MAX_RINGING, Stage, T1, Unacknowledged};
+use crate::call::{Asked, Call, GIVE_UP, MAX_RINGING, Stage, T1, Unacknowledged};
 use crate::dialog::Dialog;
 use crate::digest::Verdict;
 use crate::flow::{Flow, Transport};
@@ -359,25 +359,8 @@ fn incoming_call(id: CallId, arrival: &Arrival, invitation: &Invitation) -> Inco
 fn new_call(id: CallId, flow: Flow, user: String, dialog: Dialog, asked: Asked) -> Call {
     let allowed = tokens(&asked.invite.headers, &HeaderName::Allow);
     Call {
-        id,
-        account: None,
-        restored: false,
-        flow,
-        user,
-        invite_cseq: dialog.remote_cseq,
         peer_allows_update: allowed.iter().any(|method| method == "update"),
-        dialog,
-        stage: Stage::Asked(Box::new(asked)),
-        peer_offer: None,
-        unacknowledged: None,
-        our_offer: None,
-        queued_offer: None,
-        retry_at: None,
-        last_ack: None,
-        session: None,
-        refresh_wanted: false,
-        last_sdp: None,
-        key_frame: KeyFrame::default(),
+        ..Call::new(id, flow, user, dialog, Stage::Asked(Box::new(asked)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The endpoint: one owner of all calls, registrations and transactions.
 
 mod command;
+mod dial;
 mod incoming;
 mod invite;
 mod outgoing;
@@ -30,6 +31,7 @@ use crate::flow::{Flow, FlowId, Input, Output};
 use crate::registrar::{self, Registrar};
 use crate::stream::Framer;
 use crate::transaction::{News, Purpose, Transactions};
+pub use dial::Path;
 pub use saving::Changes;
 use subscribe::Watchers;
 

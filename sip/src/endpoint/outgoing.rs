@@ -193,11 +193,14 @@ impl Endpoint {
         response: &Response,
     ) {
         let status = response.status.code();
+        if purpose == Purpose::Dial {
+            return self.dial_answered(now, id, response);
+        }
         if status < 200 || !self.calls.contains_key(&id) {
             return;
         }
         // RFC 3261 §12.2.1.2: the peer does not know the dialog any more.
-        if matches!(status, 408 | 481) && purpose != Purpose::Bye {
+        if matches!(status, 408 | 481) && !matches!(purpose, Purpose::Bye | Purpose::Cancel) {
             let reason = match status {
                 481 => EndReason::Remote,
                 _ => EndReason::Timeout,
@@ -212,7 +215,7 @@ impl Endpoint {
                     call.key_frame.in_flight = false;
                 }
             }
-            Purpose::Bye | Purpose::Notify => {}
+            Purpose::Bye | Purpose::Notify | Purpose::Dial | Purpose::Cancel => {}
         }
     }
 
@@ -345,7 +348,8 @@ impl Endpoint {
                     call.key_frame.in_flight = false;
                 }
             }
-            Purpose::Bye | Purpose::Notify => {}
+            Purpose::Dial => self.end(now, id, EndReason::Timeout),
+            Purpose::Bye | Purpose::Notify | Purpose::Cancel => {}
         }
     }
 
@@ -360,9 +364,10 @@ impl Endpoint {
         if matches!(call.stage, Stage::Asked(_)) {
             return self.reject(now, id, &terminated, reason);
         }
+        let told = matches!(&call.stage, Stage::Dialling(dialling) if dialling.cancelling);
         self.refuse_offer(now, id, &terminated);
         self.forget(now, id);
-        if known {
+        if known && !told {
             self.event(CallEvent::Ended { call: id, reason });
         }
     }
@@ -382,7 +387,7 @@ impl Endpoint {
 }
 
 /// The ACK of a 2xx to a re-INVITE with this number, and where it goes.
-fn ack(call: &mut Call, cseq: u32, branch: &str) -> Option<(Flow, Bytes)> {
+pub(super) fn ack(call: &mut Call, cseq: u32, branch: &str) -> Option<(Flow, Bytes)> {
     let mut flow = call.flow;
     flow.remote = call.dialog.next_hop(flow).1;
     let draft = call.dialog.request(Method::Ack, flow, branch, Some(cseq));

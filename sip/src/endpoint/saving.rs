@@ -35,7 +35,7 @@ impl Endpoint {
             calls: self
                 .calls
                 .values()
-                .filter(|call| !matches!(call.stage, Stage::Asked(_)))
+                .filter(|call| !matches!(call.stage, Stage::Asked(_) | Stage::Dialling(_)))
                 .map(|call| call.save(now))
                 .collect(),
         }
@@ -53,7 +53,9 @@ impl Endpoint {
         self.next_call = self.next_call.max(saved.next_call);
         for saved in saved.calls {
             let id = saved.call;
-            self.next_call = self.next_call.max(id.0.saturating_add(1));
+            if id < CallId::FIRST_DIALLED {
+                self.next_call = self.next_call.max(id.0.saturating_add(1));
+            }
             let goes_on = saved.up && self.calls.len() < self.config.max_calls;
             let Some(mut call) = Call::restore(saved, now, ago) else {
                 continue;

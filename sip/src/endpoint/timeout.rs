@@ -19,6 +19,9 @@ impl Endpoint {
             let refusal = Refusal::new(487, "Nobody Answered");
             return self.reject(now, id, &refusal, EndReason::Timeout);
         }
+        if matches!(&call.stage, Stage::Dialling(dialling) if dialling.give_up_at <= now) {
+            return self.give_up_dialling(now, id, EndReason::Timeout);
+        }
         // RFC 3261 §12.2.1.2: a peer that answers no more has lost the dialog.
         if call.our_offer.as_ref().is_some_and(|o| o.give_up_at <= now) {
             self.hang_up(now, id);

@@ -29,6 +29,7 @@ impl Controller {
             CallEvent::Answered { call, sdp } => self.answered(call, &sdp.0),
             CallEvent::Reoffer { call, sdp } => self.reoffer(call, sdp),
             CallEvent::KeyFrameRequested { call } => self.key_frame_requested(call),
+            CallEvent::Ringing { call } => debug!(%call, "rings"),
             CallEvent::Digit { call, digit } => self.digit(call, digit),
             CallEvent::Established { call } => self.established(call),
             CallEvent::Ended { call, reason } => {
@@ -38,7 +39,9 @@ impl Controller {
                 if let Some((room, leg)) = leg_of_call(&mut self.rooms, call) {
                     let leg = leg.id;
                     info!(%call, ?reason, "call ended");
-                    self.remove_leg(room, leg, "call ended");
+                    if let Some(leg) = self.remove_leg(room, leg, "call ended") {
+                        self.dial_ended(&leg, reason);
+                    }
                 }
             }
         }
@@ -98,6 +101,8 @@ impl Controller {
                 ports,
                 confirmed: false,
                 rollovers: Rollovers::default(),
+                ringing: None,
+                dialled: false,
             }),
         };
         let cname = self.cname_for(&entrance.number);
@@ -106,7 +111,10 @@ impl Controller {
     }
 
     /// An address and two port pairs for a peer at `remote`.
-    fn exchange_for(&mut self, remote: SocketAddr) -> Result<(Exchange, Vec<u16>), RejectReason> {
+    pub(super) fn exchange_for(
+        &mut self,
+        remote: SocketAddr,
+    ) -> Result<(Exchange, Vec<u16>), RejectReason> {
         let hello = self.processor.hello().ok_or(RejectReason::Unavailable)?;
         let Some(local) = address::choose(&hello.addresses, remote.ip()) else {
             warn!(%remote, "no media address of the caller's address family");
@@ -137,6 +145,8 @@ impl Controller {
             && let LegKind::Sip(sip) = &mut leg.kind
         {
             sip.confirmed = true;
+            let leg = leg.id;
+            self.dial_established(leg);
         }
     }
 
@@ -226,7 +236,7 @@ impl Controller {
 }
 
 /// A name fit to be shown: no control characters, bounded, never empty.
-fn shown_name(caller: &Redacted<String>) -> Redacted<String> {
+pub(super) fn shown_name(caller: &Redacted<String>) -> Redacted<String> {
     let visible: String = caller
         .0
         .chars()

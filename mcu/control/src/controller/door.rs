@@ -199,8 +199,13 @@ impl Controller {
 }
 
 impl Leg {
-    /// Whether it is in the meeting, and not before its door.
+    /// Whether it is in the meeting: neither before its door, nor called without an answer so far.
     pub fn is_in(&self) -> bool {
-        self.waiting.is_none()
+        self.waiting.is_none() && !self.is_ringing()
+    }
+
+    /// Whether we call it and it has not answered.
+    pub fn is_ringing(&self) -> bool {
+        self.sip().is_some_and(|sip| sip.ringing.is_some())
     }
 }

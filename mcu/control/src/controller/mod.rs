@@ -8,6 +8,7 @@
 mod address;
 mod browsers;
 mod calls;
+mod dialling;
 mod door;
 mod exchange;
 mod pin;
@@ -34,6 +35,7 @@ use rand::{RngCore, SeedableRng};
 use tracing::info;
 
 use crate::config::Config;
+pub use dialling::{DialRequest, Way};
 use ports::PortPool;
 use processor::Processor;
 use room::{Conn, Leg, LegKind, Room};
@@ -69,6 +71,8 @@ pub enum Input {
     MediaDisconnected,
     /// Of the media processor.
     Media(FromMedia),
+    /// Somebody wants a room to call out.
+    Dial(DialRequest),
     /// The whole server stops: everybody is to be told, and nobody enters any more.
     Stop,
 }
@@ -197,6 +201,9 @@ impl Controller {
                 let room = self.view(&number);
                 self.tell_manager(manager, FromControl::Room { request, room });
             }
+            // The shell asks for the way first: it comes as `Input::Dial`.
+            Input::Manager(_, ToControl::Dial { .. }) => {}
+            Input::Dial(wanted) => self.dial(wanted),
             Input::Manager(
                 manager,
                 ToControl::Browser {
@@ -251,7 +258,7 @@ impl Controller {
         match input {
             Input::Call(event) => !matches!(event, CallEvent::Established { .. }),
             Input::Manager(_, ToControl::GetRoom { .. }) => false,
-            Input::Manager(_, _) => true,
+            Input::Manager(_, _) | Input::Dial(_) => true,
             Input::ManagerGone(_) => !self.postponed.is_empty(),
             Input::MediaConnected | Input::MediaDisconnected | Input::Media(_) => false,
             Input::Stop => false,

@@ -443,6 +443,8 @@ fn take_up_leg(
                     // Calls outlive the controller only once they are established.
                     confirmed: true,
                     rollovers: Rollovers::default(),
+                    ringing: None,
+                    dialled: saved.dialled,
                 })
             }
             _ => LegKind::Sip(SipLeg {
@@ -450,6 +452,8 @@ fn take_up_leg(
                 ports: rtp_ports(held?).collect(),
                 confirmed: held?.confirmed,
                 rollovers: Rollovers::default(),
+                ringing: None,
+                dialled: saved.dialled,
             }),
         },
         SavedKind::Browser { token, slots } => LegKind::Browser(BrowserLeg {
@@ -524,7 +528,13 @@ fn saved_room(room: &Room) -> SavedRoom {
     SavedRoom {
         room: room.id,
         number: room.number.clone(),
-        legs: room.legs.iter().map(saved_leg).collect(),
+        // What rings ends with this life: nobody would take the answer.
+        legs: room
+            .legs
+            .iter()
+            .filter(|leg| !leg.is_ringing())
+            .map(saved_leg)
+            .collect(),
     }
 }
 
@@ -536,6 +546,7 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
         audio_muted: leg.audio_muted,
         video_muted: leg.video_muted,
         waiting: leg.waiting.as_ref().map(SavedWaiting::new),
+        dialled: leg.sip().is_some_and(|sip| sip.dialled),
         kind: match &leg.kind {
             LegKind::Sip(sip) => SavedKind::Sip {
                 ports: sip.ports.clone(),

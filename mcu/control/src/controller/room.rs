@@ -13,6 +13,7 @@ use mcu_api::secret::Redacted;
 use rand::{CryptoRng, RngCore};
 
 use super::ManagerId;
+use super::dialling::Ringing;
 use super::exchange::Exchange;
 use super::pin::Waiting;
 use super::rollovers::Rollovers;
@@ -98,6 +99,10 @@ pub struct SipLeg {
     pub confirmed: bool,
     /// How far its SRTP sources have come.
     pub rollovers: Rollovers,
+    /// We call it, and it has not answered.
+    pub ringing: Option<Ringing>,
+    /// We called it.
+    pub dialled: bool,
 }
 
 /// A terminal's call and what was described in it.

@@ -64,6 +64,9 @@ pub struct SavedLeg {
     /// It has not entered the room's PIN yet.
     #[serde(default)]
     pub waiting: Option<SavedWaiting>,
+    /// We called it.
+    #[serde(default)]
+    pub dialled: bool,
     /// What is particular to its kind.
     pub kind: SavedKind,
 }

@@ -5,6 +5,7 @@ mod bench;
 mod browsers;
 mod calls;
 mod days;
+mod dialling;
 mod dialogs;
 mod doors;
 mod media;

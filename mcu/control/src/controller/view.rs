@@ -93,7 +93,7 @@ fn leg_view(leg: &Leg, unix_s: u64) -> LegView {
     let stats = leg.stats.as_ref();
     LegView {
         site: site(leg),
-        waiting: !leg.is_in(),
+        waiting: leg.waiting.is_some(),
         state: stats.map_or(LegState::Connecting, |stats| stats.state),
         joined_s: unix_s.saturating_sub(leg.joined_unix_s),
         audio_codec: audio_codec(leg),

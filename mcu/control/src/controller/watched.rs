@@ -40,7 +40,7 @@ fn user(leg: &Leg) -> ConferenceUser {
         id: leg.id.0,
         call,
         name: leg.name.clone(),
-        dialled_out: false,
+        dialled_out: leg.sip().is_some_and(|sip| sip.dialled),
         audio: audio.map(|audio| sound(audio, leg.audio_muted)),
         video: video.map(|(sends, receives)| MediaStatus::new(sends && !leg.video_muted, receives)),
     }

@@ -13,9 +13,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use mcu_api::call::{CallCommand, CallEvent};
+use mcu_api::call::{CallCommand, CallEvent, OutgoingCall};
 use mcu_api::ids::CallId;
-use mcu_api::manager::FromControl;
+use mcu_api::manager::{FromControl, ToControl};
 use mcu_api::media::ToMedia;
 use sip::{Changes, Flow, FlowId, Ha1, Transport};
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::config::Config;
-use crate::controller::{Controller, Input, ManagerId, Output};
+use crate::controller::{Controller, DialRequest, Input, ManagerId, Output};
 use keeping::{Keeper, Kept, KeptRegistrations};
 use links::Managers;
 use state_file::StateFile;
@@ -265,6 +265,28 @@ impl Owner {
 
     fn handle(&mut self, now: Instant, event: Event) {
         match event {
+            Event::Input(Input::Manager(
+                manager,
+                ToControl::Dial {
+                    request,
+                    room,
+                    target,
+                },
+            )) => {
+                let way = self.controller.way_to(&target);
+                let way = way.and_then(|way| {
+                    let path = self.endpoint.path_to(now, &way.target)?;
+                    Some((way, path.remote))
+                });
+                let wanted = DialRequest {
+                    manager,
+                    request,
+                    room,
+                    target,
+                    way,
+                };
+                self.controller.handle_input(now, Input::Dial(wanted));
+            }
             Event::Input(input) => self.controller.handle_input(now, input),
             Event::ManagerOpened(id, queue) => {
                 let ready = self.media_told;
@@ -329,6 +351,7 @@ impl Owner {
 
     fn carry_out(&mut self, output: Output) {
         match output {
+            Output::Call(CallCommand::Dial(wanted)) => self.dial(*wanted),
             Output::Call(command) => self.endpoint.command(Instant::now(), command),
             Output::Conference(conference) => {
                 self.endpoint.publish(Instant::now(), conference);
@@ -358,6 +381,18 @@ impl Owner {
                 }
             }
         }
+    }
+
+    /// Calls somebody, from the address of ours that leads there.
+    fn dial(&mut self, wanted: OutgoingCall) {
+        let now = Instant::now();
+        let path = self.endpoint.path_to(now, &wanted.target);
+        let flow = path.and_then(|path| match (path.flow, &self.udp) {
+            (Some(flow), _) => Some(flow),
+            (None, Some(udp)) => udp.flow_to(path.transport, path.remote),
+            (None, None) => None,
+        });
+        self.endpoint.dial(now, wanted, flow);
     }
 
     fn carry_out_sip(&mut self, output: sip::Output) {

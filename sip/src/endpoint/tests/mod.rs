@@ -4,6 +4,7 @@ mod accounts;
 mod answers;
 mod calls;
 mod days;
+mod dialling;
 mod lossy;
 mod offers;
 mod restarts;

@@ -1,0 +1,172 @@
+//! Calls that a room makes: to a registered terminal, to an address, or by a trunk.
+
+use std::net::SocketAddr;
+
+use mcu_api::call::{CallCommand, DialTarget, EndReason, OutgoingCall, RejectReason};
+use mcu_api::ids::{CallId, LegId};
+use mcu_api::manager::{DialOutcome, FromControl};
+use mcu_api::secret::Redacted;
+use tracing::info;
+
+use super::calls::shown_name;
+use super::rollovers::Rollovers;
+use super::room::{Dialog, Leg, LegKind, SipLeg};
+use super::{Controller, ManagerId, find_leg};
+
+/// Where a room's call goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Way {
+    /// Whom to call.
+    pub target: DialTarget,
+    /// URI to call as, in place of one of ours.
+    pub from: Option<String>,
+    /// For who challenges the call.
+    pub credentials: Option<(String, Redacted<String>)>,
+}
+
+/// A wish to have a room call somebody.
+#[derive(Clone, Debug)]
+pub struct DialRequest {
+    /// Who is told the outcome.
+    pub manager: ManagerId,
+    /// Echoed in it.
+    pub request: u64,
+    /// Number of the room.
+    pub room: String,
+    /// Who is called, in words.
+    pub target: String,
+    /// Where that leads, and the address that the call is sent to, where there are such.
+    pub way: Option<(Way, SocketAddr)>,
+}
+
+/// A call that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Ringing {
+    manager: ManagerId,
+    request: u64,
+}
+
+impl Controller {
+    /// What a target in words means: an account, a `sip:` URI, or a number that the dial plan leads
+    /// elsewhere.
+    pub fn way_to(&self, target: &str) -> Option<Way> {
+        let direct = |target| {
+            Some(Way {
+                target,
+                from: None,
+                credentials: None,
+            })
+        };
+        if target.starts_with("sip:") {
+            let (uri, via) = (target.to_owned(), None);
+            return direct(DialTarget::Uri { uri, via });
+        }
+        let mut accounts = self.config.accounts.iter();
+        if accounts.any(|account| account.user == target) {
+            return direct(DialTarget::Account(target.to_owned()));
+        }
+        None
+    }
+
+    pub(super) fn dial(&mut self, wanted: DialRequest) {
+        let (manager, request) = (wanted.manager, wanted.request);
+        if let Err(outcome) = self.try_dial(wanted) {
+            info!(?outcome, "room calls nobody");
+            self.tell_manager(manager, FromControl::Dialled { request, outcome });
+        }
+    }
+
+    fn try_dial(&mut self, wanted: DialRequest) -> Result<(), DialOutcome> {
+        let number = wanted.room;
+        self.config.room(&number).ok_or(DialOutcome::NoSuchRoom)?;
+        let (way, remote) = wanted.way.ok_or(DialOutcome::Unreachable)?;
+        if !self.has_place(&number) {
+            return Err(DialOutcome::RoomFull);
+        }
+        let (mut exchange, ports) = self.exchange_for(remote).map_err(|reason| match reason {
+            RejectReason::Unavailable => DialOutcome::NoMedia,
+            _ => DialOutcome::Unreachable,
+        })?;
+        let offer = exchange.offer(&mut self.rng);
+        let id = self.new_leg_id();
+        let call = CallId(CallId::FIRST_DIALLED.0 | id.0);
+        info!(leg = %id, %call, number, "room calls");
+        let sip = SipLeg {
+            ringing: Some(Ringing {
+                manager: wanted.manager,
+                request: wanted.request,
+            }),
+            dialled: true,
+            dialog: Some(Dialog {
+                call,
+                exchange,
+                probed_at: None,
+            }),
+            ports,
+            confirmed: false,
+            rollovers: Rollovers::default(),
+        };
+        let leg = self.dialled_leg(id, &wanted.target, sip);
+        let cname = self.cname_for(&number);
+        self.enter(&number, cname, leg);
+        self.tell_call(CallCommand::Dial(Box::new(OutgoingCall {
+            call,
+            target: way.target,
+            name: Redacted(number.clone()),
+            number,
+            from: way.from,
+            credentials: way.credentials,
+            sdp: Redacted(offer),
+        })));
+        Ok(())
+    }
+
+    fn dialled_leg(&self, id: LegId, target: &str, sip: SipLeg) -> Leg {
+        let user = target.strip_prefix("sip:").unwrap_or(target);
+        let user = user.split('@').next().unwrap_or(user);
+        Leg {
+            id,
+            name: shown_name(&Redacted(user.to_owned())),
+            joined_unix_s: self.unix_s(),
+            audio_muted: false,
+            video_muted: false,
+            waiting: None,
+            media: None,
+            stats: None,
+            sound_lag_ms: None,
+            spoke_at: None,
+            kind: LegKind::Sip(sip),
+        }
+    }
+
+    /// The callee has answered, and what it described is in force.
+    pub(super) fn dial_established(&mut self, leg: LegId) {
+        let Some((_, leg)) = find_leg(&mut self.rooms, |l| l.id == leg) else {
+            return;
+        };
+        let LegKind::Sip(sip) = &mut leg.kind else {
+            return;
+        };
+        if let Some(ringing) = sip.ringing.take() {
+            self.tell_outcome(ringing, DialOutcome::Answered);
+        }
+    }
+
+    /// A leg is gone; whoever waits for its callee to answer is told why.
+    pub(super) fn dial_ended(&mut self, leg: &Leg, reason: EndReason) {
+        let Some(ringing) = leg.sip().and_then(|sip| sip.ringing) else {
+            return;
+        };
+        let outcome = match reason {
+            EndReason::Refused(480) => DialOutcome::Unreachable,
+            EndReason::Refused(status) => DialOutcome::Refused { status },
+            _ => DialOutcome::NoAnswer,
+        };
+        self.tell_outcome(ringing, outcome);
+    }
+
+    fn tell_outcome(&mut self, ringing: Ringing, outcome: DialOutcome) {
+        let Ringing { manager, request } = ringing;
+        self.tell_manager(manager, FromControl::Dialled { request, outcome });
+    }
+}

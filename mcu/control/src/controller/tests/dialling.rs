@@ -1,0 +1,154 @@
+//! Calls that rooms make (MCU-03).
+
+use mcu_api::call::{CallCommand, CallEvent, DialTarget, EndReason, OutgoingCall};
+use mcu_api::ids::LegId;
+use mcu_api::manager::{DialOutcome, FromControl};
+use mcu_api::secret::Redacted;
+
+use super::bench::{Bench, MANAGER, demo, with_room};
+use crate::config::Account;
+use crate::controller::{DialRequest, Input};
+
+/// Answers an offer of ours as a terminal does: one codec each, its own ports.
+fn answer_to(offer: &str) -> String {
+    let h264 = offer
+        .lines()
+        .find(|line| line.ends_with("H264/90000"))
+        .unwrap();
+    let number = h264
+        .trim_start_matches("a=rtpmap:")
+        .split(' ')
+        .next()
+        .unwrap();
+    let fmtp = format!("a=fmtp:{number} ");
+    let fmtp = offer.lines().find(|line| line.starts_with(&fmtp)).unwrap();
+    format!(
+        "v=0\r\no=t 1 1 IN IP4 10.1.0.60\r\ns=-\r\nc=IN IP4 10.1.0.60\r\nt=0 0\r\n\
+         m=audio 6000 RTP/AVP 8\r\nm=video 6002 RTP/AVP {number}\r\n{h264}\r\n{fmtp}\r\n"
+    )
+}
+
+impl Bench {
+    fn call_out(&mut self, room: &str, target: &str) -> Option<OutgoingCall> {
+        let way = self.controller.way_to(target);
+        let remote = ([10, 1, 0, 60], 5060).into();
+        self.input(Input::Dial(DialRequest {
+            manager: MANAGER,
+            request: 5,
+            room: room.into(),
+            target: target.into(),
+            way: way.map(|way| (way, remote)),
+        }));
+        match self.commands.pop() {
+            Some(CallCommand::Dial(wanted)) => Some(*wanted),
+            None => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn outcome(&mut self) -> Option<DialOutcome> {
+        let found = self.told.iter().position(|(manager, message)| {
+            *manager == MANAGER && matches!(message, FromControl::Dialled { request: 5, .. })
+        })?;
+        match self.told.remove(found).1 {
+            FromControl::Dialled { outcome, .. } => Some(outcome),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn a_terminal_that_is_called_is_in_once_it_answers() {
+    let mut bench = Bench::new(demo());
+    let (page, _) = bench.join(1, "A");
+    let wanted = bench.call_out("3000", "sip:ward-7@10.1.0.60").unwrap();
+    assert_eq!(wanted.number, "3000");
+    let uri = "sip:ward-7@10.1.0.60".to_owned();
+    assert_eq!(wanted.target, DialTarget::Uri { uri, via: None });
+    let call = wanted.call;
+    bench.input(Input::Call(CallEvent::Ringing { call }));
+    assert_eq!(bench.roster(1).0.len(), 1, "not in yet");
+    assert_eq!(bench.legs_planned(), [page]);
+    assert_eq!(bench.conferences["3000"].users.len(), 1);
+
+    let sdp = Redacted(answer_to(&wanted.sdp.0));
+    bench.input(Input::Call(CallEvent::Answered { call, sdp }));
+    bench.input(Input::Call(CallEvent::Established { call }));
+    assert_eq!(bench.outcome(), Some(DialOutcome::Answered));
+    let leg = LegId(page.0 + 1);
+    assert_eq!(bench.legs_planned(), [page, leg]);
+    assert!(bench.leg_plan(leg).confirmed);
+    assert_eq!(bench.plan().composition.tiles, [page, leg]);
+    let names: Vec<&str> = bench
+        .roster(1)
+        .0
+        .iter()
+        .map(|s| s.name.0.as_str())
+        .collect();
+    assert_eq!(names, ["A", "ward-7"]);
+    assert!(bench.conferences["3000"].users[1].dialled_out);
+
+    bench.restart_controller();
+    bench.connect_media();
+    assert_eq!(bench.legs_planned(), [page, leg]);
+    assert!(bench.conferences["3000"].users[1].dialled_out);
+    let reason = EndReason::Remote;
+    bench.input(Input::Call(CallEvent::Ended { call, reason }));
+    assert_eq!(bench.legs_planned(), [page]);
+}
+
+#[test]
+fn a_callee_that_does_not_come_leaves_nothing_behind() {
+    for (reason, outcome) in [
+        (
+            EndReason::Refused(486),
+            DialOutcome::Refused { status: 486 },
+        ),
+        (EndReason::Refused(480), DialOutcome::Unreachable),
+        (EndReason::Timeout, DialOutcome::NoAnswer),
+    ] {
+        let mut bench = Bench::new(demo());
+        let call = bench.call_out("3000", "sip:x@10.1.0.60").unwrap().call;
+        assert_eq!(bench.outcome(), None, "while it rings");
+        bench.input(Input::Call(CallEvent::Ended { call, reason }));
+        assert_eq!(bench.outcome(), Some(outcome));
+        assert_eq!(bench.view("3000").unwrap().legs.len(), 0);
+        assert!(bench.held.is_empty());
+    }
+}
+
+#[test]
+fn rooms_call_only_whom_they_can() {
+    let mut bench = Bench::new(with_room("3000", true));
+    for (room, target, outcome) in [
+        ("4000", "sip:x@10.1.0.60", DialOutcome::NoSuchRoom),
+        ("3000", "nobody", DialOutcome::Unreachable),
+    ] {
+        assert!(bench.call_out(room, target).is_none());
+        assert_eq!(bench.outcome(), Some(outcome));
+    }
+    let mut config = with_room("3000", true);
+    config.max_legs_per_room = 1;
+    config.accounts = vec![Account {
+        user: "ward".into(),
+        password: Redacted("s3cret".into()),
+    }];
+    let mut bench = Bench::new(config);
+    let wanted = bench.call_out("3000", "ward").unwrap();
+    assert_eq!(wanted.target, DialTarget::Account("ward".into()));
+    assert!(bench.call_out("3000", "ward").is_none());
+    assert_eq!(bench.outcome(), Some(DialOutcome::RoomFull));
+}
+
+/// Nobody would take the answer of a callee that rang when the controller died.
+#[test]
+fn what_rings_is_not_kept() {
+    let mut bench = Bench::new(demo());
+    let (page, _) = bench.join(1, "A");
+    bench.call_out("3000", "sip:x@10.1.0.60").unwrap();
+    let kept = bench.state.as_ref().unwrap();
+    assert_eq!(kept.rooms[0].legs.len(), 1);
+    bench.restart_controller();
+    bench.connect_media();
+    assert_eq!(bench.legs_planned(), [page]);
+}

@@ -1,0 +1,64 @@
+//! `consilium dial`: has a room of the running server call somebody. Whoever may open the controller's
+//! socket may do so: nobody but the server's own user.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use mcu_api::frame::{self, Decoder};
+use mcu_api::manager::{DialOutcome, FromControl, ToControl};
+
+/// Longer than any callee may ring.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// Our only request on the connection.
+const REQUEST: u64 = 1;
+
+/// Calls, and returns when the callee is in the room.
+pub fn run(socket: &Path, room: &str, target: &str) -> anyhow::Result<()> {
+    let unreachable = || format!("no server answers at {}", socket.display());
+    let mut stream = UnixStream::connect(socket).with_context(unreachable)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let wish = ToControl::Dial {
+        request: REQUEST,
+        room: room.to_owned(),
+        target: target.to_owned(),
+    };
+    stream.write_all(&frame::encode(&wish)?)?;
+    match outcome(&mut stream)? {
+        DialOutcome::Answered => {
+            println!("{target} is in room {room}");
+            Ok(())
+        }
+        DialOutcome::NoSuchRoom => bail!("no room has the number {room}"),
+        DialOutcome::RoomFull => bail!("room {room} is full"),
+        DialOutcome::Unreachable => {
+            bail!("{target} cannot be reached: not known, or not registered")
+        }
+        DialOutcome::NoMedia => bail!("no media process, or no ports, for another call"),
+        DialOutcome::Refused { status } => bail!("{target} refused: SIP status {status}"),
+        DialOutcome::NoAnswer => bail!("{target} did not answer"),
+    }
+}
+
+fn outcome(stream: &mut UnixStream) -> anyhow::Result<DialOutcome> {
+    let mut decoder = Decoder::default();
+    let mut bytes = [0; 4096];
+    loop {
+        while let Some(message) = decoder.next_message::<FromControl>()? {
+            if let FromControl::Dialled {
+                request: REQUEST,
+                outcome,
+            } = message
+            {
+                return Ok(outcome);
+            }
+        }
+        match stream.read(&mut bytes).context("wait for the callee")? {
+            0 => bail!("the server stopped"),
+            n => decoder.push(&bytes[..n]),
+        }
+    }
+}
