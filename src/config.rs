@@ -1,6 +1,7 @@
 //! The configuration file and its defaults. `docs/ref/configuration.md` documents every key.
 
 mod dialplan;
+mod limits;
 mod refusal;
 mod values;
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::host;
+pub use limits::Limits;
 pub use refusal::ConfigError;
 pub use values::{Filter, MediaAddress, NonEmpty, Pin, PortRange};
 
@@ -40,6 +42,8 @@ pub struct Settings {
     /// The same, checked.
     #[serde(skip)]
     rules: Vec<mcu_control::dialplan::Rule>,
+    /// How much peers may take.
+    pub limits: Limits,
     /// What is logged.
     pub log: Log,
 }
@@ -120,6 +124,7 @@ impl Default for Settings {
             rooms: Vec::new(),
             dialplan: Vec::new(),
             rules: Vec::new(),
+            limits: Limits::default(),
             log: Log::default(),
         }
     }
@@ -244,7 +249,9 @@ impl Settings {
                     password: Redacted(account.password.0.0.clone()),
                 })
                 .collect(),
-            ..mcu_control::Config::default()
+            max_legs: self.limits.legs.get() as usize,
+            max_legs_per_room: self.limits.legs_per_room.get() as usize,
+            strangers: self.limits.strangers(),
         }
     }
 

@@ -30,6 +30,14 @@ pub struct Config {
     pub require_auth: bool,
     /// Most calls at a time; beyond it 503.
     pub max_calls: usize,
+    /// Most calls of one source at a time whose callers proved no account; beyond it 503.
+    pub max_calls_per_source: usize,
+    /// Most calls that such callers begin in a second from one source. Who comes beyond is challenged
+    /// while there are accounts, so that those who have one get in, and gets 503 otherwise; neither
+    /// leaves state behind.
+    pub new_calls_per_source_per_s: u32,
+    /// The same from all sources together, whose addresses may be forged.
+    pub new_calls_per_s: u32,
     /// Most transactions at a time; beyond it 503 without state. Over UDP each stays for 32 s (RFC 3261
     /// §17.2.2), so that 32,768 stand for 1,000 registrations or 500 calls a second.
     pub max_transactions: usize,
@@ -58,6 +66,9 @@ impl Default for Config {
             accounts: Vec::new(),
             require_auth: false,
             max_calls: 1_000,
+            max_calls_per_source: 100,
+            new_calls_per_source_per_s: 50,
+            new_calls_per_s: 100,
             max_transactions: 32_768,
             max_connections: 2_048,
             max_registrations: 10_000,

@@ -13,6 +13,7 @@
 //!
 //! Session descriptions are text here; [`sdp`] reads and writes them.
 
+mod admission;
 mod body;
 mod call;
 mod client_auth;
@@ -31,6 +32,7 @@ mod session_timer;
 mod stream;
 mod transaction;
 
+pub use admission::source;
 pub use conference::{Conference, ConferenceUser, MediaStatus};
 pub use config::{Account, Config};
 pub use digest::Ha1;

@@ -256,7 +256,9 @@ impl Bench {
 
     /// Room 3000 for everybody, and so many accounts.
     fn config(&self, accounts: u32) -> String {
-        let mut text = String::from("[[rooms]]\nnumber = \"3000\"\nguests = true\n");
+        let mut text = String::from(
+            "[limits]\nnew_calls_per_source_per_s = 10000\nnew_calls_per_s = 10000\n[[rooms]]\nnumber = \"3000\"\nguests = true\n",
+        );
         for n in 0..accounts {
             text += &format!("[[sip.accounts]]\nuser = \"t{n}\"\npassword = \"{PASSWORD}\"\n");
         }

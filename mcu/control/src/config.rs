@@ -35,6 +35,30 @@ pub struct Config {
     pub max_legs_per_room: usize,
     /// Most legs of all rooms together.
     pub max_legs: usize,
+    /// What callers may take who proved no account.
+    pub strangers: StrangerLimits,
+}
+
+/// What callers may take who proved no account. See [`sip::Config`] for what comes beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StrangerLimits {
+    /// Most calls of one source at a time.
+    pub calls_per_source: usize,
+    /// Most calls begun in a second from one source.
+    pub new_calls_per_source_per_s: u32,
+    /// Most calls begun in a second from all sources.
+    pub new_calls_per_s: u32,
+}
+
+impl Default for StrangerLimits {
+    fn default() -> Self {
+        let sip = sip::Config::default();
+        Self {
+            calls_per_source: sip.max_calls_per_source,
+            new_calls_per_source_per_s: sip.new_calls_per_source_per_s,
+            new_calls_per_s: sip.new_calls_per_s,
+        }
+    }
 }
 
 /// One configured room.
@@ -73,6 +97,7 @@ impl Default for Config {
             accounts: Vec::new(),
             max_legs_per_room: 32,
             max_legs: 256,
+            strangers: StrangerLimits::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! INVITE that begins a call, its ACK and its CANCEL.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use mcu_api::call::{CallEvent, EndReason, IncomingCall};
@@ -9,6 +10,7 @@ use mcu_api::secret::Redacted;
 use super::incoming::Arrival;
 use super::register::overloaded;
 use super::{ALLOW, ALLOW_EVENTS, Endpoint, SUPPORTED};
+use crate::admission::source;
 use crate::body::{SDP, accepts_sdp, session_description};
 use crate::call::{Asked, Call, GIVE_UP, MAX_RINGING, Stage, T1, Unacknowledged};
 use crate::dialog::Dialog;
@@ -31,13 +33,28 @@ struct Invitation {
 impl Endpoint {
     pub(super) fn invited(&mut self, now: Instant, arrival: Arrival) {
         let proof = self.authenticate(now, &arrival.request);
-        if self.config.require_auth && !matches!(proof, Verdict::Proven(_)) {
+        let proven = matches!(proof, Verdict::Proven(_));
+        if self.config.require_auth && !proven {
             return self.challenge(now, &arrival, proof == Verdict::Stale);
+        }
+        if !proven && !self.admits_stranger(now, arrival.flow.remote.ip()) {
+            return match self.accounts.is_empty() {
+                true => self.refuse(&arrival, &overloaded()),
+                false => self.challenge(now, &arrival, proof == Verdict::Stale),
+            };
         }
         match self.invitation(&arrival, proof) {
             Ok(invitation) => self.begin(now, arrival, invitation),
             Err(refusal) => self.refuse(&arrival, &refusal),
         }
+    }
+
+    /// Whether somebody without a proven account may begin one more call.
+    fn admits_stranger(&mut self, now: Instant, ip: IpAddr) -> bool {
+        let of_source =
+            |call: &&Call| call.account.is_none() && source(call.flow.remote.ip()) == source(ip);
+        let held = self.calls.values().filter(of_source).count();
+        held < self.config.max_calls_per_source && self.admission.admits(now, ip)
     }
 
     fn invitation(&mut self, arrival: &Arrival, proof: Verdict) -> Result<Invitation, Refusal> {

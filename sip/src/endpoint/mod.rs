@@ -23,6 +23,7 @@ use mcu_api::ids::CallId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::admission::Admission;
 use crate::call::Call;
 use crate::config::{Account, Config};
 use crate::deadlines::Deadlines;
@@ -84,6 +85,7 @@ pub struct Endpoint {
     /// Makes the To tags of answers that leave no state behind.
     tag_secret: u64,
     digest: Digest,
+    admission: Admission,
     registrar: Registrar,
     transactions: Transactions,
     /// At most [`Config::max_calls`].
@@ -121,6 +123,7 @@ impl Endpoint {
             tag_secret: random.random(),
             digest: Digest::new(config.realm.clone(), random.random()),
             registrar: Registrar::new(limits),
+            admission: Admission::new(config.new_calls_per_source_per_s, config.new_calls_per_s),
             transactions: Transactions::new(config.max_transactions),
             calls: HashMap::new(),
             dialogs: HashMap::new(),

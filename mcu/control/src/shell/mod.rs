@@ -491,6 +491,9 @@ fn endpoint_config(config: &Config) -> sip::Config {
         // takes any memory. Elsewhere the dial plan decides by the number.
         require_auth: !config.accounts.is_empty() && !guests,
         max_calls: config.max_legs.saturating_mul(2),
+        max_calls_per_source: config.strangers.calls_per_source,
+        new_calls_per_source_per_s: config.strangers.new_calls_per_source_per_s,
+        new_calls_per_s: config.strangers.new_calls_per_s,
         // Room for each account's terminal, and for another that takes its place.
         max_registrations: (2 * config.accounts.len()).max(defaults.max_registrations),
         ..defaults

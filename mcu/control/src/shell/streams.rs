@@ -2,11 +2,11 @@
 //! there are too many.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sip::{Flow, FlowId};
+use sip::{Flow, FlowId, source};
 use tokio::sync::mpsc;
 
 /// How long the core's word on which connections are in use is good for: a flood of connections asks
@@ -124,15 +124,6 @@ impl Streams {
 /// Whether a peer opened the connection.
 fn is_of_peer(id: FlowId) -> bool {
     id < FlowId::FIRST_OUTBOUND
-}
-
-/// What counts as one source: an IPv4 address, or the prefix of an IPv6 network, in which one host
-/// has all the addresses it wants (RFC 4291 §2.5.4).
-fn source(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-    }
 }
 
 #[cfg(test)]

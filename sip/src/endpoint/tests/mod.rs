@@ -5,6 +5,7 @@ mod answers;
 mod calls;
 mod days;
 mod dialling;
+mod floods;
 mod lossy;
 mod offers;
 mod restarts;

@@ -1,0 +1,67 @@
+//! Floods of requests (MCU-23).
+
+use super::accounts::respond_to;
+use super::*;
+
+fn invite(n: u32, authorization: &str) -> String {
+    let text = request(
+        "INVITE",
+        "3000",
+        1,
+        "",
+        &format!("f{n}"),
+        authorization,
+        Some(OFFER),
+    );
+    text.replace("one@192.0.2.7", &format!("flood-{n}"))
+}
+
+/// Sends so many calls; how many of them the rooms heard of, and what the others were answered.
+fn flood(bench: &mut Bench, calls: u32) -> (usize, Vec<String>) {
+    let mut refused = Vec::new();
+    for n in 0..calls {
+        bench.feed(&invite(n, ""));
+        refused.extend(
+            bench
+                .take_sent()
+                .into_iter()
+                .filter(|text| !text.contains(" 100 ")),
+        );
+    }
+    (bench.take_events().len(), refused)
+}
+
+#[test]
+fn a_flood_of_calls_is_challenged_without_state_and_an_account_gets_in() {
+    let mut bench = Bench::new();
+    let (heard, refused) = flood(&mut bench, 1_000);
+    assert_eq!(heard, 50);
+    assert_eq!(refused.len(), 950);
+    assert!(refused.iter().all(|text| text.starts_with("SIP/2.0 401 ")));
+    assert_eq!(bench.endpoint.load().transactions, 50);
+    let proof = respond_to(&refused[0], "MD5", "or-1", "s3cret", "INVITE", 1);
+    bench.feed(&invite(2_000, &format!("Authorization: {proof}\r\n")));
+    assert!(matches!(bench.events[..], [CallEvent::Incoming(_)]));
+    // A second later as many more, until the source holds its hundred.
+    for expected in [50, 0] {
+        bench.take_events();
+        bench.take_sent();
+        bench.pass(seconds(1));
+        bench.take_events();
+        let (heard, _) = flood(&mut bench, 100);
+        assert_eq!(heard, expected);
+    }
+}
+
+#[test]
+fn without_accounts_a_flood_gets_503_and_hears_when_to_come_again() {
+    let config = Config {
+        accounts: Vec::new(),
+        ..config()
+    };
+    let mut bench = Bench::with(config);
+    let (heard, refused) = flood(&mut bench, 200);
+    assert_eq!((heard, refused.len()), (50, 150));
+    assert!(refused[0].starts_with("SIP/2.0 503 "));
+    assert_eq!(header(&refused[0], "Retry-After"), Some("10"));
+}

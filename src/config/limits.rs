@@ -1,0 +1,45 @@
+//! `[limits]`: how much peers may take.
+
+use std::num::NonZeroU32;
+
+use serde::Deserialize;
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Most legs of all rooms together.
+    pub legs: NonZeroU32,
+    /// Most legs of one room.
+    pub legs_per_room: NonZeroU32,
+    /// Most calls of one source at a time whose callers proved no account.
+    pub calls_per_source: NonZeroU32,
+    /// Most calls that such callers begin in a second from one source.
+    pub new_calls_per_source_per_s: NonZeroU32,
+    /// The same from all sources together.
+    pub new_calls_per_s: NonZeroU32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        Self {
+            legs: number(256),
+            legs_per_room: number(32),
+            calls_per_source: number(100),
+            new_calls_per_source_per_s: number(50),
+            new_calls_per_s: number(100),
+        }
+    }
+}
+
+impl Limits {
+    /// Those of strangers' calls.
+    pub fn strangers(&self) -> mcu_control::StrangerLimits {
+        mcu_control::StrangerLimits {
+            calls_per_source: self.calls_per_source.get() as usize,
+            new_calls_per_source_per_s: self.new_calls_per_source_per_s.get(),
+            new_calls_per_s: self.new_calls_per_s.get(),
+        }
+    }
+}
