@@ -93,6 +93,9 @@ const RFC_5118: &[(&str, Verdict)] = &[
     ("ipv6-correct-abnf-2-colons", Status(200)),
 ];
 
+/// Whole messages of terminals, beside the descriptions that `sdp` tests.
+const VENDORS: &[(&str, Verdict)] = &[("cisco-roomos_invite.sip", Call("3000", true))];
+
 const OWN: &[(&str, Verdict)] = &[
     ("own_invite_loose_spacing.sip", Call("3000", true)),
     ("own_invite_quoted_utf8.sip", Call("3000", true)),
@@ -215,8 +218,23 @@ fn the_torture_messages_of_rfc_4475_and_5118_lead_to_what_the_tables_say() {
         // A clone alone has no copy of the RFCs' messages: our own show the same habits.
         return judge_all(&own_captures(), OWN);
     };
-    judge_all(&folder.join("rfc4475"), RFC_4475);
-    judge_all(&folder.join("rfc5118"), RFC_5118);
+    for (part, table) in [
+        ("rfc4475", RFC_4475),
+        ("rfc5118", RFC_5118),
+        ("sip", VENDORS),
+    ] {
+        let folder = folder.join(part);
+        judge_all(&folder, table);
+        // Session descriptions by themselves are under test in `sdp`.
+        let files = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let names = files.map(|name| name.into_string().unwrap());
+        for name in names.filter(|name| !name.ends_with(".md") && !name.ends_with(".sdp")) {
+            let known = table.iter().any(|(known, _)| *known == name);
+            assert!(known, "{part}/{name} has no verdict");
+        }
+    }
 }
 
 #[test]
