@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use mcu_api::call::{CallCommand, CallEvent};
+use mcu_api::call::{CallCommand, CallEvent, DialTarget, OutgoingCall};
 use mcu_api::frame;
+use mcu_api::ids::CallId;
 use mcu_api::manager::{FromControl, ToControl};
 use mcu_api::media::{FromMedia, ToMedia};
 use mcu_api::plan::{DtlsRole, HeaderExtensions, SdesKeys, SrtpSuite, WebrtcTransport};
@@ -21,6 +22,7 @@ use mcu_rtp::rtcp::{self, Packet};
 use mcu_rtp::rtx;
 use mcu_rtp::simulcast::{Line, StreamMap};
 use mcu_rtp::srtp::Srtp;
+use mcu_rtp::telephone_event::TelephoneEvents;
 use mcu_rtp::twcc::History;
 use mcu_rtp::webrtc::{Certificate, WebrtcSession};
 use rand::SeedableRng;
@@ -33,12 +35,14 @@ use sip::{Endpoint, Flow, FlowId, Input, Output, Transport};
 pub type Target = (&'static str, fn(&[u8]) -> usize);
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("sip", sip_messages),
+    ("dialling", answers_to_our_calls),
     ("sdp", terminal_descriptions),
     ("browser_sdp", browser_offers),
     ("rtp", rtp_packets),
     ("rtcp", rtcp_compounds),
+    ("telephone_event", telephone_events),
     ("srtp", srtp_packets),
     ("webrtc", webrtc_datagrams),
     ("frame", process_frames),
@@ -83,6 +87,82 @@ pub fn sip_messages(data: &[u8]) -> usize {
         answers += settle(&mut endpoint, now);
     }
     answers
+}
+
+/// A call of ours that may prove a password, and what comes to it: the head of each response gets what
+/// a peer copies from our last request, so that it finds its transaction.
+pub fn answers_to_our_calls(data: &[u8]) -> usize {
+    let start = Instant::now();
+    let mut endpoint = Endpoint::new(sip::Config::default(), [7; 32]);
+    let flow = Flow {
+        id: FlowId(0),
+        transport: Transport::Udp,
+        local: SocketAddr::from(([127, 0, 0, 1], 5_060)),
+        remote: PEER,
+    };
+    let outgoing = OutgoingCall {
+        call: CallId::FIRST_DIALLED,
+        target: DialTarget::Uri {
+            uri: format!("sip:or-1@{PEER}"),
+            via: None,
+        },
+        number: "3000".to_owned(),
+        name: Redacted("Room".to_owned()),
+        from: None,
+        credentials: Some(("or-1".to_owned(), Redacted("secret".to_owned()))),
+        sdp: Redacted(sdp::offer(&local(), &mut rng()).sdp),
+    };
+    endpoint.dial(start, outgoing, Some(flow));
+    let (mut request, mut said) = (String::new(), 0);
+    for (n, bytes) in pieces(data).enumerate() {
+        let now = start + Duration::from_millis(700 * n as u64);
+        endpoint.handle_timeout(now);
+        said += last_request(&mut endpoint, &mut request);
+        let bytes = &answering(bytes, &request);
+        endpoint.handle_input(now, Input::Received { flow, bytes });
+        said += last_request(&mut endpoint, &mut request);
+    }
+    said
+}
+
+/// Our latest request; how much else was said.
+fn last_request(endpoint: &mut Endpoint, request: &mut String) -> usize {
+    let mut said = 0;
+    while let Some(output) = endpoint.poll_output() {
+        said += 1;
+        if let Output::Transmit { bytes, .. } = output {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if !text.starts_with("SIP/2.0") && !text.starts_with("ACK") {
+                *request = text;
+            }
+        }
+    }
+    said
+}
+
+fn answering(response: &[u8], request: &str) -> Vec<u8> {
+    let end = response.iter().position(|byte| *byte == b'\n');
+    let (Some(end), true) = (end, response.starts_with(b"SIP/2.0 ")) else {
+        return response.to_vec();
+    };
+    let (status, rest) = response.split_at(end + 1);
+    let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+    let lines = request.lines().take_while(|line| !line.is_empty());
+    let lines = lines.filter(|line| copied.iter().any(|name| line.starts_with(name)));
+    let copied: String = lines.map(|line| format!("{line}\r\n")).collect();
+    [status, copied.as_bytes(), rest].concat()
+}
+
+/// Payloads of telephone events (RFC 4733) in any order: a key is told at most once for each packet.
+pub fn telephone_events(data: &[u8]) -> usize {
+    let mut events = TelephoneEvents::default();
+    let packets = data
+        .chunks(9)
+        .filter_map(|packet| packet.split_first_chunk::<5>());
+    let keys = packets.filter_map(|([marker, time @ ..], payload)| {
+        events.handle_packet(marker & 1 != 0, u32::from_be_bytes(*time), payload)
+    });
+    keys.count()
 }
 
 /// Accepts what calls; yields how much was said.

@@ -46,8 +46,8 @@ class Call(pj.Call):
 endpoint = pj.Endpoint()
 endpoint.libCreate()
 config = pj.EpConfig()
-config.logConfig.level = 4
-config.logConfig.consoleLevel = 4
+config.logConfig.level = 1
+config.logConfig.consoleLevel = 1
 config.uaConfig.threadCnt = 0
 config.uaConfig.mainThreadOnly = True
 endpoint.libInit(config)

@@ -273,7 +273,7 @@ fn start_pjsua2(
         .arg(patience.as_secs().to_string());
     let mut process = Process::start(&mut command, log);
     let deadline = Instant::now() + patience;
-    while !std::fs::read_to_string(log).is_ok_and(|text| text.contains("\nup\n")) {
+    while !std::fs::read_to_string(log).is_ok_and(|text| text.lines().any(|line| line == "up")) {
         if !process.is_running() || Instant::now() > deadline {
             let text = std::fs::read_to_string(log).unwrap_or_default();
             let last: Vec<&str> = text.lines().rev().take(3).collect();
