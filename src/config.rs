@@ -3,6 +3,7 @@
 mod dialplan;
 mod limits;
 mod refusal;
+mod trunk;
 mod values;
 
 use std::collections::HashMap;
@@ -66,6 +67,8 @@ pub struct Sip {
     pub realm: String,
     /// Accounts of terminals.
     pub accounts: Vec<Account>,
+    /// Other servers that calls come from and go to.
+    pub trunks: Vec<trunk::Trunk>,
 }
 
 /// `[[sip.accounts]]`
@@ -144,6 +147,7 @@ impl Default for Sip {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060)),
             realm: "consilium".into(),
             accounts: Vec::new(),
+            trunks: Vec::new(),
         }
     }
 }
@@ -189,7 +193,12 @@ impl Settings {
             let mut numbers = self.rooms.iter().map(|room| &room.number.get_ref().0);
             numbers.any(|n| n == number) || self.demo && number == mcu_control::DEMO_ROOM
         };
-        self.rules = dialplan::rules(&self.dialplan, is_room, text)?;
+        for trunk in &self.sip.trunks {
+            trunk.check()?;
+        }
+        let trunks = self.sip.trunks.iter();
+        let is_trunk = |name: &str| trunks.clone().any(|t| t.name.get_ref().0 == name);
+        self.rules = dialplan::rules(&self.dialplan, is_room, is_trunk, text)?;
         Ok(())
     }
 
@@ -197,10 +206,12 @@ impl Settings {
     fn twice(&self) -> Option<(&'static str, Range<usize>, Range<usize>)> {
         let numbers = self.rooms.iter().map(|room| &room.number);
         let users = self.sip.accounts.iter().map(|account| &account.user);
+        let trunks = self.sip.trunks.iter().map(|trunk| &trunk.name);
         let found = |what, (first, second)| (what, first, second);
         first_repeated(numbers)
             .map(|spans| found("room", spans))
             .or_else(|| first_repeated(users).map(|spans| found("account", spans)))
+            .or_else(|| first_repeated(trunks).map(|spans| found("trunk", spans)))
     }
 
     /// Makes the data folder, closed to others, and the folder of sockets in it.
@@ -252,6 +263,7 @@ impl Settings {
             max_legs: self.limits.legs.get() as usize,
             max_legs_per_room: self.limits.legs_per_room.get() as usize,
             strangers: self.limits.strangers(),
+            trunks: self.sip.trunks.iter().map(trunk::Trunk::config).collect(),
         }
     }
 
@@ -450,12 +462,44 @@ mod tests {
             (
                 "demo = true\n\n[[dialplan]]\nnumber = \"9\"\n",
                 "3: ",
-                &["dialplan: ", "one of room and refuse"],
+                &["dialplan: ", "one of room, trunk and refuse"],
             ),
             (
                 "[[dialplan]]\nnumber = \"9\"\nrefuse = 404\npin = false\n",
                 "4: ",
                 &["pin: ", "only a rule with room"],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn wrong_trunks_are_refused_with_line_key_and_reason() {
+        expect_refusals(&[
+            (
+                "[[dialplan]]\nprefix = \"0\"\ntrunk = \"city\"\n",
+                "3: ",
+                &["trunk: ", "no trunk has this name"],
+            ),
+            (
+                "[[dialplan]]\nfrom_trunk = \"city\"\nprefix = \"0\"\nrefuse = 404\n",
+                "2: ",
+                &["from_trunk: ", "no trunk has this name"],
+            ),
+            (
+                "[[sip.trunks]]\nname = \"a\"\naddress = \"10.0.0.5:5060\"\nregister = true\n",
+                "4: ",
+                &["register: ", "needs user"],
+            ),
+            (
+                "[[sip.trunks]]\nname = \"a\"\naddress = \"carrier.example\"\n",
+                "3: ",
+                &["address: ", "socket address"],
+            ),
+            (
+                "[[sip.trunks]]\nname = \"a\"\naddress = \"10.0.0.5:5060\"\n\
+                 [[sip.trunks]]\nname = \"a\"\naddress = \"10.0.0.6:5060\"\n",
+                "5: ",
+                &["name: ", "trunk of line 2"],
             ),
         ]);
     }
@@ -517,7 +561,7 @@ mod tests {
         use mcu_control::dialplan::{Action, Pattern};
         let pins = rules.iter().map(|rule| match &rule.action {
             Action::Room { pin, .. } => Some(*pin),
-            Action::Refuse(_) => None,
+            Action::Trunk { .. } | Action::Refuse(_) => None,
         });
         assert_eq!(pins.collect::<Vec<_>>(), [Some(false), Some(true), None]);
         assert_eq!(rules[2].pattern, Pattern::Prefix("9".into()));

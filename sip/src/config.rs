@@ -1,5 +1,6 @@
 //! What the endpoint is told at its start.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::digest::Ha1;
@@ -28,6 +29,8 @@ pub struct Config {
     /// credentials are passed up without an account; the dial plan takes them, refuses them, or has
     /// them challenged ([`mcu_api::call::RejectReason::Unauthorized`]).
     pub require_auth: bool,
+    /// Addresses whose calls are passed up unchallenged in any case.
+    pub unchallenged: Vec<IpAddr>,
     /// Most calls at a time; beyond it 503.
     pub max_calls: usize,
     /// Most calls of one source at a time whose callers proved no account; beyond it 503.
@@ -65,6 +68,7 @@ impl Default for Config {
             server_name: "Consilium".to_owned(),
             accounts: Vec::new(),
             require_auth: false,
+            unchallenged: Vec::new(),
             max_calls: 1_000,
             max_calls_per_source: 100,
             new_calls_per_source_per_s: 50,

@@ -1,7 +1,8 @@
 //! What a controller is started with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mcu_api::secret::Redacted;
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub dialplan: Vec<Rule>,
     /// Accounts of terminals.
     pub accounts: Vec<Account>,
+    /// Other servers that calls come from and go to.
+    pub trunks: Vec<Trunk>,
     /// Most legs of one room. Who comes later is refused as busy.
     pub max_legs_per_room: usize,
     /// Most legs of all rooms together.
@@ -74,6 +77,25 @@ pub struct RoomConfig {
     pub guest_pin: Option<Redacted<String>>,
 }
 
+/// Another server that calls come from and go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// What rules of the dial plan call it.
+    pub name: String,
+    /// Where calls to it go.
+    pub address: SocketAddr,
+    /// By TCP, and not by UDP.
+    pub tcp: bool,
+    /// Host part of its addresses, if not `address`.
+    pub domain: Option<String>,
+    /// Who we are there, and our password.
+    pub credentials: Option<(String, Redacted<String>)>,
+    /// Calls from these addresses are its calls. Nothing else proves them.
+    pub sources: Vec<IpAddr>,
+    /// Whether, and for how long at a time, we register there.
+    pub register: Option<Duration>,
+}
+
 /// One account of a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -81,6 +103,14 @@ pub struct Account {
     pub user: String,
     /// Its password.
     pub password: Redacted<String>,
+}
+
+impl Trunk {
+    /// Host part of its addresses.
+    pub fn domain(&self) -> String {
+        let stated = self.domain.clone();
+        stated.unwrap_or_else(|| self.address.to_string())
+    }
 }
 
 impl Default for Config {
@@ -95,6 +125,7 @@ impl Default for Config {
             rooms: Vec::new(),
             dialplan: Vec::new(),
             accounts: Vec::new(),
+            trunks: Vec::new(),
             max_legs_per_room: 32,
             max_legs: 256,
             strangers: StrangerLimits::default(),
@@ -106,6 +137,13 @@ impl Config {
     /// Whether a room has this number, and if so whether guests may enter it.
     pub fn room(&self, number: &str) -> Option<&RoomConfig> {
         self.rooms.iter().find(|room| room.number == number)
+    }
+
+    /// The trunk whose calls come from this address.
+    pub fn trunk_at(&self, address: IpAddr) -> Option<&Trunk> {
+        let address = address.to_canonical();
+        let mut trunks = self.trunks.iter();
+        trunks.find(|trunk| trunk.sources.contains(&address))
     }
 
     /// All rooms that exist, demo mode's among them.

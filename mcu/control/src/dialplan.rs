@@ -51,6 +51,16 @@ pub enum Action {
         /// Whether the room's PIN is asked for, if it has one.
         pin: bool,
     },
+    /// By this trunk: for calls of rooms alone. Whoever calls us is led to rooms only, so that nobody
+    /// makes calls at our cost.
+    Trunk {
+        /// Its name.
+        name: String,
+        /// Characters at the front that it is not told.
+        strip: usize,
+        /// Characters that it is told before the rest.
+        prepend: String,
+    },
     /// Refused with this status.
     Refuse(RefusalCode),
 }
@@ -71,6 +81,15 @@ pub enum Destination<'a> {
         pin: bool,
         /// PIN that was dialled with the number, as in `3000*1234`.
         given: Option<Redacted<String>>,
+        /// The rule is one for calls of the trunk that this one came by: it needs no account.
+        of_trunk: bool,
+    },
+    /// Elsewhere.
+    Trunk {
+        /// Name of the trunk.
+        name: &'a str,
+        /// Number as the trunk is told it.
+        number: String,
     },
     /// Refused.
     Refused(RefusalCode),
@@ -107,12 +126,16 @@ pub fn resolve<'a>(
             fits && rule.pattern.matches(user, dialled.host)
         });
         if let Some((_, given)) = taken {
-            return Some(rule.action.destination(given.clone()));
+            return Some(rule.destination(dialled.user, given.clone()));
         }
     }
     let (number, given) = ways.into_iter().find(|(user, _)| is_room(user))?;
-    let pin = true;
-    Some(Destination::Room { number, pin, given })
+    Some(Destination::Room {
+        number,
+        pin: true,
+        given,
+        of_trunk: false,
+    })
 }
 
 /// How a dialled user part can be read: as it is, and as `NUMBER*PIN` or `NUMBER**PIN`, with or
@@ -138,6 +161,26 @@ pub fn unreachable(rules: &[Rule]) -> Option<(usize, usize)> {
 }
 
 impl Rule {
+    fn destination(&self, user: &str, given: Option<Redacted<String>>) -> Destination<'_> {
+        match &self.action {
+            Action::Room { number, pin } => Destination::Room {
+                number,
+                pin: *pin,
+                given,
+                of_trunk: self.from_trunk.is_some(),
+            },
+            Action::Trunk {
+                name,
+                strip,
+                prepend,
+            } => Destination::Trunk {
+                name,
+                number: prepend.chars().chain(user.chars().skip(*strip)).collect(),
+            },
+            Action::Refuse(code) => Destination::Refused(*code),
+        }
+    }
+
     /// Whether every call that `other` matches is matched by this one, too.
     fn covers(&self, other: &Self) -> bool {
         let from_all = self.from_trunk.is_none() || self.from_trunk == other.from_trunk;
@@ -163,19 +206,6 @@ impl Pattern {
             (_, Self::Uri { user, host }) => self.matches(user, host),
             (Self::Prefix(short), Self::Prefix(long)) => long.starts_with(short.as_str()),
             (Self::Number(_) | Self::Uri { .. }, Self::Prefix(_)) => false,
-        }
-    }
-}
-
-impl Action {
-    fn destination(&self, given: Option<Redacted<String>>) -> Destination<'_> {
-        match self {
-            Self::Room { number, pin } => Destination::Room {
-                number,
-                pin: *pin,
-                given,
-            },
-            Self::Refuse(code) => Destination::Refused(*code),
         }
     }
 }
@@ -224,7 +254,10 @@ mod tests {
         match resolve(rules, dialled, |number| number == "3000") {
             None => "nowhere".into(),
             Some(Destination::Refused(code)) => code.status().to_string(),
-            Some(Destination::Room { number, pin, given }) => {
+            Some(Destination::Trunk { name, number }) => format!("{number} by {name}"),
+            Some(Destination::Room {
+                number, pin, given, ..
+            }) => {
                 let given = given.map_or(String::new(), |given| format!(" given {}", given.0));
                 format!("{number}{}{given}", if pin { "" } else { " open" })
             }
@@ -271,6 +304,22 @@ mod tests {
         assert_eq!(led(&rules, "5551234", "x", Some("other")), "nowhere");
         assert_eq!(led(&rules, "5551234", "x", None), "nowhere");
         assert_eq!(led(&rules, "3000", "x", None), "3000");
+    }
+
+    #[test]
+    fn a_number_is_told_to_a_trunk_as_the_rule_says() {
+        let to_city = |strip, prepend: &str| Action::Trunk {
+            name: "city".into(),
+            strip,
+            prepend: prepend.into(),
+        };
+        let rules = [
+            rule(prefix("00"), to_city(2, "+")),
+            rule(prefix("9"), to_city(1, "")),
+        ];
+        assert_eq!(led(&rules, "00491234", "x", None), "+491234 by city");
+        assert_eq!(led(&rules, "95551234", "x", None), "5551234 by city");
+        assert_eq!(led(&rules, "9555*1", "x", None), "555*1 by city");
     }
 
     #[test]

@@ -10,5 +10,5 @@ pub mod controller;
 pub mod dialplan;
 mod shell;
 
-pub use config::{Account, Config, DEMO_ROOM, RoomConfig, StrangerLimits};
+pub use config::{Account, Config, DEMO_ROOM, RoomConfig, StrangerLimits, Trunk};
 pub use shell::{run, run_until};

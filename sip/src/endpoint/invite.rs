@@ -34,10 +34,12 @@ impl Endpoint {
     pub(super) fn invited(&mut self, now: Instant, arrival: Arrival) {
         let proof = self.authenticate(now, &arrival.request);
         let proven = matches!(proof, Verdict::Proven(_));
-        if self.config.require_auth && !proven {
+        let source = arrival.flow.remote.ip().to_canonical();
+        let known = proven || self.config.unchallenged.contains(&source);
+        if self.config.require_auth && !known {
             return self.challenge(now, &arrival, proof == Verdict::Stale);
         }
-        if !proven && !self.admits_stranger(now, arrival.flow.remote.ip()) {
+        if !known && !self.admits_stranger(now, arrival.flow.remote.ip()) {
             return match self.accounts.is_empty() {
                 true => self.refuse(&arrival, &overloaded()),
                 false => self.challenge(now, &arrival, proof == Verdict::Stale),

@@ -12,6 +12,7 @@ use super::calls::shown_name;
 use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, SipLeg};
 use super::{Controller, ManagerId, find_leg};
+use crate::dialplan::{self, Destination, Dialled};
 
 /// Where a room's call goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +66,31 @@ impl Controller {
         if accounts.any(|account| account.user == target) {
             return direct(DialTarget::Account(target.to_owned()));
         }
-        None
+        self.way_by_trunk(target)
+    }
+
+    fn way_by_trunk(&self, number: &str) -> Option<Way> {
+        let dialled = Dialled {
+            user: number,
+            host: "",
+            trunk: None,
+        };
+        let led = dialplan::resolve(&self.config.dialplan, dialled, |_| false);
+        let Some(Destination::Trunk { name, number }) = led else {
+            return None;
+        };
+        let trunk = self.config.trunks.iter().find(|trunk| trunk.name == name)?;
+        let domain = trunk.domain();
+        let transport = if trunk.tcp { ";transport=tcp" } else { "" };
+        let user = trunk.credentials.as_ref().map(|(user, _)| user);
+        Some(Way {
+            target: DialTarget::Uri {
+                uri: format!("sip:{number}@{domain}{transport}"),
+                via: Some(trunk.address),
+            },
+            from: user.map(|user| format!("sip:{user}@{domain}")),
+            credentials: trunk.credentials.clone(),
+        })
     }
 
     pub(super) fn dial(&mut self, wanted: DialRequest) {

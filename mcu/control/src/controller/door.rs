@@ -25,10 +25,12 @@ pub struct Entrance {
 impl Controller {
     /// The dial plan: where the call leads, and whether the caller may go there.
     pub(super) fn admit(&mut self, call: &IncomingCall) -> Result<Entrance, RejectReason> {
+        let trunk = self.config.trunk_at(call.remote.ip());
+        let trunk = trunk.filter(|_| call.account.is_none());
         let dialled = Dialled {
             user: &call.dialled,
             host: &call.host,
-            trunk: None,
+            trunk: trunk.map(|trunk| trunk.name.as_str()),
         };
         let is_room = |number: &str| self.config.room(number).is_some();
         let destination = dialplan::resolve(&self.config.dialplan, dialled, is_room);
@@ -37,18 +39,24 @@ impl Controller {
             Some(Destination::Room { number, .. }) => self.config.room(number),
             _ => None,
         };
-        if guest && !room.is_some_and(|room| room.guests) {
-            return Err(self.refusal_of_stranger(destination));
+        let led = matches!(destination, Some(Destination::Room { of_trunk: true, .. }));
+        if guest && !led && !room.is_some_and(|room| room.guests) {
+            // A trunk cannot answer a challenge.
+            return Err(self.refusal_of_stranger(destination, trunk.is_some()));
         }
         let (room, pin, given) = match (destination, room) {
             (Some(Destination::Room { pin, given, .. }), Some(room)) => (room.clone(), pin, given),
             (Some(Destination::Refused(code)), _) => return Err(RejectReason::Code(code.status())),
+            (Some(Destination::Trunk { .. }), _) => return Err(RejectReason::Forbidden),
             _ => return Err(RejectReason::NotFound),
         };
         if !self.has_place(&room.number) {
             return Err(RejectReason::Busy);
         }
-        let source = Source::new(call.account.as_deref(), call.remote.ip());
+        let source = match trunk {
+            Some(trunk) => Source::Trunk(trunk.name.clone()),
+            None => Source::new(call.account.as_deref(), call.remote.ip()),
+        };
         let waiting = if pin {
             self.ask(&room, guest, source, given)?
         } else {
@@ -63,11 +71,17 @@ impl Controller {
     /// Why somebody who proved no account does not reach what takes no guests. Where there are
     /// accounts, one is to be proven first, whatever was dialled: no stranger learns which numbers
     /// exist.
-    fn refusal_of_stranger(&self, destination: Option<Destination<'_>>) -> RejectReason {
-        match (self.config.accounts.is_empty(), destination) {
+    fn refusal_of_stranger(
+        &self,
+        destination: Option<Destination<'_>>,
+        is_trunk: bool,
+    ) -> RejectReason {
+        match (self.config.accounts.is_empty() || is_trunk, destination) {
             (false, _) => RejectReason::Unauthorized,
             (true, Some(Destination::Refused(code))) => RejectReason::Code(code.status()),
-            (true, Some(Destination::Room { .. })) => RejectReason::Forbidden,
+            (true, Some(Destination::Room { .. } | Destination::Trunk { .. })) => {
+                RejectReason::Forbidden
+            }
             (true, None) => RejectReason::NotFound,
         }
     }

@@ -29,6 +29,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Wrong PINs of one source within [`FORGIVEN_AFTER`], over all its calls; then its calls to rooms
 /// with a PIN are refused until the first of them is forgiven.
 const MAX_WRONG_OF_SOURCE: u32 = 10;
+/// Of a trunk, behind which many people call.
+const MAX_WRONG_OF_TRUNK: u32 = 100;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 
 /// Sources that are remembered. When there are more, the one that is forgiven first is forgotten.
@@ -40,6 +42,8 @@ const MAX_SOURCES: usize = 4_096;
 pub enum Source {
     /// An account.
     Account(String),
+    /// All callers of a trunk.
+    Trunk(String),
     /// An IPv4 address, or the /64 network of an IPv6 address: one site owns it whole (RFC 6177).
     Address(IpAddr),
 }
@@ -74,9 +78,13 @@ struct Tries {
 impl Guard {
     /// Whether this source has tried too often.
     pub fn is_blocked(&self, now: Instant, source: &Source) -> bool {
+        let most = match source {
+            Source::Trunk(_) => MAX_WRONG_OF_TRUNK,
+            Source::Account(_) | Source::Address(_) => MAX_WRONG_OF_SOURCE,
+        };
         self.wrong
             .get(source)
-            .is_some_and(|tries| now < tries.forgiven_at && tries.count >= MAX_WRONG_OF_SOURCE)
+            .is_some_and(|tries| now < tries.forgiven_at && tries.count >= most)
     }
 
     /// A wrong PIN of this source.

@@ -490,6 +490,12 @@ fn endpoint_config(config: &Config) -> sip::Config {
         // Where no room takes guests, every caller has to prove an account, and before the call
         // takes any memory. Elsewhere the dial plan decides by the number.
         require_auth: !config.accounts.is_empty() && !guests,
+        // A trunk cannot answer a challenge; the dial plan says where its calls may go.
+        unchallenged: config
+            .trunks
+            .iter()
+            .flat_map(|t| t.sources.clone())
+            .collect(),
         max_calls: config.max_legs.saturating_mul(2),
         max_calls_per_source: config.strangers.calls_per_source,
         new_calls_per_source_per_s: config.strangers.new_calls_per_source_per_s,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason};
+use mcu_api::call::{CallCommand, CallEvent, DialTarget, IncomingCall, RejectReason};
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{BrowserMessage, Refusal};
 use mcu_api::media::MediaEvent;
@@ -10,7 +10,7 @@ use mcu_api::plan::{Notice, NoticeText};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, TERMINAL_OFFER, incoming, join};
-use crate::config::{Account, Config, RoomConfig};
+use crate::config::{Account, Config, RoomConfig, Trunk};
 use crate::controller::Input;
 use crate::dialplan::{Action, Pattern, RefusalCode, Rule};
 
@@ -306,4 +306,87 @@ fn where_there_are_accounts_a_stranger_is_challenged_whatever_it_dials() {
     assert_eq!(refused, RejectReason::Code(603));
     let refused = bench.dial_with(proven(12, "4000")).unwrap_err();
     assert_eq!(refused, RejectReason::NotFound);
+}
+
+fn with_trunk() -> Config {
+    let mut config = planned();
+    config.rooms[0].guests = false;
+    config.accounts = vec![Account {
+        user: "ward".into(),
+        password: Redacted("s3cret".into()),
+    }];
+    config.trunks = vec![Trunk {
+        name: "city".into(),
+        address: ([10, 9, 0, 1], 5060).into(),
+        tcp: false,
+        domain: Some("carrier.example".into()),
+        credentials: Some(("hospital".into(), Redacted("t0p".into()))),
+        sources: vec![[10, 9, 0, 1].into()],
+        register: None,
+    }];
+    config.dialplan.push(Rule {
+        pattern: Pattern::Number("5551234".into()),
+        from_trunk: Some("city".into()),
+        action: Action::Room {
+            number: "3000".into(),
+            pin: true,
+        },
+    });
+    config.dialplan.push(rule(
+        Pattern::Prefix("0".into()),
+        Action::Trunk {
+            name: "city".into(),
+            strip: 1,
+            prepend: "+".into(),
+        },
+    ));
+    config
+}
+
+#[test]
+fn calls_of_a_trunk_go_where_its_rules_lead_and_nowhere_else() {
+    let mut bench = Bench::new(with_trunk());
+    let from = |last: u8, call, number: &str| IncomingCall {
+        remote: ([10, 9, 0, last], 5060).into(),
+        ..incoming(call, number, Some(TERMINAL_OFFER))
+    };
+    let (leg, _) = bench.dial_with(from(1, 1, "5551234")).unwrap();
+    assert_eq!(notice(&bench, leg), Some((NoticeText::EnterPin, 0)));
+    let (leg, _) = bench.dial_with(from(1, 2, "5551234*4711")).unwrap();
+    assert_eq!(notice(&bench, leg), None);
+    for (call, last, number, reason) in [
+        (3, 1, "3000", RejectReason::Forbidden),
+        (4, 1, "4000", RejectReason::NotFound),
+        // Nobody calls the world at our cost.
+        (5, 1, "0123", RejectReason::Forbidden),
+        (6, 2, "5551234", RejectReason::Unauthorized),
+        (7, 2, "0123", RejectReason::Unauthorized),
+    ] {
+        let refused = bench.dial_with(from(last, call, number)).unwrap_err();
+        assert_eq!(refused, reason, "{number} from {last}");
+    }
+    let proven = IncomingCall {
+        account: Some("ward".into()),
+        ..from(2, 8, "0123")
+    };
+    let refused = bench.dial_with(proven).unwrap_err();
+    assert_eq!(refused, RejectReason::Forbidden);
+}
+
+#[test]
+fn rooms_call_by_the_trunk_that_the_dial_plan_names() {
+    let bench = Bench::new(with_trunk());
+    let way = bench.controller.way_to("0491234").unwrap();
+    let uri = "sip:+491234@carrier.example".to_owned();
+    let via = Some(([10, 9, 0, 1], 5060).into());
+    assert_eq!(way.target, DialTarget::Uri { uri, via });
+    assert_eq!(way.from.as_deref(), Some("sip:hospital@carrier.example"));
+    assert!(way.credentials.is_some());
+    assert!(!format!("{way:?}").contains("t0p"));
+    assert_eq!(
+        bench.controller.way_to("5551234"),
+        None,
+        "only for calls of the trunk"
+    );
+    assert_eq!(bench.controller.way_to("3000"), None);
 }

@@ -1,0 +1,93 @@
+//! `[[sip.trunks]]`: other servers that calls come from and go to.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use mcu_api::secret::Redacted;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::dialplan::Wrong;
+use super::values::NonEmpty;
+
+/// One trunk, or a server that is a peer without a password.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// What rules call it.
+    pub name: Spanned<NonEmpty>,
+    /// Where calls to it go.
+    address: SocketAddr,
+    /// How they go there.
+    #[serde(default)]
+    transport: Transport,
+    /// Host part of its addresses.
+    #[serde(default)]
+    domain: Option<NonEmpty>,
+    /// Who we are there.
+    #[serde(default)]
+    user: Option<NonEmpty>,
+    /// Our password there.
+    #[serde(default)]
+    password: Option<Spanned<Redacted<NonEmpty>>>,
+    /// Calls from these addresses are its calls.
+    #[serde(default)]
+    sources: Vec<IpAddr>,
+    /// Whether we register there.
+    #[serde(default)]
+    register: Option<Spanned<bool>>,
+    /// For how long, in seconds.
+    #[serde(default)]
+    expires: Option<Spanned<u32>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Transport {
+    #[default]
+    Udp,
+    Tcp,
+}
+
+impl Trunk {
+    /// What no value alone can tell.
+    pub fn check(&self) -> Result<(), Wrong> {
+        let registers = self
+            .register
+            .as_ref()
+            .filter(|register| *register.get_ref());
+        if let Some(register) = registers.filter(|_| self.user.is_none()) {
+            return Err((register.span(), "needs user and password".into()));
+        }
+        if let Some(password) = self.password.as_ref().filter(|_| self.user.is_none()) {
+            return Err((password.span(), "needs user".into()));
+        }
+        let bounds = 60..=86_400;
+        match self
+            .expires
+            .as_ref()
+            .filter(|e| !bounds.contains(e.get_ref()))
+        {
+            Some(expires) => Err((expires.span(), "must be 60 to 86400 seconds".into())),
+            None => Ok(()),
+        }
+    }
+
+    /// What the controller needs.
+    pub fn config(&self) -> mcu_control::Trunk {
+        let text = |value: &NonEmpty| value.0.clone();
+        let password = self.password.as_ref().map(|p| p.get_ref().0.0.clone());
+        let password = Redacted(password.unwrap_or_default());
+        let registers = self.register.as_ref().is_some_and(|r| *r.get_ref());
+        let expires = self.expires.as_ref().map_or(600, |e| *e.get_ref());
+        mcu_control::Trunk {
+            name: text(self.name.get_ref()),
+            address: self.address,
+            tcp: matches!(self.transport, Transport::Tcp),
+            domain: self.domain.as_ref().map(text),
+            credentials: self.user.as_ref().map(|user| (text(user), password)),
+            sources: self.sources.clone(),
+            register: registers.then(|| Duration::from_secs(expires.into())),
+        }
+    }
+}

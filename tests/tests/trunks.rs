@@ -1,0 +1,136 @@
+//! Trunks, with sipp as the carrier: calls to it by our password there, calls from it to where its
+//! rules lead (MCU-03, VSEC-03).
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tests::process::{Process, free_port};
+use tests::server::Server;
+use tests::wait_for;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Two trunks to the same carrier, one with the wrong password. Nobody enters the room as a guest.
+fn configuration(carrier: u16) -> String {
+    format!(
+        r#"
+[[sip.accounts]]
+user = "ward-7"
+password = "correct-horse"
+
+[[sip.trunks]]
+name = "city"
+address = "127.0.0.1:{carrier}"
+domain = "carrier.example"
+user = "hospital"
+password = "t0p-s3cret"
+sources = ["127.0.0.2"]
+
+[[sip.trunks]]
+name = "wrong"
+address = "127.0.0.1:{carrier}"
+user = "hospital"
+password = "not-it"
+
+[[rooms]]
+number = "4000"
+
+[[dialplan]]
+from_trunk = "city"
+number = "5551234"
+room = "4000"
+
+[[dialplan]]
+prefix = "9"
+trunk = "city"
+strip = 1
+
+[[dialplan]]
+prefix = "8"
+trunk = "wrong"
+"#
+    )
+}
+
+#[test]
+fn a_room_calls_by_a_trunk_that_asks_for_its_password() {
+    let port = free_port();
+    let server = Server::configured(&configuration(port));
+    let messages = server.dir().join("messages");
+    let mut carrier = carrier(&server, port, &messages);
+    wait_for("the carrier listens", PATIENCE, || {
+        assert!(carrier.is_running());
+        std::net::UdpSocket::bind(("127.0.0.1", port))
+            .is_err()
+            .then_some(())
+    });
+    let said = server.dial("4000", "95551234").unwrap_or_else(|complaint| {
+        panic!("{complaint}\n{}\n{}", server.log(), read(&messages));
+    });
+    assert_eq!(said, "95551234 is in room 4000\n");
+    let heard = read(&messages);
+    assert!(
+        heard.contains("INVITE sip:5551234@carrier.example SIP/2.0"),
+        "{heard}"
+    );
+    assert!(
+        heard.contains("From: <sip:hospital@carrier.example>;tag="),
+        "{heard}"
+    );
+    let complaint = server.dial("4000", "85551234").unwrap_err();
+    assert!(complaint.contains("SIP status 403"), "{complaint}");
+    for secret in ["t0p-s3cret", "not-it"] {
+        assert!(!server.log().contains(secret), "a password is in the log");
+    }
+}
+
+#[test]
+fn calls_from_a_trunk_go_where_its_rules_lead_and_no_strangers_do() {
+    let server = Server::configured(&configuration(free_port()));
+    assert!(calls(&server, "127.0.0.2", "5551234"), "{}", server.log());
+    for (from, number) in [
+        ("127.0.0.1", "5551234"),
+        ("127.0.0.2", "4000"),
+        ("127.0.0.2", "95551234"),
+    ] {
+        assert!(!calls(&server, from, number), "{number} from {from}");
+    }
+}
+
+fn carrier(server: &Server, port: u16, messages: &Path) -> Process {
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/trunk.xml");
+    let mut command = Command::new("sipp");
+    command
+        .current_dir(server.dir())
+        .arg("-sf")
+        .arg(scenario)
+        .args([
+            "-i",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-nostdin",
+            "-trace_msg",
+        ])
+        .arg("-message_file")
+        .arg(messages);
+    Process::start(&mut command, &server.dir().join("sipp.log"))
+}
+
+/// Whether a call of sipp from this address is taken.
+fn calls(server: &Server, from: &str, number: &str) -> bool {
+    let called = Command::new("sipp")
+        .current_dir(server.dir())
+        .args([
+            "-sn", "uac", "-s", number, "-i", from, "-nostdin", "-m", "1", "-d", "100",
+        ])
+        .arg(format!("127.0.0.1:{}", server.sip))
+        .output()
+        .expect("run sipp");
+    called.status.success()
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_default()
+}
