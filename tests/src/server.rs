@@ -1,7 +1,7 @@
 //! The server under test: `consilium serve` with a data folder and ports of its own.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -52,7 +52,10 @@ impl Server {
         let dir = tempfile::tempdir().expect("make a data folder");
         let (http, sip) = (free_port(), free_port());
         let place = std::process::id() as u16 % 2 + NEXT_PORTS.fetch_add(1, Ordering::Relaxed);
-        let low = 12_000 + place % 2 * MEDIA_PORTS;
+        // A server of another run may have the one range.
+        let free = |low: &u16| UdpSocket::bind(("127.0.0.1", *low)).is_ok();
+        let lows = [place, place + 1].map(|place| 12_000 + place % 2 * MEDIA_PORTS);
+        let low = lows.into_iter().find(free).unwrap_or(lows[0]);
         let media = (low, low + MEDIA_PORTS - 1);
         let mut command = Command::new(binary());
         command
