@@ -89,6 +89,9 @@ pub struct Media {
     pub addresses: Vec<MediaAddress>,
     /// UDP ports; the first is shared by all browsers.
     pub ports: PortRange,
+    /// TCP port by which browsers send media that reach no other; that of the page when not set,
+    /// none when 0.
+    pub tcp_port: Option<u16>,
 }
 
 /// `[[rooms]]`
@@ -160,6 +163,7 @@ impl Default for Media {
                 low: 20_000,
                 high: 23_999,
             },
+            tcp_port: None,
         }
     }
 }
@@ -233,6 +237,7 @@ impl Settings {
     pub fn media(&self) -> mcu_media::Config {
         mcu_media::Config {
             socket: self.media_socket(),
+            streams_socket: self.streams_socket(),
             addresses: self.media_addresses(),
             port_low: self.media.ports.low + 1,
             port_high: self.media.ports.high,
@@ -246,6 +251,7 @@ impl Settings {
             data_dir: self.data_dir.clone(),
             control_socket: self.control_socket(),
             media_socket: self.media_socket(),
+            browser_tcp: self.browser_tcp(),
             sip_listen: Some(self.sip.listen),
             realm: self.sip.realm.clone(),
             demo: self.demo,
@@ -273,6 +279,7 @@ impl Settings {
             http: self.http.listen,
             data_dir: self.data_dir.clone(),
             control_socket: self.control_socket(),
+            streams_socket: self.streams_socket(),
             addresses: self.media_addresses(),
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
         }
@@ -290,6 +297,27 @@ impl Settings {
         } else {
             self.media.addresses.iter().map(|a| a.0).collect()
         }
+    }
+
+    /// Where browsers send media by TCP. A port that was named is taken to lead to the page's from all
+    /// addresses.
+    fn browser_tcp(&self) -> Vec<SocketAddr> {
+        let listen = self.http.listen;
+        let leads_here = |address: &IpAddr| {
+            let any = listen.ip().is_unspecified() && (listen.is_ipv6() || address.is_ipv4());
+            self.media.tcp_port.is_some() || any || listen.ip() == *address
+        };
+        let port = self.media.tcp_port.unwrap_or(listen.port());
+        let addresses = self.media_addresses().into_iter().filter(leads_here);
+        addresses
+            .filter(|_| port != 0)
+            .map(|address| SocketAddr::new(address, port))
+            .collect()
+    }
+
+    /// Socket on which the media process takes browsers' TCP connections.
+    fn streams_socket(&self) -> PathBuf {
+        self.run_dir().join("tcp.sock")
     }
 
     /// Socket on which the controller listens.
@@ -546,6 +574,27 @@ mod tests {
         let settings: Settings =
             toml::from_str("[[rooms]]\nnumber = \"1\"\npin = \"73541\"\n").unwrap();
         assert!(!format!("{settings:?} {:?}", settings.control()).contains("73541"));
+    }
+
+    #[test]
+    fn browsers_are_told_the_pages_port_at_addresses_where_it_listens() {
+        let told = |text: &str| {
+            let media = "[media]\naddresses = [\"10.1.2.3\", \"2001:db8::3\"]\n";
+            let settings: Settings = toml::from_str(&format!("{media}{text}")).unwrap();
+            let told = settings.control().browser_tcp;
+            told.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(""), ["10.1.2.3:8443"]);
+        let both = ["10.1.2.3:443", "[2001:db8::3]:443"];
+        assert_eq!(told("[http]\nlisten = \"[::]:443\""), both);
+        assert_eq!(told("[http]\nlisten = \"10.1.2.3:443\""), both[..1]);
+        let none: [&str; 0] = [];
+        assert_eq!(told("[http]\nlisten = \"127.0.0.1:8443\""), none);
+        assert_eq!(
+            told("tcp_port = 443\n[http]\nlisten = \"127.0.0.1:8443\""),
+            both
+        );
+        assert_eq!(told("tcp_port = 0"), none);
     }
 
     #[test]

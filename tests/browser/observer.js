@@ -22,13 +22,15 @@
 
   // ---- sound ----------------------------------------------------------------------------------
   let analyser;
+  let heard;
   function listen() {
-    const element = document.querySelector('[data-testid="sound"]');
-    if (analyser || !element?.srcObject) return;
-    const audio = new AudioContext({ sampleRate: 48000 });
+    const stream = document.querySelector('[data-testid="sound"]')?.srcObject;
+    if (!stream || stream === heard) return;
+    heard = stream;
+    const audio = analyser?.context ?? new AudioContext({ sampleRate: 48000 });
     analyser = audio.createAnalyser();
     analyser.fftSize = 32768;
-    audio.createMediaStreamSource(element.srcObject).connect(analyser);
+    audio.createMediaStreamSource(stream).connect(analyser);
   }
 
   function tones() {
@@ -143,6 +145,15 @@
     for (const pause of pauses.values()) pause.longest = 0;
   }
 
+  /** How packets leave by the pair in use: udp or tcp, or with a relay its own, as in "relay tls". */
+  function pathOf(stats) {
+    const transport = [...stats.values()].find((stat) => stat.type === "transport");
+    const pair = stats.get(transport?.selectedCandidatePairId);
+    const local = stats.get(pair?.localCandidateId);
+    if (!local) return "";
+    return local.candidateType === "relay" ? `relay ${local.relayProtocol}` : local.protocol;
+  }
+
   // ---- report -----------------------------------------------------------------------------------
   async function report(withSkew) {
     if (withSkew) measureSkew();
@@ -156,8 +167,11 @@
     const pc = window.__consilium?.pc;
     let framesDecoded = 0;
     let packetsLost = 0;
+    let path = "";
     if (pc) {
-      for (const stat of (await pc.getStats()).values()) {
+      const stats = await pc.getStats();
+      path = pathOf(stats);
+      for (const stat of stats.values()) {
         if (stat.type !== "inbound-rtp") continue;
         framesDecoded += stat.framesDecoded ?? 0;
         packetsLost += stat.packetsLost ?? 0;
@@ -169,6 +183,7 @@
       pausesMs: longestPauses(),
       framesDecoded,
       packetsLost,
+      path,
       connection: pc?.connectionState ?? "none",
       skewLooks: Object.fromEntries(looks),
       skewMs: Object.fromEntries([...skews].map(([id, values]) => [id, median(values)])),

@@ -14,6 +14,7 @@ use mcu_api::secret::Redacted;
 use mcu_control::browser_sdp;
 use mcu_rtp::clock::{RoomClock, SourceClock};
 use mcu_rtp::demux;
+use mcu_rtp::framing::{MAX_PACKET, Reader, Urgency, Writer};
 use mcu_rtp::h264::{Depacketizer, KeyFrameStarts, find_sps};
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::jitter::{JitterBuffer, Taken};
@@ -35,7 +36,7 @@ use sip::{Endpoint, Flow, FlowId, Input, Output, Transport};
 pub type Target = (&'static str, fn(&[u8]) -> usize);
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("sip", sip_messages),
     ("dialling", answers_to_our_calls),
     ("sdp", terminal_descriptions),
@@ -45,6 +46,7 @@ pub const TARGETS: [Target; 10] = [
     ("telephone_event", telephone_events),
     ("srtp", srtp_packets),
     ("webrtc", webrtc_datagrams),
+    ("framing", framed_packets),
     ("frame", process_frames),
 ];
 
@@ -232,6 +234,7 @@ pub fn browser_offers(data: &[u8]) -> usize {
         ufrag: "ours",
         pwd: &pwd,
         fingerprint_sha256: [3; 32],
+        tcp_candidates: &[],
         candidates: &[PEER],
         cname: "room",
         stream_id: "s",
@@ -404,6 +407,31 @@ pub fn webrtc_datagrams(data: &[u8]) -> usize {
         }
     }
     answers
+}
+
+/// A browser's TCP connection, in pieces as long as the first byte says. What comes out is framed again
+/// and must come out again.
+pub fn framed_packets(data: &[u8]) -> usize {
+    let Some((cut, stream)) = data.split_first() else {
+        return 0;
+    };
+    let (mut reader, mut writer, mut read) = (Reader::default(), Writer::default(), Vec::new());
+    for piece in stream.chunks(usize::from(*cut).max(1)) {
+        reader.push(piece);
+        while let Ok(Some(packet)) = reader.next_packet() {
+            assert!((1..=MAX_PACKET).contains(&packet.len()));
+            let _ = demux::stun_local_ufrag(packet);
+            if writer.push(packet, Urgency::Picture) == Ok(true) {
+                read.push(packet.to_vec());
+            }
+        }
+    }
+    let mut again = Reader::default();
+    again.push(writer.pending());
+    for packet in &read {
+        assert_eq!(again.next_packet(), Ok(Some(packet.as_slice())));
+    }
+    read.len()
 }
 
 /// Bytes between the processes, from a peer that lost its mind.

@@ -27,6 +27,8 @@ pub struct Report {
     pub frames_decoded: u64,
     /// Packets lost on the way to the page, sound and pictures.
     pub packets_lost: i64,
+    /// How packets leave: `udp`, `tcp`, or by a relay, `relay tls` and the like.
+    pub path: String,
     /// State of the peer connection.
     pub connection: String,
     /// Offsets of flash against beep in ms, by source id.

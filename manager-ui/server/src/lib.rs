@@ -2,11 +2,11 @@
 //! the controller say to each other. It holds no room: when it ends, calls go on.
 //!
 //! [`link`] is the one connection to the controller, owned by one task; [`browser`] is one task for
-//! each WebSocket; [`serve`] accepts, [`tls`] keeps the certificate, [`page`] and [`api`] answer.
+//! each WebSocket; [`serve`] accepts, [`divert`] passes media on, [`tls`] keeps the certificate, [`page`] and [`api`] answer.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 mod api;
 mod browser;
+mod divert;
 mod limits;
 mod link;
 mod page;
@@ -37,6 +38,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Unix socket on which the controller listens.
     pub control_socket: PathBuf,
+    /// Unix socket on which the media process takes TCP connections that carry media.
+    pub streams_socket: PathBuf,
     /// Addresses of this host, written into the certificate that is made at first start.
     pub addresses: Vec<IpAddr>,
     /// Room of a demonstration: `GET /api/v1/rooms/{number}` answers for it without an account.
@@ -71,6 +74,7 @@ pub struct Server {
     control: link::Task,
     sockets: Arc<limits::Places>,
     limits: limits::Limits,
+    streams: Arc<Path>,
 }
 
 impl Server {
@@ -89,6 +93,7 @@ impl Server {
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let (link, control) = link::new(config.control_socket);
+        let streams = config.streams_socket.into();
         let sockets = limits::Places::new(limits.sockets);
         let app = router(State {
             link: link.clone(),
@@ -103,6 +108,7 @@ impl Server {
             control,
             sockets,
             limits,
+            streams,
         })
     }
 
@@ -134,6 +140,7 @@ impl Server {
             control,
             sockets,
             limits,
+            streams,
         } = self;
         let part = async {
             stop.await;
@@ -143,7 +150,7 @@ impl Server {
         tokio::select! {
             () = control.run() => Err(Error::TaskEnded),
             () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
-            () = serve::accept(listener, acceptor, app, limits) => Err(Error::TaskEnded),
+            () = serve::accept(listener, acceptor, app, limits, streams) => Err(Error::TaskEnded),
             () = part => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
-//! Accepts TCP connections, speaks TLS and HTTP/1.1 on each.
+//! Accepts TCP connections, speaks TLS and HTTP/1.1 on each that carries no media.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::divert;
 use crate::limits::{Limits, Places};
 use crate::patient::Patient;
 use crate::tls::Acceptor;
@@ -27,7 +29,15 @@ const MAX_HEAD: usize = 32 * 1024;
 pub(crate) struct Peer(pub SocketAddr);
 
 /// Serves until dropped, and every HTTP connection with it.
-pub(crate) async fn accept(listener: TcpListener, acceptor: Acceptor, app: Router, limits: Limits) {
+///
+/// Connections that carry media are handed over to the media process, which listens on `streams`.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    acceptor: Acceptor,
+    app: Router,
+    limits: Limits,
+    streams: Arc<Path>,
+) {
     let all = Arc::new(Semaphore::new(limits.connections.total));
     let places = Places::new(limits.connections);
     let mut connections = JoinSet::new();
@@ -51,9 +61,17 @@ pub(crate) async fn accept(listener: TcpListener, acceptor: Acceptor, app: Route
             debug!(%peer, "too many connections of one source");
             continue;
         };
-        let (acceptor, app) = (acceptor.clone(), app.clone());
+        let (acceptor, app, streams) = (acceptor.clone(), app.clone(), streams.clone());
         connections.spawn(async move {
-            connection(tcp, peer, acceptor, app, limits.patience).await;
+            match timeout(limits.patience, divert::is_media(&tcp)).await {
+                Ok(Ok(true)) => {
+                    if let Err(error) = divert::hand_over(tcp, &streams) {
+                        debug!(%peer, %error, "nobody takes media");
+                    }
+                }
+                Ok(Ok(false)) => connection(tcp, peer, acceptor, app, limits.patience).await,
+                Ok(Err(_)) | Err(_) => debug!(%peer, "nothing was said in time"),
+            }
             // The source's place first, so that one is left for whoever gets the other.
             drop((place, permit));
         });

@@ -74,6 +74,7 @@ impl Manager {
             http: "127.0.0.1:0".parse().unwrap(),
             data_dir: dir.path().to_path_buf(),
             control_socket: dir.path().join("control.sock"),
+            streams_socket: dir.path().join("tcp.sock"),
             addresses: vec!["127.0.0.1".parse().unwrap()],
             demo_room: demo_room.map(str::to_string),
         };

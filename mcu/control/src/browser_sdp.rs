@@ -46,6 +46,8 @@ pub struct Local<'a> {
     pub fingerprint_sha256: [u8; 32],
     /// Where the processor takes UDP, best first.
     pub candidates: &'a [SocketAddr],
+    /// Where browsers connect by TCP, best first.
+    pub tcp_candidates: &'a [SocketAddr],
     /// CNAME of the room.
     pub cname: &'a str,
     /// Prefix of media stream ids. Each line has a stream of its own: browsers would keep the mixed
@@ -425,7 +427,23 @@ impl<'a> Answer<'a> {
                 index + 1
             ));
         }
+        self.tcp_candidates();
         self.line("a=end-of-candidates");
+    }
+
+    /// RFC 6544 §4.5. Whatever works by UDP is preferred.
+    fn tcp_candidates(&mut self) {
+        let first = self.local.candidates.len() + 1;
+        for (index, candidate) in (0_u32..).zip(self.local.tcp_candidates) {
+            // RFC 6544 §4.2: type preference below that of UDP, direction preference 4 (passive).
+            let local_preference = (4 << 13) + 8_191_u32.saturating_sub(index);
+            let priority = (90 << 24) + (local_preference << 8) + 255;
+            let (ip, port) = (candidate.ip(), candidate.port());
+            self.line(format_args!(
+                "a=candidate:{} 1 tcp {priority} {ip} {port} typ host tcptype passive",
+                first + index as usize
+            ));
+        }
     }
 
     fn audio(

@@ -20,6 +20,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// Unix socket on which the media processor listens.
     pub media_socket: PathBuf,
+    /// Where browsers send media by TCP that reach no UDP port, best first.
+    pub browser_tcp: Vec<SocketAddr>,
     /// Address for SIP, UDP and TCP on the same port; `None` leaves SIP out.
     pub sip_listen: Option<SocketAddr>,
     /// Digest realm.
@@ -119,6 +121,7 @@ impl Default for Config {
             data_dir: "data".into(),
             control_socket: "data/run/control.sock".into(),
             media_socket: "data/run/media.sock".into(),
+            browser_tcp: Vec::new(),
             sip_listen: None,
             realm: "consilium".into(),
             demo: false,

@@ -11,6 +11,7 @@ use mcu_api::media::MediaEvent;
 use mcu_api::plan::{LegPlan, Notice};
 use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
 use mcu_rtp::forward::SourceKey;
+use mcu_rtp::framing::Urgency;
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::rtcp;
 use mcu_rtp::send::Place;
@@ -320,6 +321,13 @@ impl Leg {
         self.transports.iter().any(|t| t.knows(address))
     }
 
+    /// A TCP connection of it ended.
+    pub fn lose_path(&mut self, now: Instant, address: SocketAddr) {
+        for transport in &mut self.transports {
+            transport.lose_path(now, address);
+        }
+    }
+
     /// Its camera.
     pub fn camera(&mut self) -> Option<&mut Camera> {
         self.camera.as_mut()
@@ -494,7 +502,7 @@ impl Leg {
                 continue;
             }
             bandwidth.note_sent(now, stamp, self.packet.len());
-            let sent = transport.send_rtp(&self.packet, sockets);
+            let sent = transport.send_rtp(&self.packet, Urgency::Other, sockets);
             self.sent.add(now, sent);
         }
     }
@@ -582,7 +590,7 @@ impl Leg {
             return;
         }
         bandwidth.note_sent(now, stamp, self.packet.len());
-        let sent = transport.send_rtp(&self.packet, sockets);
+        let sent = transport.send_rtp(&self.packet, Urgency::Picture, sockets);
         self.sent.add(now, sent);
     }
 

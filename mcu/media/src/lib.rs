@@ -19,6 +19,7 @@ mod rate;
 mod room;
 mod screen;
 mod sound;
+mod streams;
 mod transport;
 mod worker;
 
@@ -30,6 +31,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// Unix socket to listen on for the controller.
     pub socket: PathBuf,
+    /// Unix socket on which the manager hands over browsers' TCP connections.
+    pub streams_socket: PathBuf,
     /// Addresses at which peers reach us, in order of preference.
     pub addresses: Vec<IpAddr>,
     /// First UDP port that the controller may give to legs.

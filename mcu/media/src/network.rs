@@ -1,13 +1,19 @@
-//! UDP sockets of the worker: one shared by all browsers, one or two for each stream of a terminal.
+//! Sockets of the worker: one for UDP shared by all browsers, one or two for each stream of a terminal,
+//! and the TCP connections of browsers.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use mcu_api::ids::{LegId, RoomId};
+use mcu_rtp::framing::Urgency;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::streams::Streams;
 
 /// Kernel buffer in bytes: a key frame of every leg may arrive at the shared socket at once.
 const SHARED_BUFFER: usize = 4 << 20;
@@ -19,6 +25,8 @@ const LEG_BUFFER: usize = 256 << 10;
 pub enum Purpose {
     /// Every browser's packets.
     Shared,
+    /// One browser's packets, by TCP.
+    Stream,
     /// One transport of one leg.
     Leg {
         /// Room of the leg.
@@ -36,6 +44,7 @@ pub enum Purpose {
 pub struct Sockets {
     registry: Registry,
     open: HashMap<Token, (UdpSocket, Purpose)>,
+    streams: Streams,
     next: usize,
 }
 
@@ -45,6 +54,7 @@ impl Sockets {
         Self {
             registry,
             open: HashMap::new(),
+            streams: Streams::default(),
             next: first,
         }
     }
@@ -100,12 +110,21 @@ impl Sockets {
 
     /// What a socket is for; `None` when it was closed meanwhile.
     pub fn purpose(&self, token: Token) -> Option<Purpose> {
-        self.open.get(&token).map(|(_, purpose)| *purpose)
+        let stream = || self.streams.has(token).then_some(Purpose::Stream);
+        let socket = self.open.get(&token).map(|(_, purpose)| *purpose);
+        socket.or_else(stream)
     }
 
-    /// Next datagram into `buffer`; `None` when there is none now.
-    pub fn receive(&self, token: Token, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        let (socket, _) = self.open.get(&token)?;
+    /// Next packet into `buffer`; `None` when there is none now.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        token: Token,
+        buffer: &mut [u8],
+    ) -> Option<(usize, SocketAddr)> {
+        let Some((socket, _)) = self.open.get(&token) else {
+            return self.streams.receive(now, token, buffer, &self.registry);
+        };
         loop {
             match socket.recv_from(buffer) {
                 Ok(received) => return Some(received),
@@ -124,8 +143,48 @@ impl Sockets {
         }
     }
 
+    /// Takes a browser's TCP connection over, or closes it.
+    pub fn add_stream(&mut self, now: Instant, socket: OwnedFd) {
+        let token = Token(self.next);
+        self.next += 1;
+        if let Err(reason) = self.streams.add(now, socket, token, &self.registry) {
+            tracing::info!(%reason, "browser's connection refused");
+        }
+    }
+
+    /// Closes a TCP connection.
+    pub fn close_stream(&mut self, token: Token) {
+        self.streams.remove(token, &self.registry);
+    }
+
+    /// The TCP connections, to look up and to name.
+    pub fn streams(&mut self) -> &mut Streams {
+        &mut self.streams
+    }
+
+    /// Queues a packet for a browser that is connected by TCP; `false` when this one is not.
+    pub fn send_stream(
+        &self,
+        ufrag: &str,
+        to: SocketAddr,
+        packet: &[u8],
+        urgency: Urgency,
+    ) -> bool {
+        self.streams.send(ufrag, to, packet, urgency)
+    }
+
+    /// Writes what waits for TCP connections.
+    pub fn flush_streams(&mut self) {
+        self.streams.flush(&self.registry);
+    }
+
+    /// Closes TCP connections that are of no use.
+    pub fn sweep_streams(&mut self, now: Instant, is_leg: impl Fn(&str) -> bool) {
+        self.streams.sweep(now, &self.registry, is_leg);
+    }
+
     /// Open sockets.
     pub fn len(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.streams.len()
     }
 }

@@ -164,6 +164,13 @@ impl Room {
         self.legs.iter().any(|l| l.id() == leg && l.knows(address))
     }
 
+    /// A TCP connection of a leg ended.
+    pub fn lose_path(&mut self, now: Instant, leg: LegId, address: SocketAddr) {
+        if let Some(leg) = self.legs.iter_mut().find(|l| l.id() == leg) {
+            leg.lose_path(now, address);
+        }
+    }
+
     /// ICE user fragments of the browsers here.
     pub fn ufrags(&self) -> impl Iterator<Item = (LegId, &str)> {
         self.legs

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::plan::{SdesKeys, SrtpSource, Transport as Plan, UdpTransport};
 use mcu_rtp::demux::{Kind, classify};
+use mcu_rtp::framing::Urgency;
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::srtp::{Srtp, SrtpError};
 use mcu_rtp::webrtc::{Certificate, Output, SessionError, WebrtcSession};
@@ -176,6 +177,13 @@ impl Transport {
         }
     }
 
+    /// A browser's TCP connection ended: no path leads there any more.
+    pub fn lose_path(&mut self, now: Instant, address: SocketAddr) {
+        if let Self::Webrtc(webrtc) = self {
+            webrtc.session.lose_path(now, address);
+        }
+    }
+
     /// Takes a datagram; what it held is appended to `out`.
     pub fn receive(
         &mut self,
@@ -207,12 +215,12 @@ impl Transport {
     }
 
     /// Sends an RTP packet; dropped while nobody is known to send it to. Returns the bytes sent.
-    pub fn send_rtp(&mut self, packet: &[u8], sockets: &Sockets) -> usize {
+    pub fn send_rtp(&mut self, packet: &[u8], urgency: Urgency, sockets: &Sockets) -> usize {
         match self {
             Self::Udp(udp) => udp.send(false, packet, sockets),
             Self::Webrtc(webrtc) => match webrtc.session.send_rtp(packet) {
                 Some((to, bytes)) => {
-                    webrtc.doors.send(&bytes, to, sockets);
+                    webrtc.send(&bytes, to, urgency, sockets);
                     bytes.len()
                 }
                 None => 0,
@@ -228,7 +236,7 @@ impl Transport {
             }
             Self::Webrtc(webrtc) => {
                 if let Some((to, bytes)) = webrtc.session.send_rtcp(packet) {
-                    webrtc.doors.send(&bytes, to, sockets);
+                    webrtc.send(&bytes, to, Urgency::Other, sockets);
                 }
             }
         }
@@ -260,10 +268,18 @@ pub struct Webrtc {
 }
 
 impl Webrtc {
+    /// By the leg's TCP connection from there, or else by UDP. A browser whose two have the same
+    /// address and port gets all by TCP.
+    fn send(&self, bytes: &[u8], to: SocketAddr, urgency: Urgency, sockets: &Sockets) {
+        if !sockets.send_stream(&self.ufrag, to, bytes, urgency) {
+            self.doors.send(bytes, to, sockets);
+        }
+    }
+
     fn drain(&mut self, sockets: &Sockets, out: &mut Vec<Incoming>) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Transmit { to, bytes } => self.doors.send(&bytes, to, sockets),
+                Output::Transmit { to, bytes } => self.send(&bytes, to, Urgency::Other, sockets),
                 Output::Rtp(packet) => out.push(Incoming::Rtp(packet)),
                 Output::Rtcp(packet) => out.push(Incoming::Rtcp(packet)),
                 Output::Connected => {

@@ -23,11 +23,14 @@ use crate::network::{Purpose, Sockets};
 use crate::picture::Done;
 use crate::pool::Pool;
 use crate::room::{Context, Room};
+use crate::streams::Door;
 use crate::transport::{Doors, Shared};
 
 /// Token of the waker: a message or a finished job is there.
 const WAKE: Token = Token(0);
-const FIRST_SOCKET: usize = 1;
+/// Token of the door by which browsers' TCP connections come.
+const DOOR: Token = Token(1);
+const FIRST_SOCKET: usize = 2;
 /// Packet time of the mixer.
 const AUDIO_TICK: Duration = Duration::from_millis(20);
 /// Frame time of compositions.
@@ -101,6 +104,7 @@ struct Worker {
     hello: ProcessorHello,
     sockets: Sockets,
     shared: Shared,
+    door: Door,
     rooms: BTreeMap<RoomId, Room>,
     pool: Pool<Done>,
     link: Receiver<LinkEvent>,
@@ -123,6 +127,7 @@ impl Worker {
         let registry = poll.registry().try_clone().context("share the poll")?;
         let mut sockets = Sockets::new(registry, FIRST_SOCKET);
         let doors = open_doors(config, &mut sockets)?;
+        let door = Door::open(&config.streams_socket, poll.registry(), DOOR)?;
         let certificate = Certificate::generate().context("make a DTLS certificate")?;
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let now = Instant::now();
@@ -137,6 +142,7 @@ impl Worker {
             },
             sockets,
             shared: Shared { doors, certificate },
+            door,
             rooms: BTreeMap::new(),
             pool: Pool::new(threads, waker.clone()).context("start the video pool")?,
             link: link::listen(&config.socket, waker)?,
@@ -179,8 +185,14 @@ impl Worker {
         if now >= self.next_inventory {
             self.next_inventory = now + Duration::from_secs(1);
             self.report(now, false);
+            let Self {
+                sockets, by_ufrag, ..
+            } = self;
+            sockets.sweep_streams(now, |ufrag| by_ufrag.contains_key(ufrag));
         }
         self.tell_events();
+        self.sockets.flush_streams();
+        self.forget_streams(now);
     }
 
     fn for_each_room(&mut self, now: Instant, act: impl Fn(&mut Room, &mut Context<'_>)) {
@@ -207,9 +219,14 @@ impl Worker {
     fn take_packets(&mut self) {
         let tokens = std::mem::take(&mut self.ready);
         let mut buffer = std::mem::take(&mut self.buffer);
+        let now = Instant::now();
         for token in tokens {
+            if token == DOOR {
+                self.take_streams(now);
+                continue;
+            }
             let mut left = BATCH;
-            while let Some((len, from)) = self.sockets.receive(token, &mut buffer) {
+            while let Some((len, from)) = self.sockets.receive(now, token, &mut buffer) {
                 self.take_packet(token, from, &buffer[..len]);
                 left -= 1;
                 if left == 0 {
@@ -231,7 +248,49 @@ impl Worker {
                 rtcp,
             }) => self.give((room, leg), transport, (from, rtcp, datagram)),
             Some(Purpose::Shared) => self.take_shared(from, datagram),
+            Some(Purpose::Stream) => self.take_stream(token, from, datagram),
             None => {}
+        }
+    }
+
+    fn take_streams(&mut self, now: Instant) {
+        while let Some(socket) = self.door.take() {
+            self.sockets.add_stream(now, socket);
+        }
+    }
+
+    /// A packet by TCP: the first one is a check, which names the leg for all that follow.
+    fn take_stream(&mut self, token: Token, from: SocketAddr, datagram: &[u8]) {
+        let streams = self.sockets.streams();
+        let place = match streams.ufrag(token) {
+            Some(ufrag) => self.by_ufrag.get(ufrag),
+            None => stun_local_ufrag(datagram)
+                .and_then(|ufrag| self.by_ufrag.get_key_value(ufrag))
+                .filter(|(ufrag, _)| streams.bind(token, ufrag))
+                .map(|(_, place)| place),
+        };
+        let Some(place) = place.copied() else {
+            return self.sockets.close_stream(token);
+        };
+        self.give(place, 0, (from, false, datagram));
+        let (room, leg) = place;
+        let rooms = &self.rooms;
+        if classify(datagram) == Kind::Stun
+            && rooms.get(&room).is_some_and(|room| room.knows(leg, from))
+        {
+            self.sockets.streams().prove(token);
+        }
+    }
+
+    /// Takes the paths away that ended with their connections.
+    fn forget_streams(&mut self, now: Instant) {
+        for ended in self.sockets.streams().take_ended() {
+            let Some((room, leg)) = self.by_ufrag.get(&ended.ufrag) else {
+                continue;
+            };
+            if let Some(room) = self.rooms.get_mut(room) {
+                room.lose_path(now, *leg, ended.peer);
+            }
         }
     }
 
@@ -494,6 +553,7 @@ mod tests {
             let mut sockets = Sockets::new(registry, FIRST_SOCKET);
             let config = Config {
                 socket: "unused".into(),
+                streams_socket: "unused".into(),
                 addresses,
                 port_low: 1,
                 port_high: 2,

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod congestion;
 pub mod demux;
 pub mod forward;
+pub mod framing;
 pub mod h264;
 pub mod header;
 pub mod jitter;

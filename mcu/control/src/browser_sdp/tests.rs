@@ -23,6 +23,7 @@ fn with_local<T>(run: impl FnOnce(&Local<'_>) -> T) -> T {
         pwd: &pwd,
         fingerprint_sha256: [0xab; 32],
         candidates: &candidates,
+        tcp_candidates: &["203.0.113.7:443".parse().unwrap()],
         cname: "room-3000",
         stream_id: "consult",
         max_slot_bps: 2_500_000,
@@ -75,8 +76,11 @@ fn chromium_gets_sound_camera_and_eight_slots_on_one_transport() {
             candidates,
             agreed.sdp.matches("a=end-of-candidates").count()
         ),
-        (2, 1)
+        (3, 1)
     );
+    // RFC 6544 §4.2 and §4.5, below any candidate for UDP.
+    let tcp = "a=candidate:3 1 tcp 1520435199 203.0.113.7 443 typ host tcptype passive\r\n";
+    assert!(agreed.sdp.contains(tcp), "{}", agreed.sdp);
     assert_eq!(agreed.transport.dtls_role, DtlsRole::Server);
     assert_eq!(agreed.transport.remote_ufrag, "FdIo");
     assert_eq!(

@@ -329,6 +329,7 @@ impl Controller {
             pwd: &Redacted(random_hex(&mut self.rng, 16)),
             fingerprint_sha256: hello.fingerprint_sha256,
             candidates: &candidates,
+            tcp_candidates: &self.config.browser_tcp,
             cname,
             // One stream for sound and pictures keeps them in step at the page.
             stream_id: cname,

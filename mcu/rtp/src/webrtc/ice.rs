@@ -28,6 +28,9 @@ const CONSENT_TIMEOUT: Duration = Duration::from_secs(15);
 const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Addresses of one browser that are remembered; the one unheard for longest makes room.
 const REMOTES_MAX: usize = 16;
+/// A nominated pair that was not checked for this long does not count: the browser has moved to
+/// another network.
+const STALE: Duration = Duration::from_secs(5);
 /// Longest STUN message that is looked at. A check takes about 150 bytes.
 const MESSAGE_MAX: usize = 1280;
 
@@ -78,6 +81,21 @@ impl Ice {
     /// Whether an authentic check came from this address.
     pub(super) fn knows(&self, address: SocketAddr) -> bool {
         self.selected == Some(address) || self.remotes.iter().any(|r| r.address == address)
+    }
+
+    /// Nothing can be sent to `address` any more. Another pair that was nominated and is still checked
+    /// takes its place.
+    pub(super) fn lose_path(&mut self, now: Instant, address: SocketAddr) {
+        self.remotes.retain(|remote| remote.address != address);
+        if self.selected == Some(address) {
+            let usable = |r: &&Remote| r.nominated && now.duration_since(r.heard) < STALE;
+            let best = self
+                .remotes
+                .iter()
+                .filter(usable)
+                .max_by_key(|r| r.priority);
+            self.selected = best.map(|remote| remote.address);
+        }
     }
 
     /// When consent ends.
@@ -179,7 +197,6 @@ impl Ice {
     /// what a browser that nominates aggressively expects. A pair whose checks have stopped does
     /// not count: the browser has moved to another network.
     fn nominate(&mut self, now: Instant, from: SocketAddr, priority: u32) {
-        const STALE: Duration = Duration::from_secs(5);
         let better = |r: &&Remote| {
             Some(r.address) == self.selected
                 && r.address != from

@@ -141,6 +141,12 @@ impl WebrtcSession {
         }
     }
 
+    /// The TCP connection from `address` ended (RFC 6544 §7.3): nothing is sent there any more.
+    pub fn lose_path(&mut self, now: Instant, address: SocketAddr) {
+        self.ice.lose_path(now, address);
+        self.handshake_remote = self.handshake_remote.filter(|remote| *remote != address);
+    }
+
     /// Does what is due at `now`: retransmissions, and the end of consent.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.ended {

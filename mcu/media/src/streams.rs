@@ -1,0 +1,345 @@
+//! TCP connections of browsers that no UDP reaches (RFC 6544), and the door by which they come.
+//!
+//! They are made to the page's own port. The manager, which listens there, looks at their first
+//! bytes without taking them and hands the connection over as it is (SCM_RIGHTS, unix(7)). From then
+//! on it is this process's alone: a manager that dies takes no media with it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use mcu_rtp::framing::{Reader, Urgency, Writer};
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use socket2::SockRef;
+
+/// Connections of all browsers. One that comes when there are as many is closed.
+const MAX_STREAMS: usize = 1_024;
+/// Connections from one address: a hospital's browsers often share it. Further ones are closed.
+const MAX_PER_SOURCE: usize = 100;
+/// Connections of one leg: one for each pair of addresses. Further ones are closed.
+const MAX_PER_LEG: usize = 8;
+/// Time for the first authentic check.
+const PROOF: Duration = Duration::from_secs(10);
+/// A connection by which nothing came for this long is closed: browsers check on the path in use
+/// every 2.5 s, on others every 15 s or so.
+const SILENCE: Duration = Duration::from_secs(40);
+/// Bytes in the kernel that wait to be sent, beyond those on their way: what waits longer waits in
+/// our queue, where pictures can be dropped.
+const UNSENT: u32 = 32 << 10;
+/// Bytes read at once.
+const READ: usize = 16 << 10;
+
+/// Where the manager hands connections over.
+pub struct Door {
+    socket: UnixDatagram,
+}
+
+impl Door {
+    /// Opens the socket at `path`, replacing what a former life left there.
+    pub fn open(path: &Path, registry: &Registry, token: Token) -> anyhow::Result<Self> {
+        let _ = fs::remove_file(path);
+        let socket =
+            UnixDatagram::bind(path).with_context(|| format!("listen on {}", path.display()))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("close {} to others", path.display()))?;
+        socket.set_nonblocking(true).context("do not block")?;
+        registry
+            .register(
+                &mut SourceFd(&socket.as_raw_fd()),
+                token,
+                Interest::READABLE,
+            )
+            .context("wait for connections")?;
+        Ok(Self { socket })
+    }
+
+    /// The next connection that was handed over; `None` when there is none now.
+    pub fn take(&self) -> Option<OwnedFd> {
+        loop {
+            let mut byte = [0];
+            let mut parts = [IoSliceMut::new(&mut byte)];
+            let mut space = nix::cmsg_space!([RawFd; 1]);
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+            let message =
+                match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+                    Ok(message) => message,
+                    Err(nix::Error::EINTR) => continue,
+                    Err(_) => return None,
+                };
+            for control in message.cmsgs().into_iter().flatten() {
+                if let ControlMessageOwned::ScmRights(sockets) = control
+                    && let Some(socket) = sockets.first()
+                {
+                    // SAFETY: the kernel has just made this descriptor for us; there is room for one.
+                    return Some(unsafe { OwnedFd::from_raw_fd(*socket) });
+                }
+            }
+        }
+    }
+}
+
+/// A connection that ended, of a leg that may know it as a path.
+pub struct Ended {
+    /// ICE user fragment of the leg.
+    pub ufrag: String,
+    /// The browser's address.
+    pub peer: SocketAddr,
+}
+
+/// All connections, by token.
+#[derive(Default)]
+pub struct Streams {
+    open: HashMap<Token, Stream>,
+    by_peer: HashMap<SocketAddr, Token>,
+    /// With something to write. Filled while packets are sent, emptied at the end of the turn, so that
+    /// what one turn sends leaves in one write.
+    unflushed: RefCell<Vec<Token>>,
+    /// Since the worker last looked.
+    ended: Vec<Ended>,
+}
+
+struct Stream {
+    socket: TcpStream,
+    peer: SocketAddr,
+    /// ICE user fragment of the leg, once a check named it.
+    ufrag: Option<String>,
+    /// An authentic check came.
+    proven: bool,
+    opened: Instant,
+    heard: Instant,
+    reader: Reader,
+    /// Only ever borrowed for one push or one flush.
+    out: RefCell<Out>,
+}
+
+#[derive(Default)]
+struct Out {
+    writer: Writer,
+    /// The peer has not read for too long: to be closed at the next flush.
+    given_up: bool,
+}
+
+impl Streams {
+    /// Takes a connection over under this token.
+    ///
+    /// # Errors
+    /// When it is no TCP connection, or there are too many.
+    pub fn add(
+        &mut self,
+        now: Instant,
+        socket: OwnedFd,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let socket = std::net::TcpStream::from(socket);
+        // An IPv6 socket that takes IPv4, too, shows mapped addresses; checks are to name the real one.
+        let peer = socket.peer_addr()?;
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let of_source = self.open.values().filter(|s| s.peer.ip() == peer.ip());
+        if self.open.len() >= MAX_STREAMS || of_source.count() >= MAX_PER_SOURCE {
+            return Err(io::Error::other("too many connections"));
+        }
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        // A kernel that refuses costs delay only.
+        let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
+        let mut socket = TcpStream::from_std(socket);
+        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        // The same peer again: the former connection is dead, or soon will be.
+        if let Some(former) = self.by_peer.insert(peer, token) {
+            self.remove(former, registry);
+        }
+        let stream = Stream {
+            socket,
+            peer,
+            ufrag: None,
+            proven: false,
+            opened: now,
+            heard: now,
+            reader: Reader::default(),
+            out: RefCell::default(),
+        };
+        self.open.insert(token, stream);
+        Ok(())
+    }
+
+    /// Whether there is such a connection.
+    pub fn has(&self, token: Token) -> bool {
+        self.open.contains_key(&token)
+    }
+
+    /// The next packet into `buffer`; `None` when there is none now, or the connection has ended.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        token: Token,
+        buffer: &mut [u8],
+        registry: &Registry,
+    ) -> Option<(usize, SocketAddr)> {
+        let stream = self.open.get_mut(&token)?;
+        if !stream.out.get_mut().writer.pending().is_empty() {
+            // Room to write may be what woke us.
+            self.unflushed.get_mut().push(token);
+        }
+        match stream.receive(buffer) {
+            Ok(Some(len)) => {
+                stream.heard = now;
+                Some((len, stream.peer))
+            }
+            Ok(None) => None,
+            Err(reason) => {
+                tracing::debug!(%reason, "browser's connection ended");
+                self.remove(token, registry);
+                None
+            }
+        }
+    }
+
+    /// The ICE user fragment by which a connection is known.
+    pub fn ufrag(&self, token: Token) -> Option<&str> {
+        self.open.get(&token)?.ufrag.as_deref()
+    }
+
+    /// Makes a connection a leg's. `false`: the leg has too many.
+    pub fn bind(&mut self, token: Token, ufrag: &str) -> bool {
+        let same = |stream: &&Stream| stream.ufrag.as_deref() == Some(ufrag);
+        if self.open.values().filter(same).count() >= MAX_PER_LEG {
+            return false;
+        }
+        if let Some(stream) = self.open.get_mut(&token) {
+            stream.ufrag = Some(ufrag.to_owned());
+        }
+        true
+    }
+
+    /// An authentic check came by a connection.
+    pub fn prove(&mut self, token: Token) {
+        if let Some(stream) = self.open.get_mut(&token) {
+            stream.proven = true;
+        }
+    }
+
+    /// Queues a packet for a leg's peer; `false` when it has no connection from there. It leaves at
+    /// the next [`Self::flush`].
+    pub fn send(&self, ufrag: &str, to: SocketAddr, packet: &[u8], urgency: Urgency) -> bool {
+        let Some((token, stream)) = self
+            .by_peer
+            .get(&to)
+            .and_then(|token| Some((*token, self.open.get(token)?)))
+            // Somebody else behind the same address may have the same port, over UDP.
+            .filter(|(_, stream)| stream.ufrag.as_deref() == Some(ufrag))
+        else {
+            return false;
+        };
+        let mut out = stream.out.borrow_mut();
+        if out.writer.pending().is_empty() {
+            self.unflushed.borrow_mut().push(token);
+        }
+        out.given_up |= out.writer.push(packet, urgency).is_err();
+        if out.given_up {
+            self.unflushed.borrow_mut().push(token);
+        }
+        true
+    }
+
+    /// Writes what waits, as far as the peers take it.
+    pub fn flush(&mut self, registry: &Registry) {
+        let tokens = self.unflushed.take();
+        for token in tokens {
+            let Some(stream) = self.open.get(&token) else {
+                continue;
+            };
+            if let Err(reason) = stream.flush() {
+                tracing::debug!(%reason, "browser's connection ended");
+                self.remove(token, registry);
+            }
+        }
+    }
+
+    /// Closes a connection.
+    pub fn remove(&mut self, token: Token, registry: &Registry) {
+        let Some(mut stream) = self.open.remove(&token) else {
+            return;
+        };
+        let _ = registry.deregister(&mut stream.socket);
+        if self.by_peer.get(&stream.peer) == Some(&token) {
+            self.by_peer.remove(&stream.peer);
+        }
+        if let Some(ufrag) = stream.ufrag {
+            let peer = stream.peer;
+            self.ended.push(Ended { ufrag, peer });
+        }
+    }
+
+    /// Connections that ended since this was last asked.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Closes what proved nothing, fell silent, or belongs to a leg that is gone.
+    pub fn sweep(&mut self, now: Instant, registry: &Registry, is_leg: impl Fn(&str) -> bool) {
+        let over = |stream: &Stream| {
+            !stream.proven && now.duration_since(stream.opened) > PROOF
+                || now.duration_since(stream.heard) > SILENCE
+                || stream.ufrag.as_deref().is_some_and(|u| !is_leg(u))
+        };
+        let tokens = self.open.iter().filter(|(_, stream)| over(stream));
+        for token in tokens.map(|(token, _)| *token).collect::<Vec<_>>() {
+            self.remove(token, registry);
+        }
+    }
+
+    /// Open connections.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
+impl Stream {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            if let Some(packet) = self.reader.next_packet().map_err(io::Error::other)? {
+                let len = packet.len();
+                buffer[..len].copy_from_slice(packet);
+                return Ok(Some(len));
+            }
+            match self.socket.read(&mut buffer[..READ]) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(len) => self.reader.push(&buffer[..len]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut out = self.out.borrow_mut();
+        if out.given_up {
+            return Err(io::Error::other("the peer does not read"));
+        }
+        while !out.writer.pending().is_empty() {
+            match (&self.socket).write(out.writer.pending()) {
+                Ok(len) => out.writer.wrote(len),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! Over real connections of the loopback interface: what the kernel does is the point.
+
+use std::net::{TcpListener, TcpStream as Peer};
+
+use mio::Poll;
+
+use super::*;
+
+const UFRAG: &str = "a1b2c3d4";
+
+struct Bench {
+    poll: Poll,
+    streams: Streams,
+    listener: TcpListener,
+    next: usize,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            poll: Poll::new().unwrap(),
+            streams: Streams::default(),
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            next: 2,
+            now: Instant::now(),
+        }
+    }
+
+    /// A connection, handed over as the manager does it.
+    fn connect(&mut self, door: &Door, path: &Path) -> (Peer, Token) {
+        let peer = Peer::connect(self.listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = self.listener.accept().unwrap();
+        hand_over(accepted, path);
+        let socket = door.take().expect("handed over");
+        let token = Token(self.next);
+        self.next += 1;
+        let added = self
+            .streams
+            .add(self.now, socket, token, self.poll.registry());
+        added.unwrap();
+        (peer, token)
+    }
+
+    fn receive(&mut self, token: Token) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 65_536];
+        let registry = self.poll.registry();
+        let (len, _) = self
+            .streams
+            .receive(self.now, token, &mut buffer, registry)?;
+        Some(buffer[..len].to_vec())
+    }
+
+    fn sweep(&mut self, after: Duration) {
+        let registry = self.poll.registry();
+        self.streams
+            .sweep(self.now + after, registry, |ufrag| ufrag == UFRAG);
+    }
+}
+
+fn hand_over(socket: Peer, path: &Path) {
+    use nix::sys::socket::{ControlMessage, UnixAddr, sendmsg};
+    let (from, to) = (
+        UnixDatagram::unbound().unwrap(),
+        UnixAddr::new(path).unwrap(),
+    );
+    let sockets = [socket.as_raw_fd()];
+    sendmsg(
+        from.as_raw_fd(),
+        &[io::IoSlice::new(&[0])],
+        &[ControlMessage::ScmRights(&sockets)],
+        MsgFlags::empty(),
+        Some(&to),
+    )
+    .unwrap();
+}
+
+fn bench() -> (tempfile::TempDir, std::path::PathBuf, Door, Bench) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tcp.sock");
+    let bench = Bench::new();
+    let door = Door::open(&path, bench.poll.registry(), Token(1)).unwrap();
+    (dir, path, door, bench)
+}
+
+#[test]
+fn what_was_sent_before_the_hand_over_is_read_after_it() {
+    let (_dir, path, door, mut bench) = bench();
+    let mut early = Peer::connect(bench.listener.local_addr().unwrap()).unwrap();
+    early.write_all(&[0, 3, 1, 2, 3, 0, 1, 9]).unwrap();
+    let (accepted, _) = bench.listener.accept().unwrap();
+    hand_over(accepted, &path);
+    let socket = door.take().unwrap();
+    assert!(door.take().is_none());
+    let registry = bench.poll.registry();
+    bench
+        .streams
+        .add(bench.now, socket, Token(2), registry)
+        .unwrap();
+    assert_eq!(bench.receive(Token(2)), Some(vec![1, 2, 3]));
+    assert_eq!(bench.receive(Token(2)), Some(vec![9]));
+    assert_eq!(bench.receive(Token(2)), None);
+    assert!(bench.streams.has(Token(2)));
+    drop(early);
+    assert_eq!(bench.receive(Token(2)), None);
+    assert!(!bench.streams.has(Token(2)), "the peer closed");
+}
+
+#[test]
+fn packets_go_to_the_leg_that_the_connection_is_bound_to_and_to_no_other() {
+    let (_dir, path, door, mut bench) = bench();
+    let (mut peer, token) = bench.connect(&door, &path);
+    let address = peer.local_addr().unwrap();
+    let send = |streams: &Streams, ufrag| streams.send(ufrag, address, b"abc", Urgency::Picture);
+    assert!(!send(&bench.streams, UFRAG), "not bound yet");
+    assert!(bench.streams.bind(token, UFRAG));
+    assert!(!send(&bench.streams, "another"));
+    assert!(send(&bench.streams, UFRAG));
+    bench.streams.flush(bench.poll.registry());
+    let mut read = [0; 5];
+    peer.read_exact(&mut read).unwrap();
+    assert_eq!(&read, b"\x00\x03abc");
+}
+
+#[test]
+fn a_peer_that_does_not_read_loses_pictures_and_at_last_its_connection() {
+    let (_dir, path, door, mut bench) = bench();
+    let (peer, token) = bench.connect(&door, &path);
+    let address = peer.local_addr().unwrap();
+    bench.streams.bind(token, UFRAG);
+    let turn = |bench: &mut Bench, packet: &[u8], urgency| {
+        let sent = bench.streams.send(UFRAG, address, packet, urgency);
+        bench.streams.flush(bench.poll.registry());
+        sent
+    };
+    for _ in 0..20_000 {
+        assert!(turn(&mut bench, &[7; 1_200], Urgency::Picture));
+    }
+    let waiting = bench.streams.open[&token]
+        .out
+        .borrow()
+        .writer
+        .pending()
+        .len();
+    assert!(waiting <= mcu_rtp::framing::PICTURES_MAX);
+    let mut sound = 0;
+    while turn(&mut bench, &[7; 160], Urgency::Other) {
+        sound += 1;
+        assert!(sound < 10_000, "it grows");
+    }
+    assert!(sound > 300, "{sound} packets of sound still fitted");
+    assert!(!bench.streams.has(token));
+    let ended = bench.streams.take_ended();
+    assert_eq!(
+        (ended[0].ufrag.as_str(), ended[0].peer, ended.len()),
+        (UFRAG, address, 1)
+    );
+}
+
+#[test]
+fn connections_without_proof_without_a_word_and_without_a_leg_are_closed() {
+    let (_dir, path, door, mut bench) = bench();
+    let (_first, unproven) = bench.connect(&door, &path);
+    let (_second, silent) = bench.connect(&door, &path);
+    let (_third, orphan) = bench.connect(&door, &path);
+    bench.streams.bind(silent, UFRAG);
+    bench.streams.prove(silent);
+    bench.sweep(Duration::from_secs(9));
+    assert_eq!(bench.streams.len(), 3);
+    bench.streams.bind(orphan, "of a leg that left");
+    bench.streams.prove(orphan);
+    bench.sweep(Duration::from_secs(9));
+    assert!(!bench.streams.has(orphan));
+    bench.sweep(Duration::from_secs(11));
+    assert!(!bench.streams.has(unproven) && bench.streams.has(silent));
+    bench.sweep(SILENCE + Duration::from_secs(1));
+    assert_eq!(bench.streams.len(), 0);
+}
+
+#[test]
+fn connections_of_one_source_and_of_one_leg_are_bounded() {
+    let (_dir, path, door, mut bench) = bench();
+    let mut peers: Vec<_> = (0..MAX_PER_SOURCE)
+        .map(|_| bench.connect(&door, &path))
+        .collect();
+    for (n, (_, token)) in peers.iter().enumerate() {
+        assert_eq!(bench.streams.bind(*token, UFRAG), n < MAX_PER_LEG);
+    }
+    let refused = Peer::connect(bench.listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = bench.listener.accept().unwrap();
+    let registry = bench.poll.registry();
+    let added = bench
+        .streams
+        .add(bench.now, accepted.into(), Token(999), registry);
+    assert!(added.is_err());
+    drop(refused);
+    let (_, token) = peers.remove(0);
+    bench.streams.remove(token, bench.poll.registry());
+    peers.push(bench.connect(&door, &path));
+}
+
+#[test]
+fn a_packet_too_long_ends_the_connection() {
+    let (_dir, path, door, mut bench) = bench();
+    let (mut peer, token) = bench.connect(&door, &path);
+    peer.write_all(&[0xFF, 0xFF, 0, 0]).unwrap();
+    assert_eq!(bench.receive(token), None);
+    assert!(!bench.streams.has(token));
+}
