@@ -12,6 +12,13 @@ export interface Tracks {
   video: MediaStreamTrack | null;
 }
 
+/** A port of the server. */
+export interface Door {
+  /** UDP or TCP. */
+  protocol: string;
+  port: string;
+}
+
 /** RFC 8853 simulcast, lowest layer first. */
 const LAYERS: RTCRtpEncodingParameters[] = [
   { rid: "l", scaleResolutionDownBy: 4, maxBitrate: 150_000 },
@@ -23,6 +30,8 @@ export class Peer {
   readonly pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
   /** ICE user fragment of the answer: by it the server knows this connection. */
   answerUfrag: string | null = null;
+  /** Where the server takes sound and pictures, as the answer says. */
+  doors: Door[] = [];
   private readonly audio: RTCRtpTransceiver;
   private readonly video: RTCRtpTransceiver;
   /** By mid: how much later the sound of what a slot shows leaves the server. */
@@ -55,6 +64,7 @@ export class Peer {
   async accept(sdp: string): Promise<void> {
     await this.pc.setRemoteDescription({ type: "answer", sdp });
     this.answerUfrag = /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? null;
+    this.doors = doorsOf(sdp);
   }
 
   get connected(): boolean {
@@ -91,6 +101,15 @@ export class Peer {
     this.endLipSync();
     this.pc.close();
   }
+}
+
+/** The candidates of an answer, each door once. */
+export function doorsOf(sdp: string): Door[] {
+  const lines = sdp.matchAll(/^a=candidate:\S+ 1 (udp|tcp) \d+ \S+ (\d+) /gim);
+  const doors = [...lines].map(([, protocol = "", port = ""]) => ({ protocol: protocol.toUpperCase(), port }));
+  const isFirst = (door: Door, index: number) =>
+    doors.findIndex(({ protocol, port }) => protocol === door.protocol && port === door.port) === index;
+  return doors.filter(isFirst);
 }
 
 /** H.264 first, packetisation mode 1 before 0: terminals speak it, so nothing is transcoded. */

@@ -131,6 +131,28 @@ afterEach(() => {
 });
 
 describe("a visit", () => {
+  it("says which ports are blocked when no connection is made in time, until one is", async () => {
+    const session = visit();
+    await sockets[0]!.opens();
+    const door = (n: number, transport: string, port: number) =>
+      `a=candidate:${n} 1 ${transport} 1 192.0.2.${n} ${port} typ host\r\n`;
+    const doors = door(1, "udp", 20000) + door(2, "udp", 20000) + door(3, "tcp", 443);
+    await sockets[0]!.says({ type: "joined", leg: 7, sdp: answer(0) + doors, resume: "token" });
+    await vi.advanceTimersByTimeAsync(9_999);
+    expect(latest.blocked).toBeNull();
+    await vi.advanceTimersByTimeAsync(1);
+    const tried = [
+      { protocol: "UDP", port: "20000" },
+      { protocol: "TCP", port: "443" },
+    ];
+    expect(latest).toMatchObject({ phase: "in", blocked: tried });
+    await sockets[0]!.says({ type: "answer", sdp: answer(1) });
+    expect(latest.blocked).toEqual(tried);
+    peers[1]!.becomes("connected");
+    expect(latest.blocked).toBeNull();
+    session.leave();
+  });
+
   it("joins with an offer and plays what the answer brings", async () => {
     await inRoom();
     expect(sockets[0]!.sent[0]).toMatchObject({ type: "join", room: "3000", sdp: "offer 0" });

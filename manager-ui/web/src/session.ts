@@ -1,7 +1,7 @@
 // One visit to a room: the WebSocket, the peer connections, and how both come back. No user
 // interface here: it publishes a Snapshot after every change.
 
-import { Peer, type Tracks } from "./peer";
+import { Peer, type Door, type Tracks } from "./peer";
 import type { BrowserMessage, LegId, Refusal, ServerMessage, Site, Slot, SlotSize } from "./protocol";
 
 export interface Snapshot {
@@ -18,6 +18,8 @@ export interface Snapshot {
   muted: Muted;
   /** The connection that plays. */
   peer: Peer | null;
+  /** Ports that the last connection tried and did not get through; null when one does. */
+  blocked: Door[] | null;
 }
 
 export interface Muted {
@@ -89,6 +91,7 @@ export class Session {
       tracks: { ...visit.tracks },
       muted: { ...visit.muted },
       peer: null,
+      blocked: null,
     };
     this.applyMute();
   }
@@ -266,7 +269,9 @@ export class Session {
     if (!this.state.peer?.connected) this.promote(peer);
     clearTimeout(this.connectTimer);
     this.connectTimer = window.setTimeout(() => {
-      if (this.state.phase === "in" && !peer.connected && this.isUsed(peer)) void this.offer("offer");
+      if (this.state.phase !== "in" || peer.connected || !this.isUsed(peer)) return;
+      this.change({ blocked: peer.doors });
+      void this.offer("offer");
     }, CONNECT_MS);
   }
 
@@ -279,6 +284,7 @@ export class Session {
   private peerChanged(peer: Peer): void {
     if (!this.isUsed(peer)) return;
     const state = peer.pc.connectionState;
+    if (state === "connected") this.change({ blocked: null });
     if (state === "connected" && peer === this.next) this.promote(peer);
     if (peer !== this.state.peer) return;
     clearTimeout(this.disconnectedTimer);
