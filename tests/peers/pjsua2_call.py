@@ -1,7 +1,7 @@
 """One call by PJSIP: plays a sound file, records what it hears, hangs up after a while.
 
 Arguments: URI, transport (udp, tcp, tls), family (4, 6), keys (clear, sdes, dtls), file to play,
-file to record, seconds. Prints "up KEYING" once media flows; exits with 1 when the call fails.
+file to record, seconds. Prints "up" once media flows; exits with 1 when the call fails.
 """
 
 import os
@@ -35,12 +35,15 @@ class Call(pj.Call):
             self.over = f"{info.lastStatusCode} {info.lastReason}"
 
     def onCallMediaState(self, prm):
-        for number, media in enumerate(self.getInfo().media):
+        # The list lives no longer than what it is of.
+        info = self.getInfo()
+        for number, media in enumerate(info.media):
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
                 sound = self.getAudioMedia(number)
                 player.startTransmit(sound)
                 sound.startTransmit(recorder)
                 self.up = True
+                print("up", flush=True)
 
 
 endpoint = pj.Endpoint()
@@ -84,12 +87,8 @@ recorder.createRecorder(record)
 call = Call(account)
 call.makeCall(uri, pj.CallOpParam(True))
 end = time.time() + float(seconds)
-said = False
 while time.time() < end and call.over is None:
     endpoint.libHandleEvents(20)
-    if call.up and not said:
-        print("up", flush=True)
-        said = True
 over = call.over
 if over is None:
     call.hangup(pj.CallOpParam())
