@@ -103,6 +103,12 @@ impl Dialog {
         }
     }
 
+    /// To whom requests are addressed, where that is not their target: REGISTER names our own address.
+    pub fn addressed_to(mut self, remote: String) -> Self {
+        self.remote = remote;
+        self
+    }
+
     /// The peer's 2xx makes it a dialog (RFC 3261 §12.1.2). `false` when it names no tag.
     pub fn confirm(&mut self, response: &Headers) -> bool {
         let to = text(response, &HeaderName::To).unwrap_or_default();

@@ -32,6 +32,8 @@ pub(crate) enum Purpose {
     Dial,
     /// CANCEL of it.
     Cancel,
+    /// REGISTER at another server, whose number stands in place of the call's.
+    Register,
     /// NOTIFY of a subscription, whose number stands in place of the call's.
     Notify,
 }

@@ -98,6 +98,49 @@ fn calls_from_a_trunk_go_where_its_rules_lead_and_no_strangers_do() {
     }
 }
 
+/// sipp checks our digest and lets us in.
+#[test]
+fn we_register_at_a_trunk_that_wants_it() {
+    let port = free_port();
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/registrar.xml");
+    let mut command = Command::new("sipp");
+    command
+        .current_dir(dir.path())
+        .arg("-sf")
+        .arg(scenario)
+        .args([
+            "-i",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-nostdin",
+            "-m",
+            "1",
+        ]);
+    let mut registrar = Process::start(&mut command, &dir.path().join("sipp.log"));
+    wait_for("the registrar listens", PATIENCE, || {
+        std::net::UdpSocket::bind(("127.0.0.1", port))
+            .is_err()
+            .then_some(())
+    });
+    let text = format!(
+        "[[sip.trunks]]\nname = \"city\"\naddress = \"127.0.0.1:{port}\"\nregister = true\n\
+         domain = \"carrier.example\"\nuser = \"hospital\"\npassword = \"t0p-s3cret\"\n"
+    );
+    let server = Server::configured(&text);
+    wait_for("we are registered", PATIENCE, || {
+        server
+            .log()
+            .contains("registered server=\"city\"")
+            .then_some(())
+    });
+    wait_for("the registrar is content", PATIENCE, || {
+        (!registrar.is_running()).then_some(())
+    });
+    assert!(!server.log().contains("t0p-s3cret"));
+}
+
 fn carrier(server: &Server, port: u16, messages: &Path) -> Process {
     let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/trunk.xml");
     let mut command = Command::new("sipp");

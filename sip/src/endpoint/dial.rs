@@ -132,7 +132,7 @@ impl Endpoint {
     }
 
     /// The flow, with its connection asked for if there is none yet.
-    fn opened(&mut self, now: Instant, flow: Flow) -> Option<Flow> {
+    pub(super) fn opened(&mut self, now: Instant, flow: Flow) -> Option<Flow> {
         if flow.transport == Transport::Udp || self.connections.contains_key(&flow.id) {
             return Some(flow);
         }

@@ -6,6 +6,7 @@ mod incoming;
 mod invite;
 mod outgoing;
 mod register;
+mod register_client;
 mod saving;
 mod subscribe;
 #[cfg(test)]
@@ -33,6 +34,8 @@ use crate::registrar::{self, Registrar};
 use crate::stream::Framer;
 use crate::transaction::{News, Purpose, Transactions};
 pub use dial::Path;
+use register_client::Registrations;
+pub use register_client::RemoteRegistrar;
 pub use saving::Changes;
 use subscribe::Watchers;
 
@@ -97,6 +100,7 @@ pub struct Endpoint {
     connections: HashMap<FlowId, Connection>,
     connection_deadlines: Deadlines<FlowId>,
     watchers: Watchers,
+    registrations_out: Registrations,
     next_call: u64,
     next_flow: u64,
     changes: Changes,
@@ -131,6 +135,7 @@ impl Endpoint {
             connections: HashMap::new(),
             connection_deadlines: Deadlines::new(),
             watchers: Watchers::new(),
+            registrations_out: Registrations::new(),
             next_call: 1,
             next_flow: FlowId::FIRST_OUTBOUND.0,
             changes: Changes::default(),
@@ -159,6 +164,7 @@ impl Endpoint {
             self.pump(now);
         }
         self.subscriptions_due(now);
+        self.registrations_due(now);
         while let Some(flow) = self.connection_deadlines.pop_due(now) {
             self.connection_due(now, flow);
             self.pump(now);
@@ -182,6 +188,7 @@ impl Endpoint {
             self.transactions.next_timeout(),
             self.call_deadlines.next(),
             self.watchers.next_timeout(),
+            self.registrations_out.next_timeout(),
             self.connection_deadlines.next(),
         ]
         .into_iter()
@@ -239,6 +246,10 @@ impl Endpoint {
                 News::Response(id, Purpose::Notify, response) => {
                     self.notified(now, id, Some(response.status.code()));
                 }
+                News::Response(id, Purpose::Register, response) => {
+                    self.register_answered(now, id, Some(&response));
+                }
+                News::Failed(id, Purpose::Register) => self.register_answered(now, id, None),
                 News::Failed(id, Purpose::Notify) => self.notified(now, id, None),
                 News::Response(call, purpose, response) => {
                     self.response_to_ours(now, call, purpose, &response);

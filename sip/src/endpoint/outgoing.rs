@@ -215,7 +215,8 @@ impl Endpoint {
                     call.key_frame.in_flight = false;
                 }
             }
-            Purpose::Bye | Purpose::Notify | Purpose::Dial | Purpose::Cancel => {}
+            Purpose::Bye | Purpose::Cancel => {}
+            Purpose::Notify | Purpose::Register | Purpose::Dial => {}
         }
     }
 
@@ -349,7 +350,7 @@ impl Endpoint {
                 }
             }
             Purpose::Dial => self.end(now, id, EndReason::Timeout),
-            Purpose::Bye | Purpose::Notify | Purpose::Cancel => {}
+            Purpose::Bye | Purpose::Notify | Purpose::Register | Purpose::Cancel => {}
         }
     }
 

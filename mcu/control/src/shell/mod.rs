@@ -146,6 +146,7 @@ impl Owner {
         let mut kept: Kept = rooms_file.load().unwrap_or_default();
         restore_calls(&mut endpoint, now, &mut kept);
         restore_registrations(&mut endpoint, now, registrations_file.load());
+        register_at_trunks(&mut endpoint, now, &config, udp.as_ref());
         let earlier = Some(kept.rooms.clone());
         Self {
             controller: Controller::new(config, earlier, rand::random(), now, wall),
@@ -473,6 +474,38 @@ async fn sleep_to(next: Option<Instant>) {
     match next {
         Some(next) => sleep_until(next.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Begins to register at the trunks that want it.
+fn register_at_trunks(
+    endpoint: &mut sip::Endpoint,
+    now: Instant,
+    config: &Config,
+    udp: Option<&Udp>,
+) {
+    for trunk in &config.trunks {
+        let (Some(expires), Some((user, password))) = (trunk.register, &trunk.credentials) else {
+            continue;
+        };
+        let (transport, parameter) = match trunk.tcp {
+            true => (Transport::Tcp, ";transport=tcp"),
+            false => (Transport::Udp, ""),
+        };
+        let server = sip::RemoteRegistrar {
+            name: trunk.name.clone(),
+            uri: format!("sip:{}{parameter}", trunk.domain()),
+            domain: trunk.domain(),
+            credentials: sip::Credentials {
+                user: user.clone(),
+                password: password.clone(),
+            },
+            expires,
+        };
+        match udp.and_then(|udp| udp.flow_to(transport, trunk.address)) {
+            Some(flow) => endpoint.register_at(now, server, flow),
+            None => warn!(trunk = trunk.name, "no way to the trunk, not registered"),
+        }
     }
 }
 

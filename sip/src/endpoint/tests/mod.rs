@@ -8,6 +8,7 @@ mod dialling;
 mod floods;
 mod lossy;
 mod offers;
+mod registering;
 mod restarts;
 mod streams;
 mod subscriptions;
