@@ -20,7 +20,7 @@ use toml::Spanned;
 use crate::host;
 pub use limits::Limits;
 pub use refusal::ConfigError;
-pub use values::{Filter, MediaAddress, NonEmpty, Pin, PortRange};
+pub use values::{Filter, MediaAddress, NonEmpty, Pin, PortRange, RelayUrl};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Settings {
     pub sip: Sip,
     /// Media.
     pub media: Media,
+    /// Relays for browsers.
+    pub turn: Option<Turn>,
     /// Rooms.
     pub rooms: Vec<Room>,
     /// What is looked at before the numbers of the rooms.
@@ -94,6 +96,16 @@ pub struct Media {
     pub tcp_port: Option<u16>,
 }
 
+/// `[turn]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Turn {
+    /// Where the relays are.
+    pub urls: Vec<RelayUrl>,
+    /// What they share with us.
+    pub secret: Redacted<NonEmpty>,
+}
+
 /// `[[rooms]]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +139,7 @@ impl Default for Settings {
             http: Http::default(),
             sip: Sip::default(),
             media: Media::default(),
+            turn: None,
             rooms: Vec::new(),
             dialplan: Vec::new(),
             rules: Vec::new(),
@@ -252,6 +265,7 @@ impl Settings {
             control_socket: self.control_socket(),
             media_socket: self.media_socket(),
             browser_tcp: self.browser_tcp(),
+            relays: self.turn.as_ref().map(Turn::config),
             sip_listen: Some(self.sip.listen),
             realm: self.sip.realm.clone(),
             demo: self.demo,
@@ -333,6 +347,15 @@ impl Settings {
     /// Folder of the sockets between processes.
     pub fn run_dir(&self) -> PathBuf {
         self.data_dir.join("run")
+    }
+}
+
+impl Turn {
+    fn config(&self) -> mcu_control::relay::Relays {
+        mcu_control::relay::Relays {
+            urls: self.urls.iter().map(|url| url.0.clone()).collect(),
+            secret: Redacted(self.secret.0.0.clone()),
+        }
     }
 }
 
@@ -574,6 +597,30 @@ mod tests {
         let settings: Settings =
             toml::from_str("[[rooms]]\nnumber = \"1\"\npin = \"73541\"\n").unwrap();
         assert!(!format!("{settings:?} {:?}", settings.control()).contains("73541"));
+    }
+
+    #[test]
+    fn wrong_relays_and_ports_are_refused_and_a_secret_is_never_shown() {
+        expect_refusals(&[
+            (
+                "[turn]\nurls = [\"https://turn.example\"]\nsecret = \"s\"\n",
+                "2: ",
+                &["urls: ", "turns:turn.example:443"],
+            ),
+            ("[turn]\nurls = [\"turn:a\"]\n", "1: ", &["secret"]),
+            ("[media]\ntcp_port = 70000\n", "2: ", &["tcp_port: "]),
+        ]);
+        for wrong in ["secret = 73541", "secret = [\"73541\"]", "secret: 73541"] {
+            let message = refusal(&format!("[turn]\nurls = [\"turn:a\"]\n{wrong}\n"));
+            assert!(!message.contains("7354"), "{wrong}: {message}");
+        }
+        let text = "[turn]\nurls = [\"turn:a\"]\nsecret = \"geheim\"\n";
+        let settings: Settings = toml::from_str(text).unwrap();
+        let shown = format!("{settings:?} {:?}", settings.control());
+        assert!(
+            !shown.contains("geheim") && shown.contains("turn:a"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -33,13 +33,17 @@ const KEYS: &[&str] = &[
     "register",
     "room",
     "rooms",
+    "secret",
     "sip",
     "sources",
     "strip",
+    "tcp_port",
     "transport",
     "trunk",
     "trunks",
+    "turn",
     "uri",
+    "urls",
     "user",
 ];
 

@@ -59,6 +59,27 @@ impl FromStr for MediaAddress {
     }
 }
 
+/// The URL of a relay (RFC 7065).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayUrl(pub String);
+
+impl FromStr for RelayUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = ["turn:", "turns:"]
+            .iter()
+            .find_map(|s| text.strip_prefix(s));
+        let host = rest.and_then(|rest| rest.split([':', '?']).next());
+        let plain = text.bytes().all(|b| b.is_ascii_graphic());
+        if !plain || host.is_none_or(str::is_empty) {
+            let example = "turns:turn.example:443?transport=tcp";
+            return Err(format!("must be turn: or turns:, for example {example}"));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
 /// UDP ports from `low` to `high`, both included: at least 16, none below 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortRange {
@@ -138,7 +159,7 @@ macro_rules! deserialize_from_str {
     )*};
 }
 
-deserialize_from_str!(NonEmpty, Pin, MediaAddress, PortRange, Filter);
+deserialize_from_str!(NonEmpty, Pin, MediaAddress, PortRange, RelayUrl, Filter);
 
 #[cfg(test)]
 mod tests {

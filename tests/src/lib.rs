@@ -3,6 +3,7 @@
 pub mod baresip;
 pub mod browser;
 pub mod capture;
+pub mod coturn;
 pub mod firewall;
 pub mod measure;
 pub mod process;

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use tests::browser::{Browser, Report};
-use tests::firewall::{ClosedNetwork, forward};
+use tests::coturn::Coturn;
+use tests::firewall::{ClosedNetwork, forward, inspect};
+use tests::process::free_port;
 use tests::server::Server;
 use tests::wait_for;
 
@@ -51,7 +53,7 @@ fn expect_call(outside: &Browser, inside: &Browser) -> (Report, Report) {
 #[test]
 fn a_browser_that_has_one_tcp_port_alone_sees_and_hears_and_is_seen_and_heard() {
     let server = Server::demo();
-    let network = ClosedNetwork::with_port(server.http, server.http, forward);
+    let network = ClosedNetwork::with_ports(&[server.http], forward);
     let outside = join(&server, OUTSIDE);
     let mut inside = network.run(|| join(&server, INSIDE));
     let (at_outside, at_inside) = expect_call(&outside, &inside);
@@ -76,4 +78,23 @@ fn a_browser_that_has_one_tcp_port_alone_sees_and_hears_and_is_seen_and_heard() 
         killed.elapsed()
     );
     assert_eq!(back.path, "tcp");
+}
+
+/// Neither UDP nor ICE over TCP passes a proxy that looks into TLS; a relay by TLS does.
+#[test]
+fn behind_a_proxy_that_opens_tls_a_browser_comes_by_a_relay() {
+    const SECRET: &str = "known to both";
+    let relay = free_port();
+    let server = Server::configured(&format!(
+        "demo = true\n[turn]\nurls = [\"turns:127.0.0.1:{relay}?transport=tcp\"]\n\
+         secret = \"{SECRET}\"\n"
+    ));
+    let _coturn = Coturn::start(relay, SECRET, server.dir());
+    let network = ClosedNetwork::with_ports(&[server.http, relay], inspect);
+    let outside = join(&server, OUTSIDE);
+    let inside = network.run(|| join(&server, INSIDE));
+    let (at_outside, at_inside) = expect_call(&outside, &inside);
+    assert_eq!(at_outside.path, "udp", "a relay is the last resort");
+    assert_eq!(at_inside.path, "relay tls");
+    assert!(!server.log().contains(SECRET));
 }

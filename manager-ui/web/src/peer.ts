@@ -32,6 +32,7 @@ export class Peer {
   answerUfrag: string | null = null;
   /** Where the server takes sound and pictures, as the answer says. */
   doors: Door[] = [];
+  private offered: RTCSessionDescriptionInit | undefined;
   private readonly audio: RTCRtpTransceiver;
   private readonly video: RTCRtpTransceiver;
   /** By mid: how much later the sound of what a slot shows leaves the server. */
@@ -55,13 +56,18 @@ export class Peer {
     this.pc.addEventListener("connectionstatechange", () => onState(this));
   }
 
-  /** The offer. No candidates are waited for: the server is ICE-lite and learns ours from checks. */
+  /**
+   * The offer. It holds no candidates: the server is ICE-lite and learns ours from checks. They are
+   * gathered from the answer on, with the relays that come with it.
+   */
   async offer(): Promise<string> {
-    await this.pc.setLocalDescription();
-    return this.pc.localDescription?.sdp ?? "";
+    this.offered = await this.pc.createOffer();
+    return this.offered.sdp ?? "";
   }
 
-  async accept(sdp: string): Promise<void> {
+  async accept(sdp: string, relays: RTCIceServer[]): Promise<void> {
+    if (relays.length > 0) this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers: relays });
+    await this.pc.setLocalDescription(this.offered);
     await this.pc.setRemoteDescription({ type: "answer", sdp });
     this.answerUfrag = /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? null;
     this.doors = doorsOf(sdp);

@@ -59,6 +59,8 @@ export type BrowserMessage =
 export type ServerMessage =
   /** The answer is null when the peer connection goes on. */
   | { type: "joined"; leg: LegId; sdp: string | null; resume: string }
+  /** Relays for the connection of the next answer. */
+  | { type: "relays"; urls: string[]; username: string; credential: string }
   | { type: "answer"; sdp: string }
   | { type: "refused"; code: Refusal }
   | { type: "roster"; sites: Site[]; slots: Slot[]; speaker: LegId | null }

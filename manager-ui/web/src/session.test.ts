@@ -63,8 +63,21 @@ class FakePeer {
   addEventListener(_: string, listener: () => void) {
     this.listener = listener;
   }
-  async setLocalDescription() {
-    this.localDescription = { sdp: `offer ${peers.indexOf(this)}` };
+  async createOffer() {
+    return { type: "offer", sdp: `offer ${peers.indexOf(this)}` };
+  }
+  /** What is in force when gathering begins. */
+  gathersWith: unknown;
+  private configuration: { iceServers?: unknown } = {};
+  getConfiguration() {
+    return this.configuration;
+  }
+  setConfiguration(configuration: object) {
+    this.configuration = configuration;
+  }
+  async setLocalDescription(description: { sdp: string }) {
+    this.localDescription = description;
+    this.gathersWith = this.configuration.iceServers;
   }
   async setRemoteDescription({ sdp }: { sdp: string }) {
     this.answer = sdp;
@@ -131,6 +144,17 @@ afterEach(() => {
 });
 
 describe("a visit", () => {
+  it("gathers by the relays that come before the answer", async () => {
+    visit();
+    await sockets[0]!.opens();
+    expect(peers[0]!.localDescription).toBeNull();
+    const relay = { urls: ["turns:t.example:443"], username: "1700003600:00", credential: "c" };
+    await sockets[0]!.says({ type: "relays", ...relay });
+    await sockets[0]!.says({ type: "joined", leg: 7, sdp: answer(0), resume: "token" });
+    expect(peers[0]!.gathersWith).toEqual([relay]);
+    expect(peers[0]!.localDescription?.sdp).toBe("offer 0");
+  });
+
   it("says which ports are blocked when no connection is made in time, until one is", async () => {
     const session = visit();
     await sockets[0]!.opens();

@@ -67,6 +67,8 @@ export class Session {
   private next: Peer | null = null;
   /** Offers sent on this socket that wait for their answer, oldest first. */
   private offered: Peer[] = [];
+  /** For the next answer. */
+  private relays: RTCIceServer[] = [];
   private sizes: SlotSize[] = [];
   /** What the server knows of our switches. */
   private told: Muted | null = null;
@@ -226,6 +228,11 @@ export class Session {
         if (message.sdp === null) this.goesOn();
         else await this.answered(message.sdp);
         break;
+      case "relays": {
+        const { urls, username, credential } = message;
+        this.relays = [{ urls, username, credential }];
+        break;
+      }
       case "answer":
         await this.answered(message.sdp);
         break;
@@ -260,7 +267,7 @@ export class Session {
     const peer = this.offered.shift();
     if (!peer || peer !== this.next) return;
     try {
-      await peer.accept(sdp);
+      await peer.accept(sdp, this.relays);
     } catch (error) {
       console.error("answer refused", error);
       this.end("bad_offer");

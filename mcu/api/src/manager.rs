@@ -184,6 +184,16 @@ pub enum ServerMessage {
         /// Token to come back with after a reload or a lost connection.
         resume: Redacted<String>,
     },
+    /// Relays (TURN) that the peer connection of the next answer may go by. Said before that answer,
+    /// where there are any.
+    Relays {
+        /// `turn:` and `turns:` URLs (RFC 7065).
+        urls: Vec<String>,
+        /// Name to give there: until when it is valid, and nothing about the person.
+        username: String,
+        /// Password to give there.
+        credential: Redacted<String>,
+    },
     /// Answer to [`BrowserMessage::Offer`].
     Answer {
         /// SDP answer.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mcu_api::secret::Redacted;
 
 use crate::dialplan::Rule;
+use crate::relay::Relays;
 
 /// Number of the room that demo mode opens to anybody.
 pub const DEMO_ROOM: &str = "3000";
@@ -22,6 +23,8 @@ pub struct Config {
     pub media_socket: PathBuf,
     /// Where browsers send media by TCP that reach no UDP port, best first.
     pub browser_tcp: Vec<SocketAddr>,
+    /// Relays for browsers that reach neither.
+    pub relays: Option<Relays>,
     /// Address for SIP, UDP and TCP on the same port; `None` leaves SIP out.
     pub sip_listen: Option<SocketAddr>,
     /// Digest realm.
@@ -122,6 +125,7 @@ impl Default for Config {
             control_socket: "data/run/control.sock".into(),
             media_socket: "data/run/media.sock".into(),
             browser_tcp: Vec::new(),
+            relays: None,
             sip_listen: None,
             realm: "consilium".into(),
             demo: false,

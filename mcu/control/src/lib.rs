@@ -8,6 +8,7 @@ pub mod browser_sdp;
 mod config;
 pub mod controller;
 pub mod dialplan;
+pub mod relay;
 mod shell;
 
 pub use config::{Account, Config, DEMO_ROOM, RoomConfig, StrangerLimits, Trunk};

@@ -188,6 +188,7 @@ impl Controller {
             kind: LegKind::Browser(browser),
         };
         self.enter(&join.room, cname, leg);
+        self.tell_relays(conn);
         self.tell(
             conn,
             ServerMessage::Joined {
@@ -264,6 +265,9 @@ impl Controller {
             );
             self.close(before);
         }
+        if sdp.is_some() {
+            self.tell_relays(conn);
+        }
         self.tell(conn, ServerMessage::Joined { leg, sdp, resume });
         Ok(())
     }
@@ -280,6 +284,7 @@ impl Controller {
         let (sdp, media) = self.describe(id, sdp, &cname.unwrap_or_default())?;
         let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
         leg.replace_media(media);
+        self.tell_relays(conn);
         self.tell(conn, ServerMessage::Answer { sdp });
         Ok(())
     }
@@ -350,6 +355,24 @@ impl Controller {
             video_send: agreed.slots,
         };
         Ok((Redacted(agreed.sdp), Media { plan, class: None }))
+    }
+
+    /// Gives a page what it needs to ask a relay, for the answer that follows.
+    fn tell_relays(&mut self, conn: Conn) {
+        let Some(relays) = &self.config.relays else {
+            return;
+        };
+        let nonce = random_hex(&mut self.rng, 8);
+        let (username, credential) = relays.credentials(self.unix_s(), &nonce);
+        let urls = relays.urls.clone();
+        self.tell(
+            conn,
+            ServerMessage::Relays {
+                urls,
+                username,
+                credential,
+            },
+        );
     }
 
     fn new_token(&mut self) -> Redacted<String> {

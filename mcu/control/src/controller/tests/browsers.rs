@@ -33,6 +33,45 @@ fn an_answer_carries_our_candidates_and_the_processors_fingerprint() {
 }
 
 #[test]
+fn where_there_are_relays_each_answer_comes_with_credentials_of_its_own() {
+    let relays = crate::relay::Relays {
+        urls: vec!["turns:turn.example:443?transport=tcp".into()],
+        secret: Redacted("north".into()),
+    };
+    let mut bench = Bench::new(crate::Config {
+        relays: Some(relays.clone()),
+        ..demo()
+    });
+    let mut names = Vec::new();
+    for conn in [1, 2] {
+        bench.join(conn, "Dr. Li");
+        let said = bench.said_to(conn);
+        let [
+            ServerMessage::Relays {
+                urls,
+                username,
+                credential,
+            },
+            ServerMessage::Joined { .. },
+            ..,
+        ] = said.as_slice()
+        else {
+            panic!("{said:?}");
+        };
+        assert_eq!(*urls, relays.urls);
+        let (expires, nonce) = username.split_once(':').unwrap();
+        let made = expires.parse::<u64>().unwrap() - 3_600;
+        assert_eq!(
+            relays.credentials(made, nonce),
+            (username.clone(), credential.clone())
+        );
+        assert!(!username.contains("Li") && !format!("{said:?}").contains(&credential.0));
+        names.push(username.clone());
+    }
+    assert_ne!(names[0], names[1]);
+}
+
+#[test]
 fn names_are_checked() {
     let mut bench = Bench::new(demo());
     for (conn, name) in [(1, ""), (2, "  "), (3, "a\nb")] {
