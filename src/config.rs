@@ -2,6 +2,7 @@
 
 mod dialplan;
 mod limits;
+mod listeners;
 mod refusal;
 mod trunk;
 mod values;
@@ -65,6 +66,12 @@ pub struct Http {
 pub struct Sip {
     /// Address for SIP over UDP and TCP.
     pub listen: SocketAddr,
+    /// Where SIP is listened for besides.
+    pub listeners: Vec<Spanned<listeners::Listener>>,
+    /// PEM file of the certificate for TLS; the page's if not given.
+    pub certificate: Option<Spanned<PathBuf>>,
+    /// PEM file of its key.
+    pub key: Option<Spanned<PathBuf>>,
     /// Digest realm.
     pub realm: String,
     /// Accounts of terminals.
@@ -161,6 +168,9 @@ impl Default for Sip {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060)),
+            listeners: Vec::new(),
+            certificate: None,
+            key: None,
             realm: "consilium".into(),
             accounts: Vec::new(),
             trunks: Vec::new(),
@@ -202,6 +212,7 @@ impl Settings {
             let line = refusal::line_of(text, first.start);
             return Err((second, format!("the {what} of line {line} has the same")));
         }
+        listeners::check(&self.sip)?;
         let closed = self.rooms.iter().filter(|room| !room.guests);
         if let Some(pin) = closed.filter_map(|room| room.guest_pin.as_ref()).next() {
             return Err((pin.span(), "guests may not enter this room".into()));
@@ -267,6 +278,8 @@ impl Settings {
             browser_tcp: self.browser_tcp(),
             relays: self.turn.as_ref().map(Turn::config),
             sip_listen: Some(self.sip.listen),
+            sip_listeners: listeners::config(&self.sip),
+            certificate: listeners::certificate(&self.sip, &self.data_dir),
             realm: self.sip.realm.clone(),
             demo: self.demo,
             rooms: self.rooms.iter().map(Room::config).collect(),
@@ -467,6 +480,48 @@ mod tests {
                  { user = \"a\", password = \"y\" },\n]\n",
                 "4: ",
                 &["user: ", "account of line 3"],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn wrong_listeners_are_refused_with_line_key_and_reason() {
+        expect_refusals(&[
+            (
+                "[[sip.listeners]]\nprotocol = \"tsl\"\nlisten = \"0.0.0.0:5061\"\n",
+                "2: ",
+                &["protocol: ", "tsl", "tls"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"tls\"\n",
+                "1: ",
+                &["listen"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"tcp\"\nlisten = \"10.1.2.3:5061\"\n\
+                 [[sip.listeners]]\nprotocol = \"tls\"\nlisten = \"10.1.2.3:5061\"\n",
+                "4: ",
+                &["listeners: ", "another listener has this address"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"udp\"\nlisten = \"0.0.0.0:5060\"\n",
+                "1: ",
+                &["listeners: ", "another listener has this address"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"udp\"\nlisten = \"0.0.0.0:0\"\n",
+                "1: ",
+                &["listeners: ", "port 0"],
+            ),
+            (
+                "[sip]\ncertificate = \"a.pem\"\n",
+                "2: ",
+                &["certificate: ", "without key"],
+            ),
+            (
+                "[sip]\nkey = \"a.pem\"\n",
+                "2: ",
+                &["key: ", "without certificate"],
             ),
         ]);
     }

@@ -207,10 +207,7 @@ impl Dialog {
             self.local_cseq
         });
         let (target, routes) = self.routing();
-        let transport = match flow.transport {
-            Transport::Udp => "UDP",
-            Transport::Tcp => "TCP",
-        };
+        let transport = flow.transport.via();
         let via = format!("SIP/2.0/{transport} {};branch={branch};rport", flow.local);
         let builder = RequestBuilder::new(method.clone(), target)
             .header(HeaderName::Via, via)
@@ -243,7 +240,7 @@ impl Dialog {
     /// target if its address is given as a number, else, and for peers behind a NAT, back to where
     /// the peer's last request came from.
     pub fn next_hop(&self, flow: Flow) -> (Transport, SocketAddr) {
-        if self.behind_nat || flow.transport == Transport::Tcp {
+        if self.behind_nat || flow.transport.is_stream() {
             return (flow.transport, flow.remote);
         }
         self.stated_hop()

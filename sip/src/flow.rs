@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mcu_api::call::CallEvent;
 use serde::{Deserialize, Serialize};
 
-/// A socket of the shell: one bound UDP socket or one TCP connection.
+/// A socket of the shell: one bound UDP socket or one TCP or TLS connection.
 ///
 /// The shell numbers its own sockets below [`FlowId::FIRST_OUTBOUND`]; numbers from there on are given
 /// by the core to the connections that it asks for with [`Output::Connect`]. A number is never used
@@ -28,6 +28,36 @@ pub enum Transport {
     Udp,
     /// A byte stream framed by Content-Length, RFC 3261 §18.3.
     Tcp,
+    /// The same stream inside TLS, RFC 3261 §26.2.1.
+    Tls,
+}
+
+impl Transport {
+    /// Whether it is a connection with a beginning and an end.
+    pub fn is_stream(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp | Self::Tls => true,
+        }
+    }
+
+    /// Its name in Via.
+    pub(crate) fn via(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    /// Its parameter in a URI of ours.
+    pub(crate) fn uri_parameter(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => ";transport=tcp",
+            Self::Tls => ";transport=tls",
+        }
+    }
 }
 
 /// One path to a peer.
@@ -39,7 +69,7 @@ pub struct Flow {
     pub transport: Transport,
     /// Our address on it, as the peer can reach it: it is written into Contact and Via. Never the
     /// wildcard address; a shell that binds the wildcard takes it from the packet's control data.
-    /// For TCP it carries our *listening* port.
+    /// For a stream it carries our *listening* port.
     pub local: SocketAddr,
     /// The peer's address on it.
     pub remote: SocketAddr,
@@ -73,7 +103,7 @@ pub enum Output {
         /// The bytes.
         bytes: Bytes,
     },
-    /// Open a TCP connection to `flow.remote` from the address (any port) of `flow.local` and know it
+    /// Open a connection to `flow.remote` from the address (any port) of `flow.local` and know it
     /// as `flow.id`. Bytes for it may follow before it is open: hold up to 64 KiB of them.
     Connect {
         /// The connection wanted; its id is at least [`FlowId::FIRST_OUTBOUND`].

@@ -320,7 +320,7 @@ fn stamped_hop(hop: &str, via: &Via, remote: SocketAddr) -> String {
 /// Where a response goes (RFC 3261 §18.2.2, RFC 3581 §4). `maddr` is not followed: it would let a
 /// request choose whom the answer hits.
 pub(crate) fn reply_flow(flow: Flow, via: &Via) -> Flow {
-    if flow.transport == Transport::Tcp || via.rport().is_some() {
+    if flow.transport.is_stream() || via.rport().is_some() {
         return flow;
     }
     let port = via.port.unwrap_or(5060);
@@ -390,6 +390,8 @@ pub(crate) fn finish(response: &mut Response, content: Option<(&str, &str)>) {
 /// The transport that a URI names, UDP when it names none (RFC 3263 §4.1 without DNS).
 pub(crate) fn uri_transport(uri: &Uri) -> Transport {
     match uri.transport() {
+        _ if matches!(uri.scheme(), Scheme::Sips) => Transport::Tls,
+        Some(name) if name.eq_ignore_ascii_case(b"tls") => Transport::Tls,
         Some(name) if name.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
         _ => Transport::Udp,
     }
@@ -399,7 +401,11 @@ pub(crate) fn uri_transport(uri: &Uri) -> Transport {
 pub(crate) fn uri_address(uri: &Uri) -> Option<SocketAddr> {
     let host = uri.host()?.to_string();
     let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
-    Some(SocketAddr::new(ip, uri.port().unwrap_or(5060)))
+    let default = match uri_transport(uri) {
+        Transport::Udp | Transport::Tcp => 5060,
+        Transport::Tls => 5061,
+    };
+    Some(SocketAddr::new(ip, uri.port().unwrap_or(default)))
 }
 
 pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -350,6 +350,6 @@ impl Transactions {
 fn reliability(flow: Flow) -> Reliability {
     match flow.transport {
         Transport::Udp => Reliability::Unreliable,
-        Transport::Tcp => Reliability::Reliable,
+        Transport::Tcp | Transport::Tls => Reliability::Reliable,
     }
 }

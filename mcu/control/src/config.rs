@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mcu_api::secret::Redacted;
+use sip::Transport;
 
 use crate::dialplan::Rule;
 use crate::relay::Relays;
@@ -27,6 +28,10 @@ pub struct Config {
     pub relays: Option<Relays>,
     /// Address for SIP, UDP and TCP on the same port; `None` leaves SIP out.
     pub sip_listen: Option<SocketAddr>,
+    /// Where SIP is listened for besides.
+    pub sip_listeners: Vec<SipListener>,
+    /// Certificate and key of the TLS listeners.
+    pub certificate: CertificateFiles,
     /// Digest realm.
     pub realm: String,
     /// Room [`DEMO_ROOM`] exists and anybody may enter it.
@@ -45,6 +50,24 @@ pub struct Config {
     pub max_legs: usize,
     /// What callers may take who proved no account.
     pub strangers: StrangerLimits,
+}
+
+/// One socket on which SIP is listened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SipListener {
+    /// What is spoken on it.
+    pub transport: Transport,
+    /// Its address; `[::]` takes IPv6 alone.
+    pub listen: SocketAddr,
+}
+
+/// PEM files. They need not be there at the start, and new ones are taken up as they come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate and those that lead to its issuer.
+    pub chain: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// What callers may take who proved no account. See [`sip::Config`] for what comes beyond.
@@ -127,6 +150,8 @@ impl Default for Config {
             browser_tcp: Vec::new(),
             relays: None,
             sip_listen: None,
+            sip_listeners: Vec::new(),
+            certificate: CertificateFiles::default(),
             realm: "consilium".into(),
             demo: false,
             rooms: Vec::new(),

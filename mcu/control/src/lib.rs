@@ -11,5 +11,7 @@ pub mod dialplan;
 pub mod relay;
 mod shell;
 
-pub use config::{Account, Config, DEMO_ROOM, RoomConfig, StrangerLimits, Trunk};
+pub use config::{
+    Account, CertificateFiles, Config, DEMO_ROOM, RoomConfig, SipListener, StrangerLimits, Trunk,
+};
 pub use shell::{run, run_until};

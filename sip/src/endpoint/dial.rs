@@ -133,7 +133,7 @@ impl Endpoint {
 
     /// The flow, with its connection asked for if there is none yet.
     pub(super) fn opened(&mut self, now: Instant, flow: Flow) -> Option<Flow> {
-        if flow.transport == Transport::Udp || self.connections.contains_key(&flow.id) {
+        if !flow.transport.is_stream() || self.connections.contains_key(&flow.id) {
             return Some(flow);
         }
         if self.connections.len() >= self.config.max_connections {

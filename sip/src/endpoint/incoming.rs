@@ -34,7 +34,7 @@ impl Endpoint {
     pub(super) fn receive(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
         match flow.transport {
             Transport::Udp => self.datagram(now, flow, bytes),
-            Transport::Tcp => self.stream(now, flow, bytes),
+            Transport::Tcp | Transport::Tls => self.stream(now, flow, bytes),
         }
     }
 
@@ -334,8 +334,13 @@ fn check(arrival: &Arrival) -> Result<(), Refusal> {
         }
         _ => return Err(Refusal::new(405, "Method Not Allowed").with(HeaderName::Allow, ALLOW)),
     }
-    // There is no TLS below, so `sips` cannot be kept (RFC 5630 §4).
-    if !matches!(request.uri.scheme(), Scheme::Sip | Scheme::Tel) {
+    // `sips` asks for TLS on every hop (RFC 5630 §4): on the last one, it came by TLS or not at all.
+    let taken = match request.uri.scheme() {
+        Scheme::Sip | Scheme::Tel => true,
+        Scheme::Sips => arrival.flow.transport == Transport::Tls,
+        _ => false,
+    };
+    if !taken {
         return Err(Refusal::new(416, "Unsupported URI Scheme"));
     }
     // Within a dialog the request has arrived whatever its count.

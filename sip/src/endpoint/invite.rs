@@ -15,7 +15,7 @@ use crate::body::{SDP, accepts_sdp, session_description};
 use crate::call::{Asked, Call, GIVE_UP, MAX_RINGING, Stage, T1, Unacknowledged};
 use crate::dialog::Dialog;
 use crate::digest::Verdict;
-use crate::flow::{Flow, Transport};
+use crate::flow::Flow;
 use crate::message::{
     self, Envelope, HeaderName, Message, Refusal, Request, Response, TransactionKey, lossy,
     shown_name, text, tokens,
@@ -313,10 +313,7 @@ impl Endpoint {
 
 /// Our Contact on the flow that the call uses: a conference (RFC 4579 §5.2).
 pub(super) fn contact(call: &Call) -> String {
-    let transport = match call.flow.transport {
-        Transport::Udp => "",
-        Transport::Tcp => ";transport=tcp",
-    };
+    let transport = call.flow.transport.uri_parameter();
     match call.user.as_str() {
         "" => format!("<sip:{}{transport}>;isfocus", call.flow.local),
         user => format!("<sip:{user}@{}{transport}>;isfocus", call.flow.local),

@@ -13,7 +13,7 @@ use super::{ALLOW, Endpoint, SUPPORTED};
 use crate::body::{MEDIA_CONTROL, PICTURE_FAST_UPDATE, SDP};
 use crate::call::{Call, GIVE_UP, OurOffer, Stage};
 use crate::dialog::Draft;
-use crate::flow::{Flow, FlowId, Output, Transport};
+use crate::flow::{Flow, FlowId, Output};
 use crate::message::{HeaderName, Message, Method, Refusal, Response, address, lossy, text};
 use crate::session_timer;
 use crate::transaction::Purpose;
@@ -160,7 +160,7 @@ impl Endpoint {
     fn request_flow(&mut self, now: Instant, id: CallId) -> Option<Flow> {
         let call = self.calls.get(&id)?;
         let flow = call.flow;
-        if flow.transport == Transport::Udp {
+        if !flow.transport.is_stream() {
             let remote = call.dialog.next_hop(flow).1;
             return Some(Flow { remote, ..flow });
         }

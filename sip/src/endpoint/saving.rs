@@ -8,7 +8,7 @@ use mcu_api::secret::Redacted;
 use super::Endpoint;
 use crate::call::{Call, KeyFrame, Stage};
 use crate::dialog::Dialog;
-use crate::flow::{Flow, FlowId, Transport};
+use crate::flow::{Flow, FlowId};
 use crate::saved::{SavedCall, SavedCalls, SavedRegistration};
 use crate::session_timer::Session;
 
@@ -101,7 +101,7 @@ impl Endpoint {
     /// A connection of an earlier life gets a number that no connection has: the next request of ours
     /// opens another.
     fn flow_of_this_life(&mut self, flow: Flow) -> Flow {
-        if flow.transport == Transport::Udp {
+        if !flow.transport.is_stream() {
             return flow;
         }
         let id = FlowId(self.next_flow);

@@ -16,7 +16,7 @@ use crate::conference::{self, CONFERENCE_INFO, Conference};
 use crate::deadlines::Deadlines;
 use crate::dialog::Dialog;
 use crate::digest::Verdict;
-use crate::flow::{Flow, FlowId, Transport};
+use crate::flow::{Flow, FlowId};
 use crate::message::{self, HeaderName, Method, Refusal, lossy, text, tokens};
 use crate::saved::SavedSubscription;
 use crate::transaction::Purpose;
@@ -386,8 +386,7 @@ impl Endpoint {
     /// A connection is gone, and the subscriptions with it that live on it: their peers begin anew.
     pub(super) fn end_subscriptions_on(&mut self, flow: FlowId) {
         let subscriptions = self.watchers.subscriptions.iter();
-        let lost =
-            subscriptions.filter(|(_, s)| s.flow.id == flow && s.flow.transport != Transport::Udp);
+        let lost = subscriptions.filter(|(_, s)| s.flow.id == flow && s.flow.transport.is_stream());
         let lost: Vec<CallId> = lost.map(|(id, _)| *id).collect();
         for id in lost {
             self.changes.calls += 1;
@@ -400,7 +399,7 @@ impl Endpoint {
     pub(super) fn deactivate(&mut self, now: Instant, saved: Vec<SavedSubscription>) {
         for saved in saved {
             let flow = saved.flow;
-            let dialog = Dialog::restore(saved.dialog).filter(|_| flow.transport == Transport::Udp);
+            let dialog = Dialog::restore(saved.dialog).filter(|_| !flow.transport.is_stream());
             let Some(mut dialog) = dialog else { continue };
             let branch = format!("z9hG4bK{}", self.token());
             let draft = dialog
@@ -422,10 +421,7 @@ impl Endpoint {
 
 impl Subscription {
     fn contact(&self) -> String {
-        let transport = match self.flow.transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-        };
+        let transport = self.flow.transport.uri_parameter();
         format!("<sip:{}{transport}>;isfocus", self.flow.local)
     }
 

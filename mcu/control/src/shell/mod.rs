@@ -2,11 +2,13 @@
 
 mod keeping;
 mod links;
+mod net;
 mod state_file;
 mod streams;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod udp;
 
 use std::collections::{HashMap, HashSet};
@@ -24,13 +26,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, SipListener};
 use crate::controller::{Controller, DialRequest, Input, ManagerId, Output};
 use keeping::{Keeper, Kept, KeptRegistrations};
 use links::Managers;
 use state_file::StateFile;
 use streams::{Limits, Streams};
-use tcp::Listener;
+use tcp::{Listener, Places};
+use tls::Tls;
 use udp::Udp;
 
 /// Events that wait for the owner. A full queue holds its senders back.
@@ -87,18 +90,7 @@ async fn run_within(
     let (events, mut received) = mpsc::channel(EVENTS);
     // Dropped with this future, and every socket with it.
     let mut tasks = JoinSet::new();
-    let udp = match config.sip_listen {
-        Some(listen) => {
-            let udp = Udp::bind(listen).await?;
-            // Port 0 gives TCP the port that UDP got.
-            let tcp = Listener::bind(udp.listen()).await?;
-            info!(listen = %udp.listen(), "SIP");
-            tasks.spawn(udp.clone().serve(events.clone()));
-            tasks.spawn(tcp.serve(limits, events.clone()));
-            Some(udp)
-        }
-        None => None,
-    };
+    let udp = listen(&config, limits, &mut tasks, &events).await?;
     tasks.spawn(Managers::bind(&config.control_socket)?.serve(events.clone()));
     tasks.spawn(links::serve_media(
         config.media_socket.clone(),
@@ -118,6 +110,47 @@ async fn run_within(
     Ok(())
 }
 
+/// Starts all listeners for SIP; yields the sockets of those over UDP.
+async fn listen(
+    config: &Config,
+    limits: Limits,
+    tasks: &mut JoinSet<()>,
+    events: &mpsc::Sender<Event>,
+) -> anyhow::Result<Vec<Udp>> {
+    let places = Places::new(limits);
+    let tls = Tls::new(config.certificate.clone());
+    let mut datagrams = Vec::new();
+    if let Some(listen) = config.sip_listen {
+        let udp = Udp::bind(listen).await?;
+        // Port 0 gives TCP the port that UDP got.
+        let tcp = Listener::bind(udp.listen(), places.clone(), events.clone()).await?;
+        info!(listen = %udp.listen(), "SIP");
+        tasks.spawn(tcp.serve());
+        datagrams.push(udp);
+    }
+    for SipListener { transport, listen } in config.sip_listeners.iter().copied() {
+        let (places, events) = (places.clone(), events.clone());
+        let tls = match transport {
+            Transport::Udp => {
+                datagrams.push(Udp::bind_further(listen)?);
+                continue;
+            }
+            Transport::Tcp => None,
+            Transport::Tls => Some(tls.clone()),
+        };
+        tasks.spawn(Listener::bind_further(listen, tls, places, events)?.serve());
+    }
+    let ids: HashSet<FlowId> = datagrams.iter().map(Udp::id).collect();
+    anyhow::ensure!(
+        ids.len() == datagrams.len(),
+        "two SIP listeners over UDP look alike"
+    );
+    for udp in &datagrams {
+        tasks.spawn(udp.clone().serve(events.clone()));
+    }
+    Ok(datagrams)
+}
+
 /// The one owner of the controller, of the SIP endpoint and of every queue to a neighbour.
 struct Owner {
     controller: Controller,
@@ -128,7 +161,8 @@ struct Owner {
     registrations_file: Keeper,
     /// What the endpoint said last about its changes.
     changes: Changes,
-    udp: Option<Udp>,
+    /// At most as many as are configured.
+    udp: Vec<Udp>,
     streams: Streams,
     managers: HashMap<ManagerId, mpsc::Sender<FromControl>>,
     media: Option<mpsc::Sender<ToMedia>>,
@@ -138,7 +172,7 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(config: Config, limits: Limits, udp: Option<Udp>, events: mpsc::Sender<Event>) -> Self {
+    fn new(config: Config, limits: Limits, udp: Vec<Udp>, events: mpsc::Sender<Event>) -> Self {
         let rooms_file = StateFile::new(&config.data_dir, state_file::ROOMS);
         let registrations_file = StateFile::new(&config.data_dir, state_file::REGISTRATIONS);
         let mut endpoint = sip::Endpoint::new(endpoint_config(&config), rand::random());
@@ -146,7 +180,7 @@ impl Owner {
         let mut kept: Kept = rooms_file.load().unwrap_or_default();
         restore_calls(&mut endpoint, now, &mut kept);
         restore_registrations(&mut endpoint, now, registrations_file.load());
-        register_at_trunks(&mut endpoint, now, &config, udp.as_ref());
+        register_at_trunks(&mut endpoint, now, &config, &udp);
         let earlier = Some(kept.rooms.clone());
         Self {
             controller: Controller::new(config, earlier, rand::random(), now, wall),
@@ -315,7 +349,7 @@ impl Owner {
 
     fn received(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
         // A connection that was let go may still have sent something: it is gone for the core.
-        if flow.transport == Transport::Tcp && !self.streams.note_heard(now, flow.id) {
+        if flow.transport.is_stream() && !self.streams.note_heard(now, flow.id) {
             return;
         }
         let input = sip::Input::Received { flow, bytes };
@@ -388,10 +422,10 @@ impl Owner {
     fn dial(&mut self, wanted: OutgoingCall) {
         let now = Instant::now();
         let path = self.endpoint.path_to(now, &wanted.target);
-        let flow = path.and_then(|path| match (path.flow, &self.udp) {
-            (Some(flow), _) => Some(flow),
-            (None, Some(udp)) => udp.flow_to(path.transport, path.remote),
-            (None, None) => None,
+        let flow = path.and_then(|path| {
+            let mut sockets = self.udp.iter();
+            path.flow
+                .or_else(|| sockets.find_map(|udp| udp.flow_to(path.transport, path.remote)))
         });
         self.endpoint.dial(now, wanted, flow);
     }
@@ -406,6 +440,12 @@ impl Owner {
                 self.controller.handle_input(now, Input::Call(event));
             }
             sip::Output::Transmit { flow, bytes } => self.transmit(&flow, bytes),
+            sip::Output::Connect { flow } if flow.transport == Transport::Tls => {
+                // Nothing says yet whose certificate to believe there, so that nobody is believed.
+                debug!(remote = %flow.remote, "no connection of ours over TLS");
+                let closed = sip::Input::Closed { flow: flow.id };
+                self.endpoint.handle_input(Instant::now(), closed);
+            }
             sip::Output::Connect { flow } => {
                 let (queue, outbound) = mpsc::channel(tcp::QUEUE);
                 self.streams.add(Instant::now(), &flow, queue);
@@ -418,10 +458,13 @@ impl Owner {
     }
 
     fn transmit(&mut self, flow: &Flow, bytes: Bytes) {
-        match (flow.transport, &self.udp) {
-            (Transport::Udp, Some(udp)) => udp.send(flow, &bytes),
-            (Transport::Udp, None) => {}
-            (Transport::Tcp, _) => {
+        match flow.transport {
+            Transport::Udp => {
+                if let Some(udp) = self.udp.iter().find(|udp| udp.id() == flow.id) {
+                    udp.send(flow, &bytes);
+                }
+            }
+            Transport::Tcp | Transport::Tls => {
                 let Some(queue) = self.streams.queue(flow.id) else {
                     return;
                 };
@@ -478,12 +521,7 @@ async fn sleep_to(next: Option<Instant>) {
 }
 
 /// Begins to register at the trunks that want it.
-fn register_at_trunks(
-    endpoint: &mut sip::Endpoint,
-    now: Instant,
-    config: &Config,
-    udp: Option<&Udp>,
-) {
+fn register_at_trunks(endpoint: &mut sip::Endpoint, now: Instant, config: &Config, udp: &[Udp]) {
     for trunk in &config.trunks {
         let (Some(expires), Some((user, password))) = (trunk.register, &trunk.credentials) else {
             continue;
@@ -502,7 +540,8 @@ fn register_at_trunks(
             },
             expires,
         };
-        match udp.and_then(|udp| udp.flow_to(transport, trunk.address)) {
+        let mut sockets = udp.iter();
+        match sockets.find_map(|udp| udp.flow_to(transport, trunk.address)) {
             Some(flow) => endpoint.register_at(now, server, flow),
             None => warn!(trunk = trunk.name, "no way to the trunk, not registered"),
         }

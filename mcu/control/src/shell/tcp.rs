@@ -1,21 +1,24 @@
-//! TCP connections of SIP: those that peers open and those that the core asks for.
+//! Connections of SIP over TCP and TLS: those that peers open and those that the core asks for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use nix::sys::socket::{Backlog, SockType, listen};
 use sip::{Flow, FlowId, Transport};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
-use super::Event;
 use super::streams::Limits;
+use super::tls::{Handshake, Tls};
+use super::{Event, net};
 
 /// Messages that wait on one connection. A peer that leaves more unread loses the connection.
 pub const QUEUE: usize = 64;
@@ -32,62 +35,173 @@ const FIRST_BYTES_WAIT: Duration = Duration::from_secs(30);
 /// terminal (RFC 5626 §4.4.1 proposes two minutes), since a closed one may cut off a peer behind NAT.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// A handshake of TLS that takes longer is given up.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// Connections that the kernel holds for us until they are accepted.
+const BACKLOG: i32 = 1024;
+
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 const WRITE_WAIT: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 16 * 1024;
+
+/// What all listeners share: places for connections, and their numbers.
+#[derive(Clone, Debug)]
+pub struct Places {
+    free: Arc<Semaphore>,
+    next: Arc<AtomicU64>,
+}
+
+impl Places {
+    /// None taken.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(limits.all + IN_PASSING)),
+            next: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    fn number(&self) -> FlowId {
+        FlowId(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// Accepts connections until dropped.
 pub struct Listener {
     listener: TcpListener,
     listen: SocketAddr,
+    tls: Option<Tls>,
+    places: Places,
+    events: mpsc::Sender<Event>,
 }
 
 impl Listener {
-    /// Listens at this address.
-    pub async fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
+    /// Listens at this address; a wildcard of IPv6 takes IPv4 too.
+    pub async fn bind(
+        listen: SocketAddr,
+        places: Places,
+        events: mpsc::Sender<Event>,
+    ) -> anyhow::Result<Self> {
         let context = || format!("listen for SIP on TCP {listen}");
         let listener = TcpListener::bind(listen).await.with_context(context)?;
-        Ok(Self { listener, listen })
+        Ok(Self {
+            listener,
+            listen,
+            tls: None,
+            places,
+            events,
+        })
+    }
+
+    /// Listens at another address, for one family alone, and speaks TLS where `tls` is given.
+    pub fn bind_further(
+        at: SocketAddr,
+        tls: Option<Tls>,
+        places: Places,
+        events: mpsc::Sender<Event>,
+    ) -> anyhow::Result<Self> {
+        let context = || format!("listen for SIP on TCP {at}");
+        let socket = net::bind(at, SockType::Stream).with_context(context)?;
+        listen(&socket, Backlog::new(BACKLOG)?).with_context(context)?;
+        let listener = TcpListener::from_std(socket.into()).with_context(context)?;
+        let at = listener.local_addr().with_context(context)?;
+        Ok(Self {
+            listener,
+            listen: at,
+            tls,
+            places,
+            events,
+        })
     }
 
     /// Serves connections, each by a task of its own.
-    pub async fn serve(self, limits: Limits, events: mpsc::Sender<Event>) {
-        let places = Arc::new(Semaphore::new(limits.all + IN_PASSING));
-        let mut next = 0;
+    pub async fn serve(self) {
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
+            // One that speaks TLS has its place after the handshake: those who dally hold none.
+            let place = match self.tls {
+                None => Some(self.places.free.clone().acquire_owned().await),
+                Some(_) => None,
             };
-            match self.listener.accept().await {
-                Ok((stream, remote)) => {
-                    next += 1;
-                    let local = stream.local_addr().unwrap_or(self.listen);
-                    let flow = Flow {
-                        id: FlowId(next),
-                        transport: Transport::Tcp,
-                        local: SocketAddr::new(local.ip().to_canonical(), self.listen.port()),
-                        remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
-                    };
-                    tokio::spawn(serve_inbound(flow, stream, place, events.clone()));
+            match (self.listener.accept().await, place) {
+                (Ok((stream, remote)), Some(Ok(place))) => {
+                    let flow = self.flow(Transport::Tcp, &stream, remote);
+                    tokio::spawn(serve_tcp(flow, stream, place, self.events.clone()));
                 }
-                Err(error) => {
+                (Ok((stream, remote)), _) => self.begin_tls(stream, remote),
+                (Err(error), _) => {
                     warn!(%error, "a connection could not be accepted");
                     sleep(Duration::from_millis(100)).await;
                 }
             }
         }
     }
+
+    fn begin_tls(&self, stream: TcpStream, remote: SocketAddr) {
+        let Some(tls) = self.tls.clone() else { return };
+        let Some(handshake) = tls.begin(remote.ip()) else {
+            debug!(%remote, "too many handshakes, connection closed");
+            return;
+        };
+        let flow = self.flow(Transport::Tls, &stream, remote);
+        let (places, events) = (self.places.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let opened = timeout(HANDSHAKE_WAIT, open_tls(&tls, stream, &places, handshake));
+            match opened.await {
+                Ok(Ok((stream, place))) => {
+                    let (reader, writer) = tokio::io::split(stream);
+                    serve_inbound(flow, reader, writer, place, events).await;
+                }
+                Ok(Err(error)) => debug!(%remote, %error, "no TLS"),
+                Err(_) => debug!(%remote, "TLS took too long"),
+            }
+        });
+    }
+
+    fn flow(&self, transport: Transport, stream: &TcpStream, remote: SocketAddr) -> Flow {
+        let local = stream.local_addr().unwrap_or(self.listen);
+        Flow {
+            id: self.places.number(),
+            transport,
+            local: SocketAddr::new(local.ip().to_canonical(), self.listen.port()),
+            remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+        }
+    }
 }
 
-async fn serve_inbound(
+async fn open_tls(
+    tls: &Tls,
+    stream: TcpStream,
+    places: &Places,
+    handshake: Handshake,
+) -> anyhow::Result<(TlsStream<TcpStream>, OwnedSemaphorePermit)> {
+    let _ = stream.set_nodelay(true);
+    let stream = tls.accept(stream).await?;
+    let place = places.free.clone().acquire_owned().await?;
+    drop(handshake);
+    Ok((stream, place))
+}
+
+async fn serve_tcp(
     flow: Flow,
     stream: TcpStream,
     place: OwnedSemaphorePermit,
     events: mpsc::Sender<Event>,
 ) {
+    let _ = stream.set_nodelay(true);
+    let (reader, writer) = stream.into_split();
+    serve_inbound(flow, reader, writer, place, events).await;
+}
+
+async fn serve_inbound(
+    flow: Flow,
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    place: OwnedSemaphorePermit,
+    events: mpsc::Sender<Event>,
+) {
     let (sender, outbound) = mpsc::channel(QUEUE);
     if events.send(Event::StreamOpened(flow, sender)).await.is_ok() {
-        run(flow, stream, outbound, events).await;
+        run(flow, reader, writer, outbound, events).await;
     }
     drop(place);
 }
@@ -95,7 +209,11 @@ async fn serve_inbound(
 /// Opens a connection that the core asked for. `outbound` may fill meanwhile.
 pub async fn connect(flow: Flow, outbound: mpsc::Receiver<Bytes>, events: mpsc::Sender<Event>) {
     match timeout(CONNECT_WAIT, open(&flow)).await {
-        Ok(Ok(stream)) => run(flow, stream, outbound, events).await,
+        Ok(Ok(stream)) => {
+            let _ = stream.set_nodelay(true);
+            let (reader, writer) = stream.into_split();
+            run(flow, reader, writer, outbound, events).await;
+        }
         failed => {
             debug!(remote = %flow.remote, ?failed, "connection failed");
             let _ = events.send(Event::StreamClosed(flow.id)).await;
@@ -114,12 +232,11 @@ async fn open(flow: &Flow) -> std::io::Result<TcpStream> {
 
 async fn run(
     flow: Flow,
-    stream: TcpStream,
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
     outbound: mpsc::Receiver<Bytes>,
     events: mpsc::Sender<Event>,
 ) {
-    let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
     tokio::select! {
         () = read(flow, reader, &events) => {}
         () = write(writer, outbound) => {}
@@ -128,7 +245,7 @@ async fn run(
 }
 
 /// Hands what comes to the owner. A full queue holds the peer back.
-async fn read(flow: Flow, mut reader: OwnedReadHalf, events: &mpsc::Sender<Event>) {
+async fn read(flow: Flow, mut reader: impl AsyncRead + Unpin, events: &mpsc::Sender<Event>) {
     let mut buffer = vec![0; READ_BYTES];
     let mut wait = FIRST_BYTES_WAIT;
     while let Ok(Ok(len)) = timeout(wait, reader.read(&mut buffer)).await {
@@ -145,12 +262,14 @@ async fn read(flow: Flow, mut reader: OwnedReadHalf, events: &mpsc::Sender<Event
 }
 
 /// Writes until the owner lets go of the queue: what it holds by then is still written.
-async fn write(mut writer: OwnedWriteHalf, mut outbound: mpsc::Receiver<Bytes>) {
+async fn write(mut writer: impl AsyncWrite + Unpin, mut outbound: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = outbound.recv().await {
-        if !matches!(
-            timeout(WRITE_WAIT, writer.write_all(&bytes)).await,
-            Ok(Ok(()))
-        ) {
+        let written = timeout(WRITE_WAIT, async {
+            writer.write_all(&bytes).await?;
+            // TLS holds back what the socket did not take at once.
+            writer.flush().await
+        });
+        if !matches!(written.await, Ok(Ok(()))) {
             return;
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
-    sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockType, SockaddrStorage, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
 use sip::{Flow, FlowId, Transport};
 use tokio::io::Interest;
@@ -16,10 +16,10 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::Event;
+use super::{Event, net};
 
-/// The one UDP flow.
-pub const FLOW: FlowId = FlowId(0);
+/// The flow of `[sip] listen`.
+pub const FIRST: FlowId = FlowId(0);
 
 /// Largest datagram there is.
 const MAX_DATAGRAM: usize = 65_535;
@@ -29,28 +29,50 @@ const MAX_DATAGRAM: usize = 65_535;
 pub struct Udp {
     socket: Arc<UdpSocket>,
     listen: SocketAddr,
+    id: FlowId,
 }
 
 impl Udp {
-    /// Binds the socket; port 0 takes a free one.
+    /// Binds the socket; port 0 takes a free one. A wildcard of IPv6 takes IPv4 too.
     pub async fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
         let context = || format!("listen for SIP on UDP {listen}");
         let socket = UdpSocket::bind(listen).await.with_context(context)?;
+        Self::new(socket, FIRST)
+    }
+
+    /// Binds another one, of one family alone.
+    pub fn bind_further(listen: SocketAddr) -> anyhow::Result<Self> {
+        let context = || format!("listen for SIP on UDP {listen}");
+        let kind = SockType::Datagram;
+        let socket = net::bind(listen, kind).with_context(context)?;
+        let socket = UdpSocket::from_std(socket.into()).with_context(context)?;
+        let listen = socket.local_addr().with_context(context)?;
+        Self::new(socket, flow_id(listen))
+    }
+
+    fn new(socket: UdpSocket, id: FlowId) -> anyhow::Result<Self> {
+        let listen = socket.local_addr()?;
+        let context = || format!("listen for SIP on UDP {listen}");
         if listen.is_ipv4() {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).with_context(context)?;
         } else {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true).with_context(context)?;
         }
-        let listen = socket.local_addr().with_context(context)?;
         Ok(Self {
             socket: Arc::new(socket),
             listen,
+            id,
         })
     }
 
     /// Address it is bound to.
     pub fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// The number of its flows.
+    pub fn id(&self) -> FlowId {
+        self.id
     }
 
     /// Hands every datagram to the owner until dropped. A full queue leaves them to the kernel,
@@ -104,7 +126,7 @@ impl Udp {
             return Ok(None);
         };
         let flow = Flow {
-            id: FLOW,
+            id: self.id,
             transport: Transport::Udp,
             local: SocketAddr::new(local.to_canonical(), self.listen.port()),
             remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
@@ -127,7 +149,7 @@ impl Udp {
             local = probe.local_addr().ok()?.ip();
         }
         (local.is_ipv4() == remote.is_ipv4()).then_some(Flow {
-            id: FLOW,
+            id: self.id,
             transport,
             local: SocketAddr::new(local, self.listen.port()),
             remote,
@@ -190,6 +212,23 @@ impl Udp {
     }
 }
 
+/// The number of a socket, from its address alone: calls that were kept find theirs in whatever order
+/// the configuration names them. Connections count up from 1 and never get here.
+fn flow_id(listen: SocketAddr) -> FlowId {
+    const DATAGRAMS: u64 = 1 << 62;
+    let hash = match listen.ip() {
+        IpAddr::V4(v4) => u64::from(u32::from(v4)),
+        // FNV-1a. Two addresses of one host that collide are refused as they are bound.
+        IpAddr::V6(v6) => v6
+            .octets()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            }),
+    };
+    FlowId(DATAGRAMS | (hash << 16 | u64::from(listen.port())) & (DATAGRAMS - 1))
+}
+
 /// The address as an IPv6 socket names it (RFC 4291 §2.5.5.2).
 fn mapped(ip: IpAddr) -> Ipv6Addr {
     match ip {
@@ -211,6 +250,22 @@ fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_are_numbered_by_their_address_apart_from_connections() {
+        let listens = [
+            "192.0.2.1:5060",
+            "192.0.2.1:5061",
+            "[2001:db8::1]:5060",
+            "[::]:5060",
+        ];
+        let ids = listens.map(|listen| flow_id(listen.parse().unwrap()));
+        assert_eq!(ids[0], FlowId(1 << 62 | 0xc000_0201_13c4));
+        for (n, id) in ids.iter().enumerate() {
+            assert!(!ids[..n].contains(id));
+            assert!((FlowId(1 << 62)..FlowId::FIRST_OUTBOUND).contains(id));
+        }
+    }
 
     #[tokio::test]
     async fn a_wildcard_socket_knows_and_keeps_the_address_that_was_dialled() {

@@ -281,7 +281,7 @@ async fn registrations_outlive_the_controller() {
         ..config(dir.path(), own_address(14))
     };
     let (events, _) = mpsc::channel(1);
-    let mut owner = Owner::new(config.clone(), Limits::default(), None, events);
+    let mut owner = Owner::new(config.clone(), Limits::default(), Vec::new(), events);
     let now = Instant::now();
     let left: Vec<Duration> = owner
         .endpoint
