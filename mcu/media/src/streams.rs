@@ -27,6 +27,10 @@ use socket2::SockRef;
 const MAX_STREAMS: usize = 1_024;
 /// Connections from one address: a hospital's browsers often share it. Further ones are closed.
 const MAX_PER_SOURCE: usize = 100;
+
+/// Reads after which a packet must be whole: who sends nothing but empty frames is not to hold the
+/// worker.
+const MAX_READS: usize = 64;
 /// Connections of one leg: one for each pair of addresses. Further ones are closed.
 const MAX_PER_LEG: usize = 8;
 /// Time for the first authentic check.
@@ -308,7 +312,7 @@ impl Streams {
 
 impl Stream {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
+        for _ in 0..MAX_READS {
             if let Some(packet) = self.reader.next_packet().map_err(io::Error::other)? {
                 let len = packet.len();
                 buffer[..len].copy_from_slice(packet);
@@ -322,6 +326,7 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
+        Err(io::Error::other("bytes and no packet"))
     }
 
     fn flush(&self) -> io::Result<()> {

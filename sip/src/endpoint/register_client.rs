@@ -118,10 +118,7 @@ impl Endpoint {
         };
         held.flow = flow;
         held.attempts += 1;
-        let transport = match uri_transport(&held.dialog.request_uri()) {
-            crate::flow::Transport::Udp => "",
-            _ => ";transport=tcp",
-        };
+        let transport = uri_transport(&held.dialog.request_uri()).uri_parameter();
         let user = &held.server.credentials.user;
         let contact = format!("<sip:{user}@{}{transport}>", flow.local);
         let draft = held

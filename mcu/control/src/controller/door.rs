@@ -165,6 +165,10 @@ impl Controller {
         let Pressed::Entered(entered) = waiting.press(self.now, key) else {
             return;
         };
+        // Calls that already waited when their source ran out of tries get none more.
+        if self.guard.is_blocked(self.now, &waiting.source) {
+            return waiting.note_wrong(self.now, true);
+        }
         // A room that asks for no PIN any more takes whoever still waits for it.
         let wanted = config.and_then(|config| pin::wanted(config, waiting.guest));
         if wanted.is_none_or(|wanted| pin::is_right(wanted, &entered.0)) {

@@ -164,6 +164,7 @@ fn a_source_that_was_wrong_too_often_is_refused_over_all_its_calls() {
 #[test]
 fn a_source_that_runs_out_of_tries_within_a_call_is_sent_away() {
     let mut bench = Bench::new(guarded());
+    let (parked, _) = bench.dial(9, "3000").unwrap();
     for call in 1..=3 {
         let (leg, _) = bench.dial(call, "3000").unwrap();
         enter(&mut bench, leg, "1#2#3#");
@@ -171,6 +172,8 @@ fn a_source_that_runs_out_of_tries_within_a_call_is_sent_away() {
     let (leg, _) = bench.dial(4, "3000").unwrap();
     enter(&mut bench, leg, "1#");
     assert_eq!(notice(&bench, leg), Some((NoticeText::PinRefused, 0)));
+    enter(&mut bench, parked, &format!("{PIN}#"));
+    assert_eq!(notice(&bench, parked), Some((NoticeText::PinRefused, 0)));
 }
 
 /// A controller that dies must not open its doors.
