@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use mcu_api::call::SrtpPolicy;
 use mcu_api::secret::Redacted;
 use serde::Deserialize;
 use toml::Spanned;
@@ -122,12 +123,28 @@ pub struct Room {
     /// Whether somebody without an account may enter.
     #[serde(default)]
     pub guests: bool,
+    /// Whether media of terminals is encrypted.
+    #[serde(default)]
+    pub srtp: Srtp,
     /// PIN that everybody is asked for.
     #[serde(default)]
     pub pin: Option<Redacted<Pin>>,
     /// PIN that those without an account are asked for instead.
     #[serde(default)]
     pub guest_pin: Option<Spanned<Redacted<Pin>>>,
+}
+
+/// `srtp` of a room.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Srtp {
+    /// Always clear.
+    Off,
+    /// Encrypted where the terminal can.
+    #[default]
+    Allowed,
+    /// Encrypted, or refused.
+    Required,
 }
 
 /// `[log]`
@@ -378,6 +395,11 @@ impl Room {
         mcu_control::RoomConfig {
             number: self.number.get_ref().0.clone(),
             guests: self.guests,
+            srtp: match self.srtp {
+                Srtp::Off => SrtpPolicy::Off,
+                Srtp::Allowed => SrtpPolicy::Allowed,
+                Srtp::Required => SrtpPolicy::Required,
+            },
             pin: self.pin.as_ref().map(digits),
             guest_pin: self.guest_pin.as_ref().map(|pin| digits(pin.get_ref())),
         }

@@ -41,6 +41,7 @@ const KEYS: &[&str] = &[
     "sip",
     "sip.listeners",
     "sources",
+    "srtp",
     "strip",
     "tcp_port",
     "transport",

@@ -471,6 +471,7 @@ fn local() -> LocalMedia {
         audio: Some(LocalAudio::all_codecs(20_000, 20_001)),
         video: Some(LocalVideo::hd720(20_002, 20_003)),
         srtp: SrtpPolicy::Allowed,
+        dtls_fingerprint: Some([7; 32]),
     }
 }
 

@@ -193,6 +193,7 @@ fn settings(config: &Config<'_>, sip: u16, control: u16, rtp: u16) -> String {
          video_size 1280x720\nvideo_bitrate 1500000\nvideo_fps 30\nvidenc_format yuv420p\n\
          jitter_buffer_delay 2-5\nmodule_path /usr/lib/baresip/modules\n\
          module opus.so\nmodule g722.so\nmodule g711.so\nmodule srtp.so\nmodule sndfile.so\n\
+         module dtls_srtp.so\nmodule ice.so\n\
          module ausine.so\nmodule aubridge.so\nmodule ctrl_tcp.so\n{video}\
          module_tmp account.so\nmodule_app menu.so\nctrl_tcp_listen 127.0.0.1:{control}\n\
          snd_path sound\navcodec_h264enc libx264\navcodec_h264dec h264\n",

@@ -1,8 +1,6 @@
 //! A room with two browsers, a video terminal and a small leg: everybody sees and hears everybody
 //! else, measured where it arrives (VTC-01, MCU-03, MCU-04, MCU-08).
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +68,7 @@ fn two_browsers_a_terminal_and_a_small_leg_see_and_hear_each_other() {
 /// baresip with a 720p clip of its own marker and a steady tone.
 fn start_terminal(server: &Server) -> Baresip {
     let clip = server.dir().join("terminal.mp4");
-    write_clip(&Clip::load(&Config::hd(TERMINAL)).unwrap(), &clip);
+    baresip::write_clip(&Clip::load(&Config::hd(TERMINAL)).unwrap(), &clip);
     Baresip::start(&baresip::Config {
         dir: &server.dir().join("baresip"),
         tone_hz: tone::frequency_hz(TERMINAL).unwrap().into(),
@@ -78,25 +76,6 @@ fn start_terminal(server: &Server) -> Baresip {
         audio_codec: "opus/48000/2",
         account: "",
     })
-}
-
-/// Half a minute of a clip as a file that baresip plays.
-fn write_clip(clip: &Clip, file: &Path) {
-    let stream = file.with_extension("h264");
-    let units: Vec<u8> = clip
-        .units
-        .iter()
-        .flat_map(|unit| unit.data.iter().copied())
-        .collect();
-    std::fs::write(&stream, units.repeat(30)).unwrap();
-    let done = Command::new("ffmpeg")
-        .args(["-v", "error", "-y", "-framerate", "30", "-i"])
-        .arg(&stream)
-        .args(["-c", "copy"])
-        .arg(file)
-        .status()
-        .unwrap();
-    assert!(done.success());
 }
 
 fn expect_at_browser(browser: &Browser, own: u8, others: &[u8], server: &Server) {

@@ -171,6 +171,30 @@ pub enum CallCommand {
     },
 }
 
+/// Whether media is to be encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SrtpPolicy {
+    /// Encrypted where the peer can, clear where it cannot.
+    #[default]
+    Allowed,
+    /// A line without usable keys is refused.
+    Required,
+    /// Always clear; lines that demand encryption are refused.
+    Off,
+}
+
+impl SrtpPolicy {
+    /// What two places decide together: who requires is obeyed, then who forbids.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Required, _) | (_, Self::Required) => Self::Required,
+            (Self::Off, _) | (_, Self::Off) => Self::Off,
+            (Self::Allowed, Self::Allowed) => Self::Allowed,
+        }
+    }
+}
+
 /// Why a call was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RejectReason {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{LegId, RoomId};
-use crate::plan::{RoomPlan, SrtpSource};
+use crate::plan::{DtlsKeys, RoomPlan, SrtpSource};
 
 /// Every room of a processor.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -57,10 +57,14 @@ pub struct LegInventory {
     /// when known: a receiver of both holds the picture back by as much.
     pub sound_lag_ms: Option<u16>,
     /// Of each transport in the plan's order, how far SRTP sources have come whose sequence numbers
-    /// have rolled over: what another processor would have to know. Nothing of DTLS transports, whose
-    /// keys end with the process.
+    /// have rolled over: what another processor would have to know. Nothing of browsers' transports,
+    /// whose keys end with the process.
     #[serde(default)]
     pub srtp_sources: Vec<Vec<SrtpSource>>,
+    /// Of each transport in the plan's order, the keys that DTLS agreed on. Only of transports on
+    /// ports of their own.
+    #[serde(default)]
+    pub dtls_keys: Vec<Option<DtlsKeys>>,
 }
 
 /// How far a leg's transport is.

@@ -106,8 +106,14 @@ pub struct UdpTransport {
     pub remote_rtp: Option<SocketAddr>,
     /// Where SDP says the peer listens for RTCP.
     pub remote_rtcp: Option<SocketAddr>,
-    /// SDES keys (RFC 4568); `None` is clear RTP.
+    /// SDES keys (RFC 4568). Without them and without `dtls`, RTP is clear.
     pub sdes: Option<SdesKeys>,
+    /// Keys by DTLS-SRTP (RFC 5764) in place of `sdes`, on each port by a handshake of its own.
+    #[serde(default)]
+    pub dtls: Option<Box<DtlsTerms>>,
+    /// ICE (RFC 8445), we as its lite side: packets go where checks nominated, and nowhere before.
+    #[serde(default)]
+    pub ice: Option<Box<IceTerms>>,
     /// How far sources had come under these keys when another processor left off. Only a processor
     /// that opens the transport looks at them: what runs knows better.
     #[serde(default)]
@@ -125,6 +131,96 @@ pub struct SdesKeys {
     pub local: Redacted<Vec<u8>>,
     /// Master key and salt of what the peer sends.
     pub remote: Redacted<Vec<u8>>,
+}
+
+impl UdpTransport {
+    /// Keys that RTP has, as far as they are known.
+    pub fn rtp_keys(&self) -> Option<&SdesKeys> {
+        let agreed = self.dtls.as_ref().and_then(|dtls| dtls.keys.as_ref());
+        self.sdes.as_ref().or(agreed.map(|keys| &keys.rtp))
+    }
+}
+
+/// What signalling agreed on for the DTLS of one transport.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DtlsTerms {
+    /// Another number, another handshake: it grows with each association of the line.
+    pub association: u64,
+    /// Our role.
+    pub role: DtlsRole,
+    /// The peer's certificate has one of these, all of the strongest hash that it named.
+    pub remote_fingerprints: Vec<Fingerprint>,
+    /// What the handshake agreed on, once the controller knows: a processor that opens the transport
+    /// goes on with them, without a handshake.
+    #[serde(default)]
+    pub keys: Option<DtlsKeys>,
+}
+
+/// Keys that a DTLS association yielded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DtlsKeys {
+    /// Which association.
+    pub association: u64,
+    /// Of the RTP port.
+    pub rtp: SdesKeys,
+    /// Of the RTCP port, where it has one of its own.
+    pub rtcp: Option<SdesKeys>,
+}
+
+/// Hash of a certificate (RFC 8122 §5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Hash function.
+    pub hash: FingerprintHash,
+    /// The hash, as long as the function makes it.
+    pub bytes: Vec<u8>,
+}
+
+/// Hash functions of fingerprints, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FingerprintHash {
+    /// SHA-1, 20 bytes: old terminals.
+    Sha1,
+    /// SHA-224, 28 bytes.
+    Sha224,
+    /// SHA-256, 32 bytes.
+    Sha256,
+    /// SHA-384, 48 bytes.
+    Sha384,
+    /// SHA-512, 64 bytes.
+    Sha512,
+}
+
+impl FingerprintHash {
+    /// Bytes of the hash.
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha224 => 28,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// No hash has no bytes.
+    pub const fn is_empty(self) -> bool {
+        false
+    }
+}
+
+/// ICE credentials of both sides (RFC 8839 §5.4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceTerms {
+    /// Our user fragment.
+    pub local_ufrag: String,
+    /// Our password.
+    pub local_pwd: Redacted<String>,
+    /// The peer's user fragment.
+    pub remote_ufrag: String,
+    /// The peer's password.
+    pub remote_pwd: Redacted<String>,
 }
 
 /// How far the peer's packets of one source have come. Both sides count rollovers for themselves,
@@ -146,6 +242,10 @@ pub enum SrtpSuite {
     AesCm128HmacSha1_80,
     /// AES_CM_128_HMAC_SHA1_32: 16-byte key, 14-byte salt.
     AesCm128HmacSha1_32,
+    /// AES_256_CM_HMAC_SHA1_80: 32-byte key, 14-byte salt (RFC 6188).
+    Aes256CmHmacSha1_80,
+    /// AES_256_CM_HMAC_SHA1_32: 32-byte key, 14-byte salt (RFC 6188).
+    Aes256CmHmacSha1_32,
     /// AEAD_AES_128_GCM: 16-byte key, 12-byte salt.
     AeadAes128Gcm,
     /// AEAD_AES_256_GCM: 32-byte key, 12-byte salt.
@@ -157,6 +257,7 @@ impl SrtpSuite {
     pub const fn key_and_salt_len(self) -> usize {
         match self {
             Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 => 30,
+            Self::Aes256CmHmacSha1_80 | Self::Aes256CmHmacSha1_32 => 46,
             Self::AeadAes128Gcm => 28,
             Self::AeadAes256Gcm => 44,
         }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mcu_api::call::SrtpPolicy;
 use mcu_api::secret::Redacted;
 use sip::Transport;
 
@@ -99,6 +100,8 @@ pub struct RoomConfig {
     pub number: String,
     /// Whether somebody who proved no account may enter.
     pub guests: bool,
+    /// Whether media of terminals is to be encrypted.
+    pub srtp: SrtpPolicy,
     /// PIN that is asked of everybody, 4 to 16 digits.
     pub pin: Option<Redacted<String>>,
     /// PIN that is asked of those who proved no account, in place of `pin`.

@@ -183,7 +183,7 @@ impl Leg {
         for (n, mut transport) in held.into_iter().enumerate() {
             let old = self.plan.transports.get(n);
             let place = old.zip(plan.transports.get(n));
-            if place.is_some_and(|(old, wanted)| transport.update(old, wanted, sockets)) {
+            if place.is_some_and(|(old, wanted)| transport.update(now, old, wanted, sockets)) {
                 kept.push((Some(transport), bandwidth.next()));
                 continue;
             }

@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mcu_api::ids::{LegId, RoomId};
-use mcu_api::plan::{SdesKeys, SrtpSource, Transport as Plan, UdpTransport};
+use mcu_api::plan::{DtlsKeys, DtlsTerms, SdesKeys, SrtpSource, Transport as Plan, UdpTransport};
 use mcu_rtp::demux::{Kind, classify};
 use mcu_rtp::framing::Urgency;
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::srtp::{Srtp, SrtpError};
-use mcu_rtp::webrtc::{Certificate, Output, SessionError, WebrtcSession};
+use mcu_rtp::webrtc::{
+    Association, Certificate, FailReason, Output, Path, SessionError, WebrtcSession,
+};
 use mio::Token;
 
 use crate::network::{Purpose, Sockets};
@@ -110,7 +112,10 @@ impl Transport {
     ) -> Result<Self, OpenError> {
         match plan {
             Plan::Udp(plan) => {
-                Udp::open(place, plan, spare, sockets).map(|udp| Self::Udp(Box::new(udp)))
+                let certificate = &shared.certificate;
+                let mut udp = Udp::open(now, place, plan, spare, certificate, sockets)?;
+                udp.begin(now, sockets);
+                Ok(Self::Udp(Box::new(udp)))
             }
             Plan::Webrtc(plan) => {
                 let session = WebrtcSession::new(now, plan, &shared.certificate)?;
@@ -125,10 +130,10 @@ impl Transport {
     }
 
     /// Takes a new plan for the same transport. `false`: it must be opened anew.
-    pub fn update(&mut self, old: &Plan, new: &Plan, sockets: &Sockets) -> bool {
+    pub fn update(&mut self, now: Instant, old: &Plan, new: &Plan, sockets: &Sockets) -> bool {
         match (self, old, new) {
             (_, old, new) if old == new => true,
-            (Self::Udp(udp), Plan::Udp(old), Plan::Udp(new)) => udp.update(old, new, sockets),
+            (Self::Udp(udp), Plan::Udp(old), Plan::Udp(new)) => udp.update(now, old, new, sockets),
             _ => false,
         }
     }
@@ -148,12 +153,7 @@ impl Transport {
     /// Says goodbye where the protocol can, and closes the sockets that are its own.
     pub fn close(&mut self, now: Instant, sockets: &mut Sockets) {
         match self {
-            Self::Udp(udp) => {
-                sockets.close(udp.rtp.token);
-                if let Some(rtcp) = &udp.rtcp {
-                    sockets.close(rtcp.token);
-                }
-            }
+            Self::Udp(udp) => udp.close(now, sockets),
             Self::Webrtc(webrtc) => {
                 webrtc.session.close(now);
                 webrtc.drain(sockets, &mut Vec::new());
@@ -198,7 +198,7 @@ impl Transport {
             return;
         }
         match self {
-            Self::Udp(udp) => out.extend(udp.receive(from, on_rtcp_port, datagram)),
+            Self::Udp(udp) => udp.handle(now, from, on_rtcp_port, datagram, sockets, out),
             Self::Webrtc(webrtc) => {
                 webrtc.session.handle_input(now, from, datagram);
                 webrtc.drain(sockets, out);
@@ -208,9 +208,12 @@ impl Transport {
 
     /// Does what time asks for: handshake and consent.
     pub fn handle_timeout(&mut self, now: Instant, sockets: &Sockets, out: &mut Vec<Incoming>) {
-        if let Self::Webrtc(webrtc) = self {
-            webrtc.session.handle_timeout(now);
-            webrtc.drain(sockets, out);
+        match self {
+            Self::Udp(udp) => udp.handle_timeout(now, sockets, out),
+            Self::Webrtc(webrtc) => {
+                webrtc.session.handle_timeout(now);
+                webrtc.drain(sockets, out);
+            }
         }
     }
 
@@ -250,10 +253,18 @@ impl Transport {
         }
     }
 
+    /// What DTLS agreed on, of a transport on ports of its own.
+    pub fn dtls_keys(&self) -> Option<DtlsKeys> {
+        match self {
+            Self::Udp(udp) => udp.dtls_keys(),
+            Self::Webrtc(_) => None,
+        }
+    }
+
     /// Whether media may flow to the peer.
     pub fn is_ready(&self) -> bool {
         match self {
-            Self::Udp(udp) => udp.rtp.remote().is_some(),
+            Self::Udp(udp) => udp.rtp.remote().is_some() && udp.has_keys(),
             Self::Webrtc(webrtc) => webrtc.connected,
         }
     }
@@ -301,13 +312,27 @@ pub struct Udp {
     rtp: Port,
     rtcp: Option<Port>,
     srtp: Option<Srtp>,
+    /// Present where keys come by DTLS.
+    dtls: Option<Dtls>,
+}
+
+/// Keys by DTLS, and how far they are. What is clear is neither taken nor sent meanwhile.
+struct Dtls {
+    association: u64,
+    /// Of the RTP port, which may carry RTCP too; the [`Udp`] holds its SRTP.
+    rtp_keys: Option<SdesKeys>,
+    /// Of the RTCP port, if there is one: an association and an SRTP of its own (RFC 5764 §4).
+    rtcp_keys: Option<SdesKeys>,
+    rtcp_srtp: Option<Srtp>,
 }
 
 impl Udp {
     fn open(
+        now: Instant,
         (room, leg, transport): (RoomId, LegId, usize),
         plan: &UdpTransport,
         spare: &mut Vec<Spare>,
+        certificate: &Certificate,
         sockets: &mut Sockets,
     ) -> Result<Self, OpenError> {
         let same = |spare: &Spare| {
@@ -316,11 +341,11 @@ impl Udp {
         let srtp = match spare.iter().position(same) {
             Some(place) => Some(spare.swap_remove(place).srtp),
             None => plan
-                .sdes
-                .as_ref()
+                .rtp_keys()
                 .map(|keys| srtp_of(keys, plan))
                 .transpose()?,
         };
+        let dtls = plan.dtls.as_deref().map(Dtls::new).transpose()?;
         let mut open = |port: u16, rtcp: bool| {
             let address = SocketAddr::new(plan.local_ip, port);
             let purpose = Purpose::Leg {
@@ -341,24 +366,153 @@ impl Udp {
                 return Err(error);
             }
         };
-        Ok(Self { rtp, rtcp, srtp })
+        let mut udp = Self {
+            rtp,
+            rtcp,
+            srtp,
+            dtls,
+        };
+        for port in std::iter::once(&mut udp.rtp).chain(udp.rtcp.as_mut()) {
+            if let Err(error) = port.secure(now, plan, certificate) {
+                udp.close(now, sockets);
+                return Err(error.into());
+            }
+        }
+        Ok(udp)
     }
 
-    fn update(&mut self, old: &UdpTransport, new: &UdpTransport, sockets: &Sockets) -> bool {
+    fn close(&mut self, now: Instant, sockets: &mut Sockets) {
+        for port in std::iter::once(&mut self.rtp).chain(self.rtcp.as_mut()) {
+            if let Some(association) = &mut port.association {
+                association.close(now);
+            }
+            port.flush(sockets);
+            sockets.close(port.token);
+        }
+    }
+
+    /// Sends our ClientHello where that is our part and the peer's place is known.
+    fn begin(&mut self, now: Instant, sockets: &Sockets) {
+        for port in std::iter::once(&mut self.rtp).chain(self.rtcp.as_mut()) {
+            port.begin(now, sockets);
+        }
+    }
+
+    fn has_keys(&self) -> bool {
+        self.dtls.is_none() || self.srtp.is_some()
+    }
+
+    fn dtls_keys(&self) -> Option<DtlsKeys> {
+        let dtls = self.dtls.as_ref()?;
+        // Half of them would leave the other half without a handshake.
+        let whole = self.rtcp.is_none() || dtls.rtcp_keys.is_some();
+        whole.then_some(DtlsKeys {
+            association: dtls.association,
+            rtp: dtls.rtp_keys.clone()?,
+            rtcp: dtls.rtcp_keys.clone(),
+        })
+    }
+
+    fn handle_timeout(&mut self, now: Instant, sockets: &Sockets, out: &mut Vec<Incoming>) {
+        for port in std::iter::once(&mut self.rtp).chain(self.rtcp.as_mut()) {
+            let Some(association) = &mut port.association else {
+                continue;
+            };
+            if let Err(reason) = association.handle_timeout(now) {
+                tracing::info!(%reason, "DTLS of a terminal failed");
+                port.association = None;
+                out.push(Incoming::Failed);
+            }
+            port.flush(sockets);
+        }
+    }
+
+    /// Takes a datagram of any kind.
+    fn handle(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        on_rtcp_port: bool,
+        datagram: &[u8],
+        sockets: &Sockets,
+        out: &mut Vec<Incoming>,
+    ) {
+        match classify(datagram) {
+            Kind::Rtp | Kind::Rtcp => out.extend(self.receive(from, on_rtcp_port, datagram)),
+            Kind::Stun => {
+                if let Some(port) = self.port(on_rtcp_port) {
+                    port.check(now, from, datagram, sockets);
+                }
+            }
+            Kind::Dtls => {
+                let Some(port) = self.port(on_rtcp_port) else {
+                    return;
+                };
+                match port.shake(now, from, datagram, sockets) {
+                    Ok(Some(keys)) => self.take_keys(keys, on_rtcp_port, out),
+                    Ok(None) => {}
+                    Err(reason) => {
+                        tracing::info!(%reason, "DTLS of a terminal failed");
+                        out.push(Incoming::Failed);
+                    }
+                }
+            }
+            Kind::Other => {}
+        }
+    }
+
+    fn port(&mut self, rtcp: bool) -> Option<&mut Port> {
+        match rtcp {
+            true => self.rtcp.as_mut(),
+            false => Some(&mut self.rtp),
+        }
+    }
+
+    /// The handshake of a port is over.
+    fn take_keys(&mut self, keys: SdesKeys, of_rtcp_port: bool, out: &mut Vec<Incoming>) {
+        let (Ok(srtp), Some(dtls)) = (Srtp::from_sdes(&keys), &mut self.dtls) else {
+            return;
+        };
+        tracing::debug!(suite = ?keys.suite, of_rtcp_port, "DTLS of a terminal is done");
+        if of_rtcp_port {
+            (dtls.rtcp_keys, dtls.rtcp_srtp) = (Some(keys), Some(srtp));
+        } else {
+            (dtls.rtp_keys, self.srtp) = (Some(keys), Some(srtp));
+            out.push(Incoming::Connected);
+        }
+    }
+
+    fn update(
+        &mut self,
+        now: Instant,
+        old: &UdpTransport,
+        new: &UdpTransport,
+        sockets: &Sockets,
+    ) -> bool {
         let same_sockets = (old.local_ip, old.rtp_port, old.rtcp_port)
             == (new.local_ip, new.rtp_port, new.rtcp_port);
         // Keys that were not renewed keep their rollover counters, whatever the plan knows of them.
-        if !same_sockets || old.sdes != new.sdes {
+        let association = |plan: &UdpTransport| plan.dtls.as_ref().map(|dtls| dtls.association);
+        let same_keys = old.sdes == new.sdes && association(old) == association(new);
+        if !same_sockets || !same_keys || old.ice.is_some() != new.ice.is_some() {
             return false;
         }
         if old.remote_rtp != new.remote_rtp {
-            self.rtp = Port::new(self.rtp.token, new.remote_rtp);
+            self.rtp.moved(new.remote_rtp);
         }
         if let Some(rtcp) = &mut self.rtcp
             && old.remote_rtcp != new.remote_rtcp
         {
-            *rtcp = Port::new(rtcp.token, new.remote_rtcp);
+            rtcp.moved(new.remote_rtcp);
         }
+        if let Some(terms) = new.ice.as_ref().filter(|_| old.ice != new.ice) {
+            for port in std::iter::once(&mut self.rtp).chain(self.rtcp.as_mut()) {
+                if let Some(path) = &mut port.path {
+                    path.restart(now, terms);
+                }
+            }
+        }
+        self.begin(now, sockets);
         sockets.mark(self.rtp.token, new.dscp);
         if let Some(rtcp) = &self.rtcp {
             sockets.mark(rtcp.token, new.dscp);
@@ -386,8 +540,13 @@ impl Udp {
         if !port.admits(from) {
             return None;
         }
-        let proved = self.srtp.is_some();
-        let packet = match (&mut self.srtp, kind) {
+        let srtp = match &mut self.dtls {
+            Some(dtls) if on_rtcp_port => Some(dtls.rtcp_srtp.as_mut()?),
+            Some(_) => Some(self.srtp.as_mut()?),
+            None => self.srtp.as_mut(),
+        };
+        let proved = srtp.is_some();
+        let packet = match (srtp, kind) {
             (Some(srtp), Kind::Rtp) => srtp.unprotect_rtp(datagram).ok()?,
             (Some(srtp), _) => srtp.unprotect_rtcp(datagram).ok()?,
             (None, _) => Bytes::copy_from_slice(datagram),
@@ -410,7 +569,14 @@ impl Udp {
             &self.rtp
         };
         let Some(to) = port.remote() else { return 0 };
-        let Some(srtp) = &mut self.srtp else {
+        let srtp = match &mut self.dtls {
+            Some(dtls) if rtcp && self.rtcp.is_some() => dtls.rtcp_srtp.as_mut(),
+            _ => self.srtp.as_mut(),
+        };
+        let Some(srtp) = srtp else {
+            if self.dtls.is_some() {
+                return 0;
+            }
             sockets.send(port.token, packet, to);
             return packet.len();
         };
@@ -432,6 +598,20 @@ fn srtp_of(keys: &SdesKeys, plan: &UdpTransport) -> Result<Srtp, SrtpError> {
     Ok(srtp)
 }
 
+impl Dtls {
+    /// With keys that an earlier processor agreed on, if the plan has them.
+    fn new(terms: &DtlsTerms) -> Result<Self, SrtpError> {
+        let keys = terms.keys.as_ref();
+        let rtcp_keys = keys.and_then(|keys| keys.rtcp.clone());
+        Ok(Self {
+            association: terms.association,
+            rtp_keys: keys.map(|keys| keys.rtp.clone()),
+            rtcp_srtp: rtcp_keys.as_ref().map(Srtp::from_sdes).transpose()?,
+            rtcp_keys,
+        })
+    }
+}
+
 /// A local port and the peer behind it: where SDP said first, then where packets came from
 /// (symmetric RTP, RFC 4961), fixed once learnt.
 struct Port {
@@ -439,6 +619,10 @@ struct Port {
     announced: Option<SocketAddr>,
     learnt: Option<SocketAddr>,
     candidate: Option<(SocketAddr, u32, u8)>,
+    /// DTLS of this port, while its keys are not known from elsewhere.
+    association: Option<Association>,
+    /// ICE of this port: it alone says then where the peer is.
+    path: Option<Path>,
 }
 
 impl Port {
@@ -448,16 +632,101 @@ impl Port {
             announced,
             learnt: None,
             candidate: None,
+            association: None,
+            path: None,
+        }
+    }
+
+    /// Adds what the plan asks for of DTLS and ICE.
+    fn secure(
+        &mut self,
+        now: Instant,
+        plan: &UdpTransport,
+        certificate: &Certificate,
+    ) -> Result<(), SessionError> {
+        let path = plan.ice.as_ref();
+        self.path = path.map(|terms| Path::new(now, certificate, terms));
+        let wanted = plan.dtls.as_ref().filter(|dtls| dtls.keys.is_none());
+        self.association = wanted
+            .map(|terms| Association::new(certificate, terms))
+            .transpose()?;
+        Ok(())
+    }
+
+    /// The peer says that it is elsewhere now.
+    fn moved(&mut self, announced: Option<SocketAddr>) {
+        self.announced = announced;
+        self.learnt = None;
+        self.candidate = None;
+    }
+
+    fn begin(&mut self, now: Instant, sockets: &Sockets) {
+        if let (Some(to), Some(association)) = (self.remote(), &mut self.association) {
+            // Only a broken library fails at the first message, and then at its repetition too.
+            let _ = association.start(now, to);
+            self.flush(sockets);
+        }
+    }
+
+    /// Answers a connectivity check, if this port has ICE.
+    fn check(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], sockets: &Sockets) {
+        let Some(path) = &mut self.path else {
+            return;
+        };
+        if let Some(answer) = path.handle_input(now, from, datagram) {
+            sockets.send(self.token, &answer, from);
+        }
+        self.begin(now, sockets);
+    }
+
+    /// Takes a datagram of the handshake; yields keys when it has just finished.
+    fn shake(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        sockets: &Sockets,
+    ) -> Result<Option<SdesKeys>, FailReason> {
+        if !self.admits(from) {
+            return Ok(None);
+        }
+        let Some(association) = &mut self.association else {
+            return Ok(None);
+        };
+        let result = association.handle_input(now, from, datagram);
+        self.flush(sockets);
+        match result {
+            Ok(Some(_)) => self.learn(from, 0, true),
+            Ok(None) => {}
+            Err(_) => self.association = None,
+        }
+        result
+    }
+
+    fn flush(&mut self, sockets: &Sockets) {
+        let Some(association) = &mut self.association else {
+            return;
+        };
+        while let Some((to, bytes)) = association.poll_output() {
+            sockets.send(self.token, &bytes, to);
         }
     }
 
     fn remote(&self) -> Option<SocketAddr> {
-        self.learnt.or(self.announced)
+        match &self.path {
+            Some(path) => path.selected().or(self.learnt),
+            None => self.learnt.or(self.announced),
+        }
     }
 
     /// Once a source was learnt, others are strangers.
     fn admits(&self, from: SocketAddr) -> bool {
-        self.learnt.is_none_or(|learnt| learnt == from)
+        match &self.path {
+            Some(path) if path.selected().is_some() => path.knows(from),
+            // ICE without a nomination: the peer's checks may have been answered by a media process
+            // that died, and many terminals never check again. What they send shows where they are.
+            _ => self.learnt.is_none_or(|learnt| learnt == from),
+        }
     }
 
     /// A well-formed packet came from `from`; `proved` by its authentication tag.

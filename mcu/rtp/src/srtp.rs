@@ -5,6 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use mcu_api::plan::{SdesKeys, SrtpSource, SrtpSuite};
+use mcu_api::secret::Redacted;
 use rtc_rtp::Header;
 use rtc_shared::error::Error;
 use rtc_srtp::context::Context;
@@ -128,29 +129,7 @@ impl Srtp {
         material: &[u8],
         is_client: bool,
     ) -> Result<Self, SrtpError> {
-        let expected = 2 * suite.key_and_salt_len();
-        if material.len() != expected {
-            let actual = material.len();
-            return Err(SrtpError::KeyLength {
-                suite,
-                expected,
-                actual,
-            });
-        }
-        let (keys, salts) = material.split_at(2 * key_len(suite));
-        let half = |bytes: &[u8], server: bool| {
-            let middle = bytes.len() / 2;
-            if server {
-                bytes[middle..].to_vec()
-            } else {
-                bytes[..middle].to_vec()
-            }
-        };
-        let of = |server| MasterKey {
-            key: half(keys, server),
-            salt: half(salts, server),
-        };
-        Self::new(suite, &of(!is_client), of(is_client))
+        Self::from_sdes(&dtls_keys(suite, material, is_client)?)
     }
 
     fn new(suite: SrtpSuite, local: &MasterKey, remote: MasterKey) -> Result<Self, SrtpError> {
@@ -203,6 +182,39 @@ impl Srtp {
     pub fn unprotect_rtcp(&mut self, packet: &[u8]) -> Result<Bytes, SrtpError> {
         self.receiver.unprotect_rtcp(packet)
     }
+}
+
+/// What the DTLS exporter yielded, as keys each way: client key, server key, client salt, server salt
+/// (RFC 5764 §4.2). `is_client` is our role in the handshake.
+///
+/// # Errors
+/// Fails with [`SrtpError::KeyLength`] when there are more or fewer bytes than twice
+/// [`SrtpSuite::key_and_salt_len`].
+pub fn dtls_keys(
+    suite: SrtpSuite,
+    material: &[u8],
+    is_client: bool,
+) -> Result<SdesKeys, SrtpError> {
+    let expected = 2 * suite.key_and_salt_len();
+    if material.len() != expected {
+        let actual = material.len();
+        return Err(SrtpError::KeyLength {
+            suite,
+            expected,
+            actual,
+        });
+    }
+    let (keys, salts) = material.split_at(2 * key_len(suite));
+    let half = |bytes: &[u8], server: bool| {
+        let (client_half, server_half) = bytes.split_at(bytes.len() / 2);
+        if server { server_half } else { client_half }.to_vec()
+    };
+    let of = |server| Redacted([half(keys, server), half(salts, server)].concat());
+    Ok(SdesKeys {
+        suite,
+        local: of(!is_client),
+        remote: of(is_client),
+    })
 }
 
 /// Decrypts what arrives. The library makes state for a source before it knows that the packet is
@@ -303,7 +315,10 @@ impl Receiver {
     fn is_marked_encrypted(&self, packet: &[u8]) -> bool {
         let behind = match self.suite {
             // The tag of RTCP has 80 bits in either suite (RFC 4568 §6.2.2).
-            SrtpSuite::AesCm128HmacSha1_80 | SrtpSuite::AesCm128HmacSha1_32 => 14,
+            SrtpSuite::AesCm128HmacSha1_80
+            | SrtpSuite::AesCm128HmacSha1_32
+            | SrtpSuite::Aes256CmHmacSha1_80
+            | SrtpSuite::Aes256CmHmacSha1_32 => 14,
             // RFC 7714 §9.2: the index comes last.
             SrtpSuite::AeadAes128Gcm | SrtpSuite::AeadAes256Gcm => 4,
         };
@@ -390,7 +405,9 @@ const fn key_len(suite: SrtpSuite) -> usize {
         SrtpSuite::AesCm128HmacSha1_80
         | SrtpSuite::AesCm128HmacSha1_32
         | SrtpSuite::AeadAes128Gcm => 16,
-        SrtpSuite::AeadAes256Gcm => 32,
+        SrtpSuite::Aes256CmHmacSha1_80
+        | SrtpSuite::Aes256CmHmacSha1_32
+        | SrtpSuite::AeadAes256Gcm => 32,
     }
 }
 
@@ -398,6 +415,8 @@ fn profile(suite: SrtpSuite) -> ProtectionProfile {
     match suite {
         SrtpSuite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
         SrtpSuite::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
+        SrtpSuite::Aes256CmHmacSha1_80 => ProtectionProfile::Aes256CmHmacSha1_80,
+        SrtpSuite::Aes256CmHmacSha1_32 => ProtectionProfile::Aes256CmHmacSha1_32,
         SrtpSuite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
         SrtpSuite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
     }
@@ -474,13 +493,16 @@ fn finish(result: Result<BytesMut, Error>, ssrc: u32, len: usize) -> Result<Byte
 
 #[cfg(test)]
 mod tests {
-    use mcu_api::secret::Redacted;
-
     use super::*;
     use crate::mutate::each_mutation;
 
     /// Master key and salt of RFC 3711 §B.3.
     const CM: &str = "e1f97a0d3e018be0d64fa32c06de41390ec675ad498afeebb6960b3aabe6";
+    /// Master key and salt of RFC 6188 §7.2.
+    const CM_256: &str = concat!(
+        "f0f04914b513f2763a1b1fa130f10e2998f6f6e43e4309d1e622a0e332b9f1b6",
+        "3b04803de51ee7c96423ab5b78d2"
+    );
     const GCM_128: &str = "000102030405060708090a0b0c0d0e0fa0a1a2a3a4a5a6a7a8a9aaab";
     const GCM_256: &str = concat!(
         "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
@@ -524,10 +546,11 @@ mod tests {
         packet
     }
 
-    /// Computed with another implementation, whose key derivation gives RFC 3711 §B.3's values.
+    /// Computed with another implementation, whose key derivation gives the values of RFC 3711 §B.3 and
+    /// RFC 6188 §7.2.
     #[test]
     fn every_suite_gives_the_known_answers() {
-        use SrtpSuite::{AeadAes128Gcm, AeadAes256Gcm, AesCm128HmacSha1_32, AesCm128HmacSha1_80};
+        use SrtpSuite::*;
         let cases = [
             (
                 AesCm128HmacSha1_80,
@@ -546,6 +569,18 @@ mod tests {
                 CM,
                 EXTENDED,
                 "4e55dc4ce79978d88ca4d215949d2402b33c36821fe51d71d466",
+            ),
+            (
+                Aes256CmHmacSha1_80,
+                CM_256,
+                RTP,
+                "f1d9de17ff251ff1aa007774b0b4b40da08d9d9a5b3a55d8873b",
+            ),
+            (
+                Aes256CmHmacSha1_32,
+                CM_256,
+                RTP,
+                "f1d9de17ff251ff1aa007774b0b4b40da08d9d9a",
             ),
             (
                 AeadAes128Gcm,
@@ -586,12 +621,15 @@ mod tests {
     #[test]
     fn rtcp_of_every_suite_gives_the_known_answers() {
         let cm = "5b49a8f285d2a8a814533bea80000001c18aed3f4f1675a20ec6";
+        let cm_256 = "9eb14c0076875a8a0012781d800000016a7351e804c1a1f2fea0";
         let gcm_128 = "e3ea20f4916c3b402f80c78af228fa84323fae1d36c5dde1fe79d86080000001";
         let gcm_256 = "a0de040ee1521b8542a43acac46b7c74ad42636e38426c6aa33eb62c80000001";
         let cases = [
             (SrtpSuite::AesCm128HmacSha1_80, CM, cm),
             // RFC 4568 §6.2.2: the short tag is RTP's alone.
             (SrtpSuite::AesCm128HmacSha1_32, CM, cm),
+            (SrtpSuite::Aes256CmHmacSha1_80, CM_256, cm_256),
+            (SrtpSuite::Aes256CmHmacSha1_32, CM_256, cm_256),
             (SrtpSuite::AeadAes128Gcm, GCM_128, gcm_128),
             (SrtpSuite::AeadAes256Gcm, GCM_256, gcm_256),
         ];
@@ -709,7 +747,9 @@ mod tests {
         ));
     }
 
-    const SUITES: [(SrtpSuite, &str); 4] = [
+    const SUITES: [(SrtpSuite, &str); 6] = [
+        (SrtpSuite::Aes256CmHmacSha1_80, CM_256),
+        (SrtpSuite::Aes256CmHmacSha1_32, CM_256),
         (SrtpSuite::AesCm128HmacSha1_80, CM),
         (SrtpSuite::AesCm128HmacSha1_32, CM),
         (SrtpSuite::AeadAes128Gcm, GCM_128),

@@ -5,6 +5,7 @@
 //! browser checks from several sockets. After every call the owner takes all of
 //! [`WebrtcSession::poll_output`].
 
+mod association;
 mod certificate;
 mod dtls;
 mod guard;
@@ -12,6 +13,7 @@ mod hello;
 mod ice;
 mod session;
 
+pub use association::{Association, Path};
 pub use certificate::{Certificate, CertificateError};
 pub use session::{Counters, FailReason, Output, SessionError, WebrtcSession};
 

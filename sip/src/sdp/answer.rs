@@ -12,7 +12,7 @@ use super::terms::{self, LocalPorts, Security};
 use super::write::Writer;
 use super::{
     Agreed, AgreedAudio, AgreedVideo, DSCP_AUDIO, DSCP_VIDEO, Direction, KeptLine, LineRole,
-    LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy, audio, crypto, video,
+    LocalAudio, LocalMedia, LocalVideo, OfferError, audio, video,
 };
 
 /// Answers an offer. `rng` draws keys and SSRCs.
@@ -67,12 +67,14 @@ fn answer_with(
         if let Some(picked) = sound.take_if(|picked| picked.index == index) {
             kept.role = LineRole::Audio;
             let before = previous.and_then(|agreed| agreed.audio.as_ref());
-            agreed.audio = Some(answer_audio(line, picked, before, rng, &mut writer));
+            let audio = answer_audio(line, picked, (local, before), rng, &mut writer);
+            agreed.audio = Some(audio?);
         } else if let Some(picked) = pictures.take_if(|picked| picked.index == index) {
             kept.role = LineRole::Video;
             let before = previous.and_then(|agreed| agreed.video.as_ref());
+            let before = (local, before);
             let video = answer_video(line, picked, before, video_transport, rng, &mut writer);
-            agreed.video = Some(video);
+            agreed.video = Some(video?);
         } else {
             writer.refused(&kept);
         }
@@ -96,8 +98,7 @@ fn pick_audio<'a>(
     local: &'a LocalMedia,
 ) -> Option<Picked<'a, audio::Choice, LocalAudio>> {
     let ours = local.audio.as_ref()?;
-    let (index, security, choice) =
-        pick(offer, "audio", local.srtp, |line| audio::choose(line, ours))?;
+    let (index, security, choice) = pick(offer, "audio", local, |line| audio::choose(line, ours))?;
     let (rtp, rtcp) = (ours.rtp_port, ours.rtcp_port);
     let ports = LocalPorts {
         ip: local.address,
@@ -121,7 +122,7 @@ fn pick_video<'a>(
 ) -> Option<Picked<'a, video::Choice, LocalVideo>> {
     let ours = local.video.as_ref()?;
     let session_bps = video_share(offer.bandwidth_bps, audio_bps);
-    let (index, security, choice) = pick(offer, "video", local.srtp, |line| {
+    let (index, security, choice) = pick(offer, "video", local, |line| {
         if line.is_secondary_video() {
             None
         } else {
@@ -149,12 +150,12 @@ fn pick_video<'a>(
 fn pick<C>(
     offer: &Description,
     media: &str,
-    policy: SrtpPolicy,
+    local: &LocalMedia,
     choose: impl Fn(&MediaLine) -> Option<C>,
 ) -> Option<(usize, Security, C)> {
     let usable = offer.lines.iter().enumerate().filter_map(|(index, line)| {
         let wanted = line.media == media && line.port != 0;
-        let security = wanted.then(|| Security::of_offer(line, policy)).flatten()?;
+        let security = wanted.then(|| Security::of_offer(line, local)).flatten()?;
         Some((index, security, choose(line)?))
     });
     usable.min_by_key(|(_, security, _)| *security == Security::Clear)
@@ -179,14 +180,17 @@ pub(super) fn kept(line: &MediaLine, role: LineRole) -> KeptLine {
 fn answer_audio(
     line: &MediaLine,
     picked: Picked<'_, audio::Choice, LocalAudio>,
-    previous: Option<&AgreedAudio>,
+    (local, previous): (&LocalMedia, Option<&AgreedAudio>),
     rng: &mut impl CryptoRng,
     writer: &mut Writer,
-) -> AgreedAudio {
+) -> Result<AgreedAudio, OfferError> {
     let choice = picked.choice;
+    let before = previous.map(|audio| (&audio.transport, audio.dtls.as_ref()));
     let previous = previous.map(|audio| (&audio.transport, audio.ssrc));
-    let before = previous.map(|(transport, _)| transport);
-    let (transport, direction) = terms::answered(line, picked.ports, &picked.security, before, rng);
+    refuse_downgrade(previous, &picked.security)?;
+    let ours = (local, before);
+    let answered = terms::answered(line, picked.ports, &picked.security, ours, rng);
+    let direction = answered.direction;
     let event = choice.telephone_event;
     let numbers: Vec<u8> = [
         Some(choice.payload_type),
@@ -201,13 +205,14 @@ fn answer_audio(
         writer.telephone_event(event.payload_type, event.clock_hz);
     }
     writer.attribute("ptime", choice.ptime_ms);
-    finish_line(writer, &picked.security, &transport, direction);
-    let ssrc = terms::ssrc(previous, &transport, rng);
+    answered.write(writer, &picked.security);
+    writer.direction(direction);
+    let ssrc = terms::ssrc(previous, &answered.transport, rng);
     let received = AudioPayload {
         payload_type: choice.payload_type,
         codec: choice.codec,
     };
-    AgreedAudio {
+    Ok(AgreedAudio {
         stream: audio_stream(
             &choice,
             direction,
@@ -215,12 +220,25 @@ fn answer_audio(
             event.map(|event| event.payload_type),
             ssrc,
         ),
-        transport,
+        transport: answered.transport,
         direction,
         ssrc,
         payloads: vec![received],
         telephone_event: event,
+        dtls: answered.dtls,
+    })
+}
+
+/// RFC 3264 §8 lets an offer change anything; a line that was encrypted stays so (compare RFC 5630 §3).
+fn refuse_downgrade(
+    previous: Option<(&UdpTransport, u32)>,
+    security: &Security,
+) -> Result<(), OfferError> {
+    let was_secure = previous.is_some_and(|(before, _)| terms::is_secure(before));
+    if was_secure && *security == Security::Clear {
+        return Err(OfferError::Downgrade);
     }
+    Ok(())
 }
 
 pub(super) fn audio_stream(
@@ -254,17 +272,20 @@ pub(super) fn audio_stream(
 fn answer_video(
     line: &MediaLine,
     picked: Picked<'_, video::Choice, LocalVideo>,
-    previous: Option<&AgreedVideo>,
+    (local, previous): (&LocalMedia, Option<&AgreedVideo>),
     transport_index: usize,
     rng: &mut impl CryptoRng,
     writer: &mut Writer,
-) -> AgreedVideo {
+) -> Result<AgreedVideo, OfferError> {
     let choice = picked.choice;
+    let before = previous.map(|video| (&video.transport, video.dtls.as_ref()));
     let previous = previous.map(|video| (&video.transport, video.ssrc));
-    let before = previous.map(|(transport, _)| transport);
-    let (transport, direction) = terms::answered(line, picked.ports, &picked.security, before, rng);
+    refuse_downgrade(previous, &picked.security)?;
+    let ours = (local, before);
+    let answered = terms::answered(line, picked.ports, &picked.security, ours, rng);
     // Nothing can be sent within the peer's limits: say so.
-    let direction = direction.and(Direction::new(choice.class.is_some(), true));
+    let sends = Direction::new(choice.class.is_some(), true);
+    let direction = answered.direction.and(sends);
     writer.media(
         "video",
         picked.local.rtp_port,
@@ -280,17 +301,20 @@ fn answer_video(
     if line.attribute("content").is_some() {
         writer.attribute("content", "main");
     }
-    finish_line(writer, &picked.security, &transport, direction);
-    let ssrc = terms::ssrc(previous, &transport, rng);
+    answered.write(writer, &picked.security);
+    writer.direction(direction);
+    let ssrc = terms::ssrc(previous, &answered.transport, rng);
     let received = vec![video_payload(choice.payload_type)];
-    agreed_video(
+    let mut agreed = agreed_video(
         choice,
         direction,
         received,
-        transport,
+        answered.transport,
         transport_index,
         ssrc,
-    )
+    );
+    agreed.dtls = answered.dtls;
+    Ok(agreed)
 }
 
 pub(super) const fn video_payload(payload_type: u8) -> VideoPayload {
@@ -343,21 +367,6 @@ pub(super) fn agreed_video(
         direction,
         ssrc,
         formats,
+        dtls: None,
     }
-}
-
-fn finish_line(
-    writer: &mut Writer,
-    security: &Security,
-    transport: &UdpTransport,
-    direction: Direction,
-) {
-    if let (Security::Sdes(offered), Some(keys)) = (security, &transport.sdes) {
-        writer.attribute(
-            "crypto",
-            crypto::value(&offered.tag, keys.suite, &keys.local),
-        );
-    }
-    writer.rtcp(transport);
-    writer.direction(direction);
 }

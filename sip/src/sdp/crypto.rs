@@ -16,15 +16,19 @@ pub struct CryptoLine {
     pub tag: String,
     /// The suite.
     pub suite: SrtpSuite,
+    /// Its name as written: an answer repeats it.
+    pub name: String,
     /// Master key and salt of the side that wrote the line.
     pub key: Redacted<Vec<u8>>,
 }
 
 /// The suites that we offer, best supported first.
-pub const OFFERED_SUITES: [SrtpSuite; 3] = [
+pub const OFFERED_SUITES: [SrtpSuite; 5] = [
     SrtpSuite::AesCm128HmacSha1_80,
     SrtpSuite::AesCm128HmacSha1_32,
     SrtpSuite::AeadAes128Gcm,
+    SrtpSuite::Aes256CmHmacSha1_80,
+    SrtpSuite::AeadAes256Gcm,
 ];
 
 /// Some peers leave the padding off; the standard asks for it.
@@ -38,9 +42,11 @@ pub fn usable(line: &MediaLine) -> Vec<CryptoLine> {
     line.attribute_values("crypto").filter_map(parse).collect()
 }
 
-/// The crypto line to answer: the first usable one.
+/// The crypto line to answer: the first usable one, a suite under its right name before one under
+/// another, of which only the peer knows for certain what it means.
 pub fn best(line: &MediaLine) -> Option<CryptoLine> {
-    line.attribute_values("crypto").find_map(parse)
+    let misnamed = |line: &CryptoLine| !line.name.eq_ignore_ascii_case(suite_name(line.suite));
+    usable(line).into_iter().min_by_key(misnamed)
 }
 
 /// Reads the value of one `a=crypto`. `None` for what we do not support: unknown suites, session
@@ -49,7 +55,8 @@ pub fn best(line: &MediaLine) -> Option<CryptoLine> {
 pub fn parse(value: &str) -> Option<CryptoLine> {
     let mut words = value.split_whitespace();
     let tag = words.next().filter(|tag| is_tag(tag))?.to_string();
-    let suite = suite(words.next()?)?;
+    let name = words.next()?.to_string();
+    let suite = suite(&name)?;
     let keys = words.next()?;
     if !words.all(is_tolerable) {
         return None;
@@ -66,6 +73,7 @@ pub fn parse(value: &str) -> Option<CryptoLine> {
     (right && !identified).then_some(CryptoLine {
         tag,
         suite,
+        name,
         key: Redacted(key),
     })
 }
@@ -78,12 +86,8 @@ pub fn new_key(suite: SrtpSuite, rng: &mut impl CryptoRng) -> Redacted<Vec<u8>> 
 }
 
 /// The value of an `a=crypto` of ours.
-pub fn value(tag: &str, suite: SrtpSuite, key: &Redacted<Vec<u8>>) -> String {
-    format!(
-        "{tag} {} inline:{}",
-        suite_name(suite),
-        BASE64.encode(&key.0)
-    )
+pub fn value(tag: &str, suite: &str, key: &Redacted<Vec<u8>>) -> String {
+    format!("{tag} {suite} inline:{}", BASE64.encode(&key.0))
 }
 
 /// RFC 4568 §9.1: one to nine digits. Some peers begin at 0.
@@ -92,9 +96,17 @@ fn is_tag(tag: &str) -> bool {
 }
 
 fn suite(name: &str) -> Option<SrtpSuite> {
+    // What some terminals write for the names of RFC 6188 §4.
+    let name = match name.to_ascii_uppercase().as_str() {
+        "AES_CM_256_HMAC_SHA1_80" => "AES_256_CM_HMAC_SHA1_80",
+        "AES_CM_256_HMAC_SHA1_32" => "AES_256_CM_HMAC_SHA1_32",
+        _ => name,
+    };
     let known = [
         SrtpSuite::AesCm128HmacSha1_80,
         SrtpSuite::AesCm128HmacSha1_32,
+        SrtpSuite::Aes256CmHmacSha1_80,
+        SrtpSuite::Aes256CmHmacSha1_32,
         SrtpSuite::AeadAes128Gcm,
         SrtpSuite::AeadAes256Gcm,
     ];
@@ -103,10 +115,13 @@ fn suite(name: &str) -> Option<SrtpSuite> {
         .find(|suite| suite_name(*suite).eq_ignore_ascii_case(name))
 }
 
-const fn suite_name(suite: SrtpSuite) -> &'static str {
+/// Name of a suite (RFC 4568 §6.2, RFC 6188 §4, RFC 7714 §14.2).
+pub const fn suite_name(suite: SrtpSuite) -> &'static str {
     match suite {
         SrtpSuite::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
         SrtpSuite::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
+        SrtpSuite::Aes256CmHmacSha1_80 => "AES_256_CM_HMAC_SHA1_80",
+        SrtpSuite::Aes256CmHmacSha1_32 => "AES_256_CM_HMAC_SHA1_32",
         SrtpSuite::AeadAes128Gcm => "AEAD_AES_128_GCM",
         SrtpSuite::AeadAes256Gcm => "AEAD_AES_256_GCM",
     }
@@ -132,6 +147,22 @@ mod tests {
         assert_eq!((plain.tag.as_str(), plain.key.0.len()), ("1", 30));
         let lifetime = parse(&format!("0 aes_cm_128_hmac_sha1_32 inline:{KEY}|2^31")).unwrap();
         assert_eq!(lifetime.suite, SrtpSuite::AesCm128HmacSha1_32);
+    }
+
+    /// RFC 6188 §4 and the name that some terminals write; an answer repeats what was written.
+    #[test]
+    fn both_names_of_the_256_bit_suites_are_known() {
+        let key = "PE6Oi+VaHWQT7QrEgTd8sdcyoQFAEJhlSPMsU7NoPE6Oi+VaHWQT7QrEgTd8sQ==";
+        for name in ["AES_256_CM_HMAC_SHA1_80", "AES_CM_256_HMAC_SHA1_80"] {
+            let line = parse(&format!("1 {name} inline:{key}")).unwrap();
+            assert_eq!(
+                (line.suite, line.key.0.len()),
+                (SrtpSuite::Aes256CmHmacSha1_80, 46)
+            );
+            assert!(value(&line.tag, &line.name, &line.key).starts_with(&format!("1 {name} ")));
+        }
+        let short = parse("1 AES_256_CM_HMAC_SHA1_32 inline:".to_string().as_str());
+        assert_eq!(short, None);
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub struct MediaLine {
     pub bandwidth_bps: Option<u64>,
     /// Attributes of this line.
     pub attributes: Vec<Attribute>,
+    /// Session attributes of keys and ICE, which hold for lines that have none of their own.
+    pub inherited: Vec<Attribute>,
 }
 
 /// One RTP payload type of a line.
@@ -184,7 +186,19 @@ impl MediaLine {
                 .unwrap_or_default(),
             bandwidth_bps: smallest_bandwidth(&media.bandwidths),
             attributes: media.attributes.clone(),
+            inherited: inherited(&session.attributes),
         }
+    }
+
+    /// Values of all attributes of this name, of the line or else of the session.
+    pub fn effective<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let of_line = self.attribute(name).is_some();
+        let attributes = if of_line {
+            &self.attributes
+        } else {
+            &self.inherited
+        };
+        values(attributes, name)
     }
 
     /// Value of the first attribute of this name; empty for a flag.
@@ -204,12 +218,14 @@ impl MediaLine {
             .find(|payload| payload.number == number)
     }
 
-    /// Whether the line's transport is RTP without DTLS, under one of its four profile names.
-    pub fn is_plain_rtp(&self) -> bool {
-        let names = ["RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"];
-        names
-            .iter()
-            .any(|name| self.proto.eq_ignore_ascii_case(name))
+    /// Whether the line's transport is RTP, under one of its profile names.
+    pub fn is_rtp(&self) -> bool {
+        is_rtp(&self.proto)
+    }
+
+    /// Whether the profile demands keys by DTLS (RFC 5764 §8).
+    pub fn demands_dtls(&self) -> bool {
+        self.is_rtp() && self.proto.len() > "RTP/SAVPF".len()
     }
 
     /// Whether the profile demands encryption (RFC 3711 §12, RFC 5124).
@@ -274,6 +290,20 @@ impl Payload {
     }
 }
 
+/// Whether a transport token is RTP: four profiles (RFC 3551, 4585, 3711, 5124), the latter two with
+/// keys by DTLS too (RFC 5764 §8).
+pub fn is_rtp(proto: &str) -> bool {
+    let names = [
+        "RTP/AVP",
+        "RTP/AVPF",
+        "RTP/SAVP",
+        "RTP/SAVPF",
+        "UDP/TLS/RTP/SAVP",
+        "UDP/TLS/RTP/SAVPF",
+    ];
+    names.iter().any(|name| proto.eq_ignore_ascii_case(name))
+}
+
 /// Parameters of an `a=fmtp` value, names in lower case. Terminals separate them by `;`, by spaces
 /// or by both, and some put braces with separators inside around a value.
 pub fn parameters(fmtp: &str) -> HashMap<String, String> {
@@ -334,6 +364,23 @@ fn values<'a>(attributes: &'a [Attribute], name: &str) -> impl Iterator<Item = &
         .iter()
         .filter(move |attribute| attribute.attribute.eq_ignore_ascii_case(name))
         .map(|attribute| attribute.value.as_deref().unwrap_or_default())
+}
+
+/// At most a few: more fingerprints than there are hash functions say nothing.
+fn inherited(session: &[Attribute]) -> Vec<Attribute> {
+    const NAMES: [&str; 6] = [
+        "fingerprint",
+        "setup",
+        "tls-id",
+        "ice-ufrag",
+        "ice-pwd",
+        "ice-lite",
+    ];
+    let known = |attribute: &&Attribute| {
+        let name = &attribute.attribute;
+        NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    };
+    session.iter().filter(known).take(16).cloned().collect()
 }
 
 /// Smallest of `b=AS`, `b=CT` (kbit/s with the packets' headers, RFC 8866 §5.8) and `b=TIAS`

@@ -11,7 +11,9 @@
 mod answer;
 mod audio;
 pub mod crypto;
+mod dtls;
 pub mod h264;
+mod ice;
 pub mod lines;
 mod offer;
 mod terms;
@@ -24,10 +26,14 @@ mod tests;
 use std::net::IpAddr;
 
 use mcu_api::codec::{AudioCodec, VideoClass};
-use mcu_api::plan::{AudioPayload, AudioStream, Transport, UdpTransport, VideoReceive, VideoSend};
+use mcu_api::plan::{
+    AudioPayload, AudioStream, DtlsKeys, Transport, UdpTransport, VideoReceive, VideoSend,
+};
 use serde::{Deserialize, Serialize};
 
 pub use answer::{answer, answer_again};
+pub use dtls::DtlsLine;
+pub use mcu_api::call::SrtpPolicy;
 pub use offer::{Offer, accept_answer, offer, offer_again};
 
 /// DSCP of sound: expedited forwarding (RFC 4594 §4.1).
@@ -50,6 +56,9 @@ pub struct LocalMedia {
     pub video: Option<LocalVideo>,
     /// Whether media is to be encrypted.
     pub srtp: SrtpPolicy,
+    /// SHA-256 of the certificate that our DTLS shows; `None` leaves DTLS out.
+    #[serde(default)]
+    pub dtls_fingerprint: Option<[u8; 32]>,
 }
 
 /// Our side of the sound.
@@ -123,18 +132,6 @@ impl LocalVideo {
     }
 }
 
-/// Whether media is to be encrypted with SDES keys (RFC 4568).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum SrtpPolicy {
-    /// Encrypted where the peer can, clear where it cannot.
-    #[default]
-    Allowed,
-    /// A line without usable keys is refused.
-    Required,
-    /// Always clear; lines that demand encryption are refused.
-    Off,
-}
-
 /// The outcome of an exchange.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agreed {
@@ -155,6 +152,22 @@ impl Agreed {
         let audio = self.audio.as_ref().map(|audio| audio.transport.clone());
         let video = self.video.as_ref().map(|video| video.transport.clone());
         audio.into_iter().chain(video).map(Transport::Udp).collect()
+    }
+
+    /// Notes the keys of one of [`Self::transports`], if they are those of its association now. Whether
+    /// that is news.
+    pub fn note_dtls_keys(&mut self, transport: usize, keys: &DtlsKeys) -> bool {
+        let audio = self.audio.as_mut().map(|audio| &mut audio.transport);
+        let video = self.video.as_mut().map(|video| &mut video.transport);
+        let mut lines = audio.into_iter().chain(video);
+        let Some(dtls) = lines.nth(transport).and_then(|line| line.dtls.as_mut()) else {
+            return false;
+        };
+        let news = dtls.association == keys.association && dtls.keys.as_ref() != Some(keys);
+        if news {
+            dtls.keys = Some(keys.clone());
+        }
+        news
     }
 
     /// Puts these SSRCs in place of ours, to be kept in later exchanges.
@@ -193,6 +206,9 @@ pub struct AgreedAudio {
     pub payloads: Vec<AudioPayload>,
     /// Our payload type of digits, kept through hold.
     pub telephone_event: Option<TelephoneEvent>,
+    /// What was said of its DTLS.
+    #[serde(default)]
+    pub dtls: Option<DtlsLine>,
 }
 
 /// What was agreed on video.
@@ -213,6 +229,9 @@ pub struct AgreedVideo {
     pub ssrc: u32,
     /// Our payload types of this line with their parameters, kept through hold.
     pub formats: Vec<(u8, h264::Format)>,
+    /// What was said of its DTLS.
+    #[serde(default)]
+    pub dtls: Option<DtlsLine>,
 }
 
 /// A payload type of `telephone-event` (RFC 4733).
@@ -322,6 +341,9 @@ pub enum OfferError {
         /// Number of the first line that differs, from 0.
         index: usize,
     },
+    /// Clear media where it was encrypted: within a call nobody is to take that away unnoticed.
+    #[error("an encrypted line would become clear")]
+    Downgrade,
     /// An answer without usable keys to a line that demanded encryption (RFC 4568 §5.1.2).
     #[error("line {index} of the answer has no keys for us")]
     KeysMissing {

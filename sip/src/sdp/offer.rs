@@ -7,13 +7,14 @@ use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{agreed_video, audio_stream, video_payload, video_share};
+use super::dtls::{self, DtlsLine};
 use super::h264::{Format, own_format};
 use super::lines::{self, Description, MediaLine};
 use super::terms::{self, LocalPorts};
 use super::write::Writer;
 use super::{
     Agreed, AgreedAudio, AgreedVideo, DSCP_AUDIO, DSCP_VIDEO, Direction, KeptLine, LineRole,
-    LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy, TelephoneEvent, audio, crypto,
+    LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy, TelephoneEvent, audio, crypto, ice,
     video,
 };
 
@@ -33,6 +34,8 @@ struct OfferedAudio {
     payloads: Vec<AudioPayload>,
     events: Vec<TelephoneEvent>,
     keys: Vec<OfferedKey>,
+    #[serde(default)]
+    dtls: Option<DtlsLine>,
     before: Option<Before>,
 }
 
@@ -40,6 +43,8 @@ struct OfferedAudio {
 struct OfferedVideo {
     formats: Vec<(u8, Format)>,
     keys: Vec<OfferedKey>,
+    #[serde(default)]
+    dtls: Option<DtlsLine>,
     before: Option<Before>,
 }
 
@@ -48,12 +53,23 @@ struct OfferedVideo {
 struct Before {
     transport: UdpTransport,
     ssrc: u32,
+    #[serde(default)]
+    dtls: Option<DtlsLine>,
+}
+
+impl Before {
+    fn terms(&self) -> dtls::Before<'_> {
+        (&self.transport, self.dtls.as_ref())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct OfferedKey {
     tag: String,
     suite: SrtpSuite,
+    /// Another name of the suite than its own.
+    #[serde(default)]
+    name: Option<String>,
     key: Redacted<Vec<u8>>,
 }
 
@@ -74,11 +90,11 @@ pub fn offer(local: &LocalMedia, rng: &mut impl CryptoRng) -> Offer {
         audio: local
             .audio
             .as_ref()
-            .map(|audio| new_audio(audio, local.srtp, rng)),
+            .map(|audio| new_audio(audio, local, rng)),
         video: local
             .video
             .as_ref()
-            .map(|video| new_video(video, local.srtp, rng)),
+            .map(|video| new_video(video, local, rng)),
     };
     let proto = profile(local.srtp);
     if offered.audio.is_some() {
@@ -97,7 +113,7 @@ pub fn offer(local: &LocalMedia, rng: &mut impl CryptoRng) -> Offer {
 
 /// Offers again within a call what it holds: same lines in the same places, same payload types,
 /// keys and SSRCs (RFC 3264 §8). Also the way out of a hold of ours.
-pub fn offer_again(local: &LocalMedia, previous: &Agreed) -> Offer {
+pub fn offer_again(local: &LocalMedia, previous: &Agreed, rng: &mut impl CryptoRng) -> Offer {
     let audio = previous.audio.as_ref().filter(|_| local.audio.is_some());
     let video = previous.video.as_ref().filter(|_| local.video.is_some());
     let mut lines = previous.lines.clone();
@@ -119,17 +135,21 @@ pub fn offer_again(local: &LocalMedia, previous: &Agreed) -> Offer {
             payloads: audio.payloads.clone(),
             events: audio.telephone_event.into_iter().collect(),
             keys: kept_keys(&audio.transport),
+            dtls: kept_dtls(local, (&audio.transport, audio.dtls.as_ref()), rng),
             before: Some(Before {
                 transport: audio.transport.clone(),
                 ssrc: audio.ssrc,
+                dtls: audio.dtls.clone(),
             }),
         }),
         video: video.map(|video| OfferedVideo {
             formats: video.formats.clone(),
             keys: kept_keys(&video.transport),
+            dtls: kept_dtls(local, (&video.transport, video.dtls.as_ref()), rng),
             before: Some(Before {
                 transport: video.transport.clone(),
                 ssrc: video.ssrc,
+                dtls: video.dtls.clone(),
             }),
         }),
     };
@@ -182,11 +202,11 @@ pub fn accept_answer(
     Ok(agreed)
 }
 
-/// Same number, kinds and transports of lines as we offered (RFC 3264 §6). The four profiles of
+/// Same number, kinds and transports of lines as we offered (RFC 3264 §6). The profiles of
 /// RTP pass for one another: best-effort encryption is answered as RTP/SAVP by some.
 fn check_lines(offer: &Offer, answer: &Description) -> Result<(), OfferError> {
     for (index, (ours, theirs)) in offer.lines.iter().zip(&answer.lines).enumerate() {
-        let both_rtp = ours.proto.starts_with("RTP/") && theirs.is_plain_rtp();
+        let both_rtp = lines::is_rtp(&ours.proto) && theirs.is_rtp();
         let same_proto = both_rtp || ours.proto.eq_ignore_ascii_case(&theirs.proto);
         if ours.media != theirs.media || !same_proto {
             return Err(OfferError::LinesDiffer { index });
@@ -290,7 +310,7 @@ impl Offer {
     }
 }
 
-fn new_audio(local: &LocalAudio, srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> OfferedAudio {
+fn new_audio(local: &LocalAudio, media: &LocalMedia, rng: &mut impl CryptoRng) -> OfferedAudio {
     let mut payloads: Vec<AudioPayload> = Vec::new();
     for codec in &local.codecs {
         let payload_type = match codec {
@@ -327,12 +347,13 @@ fn new_audio(local: &LocalAudio, srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> 
     OfferedAudio {
         payloads,
         events,
-        keys: new_keys(srtp, rng),
+        keys: new_keys(media.srtp, rng),
+        dtls: new_dtls(media, rng),
         before: None,
     }
 }
 
-fn new_video(local: &LocalVideo, srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> OfferedVideo {
+fn new_video(local: &LocalVideo, media: &LocalMedia, rng: &mut impl CryptoRng) -> OfferedVideo {
     let formats = VIDEO_TYPES
         .into_iter()
         .filter_map(|(number, profile_idc, constraints, mode)| {
@@ -341,7 +362,8 @@ fn new_video(local: &LocalVideo, srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> 
         .collect();
     OfferedVideo {
         formats,
-        keys: new_keys(srtp, rng),
+        keys: new_keys(media.srtp, rng),
+        dtls: new_dtls(media, rng),
         before: None,
     }
 }
@@ -355,19 +377,47 @@ fn new_keys(srtp: SrtpPolicy, rng: &mut impl CryptoRng) -> Vec<OfferedKey> {
         .map(|(index, suite)| OfferedKey {
             tag: (index + 1).to_string(),
             suite,
+            name: None,
             key: crypto::new_key(suite, rng),
         })
         .collect()
 }
 
+/// Association of a first offer: SDES and DTLS stand side by side, and the answer chooses (RFC 8643 §3).
+fn new_dtls(local: &LocalMedia, rng: &mut impl CryptoRng) -> Option<DtlsLine> {
+    let fingerprint = local.dtls_fingerprint?;
+    (local.srtp != SrtpPolicy::Off).then(|| dtls::offered(fingerprint, None, rng))
+}
+
+/// Association of a later offer, where the line has one.
+fn kept_dtls(
+    local: &LocalMedia,
+    before: dtls::Before<'_>,
+    rng: &mut impl CryptoRng,
+) -> Option<DtlsLine> {
+    before.0.dtls.as_ref()?;
+    let ours = local.dtls_fingerprint.unwrap_or_default();
+    Some(dtls::offered(ours, Some(before), rng))
+}
+
 fn kept_keys(transport: &UdpTransport) -> Vec<OfferedKey> {
-    let keys = transport.sdes.iter();
-    keys.map(|keys| OfferedKey {
-        tag: "1".to_string(),
+    let Some(keys) = &transport.sdes else {
+        return Vec::new();
+    };
+    // Under which of its names the peer knows the suite is not kept.
+    let legacy = match keys.suite {
+        SrtpSuite::Aes256CmHmacSha1_80 => Some("AES_CM_256_HMAC_SHA1_80"),
+        SrtpSuite::Aes256CmHmacSha1_32 => Some("AES_CM_256_HMAC_SHA1_32"),
+        _ => None,
+    };
+    let names = std::iter::once(None).chain(legacy.map(Some));
+    let key = |(tag, name): (u32, Option<&str>)| OfferedKey {
+        tag: tag.to_string(),
         suite: keys.suite,
+        name: name.map(str::to_string),
         key: keys.local.clone(),
-    })
-    .collect()
+    };
+    (1..).zip(names).map(key).collect()
 }
 
 /// Best-effort encryption is offered as keys under RTP/AVP: one line that every terminal can read.
@@ -400,7 +450,8 @@ fn write_audio(writer: &mut Writer, line: &KeptLine, offered: &OfferedAudio, loc
         writer.telephone_event(event.payload_type, event.clock_hz);
     }
     writer.attribute("ptime", 20);
-    finish_line(writer, &offered.keys, local.rtcp_port);
+    let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
+    finish_line(writer, secrets, local.rtcp_port);
 }
 
 fn write_video(writer: &mut Writer, line: &KeptLine, offered: &OfferedVideo, local: &LocalVideo) {
@@ -417,15 +468,28 @@ fn write_video(writer: &mut Writer, line: &KeptLine, offered: &OfferedVideo, loc
         transport_cc: false,
     });
     writer.attribute("content", "main");
-    finish_line(writer, &offered.keys, local.rtcp_port);
+    let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
+    finish_line(writer, secrets, local.rtcp_port);
 }
 
-fn finish_line(writer: &mut Writer, keys: &[OfferedKey], rtcp_port: u16) {
+fn finish_line(
+    writer: &mut Writer,
+    (keys, dtls, before): (&[OfferedKey], &Option<DtlsLine>, &Option<Before>),
+    rtcp_port: u16,
+) {
     for key in keys {
-        writer.attribute("crypto", crypto::value(&key.tag, key.suite, &key.key));
+        let name = key.name.as_deref().unwrap_or(crypto::suite_name(key.suite));
+        writer.attribute("crypto", crypto::value(&key.tag, name, &key.key));
+    }
+    if let Some(line) = dtls {
+        dtls::write(writer, line, "actpass");
     }
     writer.attribute("rtcp", rtcp_port);
     writer.line("a=rtcp-mux");
+    let transport = before.as_ref().map(|before| &before.transport);
+    if let Some((transport, ice)) = transport.and_then(|t| Some((t, t.ice.as_ref()?))) {
+        ice::write(writer, ice, transport);
+    }
     writer.direction(Direction::SendRecv);
 }
 
@@ -443,9 +507,9 @@ fn accept_audio(
     let Some(choice) = audio::choose(line, local) else {
         return Ok(None);
     };
-    let sdes = answered_keys(offer, index, line, &offered.keys)?;
     let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_AUDIO);
-    let (transport, direction) = terms::transport(line, ports, sdes);
+    let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
+    let (transport, direction, dtls) = accept_line(offer, (index, line), ports, secrets, rng)?;
     let ssrc = answered_ssrc(offered.before.as_ref(), &transport, rng);
     // What the answer names is what we shall hear, under the numbers of our offer.
     let answered = |codec| {
@@ -474,6 +538,7 @@ fn accept_audio(
         ssrc,
         payloads: receive,
         telephone_event: event,
+        dtls,
     }))
 }
 
@@ -493,9 +558,9 @@ fn accept_video(
     let Some(choice) = video::choose(line, local, session_bps) else {
         return Ok(None);
     };
-    let sdes = answered_keys(offer, index, line, &offered.keys)?;
     let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_VIDEO);
-    let (transport, direction) = terms::transport(line, ports, sdes);
+    let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
+    let (transport, direction, dtls) = accept_line(offer, (index, line), ports, secrets, rng)?;
     let ssrc = answered_ssrc(offered.before.as_ref(), &transport, rng);
     let direction = direction.and(Direction::new(choice.class.is_some(), true));
     let formats: Vec<(u8, Format)> = offered
@@ -517,6 +582,7 @@ fn accept_video(
         ssrc,
     );
     agreed.formats = formats;
+    agreed.dtls = dtls;
     Ok(Some(agreed))
 }
 
@@ -535,6 +601,37 @@ fn is_answered(line: &MediaLine, (number, ours): &(u8, Format)) -> bool {
 fn answered_ssrc(before: Option<&Before>, now: &UdpTransport, rng: &mut impl CryptoRng) -> u32 {
     let before = before.map(|before| (&before.transport, before.ssrc));
     terms::ssrc(before, now, rng)
+}
+
+/// Transport, direction and association of a line that the answer accepts. An answer with fingerprint
+/// and keys means DTLS.
+fn accept_line(
+    offer: &Offer,
+    (index, line): (usize, &MediaLine),
+    ports: LocalPorts,
+    (keys, dtls, before): (&[OfferedKey], &Option<DtlsLine>, &Option<Before>),
+    rng: &mut impl CryptoRng,
+) -> Result<(UdpTransport, Direction, Option<DtlsLine>), OfferError> {
+    let (mut transport, direction) = terms::transport(line, ports);
+    let before = before.as_ref().map(Before::terms);
+    let held = before.map(|(transport, _)| transport);
+    // Checks come only where an offer of ours had candidates.
+    if held.is_some_and(|held| held.ice.is_some()) {
+        transport.ice = ice::terms(&ice::Theirs::of(line), held, rng).map(Box::new);
+    }
+    let same_ports = held.is_some_and(|held| held.rtcp_port == transport.rtcp_port);
+    let theirs = dtls.as_ref().and_then(|_| dtls::Theirs::of(line));
+    if let (Some(theirs), Some(ours)) = (theirs, dtls)
+        && let Some((terms, line)) = dtls::accepted(&theirs, ours, before, same_ports)
+    {
+        transport.dtls = Some(Box::new(terms));
+        return Ok((transport, direction, Some(line)));
+    }
+    transport.sdes = answered_keys(offer, index, line, keys)?;
+    if transport.sdes.is_none() && held.is_some_and(terms::is_secure) {
+        return Err(OfferError::Downgrade);
+    }
+    Ok((transport, direction, None))
 }
 
 /// The first crypto line of the answer that takes up one of ours by tag and suite. More than one

@@ -2,34 +2,41 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use mcu_api::plan::{SdesKeys, UdpTransport};
+use mcu_api::plan::{DtlsRole, DtlsTerms, SdesKeys, UdpTransport};
 use rand::CryptoRng;
 
 use super::crypto::{self, CryptoLine};
+use super::dtls::{self, Before, DtlsLine};
 use super::lines::MediaLine;
-use super::{Direction, SrtpPolicy};
+use super::write::Writer;
+use super::{Direction, LocalMedia, SrtpPolicy, ice};
 
 /// How a line is protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Security {
     Clear,
     Sdes(CryptoLine),
+    Dtls(dtls::Theirs),
 }
 
 impl Security {
     /// What our policy makes of an offered line; `None` refuses it. Keys under RTP/AVP are the
-    /// best-effort encryption of many terminals and are taken up.
-    pub(super) fn of_offer(line: &MediaLine, policy: SrtpPolicy) -> Option<Self> {
-        if !line.is_plain_rtp() {
+    /// best-effort encryption of many terminals (RFC 8643) and are taken up. DTLS goes before SDES,
+    /// whose keys everybody reads who reads the signalling.
+    pub(super) fn of_offer(line: &MediaLine, local: &LocalMedia) -> Option<Self> {
+        if !line.is_rtp() {
             return None;
         }
-        let keys = match policy {
-            SrtpPolicy::Off => None,
-            SrtpPolicy::Allowed | SrtpPolicy::Required => crypto::best(line),
+        let policy = local.srtp;
+        let secure = if policy == SrtpPolicy::Off {
+            None
+        } else {
+            let dtls = local.dtls_fingerprint.and(dtls::Theirs::of(line));
+            let sdes = || crypto::best(line).filter(|_| !line.demands_dtls());
+            dtls.map(Self::Dtls).or_else(|| sdes().map(Self::Sdes))
         };
         let clear_is_fine = policy != SrtpPolicy::Required && !line.demands_srtp();
-        keys.map(Self::Sdes)
-            .or_else(|| clear_is_fine.then_some(Self::Clear))
+        secure.or_else(|| clear_is_fine.then_some(Self::Clear))
     }
 }
 
@@ -43,11 +50,7 @@ pub(super) struct LocalPorts {
 }
 
 /// The transport of a line that the peer described, and what we may do on it.
-pub(super) fn transport(
-    line: &MediaLine,
-    ports: LocalPorts,
-    sdes: Option<SdesKeys>,
-) -> (UdpTransport, Direction) {
+pub(super) fn transport(line: &MediaLine, ports: LocalPorts) -> (UdpTransport, Direction) {
     let mux = line.attribute("rtcp-mux").is_some();
     let same_family = |remote: &SocketAddr| remote.is_ipv4() == ports.ip.is_ipv4();
     let remote_rtp = line.remote_rtp().filter(same_family);
@@ -62,36 +65,110 @@ pub(super) fn transport(
         rtcp_port: (!mux).then_some(ports.rtcp),
         remote_rtp,
         remote_rtcp,
-        sdes,
+        sdes: None,
+        dtls: None,
+        ice: None,
         srtp_sources: Vec::new(),
         dscp: ports.dscp,
     };
     (transport, line.our_direction())
 }
 
+/// A line that we answer.
+pub(super) struct Answered {
+    pub transport: UdpTransport,
+    pub direction: Direction,
+    pub dtls: Option<DtlsLine>,
+    ice: ice::Theirs,
+}
+
 /// The transport of a line that we answer. Our key is that of the last exchange while the peer's is,
-/// so that a session refresh changes nothing.
+/// so that a session refresh changes nothing; so are association and ICE credentials.
 pub(super) fn answered(
     line: &MediaLine,
     ports: LocalPorts,
     security: &Security,
-    previous: Option<&UdpTransport>,
+    (ours, previous): (&LocalMedia, Option<Before<'_>>),
     rng: &mut impl CryptoRng,
-) -> (UdpTransport, Direction) {
-    let (mut transport, direction) = transport(line, ports, None);
-    let Security::Sdes(offered) = security else {
-        return (transport, direction);
-    };
-    let kept = previous
-        .filter(|before| before.rtcp_port == transport.rtcp_port)
-        .and_then(|before| before.sdes.clone())
-        .filter(|keys| keys.suite == offered.suite && keys.remote == offered.key);
-    transport.sdes = Some(kept.unwrap_or_else(|| SdesKeys {
-        suite: offered.suite,
-        local: crypto::new_key(offered.suite, rng),
-        remote: offered.key.clone(),
-    }));
-    (transport, direction)
+) -> Answered {
+    let (mut transport, mut direction) = transport(line, ports);
+    let before = previous.map(|(transport, _)| transport);
+    let same_ports = before.is_some_and(|before| before.rtcp_port == transport.rtcp_port);
+    let theirs = ice::Theirs::of(line);
+    transport.ice = ice::terms(&theirs, before, rng).map(Box::new);
+    let mut line = None;
+    match security {
+        Security::Clear => {}
+        Security::Sdes(offered) => {
+            let kept = before
+                .filter(|_| same_ports)
+                .and_then(|before| before.sdes.clone())
+                .filter(|keys| keys.suite == offered.suite && keys.remote == offered.key);
+            transport.sdes = Some(kept.unwrap_or_else(|| SdesKeys {
+                suite: offered.suite,
+                local: crypto::new_key(offered.suite, rng),
+                remote: offered.key.clone(),
+            }));
+        }
+        Security::Dtls(theirs) => {
+            let fingerprint = ours.dtls_fingerprint.unwrap_or_default();
+            let agreed = dtls::answered(theirs, fingerprint, previous, same_ports, rng);
+            match agreed {
+                Some((terms, said)) => (transport.dtls, line) = (Some(Box::new(terms)), Some(said)),
+                None => {
+                    // A line that waits for its keys: nobody can read anything on it.
+                    direction = Direction::Inactive;
+                    transport.dtls = Some(Box::new(unkeyed(theirs)));
+                    line = Some(dtls::unmade(fingerprint));
+                }
+            }
+        }
+    }
+    Answered {
+        transport,
+        direction,
+        dtls: line,
+        ice: theirs,
+    }
+}
+
+/// Terms under which no handshake succeeds.
+fn unkeyed(theirs: &dtls::Theirs) -> DtlsTerms {
+    DtlsTerms {
+        association: 0,
+        role: DtlsRole::Server,
+        remote_fingerprints: theirs.fingerprints.clone(),
+        keys: None,
+    }
+}
+
+impl Answered {
+    /// Writes what the answer says of keys, RTCP, ICE and direction.
+    pub(super) fn write(&self, writer: &mut Writer, security: &Security) {
+        match (security, &self.transport.sdes, &self.dtls) {
+            (Security::Sdes(offered), Some(keys), _) => {
+                let value = crypto::value(&offered.tag, &offered.name, &keys.local);
+                writer.attribute("crypto", value);
+            }
+            (Security::Dtls(theirs), _, Some(line)) => {
+                let terms = self.transport.dtls.as_ref();
+                let role = terms.map_or(DtlsRole::Server, |terms| terms.role);
+                dtls::write(writer, line, dtls::answered_setup(theirs, role));
+            }
+            _ => {}
+        }
+        writer.rtcp(&self.transport);
+        match (&self.ice, &self.transport.ice) {
+            (ice::Theirs::Mismatch, _) => writer.line("a=ice-mismatch"),
+            (_, Some(terms)) => ice::write(writer, terms, &self.transport),
+            _ => {}
+        }
+    }
+}
+
+/// Whether a transport is encrypted.
+pub(super) fn is_secure(transport: &UdpTransport) -> bool {
+    transport.sdes.is_some() || transport.dtls.is_some()
 }
 
 /// Our SSRC on a transport; `previous` is that of the last exchange with the SSRC there. A transport
@@ -103,8 +180,8 @@ pub(super) fn ssrc(
     rng: &mut impl CryptoRng,
 ) -> u32 {
     let goes_on = |before: &UdpTransport| {
-        let same_ports = now.sdes.is_none() || before.rtcp_port == now.rtcp_port;
-        before.sdes == now.sdes && same_ports
+        let same_ports = !is_secure(now) || before.rtcp_port == now.rtcp_port;
+        before.sdes == now.sdes && before.dtls == now.dtls && same_ports
     };
     match previous {
         Some((before, ssrc)) if goes_on(before) => ssrc,

@@ -1,6 +1,7 @@
 //! Exchanges as a whole: captured offers, offers of our own writing, and the rules that every
 //! answer obeys.
 
+mod dtls;
 mod keys;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ fn local(srtp: SrtpPolicy) -> LocalMedia {
         audio: Some(LocalAudio::all_codecs(20_000, 20_001)),
         video: Some(LocalVideo::hd720(20_002, 20_003)),
         srtp,
+        dtls_fingerprint: None,
     }
 }
 
@@ -152,7 +154,10 @@ fn check_accepted(line: &Media, offered: &lines::MediaLine) {
                 .any(|value| value.starts_with(tag))
         );
     }
-    assert!(!ours.demands_srtp() || ours.attribute("crypto").is_some());
+    let secret = ["crypto", "fingerprint"]
+        .iter()
+        .any(|name| ours.attribute(name).is_some());
+    assert!(!ours.demands_srtp() || secret);
 }
 
 fn media_text(line: &Media) -> String {
@@ -205,7 +210,7 @@ const OWN: &[(&str, &str)] = &[
     ),
     (
         "own_best_effort_srtp_ipv6.sdp",
-        "audio sendrecv [96] Some((96, Opus, 10)) dtmf Some(97) Some(AesCm128HmacSha1_80) | \
+        "audio sendrecv [96] Some((96, Opus, 10)) dtmf Some(97) Some(Aes256CmHmacSha1_80) | \
          video sendrecv Some(98) 1280x720@30 2000k high 31 mode 1 None | \
          av",
     ),
@@ -478,7 +483,7 @@ fn policy_decides_about_encryption() {
     assert!(
         agreed
             .sdp
-            .contains("a=crypto:22 AES_CM_128_HMAC_SHA1_80 inline:")
+            .contains("a=crypto:1 AES_256_CM_HMAC_SHA1_80 inline:")
     );
     assert!(agreed.sdp.contains("m=video 0 RTP/AVPF 98\r\n"));
     let audio = agreed.audio.unwrap();
@@ -679,7 +684,7 @@ fn a_later_offer_keeps_every_line_in_its_place() {
     let first = answered(&own("own_savp_avp_doubled.sdp")).unwrap();
     let mut ours = local(SrtpPolicy::Allowed);
     ours.version = 2;
-    let later = offer_again(&ours, &first);
+    let later = offer_again(&ours, &first, &mut rng());
     let lines: Vec<&str> = later
         .sdp
         .lines()

@@ -113,7 +113,12 @@ impl Writer {
     }
 
     pub(super) fn finish(self) -> String {
+        if !self.text.contains("\r\na=ice-ufrag:") {
+            return self.text;
+        }
+        // RFC 8839 §5.3: a session attribute, behind `t=`.
         self.text
+            .replacen("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n", 1)
     }
 }
 

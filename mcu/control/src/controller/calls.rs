@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason};
+use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason, SrtpPolicy};
 use mcu_api::ids::CallId;
 use mcu_api::media::ToMedia;
 use mcu_api::secret::Redacted;
@@ -65,7 +65,7 @@ impl Controller {
 
     /// Gives the caller ports and a place in the room; yields our answer, or our offer.
     fn accept(&mut self, call: IncomingCall, entrance: Entrance) -> Result<String, RejectReason> {
-        let (mut exchange, ports) = self.exchange_for(call.remote)?;
+        let (mut exchange, ports) = self.exchange_for(call.remote, &entrance.number)?;
         let described = match &call.offer {
             Some(offer) => exchange.answer(&offer.0, &mut self.rng),
             None => Ok(exchange.offer(&mut self.rng)),
@@ -110,19 +110,24 @@ impl Controller {
         Ok(sdp)
     }
 
-    /// An address and two port pairs for a peer at `remote`.
+    /// An address and two port pairs for a peer at `remote`, under the policy of the room.
     pub(super) fn exchange_for(
         &mut self,
         remote: SocketAddr,
+        room: &str,
     ) -> Result<(Exchange, Vec<u16>), RejectReason> {
         let hello = self.processor.hello().ok_or(RejectReason::Unavailable)?;
+        let fingerprint = hello.fingerprint_sha256;
+        let room = self.config.room(room);
+        let srtp = room.map_or(SrtpPolicy::default(), |room| room.srtp);
         let Some(local) = address::choose(&hello.addresses, remote.ip()) else {
             warn!(%remote, "no media address of the caller's address family");
             return Err(RejectReason::Unavailable);
         };
         let pairs = (self.ports.allocate(self.now), self.ports.allocate(self.now));
         if let (Some(audio), Some(video)) = pairs {
-            let exchange = Exchange::new(local, audio, video, &mut self.rng);
+            let mut exchange = Exchange::new(local, [audio, video], srtp, &mut self.rng);
+            exchange.set_fingerprint(fingerprint);
             return Ok((exchange, vec![audio, video]));
         }
         warn!(used = self.ports.used(), "no RTP ports left");

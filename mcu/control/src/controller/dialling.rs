@@ -108,7 +108,8 @@ impl Controller {
         if !self.has_place(&number) {
             return Err(DialOutcome::RoomFull);
         }
-        let (mut exchange, ports) = self.exchange_for(remote).map_err(|reason| match reason {
+        let exchange = self.exchange_for(remote, &number);
+        let (mut exchange, ports) = exchange.map_err(|reason| match reason {
             RejectReason::Unavailable => DialOutcome::NoMedia,
             _ => DialOutcome::Unreachable,
         })?;

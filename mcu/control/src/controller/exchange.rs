@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use mcu_api::ids::LegId;
-use mcu_api::plan::LegPlan;
+use mcu_api::plan::{DtlsKeys, LegPlan, Transport};
 use rand::{CryptoRng, RngCore};
 use serde::{Deserialize, Serialize};
 use sip::sdp::{self, Agreed, LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy};
@@ -46,7 +46,12 @@ pub enum ExchangeError {
 
 impl Exchange {
     /// Our side: the address and the two RTP ports, each with its RTCP port above it.
-    pub fn new(address: IpAddr, audio_port: u16, video_port: u16, rng: &mut impl RngCore) -> Self {
+    pub fn new(
+        address: IpAddr,
+        [audio_port, video_port]: [u16; 2],
+        srtp: SrtpPolicy,
+        rng: &mut impl RngCore,
+    ) -> Self {
         let local = LocalMedia {
             address,
             // RFC 8866 §5.2: a number that is unlikely to come again; kept below 2^63, since some
@@ -55,12 +60,34 @@ impl Exchange {
             version: 0,
             audio: Some(LocalAudio::all_codecs(audio_port, audio_port + 1)),
             video: Some(LocalVideo::hd720(video_port, video_port + 1)),
-            srtp: SrtpPolicy::Allowed,
+            srtp,
+            dtls_fingerprint: None,
         };
         Self {
             local,
             progress: Progress::Nothing,
         }
+    }
+
+    /// The certificate that DTLS shows from now on. Associations whose keys are known stay.
+    pub fn set_fingerprint(&mut self, sha256: [u8; 32]) {
+        self.local.dtls_fingerprint = Some(sha256);
+    }
+
+    /// Notes the keys that DTLS agreed on for a transport of the plan, so that another processor goes
+    /// on with them. Whether that is news.
+    pub fn note_dtls_keys(&mut self, transport: usize, keys: &DtlsKeys) -> bool {
+        self.agreed_mut()
+            .is_some_and(|agreed| agreed.note_dtls_keys(transport, keys))
+    }
+
+    /// Whether an association has to be made whose keys nobody knows.
+    pub fn lacks_keys(&self) -> bool {
+        let transports = self.agreed().map(Agreed::transports).unwrap_or_default();
+        transports.iter().any(|transport| match transport {
+            Transport::Udp(udp) => udp.dtls.as_ref().is_some_and(|dtls| dtls.keys.is_none()),
+            Transport::Webrtc(_) => false,
+        })
     }
 
     /// Answers the peer's offer. An offer that says again what was agreed on (a session refresh) has
@@ -112,7 +139,7 @@ impl Exchange {
         };
         self.local.version += 1;
         let offer = match &before {
-            Some(before) => sdp::offer_again(&self.local, before),
+            Some(before) => sdp::offer_again(&self.local, before, rng),
             None => sdp::offer(&self.local, rng),
         };
         let text = offer.sdp.clone();
@@ -214,6 +241,14 @@ impl Exchange {
                 }
             }
             Progress::Nothing => {}
+        }
+    }
+
+    fn agreed_mut(&mut self) -> Option<&mut Agreed> {
+        match &mut self.progress {
+            Progress::Agreed { agreed, .. } => Some(agreed),
+            Progress::Offered { before, .. } => before.as_deref_mut(),
+            Progress::Nothing => None,
         }
     }
 

@@ -251,6 +251,7 @@ mod tests {
             guests: true,
             pin: pin.map(|p| Redacted(p.into())),
             guest_pin: guest_pin.map(|p| Redacted(p.into())),
+            ..RoomConfig::default()
         };
         let both = room(Some("1111"), Some("2222"));
         assert_eq!(wanted(&both, false), Some(&pin("1111")));

@@ -107,8 +107,21 @@ impl Controller {
         if replaced {
             // It holds nothing of ours, so there is nothing to wait for.
             self.take_up_earlier(&Inventory::default(), true);
+            self.show_fingerprint();
             self.start_media_anew();
             self.processor.ready = true;
+        }
+    }
+
+    /// The certificate of the processor's life now, for the descriptions to come.
+    fn show_fingerprint(&mut self) {
+        let Some(sha256) = self.processor.hello.as_ref().map(|h| h.fingerprint_sha256) else {
+            return;
+        };
+        for leg in self.rooms.iter_mut().flat_map(|room| &mut room.legs) {
+            if let Some(dialog) = leg.dialog_mut() {
+                dialog.exchange.set_fingerprint(sha256);
+            }
         }
     }
 
@@ -125,6 +138,13 @@ impl Controller {
                     LegKind::Sip(sip) => {
                         sip.renew_ssrcs(leg.id, &mut leg.media, &mut self.rng);
                         sip.rollovers.renew_plan();
+                        // A handshake that was under way, or whose keys nobody has told us.
+                        if let Some(dialog) = &mut sip.dialog
+                            && dialog.exchange.lacks_keys()
+                        {
+                            let offer = dialog.offer(&mut self.rng);
+                            self.outputs.push_back(Output::Call(offer));
+                        }
                     }
                     LegKind::Browser(browser) => {
                         renew.extend(browser.conn);
@@ -144,6 +164,7 @@ impl Controller {
         }
         if !self.processor.ready {
             self.take_up_earlier(&inventory, false);
+            self.show_fingerprint();
             self.learn_plans(&inventory);
             self.processor.ready = true;
         }
@@ -383,6 +404,7 @@ fn note_inventory(room: &mut Room, held: &RoomInventory, now: Instant) {
             continue;
         };
         note_rollovers(leg, in_force, stats);
+        room.dirty |= note_dtls_keys(leg, stats);
         leg.stats = Some(stats.clone());
         room.dirty |= leg.note_sound_lag(stats.sound_lag_ms);
     }
@@ -395,6 +417,24 @@ fn note_rollovers(leg: &mut Leg, in_force: Option<&RoomPlan>, stats: &LegInvento
     if let (LegKind::Sip(sip), Some(plan)) = (&mut leg.kind, plan) {
         sip.rollovers.note(&plan.transports, &stats.srtp_sources);
     }
+}
+
+/// What a handshake agreed on is kept with the call, as SDES keys are: with it another processor goes
+/// on without another handshake. Whether there is news.
+fn note_dtls_keys(leg: &mut Leg, stats: &LegInventory) -> bool {
+    let id = leg.id;
+    let Some((exchange, media)) = leg.exchange() else {
+        return false;
+    };
+    let mut news = false;
+    for (transport, keys) in stats.dtls_keys.iter().enumerate() {
+        let keys = keys.as_ref();
+        news |= keys.is_some_and(|keys| exchange.note_dtls_keys(transport, keys));
+    }
+    if news {
+        *media = exchange.media(id);
+    }
+    news
 }
 
 fn note_speaker(room: &mut Room, speaker: Option<LegId>, now: Instant) {

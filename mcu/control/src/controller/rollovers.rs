@@ -25,7 +25,7 @@ impl Rollovers {
         let counted = transports.iter().zip(sources);
         let counted = counted.filter_map(|(transport, sources)| match transport {
             Transport::Udp(udp) if !sources.is_empty() => Some(Counted {
-                keys: udp.sdes.clone()?,
+                keys: udp.rtp_keys().cloned()?,
                 sources: sources.clone(),
             }),
             _ => None,
@@ -46,7 +46,7 @@ impl Rollovers {
                 continue;
             };
             let mut counted = self.planned.iter();
-            if let Some(counted) = counted.find(|c| Some(&c.keys) == udp.sdes.as_ref()) {
+            if let Some(counted) = counted.find(|c| Some(&c.keys) == udp.rtp_keys()) {
                 udp.srtp_sources.clone_from(&counted.sources);
             }
         }

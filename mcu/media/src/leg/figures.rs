@@ -33,6 +33,7 @@ impl Leg {
                 .iter()
                 .map(Transport::srtp_sources)
                 .collect(),
+            dtls_keys: self.transports.iter().map(Transport::dtls_keys).collect(),
         }
     }
 

@@ -56,6 +56,8 @@ impl Bench {
             remote_rtp: Some(self.address()),
             remote_rtcp: Some(self.address()),
             sdes,
+            dtls: None,
+            ice: None,
             srtp_sources: Vec::new(),
             dscp: 46,
         };

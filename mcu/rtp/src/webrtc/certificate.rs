@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use mcu_api::plan::{Fingerprint, FingerprintHash};
 use rtc_dtls::crypto_provider::{HashAlgorithm, RTCCryptoProvider, default_provider};
+use sha2::Digest;
 use thiserror::Error;
 
 /// A self-signed ECDSA P-256 certificate, made when the process starts and never stored: peers know
@@ -49,8 +51,25 @@ impl Certificate {
     }
 }
 
+/// Whether a certificate has one of these fingerprints; none is had by no certificate.
+pub(super) fn matches(fingerprints: &[Fingerprint], certificate: &[u8]) -> bool {
+    fingerprints
+        .iter()
+        .any(|known| !certificate.is_empty() && hash(known.hash, certificate) == known.bytes)
+}
+
+fn hash(function: FingerprintHash, data: &[u8]) -> Vec<u8> {
+    match function {
+        FingerprintHash::Sha1 => sha1::Sha1::digest(data).to_vec(),
+        FingerprintHash::Sha224 => sha2::Sha224::digest(data).to_vec(),
+        FingerprintHash::Sha256 => sha2::Sha256::digest(data).to_vec(),
+        FingerprintHash::Sha384 => sha2::Sha384::digest(data).to_vec(),
+        FingerprintHash::Sha512 => sha2::Sha512::digest(data).to_vec(),
+    }
+}
+
 /// SHA-256 of `data`; `None` when the provider has none.
-pub(super) fn sha256(provider: &dyn RTCCryptoProvider, data: &[u8]) -> Option<[u8; 32]> {
+fn sha256(provider: &dyn RTCCryptoProvider, data: &[u8]) -> Option<[u8; 32]> {
     provider
         .crypto()
         .hash(HashAlgorithm::Sha256, data)

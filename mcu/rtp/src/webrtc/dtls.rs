@@ -1,4 +1,4 @@
-//! The DTLS 1.2 handshake of a browser's leg (RFC 5763, RFC 5764), by `rtc-dtls`.
+//! The DTLS 1.2 handshake of a leg (RFC 5763, RFC 5764), by `rtc-dtls`.
 //!
 //! Only the handshake: no data channel is offered, so no application data is taken. The library
 //! keeps what a peer sends before it knows the peer; the guard here bounds that.
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use mcu_api::plan::{DtlsRole, SrtpSuite};
+use mcu_api::plan::{DtlsRole, Fingerprint, SdesKeys, SrtpSuite};
 use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
@@ -18,11 +18,11 @@ use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error;
 use rtc_srtp::config::LABEL_EXTRACTOR_DTLS_SRTP;
 
-use super::certificate::{Certificate, sha256};
+use super::certificate::{Certificate, matches};
 use super::guard::Guard;
 use super::hello::{Flight, Hello};
 use super::session::{FailReason, SessionError};
-use crate::srtp::Srtp;
+use crate::srtp::dtls_keys;
 
 /// Time until an unanswered flight is sent again, at first; it doubles up to [`RESEND_MAX`]. RFC
 /// 6347 §4.2.4.1 advises a second, for want of knowing the path; ICE has just measured it, and
@@ -41,19 +41,31 @@ const LIBRARY_INTERVAL: Duration = Duration::from_secs(1);
 /// the handshake; it goes by this name instead.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// SRTP profiles, the one we prefer first. The others of RFC 7714 and RFC 5764 add no peer.
-const PROFILES: [SrtpProtectionProfile; 2] = [
+/// SRTP profiles, the one we prefer first.
+const PROFILES: [SrtpProtectionProfile; 4] = [
     SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
     SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+    SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
+    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32,
 ];
 /// How the check of the certificate says no through the library's error type.
 const MISMATCH: &str = "certificate does not match the signalled fingerprint";
+
+/// Who is on the other side of a handshake.
+#[derive(Clone)]
+pub(super) struct Peer {
+    /// Its certificate has one of these.
+    pub fingerprints: Vec<Fingerprint>,
+    /// It knows the extended master secret (RFC 7627), as every browser does. Terminals with an
+    /// older library do not.
+    pub is_browser: bool,
+}
 
 /// One handshake and the association it leaves.
 pub(super) struct Dtls {
     endpoint: Endpoint,
     certificate: Certificate,
-    remote_fingerprint: [u8; 32],
+    peer: Peer,
     guard: Guard,
     stage: Stage,
     /// Datagrams to be sent. One call adds a flight at most, and the session takes it at once.
@@ -78,17 +90,17 @@ impl Dtls {
     pub(super) fn new(
         certificate: &Certificate,
         role: DtlsRole,
-        remote_fingerprint: [u8; 32],
+        peer: Peer,
     ) -> Result<Self, SessionError> {
         let is_client = role == DtlsRole::Client;
-        let config = config(certificate, is_client, remote_fingerprint, &PROFILES)
+        let config = config(certificate, is_client, &peer, &PROFILES)
             .map_err(|error| SessionError::Dtls(error.to_string()))?;
         let config = Arc::new(config);
         let served = (!is_client).then(|| config.clone());
         Ok(Self {
             endpoint: Endpoint::new(PEER, TransportProtocol::UDP, served),
             certificate: certificate.clone(),
-            remote_fingerprint,
+            peer,
             guard: Guard::default(),
             stage: match role {
                 DtlsRole::Client => Stage::Idle(config),
@@ -122,7 +134,7 @@ impl Dtls {
         &mut self,
         now: Instant,
         datagram: &[u8],
-    ) -> Result<Option<Srtp>, FailReason> {
+    ) -> Result<Option<SdesKeys>, FailReason> {
         if !self.guard.admits(datagram) {
             return Ok(None);
         }
@@ -139,16 +151,11 @@ impl Dtls {
     }
 
     /// Settles the SRTP profile and hands the ClientHello on.
-    fn listen(&mut self, now: Instant, flight: &Flight) -> Result<Option<Srtp>, FailReason> {
+    fn listen(&mut self, now: Instant, flight: &Flight) -> Result<Option<SdesKeys>, FailReason> {
         self.stage = Stage::Handshake;
         if flight.offers_gcm {
-            let config = config(
-                &self.certificate,
-                false,
-                self.remote_fingerprint,
-                &PROFILES[..1],
-            )
-            .map_err(|error| failure(&error))?;
+            let config = config(&self.certificate, false, &self.peer, &PROFILES[..1])
+                .map_err(|error| failure(&error))?;
             self.endpoint.set_server_config(Some(Arc::new(config)));
         }
         for datagram in &flight.datagrams {
@@ -157,7 +164,7 @@ impl Dtls {
         Ok(None)
     }
 
-    fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<Srtp>, FailReason> {
+    fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<SdesKeys>, FailReason> {
         let events = self
             .endpoint
             .read(now, PEER, None, BytesMut::from(datagram));
@@ -257,7 +264,7 @@ impl Dtls {
         self.deadline = None;
     }
 
-    fn finish(&mut self) -> Result<Srtp, FailReason> {
+    fn finish(&mut self) -> Result<SdesKeys, FailReason> {
         self.settle();
         let broken = || FailReason::Dtls("no association".to_string());
         let state = self
@@ -269,38 +276,40 @@ impl Dtls {
             .peer_certificates
             .first()
             .map_or(&[][..], Vec::as_slice);
-        if sha256(self.certificate.provider.as_ref(), shown) != Some(self.remote_fingerprint) {
+        if !matches(&self.peer.fingerprints, shown) {
             return Err(FailReason::FingerprintMismatch);
         }
         keys(state)
     }
 }
 
-fn keys(state: &State) -> Result<Srtp, FailReason> {
+fn keys(state: &State) -> Result<SdesKeys, FailReason> {
     let suite = match state.srtp_protection_profile() {
         SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => SrtpSuite::AeadAes128Gcm,
+        SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm => SrtpSuite::AeadAes256Gcm,
         SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => SrtpSuite::AesCm128HmacSha1_80,
+        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32 => SrtpSuite::AesCm128HmacSha1_32,
         _ => return Err(FailReason::NoSrtpProfile),
     };
     let len = 2 * suite.key_and_salt_len();
     let material = state
         .export_keying_material(LABEL_EXTRACTOR_DTLS_SRTP, &[], len)
         .map_err(|error| failure(&error))?;
-    Srtp::from_dtls(suite, material.as_ref(), state.is_client())
+    dtls_keys(suite, material.as_ref(), state.is_client())
         .map_err(|error| FailReason::Dtls(error.to_string()))
 }
 
 fn config(
     certificate: &Certificate,
     is_client: bool,
-    remote_fingerprint: [u8; 32],
+    peer: &Peer,
     profiles: &[SrtpProtectionProfile],
 ) -> Result<HandshakeConfig, Error> {
     let provider = certificate.provider.clone();
-    let verifier = provider.clone();
+    let fingerprints = peer.fingerprints.clone();
     let verify = move |chain: &[Vec<u8>], _: &[_]| {
         let shown = chain.first().map_or(&[][..], Vec::as_slice);
-        match sha256(verifier.as_ref(), shown) == Some(remote_fingerprint) {
+        match matches(&fingerprints, shown) {
             true => Ok(()),
             false => Err(Error::Other(MISMATCH.to_string())),
         }
@@ -310,7 +319,10 @@ fn config(
         .with_certificates(vec![certificate.inner.clone()])
         .with_srtp_protection_profiles(profiles.to_vec())
         .with_client_auth(ClientAuthType::RequireAnyClientCert)
-        .with_extended_master_secret(ExtendedMasterSecretType::Require)
+        .with_extended_master_secret(match peer.is_browser {
+            true => ExtendedMasterSecretType::Require,
+            false => ExtendedMasterSecretType::Request,
+        })
         .with_flight_interval(LIBRARY_INTERVAL)
         // The fingerprint, not a chain of signatures, says who the peer is (RFC 8122 §6.2).
         .with_insecure_skip_verify(true)

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mcu_api::plan::WebrtcTransport;
+use mcu_api::plan::IceTerms;
 use rtc_dtls::crypto_provider::RTCCrypto;
 use rtc_stun::attributes::{
     ATTR_ICE_CONTROLLED, ATTR_ICE_CONTROLLING, ATTR_MESSAGE_INTEGRITY, ATTR_PRIORITY,
@@ -53,10 +53,10 @@ struct Remote {
 }
 
 impl Ice {
-    pub(super) fn new(now: Instant, transport: &WebrtcTransport) -> Self {
+    pub(super) fn new(now: Instant, terms: &IceTerms) -> Self {
         Self {
-            username: username(transport),
-            local_pwd: transport.local_pwd.0.clone(),
+            username: username(terms),
+            local_pwd: terms.local_pwd.0.clone(),
             remotes: Vec::new(),
             selected: None,
             deadline: now + FIRST_CHECK_TIMEOUT,
@@ -65,11 +65,11 @@ impl Ice {
     }
 
     /// Takes new credentials (RFC 8445 §9). The path in use stays until the new checks nominate one.
-    pub(super) fn restart(&mut self, now: Instant, transport: &WebrtcTransport) {
+    pub(super) fn restart(&mut self, now: Instant, terms: &IceTerms) {
         let selected = self.selected;
         *self = Self {
             selected,
-            ..Self::new(now, transport)
+            ..Self::new(now, terms)
         };
     }
 
@@ -258,8 +258,8 @@ impl Ice {
 }
 
 /// USERNAME of checks sent to us: addressee first (RFC 8445 §7.2.2).
-fn username(transport: &WebrtcTransport) -> String {
-    format!("{}:{}", transport.local_ufrag, transport.remote_ufrag)
+fn username(terms: &IceTerms) -> String {
+    format!("{}:{}", terms.local_ufrag, terms.remote_ufrag)
 }
 
 /// A binding request with a right FINGERPRINT, which ICE requires (RFC 8445 §7.1).

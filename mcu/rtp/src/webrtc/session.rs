@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use mcu_api::plan::{SrtpSuite, WebrtcTransport};
+use mcu_api::plan::{Fingerprint, FingerprintHash, IceTerms, SrtpSuite, WebrtcTransport};
 use thiserror::Error;
 
 use super::certificate::Certificate;
-use super::dtls::Dtls;
+use super::dtls::{Dtls, Peer};
 use super::ice::Ice;
 use crate::demux::{Kind, classify};
 use crate::srtp::Srtp;
@@ -107,11 +107,17 @@ impl WebrtcSession {
         transport: &WebrtcTransport,
         certificate: &Certificate,
     ) -> Result<Self, SessionError> {
-        let fingerprint = transport.remote_fingerprint_sha256;
+        let peer = Peer {
+            fingerprints: vec![Fingerprint {
+                hash: FingerprintHash::Sha256,
+                bytes: transport.remote_fingerprint_sha256.to_vec(),
+            }],
+            is_browser: true,
+        };
         Ok(Self {
             certificate: certificate.clone(),
-            ice: Ice::new(now, transport),
-            dtls: Dtls::new(certificate, transport.dtls_role, fingerprint)?,
+            ice: Ice::new(now, &terms(transport)),
+            dtls: Dtls::new(certificate, transport.dtls_role, peer)?,
             srtp: None,
             handshake_remote: None,
             outputs: VecDeque::new(),
@@ -122,7 +128,7 @@ impl WebrtcSession {
 
     /// Takes new ICE credentials after an ICE restart (RFC 8839 §4.4.1.1). Keys and path stay.
     pub fn restart_ice(&mut self, now: Instant, transport: &WebrtcTransport) {
-        self.ice.restart(now, transport);
+        self.ice.restart(now, &terms(transport));
     }
 
     /// Takes a datagram that arrived from `from`.
@@ -258,10 +264,13 @@ impl WebrtcSession {
         self.flush_dtls();
         match result {
             Ok(None) => {}
-            Ok(Some(srtp)) => {
-                self.srtp = Some(srtp);
-                self.push(Output::Connected);
-            }
+            Ok(Some(keys)) => match Srtp::from_sdes(&keys) {
+                Ok(srtp) => {
+                    self.srtp = Some(srtp);
+                    self.push(Output::Connected);
+                }
+                Err(error) => self.fail(FailReason::Dtls(error.to_string())),
+            },
             Err(reason) => self.fail(reason),
         }
     }
@@ -302,5 +311,14 @@ impl WebrtcSession {
         if self.outputs.len() < OUTPUTS_MAX {
             self.outputs.push_back(output);
         }
+    }
+}
+
+fn terms(transport: &WebrtcTransport) -> IceTerms {
+    IceTerms {
+        local_ufrag: transport.local_ufrag.clone(),
+        local_pwd: transport.local_pwd.clone(),
+        remote_ufrag: transport.remote_ufrag.clone(),
+        remote_pwd: transport.remote_pwd.clone(),
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mcu_api::plan::{DtlsRole, SrtpSuite, WebrtcTransport};
+use mcu_api::plan::{DtlsRole, Fingerprint, FingerprintHash, SrtpSuite, WebrtcTransport};
 use mcu_api::secret::Redacted;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rtc_dtls::crypto_provider::default_provider;
@@ -20,7 +20,7 @@ use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Getter, Message, Sette
 use rtc_stun::xoraddr::XorMappedAddress;
 
 use super::Certificate;
-use super::dtls::Dtls;
+use super::dtls::{Dtls, Peer};
 use super::session::{FailReason, Output, WebrtcSession};
 use crate::demux::{Kind, classify};
 use crate::mutate::each_mutation;
@@ -146,7 +146,18 @@ impl Pair {
         };
         let start = Instant::now();
         let fingerprint = signalled.unwrap_or(theirs.fingerprint_sha256());
-        let dtls = Dtls::new(&theirs, other, ours.fingerprint_sha256()).unwrap();
+        let dtls = Dtls::new(
+            &theirs,
+            other,
+            Peer {
+                fingerprints: vec![Fingerprint {
+                    hash: FingerprintHash::Sha256,
+                    bytes: ours.fingerprint_sha256().to_vec(),
+                }],
+                is_browser: true,
+            },
+        )
+        .unwrap();
         Self {
             now: start,
             start,
@@ -234,7 +245,7 @@ impl Pair {
 
     fn deliver_to_browser(&mut self, bytes: &[u8]) {
         match self.browser.dtls.handle_input(self.now, bytes) {
-            Ok(Some(srtp)) => self.browser.srtp = Some(srtp),
+            Ok(Some(keys)) => self.browser.srtp = Some(Srtp::from_sdes(&keys).unwrap()),
             Ok(None) => {}
             Err(reason) => self.browser.closed = Some(reason),
         }

@@ -55,7 +55,7 @@ fn a_new_key_in_the_answer_to_a_later_offer_brings_new_ssrcs() {
     let first = offer(&local(SrtpPolicy::Required), &mut rng());
     let theirs = answer(&first.sdp, &peer, &mut StdRng::seed_from_u64(1)).unwrap();
     let agreed = accept_answer(&first, &theirs.sdp, &mut rng()).unwrap();
-    let later = offer_again(&local(SrtpPolicy::Required), &agreed);
+    let later = offer_again(&local(SrtpPolicy::Required), &agreed, &mut rng());
     let mut random = StdRng::seed_from_u64(2);
     let same = answer_again(&later.sdp, &peer, &theirs, &mut random).unwrap();
     let same = accept_answer(&later, &same.sdp, &mut random).unwrap();

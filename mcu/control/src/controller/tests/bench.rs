@@ -11,7 +11,7 @@ use mcu_api::manager::{
     BrowserMessage, FromControl, Refusal, RoomView, ServerMessage, Site, Slot, ToControl,
 };
 use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
-use mcu_api::plan::{LegPlan, RoomPlan, SrtpSource, Transport, VideoSource};
+use mcu_api::plan::{DtlsKeys, LegPlan, RoomPlan, SrtpSource, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
 use crate::config::{Config, RoomConfig};
@@ -49,6 +49,8 @@ pub struct Bench {
     pub sound_lag_ms: Option<u16>,
     /// How far SRTP sources of legs have come, by transport.
     pub srtp_sources: HashMap<LegId, Vec<Vec<SrtpSource>>>,
+    /// What DTLS agreed on, by leg and transport.
+    pub dtls_keys: HashMap<LegId, Vec<Option<DtlsKeys>>>,
     /// What subscribers see.
     pub conferences: HashMap<String, sip::Conference>,
     pub state: Option<State>,
@@ -97,6 +99,7 @@ impl Bench {
             silent: HashMap::new(),
             sound_lag_ms: None,
             srtp_sources: HashMap::new(),
+            dtls_keys: HashMap::new(),
             conferences: HashMap::new(),
             state: None,
             commands: Vec::new(),
@@ -214,6 +217,7 @@ impl Bench {
             round_trip_ms: Some(12),
             sound_lag_ms: self.sound_lag_ms,
             srtp_sources: self.srtp_sources.get(&leg).cloned().unwrap_or_default(),
+            dtls_keys: self.dtls_keys.get(&leg).cloned().unwrap_or_default(),
         }
     }
 

@@ -21,7 +21,7 @@ fn room(number: &str, pin: Option<&str>) -> RoomConfig {
         number: number.into(),
         guests: true,
         pin: pin.map(|pin| Redacted(pin.into())),
-        guest_pin: None,
+        ..RoomConfig::default()
     }
 }
 

@@ -6,7 +6,7 @@ use mcu_api::call::{CallCommand, CallEvent, RejectReason};
 use mcu_api::ids::{CallId, LegId, RoomId};
 use mcu_api::manager::{BrowserMessage, Refusal, ServerMessage};
 use mcu_api::media::{FromMedia, ToMedia};
-use mcu_api::plan::{SrtpSource, Transport};
+use mcu_api::plan::{DtlsKeys, SdesKeys, SrtpSource, SrtpSuite, Transport};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, PAGE_OFFER, TERMINAL_OFFER, demo, incoming, join, ports};
@@ -215,6 +215,66 @@ fn counts_under_old_keys_are_not_taken_for_those_under_new_ones() {
     bench.media(FromMedia::Inventory(before));
     bench.restart_media();
     assert_eq!(srtp_sources(&bench, leg), [[], []]);
+}
+
+/// A DTLS leg was to shake hands anew after each death of the processor, which few terminals do.
+#[test]
+fn a_replaced_processor_goes_on_with_the_keys_that_dtls_agreed_on() {
+    let mut bench = Bench::new(demo());
+    let secure = format!(
+        "a=fingerprint:sha-1 {}AB\r\na=setup:actpass\r\n",
+        "AB:".repeat(19)
+    );
+    let proto = TERMINAL_OFFER.replace("RTP/AVP", "UDP/TLS/RTP/SAVPF");
+    let offer = proto.replace("m=video", &format!("{secure}m=video")) + &secure;
+    let (leg, _) = bench.dial_with(incoming(1, "3000", Some(&offer))).unwrap();
+    let key = |byte| Redacted(vec![byte; 28]);
+    let keys = |byte| SdesKeys {
+        suite: SrtpSuite::AeadAes128Gcm,
+        local: key(byte),
+        remote: key(byte + 1),
+    };
+    let agreed = |byte| DtlsKeys {
+        association: 1,
+        rtp: keys(byte),
+        rtcp: Some(keys(byte + 2)),
+    };
+    let stale = DtlsKeys {
+        association: 2,
+        ..agreed(1)
+    };
+    bench.dtls_keys.insert(leg, vec![Some(stale), None]);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(
+        dtls_keys(&bench, leg),
+        [None, None],
+        "of another association"
+    );
+    let both = vec![Some(agreed(1)), Some(agreed(9))];
+    bench.dtls_keys.insert(leg, both.clone());
+    bench.pass(Duration::from_secs(2));
+    bench.forget();
+    bench.restart_media();
+    assert_eq!(dtls_keys(&bench, leg), both);
+    let offers = |bench: &Bench| {
+        let offer = |command: &&CallCommand| matches!(command, CallCommand::Offer { .. });
+        bench.commands.iter().filter(offer).count()
+    };
+    assert_eq!(offers(&bench), 0, "nobody is asked");
+    // A terminal whose handshake was under way is asked for another.
+    let (late, _) = bench.dial_with(incoming(2, "3000", Some(&offer))).unwrap();
+    bench.restart_media();
+    assert_eq!(dtls_keys(&bench, late), [None, None]);
+    assert_eq!(offers(&bench), 1);
+}
+
+fn dtls_keys(bench: &Bench, leg: LegId) -> Vec<Option<DtlsKeys>> {
+    let transports = bench.leg_plan(leg).transports.iter();
+    let keys = transports.map(|transport| match transport {
+        Transport::Udp(udp) => udp.dtls.clone().unwrap().keys,
+        Transport::Webrtc(_) => panic!("a terminal has ports of its own"),
+    });
+    keys.collect()
 }
 
 /// A terminal's offer with keys, which are `key` over and over.
