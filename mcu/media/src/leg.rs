@@ -16,7 +16,7 @@ use mcu_rtp::header::RtpPacket;
 use mcu_rtp::rtcp;
 use mcu_rtp::send::Place;
 
-use crate::audio::mixer::Tick;
+use crate::audio::mixer::{TICK_SAMPLES, Tick};
 use crate::audio::prompt::Prompt;
 use crate::bandwidth::Bandwidth;
 use crate::camera::{Camera, CameraPacket, leg_of, source_key};
@@ -338,17 +338,11 @@ impl Leg {
         &mut self.screens
     }
 
-    /// Whether pictures may go to the peer: it is known to be there, by signalling or by what came
-    /// from it. Else one request with a stranger's address would be a hammer (RFC 5245 §18.5.1).
-    fn takes_pictures(&self) -> bool {
-        self.plan.confirmed || self.state == LegState::Connected
-    }
-
     /// Scenes that would reach it.
     pub fn live_scenes(&self) -> impl Iterator<Item = Scene> {
         let live = |screen: &&Screen| {
             let transport = self.transports.get(screen.plan().transport);
-            self.takes_pictures() && transport.is_some_and(Transport::is_ready)
+            self.plan.confirmed && transport.is_some_and(Transport::is_ready)
         };
         let classes = self.screens.iter().filter(live).filter_map(Screen::class);
         classes.map(|class| self.scene(class))
@@ -362,14 +356,18 @@ impl Leg {
         }
     }
 
-    /// Whether it waits for admission: no part of the meeting yet.
-    pub fn is_waiting(&self) -> bool {
-        self.plan.waiting.is_some()
+    /// Whether it is part of the meeting: its peer is proved to be there, and waits for nothing.
+    pub fn is_in(&self) -> bool {
+        self.plan.confirmed && self.plan.waiting.is_none()
     }
 
-    /// The next 20 ms of what a waiting leg hears.
-    pub fn prompt(&mut self) -> Option<&Tick> {
-        self.prompt.as_mut().map(Prompt::next_tick)
+    /// The next 20 ms of what somebody hears who is not in; silence is for terminals that send nothing
+    /// before they hear something.
+    pub fn prompt(&mut self) -> &Tick {
+        match &mut self.prompt {
+            Some(prompt) if self.plan.confirmed => prompt.next_tick(),
+            _ => &[0; TICK_SAMPLES],
+        }
     }
 
     /// The transport is up.
@@ -575,7 +573,8 @@ impl Leg {
         sockets: &Sockets,
         write: impl FnOnce(&mut Screen, mcu_rtp::send::Stamp, &mut Vec<u8>) -> bool,
     ) {
-        if !self.takes_pictures() {
+        // Else one request with a stranger's address would be a hammer (RFC 5245 §18.5.1).
+        if !self.plan.confirmed {
             return;
         }
         let screen = &mut self.screens[n];

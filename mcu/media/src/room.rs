@@ -249,7 +249,7 @@ impl Room {
                 let event = MediaEvent::Dtmf { leg: leg.id(), key };
                 context.events.push((self.id, event));
             }
-            Some(Packet::Video(video)) if !leg.is_waiting() => {
+            Some(Packet::Video(video)) if leg.is_in() => {
                 forward(
                     context,
                     &self.clock,
@@ -270,9 +270,9 @@ impl Room {
     pub fn audio_tick(&mut self, context: &mut Context<'_>, due: Instant) {
         self.mixer.begin_tick();
         for leg in &mut self.legs {
-            let (id, waits) = (leg.id(), leg.is_waiting());
+            let (id, is_in) = (leg.id(), leg.is_in());
             // Who waits is decoded all the same, to be heard without a gap once it is in.
-            if let Some(pcm) = leg.hear(context.now, &self.clock).filter(|_| !waits) {
+            if let Some(pcm) = leg.hear(context.now, &self.clock).filter(|_| is_in) {
                 self.mixer.add(id, pcm);
             }
         }
@@ -283,9 +283,9 @@ impl Room {
                 .push((self.id, MediaEvent::ActiveSpeaker { leg }));
         }
         for leg in &mut self.legs {
-            let pcm = match leg.prompt() {
-                Some(prompt) => *prompt,
-                None => *self.mixer.personal(leg.id()),
+            let pcm = match leg.is_in() {
+                true => *self.mixer.personal(leg.id()),
+                false => *leg.prompt(),
             };
             leg.speak((context.now, due), &pcm, &self.clock, context.sockets);
         }
@@ -331,10 +331,10 @@ impl Room {
                 continue;
             };
             let others = || before.iter().chain(after.iter());
-            let waits = leg.is_waiting();
+            let is_in = leg.is_in();
             leg.choose_layers(now, |id, height, budget| {
                 others()
-                    .filter(|other| !waits && !other.is_waiting())
+                    .filter(|other| is_in && other.is_in())
                     .find(|other| other.id() == id)?
                     .best_layer(now, height, budget)
             });
@@ -463,7 +463,7 @@ fn forward<'l>(
     let Some(source_clock) = source.source_clock(packet.source.source) else {
         return;
     };
-    for leg in others.filter(|leg| !leg.is_waiting()) {
+    for leg in others.filter(|leg| leg.is_in()) {
         leg.forward(context.now, packet, source_clock, clock, context.sockets);
     }
 }

@@ -151,6 +151,7 @@ impl Controller {
         {
             sip.confirmed = true;
             let leg = leg.id;
+            self.try_dialled_pin(leg);
             self.dial_established(leg);
         }
     }

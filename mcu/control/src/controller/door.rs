@@ -9,7 +9,7 @@ use mcu_api::secret::Redacted;
 use tracing::info;
 
 use super::pin::{self, Pressed, Source, Waiting};
-use super::room::Leg;
+use super::room::{Leg, Room};
 use super::{Controller, leg_of_call};
 use crate::config::RoomConfig;
 use crate::dialplan::{self, Destination, Dialled};
@@ -86,34 +86,47 @@ impl Controller {
         }
     }
 
-    /// Whether somebody has to wait at the door of this room. A wrong PIN that was dialled with the
-    /// number counts as a try.
+    /// Whether somebody has to wait at the door of this room.
     fn ask(
-        &mut self,
+        &self,
         room: &RoomConfig,
         guest: bool,
         source: Source,
         given: Option<Redacted<String>>,
     ) -> Result<Option<Waiting>, RejectReason> {
-        let Some(wanted) = pin::wanted(room, guest) else {
+        if pin::wanted(room, guest).is_none() {
             return Ok(None);
-        };
+        }
         if self.guard.is_blocked(self.now, &source) {
             info!(number = room.number, "too many wrong PINs from there");
             return Err(RejectReason::Forbidden);
         }
-        if given
-            .as_ref()
-            .is_some_and(|given| pin::is_right(wanted, &given.0))
-        {
-            return Ok(None);
+        if self.crowded(&room.number, &source) {
+            info!(number = room.number, "too many wait before the door");
+            return Err(RejectReason::Busy);
         }
-        let mut waiting = Waiting::new(guest, source, self.now);
-        if given.is_some() {
-            self.guard.note_wrong(self.now, &waiting.source);
-            waiting.note_wrong(self.now, false);
+        Ok(Some(Waiting::new(guest, source, given, self.now)))
+    }
+
+    /// Whether as many wait before a room's door as may: those who know no PIN are not to take the
+    /// places of those who do.
+    fn crowded(&self, number: &str, source: &Source) -> bool {
+        let room = self.rooms.iter().find(|room| room.number == number);
+        let legs = room.map(|room| room.legs.as_slice()).unwrap_or_default();
+        let waiting = || legs.iter().filter_map(|leg| leg.waiting.as_ref());
+        let of_source = waiting().filter(|other| other.source == *source).count();
+        waiting().count() >= self.config.max_legs_per_room.div_ceil(2)
+            || of_source >= source.most_waiting()
+    }
+
+    /// The caller acknowledged: now the PIN counts that was dialled with the number. Before, a forged
+    /// request could try PINs at no price, or have somebody else shut out.
+    pub(super) fn try_dialled_pin(&mut self, leg: LegId) {
+        let mut legs = self.rooms.iter_mut().flat_map(|room| &mut room.legs);
+        let waiting = legs.find(|l| l.id == leg).and_then(|l| l.waiting.as_mut());
+        if let Some(given) = waiting.and_then(|waiting| waiting.dialled.take()) {
+            self.judge(leg, &given);
         }
-        Ok(Some(waiting))
     }
 
     /// Whether a browser may enter with this PIN.
@@ -154,24 +167,46 @@ impl Controller {
             return;
         };
         let room = &mut self.rooms[index];
-        let config = self.config.room(&room.number);
         let Some(found) = room.legs.iter_mut().find(|l| l.id == leg) else {
             return;
         };
+        let proved = found.is_proved();
+        let Some(waiting) = found.waiting.as_mut().filter(|_| proved) else {
+            return;
+        };
+        room.dirty = true;
+        if let Pressed::Entered(entered) = waiting.press(self.now, key) {
+            self.judge(leg, &entered);
+        }
+    }
+
+    /// Lets a leg in by its PIN, or counts a wrong one.
+    fn judge(&mut self, leg: LegId, entered: &Redacted<String>) {
+        let here = |room: &Room| room.legs.iter().position(|l| l.id == leg);
+        let mut places = self
+            .rooms
+            .iter_mut()
+            .filter_map(|r| here(r).map(|n| (r, n)));
+        let Some((room, place)) = places.next() else {
+            return;
+        };
+        let config = self.config.room(&room.number);
+        let found = &mut room.legs[place];
         let Some(waiting) = &mut found.waiting else {
             return;
         };
         room.dirty = true;
-        let Pressed::Entered(entered) = waiting.press(self.now, key) else {
-            return;
-        };
         // Calls that already waited when their source ran out of tries get none more.
         if self.guard.is_blocked(self.now, &waiting.source) {
             return waiting.note_wrong(self.now, true);
         }
-        // A room that asks for no PIN any more takes whoever still waits for it.
-        let wanted = config.and_then(|config| pin::wanted(config, waiting.guest));
-        if wanted.is_none_or(|wanted| pin::is_right(wanted, &entered.0)) {
+        // A room that asks for no PIN any more takes whoever still waits for it; one that is gone
+        // takes nobody.
+        let right = config.is_some_and(|config| {
+            let wanted = pin::wanted(config, waiting.guest);
+            wanted.is_none_or(|wanted| pin::is_right(wanted, &entered.0))
+        });
+        if right {
             info!(room = %room.id, %leg, "PIN right");
             found.waiting = None;
             return;
@@ -217,9 +252,15 @@ impl Controller {
 }
 
 impl Leg {
-    /// Whether it is in the meeting: neither before its door, nor called without an answer so far.
+    /// Whether it is in the meeting: neither before its door, nor called without an answer so far,
+    /// nor without the ACK that proves where it is.
     pub fn is_in(&self) -> bool {
-        self.waiting.is_none() && !self.is_ringing()
+        self.waiting.is_none() && self.is_proved() && !self.is_ringing()
+    }
+
+    /// Whether the peer is known to be where it says.
+    fn is_proved(&self) -> bool {
+        self.sip().is_none_or(|sip| sip.confirmed)
     }
 
     /// Whether we call it and it has not answered.

@@ -33,6 +33,11 @@ const MAX_WRONG_OF_SOURCE: u32 = 10;
 const MAX_WRONG_OF_TRUNK: u32 = 100;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 
+/// Callers of one source that may wait before a room's door at a time.
+const MAX_WAITING_OF_SOURCE: usize = 8;
+/// Of a trunk, behind which many people call.
+const MAX_WAITING_OF_TRUNK: usize = 16;
+
 /// Sources that are remembered. When there are more, the one that is forgiven first is forgotten.
 const MAX_SOURCES: usize = 4_096;
 
@@ -58,6 +63,14 @@ impl Source {
                 Self::Address(Ipv6Addr::from(network).into())
             }
             (None, v4) => Self::Address(v4),
+        }
+    }
+
+    /// How many of its callers may wait before one door.
+    pub fn most_waiting(&self) -> usize {
+        match self {
+            Self::Trunk(_) => MAX_WAITING_OF_TRUNK,
+            Self::Account(_) | Self::Address(_) => MAX_WAITING_OF_SOURCE,
         }
     }
 }
@@ -131,6 +144,8 @@ pub struct Waiting {
     pub source: Source,
     /// Wrong PINs in this call.
     pub wrong: u8,
+    /// PIN that was dialled with the number, until it is tried.
+    pub dialled: Option<Redacted<String>>,
     text: NoticeText,
     typed: Redacted<String>,
     since: Instant,
@@ -149,11 +164,17 @@ pub enum Pressed {
 
 impl Waiting {
     /// One that begins to wait.
-    pub fn new(guest: bool, source: Source, now: Instant) -> Self {
+    pub fn new(
+        guest: bool,
+        source: Source,
+        dialled: Option<Redacted<String>>,
+        now: Instant,
+    ) -> Self {
         Self {
             guest,
             source,
             wrong: 0,
+            dialled,
             text: NoticeText::EnterPin,
             typed: Redacted(String::new()),
             since: now,
@@ -163,7 +184,7 @@ impl Waiting {
 
     /// One whose controller died meanwhile: it types anew, with the tries that are left.
     pub fn again(guest: bool, source: Source, wrong: u8, now: Instant) -> Self {
-        let mut waiting = Self::new(guest, source, now);
+        let mut waiting = Self::new(guest, source, None, now);
         waiting.wrong = wrong;
         waiting
     }
@@ -294,7 +315,7 @@ mod tests {
     #[test]
     fn keys_make_a_pin_and_a_star_begins_anew() {
         let now = Instant::now();
-        let mut waiting = Waiting::new(true, at(1), now);
+        let mut waiting = Waiting::new(true, at(1), None, now);
         let type_in = |waiting: &mut Waiting, keys: &str| {
             let pressed = keys.chars().map(|key| waiting.press(now, key));
             pressed.last().unwrap()
@@ -312,7 +333,7 @@ mod tests {
     #[test]
     fn patience_begins_anew_with_each_key_and_ends_in_any_case() {
         let start = Instant::now();
-        let mut waiting = Waiting::new(true, at(1), start);
+        let mut waiting = Waiting::new(true, at(1), None, start);
         let mut now = start;
         assert_eq!(waiting.until(), Some(start + PATIENCE));
         while now < waiting.until().unwrap() {
@@ -325,7 +346,7 @@ mod tests {
     #[test]
     fn after_three_wrong_pins_no_key_counts() {
         let now = Instant::now();
-        let mut waiting = Waiting::new(true, at(1), now);
+        let mut waiting = Waiting::new(true, at(1), None, now);
         for text in [
             NoticeText::WrongPin,
             NoticeText::WrongPin,
@@ -337,7 +358,7 @@ mod tests {
         waiting.press(now, '1');
         assert_eq!(waiting.press(now, '#'), Pressed::Typing);
         assert_eq!(waiting.until(), Some(now + FAREWELL));
-        let mut other = Waiting::new(true, at(1), now);
+        let mut other = Waiting::new(true, at(1), None, now);
         other.note_wrong(now, true);
         assert_eq!(other.notice().text, NoticeText::PinRefused);
     }

@@ -313,6 +313,20 @@ impl Bench {
 
     pub fn dial_with(&mut self, incoming: IncomingCall) -> Result<(LegId, String), RejectReason> {
         let id = incoming.call;
+        let answered = incoming.offer.is_some();
+        let (leg, sdp) = self.call_unacknowledged(incoming)?;
+        if answered {
+            self.input(Input::Call(CallEvent::Established { call: id }));
+        }
+        Ok((leg, sdp))
+    }
+
+    /// A call whose ACK is still to come.
+    pub fn call_unacknowledged(
+        &mut self,
+        incoming: IncomingCall,
+    ) -> Result<(LegId, String), RejectReason> {
+        let id = incoming.call;
         let before = self.state.as_ref().map_or(1, |state| state.next_leg.max(1));
         self.input(Input::Call(CallEvent::Incoming(incoming)));
         match self.commands.last() {

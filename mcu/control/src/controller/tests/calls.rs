@@ -71,6 +71,7 @@ fn a_call_without_offer_has_media_once_it_answers_ours() {
     );
     let sdp = Redacted(answer);
     bench.input(Input::Call(CallEvent::Answered { call: CALL, sdp }));
+    bench.input(Input::Call(CallEvent::Established { call: CALL }));
     assert_eq!(bench.legs_planned(), [leg]);
     assert_eq!(bench.plan().composition.tiles, [leg]);
 }
@@ -79,15 +80,17 @@ fn a_call_without_offer_has_media_once_it_answers_ours() {
 #[test]
 fn only_an_acknowledged_call_proves_where_its_terminal_is() {
     let mut bench = Bench::new(demo());
-    let (terminal, _) = bench.dial(1, "3000").unwrap();
+    let call = incoming(1, "3000", Some(TERMINAL_OFFER));
+    let (terminal, _) = bench.call_unacknowledged(call).unwrap();
     let (page, _) = bench.join(1, "A");
     assert!(!bench.leg_plan(terminal).confirmed);
     assert!(bench.leg_plan(page).confirmed, "by its ICE checks");
+    assert_eq!(bench.plan().composition.tiles, [page]);
     bench.restart_media();
     assert!(!bench.leg_plan(terminal).confirmed);
     let (second, _) = bench.dial(2, "3000").unwrap();
-    bench.input(Input::Call(CallEvent::Established { call: CallId(2) }));
     assert!(bench.leg_plan(second).confirmed);
+    assert_eq!(bench.plan().composition.tiles, [second]);
     assert!(!bench.leg_plan(terminal).confirmed);
     let hold = TERMINAL_OFFER.replace("o=t 1 1", "o=t 1 2");
     bench.input(Input::Call(CallEvent::Reoffer {

@@ -142,7 +142,11 @@ fn a_source_that_was_wrong_too_often_is_refused_over_all_its_calls() {
     let mut bench = Bench::new(guarded());
     for call in 1..=10 {
         let (leg, _) = bench.dial(call, &format!("3000*{:04}", call)).unwrap();
-        assert_eq!(notice(&bench, leg), Some((NoticeText::WrongPin, 0)));
+        let told = match call {
+            10 => NoticeText::PinRefused,
+            _ => NoticeText::WrongPin,
+        };
+        assert_eq!(notice(&bench, leg), Some((told, 0)));
         let (call, reason) = (CallId(call), mcu_api::call::EndReason::Remote);
         bench.input(Input::Call(CallEvent::Ended { call, reason }));
         // Until the ports can be had again.
@@ -158,6 +162,28 @@ fn a_source_that_was_wrong_too_often_is_refused_over_all_its_calls() {
     assert_eq!(notice(&bench, leg), None);
     bench.pass(Duration::from_secs(601));
     let (leg, _) = bench.dial(13, "3000*4711").unwrap();
+    assert_eq!(notice(&bench, leg), None);
+}
+
+/// Each forged source had ten tries, and the owner of the address was shut out for them.
+#[test]
+fn a_pin_that_was_dialled_is_tried_when_the_caller_has_acknowledged() {
+    let mut bench = Bench::new(guarded());
+    let call = |call: u64, pin: &str| incoming(call, &format!("3000*{pin}"), Some(TERMINAL_OFFER));
+    for n in 1..=8 {
+        let (leg, _) = bench.call_unacknowledged(call(n, "0000")).unwrap();
+        assert_eq!(notice(&bench, leg), Some((NoticeText::EnterPin, 0)));
+    }
+    let crowded = bench.call_unacknowledged(call(9, PIN));
+    assert_eq!(crowded.unwrap_err(), RejectReason::Busy);
+    for n in 1..=8 {
+        let (call, reason) = (CallId(n), mcu_api::call::EndReason::Timeout);
+        bench.input(Input::Call(CallEvent::Ended { call, reason }));
+    }
+    let (leg, _) = bench.call_unacknowledged(call(10, PIN)).unwrap();
+    assert_eq!(notice(&bench, leg), Some((NoticeText::EnterPin, 0)));
+    let call = CallId(10);
+    bench.input(Input::Call(CallEvent::Established { call }));
     assert_eq!(notice(&bench, leg), None);
 }
 
