@@ -7,6 +7,11 @@ pub(crate) const SDP: &str = "application/sdp";
 /// Type of a request for a key frame, RFC 5168 §5.
 pub(crate) const MEDIA_CONTROL: &str = "application/media_control+xml";
 
+/// Types of a telephone key by INFO. Neither is a standard; terminals agree on them: `Signal=5` with a
+/// `Duration=160` (ms) below it, or the bare key.
+pub(crate) const DTMF_RELAY: &str = "application/dtmf-relay";
+pub(crate) const DTMF: &str = "application/dtmf";
+
 /// Asks for a key frame (RFC 5168 §7).
 pub(crate) const PICTURE_FAST_UPDATE: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\r\n\
 <media_control><vc_primitive><to_encoder><picture_fast_update/></to_encoder></vc_primitive></media_control>\r\n";
@@ -37,6 +42,28 @@ pub(crate) fn session_description(request: &Request) -> Result<Option<String>, R
 /// Whether the body asks for a key frame.
 pub(crate) fn wants_key_frame(request: &Request) -> bool {
     find(request.body(), b"picture_fast_update").is_some()
+}
+
+/// The telephone key in a body of this type: `0` to `9`, `*`, `#`, `A` to `D`.
+pub(crate) fn telephone_key(kind: &str, body: &[u8]) -> Option<char> {
+    let text = std::str::from_utf8(body).ok()?;
+    let value = match kind {
+        DTMF => text,
+        DTMF_RELAY => text.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("signal").then_some(value)
+        })?,
+        _ => return None,
+    };
+    match value.trim().to_ascii_uppercase().as_str() {
+        "10" => Some('*'),
+        "11" => Some('#'),
+        one => {
+            let mut keys = one.chars();
+            let key = keys.next().filter(|_| keys.next().is_none())?;
+            "0123456789*#ABCD".contains(key).then_some(key)
+        }
+    }
 }
 
 /// Type and subtype in lower case, without parameters.

@@ -244,12 +244,16 @@ impl Endpoint {
     }
 
     fn offer_refused(&mut self, now: Instant, id: CallId, purpose: Purpose, status: u16) {
-        let wait = Duration::from_millis(10 * self.random.random_range(0..=200u64));
+        // RFC 3261 §14.1: who owns the Call-ID waits 2.1 to 4 s, the other 0 to 2 s.
+        let tens = match id >= CallId::FIRST_DIALLED {
+            true => 210..=400u64,
+            false => 0..=200,
+        };
+        let wait = Duration::from_millis(10 * self.random.random_range(tens));
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
         let offer = call.our_offer.take();
-        // RFC 3261 §14.1: who does not own the Call-ID waits 0 to 2 s, the owner longer.
         if status == 491
             && let Some(offer) = offer
         {

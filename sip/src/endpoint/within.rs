@@ -11,7 +11,10 @@ use super::incoming::Arrival;
 use super::invite::{unacknowledged, with_terms};
 use super::register::overloaded;
 use super::{ALLOW, Endpoint};
-use crate::body::{MEDIA_CONTROL, SDP, media_type, session_description, wants_key_frame};
+use crate::body::{
+    DTMF, DTMF_RELAY, MEDIA_CONTROL, SDP, media_type, session_description, telephone_key,
+    wants_key_frame,
+};
 use crate::call::{GIVE_UP, PeerOffer, Stage};
 use crate::message::{self, HeaderName, Method, Refusal, Response, TransactionKey};
 use crate::session_timer::{self, Session, Terms};
@@ -66,17 +69,21 @@ impl Endpoint {
         self.end(now, id, EndReason::Remote);
     }
 
-    /// INFO: key frame requests (RFC 5168) are understood, an empty one asks whether we live.
+    /// INFO: key frame requests (RFC 5168) and telephone keys are understood, an empty one asks whether
+    /// we live.
     fn informed(&mut self, now: Instant, id: CallId, arrival: Arrival) {
         let request = &arrival.request;
         let kind = media_type(&request.headers);
-        let known = request.body().is_empty() || kind.as_deref() == Some(MEDIA_CONTROL);
+        let kind = kind.as_deref().unwrap_or_default();
+        let known = request.body().is_empty() || [MEDIA_CONTROL, DTMF_RELAY, DTMF].contains(&kind);
         if !known {
+            let accepted = format!("{MEDIA_CONTROL}, {DTMF_RELAY}, {DTMF}");
             let refusal =
-                Refusal::new(415, "Unsupported Media Type").with(HeaderName::Accept, MEDIA_CONTROL);
+                Refusal::new(415, "Unsupported Media Type").with(HeaderName::Accept, accepted);
             return self.reply(now, id, arrival, &refusal);
         }
-        let wanted = wants_key_frame(request);
+        let wanted = kind == MEDIA_CONTROL && wants_key_frame(request);
+        let key = telephone_key(kind, request.body());
         self.reply(now, id, arrival, &Refusal::new(200, "OK"));
         let ended = self
             .calls
@@ -84,6 +91,9 @@ impl Endpoint {
             .is_none_or(|call| matches!(call.stage, Stage::Leaving));
         if wanted && !ended {
             self.event(CallEvent::KeyFrameRequested { call: id });
+        }
+        if let Some(digit) = key.filter(|_| !ended) {
+            self.event(CallEvent::Digit { call: id, digit });
         }
     }
 

@@ -437,6 +437,42 @@ fn a_terminal_that_never_answers_info_keeps_its_call() {
     assert!(bench.only().starts_with("INFO "));
 }
 
+/// The two bodies that terminals send; a second copy of a request is no second key.
+#[test]
+fn telephone_keys_come_by_info() {
+    let mut bench = Bench::new();
+    let (call, tag) = bench.up();
+    let cases = [
+        (
+            "application/dtmf-relay",
+            "Signal=5\r\nDuration=160\r\n",
+            Some('5'),
+        ),
+        (
+            "application/dtmf-relay",
+            "Duration=160\r\nsignal = #\r\n",
+            Some('#'),
+        ),
+        ("application/dtmf-relay", "Signal=10\r\n", Some('*')),
+        ("application/dtmf", "d", Some('D')),
+        ("application/dtmf", "55", None),
+        ("application/dtmf-relay", "Duration=160\r\n", None),
+    ];
+    for (n, (kind, body, digit)) in cases.into_iter().enumerate() {
+        let branch = format!("k{n}");
+        let info = request("INFO", "3000", 2 + n as u32, &tag, &branch, "", Some(body))
+            .replace("application/sdp", kind);
+        bench.feed(&info);
+        bench.feed(&info);
+        assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"; 2], "{kind} {body}");
+        let told: Vec<_> = digit
+            .map(|digit| CallEvent::Digit { call, digit })
+            .into_iter()
+            .collect();
+        assert_eq!(bench.take_events(), told, "{kind} {body}");
+    }
+}
+
 #[test]
 fn the_peers_key_frame_request_is_passed_up_and_other_infos_are_415() {
     let mut bench = Bench::new();
@@ -449,14 +485,14 @@ fn the_peers_key_frame_request_is_passed_up_and_other_infos_are_415() {
     bench.feed(&info);
     assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"; 2]);
     assert_eq!(bench.take_events(), [CallEvent::KeyFrameRequested { call }]);
-    let dtmf = request("INFO", "3000", 3, &tag, "c", "", Some("Signal=5"))
-        .replace("application/sdp", "application/dtmf-relay");
-    bench.feed(&dtmf);
+    let other = request("INFO", "3000", 3, &tag, "c", "", Some("Signal=5"))
+        .replace("application/sdp", "application/simple-message-summary");
+    bench.feed(&other);
     let refusal = bench.only();
     assert!(refusal.starts_with("SIP/2.0 415"));
     assert_eq!(
         header(&refusal, "Accept"),
-        Some("application/media_control+xml")
+        Some("application/media_control+xml, application/dtmf-relay, application/dtmf")
     );
     bench.feed(&request("INFO", "3000", 4, &tag, "d", "", None));
     assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
