@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -27,6 +27,11 @@ use socket2::SockRef;
 const MAX_STREAMS: usize = 1_024;
 /// Connections from one address: a hospital's browsers often share it. Further ones are closed.
 const MAX_PER_SOURCE: usize = 100;
+
+/// Connections on which no authentic check has come yet, of all and of one source. Further ones are
+/// closed, so that strangers do not take the places of those who talk.
+const MAX_UNPROVEN: usize = 512;
+const MAX_UNPROVEN_PER_SOURCE: usize = 32;
 
 /// Reads after which a packet must be whole: who sends nothing but empty frames is not to hold the
 /// worker.
@@ -150,8 +155,7 @@ impl Streams {
         // An IPv6 socket that takes IPv4, too, shows mapped addresses; checks are to name the real one.
         let peer = socket.peer_addr()?;
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let of_source = self.open.values().filter(|s| s.peer.ip() == peer.ip());
-        if self.open.len() >= MAX_STREAMS || of_source.count() >= MAX_PER_SOURCE {
+        if self.is_full(source(peer.ip())) {
             return Err(io::Error::other("too many connections"));
         }
         socket.set_nonblocking(true)?;
@@ -225,6 +229,20 @@ impl Streams {
             stream.ufrag = Some(ufrag.to_owned());
         }
         true
+    }
+
+    fn is_full(&self, of: IpAddr) -> bool {
+        let (mut here, mut unproven, mut unproven_here) = (0, 0, 0);
+        for stream in self.open.values() {
+            let is_here = source(stream.peer.ip()) == of;
+            here += usize::from(is_here);
+            unproven += usize::from(!stream.proven);
+            unproven_here += usize::from(is_here && !stream.proven);
+        }
+        self.open.len() >= MAX_STREAMS
+            || here >= MAX_PER_SOURCE
+            || unproven >= MAX_UNPROVEN
+            || unproven_here >= MAX_UNPROVEN_PER_SOURCE
     }
 
     /// An authentic check came by a connection.
@@ -307,6 +325,14 @@ impl Streams {
     /// Open connections.
     pub fn len(&self) -> usize {
         self.open.len()
+    }
+}
+
+/// One IPv6 site owns a whole /64 (RFC 6177), so its hosts count together.
+fn source(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),
+        v4 => v4,
     }
 }
 

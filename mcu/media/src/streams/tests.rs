@@ -180,9 +180,12 @@ fn connections_without_proof_without_a_word_and_without_a_leg_are_closed() {
 #[test]
 fn connections_of_one_source_and_of_one_leg_are_bounded() {
     let (_dir, path, door, mut bench) = bench();
-    let mut peers: Vec<_> = (0..MAX_PER_SOURCE)
-        .map(|_| bench.connect(&door, &path))
-        .collect();
+    let connect = |bench: &mut Bench| {
+        let connected = bench.connect(&door, &path);
+        bench.streams.prove(connected.1);
+        connected
+    };
+    let mut peers: Vec<_> = (0..MAX_PER_SOURCE).map(|_| connect(&mut bench)).collect();
     for (n, (_, token)) in peers.iter().enumerate() {
         assert_eq!(bench.streams.bind(*token, UFRAG), n < MAX_PER_LEG);
     }
@@ -196,7 +199,31 @@ fn connections_of_one_source_and_of_one_leg_are_bounded() {
     drop(refused);
     let (_, token) = peers.remove(0);
     bench.streams.remove(token, bench.poll.registry());
-    peers.push(bench.connect(&door, &path));
+    peers.push(connect(&mut bench));
+}
+
+/// A hundred connections that said nothing, ever again, kept a whole hospital out.
+#[test]
+fn connections_that_prove_nothing_leave_room_for_others() {
+    let (_dir, path, door, mut bench) = bench();
+    let peers: Vec<_> = (0..MAX_UNPROVEN_PER_SOURCE)
+        .map(|_| bench.connect(&door, &path))
+        .collect();
+    let add = |bench: &mut Bench| {
+        let refused = Peer::connect(bench.listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = bench.listener.accept().unwrap();
+        let registry = bench.poll.registry();
+        let added = bench
+            .streams
+            .add(bench.now, accepted.into(), Token(999), registry);
+        drop(refused);
+        added
+    };
+    assert!(add(&mut bench).is_err());
+    bench.streams.prove(peers[0].1);
+    assert!(add(&mut bench).is_ok());
+    let one_site = ["2001:db8::1", "2001:db8::ffff:1"].map(|ip| source(ip.parse().unwrap()));
+    assert_eq!(one_site[0], one_site[1]);
 }
 
 #[test]
