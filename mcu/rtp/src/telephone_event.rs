@@ -20,6 +20,10 @@ struct Event {
     ended: bool,
 }
 
+/// How far behind the last key a late packet may be, in ticks: 16 s at 8 kHz, 2.7 s at 48 kHz. What is
+/// further behind comes from a clock that went round, or back.
+const LATEST: i32 = 1 << 17;
+
 impl TelephoneEvents {
     /// Takes the payload of a packet that was not seen before; the key comes back by the first packet
     /// of an event. All packets of an event have the time of its beginning (RFC 4733 §2.5.1.2), so
@@ -38,7 +42,7 @@ impl TelephoneEvents {
         };
         if let Some(last) = &mut self.last {
             let age = timestamp.wrapping_sub(last.timestamp) as i32;
-            if age < 0 {
+            if (-LATEST..0).contains(&age) {
                 // A late packet of an event that was told before another one.
                 return None;
             }
@@ -69,6 +73,19 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A caller that pressed no key for 12 hours at 48 kHz was not understood for the next 12.
+    #[test]
+    fn keys_are_understood_after_hours_without_one() {
+        let mut events = TelephoneEvents::default();
+        let first = events.handle_packet(true, 1_000, &payload(1, false, 0));
+        assert_eq!(first, Some('1'));
+        let later = 1_000u32.wrapping_add((1 << 31) + 5);
+        let second = events.handle_packet(true, later, &payload(2, false, 0));
+        assert_eq!(second, Some('2'));
+        let late = events.handle_packet(false, later.wrapping_sub(800), &payload(1, true, 0));
+        assert_eq!(late, None);
+    }
 
     fn payload(code: u8, ended: bool, duration: u16) -> [u8; 4] {
         let [high, low] = duration.to_be_bytes();
