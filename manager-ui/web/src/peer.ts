@@ -65,8 +65,18 @@ export class Peer {
     return this.offered.sdp ?? "";
   }
 
+  /** A relay that this browser does not take is no reason to stay out: UDP or TCP may do. */
+  private useRelays(relays: RTCIceServer[]): void {
+    if (relays.length === 0) return;
+    try {
+      this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers: relays });
+    } catch (error) {
+      console.warn("relays not taken", error);
+    }
+  }
+
   async accept(sdp: string, relays: RTCIceServer[]): Promise<void> {
-    if (relays.length > 0) this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers: relays });
+    this.useRelays(relays);
     await this.pc.setLocalDescription(this.offered);
     await this.pc.setRemoteDescription({ type: "answer", sdp });
     this.answerUfrag = /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? null;
