@@ -183,13 +183,18 @@ impl Config {
 
     /// All rooms that exist, demo mode's among them.
     pub fn with_demo_room(mut self) -> Self {
-        if self.demo {
-            self.rooms.retain(|room| room.number != DEMO_ROOM);
-            self.rooms.push(RoomConfig {
+        if !self.demo {
+            return self;
+        }
+        let configured = self.rooms.iter_mut().find(|room| room.number == DEMO_ROOM);
+        match configured {
+            // Who gave it a PIN means it, in demo mode too.
+            Some(room) => room.guests = true,
+            None => self.rooms.push(RoomConfig {
                 number: DEMO_ROOM.into(),
                 guests: true,
                 ..RoomConfig::default()
-            });
+            }),
         }
         self
     }
@@ -212,9 +217,10 @@ mod tests {
     }
 
     #[test]
-    fn demo_mode_overrules_a_configured_room_of_the_same_number() {
+    fn demo_mode_opens_a_configured_room_of_the_same_number_to_guests_and_keeps_its_pin() {
         let rooms = vec![RoomConfig {
             number: DEMO_ROOM.into(),
+            pin: Some(Redacted("4711".into())),
             ..RoomConfig::default()
         }];
         let config = Config {
@@ -225,5 +231,6 @@ mod tests {
         .with_demo_room();
         assert_eq!(config.rooms.len(), 1);
         assert!(config.rooms[0].guests);
+        assert!(config.rooms[0].pin.is_some(), "it was dropped");
     }
 }

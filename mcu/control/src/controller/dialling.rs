@@ -79,6 +79,12 @@ impl Controller {
         let Some(Destination::Trunk { name, number }) = led else {
             return None;
         };
+        // It becomes part of a URI.
+        let is_key = |c: char| c.is_ascii_digit() || matches!(c, '+' | '*' | '#');
+        if number.is_empty() || !number.chars().all(is_key) {
+            return None;
+        }
+        let number = number.replace('#', "%23");
         let trunk = self.config.trunks.iter().find(|trunk| trunk.name == name)?;
         let domain = trunk.domain();
         let transport = if trunk.tcp { ";transport=tcp" } else { "" };
