@@ -1,5 +1,7 @@
 //! One transport of a leg: from datagrams to plain RTP and RTCP and back.
 
+mod port;
+
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -10,16 +12,11 @@ use mcu_rtp::demux::{Kind, classify};
 use mcu_rtp::framing::Urgency;
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::srtp::{Srtp, SrtpError};
-use mcu_rtp::webrtc::{
-    Association, Certificate, FailReason, Output, Path, SessionError, WebrtcSession,
-};
+use mcu_rtp::webrtc::{Certificate, Output, SessionError, WebrtcSession};
 use mio::Token;
 
+use self::port::Port;
 use crate::network::{Purpose, Sockets};
-
-/// Packets that must come from one address before it is taken for the peer's (clear RTP has no
-/// other proof).
-const PROOF: u8 = 2;
 
 /// Longest RTCP datagram that is taken: one packet of any network.
 const MAX_RTCP: usize = 2_048;
@@ -69,8 +66,22 @@ pub enum Transport {
 /// (RFC 3711 §3.3.1, §9.1).
 pub struct Spare {
     rtp_port: u16,
+    /// The DTLS association that the keys came by, which goes on without a handshake.
+    association: Option<u64>,
     keys: SdesKeys,
     srtp: Srtp,
+    /// Of the RTCP port, where DTLS gave it its own.
+    rtcp: Option<(SdesKeys, Srtp)>,
+}
+
+impl Spare {
+    fn fits(&self, plan: &UdpTransport) -> bool {
+        let same_keys = match &plan.dtls {
+            Some(dtls) => self.association == Some(dtls.association),
+            None => self.association.is_none() && plan.sdes.as_ref() == Some(&self.keys),
+        };
+        same_keys && self.rtp_port == plan.rtp_port
+    }
 }
 
 /// What all transports of a worker share.
@@ -141,11 +152,7 @@ impl Transport {
     /// Hands over the SRTP state of a transport that was planned so, before it is closed.
     pub fn take_srtp(&mut self, plan: &Plan) -> Option<Spare> {
         match (self, plan) {
-            (Self::Udp(udp), Plan::Udp(plan)) => Some(Spare {
-                rtp_port: plan.rtp_port,
-                keys: plan.sdes.clone()?,
-                srtp: udp.srtp.take()?,
-            }),
+            (Self::Udp(udp), Plan::Udp(plan)) => udp.take_srtp(plan),
             _ => None,
         }
     }
@@ -335,17 +342,24 @@ impl Udp {
         certificate: &Certificate,
         sockets: &mut Sockets,
     ) -> Result<Self, OpenError> {
-        let same = |spare: &Spare| {
-            spare.rtp_port == plan.rtp_port && Some(&spare.keys) == plan.sdes.as_ref()
+        let place = spare.iter().position(|spare| spare.fits(plan));
+        let (srtp, dtls) = match place.map(|place| spare.swap_remove(place)) {
+            Some(spare) => {
+                let (rtcp_keys, rtcp_srtp) = spare.rtcp.unzip();
+                let dtls = spare.association.map(|association| Dtls {
+                    association,
+                    rtp_keys: Some(spare.keys),
+                    rtcp_keys,
+                    rtcp_srtp,
+                });
+                (Some(spare.srtp), dtls)
+            }
+            None => {
+                let keys = plan.rtp_keys().map(|keys| srtp_of(keys, plan));
+                let dtls = plan.dtls.as_deref().map(Dtls::new);
+                (keys.transpose()?, dtls.transpose()?)
+            }
         };
-        let srtp = match spare.iter().position(same) {
-            Some(place) => Some(spare.swap_remove(place).srtp),
-            None => plan
-                .rtp_keys()
-                .map(|keys| srtp_of(keys, plan))
-                .transpose()?,
-        };
-        let dtls = plan.dtls.as_deref().map(Dtls::new).transpose()?;
         let mut open = |port: u16, rtcp: bool| {
             let address = SocketAddr::new(plan.local_ip, port);
             let purpose = Purpose::Leg {
@@ -372,13 +386,52 @@ impl Udp {
             srtp,
             dtls,
         };
-        for port in std::iter::once(&mut udp.rtp).chain(udp.rtcp.as_mut()) {
-            if let Err(error) = port.secure(now, plan, certificate) {
-                udp.close(now, sockets);
-                return Err(error.into());
-            }
+        if let Err(error) = udp.secure(now, plan, certificate) {
+            udp.close(now, sockets);
+            return Err(error.into());
         }
         Ok(udp)
+    }
+
+    /// Adds ICE, and DTLS for the ports that have no keys yet.
+    fn secure(
+        &mut self,
+        now: Instant,
+        plan: &UdpTransport,
+        certificate: &Certificate,
+    ) -> Result<(), SessionError> {
+        self.rtp
+            .secure(now, plan, self.srtp.is_some(), certificate)?;
+        let dtls = self.dtls.as_ref();
+        let rtcp_keyed = dtls.is_some_and(|dtls| dtls.rtcp_srtp.is_some());
+        match &mut self.rtcp {
+            Some(rtcp) => rtcp.secure(now, plan, rtcp_keyed, certificate),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands over what a transport on the same port goes on with. An association that yielded keys says
+    /// no goodbye then: for the peer it goes on.
+    fn take_srtp(&mut self, plan: &UdpTransport) -> Option<Spare> {
+        let srtp = self.srtp.take()?;
+        let (association, keys, rtcp) = match &mut self.dtls {
+            Some(dtls) => {
+                let rtcp = dtls.rtcp_keys.take().zip(dtls.rtcp_srtp.take());
+                (Some(dtls.association), dtls.rtp_keys.take()?, rtcp)
+            }
+            None => (None, plan.sdes.clone()?, None),
+        };
+        self.rtp.association = None;
+        if let Some(port) = self.rtcp.as_mut().filter(|_| rtcp.is_some()) {
+            port.association = None;
+        }
+        Some(Spare {
+            rtp_port: plan.rtp_port,
+            association,
+            keys,
+            srtp,
+            rtcp,
+        })
     }
 
     fn close(&mut self, now: Instant, sockets: &mut Sockets) {
@@ -609,173 +662,5 @@ impl Dtls {
             rtcp_srtp: rtcp_keys.as_ref().map(Srtp::from_sdes).transpose()?,
             rtcp_keys,
         })
-    }
-}
-
-/// A local port and the peer behind it: where SDP said first, then where packets came from
-/// (symmetric RTP, RFC 4961), fixed once learnt.
-struct Port {
-    token: Token,
-    announced: Option<SocketAddr>,
-    learnt: Option<SocketAddr>,
-    candidate: Option<(SocketAddr, u32, u8)>,
-    /// DTLS of this port, while its keys are not known from elsewhere.
-    association: Option<Association>,
-    /// ICE of this port: it alone says then where the peer is.
-    path: Option<Path>,
-}
-
-impl Port {
-    fn new(token: Token, announced: Option<SocketAddr>) -> Self {
-        Self {
-            token,
-            announced,
-            learnt: None,
-            candidate: None,
-            association: None,
-            path: None,
-        }
-    }
-
-    /// Adds what the plan asks for of DTLS and ICE.
-    fn secure(
-        &mut self,
-        now: Instant,
-        plan: &UdpTransport,
-        certificate: &Certificate,
-    ) -> Result<(), SessionError> {
-        let path = plan.ice.as_ref();
-        self.path = path.map(|terms| Path::new(now, certificate, terms));
-        let wanted = plan.dtls.as_ref().filter(|dtls| dtls.keys.is_none());
-        self.association = wanted
-            .map(|terms| Association::new(certificate, terms))
-            .transpose()?;
-        Ok(())
-    }
-
-    /// The peer says that it is elsewhere now.
-    fn moved(&mut self, announced: Option<SocketAddr>) {
-        self.announced = announced;
-        self.learnt = None;
-        self.candidate = None;
-    }
-
-    fn begin(&mut self, now: Instant, sockets: &Sockets) {
-        if let (Some(to), Some(association)) = (self.remote(), &mut self.association) {
-            // Only a broken library fails at the first message, and then at its repetition too.
-            let _ = association.start(now, to);
-            self.flush(sockets);
-        }
-    }
-
-    /// Answers a connectivity check, if this port has ICE.
-    fn check(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], sockets: &Sockets) {
-        let Some(path) = &mut self.path else {
-            return;
-        };
-        if let Some(answer) = path.handle_input(now, from, datagram) {
-            sockets.send(self.token, &answer, from);
-        }
-        self.begin(now, sockets);
-    }
-
-    /// Takes a datagram of the handshake; yields keys when it has just finished.
-    fn shake(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        datagram: &[u8],
-        sockets: &Sockets,
-    ) -> Result<Option<SdesKeys>, FailReason> {
-        if !self.admits(from) {
-            return Ok(None);
-        }
-        let Some(association) = &mut self.association else {
-            return Ok(None);
-        };
-        let result = association.handle_input(now, from, datagram);
-        self.flush(sockets);
-        match result {
-            Ok(Some(_)) => self.learn(from, 0, true),
-            Ok(None) => {}
-            Err(_) => self.association = None,
-        }
-        result
-    }
-
-    fn flush(&mut self, sockets: &Sockets) {
-        let Some(association) = &mut self.association else {
-            return;
-        };
-        while let Some((to, bytes)) = association.poll_output() {
-            sockets.send(self.token, &bytes, to);
-        }
-    }
-
-    fn remote(&self) -> Option<SocketAddr> {
-        match &self.path {
-            Some(path) => path.selected().or(self.learnt),
-            None => self.learnt.or(self.announced),
-        }
-    }
-
-    /// Once a source was learnt, others are strangers.
-    fn admits(&self, from: SocketAddr) -> bool {
-        match &self.path {
-            Some(path) if path.selected().is_some() => path.knows(from),
-            // ICE without a nomination: the peer's checks may have been answered by a media process
-            // that died, and many terminals never check again. What they send shows where they are.
-            _ => self.learnt.is_none_or(|learnt| learnt == from),
-        }
-    }
-
-    /// A well-formed packet came from `from`; `proved` by its authentication tag.
-    fn learn(&mut self, from: SocketAddr, ssrc: u32, proved: bool) {
-        if self.learnt.is_some() {
-            return;
-        }
-        let count = match self.candidate {
-            Some((address, source, count)) if (address, source) == (from, ssrc) => count + 1,
-            _ => 1,
-        };
-        self.candidate = Some((from, ssrc, count));
-        if proved || self.announced == Some(from) || count >= PROOF {
-            self.learnt = Some(from);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
-    }
-
-    #[test]
-    fn the_source_is_learnt_from_consistent_packets_and_then_fixed() {
-        let mut port = Port::new(Token(1), Some(address(1000)));
-        assert_eq!(port.remote(), Some(address(1000)));
-        port.learn(address(2000), 7, false);
-        assert_eq!(
-            port.remote(),
-            Some(address(1000)),
-            "one packet proves nothing"
-        );
-        port.learn(address(3000), 8, false);
-        port.learn(address(2000), 7, false);
-        port.learn(address(2000), 7, false);
-        assert_eq!(port.remote(), Some(address(2000)));
-        assert!(!port.admits(address(3000)));
-        port.learn(address(3000), 8, true);
-        assert_eq!(port.remote(), Some(address(2000)), "learnt once, fixed");
-    }
-
-    #[test]
-    fn an_authenticated_packet_is_proof_enough() {
-        let mut port = Port::new(Token(1), None);
-        port.learn(address(2000), 7, true);
-        assert_eq!(port.remote(), Some(address(2000)));
     }
 }

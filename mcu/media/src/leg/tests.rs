@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use mcu_api::codec::{AudioCodec, H264Profile, PacketizationMode};
 use mcu_api::plan::{
-    AudioPayload, AudioSend, AudioStream, SdesKeys, SrtpSource, SrtpSuite, Transport as Planned,
-    UdpTransport, VideoSend, VideoSource,
+    AudioPayload, AudioSend, AudioStream, DtlsKeys, DtlsRole, DtlsTerms, IceTerms, SdesKeys,
+    SrtpSource, SrtpSuite, Transport as Planned, UdpTransport, VideoSend, VideoSource,
 };
 use mcu_api::secret::Redacted;
 use mcu_rtp::srtp::Srtp;
@@ -326,10 +326,45 @@ fn packets_from_the_announced_address_prove_nothing() {
     }
 }
 
+/// Keys as SDES brings them, and as DTLS left them.
+fn keyed(udp: UdpTransport, keys: SdesKeys, by_dtls: bool) -> UdpTransport {
+    if !by_dtls {
+        let sdes = Some(keys);
+        return UdpTransport { sdes, ..udp };
+    }
+    let agreed = DtlsKeys {
+        association: 1,
+        rtp: keys,
+        rtcp: None,
+    };
+    let terms = DtlsTerms {
+        association: 1,
+        role: DtlsRole::Server,
+        remote_fingerprints: Vec::new(),
+        keys: Some(agreed),
+    };
+    let dtls = Some(Box::new(terms));
+    UdpTransport { dtls, ..udp }
+}
+
 /// SRTP state was lost when a line before it went: the packet index of an SSRC began anew under the
 /// same key, and the terminal was not heard any more.
 #[test]
 fn a_line_that_goes_takes_no_srtp_state_of_another_with_it() {
+    for by_dtls in [false, true] {
+        the_other_line_goes(by_dtls, false);
+    }
+}
+
+/// The same happened to keys of DTLS when the terminal took up ICE, or gave it up.
+#[test]
+fn ice_that_comes_takes_no_srtp_state_with_it() {
+    for by_dtls in [false, true] {
+        the_other_line_goes(by_dtls, true);
+    }
+}
+
+fn the_other_line_goes(by_dtls: bool, ice_comes: bool) {
     let mut bench = Bench::new();
     let mut before = bench.plan(None);
     before.video_send.clear();
@@ -341,18 +376,27 @@ fn a_line_that_goes_takes_no_srtp_state_of_another_with_it() {
             .unwrap()
             .port()
     };
-    let transport = |sdes: SdesKeys| UdpTransport {
-        rtp_port: port(),
-        sdes: Some(sdes),
-        ..match &before.transports[0] {
+    let transport = |keys: SdesKeys| {
+        let udp = match &before.transports[0] {
             Planned::Udp(udp) => udp.clone(),
             Planned::Webrtc(_) => panic!("not a browser"),
-        }
+        };
+        let rtp_port = port();
+        keyed(UdpTransport { rtp_port, ..udp }, keys, by_dtls)
     };
-    let (first, second) = (transport(keys(5, 6)), transport(keys(1, 2)));
+    let (first, mut second) = (transport(keys(5, 6)), transport(keys(1, 2)));
     before.transports = vec![Planned::Udp(first), Planned::Udp(second.clone())];
     before.audio.as_mut().unwrap().transport = 1;
     let mut after = before.clone();
+    second.ice = ice_comes.then(|| {
+        let text = || Redacted("0123456789abcdef01234567".to_owned());
+        Box::new(IceTerms {
+            local_ufrag: "abcd".to_owned(),
+            local_pwd: text(),
+            remote_ufrag: "efgh".to_owned(),
+            remote_pwd: text(),
+        })
+    });
     after.transports = vec![Planned::Udp(second)];
     after.audio.as_mut().unwrap().transport = 0;
 
@@ -372,14 +416,14 @@ fn a_line_that_goes_takes_no_srtp_state_of_another_with_it() {
     };
     assert!(heard(&mut bench, &mut leg, &mut terminal).is_ok());
     bench.update(&mut leg, &after);
-    assert!(
-        heard(&mut bench, &mut leg, &mut terminal).is_ok(),
-        "no replay to the terminal"
-    );
     let next = terminal.protect_rtp(&rtp(0x2001)).unwrap();
     assert!(
         bench.receive_on(&mut leg, 0, &next),
         "its rollover is still known"
     );
     assert!(!bench.receive_on(&mut leg, 0, &next), "and so is what came");
+    assert!(
+        heard(&mut bench, &mut leg, &mut terminal).is_ok(),
+        "no replay to the terminal"
+    );
 }

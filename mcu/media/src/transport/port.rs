@@ -1,0 +1,188 @@
+//! A local port of a terminal's transport, with its DTLS and ICE.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use mcu_api::plan::{SdesKeys, UdpTransport};
+use mcu_rtp::webrtc::{Association, Certificate, FailReason, Path, SessionError};
+use mio::Token;
+
+use crate::network::Sockets;
+
+/// Packets that must come from one address before it is taken for the peer's (clear RTP has no
+/// other proof).
+const PROOF: u8 = 2;
+
+/// A local port and the peer behind it: where SDP said first, then where packets came from
+/// (symmetric RTP, RFC 4961), fixed once learnt.
+pub struct Port {
+    /// Its socket.
+    pub token: Token,
+    announced: Option<SocketAddr>,
+    learnt: Option<SocketAddr>,
+    candidate: Option<(SocketAddr, u32, u8)>,
+    /// DTLS of this port, while its keys are not known from elsewhere.
+    pub association: Option<Association>,
+    /// ICE of this port: what it nominates goes before what was learnt.
+    pub path: Option<Path>,
+}
+
+impl Port {
+    /// A port without ICE and DTLS.
+    pub fn new(token: Token, announced: Option<SocketAddr>) -> Self {
+        Self {
+            token,
+            announced,
+            learnt: None,
+            candidate: None,
+            association: None,
+            path: None,
+        }
+    }
+
+    /// Adds what the plan asks for of ICE, and of DTLS where there are no keys yet.
+    pub fn secure(
+        &mut self,
+        now: Instant,
+        plan: &UdpTransport,
+        keyed: bool,
+        certificate: &Certificate,
+    ) -> Result<(), SessionError> {
+        let path = plan.ice.as_ref();
+        self.path = path.map(|terms| Path::new(now, certificate, terms));
+        let wanted = plan.dtls.as_ref().filter(|_| !keyed);
+        self.association = wanted
+            .map(|terms| Association::new(certificate, terms))
+            .transpose()?;
+        Ok(())
+    }
+
+    /// The peer says that it is elsewhere now.
+    pub fn moved(&mut self, announced: Option<SocketAddr>) {
+        self.announced = announced;
+        self.learnt = None;
+        self.candidate = None;
+    }
+
+    /// Sends our ClientHello where that is our part and the peer's place is known.
+    pub fn begin(&mut self, now: Instant, sockets: &Sockets) {
+        if let (Some(to), Some(association)) = (self.remote(), &mut self.association) {
+            // Only a broken library fails at the first message, and then at its repetition too.
+            let _ = association.start(now, to);
+            self.flush(sockets);
+        }
+    }
+
+    /// Answers a connectivity check, if this port has ICE.
+    pub fn check(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], sockets: &Sockets) {
+        let Some(path) = &mut self.path else {
+            return;
+        };
+        if let Some(answer) = path.handle_input(now, from, datagram) {
+            sockets.send(self.token, &answer, from);
+        }
+        self.begin(now, sockets);
+    }
+
+    /// Takes a datagram of the handshake; yields keys when it has just finished.
+    pub fn shake(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        sockets: &Sockets,
+    ) -> Result<Option<SdesKeys>, FailReason> {
+        if !self.admits(from) {
+            return Ok(None);
+        }
+        let Some(association) = &mut self.association else {
+            return Ok(None);
+        };
+        let result = association.handle_input(now, from, datagram);
+        self.flush(sockets);
+        match result {
+            Ok(Some(_)) => self.learn(from, 0, true),
+            Ok(None) => {}
+            Err(_) => self.association = None,
+        }
+        result
+    }
+
+    /// Sends what the handshake has to say.
+    pub fn flush(&mut self, sockets: &Sockets) {
+        let Some(association) = &mut self.association else {
+            return;
+        };
+        while let Some((to, bytes)) = association.poll_output() {
+            sockets.send(self.token, &bytes, to);
+        }
+    }
+
+    /// Where the peer is, as far as that is known.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        match &self.path {
+            Some(path) => path.selected().or(self.learnt),
+            None => self.learnt.or(self.announced),
+        }
+    }
+
+    /// Once a source was learnt, others are strangers.
+    pub fn admits(&self, from: SocketAddr) -> bool {
+        match &self.path {
+            Some(path) if path.selected().is_some() => path.knows(from),
+            // ICE without a nomination: the peer's checks may have been answered by a media process
+            // that died, and many terminals never check again. What they send shows where they are.
+            _ => self.learnt.is_none_or(|learnt| learnt == from),
+        }
+    }
+
+    /// A well-formed packet came from `from`; `proved` by its authentication tag.
+    pub fn learn(&mut self, from: SocketAddr, ssrc: u32, proved: bool) {
+        if self.learnt.is_some() {
+            return;
+        }
+        let count = match self.candidate {
+            Some((address, source, count)) if (address, source) == (from, ssrc) => count + 1,
+            _ => 1,
+        };
+        self.candidate = Some((from, ssrc, count));
+        if proved || self.announced == Some(from) || count >= PROOF {
+            self.learnt = Some(from);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    #[test]
+    fn the_source_is_learnt_from_consistent_packets_and_then_fixed() {
+        let mut port = Port::new(Token(1), Some(address(1000)));
+        assert_eq!(port.remote(), Some(address(1000)));
+        port.learn(address(2000), 7, false);
+        assert_eq!(
+            port.remote(),
+            Some(address(1000)),
+            "one packet proves nothing"
+        );
+        port.learn(address(3000), 8, false);
+        port.learn(address(2000), 7, false);
+        port.learn(address(2000), 7, false);
+        assert_eq!(port.remote(), Some(address(2000)));
+        assert!(!port.admits(address(3000)));
+        port.learn(address(3000), 8, true);
+        assert_eq!(port.remote(), Some(address(2000)), "learnt once, fixed");
+    }
+
+    #[test]
+    fn an_authenticated_packet_is_proof_enough() {
+        let mut port = Port::new(Token(1), None);
+        port.learn(address(2000), 7, true);
+        assert_eq!(port.remote(), Some(address(2000)));
+    }
+}
