@@ -628,6 +628,11 @@ fn accept_line(
         return Ok((transport, direction, Some(line)));
     }
     transport.sdes = answered_keys(offer, index, line, keys)?;
+    // A peer that answers our fingerprint with its own encrypts, even where we cannot make out how.
+    let answers_dtls = dtls.is_some() && line.effective("fingerprint").next().is_some();
+    if transport.sdes.is_none() && answers_dtls {
+        return Err(OfferError::KeysMissing { index });
+    }
     if transport.sdes.is_none() && held.is_some_and(terms::is_secure) {
         return Err(OfferError::Downgrade);
     }

@@ -118,7 +118,7 @@ pub(super) fn answered(
                 None => {
                     // A line that waits for its keys: nobody can read anything on it.
                     direction = Direction::Inactive;
-                    transport.dtls = Some(Box::new(unkeyed(theirs)));
+                    transport.dtls = Some(Box::new(unkeyed()));
                     line = Some(dtls::unmade(fingerprint));
                 }
             }
@@ -133,11 +133,11 @@ pub(super) fn answered(
 }
 
 /// Terms under which no handshake succeeds.
-fn unkeyed(theirs: &dtls::Theirs) -> DtlsTerms {
+fn unkeyed() -> DtlsTerms {
     DtlsTerms {
         association: 0,
         role: DtlsRole::Server,
-        remote_fingerprints: theirs.fingerprints.clone(),
+        remote_fingerprints: Vec::new(),
         keys: None,
     }
 }

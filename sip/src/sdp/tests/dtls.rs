@@ -184,6 +184,14 @@ fn our_offer_is_answered_by_dtls_by_sdes_or_in_clear_as_policy_allows() {
         if off {
             continue;
         }
+        let odd = [
+            format!("{}a=setup:holdconn\r\n", hash("sha-256", 9)),
+            "a=fingerprint:md2 5A:01\r\na=setup:active\r\n".to_owned(),
+        ];
+        for odd in odd {
+            let missing = Err(OfferError::KeysMissing { index: 0 });
+            assert_eq!(agreed(&odd), missing, "never clear: {odd}");
+        }
         let by_sdes = agreed(sdes).unwrap();
         assert!(by_sdes.audio.as_ref().unwrap().transport.sdes.is_some());
         for both in [dtls_said.clone(), format!("{sdes}{dtls_said}")] {
