@@ -3,6 +3,7 @@
 
 mod dtls;
 mod keys;
+mod vendors;
 
 use std::path::PathBuf;
 
