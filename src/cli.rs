@@ -39,6 +39,9 @@ pub enum Command {
         #[arg(long, value_name = "TARGET")]
         to: String,
     },
+    /// Restart the processes of the running server, one after the other, as the program that is
+    /// installed now. Calls go on.
+    Upgrade(Flags),
     /// Read a configuration file and say what is wrong with it.
     CheckConfig {
         /// The file.
@@ -77,7 +80,7 @@ impl Cli {
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         let flags = match &self.command {
             Command::Serve(f) | Command::Control(f) | Command::Media(f) | Command::Manager(f) => f,
-            Command::Dial { flags, .. } => flags,
+            Command::Upgrade(flags) | Command::Dial { flags, .. } => flags,
             Command::CheckConfig { .. } => &Flags::default(),
         };
         let mut settings = match &flags.config {

@@ -374,6 +374,11 @@ impl Settings {
         self.run_dir().join("media.sock")
     }
 
+    /// Socket on which the supervisor listens.
+    pub fn supervisor_socket(&self) -> PathBuf {
+        self.run_dir().join("serve.sock")
+    }
+
     /// Folder of the sockets between processes.
     pub fn run_dir(&self) -> PathBuf {
         self.data_dir.join("run")

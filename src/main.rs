@@ -42,17 +42,24 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Command::Dial { room, to, .. } = &cli.command {
         return dial::run(&settings.control_socket(), room, to);
     }
+    if let Command::Upgrade(_) = &cli.command {
+        return supervisor::upgrade::ask(&settings.supervisor_socket());
+    }
     start_log(&settings)?;
     // Started from /proc/self/exe, a process would be `exe` to ps and top.
     let _ = nix::sys::prctl::set_name(c"consilium");
     raise_file_limit();
     settings.prepare_data_dir()?;
-    match cli.command {
-        Command::Serve(_) => runtime()?.block_on(supervisor::serve(&settings)),
+    match &cli.command {
+        Command::Serve(flags) => {
+            runtime()?.block_on(supervisor::serve(&settings, flags.config.clone()))
+        }
         Command::Media(_) => mcu_media::run(settings.media()),
         Command::Control(_) => run_task(control(settings.control())),
         Command::Manager(_) => run_task(manager(settings.manager())),
-        Command::CheckConfig { .. } | Command::Dial { .. } => unreachable!("handled above"),
+        Command::CheckConfig { .. } | Command::Dial { .. } | Command::Upgrade(_) => {
+            unreachable!("handled above")
+        }
     }
 }
 
@@ -89,15 +96,10 @@ async fn manager(config: manager_ui_server::Config) -> anyhow::Result<()> {
         .await
         .context("manager")?;
     let address = server.local_addr().context("manager")?;
-    let ready = server.ready();
+    let say = server.tell_ready(move |ready| supervisor::say_ready(address, ready));
     let told = async {
-        let say = async {
-            ready.await;
-            supervisor::say_ready(address);
-            std::future::pending::<()>().await;
-        };
         tokio::select! {
-            () = say => {}
+            never = say => match never {},
             () = stop.recv() => {}
         }
     };

@@ -2,10 +2,14 @@
 
 mod announce;
 mod keeper;
+mod program;
+pub mod upgrade;
 
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -18,20 +22,25 @@ use tokio::time::timeout;
 
 use crate::config::Settings;
 use announce::announce;
-use keeper::{Keeper, Phase};
+use keeper::{Keeper, Phase, Ready};
+use program::Program;
+use upgrade::{Process, Upgrader};
 
 /// Processes in the order of their start: each finds its peers by their sockets, in any order.
 ///
 /// The controller ends first. SIGINT tells it that the whole server stops, so that it hangs up all
-/// calls and takes leave of all browsers, which needs the manager.
+/// calls and takes leave of all browsers, which needs the manager. SIGINT tells the media process, too,
+/// to say goodbye to whoever is left.
 const PROCESSES: [(&str, Signal, Phase); 3] = [
-    ("media", Signal::SIGTERM, Phase::End),
+    ("media", Signal::SIGINT, Phase::End),
     ("control", Signal::SIGINT, Phase::HangUp),
     ("manager", Signal::SIGTERM, Phase::End),
 ];
 
 /// What the manager writes to its standard output before its address once calls can be taken.
 const READY: &str = "ready ";
+/// And when they cannot be taken any more.
+const AWAY: &str = "away";
 
 /// Most time for all calls to be hung up: longer than a process has that does not listen.
 const HANG_UP: Duration = Duration::from_secs(6);
@@ -40,25 +49,46 @@ const HANG_UP: Duration = Duration::from_secs(6);
 ///
 /// # Errors
 /// When another server uses the data folder, and when a task of ours fails, which is a bug.
-pub async fn serve(settings: &Settings) -> anyhow::Result<()> {
+pub async fn serve(settings: &Settings, config: Option<PathBuf>) -> anyhow::Result<()> {
     let _lock = lock(settings)?;
+    let installed = program::installed();
+    let requests = upgrade::listen(&settings.supervisor_socket())?;
     let mut stop = StopSignals::new()?;
     let (phase, phases) = watch::channel(Phase::Run);
-    let (ready, opened) = watch::channel(None);
+    let (ready, opened) = watch::channel(Ready::default());
+    let current = Arc::new(Program::default());
     let mut keepers = JoinSet::new();
+    let mut processes = Vec::new();
     for (name, end_by, ends_in) in PROCESSES {
+        let process = Process {
+            name,
+            program: watch::channel(current.clone()).0,
+            fell: watch::channel(None).0,
+        };
         let keeper = Keeper {
             name,
             end_by,
             ends_in,
             ready: (name == "manager").then(|| ready.clone()),
+            program: process.program.subscribe(),
+            fell: process.fell.clone(),
         };
         keepers.spawn(keeper.run(phases.clone()));
+        processes.push(process);
     }
+    processes.sort_by_key(|process| upgrade::ORDER.iter().position(|name| *name == process.name));
+    let upgrader = Upgrader {
+        processes,
+        ready: opened.clone(),
+        installed,
+        config,
+        current,
+    };
     let told = async {
         tokio::select! {
             () = stop.recv() => {}
             never = announce(settings, opened) => match never {},
+            never = upgrader.serve(requests) => match never {},
         }
     };
     let result = watch_over(&mut keepers, told).await;
@@ -97,10 +127,14 @@ fn lock(settings: &Settings) -> anyhow::Result<Flock<File>> {
     }
 }
 
-/// Says to the supervisor, or to whoever started the manager alone, that calls can be taken.
-pub fn say_ready(address: SocketAddr) {
+/// Says to the supervisor, or to whoever started the manager alone, whether calls can be taken.
+pub fn say_ready(address: SocketAddr, ready: bool) {
+    let mut out = std::io::stdout();
     // Nobody may be listening.
-    let _ = writeln!(std::io::stdout(), "{READY}{address}");
+    let _ = match ready {
+        true => writeln!(out, "{READY}{address}"),
+        false => writeln!(out, "{AWAY}"),
+    };
 }
 
 /// SIGTERM and SIGINT.

@@ -6,15 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::sync::watch;
 
+use super::keeper::Ready;
 use crate::config::Settings;
 
 /// Says it when our own manager has said that calls can be taken.
-pub async fn announce(
-    settings: &Settings,
-    mut opened: watch::Receiver<Option<SocketAddr>>,
-) -> Infallible {
-    let page = match opened.wait_for(Option::is_some).await {
-        Ok(address) => *address,
+pub async fn announce(settings: &Settings, mut opened: watch::Receiver<Ready>) -> Infallible {
+    let page = match opened.wait_for(|ready| ready.address.is_some()).await {
+        Ok(ready) => ready.address,
         Err(_) => None,
     };
     if let Some(page) = page {

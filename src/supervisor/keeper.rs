@@ -5,18 +5,20 @@ use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, getppid};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdout};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
-use super::READY;
+use super::program::Program;
+use super::{AWAY, READY};
 
 /// A process that lived at least this long is restarted at once.
 const STEADY: Duration = Duration::from_secs(10);
@@ -48,13 +50,30 @@ pub struct Keeper {
     /// When it is told so.
     pub ends_in: Phase,
     /// Where it is passed on that the process says it is ready, if it does.
-    pub ready: Option<watch::Sender<Option<SocketAddr>>>,
+    pub ready: Option<watch::Sender<Ready>>,
+    /// What it is: when that changes it is restarted.
+    pub program: watch::Receiver<Arc<Program>>,
+    /// Where it is passed on how it came to an end by itself, or could not be started.
+    pub fell: watch::Sender<Option<String>>,
+}
+
+/// What a process says of all that a call needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Where it listens, once it has said so.
+    pub address: Option<SocketAddr>,
+    /// Whether calls can be taken.
+    pub now: bool,
+    /// How often it became ready, over all its lives.
+    pub times: u32,
 }
 
 /// How a child came to an end.
 enum End {
     /// We ended it.
     Told,
+    /// We ended it, to start it as another program.
+    Replaced,
     /// By itself.
     Own(String),
 }
@@ -62,51 +81,75 @@ enum End {
 impl Keeper {
     /// Keeps the process running until its phase comes.
     pub async fn run(self, phases: watch::Receiver<Phase>) {
-        self.keep(phases, || start(self.name, self.ready.is_some()))
-            .await;
+        self.keep(phases, |program| {
+            start(program, self.name, self.ready.is_some())
+        })
+        .await;
     }
 
     async fn keep(
         &self,
         mut phases: watch::Receiver<Phase>,
-        start: impl Fn() -> io::Result<Child>,
+        start: impl Fn(&Program) -> io::Result<Child>,
     ) {
+        let mut programs = self.program.clone();
         let mut pause = Duration::ZERO;
         while *phases.borrow_and_update() < self.ends_in {
             let started = Instant::now();
-            // A full table of processes may have room again, and a binary may be put back.
-            let what = match start() {
-                Ok(child) => match self.watch(child, &mut phases).await {
+            let program = programs.borrow_and_update().clone();
+            // A full table of processes may have room again.
+            let what = match start(&program) {
+                Ok(child) => match self.watch(child, &mut phases, &mut programs).await {
                     End::Told => return,
+                    End::Replaced => {
+                        pause = Duration::ZERO;
+                        continue;
+                    }
                     End::Own(how) => format!("ended, {how}"),
                 },
                 Err(error) => format!("cannot be started: {error}"),
             };
+            self.fell.send_replace(Some(what.clone()));
             pause = next_pause(pause, started.elapsed());
             let pause_ms = pause.as_millis() as u64;
             error!(process = self.name, pause_ms, "{what}; restarting");
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.told(&mut phases) => {}
+                () = replaced(&mut programs) => pause = Duration::ZERO,
             }
         }
     }
 
     /// Waits for the child's end, and ends it when it is time.
-    async fn watch(&self, mut child: Child, phases: &mut watch::Receiver<Phase>) -> End {
+    async fn watch(
+        &self,
+        mut child: Child,
+        phases: &mut watch::Receiver<Phase>,
+        programs: &mut watch::Receiver<Arc<Program>>,
+    ) -> End {
         info!(process = self.name, pid = child.id(), "started");
         let stdout = child.stdout.take();
-        tokio::select! {
+        let end = tokio::select! {
             ended = child.wait() => End::Own(match ended {
                 Ok(status) => status.to_string(),
                 Err(error) => error.to_string(),
             }),
             never = self.listen(stdout) => match never {},
             () = self.told(phases) => {
-                self.end(&mut child).await;
+                self.end(&mut child, self.end_by).await;
                 End::Told
             }
+            // By SIGTERM each process ends alone, and calls go on.
+            () = replaced(programs) => {
+                self.end(&mut child, Signal::SIGTERM).await;
+                End::Replaced
+            }
+        };
+        if let Some(ready) = &self.ready {
+            ready.send_modify(|ready| ready.now = false);
         }
+        end
     }
 
     /// Returns when it is time to end; a supervisor that is gone wants nothing to run, either.
@@ -120,17 +163,23 @@ impl Keeper {
             let mut lines = BufReader::new(stdout).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some(Ok(address)) = line.strip_prefix(READY).map(str::parse) {
-                    ready.send_replace(Some(address));
+                    ready.send_modify(|ready| {
+                        ready.address = Some(address);
+                        ready.now = true;
+                        ready.times += 1;
+                    });
+                } else if line == AWAY {
+                    ready.send_modify(|ready| ready.now = false);
                 }
             }
         }
         std::future::pending().await
     }
 
-    async fn end(&self, child: &mut Child) {
+    async fn end(&self, child: &mut Child, by: Signal) {
         if let Some(pid) = child.id() {
             // The child is not reaped yet, so the pid is still its own.
-            let _ = kill(Pid::from_raw(pid as i32), self.end_by);
+            let _ = kill(Pid::from_raw(pid as i32), by);
         }
         if timeout(GRACE, child.wait()).await.is_ok() {
             return;
@@ -139,6 +188,14 @@ impl Keeper {
         if let Err(error) = child.kill().await {
             error!(process = self.name, %error, "cannot be killed");
         }
+    }
+}
+
+/// Returns when the process is to be another program.
+async fn replaced(programs: &mut watch::Receiver<Arc<Program>>) {
+    if programs.changed().await.is_err() {
+        // Nobody is left who could say so.
+        std::future::pending().await
     }
 }
 
@@ -151,15 +208,14 @@ fn next_pause(last: Duration, lived: Duration) -> Duration {
     }
 }
 
-fn start(name: &str, speaks: bool) -> io::Result<Child> {
+fn start(program: &Program, name: &str, speaks: bool) -> io::Result<Child> {
     let mut words = std::env::args_os();
-    let program = words.next().unwrap_or_else(|| OsString::from("consilium"));
+    let first = words.next().unwrap_or_else(|| OsString::from("consilium"));
     // The flags after `serve` are those of every process.
     let flags = words.skip(1);
-    // Not by its path: the program may have been replaced there by another version since.
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = program.command();
     command
-        .arg0(program)
+        .arg0(first)
         .arg(name)
         .args(flags)
         .stdin(Stdio::null())
@@ -187,7 +243,28 @@ fn start(name: &str, speaks: bool) -> io::Result<Child> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::process::Command;
+
     use super::*;
+
+    fn keeper(ready: watch::Sender<Ready>, program: watch::Receiver<Arc<Program>>) -> Keeper {
+        Keeper {
+            name: "manager",
+            end_by: Signal::SIGTERM,
+            ends_in: Phase::End,
+            ready: Some(ready),
+            program,
+            fell: watch::channel(None).0,
+        }
+    }
+
+    fn shell(script: &str) -> io::Result<Child> {
+        Command::new("sh")
+            .args(["-c", script])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+    }
 
     #[test]
     fn a_process_that_keeps_dying_is_restarted_ever_slower_and_a_steady_one_at_once() {
@@ -205,28 +282,20 @@ mod tests {
     /// Defect: a process that could not be started once was never started again.
     #[tokio::test]
     async fn a_process_that_cannot_be_started_is_tried_again() {
-        let (ready, mut opened) = watch::channel(None);
+        let (ready, mut opened) = watch::channel(Ready::default());
         let (phase, phases) = watch::channel(Phase::Run);
-        let keeper = Keeper {
-            name: "manager",
-            end_by: Signal::SIGTERM,
-            ends_in: Phase::End,
-            ready: Some(ready),
-        };
+        let (_programs, program) = watch::channel(Arc::default());
+        let keeper = keeper(ready, program);
         let attempts = std::cell::Cell::new(0);
-        let start = || {
+        let start = |_: &Program| {
             attempts.set(attempts.get() + 1);
             if attempts.get() < 3 {
                 return Err(Errno::EAGAIN.into());
             }
-            Command::new("sh")
-                .args(["-c", "echo ready 127.0.0.1:7; exec sleep 60"])
-                .stdout(Stdio::piped())
-                .kill_on_drop(true)
-                .spawn()
+            shell("echo ready 127.0.0.1:7; exec sleep 60")
         };
         let until_ready = async {
-            let said = *opened.wait_for(Option::is_some).await.unwrap();
+            let said = opened.wait_for(|ready| ready.now).await.unwrap().address;
             phase.send_replace(Phase::End);
             said
         };
@@ -234,5 +303,30 @@ mod tests {
         let ((), said) = timeout(Duration::from_secs(20), both).await.unwrap();
         assert_eq!(said, Some(SocketAddr::from(([127, 0, 0, 1], 7))));
         assert_eq!(attempts.get(), 3);
+        assert!(!opened.borrow().now, "it has ended");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_to_be_another_program_is_restarted_at_once() {
+        let (ready, mut opened) = watch::channel(Ready::default());
+        let (phase, phases) = watch::channel(Phase::Run);
+        let (programs, program) = watch::channel(Arc::default());
+        let keeper = keeper(ready, program);
+        let lives = std::cell::Cell::new(0);
+        let start = |_: &Program| {
+            lives.set(lives.get() + 1);
+            // Whoever is away and comes back says so.
+            shell("echo ready 127.0.0.1:7; echo away; echo ready 127.0.0.1:7; exec sleep 60")
+        };
+        let play = async {
+            opened.wait_for(|ready| ready.times == 2).await.unwrap();
+            programs.send_replace(Arc::default());
+            opened.wait_for(|ready| ready.times == 4).await.unwrap();
+            phase.send_replace(Phase::End);
+        };
+        let both = async { tokio::join!(keeper.keep(phases, start), play) };
+        timeout(Duration::from_secs(20), both).await.unwrap();
+        assert_eq!(lives.get(), 2);
+        assert_eq!(*keeper.fell.borrow(), None);
     }
 }

@@ -49,6 +49,25 @@ impl Server {
 
     /// Starts with further flags and waits until page and controller answer.
     pub fn start(flags: &[&str]) -> Self {
+        Self::start_as(&mut Command::new(binary()), flags)
+    }
+
+    /// As [`Self::start`], by this command for the program.
+    pub fn start_as(program: &mut Command, flags: &[&str]) -> Self {
+        let mut server = Self::launch(program, flags);
+        wait_for("the server is healthy", Duration::from_secs(20), || {
+            assert!(
+                server.process.is_running(),
+                "server ended:\n{}",
+                server.log()
+            );
+            server.get("/health").filter(|(status, _)| *status == 200)
+        });
+        server
+    }
+
+    /// As [`Self::start_as`], but waits for nothing: the server may not become ready.
+    pub fn launch(program: &mut Command, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("make a data folder");
         let (http, sip) = (free_port(), free_port());
         let place = std::process::id() as u16 % 2 + NEXT_PORTS.fetch_add(1, Ordering::Relaxed);
@@ -57,8 +76,7 @@ impl Server {
         let lows = [place, place + 1].map(|place| 12_000 + place % 2 * MEDIA_PORTS);
         let low = lows.into_iter().find(free).unwrap_or(lows[0]);
         let media = (low, low + MEDIA_PORTS - 1);
-        let mut command = Command::new(binary());
-        command
+        program
             .arg("serve")
             .args([
                 "--data-dir",
@@ -69,23 +87,20 @@ impl Server {
             .args(["--media-address", "127.0.0.1"])
             .args(["--media-ports", &format!("{}-{}", media.0, media.1)])
             .args(flags);
-        let process = Process::start(&mut command, &dir.path().join("server.log"));
-        let mut server = Self {
+        let process = Process::start(program, &dir.path().join("server.log"));
+        Self {
             process,
             dir,
             http,
             sip,
             media,
-        };
-        wait_for("the server is healthy", Duration::from_secs(20), || {
-            assert!(
-                server.process.is_running(),
-                "server ended:\n{}",
-                server.log()
-            );
-            server.get("/health").filter(|(status, _)| *status == 200)
-        });
-        server
+        }
+    }
+
+    /// Exit status once it has ended.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        let status = self.process.child().try_wait().expect("ask for its end");
+        status.map(|status| status.code())
     }
 
     /// Everything it logged.

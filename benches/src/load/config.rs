@@ -172,6 +172,8 @@ pub struct Report {
     pub tiles: Vec<TileReport>,
     /// What the leg sent.
     pub sent: SentReport,
+    /// RTCP BYE received.
+    pub goodbyes: u64,
 }
 
 impl Report {

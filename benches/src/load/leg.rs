@@ -80,6 +80,8 @@ pub(super) struct Leg {
     /// Nobody holds the leg any more: it goes when its call has ended.
     pub(super) left: bool,
     sent: SentReport,
+    /// RTCP BYE received.
+    goodbyes: u64,
     scratch: Vec<u8>,
 }
 
@@ -254,6 +256,7 @@ impl Leg {
             answered: false,
             left: false,
             sent: SentReport::default(),
+            goodbyes: 0,
             scratch: Vec::with_capacity(1_500),
             config,
         };
@@ -506,7 +509,8 @@ impl Leg {
                     };
                     line.cname = Some(name);
                 }
-                Feedback::KeyFrame | Feedback::Bye => {}
+                Feedback::Bye => self.goodbyes += 1,
+                Feedback::KeyFrame => {}
             }
         }
     }
@@ -665,6 +669,7 @@ impl Leg {
     pub(super) fn reset(&mut self, now: Instant) {
         self.since = now;
         self.sent = SentReport::default();
+        self.goodbyes = 0;
         if let Some(audio) = &mut self.audio {
             audio.line.received.reset();
             audio.line.gaps.reset();
@@ -712,6 +717,7 @@ impl Leg {
                 video: video.unwrap_or_default(),
                 tiles: Vec::new(),
                 sent: self.sent,
+                goodbyes: self.goodbyes,
             },
             codec: self.config.audio.map(|audio| audio.codec),
             payloads: self

@@ -4,6 +4,7 @@
 //! [`link`] is the one connection to the controller, owned by one task; [`browser`] is one task for
 //! each WebSocket; [`serve`] accepts, [`divert`] passes media on, [`tls`] keeps the certificate, [`page`] and [`api`] answer.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -120,10 +121,13 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Returns once the server runs and calls can be taken.
-    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
-        let link = self.link.clone();
-        async move { link.ready().await }
+    /// Tells while the server runs whether calls can be taken: once they can, and at each change. A
+    /// change that was undone before it was told is told all the same.
+    pub fn tell_ready<T: FnMut(bool) + Send + 'static>(
+        &self,
+        tell: T,
+    ) -> impl Future<Output = Infallible> + Send + use<T> {
+        self.link.clone().tell_ready(tell)
     }
 
     /// Serves until `stop` ends. Then every browser hears what the controller said to it last, and

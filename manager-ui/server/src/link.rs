@@ -2,6 +2,7 @@
 //! handlers send it [`Command`]s through a [`Link`]; it comes back by itself when the controller does.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -160,12 +161,20 @@ impl Link {
         self.upstream() != Upstream::ControlAway
     }
 
-    /// Returns when all is there that a call needs.
-    pub(crate) async fn ready(mut self) {
-        let ready = |upstream: &Upstream| *upstream == Upstream::Ready;
-        if self.upstream.wait_for(ready).await.is_err() {
-            // The task is gone, so nothing will ever be there.
-            std::future::pending::<()>().await;
+    /// Tells whether all is there that a call needs: once it is, and at each change. That it was away
+    /// for a moment is told by saying again that it is there.
+    pub(crate) async fn tell_ready(mut self, mut tell: impl FnMut(bool)) -> Infallible {
+        let mut told = false;
+        loop {
+            let ready = *self.upstream.borrow_and_update() == Upstream::Ready;
+            if ready || told {
+                tell(ready);
+            }
+            told = ready;
+            if self.upstream.changed().await.is_err() {
+                // The task is gone, so nothing will ever change.
+                return std::future::pending().await;
+            }
         }
     }
 
@@ -250,7 +259,7 @@ impl Task {
     }
 
     /// Reads and writes until the connection is lost.
-    async fn serve(&mut self, stream: UnixStream) -> Result<std::convert::Infallible, LinkError> {
+    async fn serve(&mut self, stream: UnixStream) -> Result<Infallible, LinkError> {
         let (reader, writer) = stream.into_split();
         let (frames, queue) = mpsc::channel(FRAMES);
         tokio::select! {
@@ -263,7 +272,7 @@ impl Task {
         &mut self,
         mut reader: OwnedReadHalf,
         frames: mpsc::Sender<Vec<u8>>,
-    ) -> Result<std::convert::Infallible, LinkError> {
+    ) -> Result<Infallible, LinkError> {
         let mut decoder = Decoder::default();
         let mut bytes = vec![0; 65_536];
         loop {
@@ -291,7 +300,7 @@ impl Task {
         &mut self,
         reader: &mut OwnedReadHalf,
         decoder: &mut Decoder,
-    ) -> Result<std::convert::Infallible, LinkError> {
+    ) -> Result<Infallible, LinkError> {
         let mut bytes = vec![0; 65_536];
         loop {
             let n = reader.read(&mut bytes).await?;
@@ -431,7 +440,7 @@ async fn next_command<'a>(
 async fn write(
     mut writer: OwnedWriteHalf,
     mut queue: mpsc::Receiver<Vec<u8>>,
-) -> Result<std::convert::Infallible, LinkError> {
+) -> Result<Infallible, LinkError> {
     while let Some(frame) = queue.recv().await {
         timeout(WRITE_TIMEOUT, writer.write_all(&frame))
             .await
@@ -444,5 +453,28 @@ async fn write(
 fn report_unreachable(socket: &Path, error: &io::Error, retry: Duration) {
     if retry * 2 > LAST_RETRY && retry < LAST_RETRY {
         warn!(socket = %socket.display(), %error, "the controller is not there yet");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn readiness_is_told_at_each_change_and_a_moment_away_as_well() {
+        let (link, task) = new(PathBuf::new());
+        let (said, mut heard) = mpsc::unbounded_channel();
+        tokio::spawn(link.tell_ready(move |ready| said.send(ready).unwrap()));
+        task.upstream.send_replace(Upstream::Ready);
+        assert_eq!(heard.recv().await, Some(true));
+        task.upstream.send_replace(Upstream::MediaAway);
+        assert_eq!(heard.recv().await, Some(false));
+        task.upstream.send_replace(Upstream::ControlAway);
+        task.upstream.send_replace(Upstream::Ready);
+        assert_eq!(heard.recv().await, Some(true));
+        // Nobody is scheduled between the two.
+        task.upstream.send_replace(Upstream::MediaAway);
+        task.upstream.send_replace(Upstream::Ready);
+        assert_eq!(heard.recv().await, Some(true));
     }
 }

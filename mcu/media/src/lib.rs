@@ -43,7 +43,8 @@ pub struct Config {
     pub webrtc_port: u16,
 }
 
-/// Runs the media process until SIGTERM or SIGINT.
+/// Runs the media process until SIGTERM, of which peers hear nothing, or SIGINT, at which they are told
+/// goodbye.
 pub fn run(config: Config) -> anyhow::Result<()> {
     worker::run(config)
 }

@@ -44,7 +44,8 @@ const MAX_DATAGRAM: usize = 65_536;
 /// Remote addresses of browsers after which those are forgotten that their legs use no more.
 const MAX_REMOTES: usize = 65_536;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. SIGINT tells that the whole server stops: peers are told goodbye.
+/// SIGTERM ends this process alone, of which peers hear nothing: another goes on with their legs.
 pub fn run(config: Config) -> anyhow::Result<()> {
     listen_for_signals()?;
     let mut poll = Poll::new().context("make a poll")?;
@@ -71,21 +72,29 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         );
         worker.turn();
     }
-    worker.say_goodbye();
+    if GOODBYE.load(Ordering::Relaxed) {
+        worker.say_goodbye();
+    }
+    info!(sockets = worker.sockets.len(), "media processor ends");
     Ok(())
 }
 
 /// Set when the process is told to stop. The loop turns at least every 20 ms and looks.
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Set before it when peers are to be told.
+static GOODBYE: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn on_signal(_: i32) {
+extern "C" fn on_signal(signal: i32) {
+    if signal == libc::SIGINT {
+        GOODBYE.store(true, Ordering::Relaxed);
+    }
     STOP.store(true, Ordering::Relaxed);
 }
 
 fn listen_for_signals() -> anyhow::Result<()> {
     use nix::sys::signal::{SigHandler, Signal, signal};
     for told in [Signal::SIGTERM, Signal::SIGINT] {
-        // SAFETY: the handler only stores to an atomic.
+        // SAFETY: the handler only stores to atomics.
         unsafe { signal(told, SigHandler::Handler(on_signal)) }.context("listen for signals")?;
     }
     Ok(())
@@ -500,7 +509,6 @@ impl Worker {
         for id in self.rooms.keys().copied().collect::<Vec<_>>() {
             self.remove(now, id);
         }
-        info!(sockets = self.sockets.len(), "media processor ends");
     }
 }
 
