@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
@@ -28,8 +28,13 @@ const VALIDITY: Duration = Duration::from_hours(24 * 397);
 /// Time left at which a certificate is made anew.
 const RENEWAL: Duration = Duration::from_hours(24 * 30);
 const CHECK_INTERVAL: Duration = Duration::from_hours(12);
+/// From one look at the calendar to the next: when that was set, the certificate is checked at once.
+const CALENDAR_INTERVAL: Duration = Duration::from_secs(10);
+/// A calendar that is further off was set.
+const CALENDAR_SET: Duration = Duration::from_mins(1);
 /// For clocks that go slow.
 const BACKDATED: Duration = Duration::from_hours(24);
+const NOT_RENEWED: &str = "cannot renew the certificate, the old one stays";
 /// By this name a certificate of our own making is known from an operator's.
 const COMMON_NAME: &str = "Consilium self-signed";
 
@@ -85,8 +90,18 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     pub(crate) fn open(store: Store) -> Result<Self, Error> {
-        store.renew_if_due(SystemTime::now())?;
-        let current = Arc::new(RwLock::new(store.load()?));
+        let config = match store.renew_if_due(SystemTime::now()) {
+            Ok(()) => store.load()?,
+            // A disk that is full or cannot be written to, and a pair that will do for now.
+            Err(error) => match store.load() {
+                Ok(config) => {
+                    warn!(error = chain(&error), "{NOT_RENEWED}");
+                    config
+                }
+                Err(_) => return Err(error),
+            },
+        };
+        let current = Arc::new(RwLock::new(config));
         Ok(Self { store, current })
     }
 
@@ -104,17 +119,42 @@ impl Acceptor {
 
     /// Looks after the certificate for ever. An operator's new one is taken up here, too.
     pub(crate) async fn keep_fresh(self) {
+        let mut checked = (Instant::now(), SystemTime::now());
         loop {
-            sleep(CHECK_INTERVAL).await;
+            sleep(CALENDAR_INTERVAL).await;
+            let now = (Instant::now(), SystemTime::now());
+            if !is_check_due(checked, now) {
+                continue;
+            }
+            checked = now;
             let fresh = self
                 .store
                 .renew_if_due(SystemTime::now())
                 .and_then(|()| self.store.load());
             match fresh {
                 Ok(config) => *self.current.write().unwrap_or_else(|p| p.into_inner()) = config,
-                Err(error) => warn!(%error, "cannot renew the certificate, the old one stays"),
+                Err(error) => warn!(error = chain(&error), "{NOT_RENEWED}"),
             }
         }
+    }
+}
+
+/// Whether it is time, or the calendar was set since the last check.
+fn is_check_due(last: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool {
+    let passed = now.0.saturating_duration_since(last.0);
+    let expected = last.1 + passed;
+    let off = now
+        .1
+        .duration_since(expected)
+        .unwrap_or_else(|e| e.duration());
+    passed >= CHECK_INTERVAL || off > CALENDAR_SET
+}
+
+fn chain(error: &Error) -> String {
+    use std::error::Error as _;
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 
@@ -140,17 +180,21 @@ impl Store {
             info!(dir = %self.dir.display(), "making a certificate");
             return self.make(now);
         }
-        let (ours, expires) = self.read_expiry()?;
+        let (ours, begins, expires) = self.read_validity()?;
         match (ours, is_there(&key)) {
             (false, false) => Err(half(key, cert)),
             (true, false) => {
                 warn!("the certificate's key is gone, making both anew");
                 self.make(now)
             }
-            (_, true) if now + RENEWAL < expires => Ok(()),
+            (_, true) if begins <= now && now + RENEWAL < expires => Ok(()),
             (true, true) => {
                 info!("renewing the certificate");
                 self.make(now)
+            }
+            (false, true) if now < begins => {
+                warn!(cert = %cert.display(), "the certificate is not valid yet by the calendar here");
+                Ok(())
             }
             (false, true) => {
                 warn!(cert = %cert.display(), "the certificate expires within 30 days");
@@ -159,8 +203,8 @@ impl Store {
         }
     }
 
-    /// Whether the certificate is of our making, and when it expires.
-    fn read_expiry(&self) -> Result<(bool, SystemTime), Error> {
+    /// Whether the certificate is of our making, when it begins to be valid, and when it expires.
+    fn read_validity(&self) -> Result<(bool, SystemTime, SystemTime), Error> {
         let path = self.cert();
         let content = |reason: String| Error::Content {
             path: path.clone(),
@@ -173,11 +217,10 @@ impl Store {
             .subject()
             .iter_common_name()
             .any(|cn| cn.as_str() == Ok(COMMON_NAME));
-        let seconds = cert.validity().not_after.timestamp();
-        Ok((
-            ours,
-            UNIX_EPOCH + Duration::from_secs(seconds.max(0) as u64),
-        ))
+        let at = |seconds: i64| UNIX_EPOCH + Duration::from_secs(seconds.max(0) as u64);
+        let validity = cert.validity();
+        let begins = at(validity.not_before.timestamp());
+        Ok((ours, begins, at(validity.not_after.timestamp())))
     }
 
     fn make(&self, now: SystemTime) -> Result<(), Error> {
@@ -371,8 +414,56 @@ mod tests {
         let later = now + VALIDITY - Duration::from_hours(24 * 29);
         store(&dir).renew_if_due(later).unwrap();
         assert_ne!(fs::read(store(&dir).cert()).unwrap(), first);
-        assert!(store(&dir).read_expiry().unwrap().1 > later + RENEWAL);
+        assert!(store(&dir).read_validity().unwrap().2 > later + RENEWAL);
         store(&dir).load().unwrap();
+    }
+
+    /// Defect: a certificate that was made while the calendar was years ahead stayed, and was valid for
+    /// nobody.
+    #[test]
+    fn our_own_certificate_is_made_anew_when_the_calendar_is_set_back_before_its_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        store(&dir).renew_if_due(now + 5 * VALIDITY).unwrap();
+        store(&dir).renew_if_due(now).unwrap();
+        let (_, begins, expires) = store(&dir).read_validity().unwrap();
+        assert!(begins <= now && now + RENEWAL < expires);
+        let kept = fs::read(store(&dir).cert()).unwrap();
+        // By an hour is within what it is backdated by.
+        let back = now - Duration::from_hours(1);
+        store(&dir).renew_if_due(back).unwrap();
+        assert_eq!(fs::read(store(&dir).cert()).unwrap(), kept);
+    }
+
+    /// Defect: a certificate that was set back by a calendar, or ran out by it, was noticed after half a
+    /// day.
+    #[test]
+    fn it_is_checked_twice_a_day_and_when_the_calendar_was_set() {
+        let last = (Instant::now(), SystemTime::now());
+        let after = |passed: Duration, calendar: SystemTime| {
+            let now = (last.0 + passed, calendar + passed);
+            is_check_due(last, now)
+        };
+        let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+        assert!(!after(hour, last.1) && after(12 * hour, last.1));
+        assert!(!after(minute, last.1 + minute / 2));
+        assert!(after(minute, last.1 + hour) && after(minute, last.1 - hour));
+    }
+
+    /// Defect: with a full disk the manager did not start for a month, though its certificate was valid.
+    #[test]
+    fn a_pair_that_cannot_be_renewed_does_for_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let soon = SystemTime::now() + RENEWAL / 2;
+        store.renew_if_due(soon - VALIDITY).unwrap();
+        let before = fs::read(store.cert()).unwrap();
+        // Where the new one is to be written there is something that cannot be removed as a file.
+        fs::create_dir_all(store.cert().with_extension("pem.new").join("in the way")).unwrap();
+        Acceptor::open(store.clone()).map(drop).unwrap();
+        assert_eq!(fs::read(store.cert()).unwrap(), before);
+        fs::remove_file(store.key()).unwrap();
+        assert!(Acceptor::open(store).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod address;
 mod browsers;
+mod calendar;
 mod calls;
 mod dialling;
 mod door;
@@ -99,7 +100,8 @@ pub enum Output {
 pub struct Controller {
     config: Config,
     rng: StdRng,
-    started: (Instant, SystemTime),
+    /// What the calendar said at a moment; it has not been set since.
+    calendar: (Instant, SystemTime),
     /// State of an earlier life that is not taken up yet.
     earlier: Option<State>,
     saved: State,
@@ -130,7 +132,7 @@ impl Controller {
         Self {
             config: config.with_demo_room(),
             rng: StdRng::from_seed(seed),
-            started: (now, wall),
+            calendar: (now, wall),
             next_room: saved.next_room.max(1),
             next_leg: saved.next_leg.max(1),
             processor: Processor::new(now, saved.instance),
@@ -377,18 +379,6 @@ impl Controller {
             self.ports.release(self.now, *port);
         }
         Some(leg)
-    }
-
-    /// Seconds since 1970 now, by the calendar at the start and the monotonic clock since.
-    fn unix_s(&self) -> u64 {
-        self.unix_s_of(self.now)
-    }
-
-    fn unix_s_of(&self, at: Instant) -> u64 {
-        let (started, wall) = self.started;
-        let wall = wall + at.saturating_duration_since(started);
-        wall.duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |age| age.as_secs())
     }
 }
 

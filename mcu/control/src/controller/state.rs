@@ -115,6 +115,16 @@ pub struct SavedSipCall {
 }
 
 impl State {
+    /// Moves all moments with a calendar that was set forward by so many seconds, or back.
+    pub fn shift_calendar(&mut self, step_s: i64) {
+        let legs = self.rooms.iter_mut().flat_map(|room| &mut room.legs);
+        let joined = legs.map(|leg| &mut leg.joined_unix_s);
+        let rested = self.resting.iter_mut().map(|rest| &mut rest.until_unix_s);
+        for unix_s in joined.chain(rested) {
+            *unix_s = unix_s.saturating_add_signed(step_s);
+        }
+    }
+
     /// Calls of all legs.
     pub fn calls(&self) -> impl Iterator<Item = CallId> + '_ {
         let legs = self.rooms.iter().flat_map(|room| &room.legs);

@@ -3,6 +3,7 @@
 mod adopting;
 mod bench;
 mod browsers;
+mod calendar;
 mod calls;
 mod days;
 mod dialling;

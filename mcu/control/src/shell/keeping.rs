@@ -1,12 +1,13 @@
 //! What the controller and the endpoint remember over their death, and when it is written.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sip::{SavedCalls, SavedRegistration};
 use tracing::{error, info};
 
 use super::state_file::StateFile;
+use super::written::Written;
 use crate::controller::state::{State, if_readable};
 
 /// From one writing of the rooms to the next: a call that begins or ends is kept at once, a storm of
@@ -27,8 +28,9 @@ const REST: u32 = 9;
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Kept {
-    /// When it was written, in milliseconds since 1970.
-    pub unix_ms: u64,
+    /// When it was written.
+    #[serde(flatten)]
+    pub written: Written,
     /// Rooms and legs. An earlier version kept them alone.
     #[serde(flatten)]
     pub rooms: State,
@@ -42,22 +44,11 @@ pub struct Kept {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KeptRegistrations {
-    /// When it was written, in milliseconds since 1970.
-    pub unix_ms: u64,
+    /// When it was written.
+    #[serde(flatten)]
+    pub written: Written,
     /// The contacts.
     pub registrations: Vec<SavedRegistration>,
-}
-
-/// How long ago something was written by the calendar; none if that was set back since.
-pub fn ago(unix_ms: u64) -> Duration {
-    Duration::from_millis(unix_ms_now().saturating_sub(unix_ms))
-}
-
-/// Milliseconds since 1970.
-pub fn unix_ms_now() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A file and when it is written next. A disk that is full or gone ends no call.

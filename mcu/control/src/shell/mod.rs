@@ -10,6 +10,7 @@ mod tcp;
 mod tests;
 mod tls;
 mod udp;
+mod written;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -35,6 +36,7 @@ use streams::{Limits, Streams};
 use tcp::{Listener, Places};
 use tls::Tls;
 use udp::Udp;
+use written::Written;
 
 /// Events that wait for the owner. A full queue holds its senders back.
 const EVENTS: usize = 1024;
@@ -178,7 +180,9 @@ impl Owner {
         let mut endpoint = sip::Endpoint::new(endpoint_config(&config), rand::random());
         let (now, wall) = (Instant::now(), SystemTime::now());
         let mut kept: Kept = rooms_file.load().unwrap_or_default();
-        restore_calls(&mut endpoint, now, &mut kept);
+        let (ago, step_s) = kept.written.until(&Written::now());
+        kept.rooms.shift_calendar(step_s);
+        restore_calls(&mut endpoint, now, &mut kept, ago);
         restore_registrations(&mut endpoint, now, registrations_file.load());
         register_at_trunks(&mut endpoint, now, &config, &udp);
         let earlier = Some(kept.rooms.clone());
@@ -240,6 +244,7 @@ impl Owner {
 
     fn advance(&mut self, event: Option<Event>) {
         let now = Instant::now();
+        self.controller.set_calendar(now, SystemTime::now());
         match event {
             Some(event) => self.handle(now, event),
             None => {
@@ -271,7 +276,7 @@ impl Owner {
     }
 
     fn write_rooms(&mut self, now: Instant) {
-        self.kept.unix_ms = keeping::unix_ms_now();
+        self.kept.written = Written::now();
         self.kept.sip = Some(self.endpoint.save_calls(now));
         self.kept.rooms.resting = self.controller.resting();
         self.rooms_file.write(now, &self.kept);
@@ -279,7 +284,7 @@ impl Owner {
 
     fn write_registrations(&mut self, now: Instant) {
         let kept = KeptRegistrations {
-            unix_ms: keeping::unix_ms_now(),
+            written: Written::now(),
             registrations: self.endpoint.save_registrations(now),
         };
         self.registrations_file.write(now, &kept);
@@ -479,11 +484,10 @@ impl Owner {
 
 /// Hands the endpoint the calls that were kept, and forgets the legs of those that it did not take up.
 /// A call without a leg is hung up. Where no calls were kept, or in another way, their legs stay.
-fn restore_calls(endpoint: &mut sip::Endpoint, now: Instant, kept: &mut Kept) {
+fn restore_calls(endpoint: &mut sip::Endpoint, now: Instant, kept: &mut Kept, ago: Duration) {
     let Some(calls) = kept.sip.take() else {
         return kept.rooms.lose_calls();
     };
-    let ago = keeping::ago(kept.unix_ms);
     endpoint.restore_calls(now, calls, ago);
     kept.rooms.retain_calls(|call| endpoint.has_call(call));
     let calls: HashSet<CallId> = kept.rooms.calls().collect();
@@ -507,7 +511,7 @@ fn restore_registrations(
     kept: Option<KeptRegistrations>,
 ) {
     if let Some(kept) = kept {
-        let ago = keeping::ago(kept.unix_ms);
+        let (ago, _) = kept.written.until(&Written::now());
         endpoint.restore_registrations(now, kept.registrations, ago);
     }
 }

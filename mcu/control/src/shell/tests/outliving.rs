@@ -5,9 +5,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::shell::keeping::{self, Kept, KeptRegistrations};
+use crate::shell::keeping::{Kept, KeptRegistrations};
 use crate::shell::state_file::{REGISTRATIONS, ROOMS, StateFile};
 use crate::shell::streams::Limits;
+use crate::shell::written::Written;
 use crate::shell::{Owner, endpoint_config};
 
 /// The request that acknowledges or follows a call's INVITE, by the answer to it.
@@ -253,6 +254,14 @@ async fn a_call_that_was_not_established_gets_a_bye_after_the_death() {
     second.abort();
 }
 
+/// As it is written where the calendar alone is known.
+fn a_minute_ago() -> Written {
+    Written {
+        unix_ms: Written::now().unix_ms - 60_000,
+        uptime: None,
+    }
+}
+
 /// MCU-20.
 #[tokio::test]
 async fn registrations_outlive_the_controller() {
@@ -268,7 +277,7 @@ async fn registrations_outlive_the_controller() {
         cseq: 4,
     };
     let written = KeptRegistrations {
-        unix_ms: keeping::unix_ms_now() - 60_000,
+        written: a_minute_ago(),
         registrations: vec![registration],
     };
     file.save(&written).unwrap();
@@ -298,7 +307,7 @@ async fn registrations_outlive_the_controller() {
         .set_accounts(endpoint_config(&config).accounts);
     owner.keep(now);
     let again: KeptRegistrations = file.load().unwrap();
-    assert!(again.unix_ms > written.unix_ms);
+    assert!(again.written.unix_ms > written.written.unix_ms);
     assert_eq!(again.registrations.len(), 1);
     assert!(again.registrations[0].expires_in <= Duration::from_secs(2_940));
 }
