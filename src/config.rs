@@ -109,7 +109,7 @@ pub struct Media {
 #[serde(deny_unknown_fields)]
 pub struct Turn {
     /// Where the relays are.
-    pub urls: Vec<RelayUrl>,
+    pub urls: Spanned<Vec<RelayUrl>>,
     /// What they share with us.
     pub secret: Redacted<NonEmpty>,
 }
@@ -230,6 +230,10 @@ impl Settings {
             return Err((second, format!("the {what} of line {line} has the same")));
         }
         listeners::check(&self.sip)?;
+        let relays = self.turn.as_ref().map(|turn| &turn.urls);
+        if let Some(urls) = relays.filter(|urls| urls.get_ref().is_empty()) {
+            return Err((urls.span(), "must name a relay".into()));
+        }
         let closed = self.rooms.iter().filter(|room| !room.guests);
         if let Some(pin) = closed.filter_map(|room| room.guest_pin.as_ref()).next() {
             return Err((pin.span(), "guests may not enter this room".into()));
@@ -388,7 +392,12 @@ impl Settings {
 impl Turn {
     fn config(&self) -> mcu_control::relay::Relays {
         mcu_control::relay::Relays {
-            urls: self.urls.iter().map(|url| url.0.clone()).collect(),
+            urls: self
+                .urls
+                .get_ref()
+                .iter()
+                .map(|url| url.0.clone())
+                .collect(),
             secret: Redacted(self.secret.0.0.clone()),
         }
     }
@@ -624,9 +633,14 @@ mod tests {
                 &["register: ", "needs user"],
             ),
             (
-                "[[sip.trunks]]\nname = \"a\"\naddress = \"carrier.example\"\n",
+                "[[sip.trunks]]\nname = \"a\"\naddress = \"sip:carrier.example\"\n",
                 "3: ",
-                &["address: ", "socket address"],
+                &["address: ", "HOST:PORT"],
+            ),
+            (
+                "[[sip.trunks]]\nname = \"a\"\naddress = \"carrier.example\"\nrealm = \"b\"\n",
+                "4: ",
+                &["realm: ", "needs user and password"],
             ),
             (
                 "[[sip.trunks]]\nname = \"a\"\naddress = \"10.0.0.5:5060\"\n\
@@ -635,6 +649,25 @@ mod tests {
                 &["name: ", "trunk of line 2"],
             ),
         ]);
+    }
+
+    /// Defect: a wrong limit was refused without its name.
+    #[test]
+    fn every_documented_key_is_named_when_its_value_is_wrong() {
+        let documented = include_str!("../docs/ref/configuration.md");
+        let rows = documented
+            .lines()
+            .filter_map(|line| line.strip_prefix("| "));
+        let cells = rows.filter_map(|row| row.split(" | ").next());
+        let spans = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        let keys: Vec<&str> = spans
+            .filter_map(|span| span.split(' ').next_back())
+            .collect();
+        assert!(keys.len() > 40, "{keys:?}");
+        for key in keys {
+            assert!(refusal::is_known(key), "{key}");
+        }
+        expect_refusals(&[("[limits]\nlegs = 0\n", "2: ", &["legs: "])]);
     }
 
     /// Defect: a password of digits was shown by the refusal of its type.
@@ -688,6 +721,11 @@ mod tests {
                 "[turn]\nurls = [\"https://turn.example\"]\nsecret = \"s\"\n",
                 "2: ",
                 &["urls: ", "turns:turn.example:443"],
+            ),
+            (
+                "[turn]\nurls = []\nsecret = \"s\"\n",
+                "2: ",
+                &["urls: ", "must name a relay"],
             ),
             ("[turn]\nurls = [\"turn:a\"]\n", "1: ", &["secret"]),
             ("[media]\ntcp_port = 70000\n", "2: ", &["tcp_port: "]),

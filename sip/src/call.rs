@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mcu_api::call::Credentials;
 use mcu_api::ids::CallId;
 
-use crate::client_auth::Credentials;
+use crate::client_auth::Proofs;
 use crate::dialog::Dialog;
 use crate::flow::Flow;
 use crate::message::{Request, TransactionKey};
@@ -58,6 +59,8 @@ pub(crate) struct Dialling {
     /// Our offer.
     pub sdp: String,
     pub credentials: Option<Credentials>,
+    /// What we have proven with them.
+    pub proofs: Proofs,
     /// INVITEs sent.
     pub attempts: u8,
     /// A provisional response came.
@@ -68,9 +71,9 @@ pub(crate) struct Dialling {
 }
 
 impl Dialling {
-    /// Whether a challenge is worth an answer: one, and one more for a nonce that was stale.
+    /// Whether a challenge may be answered; [`Proofs`] says whether it is worth it.
     pub fn may_prove(&self) -> bool {
-        self.credentials.is_some() && !self.cancelling && self.attempts < 3
+        self.credentials.is_some() && !self.cancelling && self.attempts < 4
     }
 }
 

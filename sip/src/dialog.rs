@@ -103,10 +103,22 @@ impl Dialog {
         }
     }
 
-    /// To whom requests are addressed, where that is not their target: REGISTER names our own address.
-    pub fn addressed_to(mut self, remote: String) -> Self {
-        self.remote = remote;
-        self
+    /// What REGISTERs of ours to a server have in common: they name our own address on both sides
+    /// (RFC 3261 §10.2).
+    pub fn registering(call_id: String, local_tag: String, address: &str, server: Uri) -> Self {
+        Self {
+            call_id,
+            remote_tag: None,
+            local: format!("{address};tag={local_tag}"),
+            remote: address.to_owned(),
+            local_tag,
+            remote_target: server,
+            route_set: Vec::new(),
+            local_cseq: 0,
+            remote_cseq: 0,
+            may_repeat: false,
+            behind_nat: true,
+        }
     }
 
     /// The peer's 2xx makes it a dialog (RFC 3261 §12.1.2). `false` when it names no tag.

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use mcu_api::call::CallEvent;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::RegistrationId;
+
 /// A socket of the shell: one bound UDP socket or one TCP or TLS connection.
 ///
 /// The shell numbers its own sockets below [`FlowId::FIRST_OUTBOUND`]; numbers from there on are given
@@ -114,6 +116,15 @@ pub enum Output {
     Close {
         /// Which.
         flow: FlowId,
+    },
+    /// Find a way to a server at which we register, and tell it by [`crate::Endpoint::located`].
+    Locate {
+        /// For whom.
+        registration: RegistrationId,
+        /// Name of the server.
+        server: String,
+        /// How many attempts have failed: the next address may be better than the first.
+        attempt: u32,
     },
     /// News for the rooms.
     Event(CallEvent),

@@ -33,11 +33,10 @@ mod stream;
 mod transaction;
 
 pub use admission::source;
-pub use client_auth::Credentials;
 pub use conference::{Conference, ConferenceUser, MediaStatus};
 pub use config::{Account, Config};
 pub use digest::Ha1;
-pub use endpoint::{Changes, Endpoint, Load, Path, Registration, RemoteRegistrar};
+pub use endpoint::{Changes, Endpoint, Load, Path, Registration, RegistrationId, RemoteRegistrar};
 pub use flow::{Flow, FlowId, Input, Output, Transport};
 pub use saved::{
     SavedCall, SavedCalls, SavedDialog, SavedRegistration, SavedSession, SavedSubscription,

@@ -29,6 +29,9 @@ pub struct SavedSubscription {
     pub dialog: SavedDialog,
     /// Where its NOTIFYs went.
     pub flow: Flow,
+    /// Its Event header.
+    #[serde(default)]
+    pub event: Option<String>,
 }
 
 /// One answered call.

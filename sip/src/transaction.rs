@@ -171,6 +171,16 @@ impl Transactions {
         true
     }
 
+    /// Whether what this response answers was sent to where it comes from: by the same connection, or
+    /// to the same host.
+    pub fn asked_there(&self, response: &Response, from: Flow) -> bool {
+        let entry = TransactionKey::from_response(response).and_then(|key| self.entries.get(&key));
+        entry.is_some_and(|entry| match entry.flow.transport.is_stream() {
+            true => entry.flow.id == from.id,
+            false => entry.flow.remote.ip() == from.remote.ip(),
+        })
+    }
+
     /// Takes a response of the peer; one that answers no transaction comes back.
     pub fn receive_response(&mut self, now: Instant, response: Response) -> Option<Response> {
         let message = Message::Response(response);

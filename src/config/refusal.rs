@@ -8,6 +8,7 @@ const KEYS: &[&str] = &[
     "accounts",
     "address",
     "addresses",
+    "calls_per_source",
     "certificate",
     "data_dir",
     "demo",
@@ -20,11 +21,16 @@ const KEYS: &[&str] = &[
     "guests",
     "http",
     "key",
+    "legs",
+    "legs_per_room",
+    "limits",
     "listen",
     "listeners",
     "log",
     "media",
     "name",
+    "new_calls_per_s",
+    "new_calls_per_source_per_s",
     "number",
     "password",
     "pin",
@@ -39,7 +45,9 @@ const KEYS: &[&str] = &[
     "rooms",
     "secret",
     "sip",
+    "sip.accounts",
     "sip.listeners",
+    "sip.trunks",
     "sources",
     "srtp",
     "strip",
@@ -103,6 +111,12 @@ impl ConfigError {
             },
         }
     }
+}
+
+/// Whether a key may be shown.
+#[cfg(test)]
+pub fn is_known(key: &str) -> bool {
+    KEYS.contains(&key)
 }
 
 /// Line of a byte offset, from 1.

@@ -1,6 +1,6 @@
 //! `[[sip.trunks]]`: other servers that calls come from and go to.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use mcu_api::secret::Redacted;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::dialplan::Wrong;
-use super::values::NonEmpty;
+use super::values::{NonEmpty, Place};
 
 /// One trunk, or a server that is a peer without a password.
 #[derive(Clone, Debug, Deserialize)]
@@ -17,7 +17,7 @@ pub struct Trunk {
     /// What rules call it.
     pub name: Spanned<NonEmpty>,
     /// Where calls to it go.
-    address: SocketAddr,
+    address: Place,
     /// How they go there.
     #[serde(default)]
     transport: Transport,
@@ -27,6 +27,9 @@ pub struct Trunk {
     /// Who we are there.
     #[serde(default)]
     user: Option<NonEmpty>,
+    /// The realm whose challenges are answered; the trunk's own host if not given.
+    #[serde(default)]
+    realm: Option<Spanned<NonEmpty>>,
     /// Our password there.
     #[serde(default)]
     password: Option<Spanned<Redacted<NonEmpty>>>,
@@ -62,6 +65,9 @@ impl Trunk {
         if let Some(password) = self.password.as_ref().filter(|_| self.user.is_none()) {
             return Err((password.span(), "needs user".into()));
         }
+        if let Some(realm) = self.realm.as_ref().filter(|_| self.password.is_none()) {
+            return Err((realm.span(), "needs user and password".into()));
+        }
         let bounds = 60..=86_400;
         match self
             .expires
@@ -82,7 +88,8 @@ impl Trunk {
         let expires = self.expires.as_ref().map_or(600, |e| *e.get_ref());
         mcu_control::Trunk {
             name: text(self.name.get_ref()),
-            address: self.address,
+            address: self.address.0.clone(),
+            realm: self.realm.as_ref().map(|realm| text(realm.get_ref())),
             tcp: matches!(self.transport, Transport::Tcp),
             domain: self.domain.as_ref().map(text),
             credentials: self.user.as_ref().map(|user| (text(user), password)),

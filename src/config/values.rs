@@ -59,6 +59,18 @@ impl FromStr for MediaAddress {
     }
 }
 
+/// Where another server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place(pub mcu_control::Place);
+
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
 /// The URL of a relay (RFC 7065).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayUrl(pub String);
@@ -159,7 +171,15 @@ macro_rules! deserialize_from_str {
     )*};
 }
 
-deserialize_from_str!(NonEmpty, Pin, MediaAddress, PortRange, RelayUrl, Filter);
+deserialize_from_str!(
+    NonEmpty,
+    Pin,
+    MediaAddress,
+    Place,
+    PortRange,
+    RelayUrl,
+    Filter
+);
 
 #[cfg(test)]
 mod tests {

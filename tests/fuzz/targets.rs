@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use mcu_api::call::{CallCommand, CallEvent, DialTarget, OutgoingCall};
+use mcu_api::call::{CallCommand, CallEvent, Credentials, DialTarget, OutgoingCall};
 use mcu_api::frame;
 use mcu_api::ids::CallId;
 use mcu_api::manager::{FromControl, ToControl};
@@ -111,7 +111,11 @@ pub fn answers_to_our_calls(data: &[u8]) -> usize {
         number: "3000".to_owned(),
         name: Redacted("Room".to_owned()),
         from: None,
-        credentials: Some(("or-1".to_owned(), Redacted("secret".to_owned()))),
+        credentials: Some(Credentials {
+            user: "or-1".to_owned(),
+            password: Redacted("secret".to_owned()),
+            realms: ["hospital", "elsewhere"].map(str::to_owned).to_vec(),
+        }),
         sdp: Redacted(sdp::offer(&local(), &mut rng()).sdp),
     };
     endpoint.dial(start, outgoing, Some(flow));

@@ -23,15 +23,23 @@ password = "correct-horse"
 name = "city"
 address = "127.0.0.1:{carrier}"
 domain = "carrier.example"
+realm = "carrier"
 user = "hospital"
 password = "t0p-s3cret"
 sources = ["127.0.0.2"]
 
 [[sip.trunks]]
 name = "wrong"
-address = "127.0.0.1:{carrier}"
+address = "localhost:{carrier}"
+realm = "carrier"
 user = "hospital"
 password = "not-it"
+
+[[sip.trunks]]
+name = "stranger"
+address = "localhost:{carrier}"
+user = "hospital"
+password = "t0p-s3cret"
 
 [[rooms]]
 number = "4000"
@@ -49,6 +57,10 @@ strip = 1
 [[dialplan]]
 prefix = "8"
 trunk = "wrong"
+
+[[dialplan]]
+prefix = "7"
+trunk = "stranger"
 "#
     )
 }
@@ -80,6 +92,13 @@ fn a_room_calls_by_a_trunk_that_asks_for_its_password() {
     );
     let complaint = server.dial("4000", "85551234").unwrap_err();
     assert!(complaint.contains("SIP status 403"), "{complaint}");
+    // A digest of the password is not for every realm that asks.
+    let proofs = || read(&messages).matches("Authorization: Digest").count();
+    let before = proofs();
+    let complaint = server.dial("4000", "75551234").unwrap_err();
+    assert!(complaint.contains("SIP status 401"), "{complaint}");
+    assert_eq!(proofs(), before);
+    assert!(server.log().contains("\"carrier\""), "{}", server.log());
     for secret in ["t0p-s3cret", "not-it"] {
         assert!(!server.log().contains(secret), "a password is in the log");
     }
@@ -125,7 +144,7 @@ fn we_register_at_a_trunk_that_wants_it() {
             .then_some(())
     });
     let text = format!(
-        "[[sip.trunks]]\nname = \"city\"\naddress = \"127.0.0.1:{port}\"\nregister = true\n\
+        "[[sip.trunks]]\nname = \"city\"\naddress = \"localhost:{port}\"\nrealm = \"carrier\"\nregister = true\n\
          domain = \"carrier.example\"\nuser = \"hospital\"\npassword = \"t0p-s3cret\"\n"
     );
     let server = Server::configured(&text);

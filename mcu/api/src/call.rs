@@ -74,10 +74,21 @@ pub struct OutgoingCall {
     pub name: Redacted<String>,
     /// URI to call as, in place of one of ours.
     pub from: Option<String>,
-    /// User and password for whoever challenges the call.
-    pub credentials: Option<(String, Redacted<String>)>,
+    /// For the server that the call is sent to, if it challenges it.
+    pub credentials: Option<Credentials>,
     /// SDP offer.
     pub sdp: Redacted<String>,
+}
+
+/// Who we are at another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: Redacted<String>,
+    /// Realms whose challenges are answered: what proves us to one server is not told to others.
+    pub realms: Vec<String>,
 }
 
 /// Whom to call.

@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use mcu_api::call::SrtpPolicy;
+use mcu_api::call::{Credentials, SrtpPolicy};
 use mcu_api::secret::Redacted;
 use sip::Transport;
 
@@ -114,18 +115,80 @@ pub struct Trunk {
     /// What rules of the dial plan call it.
     pub name: String,
     /// Where calls to it go.
-    pub address: SocketAddr,
+    pub address: Place,
     /// By TCP, and not by UDP.
     pub tcp: bool,
     /// Host part of its addresses, if not `address`.
     pub domain: Option<String>,
     /// Who we are there, and our password.
     pub credentials: Option<(String, Redacted<String>)>,
+    /// The realm whose challenges are answered; its own host's where there is none.
+    pub realm: Option<String>,
     /// Calls from these addresses are its calls. Nothing else proves them.
     pub sources: Vec<IpAddr>,
     /// Whether, and for how long at a time, we register there.
     pub register: Option<Duration>,
 }
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At this address.
+    Address(SocketAddr),
+    /// Where DNS says.
+    Name {
+        /// Its name.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+}
+
+impl Place {
+    /// The name or address, without a port.
+    pub fn host(&self) -> String {
+        match self {
+            Self::Address(address) => address.ip().to_string(),
+            Self::Name { host, .. } => host.clone(),
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.trim_matches(['[', ']']).parse::<IpAddr>();
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(address));
+        } else if let Ok(ip) = number {
+            return Ok(Self::Address(SocketAddr::new(ip, SIP_PORT)));
+        }
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)),
+            None => (text, Some(SIP_PORT)),
+        };
+        let label = |label: &str| {
+            let is_known = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+            (1..=63).contains(&label.len()) && label.bytes().all(is_known)
+        };
+        // RFC 1123 §2.1: a last label of digits is a mistyped address.
+        let last = host.rsplit('.').next().unwrap_or_default();
+        let is_name = host.len() <= 253
+            && host.split('.').all(label)
+            && !last.bytes().all(|b| b.is_ascii_digit());
+        match port.filter(|_| is_name) {
+            Some(port) => Ok(Self::Name {
+                host: host.into(),
+                port,
+            }),
+            None => Err("must be HOST or HOST:PORT, HOST being a name or an IP address"),
+        }
+    }
+}
+
+/// RFC 3261 §19.1.2.
+const SIP_PORT: u16 = 5060;
 
 /// One account of a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +203,36 @@ impl Trunk {
     /// Host part of its addresses.
     pub fn domain(&self) -> String {
         let stated = self.domain.clone();
-        stated.unwrap_or_else(|| self.address.to_string())
+        stated.unwrap_or_else(|| match &self.address {
+            Place::Address(address) => address.to_string(),
+            Place::Name { host, .. } => host.clone(),
+        })
+    }
+
+    /// Who we are there, and whose challenges that is for. Without a realm it is the trunk's own host
+    /// alone, by each of its names: others behind it may challenge us through it.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let (user, password) = self.credentials.clone()?;
+        let realms = match &self.realm {
+            Some(realm) => vec![realm.clone()],
+            None => {
+                let domain = self.domain.iter();
+                let domain = domain.map(|domain| without_port(domain).to_owned());
+                domain.chain([self.address.host()]).collect()
+            }
+        };
+        Some(Credentials {
+            user,
+            password,
+            realms,
+        })
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => name,
+        _ => host,
     }
 }
 
@@ -203,6 +295,63 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_an_address_or_a_name_with_or_without_a_port() {
+        let address = |text: &str| Ok(Place::Address(text.parse().unwrap()));
+        let name = |host: &str, port| {
+            let host = host.into();
+            Ok(Place::Name { host, port })
+        };
+        for (text, place) in [
+            ("10.0.0.5:5070", address("10.0.0.5:5070")),
+            ("10.0.0.5", address("10.0.0.5:5060")),
+            ("[2001:db8::5]:5070", address("[2001:db8::5]:5070")),
+            ("[2001:db8::5]", address("[2001:db8::5]:5060")),
+            ("2001:db8::5", address("[2001:db8::5]:5060")),
+            ("carrier.example", name("carrier.example", 5060)),
+            (
+                "sip-1.carrier.example:5080",
+                name("sip-1.carrier.example", 5080),
+            ),
+        ] {
+            assert_eq!(text.parse(), place, "{text}");
+        }
+        for wrong in [
+            "",
+            ":5060",
+            "a..b",
+            "10.0.0.300",
+            "a:0",
+            "a:70000",
+            "a:b:5060",
+            "sip:a",
+            "a b",
+            "\u{e9}t\u{e9}.example",
+        ] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_for_the_configured_realm_or_the_trunks_own_host() {
+        let trunk = |domain: Option<&str>, realm: Option<&str>| Trunk {
+            name: "city".into(),
+            address: "sip.carrier.example".parse().unwrap(),
+            tcp: false,
+            domain: domain.map(Into::into),
+            credentials: Some(("us".into(), Redacted("secret".into()))),
+            realm: realm.map(Into::into),
+            sources: Vec::new(),
+            register: None,
+        };
+        let realms = |trunk: Trunk| trunk.credentials().unwrap().realms;
+        assert_eq!(realms(trunk(None, None)), ["sip.carrier.example"]);
+        let both = ["carrier.example", "sip.carrier.example"];
+        assert_eq!(realms(trunk(Some("carrier.example:5070"), None)), both);
+        assert_eq!(realms(trunk(Some("c"), Some("asterisk"))), ["asterisk"]);
+        assert_eq!(trunk(None, None).domain(), "sip.carrier.example");
+    }
 
     #[test]
     fn demo_mode_opens_its_room_and_a_closed_controller_has_none() {

@@ -12,7 +12,7 @@ use super::outgoing::ack;
 use super::{ALLOW, Endpoint, SUPPORTED};
 use crate::body::SDP;
 use crate::call::{Call, Dialling, GIVE_UP, Stage};
-use crate::client_auth::{self, Credentials};
+use crate::client_auth::{Proofs, Unanswered};
 use crate::dialog::Dialog;
 use crate::flow::{Flow, FlowId, Output, Transport};
 use crate::message::{
@@ -111,9 +111,8 @@ impl Endpoint {
             cseq: 0,
             branch: String::new(),
             sdp: wanted.sdp.0,
-            credentials: wanted
-                .credentials
-                .map(|(user, password)| Credentials { user, password }),
+            credentials: wanted.credentials,
+            proofs: Proofs::default(),
             attempts: 0,
             provisional: false,
             cancelling: false,
@@ -123,7 +122,7 @@ impl Endpoint {
         let call = Call::dialled(id, flow, wanted.number, dialog, dialling);
         self.dialogs.insert(call.dialog.local_tag.clone(), id);
         self.calls.insert(id, call);
-        let sent = self.invite(now, id, None);
+        let sent = self.invite(now, id);
         if sent.is_none() {
             self.forget(now, id);
         }
@@ -147,13 +146,8 @@ impl Endpoint {
         Some(flow)
     }
 
-    /// Sends the INVITE, with the answer to a challenge if there was one.
-    fn invite(
-        &mut self,
-        now: Instant,
-        id: CallId,
-        proof: Option<(HeaderName, String)>,
-    ) -> Option<()> {
+    /// Sends the INVITE, with the answers to the challenges if there were such.
+    fn invite(&mut self, now: Instant, id: CallId) -> Option<()> {
         let branch = format!("z9hG4bK{}", self.token());
         let agent = self.config.server_name.clone();
         let call = self.calls.get_mut(&id)?;
@@ -173,10 +167,8 @@ impl Endpoint {
             .header(HeaderName::Contact, contact)
             .header(HeaderName::Allow, ALLOW)
             .header(HeaderName::Supported, SUPPORTED);
-        let draft = match proof {
-            Some((name, value)) => draft.header(name, value),
-            None => draft,
-        };
+        let proofs = dialling.proofs.headers();
+        let draft = proofs.fold(draft, |draft, (name, value)| draft.header(name, value));
         let (request, flow) = (draft.body(SDP, &dialling.sdp).build()?, call.flow);
         let owner = (id, Purpose::Dial);
         self.transactions
@@ -217,16 +209,23 @@ impl Endpoint {
 
     fn prove(&mut self, now: Instant, id: CallId, response: &Response) {
         let cnonce = self.token();
-        let proof = self.calls.get(&id).and_then(|call| {
-            let Stage::Dialling(dialling) = &call.stage else {
-                return None;
+        let proven = self.calls.get_mut(&id).is_some_and(|call| {
+            let Stage::Dialling(dialling) = &mut call.stage else {
+                return false;
             };
             let uri = call.dialog.request_uri().to_string();
-            let credentials = dialling.credentials.as_ref()?;
-            client_auth::answer(&response.headers, credentials, ("INVITE", &uri), &cnonce)
+            let Some(credentials) = &dialling.credentials else {
+                return false;
+            };
+            let asked = ("INVITE", uri.as_str());
+            let (challenged, proofs) = (&response.headers, &mut dialling.proofs);
+            let answered = proofs.answer(challenged, credentials, asked, &cnonce);
+            if let Err(why @ Unanswered::Foreign(_)) = &answered {
+                tracing::warn!(call = %id, %why, "call not proven");
+            }
+            answered.is_ok()
         });
-        let sent = proof.and_then(|proof| self.invite(now, id, Some(proof)));
-        if sent.is_none() {
+        if !proven || self.invite(now, id).is_none() {
             self.forget(now, id);
             let reason = EndReason::Refused(response.status.code());
             self.event(CallEvent::Ended { call: id, reason });

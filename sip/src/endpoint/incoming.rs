@@ -184,7 +184,7 @@ impl Endpoint {
     fn message(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
         match message::parse(bytes, self.config.max_message_bytes) {
             Ok(Message::Request(request)) => self.request(now, flow, request),
-            Ok(Message::Response(response)) => self.response(now, response),
+            Ok(Message::Response(response)) => self.response(now, flow, response),
             Err(error) => {
                 tracing::debug!(remote = %flow.remote, %error, "unreadable SIP message");
                 self.refuse_unreadable(flow, bytes, &error.refusal());
@@ -192,12 +192,17 @@ impl Endpoint {
         }
     }
 
-    fn response(&mut self, now: Instant, response: Response) {
+    fn response(&mut self, now: Instant, flow: Flow, response: Response) {
         // RFC 3261 §8.1.3.3: a response with several Vias was not meant for us.
         let vias = response.headers.count(&HeaderName::Via);
         let joined = message::text(&response.headers, &HeaderName::Via)
             .is_none_or(|value| message::first_hop_end(value.as_bytes()) < value.len());
         if vias != 1 || joined {
+            return;
+        }
+        // Who we did not ask does not get our password's digest by a challenge.
+        let challenge = matches!(response.status.code(), 401 | 407);
+        if challenge && !self.transactions.asked_there(&response, flow) {
             return;
         }
         if let Some(response) = self.transactions.receive_response(now, response) {

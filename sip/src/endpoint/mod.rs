@@ -35,7 +35,7 @@ use crate::stream::Framer;
 use crate::transaction::{News, Purpose, Transactions};
 pub use dial::Path;
 use register_client::Registrations;
-pub use register_client::RemoteRegistrar;
+pub use register_client::{RegistrationId, RemoteRegistrar};
 pub use saving::Changes;
 use subscribe::Watchers;
 

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use mcu_api::call::Credentials;
 use mcu_api::ids::CallId;
 use rand::Rng;
 
 use super::Endpoint;
-use crate::client_auth::{self, Credentials};
+use crate::client_auth::Proofs;
 use crate::deadlines::Deadlines;
 use crate::dialog::Dialog;
-use crate::flow::Flow;
-use crate::message::{HeaderName, Method, Response, Uri, text, uri_transport};
+use crate::flow::{Flow, Output};
+use crate::message::{
+    Address, HeaderName, Headers, Method, Response, Uri, lossy, text, uri_address, uri_transport,
+};
 use crate::transaction::Purpose;
 
 /// First and longest wait after failures, which doubles in between (RFC 5626 §4.5).
@@ -21,9 +24,13 @@ const LAST_WAIT: Duration = Duration::from_secs(1_800);
 /// Shortest time from one registration to the next, whatever a server grants.
 const LEAST_REFRESH: Duration = Duration::from_secs(20);
 
-/// Requests of one registration: the first, one with proof, and one more for a stale nonce or a
+/// Requests of one registration: the first, one with proof, and two more for a stale nonce and a
 /// longer time.
-const MAX_ATTEMPTS: u8 = 3;
+const MAX_ATTEMPTS: u8 = 4;
+
+/// A registration of ours, of which the shell says where its server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RegistrationId(pub(crate) CallId);
 
 /// A server at which we register.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +58,25 @@ pub(super) struct Registrations {
 #[derive(Debug)]
 struct Registration {
     server: RemoteRegistrar,
-    flow: Flow,
+    /// The way there; `None` until the shell finds one, and again after a failure, since a name may
+    /// lead elsewhere by then.
+    flow: Option<Flow>,
     /// Call-ID, tag and CSeq, which go on from one REGISTER to the next (RFC 3261 §10.2.4).
     dialog: Dialog,
     expires: Duration,
+    proofs: Proofs,
     attempts: u8,
     failures: u32,
     is_up: bool,
+}
+
+impl Registration {
+    /// Our address as the server is to know it.
+    fn contact(&self, flow: Flow) -> String {
+        let transport = uri_transport(&self.dialog.request_uri()).uri_parameter();
+        let user = &self.server.credentials.user;
+        format!("sip:{user}@{}{transport}", flow.local)
+    }
 }
 
 impl Registrations {
@@ -74,40 +93,76 @@ impl Registrations {
 }
 
 impl Endpoint {
-    /// Registers at a server by this flow, and again whenever it is time.
-    pub fn register_at(&mut self, now: Instant, server: RemoteRegistrar, flow: Flow) {
+    /// Registers at a server, and again whenever it is time. [`Output::Locate`] asks for the way.
+    pub fn register_at(&mut self, server: RemoteRegistrar) {
         let Ok(target) = Uri::parse(server.uri.clone().into()) else {
             return tracing::error!(server = server.name, "no SIP URI to register at");
         };
         let (call_id, tag) = (self.token(), self.token());
         let address = format!("<sip:{}@{}>", server.credentials.user, server.domain);
-        let dialog = Dialog::dialled(call_id, tag, &address, target, flow).addressed_to(address);
+        let dialog = Dialog::registering(call_id, tag, &address, target);
         let id = CallId(self.next_call);
         self.next_call += 1;
         let registration = Registration {
             expires: server.expires,
             server,
-            flow,
+            flow: None,
             dialog,
+            proofs: Proofs::default(),
             attempts: 0,
             failures: 0,
             is_up: false,
         };
         self.registrations_out.held.insert(id, registration);
-        self.send_register(now, id, None);
+        self.locate(id);
+    }
+
+    fn locate(&mut self, id: CallId) {
+        let Some(held) = self.registrations_out.held.get(&id) else {
+            return;
+        };
+        self.outputs.push_back(Output::Locate {
+            registration: RegistrationId(id),
+            server: held.server.name.clone(),
+            attempt: held.failures,
+        });
+    }
+
+    /// The answer to [`Output::Locate`]: a flow whose `local` is where the server can reach us, or why
+    /// there is none.
+    pub fn located(
+        &mut self,
+        now: Instant,
+        registration: RegistrationId,
+        flow: Result<Flow, &str>,
+    ) {
+        let id = registration.0;
+        match (flow, self.registrations_out.held.get_mut(&id)) {
+            (Ok(flow), Some(held)) => {
+                held.flow = Some(flow);
+                self.send_register(now, id);
+            }
+            (Err(why), Some(_)) => self.registration_failed(now, id, why),
+            (_, None) => {}
+        }
         self.pump(now);
     }
 
     pub(super) fn registrations_due(&mut self, now: Instant) {
         while let Some(id) = self.registrations_out.deadlines.pop_due(now) {
-            self.send_register(now, id, None);
+            self.send_register(now, id);
             self.pump(now);
         }
     }
 
-    fn send_register(&mut self, now: Instant, id: CallId, proof: Option<(HeaderName, String)>) {
-        let flow = self.registrations_out.held.get(&id).map(|held| held.flow);
-        let flow = flow.and_then(|flow| self.opened(now, flow));
+    fn send_register(&mut self, now: Instant, id: CallId) {
+        let Some(flow) = self.registrations_out.held.get(&id).map(|held| held.flow) else {
+            return;
+        };
+        let Some(flow) = flow else {
+            return self.locate(id);
+        };
+        let flow = self.opened(now, flow);
         let branch = format!("z9hG4bK{}", self.token());
         let agent = self.config.server_name.clone();
         let Some(held) = self.registrations_out.held.get_mut(&id) else {
@@ -116,21 +171,17 @@ impl Endpoint {
         let Some(flow) = flow else {
             return self.registration_failed(now, id, "no connection");
         };
-        held.flow = flow;
+        held.flow = Some(flow);
         held.attempts += 1;
-        let transport = uri_transport(&held.dialog.request_uri()).uri_parameter();
-        let user = &held.server.credentials.user;
-        let contact = format!("<sip:{user}@{}{transport}>", flow.local);
+        let contact = format!("<{}>", held.contact(flow));
         let draft = held
             .dialog
             .request(Method::Register, flow, &branch, None)
             .header(HeaderName::UserAgent, agent)
             .header(HeaderName::Contact, contact)
             .header(HeaderName::Expires, held.expires.as_secs().to_string());
-        let draft = match proof {
-            Some((name, value)) => draft.header(name, value),
-            None => draft,
-        };
+        let proofs = held.proofs.headers();
+        let draft = proofs.fold(draft, |draft, (name, value)| draft.header(name, value));
         let owner = (id, Purpose::Register);
         let sent = draft
             .build()
@@ -158,21 +209,26 @@ impl Endpoint {
         match response.status.code() {
             100..200 => {}
             200..300 => {
-                let granted = granted(response).unwrap_or(held.expires);
+                let contact = held.flow.map(|flow| held.contact(flow));
+                let contact = contact.and_then(|uri| Uri::parse(uri.into()).ok());
+                let granted = contact.and_then(|ours| granted(&response.headers, &ours));
+                let granted = granted.unwrap_or(held.expires).min(held.expires);
                 if !std::mem::replace(&mut held.is_up, true) {
                     tracing::info!(server = held.server.name, "registered");
                 }
                 (held.attempts, held.failures) = (0, 0);
+                // The next one begins anew: a nonce serves once.
+                held.proofs = Proofs::default();
                 let next = now + (granted * 4 / 5).max(LEAST_REFRESH);
                 self.registrations_out.deadlines.set(id, Some(next));
             }
             401 | 407 if again => {
                 let uri = held.dialog.request_uri().to_string();
                 let asked = ("REGISTER", uri.as_str());
-                let known = &held.server.credentials;
-                match client_auth::answer(&response.headers, known, asked, &cnonce) {
-                    Some(proof) => self.send_register(now, id, Some(proof)),
-                    None => self.registration_failed(now, id, "no challenge that we can answer"),
+                let (known, challenged) = (&held.server.credentials, &response.headers);
+                match held.proofs.answer(challenged, known, asked, &cnonce) {
+                    Ok(()) => self.send_register(now, id),
+                    Err(why) => self.registration_failed(now, id, &why.to_string()),
                 }
             }
             // RFC 3261 §10.2.8.
@@ -181,7 +237,7 @@ impl Endpoint {
                 let least = least.and_then(|value| value.trim().parse::<u32>().ok());
                 let least = Duration::from_secs(least.unwrap_or(3_600).min(86_400).into());
                 held.expires = held.expires.max(least);
-                self.send_register(now, id, None);
+                self.send_register(now, id);
             }
             _ => self.registration_failed(now, id, "refused"),
         }
@@ -200,20 +256,36 @@ impl Endpoint {
         }
         held.is_up = false;
         held.attempts = 0;
+        held.proofs = Proofs::default();
+        held.flow = None;
         held.failures = held.failures.saturating_add(1);
         self.registrations_out.deadlines.set(id, Some(now + wait));
     }
 }
 
-/// How long the server keeps our contact: as it says there, or in all (RFC 3261 §10.2.4).
-fn granted(response: &Response) -> Option<Duration> {
-    let contact = text(&response.headers, &HeaderName::Contact);
-    let contact = contact.and_then(|value| {
-        let (_, rest) = value.split_once(";expires=")?;
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse::<u32>().ok()
-    });
-    let expires = text(&response.headers, &HeaderName::Expires);
-    let expires = expires.and_then(|value| value.trim().parse().ok());
-    contact.or(expires).map(|s| Duration::from_secs(s.into()))
+/// How long the server keeps our contact: as it says beside it, or for all (RFC 3261 §10.2.4). Others
+/// may be registered with other times. A lone one is ours even if a gateway on the way has rewritten
+/// it.
+fn granted(response: &Headers, ours: &Uri) -> Option<Duration> {
+    let rows = response.get_all(&HeaderName::Contact);
+    let read = rows.filter_map(|row| Address::parse_list(&row.value(), "Contact").ok());
+    let contacts: Vec<Address> = read.flatten().collect();
+    let is_ours = |contact: &&Address| is_same_contact(&contact.uri, ours);
+    let lone = contacts.first().filter(|_| contacts.len() == 1);
+    let contact = contacts.iter().find(is_ours).or(lone);
+    let number = |text: &str| text.trim().parse::<u32>().ok();
+    let stated = contact.and_then(|contact| contact.param("expires"));
+    let stated = stated.and_then(|value| number(&lossy(value)));
+    let expires = text(response, &HeaderName::Expires).and_then(|value| number(&value));
+    stated
+        .or(expires)
+        .map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+/// Whether two contacts lead to the same user at the same place. Parameters do not count, as servers
+/// add and drop them.
+fn is_same_contact(one: &Uri, other: &Uri) -> bool {
+    one.decoded_user() == other.decoded_user()
+        && uri_address(one).is_some()
+        && uri_address(one) == uri_address(other)
 }

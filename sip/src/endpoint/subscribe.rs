@@ -1,23 +1,26 @@
 //! Subscriptions to the conference event package (RFC 6665, RFC 4575).
 //!
 //! The rooms publish what each conference looks like; who is subscribed to it is told the whole first
-//! and changes later. A participant proves itself by its call, anybody else by an account.
+//! and changes later. A participant proves itself by its call, anybody else by an account; who has lost
+//! that right is told nothing more.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mcu_api::ids::CallId;
 
 use super::incoming::Arrival;
 use super::register::overloaded;
 use super::{ALLOW_EVENTS, Endpoint};
+use crate::call::Call;
 use crate::conference::{self, CONFERENCE_INFO, Conference};
 use crate::deadlines::Deadlines;
 use crate::dialog::Dialog;
 use crate::digest::Verdict;
 use crate::flow::{Flow, FlowId};
-use crate::message::{self, HeaderName, Method, Refusal, lossy, text, tokens};
+use crate::message::{self, HeaderName, Headers, Method, Refusal, lossy, text, tokens};
 use crate::saved::SavedSubscription;
 use crate::transaction::Purpose;
 
@@ -30,6 +33,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Most subscriptions, in all and of one address: beyond it 503.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
 const MAX_OF_SOURCE: usize = 64;
+/// Longest `id` of an Event header that is taken, in bytes.
+const MAX_EVENT_ID: usize = 128;
 
 /// Conferences, and who watches them.
 #[derive(Debug)]
@@ -50,6 +55,9 @@ struct Subscription {
     /// them sent to a stranger, or names told to one.
     flow: Flow,
     number: String,
+    /// Our Event header, with the subscriber's `id` (RFC 6665 §8.2.1).
+    event: String,
+    right: Right,
     expires_at: Instant,
     /// Of the next document.
     version: u32,
@@ -58,6 +66,21 @@ struct Subscription {
     /// A NOTIFY waits for its answer.
     in_flight: bool,
     quiet_until: Instant,
+}
+
+/// What gives a right to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Right {
+    /// To take part by this call.
+    Call(CallId),
+    /// To have proven this account, where accounts may watch or as long as it takes part.
+    Account(String),
+}
+
+/// What is asked for.
+struct Wish {
+    event: String,
+    expires: Duration,
 }
 
 impl Watchers {
@@ -83,6 +106,7 @@ impl Watchers {
         let saved = self.subscriptions.values().map(|s| SavedSubscription {
             dialog: s.dialog.save(),
             flow: s.flow,
+            event: Some(s.event.clone()),
         });
         saved.collect()
     }
@@ -132,20 +156,30 @@ impl Endpoint {
 
     /// SUBSCRIBE, within a subscription or outside.
     pub(super) fn subscribed(&mut self, now: Instant, arrival: Arrival) {
-        let expires = match self.admit_subscription(&arrival) {
-            Ok(expires) => expires,
+        let wish = match self.admit_subscription(&arrival) {
+            Ok(wish) => wish,
             Err(refusal) => return self.refuse(&arrival, &refusal),
         };
         let Some(tag) = arrival.envelope.to_tag() else {
-            return self.new_subscriber(now, arrival, expires);
+            return self.new_subscriber(now, arrival, wish);
         };
+        let expires = wish.expires;
         let id = self.watchers.tags.get(&tag).copied();
-        let known = id.and_then(|id| Some((id, self.watchers.subscriptions.get_mut(&id)?)));
-        let known = known.filter(|(_, s)| s.dialog.matches(&arrival.envelope));
-        let Some((id, subscription)) = known else {
+        let known = id.and_then(|id| Some((id, self.watchers.subscriptions.get(&id)?)));
+        let known = known
+            .filter(|(_, s)| s.dialog.matches(&arrival.envelope) && s.event == wish.event)
+            .map(|(id, s)| (id, s.flow == arrival.flow, s.right.clone()));
+        let Some((id, stays, right)) = known else {
             // Within a call, too: two usages of one dialog are best avoided (RFC 5057 §5.1).
             let refusal = Refusal::new(481, "Subscription Does Not Exist");
             return self.refuse(&arrival, &refusal);
+        };
+        // Whoever has read one NOTIFY could have all others sent to itself.
+        if !stays && let Err(verdict) = self.prove_again(now, &right, &arrival) {
+            return self.refuse_subscriber(now, &arrival, &verdict);
+        }
+        let Some(subscription) = self.watchers.subscriptions.get_mut(&id) else {
+            return;
         };
         if let Err(refusal) = subscription.dialog.advance(&arrival.envelope) {
             return self.refuse(&arrival, &refusal);
@@ -160,17 +194,19 @@ impl Endpoint {
     }
 
     /// Package, types and time (RFC 6665 §4.2.1.1).
-    fn admit_subscription(&self, arrival: &Arrival) -> Result<Duration, Refusal> {
+    fn admit_subscription(&self, arrival: &Arrival) -> Result<Wish, Refusal> {
         if self.transactions.is_full() {
             return Err(overloaded());
         }
         let headers = &arrival.request.headers;
         let event = text(headers, &HeaderName::Event).unwrap_or_default();
-        let package = event.split(';').next().unwrap_or_default().trim();
+        let mut parts = event.split(';').map(str::trim);
+        let package = parts.next().unwrap_or_default();
         if !package.eq_ignore_ascii_case(ALLOW_EVENTS) {
             let refusal = Refusal::new(489, "Bad Event");
             return Err(refusal.with(HeaderName::AllowEvents, ALLOW_EVENTS));
         }
+        let event = own_event(parts).ok_or(Refusal::new(400, "Bad Event"))?;
         let accepted = tokens(headers, &HeaderName::Accept);
         let takes = |kind: &String| {
             let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -191,19 +227,14 @@ impl Endpoint {
             let refusal = Refusal::new(423, "Interval Too Brief");
             return Err(refusal.with(HeaderName::MinExpires, least));
         }
-        Ok(expires)
+        Ok(Wish { event, expires })
     }
 
-    fn new_subscriber(&mut self, now: Instant, arrival: Arrival, expires: Duration) {
-        let number = match self.conference_for(now, &arrival) {
-            Ok(number) => number,
-            Err(Verdict::Proven(_)) => {
-                return self.refuse(&arrival, &Refusal::new(404, "Not Found"));
-            }
-            Err(_) if self.accounts.is_empty() => {
-                return self.refuse(&arrival, &Refusal::new(403, "Forbidden"));
-            }
-            Err(verdict) => return self.challenge(now, &arrival, verdict == Verdict::Stale),
+    fn new_subscriber(&mut self, now: Instant, arrival: Arrival, wish: Wish) {
+        let Wish { event, expires } = wish;
+        let (number, right) = match self.conference_for(now, &arrival) {
+            Ok(found) => found,
+            Err(verdict) => return self.refuse_subscriber(now, &arrival, &verdict),
         };
         if !self.watchers.has_place(arrival.flow.remote.ip()) {
             return self.refuse(&arrival, &overloaded());
@@ -222,6 +253,8 @@ impl Endpoint {
             dialog,
             flow: arrival.flow,
             number,
+            event,
+            right,
             expires_at: now + expires,
             version: 0,
             told: None,
@@ -232,25 +265,81 @@ impl Endpoint {
         self.take_subscription(now, id, arrival, expires);
     }
 
-    /// The conference that this request may watch: one that the caller takes part in, or one that
-    /// accounts may watch. `Err` says what was proven.
-    fn conference_for(&mut self, now: Instant, arrival: &Arrival) -> Result<String, Verdict> {
+    fn refuse_subscriber(&mut self, now: Instant, arrival: &Arrival, verdict: &Verdict) {
+        match verdict {
+            Verdict::Proven(_) => self.refuse(arrival, &Refusal::new(404, "Not Found")),
+            _ if self.accounts.is_empty() => {
+                self.refuse(arrival, &Refusal::new(403, "Forbidden"));
+            }
+            verdict => self.challenge(now, arrival, *verdict == Verdict::Stale),
+        }
+    }
+
+    /// Whether a refresh from elsewhere comes from the subscriber. `Err` says what was proven.
+    fn prove_again(
+        &mut self,
+        now: Instant,
+        right: &Right,
+        arrival: &Arrival,
+    ) -> Result<(), Verdict> {
+        let account = match right {
+            Right::Account(account) => Some(account.clone()),
+            Right::Call(call) => {
+                let call = self.calls.get(call);
+                if call.is_some_and(|call| is_party(call, arrival)) {
+                    return Ok(());
+                }
+                call.and_then(|call| call.account.clone())
+            }
+        };
+        match self.authenticate(now, &arrival.request) {
+            Verdict::Proven(proven) if Some(&proven) == account.as_ref() => Ok(()),
+            verdict => Err(verdict),
+        }
+    }
+
+    /// The conference that this request may watch, and why: one that the caller takes part in, or one
+    /// that accounts may watch. `Err` says what was proven.
+    fn conference_for(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+    ) -> Result<(String, Right), Verdict> {
         let user = arrival.request.uri.decoded_user();
         let user = user.map(|user| lossy(&user)).unwrap_or_default();
-        let remote = arrival.flow.remote;
-        if let Some(number) = self.taken_part_in(&user, |call| call.flow.remote == remote) {
-            return Ok(number);
+        if let Some((number, call)) = self.taken_part_in(&user, |call| is_party(call, arrival)) {
+            return Ok((number, Right::Call(call)));
         }
         let verdict = self.authenticate(now, &arrival.request);
         let Verdict::Proven(account) = &verdict else {
             return Err(verdict);
         };
-        let mine = |call: &crate::call::Call| call.account.as_ref() == Some(account);
+        let mine = |call: &Call| call.account.as_ref() == Some(account);
         let conference = self.watchers.conferences.get(&user);
         let open = conference.filter(|conference| conference.open_to_accounts);
         let open = open.map(|conference| conference.number.clone());
-        open.or_else(|| self.taken_part_in(&user, mine))
-            .ok_or(verdict)
+        let number = open.or_else(|| Some(self.taken_part_in(&user, mine)?.0));
+        match number {
+            Some(number) => Ok((number, Right::Account(account.clone()))),
+            None => Err(verdict),
+        }
+    }
+
+    /// Whether a right is still there: the call goes on and takes part, the account exists and may
+    /// watch, or takes part.
+    fn holds(&self, right: &Right, conference: &Conference) -> bool {
+        let calls = || conference.users.iter().filter_map(|user| user.call);
+        match right {
+            Right::Call(call) => self.calls.contains_key(call) && calls().any(|id| id == *call),
+            Right::Account(account) => {
+                let of_account = |id| {
+                    let call = self.calls.get(&id);
+                    call.is_some_and(|call| call.account.as_ref() == Some(account))
+                };
+                self.accounts.contains_key(account)
+                    && (conference.open_to_accounts || calls().any(of_account))
+            }
+        }
     }
 
     /// The conference of this user part that one of these calls takes part in. The user part may be
@@ -258,8 +347,8 @@ impl Endpoint {
     fn taken_part_in(
         &self,
         user: &str,
-        is_theirs: impl Fn(&crate::call::Call) -> bool,
-    ) -> Option<String> {
+        is_theirs: impl Fn(&Call) -> bool,
+    ) -> Option<(String, CallId)> {
         let mut users = self.watchers.conferences.values().flat_map(|conference| {
             let users = conference.users.iter();
             users.filter_map(move |user| Some((conference, user.call?)))
@@ -268,7 +357,7 @@ impl Endpoint {
             let call = self.calls.get(id).filter(|call| is_theirs(call));
             call.is_some_and(|call| conference.number == user || call.user == user)
         });
-        found.map(|(conference, _)| conference.number.clone())
+        found.map(|(conference, call)| (conference.number.clone(), call))
     }
 
     /// Answers 200, and with a NOTIFY at once (RFC 6665 §4.2.1.2).
@@ -281,7 +370,14 @@ impl Endpoint {
             .with(HeaderName::Expires, expires.as_secs().to_string())
             .with(HeaderName::Contact, subscription.contact());
         let tag = &subscription.dialog.local_tag;
-        let response = self.response_to(&arrival.request.headers, &answer, tag);
+        let headers = &arrival.request.headers;
+        let mut response = self.response_to(headers, &answer, tag);
+        if let Some(response) = &mut response {
+            // RFC 3261 §12.1.1: who is to stay on the way.
+            for route in headers.get_all(&HeaderName::RecordRoute) {
+                response.headers.push(route.clone());
+            }
+        }
         let key = self.transactions.open(now, arrival.request, arrival.reply);
         if let (Some(key), Some(mut response)) = (key, response) {
             message::finish(&mut response, None);
@@ -298,8 +394,11 @@ impl Endpoint {
         };
         let conference = self.watchers.conferences.get(&subscription.number);
         let differs = subscription.told.as_ref() != conference;
-        if conference.is_none() {
+        let Some(conference) = conference else {
             return self.notify(now, id, Some("noresource"));
+        };
+        if !self.holds(&subscription.right, conference) {
+            return self.notify(now, id, Some("rejected"));
         }
         if now >= subscription.expires_at {
             return self.notify(now, id, Some("timeout"));
@@ -340,9 +439,11 @@ impl Endpoint {
             .request(Method::Notify, flow, &branch, None)
             .header(HeaderName::UserAgent, agent)
             .header(HeaderName::Contact, contact)
-            .header(HeaderName::Event, ALLOW_EVENTS)
+            .header(HeaderName::Event, subscription.event.clone())
             .header(HeaderName::SubscriptionState, state);
         let news = conference.filter(|now| subscription.told.as_ref() != Some(now));
+        // Who has no right any more does not learn who came since.
+        let news = news.filter(|_| end != Some("rejected"));
         if let Some(document) = news.and_then(|now| subscription.document(now)) {
             draft = draft.body(CONFERENCE_INFO, &document);
         }
@@ -404,7 +505,10 @@ impl Endpoint {
             let branch = format!("z9hG4bK{}", self.token());
             let draft = dialog
                 .request(Method::Notify, flow, &branch, None)
-                .header(HeaderName::Event, ALLOW_EVENTS)
+                .header(
+                    HeaderName::Event,
+                    saved.event.as_deref().unwrap_or(ALLOW_EVENTS),
+                )
                 .header(
                     HeaderName::SubscriptionState,
                     "terminated;reason=deactivated",
@@ -417,6 +521,62 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// Our Event header: the package, and the `id` among the parameters of the peer's. `None` when that is
+/// no token, or too long to be kept.
+fn own_event<'a>(mut parameters: impl Iterator<Item = &'a str>) -> Option<String> {
+    let id = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("id").then(|| value.trim())
+    });
+    let Some(id) = id else {
+        return Some(ALLOW_EVENTS.to_owned());
+    };
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
+    let fits = (1..=MAX_EVENT_ID).contains(&id.len()) && id.bytes().all(is_token);
+    fits.then(|| format!("{ALLOW_EVENTS};id={id}"))
+}
+
+/// Whether a request comes from the other side of this call: from its address, unless a proxy brought
+/// it, behind which there are others; or with the names of the call's dialog (RFC 4538), which nobody
+/// else knows.
+fn is_party(call: &Call, arrival: &Arrival) -> bool {
+    let headers = &arrival.request.headers;
+    let hops = headers.get_all(&HeaderName::Via).map(|via| {
+        let value = via.value();
+        // One row may name several.
+        1 + usize::from(message::first_hop_end(&value) < value.len())
+    });
+    let is_straight = hops.sum::<usize>() == 1 && headers.count(&HeaderName::RecordRoute) == 0;
+    is_straight && call.flow.remote == arrival.flow.remote || names_dialog(headers, &call.dialog)
+}
+
+/// Whether Target-Dialog names this dialog. Which tag is called local depends on who is asked, so that
+/// either order is taken: both have to be right.
+fn names_dialog(headers: &Headers, dialog: &Dialog) -> bool {
+    let name = HeaderName::Other(Bytes::from_static(b"Target-Dialog"));
+    let Some(value) = text(headers, &name) else {
+        return false;
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let call_id = parts.next().unwrap_or_default();
+    let (mut local, mut remote) = (None, None);
+    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+        match name.trim() {
+            name if name.eq_ignore_ascii_case("local-tag") => local = Some(value.trim()),
+            name if name.eq_ignore_ascii_case("remote-tag") => remote = Some(value.trim()),
+            _ => {}
+        }
+    }
+    let (ours, theirs) = (
+        Some(dialog.local_tag.as_str()),
+        dialog.remote_tag.as_deref(),
+    );
+    let named = (local, remote);
+    call_id == dialog.call_id
+        && theirs.is_some()
+        && (named == (ours, theirs) || named == (theirs, ours))
 }
 
 impl Subscription {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use mcu_api::call::{CallCommand, DialTarget, EndReason, OutgoingCall, RejectReason};
+use mcu_api::call::{CallCommand, Credentials, DialTarget, EndReason, OutgoingCall, RejectReason};
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{DialOutcome, FromControl};
 use mcu_api::secret::Redacted;
@@ -12,6 +12,7 @@ use super::calls::shown_name;
 use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, SipLeg};
 use super::{Controller, ManagerId, find_leg};
+use crate::config::Place;
 use crate::dialplan::{self, Destination, Dialled};
 
 /// Where a room's call goes.
@@ -21,8 +22,10 @@ pub struct Way {
     pub target: DialTarget,
     /// URI to call as, in place of one of ours.
     pub from: Option<String>,
-    /// For who challenges the call.
-    pub credentials: Option<(String, Redacted<String>)>,
+    /// For the server that the call is sent to.
+    pub credentials: Option<Credentials>,
+    /// Where that is, if it is neither in the target nor known by its registration.
+    pub place: Option<Place>,
 }
 
 /// A wish to have a room call somebody.
@@ -47,6 +50,16 @@ pub struct Ringing {
     request: u64,
 }
 
+impl Way {
+    /// The way, once it is known where its server is.
+    pub fn through(mut self, server: SocketAddr) -> Self {
+        if let DialTarget::Uri { via, .. } = &mut self.target {
+            *via = Some(server);
+        }
+        self
+    }
+}
+
 impl Controller {
     /// What a target in words means: an account, a `sip:` URI, or a number that the dial plan leads
     /// elsewhere.
@@ -56,6 +69,7 @@ impl Controller {
                 target,
                 from: None,
                 credentials: None,
+                place: None,
             })
         };
         if target.starts_with("sip:") {
@@ -92,10 +106,11 @@ impl Controller {
         Some(Way {
             target: DialTarget::Uri {
                 uri: format!("sip:{number}@{domain}{transport}"),
-                via: Some(trunk.address),
+                via: None,
             },
             from: user.map(|user| format!("sip:{user}@{domain}")),
-            credentials: trunk.credentials.clone(),
+            credentials: trunk.credentials(),
+            place: Some(trunk.address.clone()),
         })
     }
 

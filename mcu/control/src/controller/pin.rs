@@ -182,11 +182,21 @@ impl Waiting {
         }
     }
 
-    /// One whose controller died meanwhile: it types anew, with the tries that are left.
-    pub fn again(guest: bool, source: Source, wrong: u8, now: Instant) -> Self {
+    /// One whose controller died meanwhile: it types anew, with the tries that are left. `refused`: it
+    /// had none and was being shown out.
+    pub fn again(guest: bool, source: Source, wrong: u8, refused: bool, now: Instant) -> Self {
         let mut waiting = Self::new(guest, source, None, now);
         waiting.wrong = wrong;
+        if refused || wrong >= MAX_WRONG {
+            waiting.text = NoticeText::PinRefused;
+            waiting.until = Some(now + FAREWELL);
+        }
         waiting
+    }
+
+    /// Whether it has no try left.
+    pub fn is_refused(&self) -> bool {
+        self.text == NoticeText::PinRefused
     }
 
     /// What it is told.
@@ -209,7 +219,7 @@ impl Waiting {
 
     /// Takes a telephone key: digits, `*` to begin anew, `#` to end.
     pub fn press(&mut self, now: Instant, key: char) -> Pressed {
-        if self.text == NoticeText::PinRefused || self.until.is_none() {
+        if self.is_refused() || self.until.is_none() {
             return Pressed::Typing;
         }
         self.until = Some(now + PATIENCE);
@@ -342,6 +352,22 @@ mod tests {
             waiting.press(now, '1');
         }
         assert_eq!(now, start + MAX_WAIT);
+    }
+
+    /// The death of the controller in the seconds before we hang up was worth another try.
+    #[test]
+    fn who_used_up_its_tries_has_none_in_the_next_life() {
+        let now = Instant::now();
+        let mut last = Waiting::again(true, at(1), MAX_WRONG - 1, false, now);
+        last.press(now, '1');
+        assert_eq!(last.press(now, '#'), Pressed::Entered(pin("1")));
+        for (wrong, refused) in [(MAX_WRONG, false), (1, true)] {
+            let mut over = Waiting::again(true, at(1), wrong, refused, now);
+            assert_eq!(over.notice().text, NoticeText::PinRefused);
+            over.press(now, '1');
+            assert_eq!(over.press(now, '#'), Pressed::Typing);
+            assert_eq!(over.until(), Some(now + FAREWELL));
+        }
     }
 
     #[test]

@@ -77,6 +77,9 @@ pub struct SavedWaiting {
     guest: bool,
     source: Source,
     wrong: u8,
+    /// It has no try left.
+    #[serde(default)]
+    refused: bool,
 }
 
 /// What is particular to a kind of leg.
@@ -155,12 +158,13 @@ impl SavedWaiting {
             guest: waiting.guest,
             source: waiting.source.clone(),
             wrong: waiting.wrong,
+            refused: waiting.is_refused(),
         }
     }
 
     /// It types its PIN anew.
     pub fn restore(self, now: Instant) -> Waiting {
-        Waiting::again(self.guest, self.source, self.wrong, now)
+        Waiting::again(self.guest, self.source, self.wrong, self.refused, now)
     }
 }
 

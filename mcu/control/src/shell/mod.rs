@@ -2,6 +2,7 @@
 
 mod keeping;
 mod links;
+mod names;
 mod net;
 mod state_file;
 mod streams;
@@ -13,6 +14,7 @@ mod udp;
 mod written;
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -27,10 +29,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use crate::config::Place;
 use crate::config::{Config, SipListener};
-use crate::controller::{Controller, DialRequest, Input, ManagerId, Output};
+use crate::controller::{Controller, DialRequest, Input, ManagerId, Output, Way};
 use keeping::{Keeper, Kept, KeptRegistrations};
 use links::Managers;
+use names::{Names, Wanted};
 use state_file::StateFile;
 use streams::{Limits, Streams};
 use tcp::{Listener, Places};
@@ -64,6 +68,8 @@ pub enum Event {
     StreamOpened(Flow, mpsc::Sender<Bytes>),
     /// A SIP connection is gone.
     StreamClosed(FlowId),
+    /// Addresses that were looked for, or why there are none.
+    Located(Wanted, Result<Vec<SocketAddr>, &'static str>),
 }
 
 /// Runs a controller until its future is dropped. Calls stay as they are: the next life takes them
@@ -170,6 +176,9 @@ struct Owner {
     media: Option<mpsc::Sender<ToMedia>>,
     /// What managers know of the media processor.
     media_told: bool,
+    /// Where the trunks are at which we register.
+    trunks: HashMap<String, (Transport, Place)>,
+    names: Names,
     events: mpsc::Sender<Event>,
 }
 
@@ -184,7 +193,7 @@ impl Owner {
         kept.rooms.shift_calendar(step_s);
         restore_calls(&mut endpoint, now, &mut kept, ago);
         restore_registrations(&mut endpoint, now, registrations_file.load());
-        register_at_trunks(&mut endpoint, now, &config, &udp);
+        let trunks = register_at_trunks(&mut endpoint, &config);
         let earlier = Some(kept.rooms.clone());
         Self {
             controller: Controller::new(config, earlier, rand::random(), now, wall),
@@ -198,6 +207,8 @@ impl Owner {
             managers: HashMap::new(),
             media: None,
             media_told: false,
+            trunks,
+            names: Names::new(events.clone()),
             events,
         }
     }
@@ -314,18 +325,20 @@ impl Owner {
                 },
             )) => {
                 let way = self.controller.way_to(&target);
-                let way = way.and_then(|way| {
-                    let path = self.endpoint.path_to(now, &way.target)?;
-                    Some((way, path.remote))
-                });
                 let wanted = DialRequest {
                     manager,
                     request,
                     room,
                     target,
-                    way,
+                    way: None,
                 };
-                self.controller.handle_input(now, Input::Dial(wanted));
+                match way.clone().and_then(|way| Some((way.place.clone()?, way))) {
+                    Some((place, way)) => {
+                        let wanted = Wanted::Call(Box::new((wanted, way)));
+                        self.names.locate(place, wanted);
+                    }
+                    None => self.room_calls(now, wanted, way),
+                }
             }
             Event::Input(input) => self.controller.handle_input(now, input),
             Event::ManagerOpened(id, queue) => {
@@ -349,7 +362,46 @@ impl Owner {
             Event::Bytes(flow, bytes) => self.received(now, flow, &bytes),
             Event::StreamOpened(flow, queue) => self.stream_opened(now, &flow, queue),
             Event::StreamClosed(flow) => self.stream_closed(now, flow),
+            Event::Located(wanted, found) => self.located(now, wanted, found),
         }
+    }
+
+    fn room_calls(&mut self, now: Instant, mut wanted: DialRequest, way: Option<Way>) {
+        wanted.way = way.and_then(|way| {
+            let path = self.endpoint.path_to(now, &way.target)?;
+            Some((way, path.remote))
+        });
+        self.controller.handle_input(now, Input::Dial(wanted));
+    }
+
+    fn located(
+        &mut self,
+        now: Instant,
+        wanted: Wanted,
+        found: Result<Vec<SocketAddr>, &'static str>,
+    ) {
+        match wanted {
+            Wanted::Registration(id, transport, attempt) => {
+                let flow = found.and_then(|found| {
+                    let way = names::choose(&found, attempt, |at| self.flow_to(transport, at));
+                    way.ok_or("no way there from here")
+                });
+                self.endpoint.located(now, id, flow);
+            }
+            Wanted::Call(call) => {
+                let (wanted, way) = *call;
+                let found = found.unwrap_or_default();
+                let has_way = |at: SocketAddr| self.flow_to(Transport::Udp, at).map(|_| at);
+                let at = names::choose(&found, 0, has_way);
+                self.room_calls(now, wanted, at.map(|at| way.through(at)));
+            }
+        }
+    }
+
+    /// A way from us to somebody who has not spoken to us.
+    fn flow_to(&self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
+        let mut sockets = self.udp.iter();
+        sockets.find_map(|udp| udp.flow_to(transport, remote))
     }
 
     fn received(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
@@ -428,9 +480,8 @@ impl Owner {
         let now = Instant::now();
         let path = self.endpoint.path_to(now, &wanted.target);
         let flow = path.and_then(|path| {
-            let mut sockets = self.udp.iter();
             path.flow
-                .or_else(|| sockets.find_map(|udp| udp.flow_to(path.transport, path.remote)))
+                .or_else(|| self.flow_to(path.transport, path.remote))
         });
         self.endpoint.dial(now, wanted, flow);
     }
@@ -458,6 +509,16 @@ impl Owner {
             }
             sip::Output::Close { flow } => {
                 self.streams.remove(flow);
+            }
+            sip::Output::Locate {
+                registration,
+                server,
+                attempt,
+            } => {
+                if let Some((transport, place)) = self.trunks.get(&server) {
+                    let wanted = Wanted::Registration(registration, *transport, attempt);
+                    self.names.locate(place.clone(), wanted);
+                }
             }
         }
     }
@@ -524,32 +585,30 @@ async fn sleep_to(next: Option<Instant>) {
     }
 }
 
-/// Begins to register at the trunks that want it.
-fn register_at_trunks(endpoint: &mut sip::Endpoint, now: Instant, config: &Config, udp: &[Udp]) {
+/// Begins to register at the trunks that want it; where they are, by name.
+fn register_at_trunks(
+    endpoint: &mut sip::Endpoint,
+    config: &Config,
+) -> HashMap<String, (Transport, Place)> {
+    let mut places = HashMap::new();
     for trunk in &config.trunks {
-        let (Some(expires), Some((user, password))) = (trunk.register, &trunk.credentials) else {
+        let (Some(expires), Some(credentials)) = (trunk.register, trunk.credentials()) else {
             continue;
         };
         let (transport, parameter) = match trunk.tcp {
             true => (Transport::Tcp, ";transport=tcp"),
             false => (Transport::Udp, ""),
         };
-        let server = sip::RemoteRegistrar {
+        places.insert(trunk.name.clone(), (transport, trunk.address.clone()));
+        endpoint.register_at(sip::RemoteRegistrar {
             name: trunk.name.clone(),
             uri: format!("sip:{}{parameter}", trunk.domain()),
             domain: trunk.domain(),
-            credentials: sip::Credentials {
-                user: user.clone(),
-                password: password.clone(),
-            },
+            credentials,
             expires,
-        };
-        let mut sockets = udp.iter();
-        match sockets.find_map(|udp| udp.flow_to(transport, trunk.address)) {
-            Some(flow) => endpoint.register_at(now, server, flow),
-            None => warn!(trunk = trunk.name, "no way to the trunk, not registered"),
-        }
+        });
     }
+    places
 }
 
 fn endpoint_config(config: &Config) -> sip::Config {

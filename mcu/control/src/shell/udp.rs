@@ -14,7 +14,7 @@ use sip::{Flow, FlowId, Transport};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{Event, net};
 
@@ -163,7 +163,8 @@ impl Udp {
             .socket
             .try_io(Interest::WRITABLE, || self.send_from(flow, bytes));
         if let Err(error) = sent {
-            warn!(remote = %flow.remote, %error, "datagram not sent");
+            // Whoever waits for an answer says that none came; this comes with each repetition.
+            debug!(remote = %flow.remote, %error, "datagram not sent");
         }
     }
 

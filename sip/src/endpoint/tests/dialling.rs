@@ -1,6 +1,6 @@
 //! Calls of ours (RFC 3261 §13.2, §9.1).
 
-use mcu_api::call::{DialTarget, OutgoingCall};
+use mcu_api::call::{Credentials, DialTarget, OutgoingCall};
 
 use super::*;
 use crate::Path;
@@ -17,7 +17,11 @@ fn outgoing(credentials: Option<&str>) -> OutgoingCall {
         number: "3000".into(),
         name: Redacted("手术室 \"3\"".into()),
         from: None,
-        credentials: credentials.map(|user| (user.to_owned(), Redacted("s3cret".to_owned()))),
+        credentials: credentials.map(|user| Credentials {
+            user: user.to_owned(),
+            password: Redacted("s3cret".to_owned()),
+            realms: vec!["far".to_owned()],
+        }),
         sdp: Redacted(OFFER.into()),
     }
 }
@@ -241,27 +245,89 @@ fn a_challenge_is_answered_with_the_credentials_given() {
         bench.feed(&answered(second, "200 OK", Some(ANSWER)));
         assert_eq!(bench.take_events().len(), 2);
 
-        // A wrong password is not tried for ever.
-        let mut bench = Bench::new();
-        bench.dial(outgoing(Some("us")));
-        let mut invites = 0;
-        loop {
-            let sent = bench.take_sent();
-            let Some(invite) = sent.iter().find(|text| text.starts_with("INVITE ")) else {
-                break;
-            };
-            invites += 1;
-            bench.feed(&respond(invite, status, &challenge, None));
+        // A wrong password is not tried again; a nonce that is too old is no wrong password.
+        let stale = challenge
+            .replace("n1", "n2")
+            .replace("qop", "stale=true, qop");
+        for (second, expected) in [(&challenge, 2), (&stale, 4)] {
+            let mut bench = Bench::new();
+            bench.dial(outgoing(Some("us")));
+            let mut invites = 0;
+            loop {
+                let sent = bench.take_sent();
+                let Some(invite) = sent.iter().find(|text| text.starts_with("INVITE ")) else {
+                    break;
+                };
+                let asked = if invites == 0 { &challenge } else { second };
+                invites += 1;
+                bench.feed(&respond(invite, status, asked, None));
+            }
+            assert_eq!(invites, expected);
+            let reason = EndReason::Refused(status[..3].parse().unwrap());
+            bench.ended(CALL, reason);
         }
-        assert_eq!(invites, 3);
-        let reason = EndReason::Refused(status[..3].parse().unwrap());
-        bench.ended(CALL, reason);
     }
     // Without credentials a challenge is a refusal.
     let mut bench = Bench::new();
     let invite = bench.dialled();
     bench.feed(&respond(&invite, "401 Unauthorized", "", None));
     bench.ended(CALL, EndReason::Refused(401));
+}
+
+/// Whoever the trunk led the call to got a digest of the password for a realm of its choice, and could
+/// try passwords on it at leisure.
+#[test]
+fn a_challenge_for_another_realm_is_not_answered() {
+    for (status, name) in [
+        ("401 Unauthorized", "WWW-Authenticate"),
+        ("407 Proxy Authentication Required", "Proxy-Authenticate"),
+    ] {
+        let challenge = format!("{name}: Digest realm=\"elsewhere\", nonce=\"n\"\r\n");
+        let mut bench = Bench::new();
+        bench.dial(outgoing(Some("us")));
+        let invite = bench.only();
+        bench.feed(&respond(&invite, status, &challenge, None));
+        assert!(bench.only().starts_with("ACK "));
+        bench.ended(CALL, EndReason::Refused(status[..3].parse().unwrap()));
+    }
+}
+
+#[test]
+fn a_challenge_from_a_host_that_was_not_asked_is_not_answered() {
+    let mut bench = Bench::new();
+    bench.dial(outgoing(Some("us")));
+    let invite = bench.only();
+    let challenge = "WWW-Authenticate: Digest realm=\"far\", nonce=\"n\"\r\n";
+    let challenged = respond(&invite, "401 Unauthorized", challenge, None);
+    bench.flow.remote = address("192.0.2.66:5060");
+    bench.feed(&challenged);
+    assert!(bench.sent.is_empty());
+    bench.flow.remote = address("192.0.2.7:5062");
+    bench.feed(&challenged);
+    assert_eq!(bench.take_sent().len(), 2, "an ACK and the proof");
+}
+
+/// RFC 3261 §22.3: a proxy and the server behind it each want a proof of their own.
+#[test]
+fn the_proofs_for_two_realms_go_together() {
+    let mut bench = Bench::new();
+    let mut wanted = outgoing(Some("us"));
+    let credentials = wanted.credentials.as_mut().unwrap();
+    credentials.realms.push("Door".into());
+    bench.dial(wanted);
+    let first = bench.only();
+    let door = "Proxy-Authenticate: Digest realm=\"door\", nonce=\"a\"\r\n";
+    bench.feed(&respond(&first, "407 Who", door, None));
+    let second = bench.take_sent().remove(1);
+    let far = "WWW-Authenticate: Digest realm=\"far\", nonce=\"b\"\r\n";
+    bench.feed(&respond(&second, "401 Who", far, None));
+    let third = bench.take_sent().remove(1);
+    let proof = |name| header(&third, name).unwrap();
+    assert!(
+        proof("Proxy-Authorization").contains("realm=\"door\""),
+        "{third}"
+    );
+    assert!(proof("Authorization").contains("realm=\"far\""), "{third}");
 }
 
 #[test]

@@ -22,7 +22,9 @@ use mcu_api::call::{CallCommand, CallEvent, EndReason, RejectReason};
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 
-use crate::{Account, Config, Endpoint, Flow, FlowId, Ha1, Input, Output, Transport};
+use crate::{
+    Account, Config, Endpoint, Flow, FlowId, Ha1, Input, Output, RegistrationId, Transport,
+};
 
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
 const ANSWER: &str =
@@ -40,6 +42,7 @@ struct Bench {
     events: Vec<CallEvent>,
     closed: Vec<FlowId>,
     connects: Vec<Flow>,
+    locates: Vec<(RegistrationId, u32)>,
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -93,6 +96,7 @@ impl Bench {
             events: Vec::new(),
             closed: Vec::new(),
             connects: Vec::new(),
+            locates: Vec::new(),
         }
     }
 
@@ -143,6 +147,11 @@ impl Bench {
                 Output::Event(event) => self.events.push(event),
                 Output::Close { flow } => self.closed.push(flow),
                 Output::Connect { flow } => self.connects.push(flow),
+                Output::Locate {
+                    registration,
+                    attempt,
+                    ..
+                } => self.locates.push((registration, attempt)),
             }
         }
     }

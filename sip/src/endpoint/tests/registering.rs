@@ -1,7 +1,9 @@
 //! Registrations of ours at other servers (RFC 3261 §10.2, RFC 5626 §4.5).
 
 use super::*;
-use crate::{Credentials, RemoteRegistrar};
+use mcu_api::call::Credentials;
+
+use crate::{RegistrationId, RemoteRegistrar};
 
 fn server() -> RemoteRegistrar {
     RemoteRegistrar {
@@ -11,6 +13,7 @@ fn server() -> RemoteRegistrar {
         credentials: Credentials {
             user: "hospital".into(),
             password: Redacted("s3cret".into()),
+            realms: vec!["far".into()],
         },
         expires: seconds(600),
     }
@@ -18,11 +21,90 @@ fn server() -> RemoteRegistrar {
 
 fn registering() -> (Bench, String) {
     let mut bench = Bench::new();
-    let flow = bench.flow;
-    bench.endpoint.register_at(bench.now, server(), flow);
+    bench.endpoint.register_at(server());
     bench.drain();
+    bench.locate();
     let register = bench.only();
     (bench, register)
+}
+
+impl Bench {
+    /// The shell finds the way that is asked for.
+    fn locate(&mut self) -> u32 {
+        let (registration, attempt) = self.asked_for_the_way();
+        let flow = self.flow;
+        self.endpoint.located(self.now, registration, Ok(flow));
+        self.drain();
+        attempt
+    }
+
+    fn asked_for_the_way(&mut self) -> (RegistrationId, u32) {
+        assert_eq!(self.locates.len(), 1, "{:?}", self.locates);
+        self.locates.remove(0)
+    }
+}
+
+/// One that could not be reached when we started was never registered at.
+#[test]
+fn a_server_without_a_way_is_looked_for_again_after_longer_and_longer_waits() {
+    let mut bench = Bench::new();
+    bench.endpoint.register_at(server());
+    bench.drain();
+    let mut waits = Vec::new();
+    for n in 0..9 {
+        let (registration, attempt) = bench.asked_for_the_way();
+        assert_eq!(attempt, n);
+        let why = Err("no such name");
+        bench.endpoint.located(bench.now, registration, why);
+        bench.drain();
+        assert!(bench.sent.is_empty() && bench.locates.is_empty());
+        let failed = bench.now;
+        while bench.locates.is_empty() {
+            let next = bench.endpoint.next_timeout().unwrap();
+            bench.pass(next - bench.now);
+        }
+        waits.push((bench.now - failed).as_secs());
+    }
+    for (n, wait) in waits.iter().enumerate() {
+        let most = (30u64 << n).min(1_800);
+        assert!((most / 2..=most).contains(wait), "{waits:?}");
+    }
+    assert_eq!(bench.locate(), 9);
+    let register = bench.only();
+    bench.feed(&respond(&register, "200 OK", "Expires: 600\r\n", None));
+    bench.pass(seconds(480));
+    assert!(
+        bench.only().starts_with("REGISTER "),
+        "by the way that is known"
+    );
+}
+
+#[test]
+fn our_own_time_is_read_among_those_of_others() {
+    let ours = "<sip:hospital@192.0.2.1:5060;x=y>;q=0.5;expires=200";
+    for contacts in [
+        format!("Contact: <sip:hospital@198.51.100.9:5060>;expires=3600\r\nContact: {ours}\r\n"),
+        format!("Contact: \"a, b\" <sip:hospital@198.51.100.9>;expires=60, {ours}\r\n"),
+        // Not named: what holds for all.
+        "Contact: <sip:a@h>;expires=60, <sip:b@h>;expires=70\r\nExpires: 200\r\n".to_owned(),
+        // Rewritten on the way.
+        "Contact: <sip:hospital@203.0.113.5:6060>;expires=200\r\nExpires: 600\r\n".to_owned(),
+    ] {
+        let (mut bench, first) = registering();
+        bench.feed(&respond(&first, "200 OK", &contacts, None));
+        bench.pass(seconds(159));
+        assert!(bench.sent.is_empty(), "{contacts}");
+        bench.pass(seconds(1));
+        bench.only();
+    }
+}
+
+#[test]
+fn a_challenge_for_another_realm_is_not_answered() {
+    let (mut bench, register) = registering();
+    let challenge = "WWW-Authenticate: Digest realm=\"elsewhere\", nonce=\"n\"\r\n";
+    bench.feed(&respond(&register, "401 Unauthorized", challenge, None));
+    assert!(bench.sent.is_empty());
 }
 
 #[test]
@@ -82,10 +164,11 @@ fn failures_are_tried_again_after_longer_and_longer_waits() {
         bench.take_sent();
         let next = bench.endpoint.next_timeout().unwrap();
         bench.pass(next - failed);
-        while bench.sent.is_empty() {
+        while bench.locates.is_empty() {
             let next = bench.endpoint.next_timeout().unwrap();
             bench.pass(next - bench.now);
         }
+        bench.locate();
         register = bench.only();
         waits.push((bench.now - failed).as_secs());
     }
@@ -111,9 +194,10 @@ fn a_wrong_password_is_not_hammered_and_silence_is_a_failure() {
         }
         sent += 1;
     }
-    assert_eq!(sent, 3);
+    assert_eq!(sent, 2);
     let (mut bench, _) = registering();
     bench.pass(seconds(32 + 30));
+    bench.locate();
     let again = bench.take_sent();
     assert!(
         again

@@ -360,3 +360,167 @@ fn a_subscription_ends_with_its_connection_and_keeps_it_open_before() {
     bench.publish(conference(vec![user(2, None)]));
     assert!(bench.sent.is_empty());
 }
+
+fn state_of(notify: &str) -> &str {
+    assert!(notify.starts_with("NOTIFY "), "{notify}");
+    header(notify, "Subscription-State").unwrap()
+}
+
+/// Who had left was told for an hour who else came and went.
+#[test]
+fn a_subscription_ends_with_the_call_that_gave_the_right_to_it() {
+    let (mut bench, call) = Bench::with_participant();
+    let (tag, _) = bench.watch();
+    bench.pass(seconds(10));
+    bench.command(CallCommand::Hangup { call });
+    bench.take_sent();
+    bench.publish(conference(vec![user(2, None)]));
+    let last = bench.only();
+    assert_eq!(state_of(&last), "terminated;reason=rejected");
+    assert!(!last.contains("Site 2"), "{last}");
+    bench.feed(&respond(&last, "200 OK", "", None));
+    let gone = bench.refused(&subscribe(2, &tag, EVENT));
+    assert!(gone.starts_with("SIP/2.0 481"), "{gone}");
+    let anew = bench.refused(&subscribe(9, "", EVENT).replace("watch@", "anew@"));
+    assert!(anew.starts_with("SIP/2.0 401"), "{anew}");
+}
+
+#[test]
+fn an_account_that_may_watch_no_more_is_told_nothing_more() {
+    let (mut bench, call) = Bench::with_participant();
+    bench.flow.remote = address("192.0.2.66:5060");
+    bench.watch_by_account();
+    bench.publish(Conference {
+        open_to_accounts: false,
+        ..conference(vec![user(1, Some(call)), user(2, None)])
+    });
+    let last = bench.only();
+    assert_eq!(state_of(&last), "terminated;reason=rejected");
+}
+
+impl Bench {
+    /// Subscribes by an account; our tag.
+    fn watch_by_account(&mut self) -> String {
+        let challenge = self.refused(&subscribe(1, "", EVENT));
+        let proof = proof(&challenge);
+        self.feed(&subscribe(2, "", &format!("{EVENT}{proof}")));
+        let sent = self.take_sent();
+        assert!(sent[0].starts_with("SIP/2.0 200"), "{}", sent[0]);
+        self.feed(&respond(&sent[1], "200 OK", "", None));
+        tag_of(&sent[0])
+    }
+}
+
+/// A refresh had all NOTIFYs sent to where it came from.
+#[test]
+fn a_subscription_moves_only_with_proof() {
+    let (mut bench, call) = Bench::with_participant();
+    let home = bench.flow.remote;
+    bench.flow.remote = address("192.0.2.66:5060");
+    let tag = bench.watch_by_account();
+    let there = bench.flow.remote;
+    bench.flow.remote = address("198.51.100.9:5060");
+    let challenge = bench.refused(&subscribe(3, &tag, EVENT));
+    assert!(challenge.starts_with("SIP/2.0 401"), "{challenge}");
+    bench.pass(seconds(10));
+    bench.publish(conference(vec![user(1, Some(call)), user(2, None)]));
+    assert_eq!(bench.sent[0].0.remote, there);
+    let told = bench.only();
+    bench.feed(&respond(&told, "200 OK", "", None));
+    let proof = proof(&challenge);
+    bench.feed(&subscribe(4, &tag, &format!("{EVENT}{proof}")));
+    assert_eq!(bench.sent[1].0.remote, bench.flow.remote, "it has moved");
+    bench.take_sent();
+
+    // By its call: another participant's account is no proof, the call's own dialog is.
+    let (mut bench, _) = Bench::with_participant();
+    let (tag, _) = bench.watch();
+    bench.flow.remote = address("198.51.100.9:5060");
+    let challenge = bench.refused(&subscribe(2, &tag, EVENT));
+    let proof = self::proof(&challenge);
+    let refused = bench.refused(&subscribe(3, &tag, &format!("{EVENT}{proof}")));
+    assert!(refused.starts_with("SIP/2.0 404"), "{refused}");
+    bench.flow.remote = home;
+    bench.feed(&subscribe(4, &tag, EVENT));
+    assert_eq!(bench.sent.len(), 2, "it stayed where it was");
+}
+
+/// All who are behind a proxy have its address.
+#[test]
+fn behind_a_proxy_the_address_is_no_proof_and_the_dialog_is() {
+    let through = |cseq: u32, headers: &str| {
+        let text = subscribe(cseq, "", headers).replace("CALL", "one@192.0.2.7");
+        let at = text.find("From:").unwrap();
+        let (head, rest) = text.split_at(at);
+        format!("{head}Via: SIP/2.0/UDP 10.0.0.9;branch=z9hG4bKb{cseq}\r\n{rest}")
+    };
+    let mut bench = Bench::new();
+    let (call, our_tag) = bench.up();
+    bench.publish(conference(vec![user(1, Some(call))]));
+    let refused = bench.refused(&through(1, EVENT));
+    assert!(refused.starts_with("SIP/2.0 401"), "{refused}");
+    let recorded = "Record-Route: <sip:192.0.2.7;lr>\r\n";
+    let refused = bench.refused(&subscribe(2, "", &format!("{EVENT}{recorded}")));
+    assert!(refused.starts_with("SIP/2.0 401"), "{refused}");
+    let names = |call_id: &str, local: &str, remote: &str| {
+        format!("{EVENT}Target-Dialog: {call_id};local-tag={local};remote-tag={remote}\r\n")
+    };
+    let id = "CALL";
+    for wrong in [
+        names("other@192.0.2.7", "peer", &our_tag),
+        names(id, "peer", "guess"),
+        names(id, "guess", &our_tag),
+        names(id, &our_tag, &our_tag),
+        format!("{EVENT}Target-Dialog: {id}\r\n"),
+    ] {
+        let refused = bench.refused(&through(3, &wrong));
+        assert!(refused.starts_with("SIP/2.0 401"), "{wrong}: {refused}");
+    }
+    for (cseq, right) in [
+        (4, names(id, "peer", &our_tag)),
+        (5, names(id, &our_tag, "peer")),
+    ] {
+        bench.feed(&through(cseq, &right).replace("watch@", &format!("watch{cseq}@")));
+        let sent = bench.take_sent();
+        assert!(sent[0].starts_with("SIP/2.0 200"), "{right}: {}", sent[0]);
+    }
+}
+
+/// RFC 6665 §8.2.1 and RFC 3261 §12.1.1: both sides know which subscription is meant, and who stays on
+/// the way.
+#[test]
+fn the_events_id_and_the_routes_come_back() {
+    let (mut bench, _) = Bench::with_participant();
+    bench.flow.remote = address("192.0.2.66:5060");
+    let challenge = bench.refused(&subscribe(1, "", EVENT));
+    let headers = format!(
+        "Event: conference ; x=y;id=a-7\r\nRecord-Route: <sip:192.0.2.66;lr>\r\n{}",
+        proof(&challenge)
+    );
+    bench.feed(&subscribe(2, "", &headers));
+    let sent = bench.take_sent();
+    assert_eq!(
+        header(&sent[0], "Record-Route"),
+        Some("<sip:192.0.2.66;lr>")
+    );
+    assert_eq!(header(&sent[1], "Event"), Some("conference;id=a-7"));
+    assert_eq!(header(&sent[1], "Route"), Some("<sip:192.0.2.66;lr>"));
+    bench.feed(&respond(&sent[1], "200 OK", "", None));
+    let tag = tag_of(&sent[0]);
+    for (cseq, other) in [(3, "Event: conference;id=8\r\n"), (4, EVENT)] {
+        let gone = bench.refused(&subscribe(cseq, &tag, other));
+        assert!(gone.starts_with("SIP/2.0 481"), "{gone}");
+    }
+    for (cseq, wrong) in [
+        (5, "a b".to_owned()),
+        (6, String::new()),
+        (7, "x".repeat(129)),
+    ] {
+        let event = format!("Event: conference;id={wrong}\r\n");
+        let bad = bench.refused(&subscribe(cseq, &tag, &event));
+        assert!(bad.starts_with("SIP/2.0 400"), "{bad}");
+    }
+    bench.restart(seconds(1));
+    let last = bench.only();
+    assert_eq!(header(&last, "Event"), Some("conference;id=a-7"));
+}

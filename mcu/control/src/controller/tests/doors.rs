@@ -346,10 +346,11 @@ fn with_trunk() -> Config {
     }];
     config.trunks = vec![Trunk {
         name: "city".into(),
-        address: ([10, 9, 0, 1], 5060).into(),
+        address: "10.9.0.1:5060".parse().unwrap(),
         tcp: false,
         domain: Some("carrier.example".into()),
         credentials: Some(("hospital".into(), Redacted("t0p".into()))),
+        realm: None,
         sources: vec![[10, 9, 0, 1].into()],
         register: None,
     }];
@@ -407,10 +408,11 @@ fn rooms_call_by_the_trunk_that_the_dial_plan_names() {
     let bench = Bench::new(with_trunk());
     let way = bench.controller.way_to("0491234").unwrap();
     let uri = "sip:+491234@carrier.example".to_owned();
-    let via = Some(([10, 9, 0, 1], 5060).into());
-    assert_eq!(way.target, DialTarget::Uri { uri, via });
+    assert_eq!(way.target, DialTarget::Uri { uri, via: None });
+    assert_eq!(way.place, Some("10.9.0.1:5060".parse().unwrap()));
     assert_eq!(way.from.as_deref(), Some("sip:hospital@carrier.example"));
-    assert!(way.credentials.is_some());
+    let realms = &way.credentials.as_ref().unwrap().realms;
+    assert_eq!(realms[..], ["carrier.example", "10.9.0.1"]);
     assert!(!format!("{way:?}").contains("t0p"));
     assert_eq!(
         bench.controller.way_to("5551234"),
