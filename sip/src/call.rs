@@ -80,6 +80,8 @@ impl Dialling {
 /// An offer of the peer within the call that waits for the rooms' answer.
 #[derive(Debug)]
 pub(crate) struct PeerOffer {
+    /// An offer of ours that waited when this came, and means nothing once this is answered.
+    pub voids: Option<String>,
     pub request: Request,
     pub key: TransactionKey,
     pub reply: Flow,
@@ -219,6 +221,11 @@ impl Call {
             && self.our_offer.is_none()
             && self.unacknowledged.is_none()
             && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    /// Whether the rooms want another offer sent than this one, whose answer then means nothing.
+    pub fn is_superseded(&self, offer: Option<&str>) -> bool {
+        self.queued_offer.is_some() && self.queued_offer.as_deref() != offer
     }
 
     /// Whether an offer of ours is out, in a re-INVITE or in a 2xx, and unanswered.

@@ -246,6 +246,8 @@ impl Endpoint {
         };
         match (answer, &call.stage) {
             (_, Stage::Leaving) => {}
+            // Another offer has taken the place of the one that this answers.
+            (_, Stage::Up) if call.is_superseded(call.last_sdp.as_deref()) => {}
             (Some(sdp), _) => self.event(CallEvent::Answered {
                 call: id,
                 sdp: Redacted(sdp),

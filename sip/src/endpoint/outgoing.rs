@@ -279,7 +279,15 @@ impl Endpoint {
             return;
         };
         if let Some(call) = self.calls.get_mut(&id) {
+            // Another offer has taken its place meanwhile: the answer is to neither.
+            let superseded = call.is_superseded(Some(&offer.sdp));
+            if !superseded {
+                call.queued_offer = None;
+            }
             call.last_sdp = Some(offer.sdp);
+            if superseded {
+                return;
+            }
         }
         if response.body().is_empty() {
             tracing::warn!(call = id.0, "the peer accepted an offer without an answer");

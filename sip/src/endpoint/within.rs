@@ -141,6 +141,7 @@ impl Endpoint {
         // Who sends a new request has seen our 2xx, even if its ACK was lost.
         let overtaken = call.unacknowledged.take().is_some();
         call.peer_offer = Some(PeerOffer {
+            voids: call.queued_offer.clone(),
             request,
             key,
             reply: arrival.reply,
@@ -209,6 +210,10 @@ impl Endpoint {
             .terms
             .map(|t| Session::start(now, t.interval, t.we_refresh));
         call.last_sdp = Some(sdp);
+        // An offer of ours that waited is void: what is agreed on now is not what it says.
+        if call.queued_offer == offer.voids {
+            call.queued_offer = None;
+        }
         if offer.is_invite {
             let cseq = call.dialog.remote_cseq;
             let cseq = invite_cseq(&offer).unwrap_or(cseq);

@@ -253,6 +253,59 @@ fn glare_is_answered_491_and_our_own_offer_tried_again_within_two_seconds() {
     assert!(bench.take_events().is_empty());
 }
 
+/// The answer to an offer that the rooms had replaced was taken for one to the new offer.
+#[test]
+fn an_answer_to_an_offer_that_was_replaced_is_acknowledged_and_passed_over() {
+    let mut bench = Bench::new();
+    let (call, tag) = bench.up();
+    bench.command(offer(call, "v=0\r\nold"));
+    let invite = bench.only();
+    bench.command(offer(call, "v=0\r\nnew"));
+    bench.feed(&respond(&invite, "200 OK", "", Some(OFFER)));
+    let sent = bench.take_sent();
+    assert!(sent[0].starts_with("ACK "), "{sent:#?}");
+    assert_eq!(body_of(&sent[1]), "v=0\r\nnew");
+    assert!(bench.take_events().is_empty());
+    bench.feed(&respond(&sent[1], "200 OK", "", Some(ANSWER)));
+    let sdp = Redacted(ANSWER.to_owned());
+    assert_eq!(bench.take_events(), [CallEvent::Answered { call, sdp }]);
+    // The same for one that stood in our 2xx.
+    bench.take_sent();
+    bench.feed(&request("INVITE", "3000", 2, &tag, "b", "", None));
+    bench.command(answer(call));
+    bench.command(offer(call, "v=0\r\nnewest"));
+    bench.take_events();
+    bench.feed(&request("ACK", "3000", 2, &tag, "b2", "", Some(OFFER)));
+    assert!(bench.take_events().is_empty());
+    let newest = bench.take_sent();
+    assert_eq!(body_of(newest.last().unwrap()), "v=0\r\nnewest");
+}
+
+/// It went out after the peer's offer was answered, and said what the rooms had given up.
+#[test]
+fn an_offer_that_waits_is_void_once_the_peers_is_answered() {
+    let mut bench = Bench::new();
+    let (call, tag) = bench.up();
+    bench.command(offer(call, ANSWER));
+    let invite = bench.only();
+    bench.feed(&respond(&invite, "491 Request Pending", "", None));
+    bench.take_sent();
+    bench.feed(&request(
+        "INVITE",
+        "3000",
+        2,
+        &tag,
+        "b",
+        "",
+        Some(NEW_OFFER),
+    ));
+    bench.command(answer(call));
+    bench.feed(&request("ACK", "3000", 2, &tag, "b2", "", None));
+    bench.take_sent();
+    bench.pass(seconds(10));
+    assert!(bench.take_sent().is_empty());
+}
+
 #[test]
 fn an_offer_while_our_2xx_waits_for_its_answer_is_glare() {
     let mut bench = Bench::new();
