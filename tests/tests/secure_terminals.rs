@@ -51,7 +51,7 @@ fn dtls_and_sdes_terminals_are_seen_and_heard_and_outlive_the_media_process() {
     expect_pictures(&dtls);
     wait_for("its keys are known to the controller", PATIENCE, || {
         let state = std::fs::read_to_string(server.dir().join("data/control-state.json")).ok()?;
-        (state.matches("\"association\":1,\"rtp\":{").count() >= 3).then_some(())
+        (state.matches("\"rtp\":{\"suite\":").count() >= 3).then_some(())
     });
 
     server.kill("media");

@@ -144,7 +144,8 @@ impl UdpTransport {
 /// What signalling agreed on for the DTLS of one transport.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DtlsTerms {
-    /// Another number, another handshake: it grows with each association of the line.
+    /// Another number, another handshake. Drawn at random, so that no other association of a leg has
+    /// it, whichever line it was of.
     pub association: u64,
     /// Our role.
     pub role: DtlsRole,
@@ -161,6 +162,12 @@ pub struct DtlsTerms {
 pub struct DtlsKeys {
     /// Which association.
     pub association: u64,
+    /// SHA-256 of the certificate that we showed; `None` where an older processor says no more.
+    #[serde(default)]
+    pub local_fingerprint: Option<[u8; 32]>,
+    /// Those that the peer's certificate was held against.
+    #[serde(default)]
+    pub remote_fingerprints: Vec<Fingerprint>,
     /// Of the RTP port.
     pub rtp: SdesKeys,
     /// Of the RTCP port, where it has one of its own.

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mcu_api::ids::{LegId, RoomId};
-use mcu_api::plan::{DtlsKeys, DtlsTerms, SdesKeys, SrtpSource, Transport as Plan, UdpTransport};
+use mcu_api::plan::{
+    DtlsKeys, DtlsTerms, Fingerprint, SdesKeys, SrtpSource, Transport as Plan, UdpTransport,
+};
 use mcu_rtp::demux::{Kind, classify};
 use mcu_rtp::framing::Urgency;
 use mcu_rtp::header::RtpPacket;
@@ -67,7 +69,7 @@ pub enum Transport {
 pub struct Spare {
     rtp_port: u16,
     /// The DTLS association that the keys came by, which goes on without a handshake.
-    association: Option<u64>,
+    origin: Option<Origin>,
     keys: SdesKeys,
     srtp: Srtp,
     /// Of the RTCP port, where DTLS gave it its own.
@@ -76,9 +78,10 @@ pub struct Spare {
 
 impl Spare {
     fn fits(&self, plan: &UdpTransport) -> bool {
+        let association = self.origin.as_ref().map(|origin| origin.association);
         let same_keys = match &plan.dtls {
-            Some(dtls) => self.association == Some(dtls.association),
-            None => self.association.is_none() && plan.sdes.as_ref() == Some(&self.keys),
+            Some(dtls) => association == Some(dtls.association),
+            None => association.is_none() && plan.sdes.as_ref() == Some(&self.keys),
         };
         same_keys && self.rtp_port == plan.rtp_port
     }
@@ -216,7 +219,7 @@ impl Transport {
     /// Does what time asks for: handshake and consent.
     pub fn handle_timeout(&mut self, now: Instant, sockets: &Sockets, out: &mut Vec<Incoming>) {
         match self {
-            Self::Udp(udp) => udp.handle_timeout(now, sockets, out),
+            Self::Udp(udp) => udp.handle_timeout(now, sockets),
             Self::Webrtc(webrtc) => {
                 webrtc.session.handle_timeout(now);
                 webrtc.drain(sockets, out);
@@ -325,12 +328,20 @@ pub struct Udp {
 
 /// Keys by DTLS, and how far they are. What is clear is neither taken nor sent meanwhile.
 struct Dtls {
-    association: u64,
+    origin: Origin,
     /// Of the RTP port, which may carry RTCP too; the [`Udp`] holds its SRTP.
     rtp_keys: Option<SdesKeys>,
     /// Of the RTCP port, if there is one: an association and an SRTP of its own (RFC 5764 §4).
     rtcp_keys: Option<SdesKeys>,
     rtcp_srtp: Option<Srtp>,
+}
+
+/// What keys are of: an association, and the certificates at its ends.
+#[derive(Clone)]
+struct Origin {
+    association: u64,
+    local_fingerprint: Option<[u8; 32]>,
+    remote_fingerprints: Vec<Fingerprint>,
 }
 
 impl Udp {
@@ -346,8 +357,8 @@ impl Udp {
         let (srtp, dtls) = match place.map(|place| spare.swap_remove(place)) {
             Some(spare) => {
                 let (rtcp_keys, rtcp_srtp) = spare.rtcp.unzip();
-                let dtls = spare.association.map(|association| Dtls {
-                    association,
+                let dtls = spare.origin.map(|origin| Dtls {
+                    origin,
                     rtp_keys: Some(spare.keys),
                     rtcp_keys,
                     rtcp_srtp,
@@ -356,7 +367,8 @@ impl Udp {
             }
             None => {
                 let keys = plan.rtp_keys().map(|keys| srtp_of(keys, plan));
-                let dtls = plan.dtls.as_deref().map(Dtls::new);
+                let ours = certificate.fingerprint_sha256();
+                let dtls = plan.dtls.as_deref().map(|terms| Dtls::new(terms, ours));
                 (keys.transpose()?, dtls.transpose()?)
             }
         };
@@ -414,10 +426,10 @@ impl Udp {
     /// no goodbye then: for the peer it goes on.
     fn take_srtp(&mut self, plan: &UdpTransport) -> Option<Spare> {
         let srtp = self.srtp.take()?;
-        let (association, keys, rtcp) = match &mut self.dtls {
+        let (origin, keys, rtcp) = match &mut self.dtls {
             Some(dtls) => {
                 let rtcp = dtls.rtcp_keys.take().zip(dtls.rtcp_srtp.take());
-                (Some(dtls.association), dtls.rtp_keys.take()?, rtcp)
+                (Some(dtls.origin.clone()), dtls.rtp_keys.take()?, rtcp)
             }
             None => (None, plan.sdes.clone()?, None),
         };
@@ -427,7 +439,7 @@ impl Udp {
         }
         Some(Spare {
             rtp_port: plan.rtp_port,
-            association,
+            origin,
             keys,
             srtp,
             rtcp,
@@ -460,23 +472,17 @@ impl Udp {
         // Half of them would leave the other half without a handshake.
         let whole = self.rtcp.is_none() || dtls.rtcp_keys.is_some();
         whole.then_some(DtlsKeys {
-            association: dtls.association,
+            association: dtls.origin.association,
+            local_fingerprint: dtls.origin.local_fingerprint,
+            remote_fingerprints: dtls.origin.remote_fingerprints.clone(),
             rtp: dtls.rtp_keys.clone()?,
             rtcp: dtls.rtcp_keys.clone(),
         })
     }
 
-    fn handle_timeout(&mut self, now: Instant, sockets: &Sockets, out: &mut Vec<Incoming>) {
+    fn handle_timeout(&mut self, now: Instant, sockets: &Sockets) {
         for port in std::iter::once(&mut self.rtp).chain(self.rtcp.as_mut()) {
-            let Some(association) = &mut port.association else {
-                continue;
-            };
-            if let Err(reason) = association.handle_timeout(now) {
-                tracing::info!(%reason, "DTLS of a terminal failed");
-                port.association = None;
-                out.push(Incoming::Failed);
-            }
-            port.flush(sockets);
+            port.handle_timeout(now, sockets);
         }
     }
 
@@ -501,13 +507,8 @@ impl Udp {
                 let Some(port) = self.port(on_rtcp_port) else {
                     return;
                 };
-                match port.shake(now, from, datagram, sockets) {
-                    Ok(Some(keys)) => self.take_keys(keys, on_rtcp_port, out),
-                    Ok(None) => {}
-                    Err(reason) => {
-                        tracing::info!(%reason, "DTLS of a terminal failed");
-                        out.push(Incoming::Failed);
-                    }
+                if let Some(keys) = port.shake(now, from, datagram, sockets) {
+                    self.take_keys(keys, on_rtcp_port, out);
                 }
             }
             Kind::Other => {}
@@ -652,12 +653,21 @@ fn srtp_of(keys: &SdesKeys, plan: &UdpTransport) -> Result<Srtp, SrtpError> {
 }
 
 impl Dtls {
-    /// With keys that an earlier processor agreed on, if the plan has them.
-    fn new(terms: &DtlsTerms) -> Result<Self, SrtpError> {
+    /// With keys that an earlier processor agreed on, by its certificate, if the plan has them, or by
+    /// ours.
+    fn new(terms: &DtlsTerms, ours: [u8; 32]) -> Result<Self, SrtpError> {
         let keys = terms.keys.as_ref();
+        let origin = Origin {
+            association: terms.association,
+            local_fingerprint: keys.map_or(Some(ours), |keys| keys.local_fingerprint),
+            remote_fingerprints: keys.map_or_else(
+                || terms.remote_fingerprints.clone(),
+                |keys| keys.remote_fingerprints.clone(),
+            ),
+        };
         let rtcp_keys = keys.and_then(|keys| keys.rtcp.clone());
         Ok(Self {
-            association: terms.association,
+            origin,
             rtp_keys: keys.map(|keys| keys.rtp.clone()),
             rtcp_srtp: rtcp_keys.as_ref().map(Srtp::from_sdes).transpose()?,
             rtcp_keys,

@@ -13,7 +13,7 @@ mod hello;
 mod ice;
 mod session;
 
-pub use association::{Association, Path};
+pub use association::{Association, Path, Standing};
 pub use certificate::{Certificate, CertificateError};
 pub use session::{Counters, FailReason, Output, SessionError, WebrtcSession};
 

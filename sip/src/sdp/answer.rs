@@ -54,12 +54,19 @@ fn answer_with(
     if sound.is_none() && pictures.is_none() {
         return Err(OfferError::NothingInCommon);
     }
+    let secured = previous.map(Agreed::secured).unwrap_or_default();
+    refuse_downgrade(secured.audio, sound.as_ref().map(|picked| &picked.security))?;
+    refuse_downgrade(
+        secured.video,
+        pictures.as_ref().map(|picked| &picked.security),
+    )?;
     let mut writer = Writer::new(local);
     let mut agreed = Agreed {
         sdp: String::new(),
         audio: None,
         video: None,
         lines: Vec::new(),
+        secured,
     };
     let video_transport = usize::from(sound.is_some());
     for (index, line) in offer.lines.iter().enumerate() {
@@ -68,19 +75,20 @@ fn answer_with(
             kept.role = LineRole::Audio;
             let before = previous.and_then(|agreed| agreed.audio.as_ref());
             let audio = answer_audio(line, picked, (local, before), rng, &mut writer);
-            agreed.audio = Some(audio?);
+            agreed.audio = Some(audio);
         } else if let Some(picked) = pictures.take_if(|picked| picked.index == index) {
             kept.role = LineRole::Video;
             let before = previous.and_then(|agreed| agreed.video.as_ref());
             let before = (local, before);
             let video = answer_video(line, picked, before, video_transport, rng, &mut writer);
-            agreed.video = Some(video?);
+            agreed.video = Some(video);
         } else {
             writer.refused(&kept);
         }
         agreed.lines.push(kept);
     }
     agreed.sdp = writer.finish();
+    agreed.secured = agreed.secured();
     Ok(agreed)
 }
 
@@ -183,11 +191,10 @@ fn answer_audio(
     (local, previous): (&LocalMedia, Option<&AgreedAudio>),
     rng: &mut impl CryptoRng,
     writer: &mut Writer,
-) -> Result<AgreedAudio, OfferError> {
+) -> AgreedAudio {
     let choice = picked.choice;
     let before = previous.map(|audio| (&audio.transport, audio.dtls.as_ref()));
     let previous = previous.map(|audio| (&audio.transport, audio.ssrc));
-    refuse_downgrade(previous, &picked.security)?;
     let ours = (local, before);
     let answered = terms::answered(line, picked.ports, &picked.security, ours, rng);
     let direction = answered.direction;
@@ -212,7 +219,7 @@ fn answer_audio(
         payload_type: choice.payload_type,
         codec: choice.codec,
     };
-    Ok(AgreedAudio {
+    AgreedAudio {
         stream: audio_stream(
             &choice,
             direction,
@@ -226,16 +233,13 @@ fn answer_audio(
         payloads: vec![received],
         telephone_event: event,
         dtls: answered.dtls,
-    })
+    }
 }
 
-/// RFC 3264 §8 lets an offer change anything; a line that was encrypted stays so (compare RFC 5630 §3).
-fn refuse_downgrade(
-    previous: Option<(&UdpTransport, u32)>,
-    security: &Security,
-) -> Result<(), OfferError> {
-    let was_secure = previous.is_some_and(|(before, _)| terms::is_secure(before));
-    if was_secure && *security == Security::Clear {
+/// RFC 3264 §8 lets an offer change anything; what was encrypted stays so (compare RFC 5630 §3), even
+/// when its line was refused in between.
+fn refuse_downgrade(was_secure: bool, security: Option<&Security>) -> Result<(), OfferError> {
+    if was_secure && security == Some(&Security::Clear) {
         return Err(OfferError::Downgrade);
     }
     Ok(())
@@ -276,11 +280,10 @@ fn answer_video(
     transport_index: usize,
     rng: &mut impl CryptoRng,
     writer: &mut Writer,
-) -> Result<AgreedVideo, OfferError> {
+) -> AgreedVideo {
     let choice = picked.choice;
     let before = previous.map(|video| (&video.transport, video.dtls.as_ref()));
     let previous = previous.map(|video| (&video.transport, video.ssrc));
-    refuse_downgrade(previous, &picked.security)?;
     let ours = (local, before);
     let answered = terms::answered(line, picked.ports, &picked.security, ours, rng);
     // Nothing can be sent within the peer's limits: say so.
@@ -314,7 +317,7 @@ fn answer_video(
         ssrc,
     );
     agreed.dtls = answered.dtls;
-    Ok(agreed)
+    agreed
 }
 
 pub(super) const fn video_payload(payload_type: u8) -> VideoPayload {

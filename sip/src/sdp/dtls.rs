@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use mcu_api::plan::{DtlsRole, DtlsTerms, Fingerprint, FingerprintHash, UdpTransport};
+use mcu_api::plan::{DtlsKeys, DtlsRole, DtlsTerms, Fingerprint, FingerprintHash, UdpTransport};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
@@ -46,14 +46,24 @@ pub(super) enum Setup {
 }
 
 impl Theirs {
-    /// `None` when no fingerprint can be used.
-    pub(super) fn of(line: &MediaLine) -> Option<Self> {
+    /// What an offer says; `None` when no fingerprint can be used.
+    pub(super) fn of_offer(line: &MediaLine) -> Option<Self> {
+        Self::of(line, "active")
+    }
+
+    /// What an answer says; `None` when no fingerprint can be used.
+    pub(super) fn of_answer(line: &MediaLine) -> Option<Self> {
+        Self::of(line, "passive")
+    }
+
+    /// RFC 4145 §4 has a default for each, though RFC 8842 §5 wants the role said.
+    fn of(line: &MediaLine, default: &str) -> Option<Self> {
         let read = line.effective("fingerprint").take(FINGERPRINTS_MAX);
         let mut fingerprints: Vec<Fingerprint> = read.filter_map(fingerprint).collect();
         // RFC 8122 §5: of several hash functions the strongest counts.
         let best = fingerprints.iter().map(|known| known.hash).max()?;
         fingerprints.retain(|known| known.hash == best);
-        let setup = line.effective("setup").next().unwrap_or("active").trim();
+        let setup = line.effective("setup").next().unwrap_or(default).trim();
         let setup = match setup.to_ascii_lowercase().as_str() {
             "actpass" => Setup::Actpass,
             "active" => Setup::Active,
@@ -112,7 +122,7 @@ pub(super) fn answered(
     {
         return Some((terms.clone(), line.clone()));
     }
-    let terms = new_terms(theirs, theirs.role()?, known.map(|(terms, _)| terms));
+    let terms = new_terms(theirs, theirs.role()?, rng);
     let line = DtlsLine {
         local_fingerprint: ours,
         local_tls_id: theirs.tls_id.is_some().then(|| new_tls_id(rng)),
@@ -144,6 +154,7 @@ pub(super) fn accepted(
     offered: &DtlsLine,
     before: Option<Before<'_>>,
     same_ports: bool,
+    rng: &mut impl RngCore,
 ) -> Option<(DtlsTerms, DtlsLine)> {
     let known = before.and_then(|(transport, line)| Some((transport.dtls.as_deref()?, line?)));
     if let Some((terms, line)) = known
@@ -154,7 +165,7 @@ pub(super) fn accepted(
     {
         return Some((terms.clone(), line.clone()));
     }
-    let terms = new_terms(theirs, theirs.role()?, known.map(|(terms, _)| terms));
+    let terms = new_terms(theirs, theirs.role()?, rng);
     let line = DtlsLine {
         remote_tls_id: theirs.tls_id.clone(),
         ..offered.clone()
@@ -200,9 +211,37 @@ fn lasts(terms: &DtlsTerms, line: &DtlsLine, ours: [u8; 32]) -> bool {
     terms.association > 0 && (line.local_fingerprint == ours || terms.keys.is_some())
 }
 
-fn new_terms(theirs: &Theirs, role: DtlsRole, before: Option<&DtlsTerms>) -> DtlsTerms {
+/// Whether a line shows a certificate that is no more, for an association that is still to be made.
+pub(super) fn is_dead(terms: Option<&DtlsTerms>, line: Option<&DtlsLine>, ours: [u8; 32]) -> bool {
+    let keyed = terms.is_some_and(|terms| terms.keys.is_some());
+    line.is_some_and(|line| line.local_fingerprint != ours && !keyed)
+}
+
+/// Notes the keys of an association, if they are of these two certificates. Whether that is news.
+pub(super) fn note_keys(
+    transport: &mut UdpTransport,
+    line: Option<&DtlsLine>,
+    keys: &DtlsKeys,
+) -> bool {
+    let (Some(terms), Some(line)) = (transport.dtls.as_deref_mut(), line) else {
+        return false;
+    };
+    let ours = keys.local_fingerprint;
+    let right = terms.association > 0
+        && terms.association == keys.association
+        && ours.is_none_or(|ours| ours == line.local_fingerprint)
+        && (ours.is_none() || keys.remote_fingerprints == terms.remote_fingerprints);
+    let news = right && terms.keys.as_ref() != Some(keys);
+    if news {
+        terms.keys = Some(keys.clone());
+    }
+    news
+}
+
+fn new_terms(theirs: &Theirs, role: DtlsRole, rng: &mut impl RngCore) -> DtlsTerms {
     DtlsTerms {
-        association: before.map_or(1, |terms| terms.association + 1),
+        // Whichever line and place it has: a late report on another is never taken for one on this.
+        association: rng.next_u64().max(1),
         role,
         remote_fingerprints: theirs.fingerprints.clone(),
         keys: None,

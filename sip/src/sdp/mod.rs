@@ -143,6 +143,16 @@ pub struct Agreed {
     pub video: Option<AgreedVideo>,
     /// Every line of the exchange in order: later descriptions must keep them (RFC 3264 §8).
     pub lines: Vec<KeptLine>,
+    /// What was encrypted, now or earlier in the call.
+    #[serde(default)]
+    pub secured: Secured,
+}
+
+/// What was encrypted in a call, and stays so when its line goes and another comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Secured {
+    audio: bool,
+    video: bool,
 }
 
 impl Agreed {
@@ -157,17 +167,32 @@ impl Agreed {
     /// Notes the keys of one of [`Self::transports`], if they are those of its association now. Whether
     /// that is news.
     pub fn note_dtls_keys(&mut self, transport: usize, keys: &DtlsKeys) -> bool {
-        let audio = self.audio.as_mut().map(|audio| &mut audio.transport);
-        let video = self.video.as_mut().map(|video| &mut video.transport);
+        let audio = self.audio.as_mut();
+        let audio = audio.map(|audio| (&mut audio.transport, audio.dtls.as_ref()));
+        let video = self.video.as_mut();
+        let video = video.map(|video| (&mut video.transport, video.dtls.as_ref()));
+        let line = audio.into_iter().chain(video).nth(transport);
+        line.is_some_and(|(transport, line)| dtls::note_keys(transport, line, keys))
+    }
+
+    /// Whether an association is still to be made with another certificate than this one of ours.
+    pub fn shows_dead_certificate(&self, ours: [u8; 32]) -> bool {
+        let audio = self.audio.as_ref();
+        let audio = audio.map(|audio| (&audio.transport, audio.dtls.as_ref()));
+        let video = self.video.as_ref();
+        let video = video.map(|video| (&video.transport, video.dtls.as_ref()));
         let mut lines = audio.into_iter().chain(video);
-        let Some(dtls) = lines.nth(transport).and_then(|line| line.dtls.as_mut()) else {
-            return false;
-        };
-        let news = dtls.association == keys.association && dtls.keys.as_ref() != Some(keys);
-        if news {
-            dtls.keys = Some(keys.clone());
+        lines.any(|(transport, line)| dtls::is_dead(transport.dtls.as_deref(), line, ours))
+    }
+
+    /// What was encrypted in this exchange or before.
+    fn secured(&self) -> Secured {
+        let audio = self.audio.as_ref().map(|audio| &audio.transport);
+        let video = self.video.as_ref().map(|video| &video.transport);
+        Secured {
+            audio: self.secured.audio || audio.is_some_and(terms::is_secure),
+            video: self.secured.video || video.is_some_and(terms::is_secure),
         }
-        news
     }
 
     /// Puts these SSRCs in place of ours, to be kept in later exchanges.

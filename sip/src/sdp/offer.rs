@@ -1,7 +1,7 @@
 //! Our offer, and the terminal's answer to it.
 
 use mcu_api::codec::{AudioCodec, PacketizationMode};
-use mcu_api::plan::{AudioPayload, Feedback, SdesKeys, SrtpSuite, UdpTransport};
+use mcu_api::plan::{AudioPayload, DtlsKeys, Feedback, SdesKeys, SrtpSuite, UdpTransport};
 use mcu_api::secret::Redacted;
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,8 @@ use super::terms::{self, LocalPorts};
 use super::write::Writer;
 use super::{
     Agreed, AgreedAudio, AgreedVideo, DSCP_AUDIO, DSCP_VIDEO, Direction, KeptLine, LineRole,
-    LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy, TelephoneEvent, audio, crypto, ice,
-    video,
+    LocalAudio, LocalMedia, LocalVideo, OfferError, Secured, SrtpPolicy, TelephoneEvent, audio,
+    crypto, ice, video,
 };
 
 /// An offer of ours that waits for its answer.
@@ -27,6 +27,8 @@ pub struct Offer {
     lines: Vec<KeptLine>,
     audio: Option<OfferedAudio>,
     video: Option<OfferedVideo>,
+    #[serde(default)]
+    secured: Secured,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +97,7 @@ pub fn offer(local: &LocalMedia, rng: &mut impl CryptoRng) -> Offer {
             .video
             .as_ref()
             .map(|video| new_video(video, local, rng)),
+        secured: Secured::default(),
     };
     let proto = profile(local.srtp);
     if offered.audio.is_some() {
@@ -152,6 +155,7 @@ pub fn offer_again(local: &LocalMedia, previous: &Agreed, rng: &mut impl CryptoR
                 dtls: video.dtls.clone(),
             }),
         }),
+        secured: previous.secured(),
     };
     offered.write();
     offered
@@ -173,6 +177,7 @@ pub fn accept_answer(
         audio: None,
         video: None,
         lines: offer.lines.clone(),
+        secured: offer.secured,
     };
     if let Some(accepted) = offer.accepted_audio(&answer) {
         agreed.audio = accept_audio(offer, accepted, rng)?;
@@ -199,6 +204,7 @@ pub fn accept_answer(
     if agreed.audio.is_none() && agreed.video.is_none() {
         return Err(OfferError::NothingInCommon);
     }
+    agreed.secured = agreed.secured();
     Ok(agreed)
 }
 
@@ -240,6 +246,34 @@ impl Offer {
                 before.ssrc = ssrc;
             }
         }
+    }
+
+    /// Notes the keys of a transport that was agreed on before, as [`Agreed::note_dtls_keys`] does: the
+    /// answer may leave the association as it is.
+    pub fn note_dtls_keys(&mut self, transport: usize, keys: &DtlsKeys) {
+        let audio = self.audio.as_mut().and_then(|audio| audio.before.as_mut());
+        let video = self.video.as_mut().and_then(|video| video.before.as_mut());
+        let line = audio.into_iter().chain(video).nth(transport);
+        if let Some(before) = line {
+            dtls::note_keys(&mut before.transport, before.dtls.as_ref(), keys);
+        }
+    }
+
+    /// Whether it promises an association with another certificate than this one of ours.
+    pub fn shows_dead_certificate(&self, ours: [u8; 32]) -> bool {
+        let audio = self
+            .audio
+            .as_ref()
+            .map(|audio| (&audio.dtls, &audio.before));
+        let video = self
+            .video
+            .as_ref()
+            .map(|video| (&video.dtls, &video.before));
+        audio.into_iter().chain(video).any(|(line, before)| {
+            let kept = before.as_ref().filter(|before| before.dtls == *line);
+            let terms = kept.and_then(|before| before.transport.dtls.as_deref());
+            dtls::is_dead(terms, line.as_ref(), ours)
+        })
     }
 
     fn accepted_audio<'a>(
@@ -509,7 +543,8 @@ fn accept_audio(
     };
     let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_AUDIO);
     let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
-    let (transport, direction, dtls) = accept_line(offer, (index, line), ports, secrets, rng)?;
+    let place = (index, line, offer.secured.audio);
+    let (transport, direction, dtls) = accept_line(offer, place, ports, secrets, rng)?;
     let ssrc = answered_ssrc(offered.before.as_ref(), &transport, rng);
     // What the answer names is what we shall hear, under the numbers of our offer.
     let answered = |codec| {
@@ -560,7 +595,8 @@ fn accept_video(
     };
     let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_VIDEO);
     let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
-    let (transport, direction, dtls) = accept_line(offer, (index, line), ports, secrets, rng)?;
+    let place = (index, line, offer.secured.video);
+    let (transport, direction, dtls) = accept_line(offer, place, ports, secrets, rng)?;
     let ssrc = answered_ssrc(offered.before.as_ref(), &transport, rng);
     let direction = direction.and(Direction::new(choice.class.is_some(), true));
     let formats: Vec<(u8, Format)> = offered
@@ -603,11 +639,11 @@ fn answered_ssrc(before: Option<&Before>, now: &UdpTransport, rng: &mut impl Cry
     terms::ssrc(before, now, rng)
 }
 
-/// Transport, direction and association of a line that the answer accepts. An answer with fingerprint
-/// and keys means DTLS.
+/// Transport, direction and association of a line that the answer accepts, and that may have been
+/// encrypted before. An answer with fingerprint and keys means DTLS.
 fn accept_line(
     offer: &Offer,
-    (index, line): (usize, &MediaLine),
+    (index, line, was_secure): (usize, &MediaLine, bool),
     ports: LocalPorts,
     (keys, dtls, before): (&[OfferedKey], &Option<DtlsLine>, &Option<Before>),
     rng: &mut impl CryptoRng,
@@ -620,9 +656,9 @@ fn accept_line(
         transport.ice = ice::terms(&ice::Theirs::of(line), held, rng).map(Box::new);
     }
     let same_ports = held.is_some_and(|held| held.rtcp_port == transport.rtcp_port);
-    let theirs = dtls.as_ref().and_then(|_| dtls::Theirs::of(line));
+    let theirs = dtls.as_ref().and_then(|_| dtls::Theirs::of_answer(line));
     if let (Some(theirs), Some(ours)) = (theirs, dtls)
-        && let Some((terms, line)) = dtls::accepted(&theirs, ours, before, same_ports)
+        && let Some((terms, line)) = dtls::accepted(&theirs, ours, before, same_ports, rng)
     {
         transport.dtls = Some(Box::new(terms));
         return Ok((transport, direction, Some(line)));
@@ -633,7 +669,8 @@ fn accept_line(
     if transport.sdes.is_none() && answers_dtls {
         return Err(OfferError::KeysMissing { index });
     }
-    if transport.sdes.is_none() && held.is_some_and(terms::is_secure) {
+    let was_secure = was_secure || held.is_some_and(terms::is_secure);
+    if transport.sdes.is_none() && was_secure {
         return Err(OfferError::Downgrade);
     }
     Ok((transport, direction, None))

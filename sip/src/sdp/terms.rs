@@ -31,7 +31,7 @@ impl Security {
         let secure = if policy == SrtpPolicy::Off {
             None
         } else {
-            let dtls = local.dtls_fingerprint.and(dtls::Theirs::of(line));
+            let dtls = local.dtls_fingerprint.and(dtls::Theirs::of_offer(line));
             let sdes = || crypto::best(line).filter(|_| !line.demands_dtls());
             dtls.map(Self::Dtls).or_else(|| sdes().map(Self::Sdes))
         };

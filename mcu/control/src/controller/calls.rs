@@ -167,8 +167,14 @@ impl Controller {
         let taken = exchange.accept_answer(sdp, &mut self.rng);
         let unusable = exchange.is_empty();
         *media = exchange.media(id);
+        // The media process died after the offer that this answers.
+        let dead = taken.is_ok() && exchange.shows_dead_certificate();
         if let Err(reason) = taken {
             warn!(%call, leg = %id, %reason, "answer refused");
+        }
+        if let Some(dialog) = leg.dialog_mut().filter(|_| dead) {
+            let offer = dialog.offer(&mut self.rng);
+            self.outputs.push_back(Output::Call(offer));
         }
         if unusable {
             // The leg is removed when the call has ended.

@@ -77,12 +77,34 @@ impl Exchange {
     /// Notes the keys that DTLS agreed on for a transport of the plan, so that another processor goes
     /// on with them. Whether that is news.
     pub fn note_dtls_keys(&mut self, transport: usize, keys: &DtlsKeys) -> bool {
+        if let Progress::Offered { offer, .. } = &mut self.progress {
+            offer.note_dtls_keys(transport, keys);
+        }
         self.agreed_mut()
             .is_some_and(|agreed| agreed.note_dtls_keys(transport, keys))
     }
 
-    /// Whether an association has to be made whose keys nobody knows.
+    /// Whether what is agreed on, or offered within the call, names a certificate of ours that is no
+    /// more: [`Self::offer`] then makes another.
+    pub fn shows_dead_certificate(&self) -> bool {
+        let Some(ours) = self.local.dtls_fingerprint else {
+            return false;
+        };
+        match &self.progress {
+            Progress::Agreed { agreed, .. } => agreed.shows_dead_certificate(ours),
+            Progress::Offered { offer, before } => {
+                before.is_some() && offer.shows_dead_certificate(ours)
+            }
+            Progress::Nothing => false,
+        }
+    }
+
+    /// Whether an association has to be made whose keys nobody knows, and no offer of ours is open that
+    /// would do so.
     pub fn lacks_keys(&self) -> bool {
+        if matches!(self.progress, Progress::Offered { .. }) {
+            return self.shows_dead_certificate();
+        }
         let transports = self.agreed().map(Agreed::transports).unwrap_or_default();
         transports.iter().any(|transport| match transport {
             Transport::Udp(udp) => udp.dtls.as_ref().is_some_and(|dtls| dtls.keys.is_none()),
@@ -126,8 +148,13 @@ impl Exchange {
         Ok(text)
     }
 
-    /// Our offer, to be answered by [`Self::accept_answer`]. Asked twice, it is the same.
+    /// Our offer, to be answered by [`Self::accept_answer`]. Asked twice, it is the same, unless it names
+    /// a certificate that is no more: then it is withdrawn, and its answer void. A first offer stands
+    /// until it is answered, for without its answer there is no call.
     pub fn offer(&mut self, rng: &mut impl CryptoRng) -> String {
+        if matches!(self.progress, Progress::Offered { .. }) && self.shows_dead_certificate() {
+            self.withdraw_offer();
+        }
         let before = match std::mem::replace(&mut self.progress, Progress::Nothing) {
             Progress::Offered { offer, before } => {
                 let text = offer.sdp.clone();

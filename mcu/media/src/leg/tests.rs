@@ -334,6 +334,8 @@ fn keyed(udp: UdpTransport, keys: SdesKeys, by_dtls: bool) -> UdpTransport {
     }
     let agreed = DtlsKeys {
         association: 1,
+        local_fingerprint: None,
+        remote_fingerprints: Vec::new(),
         rtp: keys,
         rtcp: None,
     };

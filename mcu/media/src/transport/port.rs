@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use mcu_api::plan::{SdesKeys, UdpTransport};
-use mcu_rtp::webrtc::{Association, Certificate, FailReason, Path, SessionError};
+use mcu_rtp::webrtc::{Association, Certificate, FailReason, Path, SessionError, Standing};
 use mio::Token;
 
 use crate::network::Sockets;
@@ -25,6 +25,7 @@ pub struct Port {
     pub association: Option<Association>,
     /// ICE of this port: what it nominates goes before what was learnt.
     pub path: Option<Path>,
+    complained: bool,
 }
 
 impl Port {
@@ -37,6 +38,7 @@ impl Port {
             candidate: None,
             association: None,
             path: None,
+            complained: false,
         }
     }
 
@@ -66,10 +68,11 @@ impl Port {
 
     /// Sends our ClientHello where that is our part and the peer's place is known.
     pub fn begin(&mut self, now: Instant, sockets: &Sockets) {
+        let checked = self.path.as_ref().and_then(Path::selected).is_some();
         if let (Some(to), Some(association)) = (self.remote(), &mut self.association) {
-            // Only a broken library fails at the first message, and then at its repetition too.
-            let _ = association.start(now, to);
+            let started = association.start(now, to, checked);
             self.flush(sockets);
+            self.note(started.err());
         }
     }
 
@@ -91,21 +94,45 @@ impl Port {
         from: SocketAddr,
         datagram: &[u8],
         sockets: &Sockets,
-    ) -> Result<Option<SdesKeys>, FailReason> {
+    ) -> Option<SdesKeys> {
         if !self.admits(from) {
-            return Ok(None);
+            return None;
         }
-        let Some(association) = &mut self.association else {
-            return Ok(None);
+        let standing = match &self.path {
+            Some(path) if path.knows(from) => Standing::Checked,
+            _ if self.announced == Some(from) => Standing::Announced,
+            _ => Standing::Stranger,
         };
-        let result = association.handle_input(now, from, datagram);
+        let association = self.association.as_mut()?;
+        let result = association.handle_input(now, from, standing, datagram);
         self.flush(sockets);
-        match result {
-            Ok(Some(_)) => self.learn(from, 0, true),
-            Ok(None) => {}
-            Err(_) => self.association = None,
+        let keys = result.unwrap_or_else(|reason| {
+            self.note(Some(reason));
+            None
+        });
+        if keys.is_some() {
+            self.learn(from, 0, true);
         }
-        result
+        keys
+    }
+
+    /// Timers of the handshake.
+    pub fn handle_timeout(&mut self, now: Instant, sockets: &Sockets) {
+        if let Some(association) = &mut self.association {
+            let result = association.handle_timeout(now);
+            self.flush(sockets);
+            self.note(result.err());
+        }
+    }
+
+    /// Strangers may fail as often as they like: the log is not theirs to fill.
+    fn note(&mut self, failed: Option<FailReason>) {
+        match failed {
+            Some(reason) if self.complained => tracing::debug!(%reason, "DTLS failed again"),
+            Some(reason) => tracing::info!(%reason, "DTLS of a terminal failed, goes on trying"),
+            None => return,
+        }
+        self.complained = true;
     }
 
     /// Sends what the handshake has to say.

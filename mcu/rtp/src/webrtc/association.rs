@@ -1,30 +1,104 @@
 //! DTLS and ICE of a terminal's port (RFC 5764, RFC 8445): the parts of a browser's session, each by
 //! itself, since terminals have the one, the other, both or neither.
+//!
+//! Whoever finds the port can send to it, and until a certificate was shown nothing tells the peer from
+//! a stranger. So each source has a handshake of its own, which nobody else can disturb; the first that
+//! ends with the right certificate is the peer's.
 
-use std::net::SocketAddr;
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mcu_api::plan::{DtlsRole, DtlsTerms, IceTerms, SdesKeys};
 
 use super::certificate::Certificate;
 use super::dtls::{Dtls, Peer};
+use super::hello::{self, Part};
 use super::ice::Ice;
 use super::session::{FailReason, SessionError};
 
-/// Handshakes that may fail while we wait for the peer's. Whoever finds the port can begin one, and
-/// fails at the fingerprint; the peer's own is still to be taken.
-const ATTEMPTS_MAX: u32 = 32;
+/// Handshakes that others began and that are under way; one more takes the place of another.
+const BEGUN_MAX: usize = 16;
+/// Of them, those that came from where the peer is expected: forgers of its address get no further.
+const EXPECTED_MAX: usize = 8;
+/// Handshakes that may begin within [`WINDOW`], of strangers and where the peer is expected alike.
+/// Each costs a key pair.
+const BEGIN_MAX: u32 = 64;
+const WINDOW: Duration = Duration::from_secs(1);
+/// Time between two beginnings of one network that is a stranger's.
+const BEGIN_PAUSE: Duration = Duration::from_millis(100);
+/// Datagrams of a handshake whose cookie has not come back (RFC 6347 §4.2.1).
+const UNPROVED_MAX: usize = 16;
+/// Time from a failed handshake of ours to the next, at first; it doubles up to [`PAUSE_MAX`]. The
+/// terminal may open its port late.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Datagrams that wait to be sent. The owner takes them after each call, so that this is only reached
+/// by one that does not; then what is newest is dropped.
+const OUTPUTS_MAX: usize = 256;
+
+/// What is known of the place that a datagram came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Stranger,
+    /// Signalling says that the peer is there.
+    Announced,
+    /// An authentic connectivity check came from there: whatever the address, it is the peer.
+    Checked,
+}
 
 /// The DTLS association of one port. No socket, no clock.
 pub struct Association {
     certificate: Certificate,
     terms: DtlsTerms,
-    dtls: Dtls,
-    attempts: u32,
+    /// Our own handshake, where the ClientHello is ours.
+    own: Option<Own>,
+    /// Those that others began, oldest first, at most [`BEGUN_MAX`].
+    begun: Vec<Begun>,
+    /// What may still begin of strangers, and where the peer is expected.
+    quotas: [Quota; 2],
+    /// Keys came: no other handshake is held.
     established: bool,
-    /// Where the handshake is held.
-    remote: Option<SocketAddr>,
+    /// The handshake that yielded them, while its peer has not said goodbye.
+    done: Option<Handshake>,
+    /// At most [`OUTPUTS_MAX`]; drops the newest.
+    outputs: VecDeque<(SocketAddr, Bytes)>,
+}
+
+/// A handshake, and the place that it is held with.
+struct Handshake {
+    dtls: Dtls,
+    remote: SocketAddr,
+    /// Other places that sent checks are the same peer.
+    checked: bool,
+}
+
+struct Own {
+    remote: SocketAddr,
+    checked: bool,
+    /// `None` while we pause.
+    handshake: Option<Handshake>,
+    again_at: Option<Instant>,
+    pause: Duration,
+}
+
+/// A handshake that another began.
+struct Begun {
+    handshake: Handshake,
+    /// Its ClientHello's: another of the same place begins another handshake.
+    random: Option<[u8; 32]>,
+    at: Instant,
+    expected: bool,
+    datagrams: usize,
+}
+
+/// Events that may happen within [`WINDOW`].
+#[derive(Default)]
+struct Quota {
+    since: Option<Instant>,
+    used: u32,
 }
 
 impl Association {
@@ -33,94 +107,394 @@ impl Association {
     /// # Errors
     /// Fails when the DTLS library cannot work with the certificate.
     pub fn new(certificate: &Certificate, terms: &DtlsTerms) -> Result<Self, SessionError> {
+        dtls(certificate, terms, terms.role)?;
         Ok(Self {
             certificate: certificate.clone(),
-            dtls: dtls(certificate, terms)?,
             terms: terms.clone(),
-            attempts: 0,
+            own: None,
+            begun: Vec::new(),
+            quotas: Default::default(),
             established: false,
-            remote: None,
+            done: None,
+            outputs: VecDeque::new(),
         })
     }
 
-    /// The peer can be reached at `remote`: our ClientHello leaves, if that is our role.
+    /// The peer can be reached at `remote`, which `checked` says it proved: our ClientHello leaves, if
+    /// that is our role. Elsewhere than before, the handshake begins anew, or follows the checks.
     ///
     /// # Errors
-    /// Fails when the handshake does.
-    pub fn start(&mut self, now: Instant, remote: SocketAddr) -> Result<(), FailReason> {
-        if self.terms.role == DtlsRole::Client && self.remote.is_none() {
-            self.remote = Some(remote);
-            return self.dtls.start(now);
+    /// Says why the handshake failed; it begins anew after a while.
+    pub fn start(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        checked: bool,
+    ) -> Result<(), FailReason> {
+        if self.terms.role != DtlsRole::Client || self.established {
+            return Ok(());
         }
-        Ok(())
+        if let Some(own) = &mut self.own
+            && (own.remote == remote || own.checked && checked)
+        {
+            own.remote = remote;
+            own.checked = checked;
+            if let Some(handshake) = &mut own.handshake {
+                (handshake.remote, handshake.checked) = (remote, checked);
+            }
+            return Ok(());
+        }
+        self.own = Some(Own {
+            remote,
+            checked,
+            handshake: None,
+            again_at: Some(now),
+            pause: PAUSE_FIRST,
+        });
+        self.begin_own(now)
     }
 
-    /// Takes one datagram of records. Yields keys when the handshake has just finished.
+    /// Takes one datagram of records. Yields keys when a handshake has just finished.
     ///
     /// # Errors
-    /// Fails when the handshake did, for good.
+    /// Says why a handshake failed. The peer's may still come.
     pub fn handle_input(
         &mut self,
         now: Instant,
         from: SocketAddr,
+        standing: Standing,
         datagram: &[u8],
     ) -> Result<Option<SdesKeys>, FailReason> {
-        self.remote = Some(from);
-        let result = match self.dtls.start(now) {
-            Ok(()) => self.dtls.handle_input(now, datagram),
-            Err(reason) => Err(reason),
+        let Some(part) = hello::part(datagram) else {
+            return Ok(None);
         };
-        match result {
-            // The keys stand for themselves: when the call is over, signalling says so.
-            Err(_) if self.established => Ok(None),
-            Err(reason) => self.try_again(reason).map(|()| None),
-            Ok(keys) => {
-                self.established |= keys.is_some();
-                Ok(keys)
-            }
+        let checked = standing == Standing::Checked;
+        if self.established {
+            self.repeat(now, from, checked, datagram);
+            return Ok(None);
         }
+        let place = match part {
+            Part::Hello(random) => match self.begun_by(from, checked, random) {
+                None => self.begin(now, from, standing, random),
+                known => known,
+            },
+            Part::Again(random) => self.begun_by(from, checked, random),
+            Part::Other => match self.proved_by(from, checked) {
+                None => return self.take_own(now, from, checked, datagram),
+                known => known,
+            },
+        };
+        place.map_or(Ok(None), |place| {
+            self.take(now, (from, checked), place, datagram)
+        })
     }
 
-    /// Sends again what was not answered.
+    /// Sends again what was not answered, and begins anew what failed.
     ///
     /// # Errors
-    /// Fails when the handshake did, for good.
+    /// Says why a handshake failed.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), FailReason> {
-        match self.dtls.handle_timeout(now) {
-            Err(reason) if !self.established => self.try_again(reason),
-            _ => Ok(()),
+        let mut failed = None;
+        let outputs = &mut self.outputs;
+        self.begun.retain_mut(|begun| {
+            let result = begun.handshake.dtls.handle_timeout(now);
+            begun.handshake.drain(outputs);
+            let proved = begun.handshake.dtls.has_proved();
+            failed = failed.take().or(result.clone().err().filter(|_| proved));
+            result.is_ok()
+        });
+        let own = self.own.as_mut().and_then(|own| own.handshake.as_mut());
+        if let Some(handshake) = own {
+            let result = handshake.dtls.handle_timeout(now);
+            handshake.drain(&mut self.outputs);
+            if let Err(reason) = result {
+                self.pause(now);
+                return Err(reason);
+            }
         }
+        self.begin_own(now)?;
+        failed.map_or(Ok(()), Err)
     }
 
     /// A datagram to be sent, and where to.
     pub fn poll_output(&mut self) -> Option<(SocketAddr, Bytes)> {
-        let bytes = self.dtls.poll_output()?;
-        Some((self.remote?, bytes))
+        self.outputs.pop_front()
     }
 
-    /// Says goodbye; the datagram is the last output.
+    /// Says goodbye; the datagrams are the last outputs.
     pub fn close(&mut self, now: Instant) {
-        self.dtls.close(now);
+        let own = self.own.as_mut().and_then(|own| own.handshake.as_mut());
+        for handshake in self.done.iter_mut().chain(own) {
+            handshake.dtls.close(now);
+            handshake.drain(&mut self.outputs);
+        }
+        self.established = true;
+        self.done = None;
+        self.settle();
     }
 
-    /// Waits, or begins, once more.
-    fn try_again(&mut self, reason: FailReason) -> Result<(), FailReason> {
-        self.attempts += 1;
-        if self.attempts >= ATTEMPTS_MAX || self.terms.role == DtlsRole::Client {
-            return Err(reason);
+    /// The place of a handshake that this ClientHello belongs to.
+    fn begun_by(&self, from: SocketAddr, checked: bool, random: Option<[u8; 32]>) -> Option<usize> {
+        self.begun.iter().rposition(|begun| {
+            let same = random.is_none() || begun.random.is_none() || begun.random == random;
+            same && begun.handshake.is_with(from, checked)
+        })
+    }
+
+    /// The place of a handshake with this source whose cookie came back: it alone takes more than
+    /// ClientHellos, so that whoever forges the source and sees no cookie disturbs none.
+    fn proved_by(&self, from: SocketAddr, checked: bool) -> Option<usize> {
+        let proved = |begun: &Begun| begun.handshake.dtls.has_proved();
+        let mut places = self.begun.iter();
+        places.rposition(|begun| proved(begun) && begun.handshake.is_with(from, checked))
+    }
+
+    /// Makes room for a handshake that begins with this ClientHello.
+    fn begin(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        standing: Standing,
+        random: Option<[u8; 32]>,
+    ) -> Option<usize> {
+        let checked = standing == Standing::Checked;
+        // To ours only the peer may answer by its own, as one does that has our role too.
+        let own_peer = |own: &Own| own.remote == from || checked;
+        if self.terms.role == DtlsRole::Client && !self.own.as_ref().is_some_and(own_peer) {
+            return None;
         }
-        self.dtls = dtls(&self.certificate, &self.terms)
-            .map_err(|error| FailReason::Dtls(error.to_string()))?;
-        Ok(())
+        let expected = standing != Standing::Stranger;
+        let recent = |begun: &Begun| {
+            network(begun.handshake.remote) == network(from) && now < begun.at + BEGIN_PAUSE
+        };
+        if !expected && self.begun.iter().any(recent)
+            || !self.quotas[usize::from(expected)].take(now)
+        {
+            return None;
+        }
+        let mut dtls = dtls(&self.certificate, &self.terms, DtlsRole::Server).ok()?;
+        dtls.start(now).ok()?;
+        self.make_room(expected);
+        self.begun.push(Begun {
+            handshake: Handshake {
+                dtls,
+                remote: from,
+                checked,
+            },
+            random,
+            at: now,
+            expected,
+            datagrams: 0,
+        });
+        Some(self.begun.len() - 1)
+    }
+
+    /// Whoever has begun most gives way, and first what has proved nothing: one source by itself never
+    /// displaces another's, and many forged ones displace none that was answered.
+    fn make_room(&mut self, expected: bool) {
+        let among = self.begun.iter().filter(|begun| begun.expected).count();
+        let of_expected = expected && among >= EXPECTED_MAX;
+        if !of_expected && self.begun.len() < BEGUN_MAX {
+            return;
+        }
+        let weight = |begun: &Begun| {
+            let of = network(begun.handshake.remote);
+            let same = |other: &&Begun| network(other.handshake.remote) == of;
+            (
+                self.begun.iter().filter(same).count(),
+                !begun.handshake.dtls.has_proved(),
+            )
+        };
+        // Of equals the oldest, which stands first.
+        let places = self.begun.iter().enumerate().rev();
+        let places = places.filter(|(_, begun)| begun.expected == of_expected);
+        if let Some((place, _)) = places.max_by_key(|(_, begun)| weight(begun)) {
+            self.begun.remove(place);
+        }
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        (from, checked): (SocketAddr, bool),
+        place: usize,
+        datagram: &[u8],
+    ) -> Result<Option<SdesKeys>, FailReason> {
+        let Some(begun) = self.begun.get_mut(place) else {
+            return Ok(None);
+        };
+        begun.datagrams += 1;
+        if begun.random.is_none()
+            && let Some(Part::Hello(random)) = hello::part(datagram)
+        {
+            begun.random = random;
+        }
+        begun.handshake.follow(from, checked);
+        let result = begun.handshake.dtls.handle_input(now, datagram);
+        begun.handshake.drain(&mut self.outputs);
+        let proved = begun.handshake.dtls.has_proved();
+        let exhausted = !proved && begun.datagrams >= UNPROVED_MAX;
+        match result {
+            Ok(Some(keys)) => {
+                let begun = self.begun.remove(place);
+                self.finish(begun.handshake);
+                return Ok(Some(keys));
+            }
+            Ok(None) if !exhausted => {}
+            Ok(None) | Err(_) => {
+                self.begun.remove(place);
+            }
+        }
+        if let Some(own) = self.own.as_mut().filter(|_| proved) {
+            // The peer took our role: two that both say hello end each other's handshakes.
+            own.handshake = None;
+            own.again_at = Some(now + PAUSE_MAX);
+        }
+        result
+    }
+
+    fn take_own(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        checked: bool,
+        datagram: &[u8],
+    ) -> Result<Option<SdesKeys>, FailReason> {
+        let own = self.own.as_mut().and_then(|own| own.handshake.as_mut());
+        let Some(handshake) = own.filter(|handshake| handshake.is_with(from, checked)) else {
+            return Ok(None);
+        };
+        handshake.follow(from, checked);
+        let result = handshake.dtls.handle_input(now, datagram);
+        handshake.drain(&mut self.outputs);
+        match &result {
+            Ok(Some(_)) => {
+                if let Some(handshake) = self.own.take().and_then(|own| own.handshake) {
+                    self.finish(handshake);
+                }
+            }
+            Ok(None) => {}
+            Err(_) => self.pause(now),
+        }
+        result
+    }
+
+    fn begin_own(&mut self, now: Instant) -> Result<(), FailReason> {
+        let Some(own) = &mut self.own else {
+            return Ok(());
+        };
+        if own.again_at.is_none_or(|at| now < at) {
+            return Ok(());
+        }
+        own.again_at = None;
+        let failed = |error: SessionError| FailReason::Dtls(error.to_string());
+        let result = dtls(&self.certificate, &self.terms, DtlsRole::Client).map_err(failed);
+        let result = result.and_then(|mut dtls| dtls.start(now).map(|()| dtls));
+        match result {
+            Ok(dtls) => {
+                let mut handshake = Handshake {
+                    dtls,
+                    remote: own.remote,
+                    checked: own.checked,
+                };
+                handshake.drain(&mut self.outputs);
+                own.handshake = Some(handshake);
+                Ok(())
+            }
+            Err(reason) => {
+                self.pause(now);
+                Err(reason)
+            }
+        }
+    }
+
+    /// Our own handshake is given up for a while.
+    fn pause(&mut self, now: Instant) {
+        if let Some(own) = &mut self.own {
+            own.handshake = None;
+            own.again_at = Some(now + own.pause);
+            own.pause = (2 * own.pause).min(PAUSE_MAX);
+        }
+    }
+
+    fn finish(&mut self, handshake: Handshake) {
+        self.established = true;
+        self.done = Some(handshake);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.own = None;
+        self.begun = Vec::new();
+    }
+
+    /// The peer may lack our last flight. The keys stand for themselves: when the call is over,
+    /// signalling says so.
+    fn repeat(&mut self, now: Instant, from: SocketAddr, checked: bool, datagram: &[u8]) {
+        let done = self.done.as_mut();
+        let Some(done) = done.filter(|done| done.is_with(from, checked)) else {
+            return;
+        };
+        done.follow(from, checked);
+        let closed = done.dtls.handle_input(now, datagram).is_err();
+        done.drain(&mut self.outputs);
+        if closed {
+            self.done = None;
+        }
     }
 }
 
-fn dtls(certificate: &Certificate, terms: &DtlsTerms) -> Result<Dtls, SessionError> {
+impl Handshake {
+    fn is_with(&self, from: SocketAddr, checked: bool) -> bool {
+        self.remote == from || self.checked && checked
+    }
+
+    /// Answers go to where the peer was heard last.
+    fn follow(&mut self, from: SocketAddr, checked: bool) {
+        self.remote = from;
+        self.checked |= checked;
+    }
+
+    fn drain(&mut self, outputs: &mut VecDeque<(SocketAddr, Bytes)>) {
+        while let Some(bytes) = self.dtls.poll_output() {
+            if outputs.len() < OUTPUTS_MAX {
+                outputs.push_back((self.remote, bytes));
+            }
+        }
+    }
+}
+
+impl Quota {
+    fn take(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now >= since + WINDOW) {
+            (self.since, self.used) = (Some(now), 0);
+        }
+        self.used += 1;
+        self.used <= BEGIN_MAX
+    }
+}
+
+/// Whose an address is: of IPv6 a site has at least a /64.
+fn network(address: SocketAddr) -> IpAddr {
+    match address.ip() {
+        IpAddr::V6(ip) => {
+            let prefix = ip.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(prefix))
+        }
+        v4 => v4,
+    }
+}
+
+fn dtls(
+    certificate: &Certificate,
+    terms: &DtlsTerms,
+    role: DtlsRole,
+) -> Result<Dtls, SessionError> {
     let peer = Peer {
         fingerprints: terms.remote_fingerprints.clone(),
         is_browser: false,
     };
-    Dtls::new(certificate, terms.role, peer)
+    Dtls::new(certificate, role, peer)
 }
 
 /// The ICE-lite agent of one port (RFC 8445 §2.5).
@@ -167,3 +541,6 @@ impl Path {
         self.ice.knows(address)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,8 @@ const PROFILES: [SrtpProtectionProfile; 4] = [
     SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
     SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32,
 ];
+const SERVER_HELLO: u8 = 2;
+const HELLO_VERIFY_REQUEST: u8 = 3;
 /// How the check of the certificate says no through the library's error type.
 const MISMATCH: &str = "certificate does not match the signalled fingerprint";
 
@@ -75,6 +77,7 @@ pub(super) struct Dtls {
     resend_at: Option<Instant>,
     resend_interval: Duration,
     deadline: Option<Instant>,
+    proved: bool,
 }
 
 enum Stage {
@@ -111,6 +114,7 @@ impl Dtls {
             resend_at: None,
             resend_interval: RESEND_FIRST,
             deadline: None,
+            proved: false,
         })
     }
 
@@ -225,7 +229,13 @@ impl Dtls {
             .min()
     }
 
-    /// A datagram to be sent to the browser.
+    /// Whether we are the server and our cookie came back: the peer is where it says
+    /// (RFC 6347 §4.2.1).
+    pub(super) fn has_proved(&self) -> bool {
+        self.proved
+    }
+
+    /// A datagram to be sent to the peer.
     pub(super) fn poll_output(&mut self) -> Option<Bytes> {
         self.outputs.pop_front()
     }
@@ -235,6 +245,16 @@ impl Dtls {
         let first = self.outputs.len();
         while let Some(message) = self.endpoint.poll_transmit() {
             self.outputs.push_back(message.message.freeze());
+        }
+        let message = self
+            .outputs
+            .get(first)
+            .and_then(|datagram| message(datagram));
+        self.proved |= message == Some(SERVER_HELLO);
+        // Who has shown no cookie gets one datagram for each of its own (RFC 6347 §4.2.1). Browsers
+        // have proved by ICE where they are.
+        if message == Some(HELLO_VERIFY_REQUEST) && !self.peer.is_browser {
+            return;
         }
         if self.outputs.len() > first && !matches!(self.stage, Stage::Established) {
             self.flight = self
@@ -249,7 +269,7 @@ impl Dtls {
         }
     }
 
-    /// Says goodbye to the browser with close_notify (RFC 5246 §7.2.1).
+    /// Says goodbye to the peer with close_notify (RFC 5246 §7.2.1).
     pub(super) fn close(&mut self, now: Instant) {
         self.endpoint.stop(now, PEER);
         self.collect(now);
@@ -281,6 +301,12 @@ impl Dtls {
         }
         keys(state)
     }
+}
+
+/// Type of the handshake message that a datagram of ours begins with.
+fn message(datagram: &[u8]) -> Option<u8> {
+    let is_clear = datagram.starts_with(&[22]) && datagram.get(3..5) == Some(&[0, 0]);
+    datagram.get(13).copied().filter(|_| is_clear)
 }
 
 fn keys(state: &State) -> Result<SdesKeys, FailReason> {

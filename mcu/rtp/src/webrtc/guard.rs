@@ -48,9 +48,17 @@ impl Guard {
     }
 }
 
+/// Whether a datagram is one that a terminal may be up to: sound, and without an alert in clear. Such
+/// an alert anybody can forge, and the peer's own says no more than its silence
+/// (RFC 6347 §4.1.2.7).
+pub(super) fn is_sound(datagram: &[u8]) -> bool {
+    inspect(datagram).is_some_and(|contents| !contents.clear_alert)
+}
+
 #[derive(Default)]
 struct Contents {
     plain: bool,
+    clear_alert: bool,
     encrypted_handshake: bool,
 }
 
@@ -76,6 +84,7 @@ fn inspect(datagram: &[u8]) -> Option<Contents> {
             return None;
         }
         contents.plain |= header[4] == 0;
+        contents.clear_alert |= header[0] == 21 && header[4] == 0;
         contents.encrypted_handshake |= header[0] == 22 && header[4] == 1;
         rest = &rest[RECORD_HEADER_LEN + length..];
         if rest.is_empty() {

@@ -6,6 +6,8 @@
 //! to accept only the better profile. Chromium's has a post-quantum key share and spans two
 //! datagrams.
 
+use super::guard;
+
 /// Longest ClientHello that is put together. Chromium's takes 1.4 KB.
 const HELLO_MAX: usize = 8 * 1024;
 /// Datagrams kept until the ClientHello is whole. Then, or when it is full, all go on.
@@ -13,9 +15,42 @@ const HELD_MAX: usize = 8;
 
 const RECORD_HEADER_LEN: usize = 13;
 const HANDSHAKE_HEADER_LEN: usize = 12;
+const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const EXTENSION_USE_SRTP: usize = 14;
 const SRTP_AEAD_AES_128_GCM: [u8; 2] = [0, 7];
+
+/// What a terminal's datagram is to a handshake.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A ClientHello that may begin a handshake, with its random when it shows it.
+    Hello(Option<[u8; 32]>),
+    /// One that goes on with it: it has the same random, and a cookie (RFC 6347 §4.2.1).
+    Again(Option<[u8; 32]>),
+    /// Anything later.
+    Other,
+}
+
+/// Looks at a datagram; `None` for what is no sound DTLS.
+pub(super) fn part(datagram: &[u8]) -> Option<Part> {
+    if !guard::is_sound(datagram) {
+        return None;
+    }
+    let message = datagram.get(RECORD_HEADER_LEN..)?;
+    let epoch = word(&datagram[3..5]);
+    if (datagram[0], epoch) != (HANDSHAKE, 0) || message.first() != Some(&CLIENT_HELLO) {
+        return Some(Part::Other);
+    }
+    let begins = message.get(6..9).is_some_and(|offset| word(offset) == 0);
+    let random = message
+        .get(HANDSHAKE_HEADER_LEN + 2..)
+        .and_then(|rest| rest.first_chunk::<32>());
+    let random = random.filter(|_| begins).copied();
+    match message.get(4..6).map(word) {
+        Some(0) => Some(Part::Hello(random)),
+        _ => Some(Part::Again(random)),
+    }
+}
 
 /// Collects the datagrams of the first ClientHello.
 #[derive(Default)]
@@ -186,6 +221,27 @@ mod tests {
             .push(&datagram(&without, 0, without.len()))
             .unwrap();
         assert!(!flight.offers_gcm);
+    }
+
+    #[test]
+    fn the_beginning_of_a_hello_shows_its_random_and_an_alert_in_clear_is_nothing() {
+        let with = body(&[0, 7]);
+        let first = datagram(&with, 0, with.len());
+        assert_eq!(part(&first), Some(Part::Hello(Some([9; 32]))));
+        let last = datagram(&with, 50, with.len() - 50);
+        assert_eq!(part(&last), Some(Part::Hello(None)));
+        let mut later = first.clone();
+        later[18] = 1;
+        assert_eq!(part(&later), Some(Part::Again(Some([9; 32]))));
+        later[13] = 16;
+        assert_eq!(part(&later), Some(Part::Other));
+        let alert = [21, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40];
+        let under_keys = [21, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40];
+        assert_eq!(part(&under_keys), Some(Part::Other));
+        let both = [first.as_slice(), &alert].concat();
+        for unsound in [&alert[..], &both, &first[..40], &[22], &[]] {
+            assert_eq!(part(unsound), None);
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::mutate::each_mutation;
 use crate::srtp::Srtp;
 
 const TICK: Duration = Duration::from_millis(10);
-const PASSWORD: &str = "session-password-of-22";
+pub(super) const PASSWORD: &str = "session-password-of-22";
 
 /// The far end: full ICE as far as checks go, and DTLS with the role that the session has not.
 struct Browser {
@@ -104,7 +104,7 @@ fn check(username: &str, password: &str, priority: u32, more: &[RawAttribute]) -
     message.raw
 }
 
-fn nominating(priority: u32) -> Vec<u8> {
+pub(super) fn nominating(priority: u32) -> Vec<u8> {
     let more = [
         attribute(ATTR_ICE_CONTROLLING, &[1; 8]),
         attribute(ATTR_USE_CANDIDATE, &[]),
@@ -112,7 +112,7 @@ fn nominating(priority: u32) -> Vec<u8> {
     check("ours:theirs", PASSWORD, priority, &more)
 }
 
-fn plain(priority: u32) -> Vec<u8> {
+pub(super) fn plain(priority: u32) -> Vec<u8> {
     check(
         "ours:theirs",
         PASSWORD,

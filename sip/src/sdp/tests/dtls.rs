@@ -66,7 +66,9 @@ fn every_profile_setup_and_hash_function_is_answered() {
                 check_rules(&offer, &agreed);
                 let terms = dtls(&agreed);
                 assert_eq!(terms.len(), 2, "{proto}");
-                assert_eq!((terms[0].role, terms[0].association), (role, 1));
+                assert_eq!(terms[0].role, role);
+                let known = [0, terms[0].association, terms[1].association];
+                assert!(known[0] != known[1] && known[1] != known[2] && known[2] != 0);
                 assert_eq!(terms[0].remote_fingerprints[0].bytes[0], 1);
                 assert!(agreed.sdp.contains(&format!("a=setup:{said}\r\n")));
                 assert!(agreed.sdp.contains("a=fingerprint:sha-256 5A:5A:"));
@@ -103,60 +105,93 @@ fn of_several_hash_functions_the_strongest_counts_and_a_broken_one_none() {
     }
 }
 
+const IDENTITY: &str = "a=setup:actpass\r\na=tls-id:0123456789abcdef0123\r\n";
+
+/// PLAIN's lines with a fingerprint of SHA-256 and these attributes.
+fn identified(first: u8, more: &str) -> String {
+    lines_with(
+        "UDP/TLS/RTP/SAVP",
+        &format!("{}{more}", hash("sha-256", first)),
+    )
+}
+
 #[test]
 fn an_association_lasts_until_fingerprint_tls_id_or_role_change() {
-    let offer = |first, more: &str| {
-        lines_with(
-            "UDP/TLS/RTP/SAVP",
-            &format!("{}{more}", hash("sha-256", first)),
-        )
-    };
+    let offer = identified;
     let mut random = rng();
-    let id = "a=setup:actpass\r\na=tls-id:0123456789abcdef0123\r\n";
+    let id = IDENTITY;
     let mut last = answer(&offer(1, id), &ours(SrtpPolicy::Allowed), &mut random).unwrap();
     assert!(last.sdp.contains("a=tls-id:"));
     let steps = [
-        (offer(1, id), 1),
-        (offer(1, &id.replace("actpass", "active")), 1),
-        (offer(1, &id.replace("actpass", "holdconn")), 1),
-        (offer(2, id), 2),
-        (offer(2, &id.replace("0123\r", "4567\r")), 3),
-        (offer(2, &id.replace("actpass", "passive")), 4),
+        (offer(1, id), false),
+        (offer(1, &id.replace("actpass", "active")), false),
+        (offer(1, &id.replace("actpass", "holdconn")), false),
+        (offer(2, id), true),
+        (offer(2, &id.replace("0123\r", "4567\r")), true),
+        (offer(2, &id.replace("actpass", "passive")), true),
     ];
-    for (offer, association) in steps {
+    let mut associations = vec![dtls(&last)[0].association];
+    for (offer, renewed) in steps {
         let now = answer_again(&offer, &ours(SrtpPolicy::Allowed), &last, &mut random).unwrap();
         let before = dtls(&last)[0].association;
-        assert_eq!(dtls(&now)[0].association, association);
-        let renewed = before != association;
+        let association = dtls(&now)[0].association;
+        assert_eq!(before != association, renewed);
+        if renewed {
+            assert!(!associations.contains(&association), "never again");
+            associations.push(association);
+        }
         assert_eq!(
             now.audio.as_ref().unwrap().ssrc != last.audio.as_ref().unwrap().ssrc,
             renewed
         );
         last = now;
     }
-    // Another certificate of ours ends an association whose keys nobody knows.
+}
+
+#[test]
+fn another_certificate_of_ours_ends_an_association_whose_keys_nobody_knows() {
+    let mut random = rng();
+    let again = identified(2, IDENTITY);
+    let mut last = answer(&again, &ours(SrtpPolicy::Allowed), &mut random).unwrap();
     let other = LocalMedia {
         dtls_fingerprint: Some([1; 32]),
         ..ours(SrtpPolicy::Allowed)
     };
-    let again = offer(2, &id.replace("actpass", "passive"));
     let now = answer_again(&again, &other, &last, &mut random).unwrap();
-    assert_eq!(dtls(&now)[0].association, 5);
+    assert_ne!(dtls(&now)[0].association, dtls(&last)[0].association);
+    assert!(last.shows_dead_certificate([1; 32]) && !last.shows_dead_certificate(OURS));
     let key = |n| Redacted(vec![n; 28]);
     let rtp = SdesKeys {
         suite: SrtpSuite::AeadAes128Gcm,
         local: key(1),
         remote: key(2),
     };
-    let keys = DtlsKeys {
-        association: 4,
-        rtp,
+    let [audio, video] = [0, 1].map(|line| DtlsKeys {
+        association: dtls(&last)[line].association,
+        local_fingerprint: Some(OURS),
+        remote_fingerprints: dtls(&last)[line].remote_fingerprints.clone(),
+        rtp: rtp.clone(),
         rtcp: None,
+    });
+    let by_another_certificate = DtlsKeys {
+        local_fingerprint: Some([1; 32]),
+        ..audio.clone()
     };
-    assert!(last.note_dtls_keys(0, &keys) && last.note_dtls_keys(1, &keys));
-    assert!(!last.note_dtls_keys(0, &keys), "no news");
+    let of_another_peer = DtlsKeys {
+        remote_fingerprints: Vec::new(),
+        ..audio.clone()
+    };
+    for wrong in [&video, &by_another_certificate, &of_another_peer] {
+        assert!(!last.note_dtls_keys(0, wrong));
+    }
+    assert!(last.note_dtls_keys(0, &audio) && last.note_dtls_keys(1, &video));
+    assert!(!last.note_dtls_keys(0, &audio), "no news");
+    assert!(
+        !last.shows_dead_certificate([1; 32]),
+        "known keys outlive it"
+    );
     let now = answer_again(&again, &other, &last, &mut random).unwrap();
-    assert_eq!(dtls(&now)[0].association, 4);
+    assert_eq!(dtls(&now)[0].association, audio.association);
     assert!(now.sdp.contains("a=fingerprint:sha-256 5A:"), "{}", now.sdp);
 }
 
@@ -213,8 +248,9 @@ fn our_offer_is_answered_by_dtls_by_sdes_or_in_clear_as_policy_allows() {
             };
             let anew = offer_again(&other, &by_dtls, &mut rng());
             assert_ne!(id(&anew.sdp), id(&offered.sdp));
-            let renewed = accept_answer(&anew, &theirs(&both), &mut rng()).unwrap();
-            assert_eq!(dtls(&renewed)[0].association, 2);
+            let mut random = StdRng::seed_from_u64(8);
+            let renewed = accept_answer(&anew, &theirs(&both), &mut random).unwrap();
+            assert_ne!(dtls(&renewed)[0].association, dtls(&by_dtls)[0].association);
             let clear = accept_answer(&later, &theirs(""), &mut rng());
             assert!(clear.is_err(), "encrypted once, encrypted always");
         }
@@ -235,6 +271,59 @@ fn an_encrypted_line_never_becomes_clear_within_a_call() {
     assert_eq!(required, Err(OfferError::NothingInCommon));
     let off = answer(&secure, &ours(SrtpPolicy::Off), &mut rng()).unwrap();
     assert!(dtls(&off).is_empty());
+}
+
+/// A line refused in one exchange and offered in clear in the next was taken.
+#[test]
+fn what_was_encrypted_stays_so_when_its_line_went_in_between() {
+    let by_dtls = format!("{}a=setup:active\r\n", hash("sha-256", 1));
+    let by_sdes =
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:PE6Oi+VaHWQT7QrEgTd8sdcyoQFAEJhlSPMsU7No\r\n";
+    let local = ours(SrtpPolicy::Allowed);
+    for keys in [by_dtls.as_str(), by_sdes] {
+        let secure = lines_with("RTP/AVP", keys);
+        let first = answer(&secure, &local, &mut rng()).unwrap();
+        for kind in ["m=audio ", "m=video "] {
+            let without = |text: &str| {
+                let at = text.find(kind).unwrap() + kind.len();
+                let end = at + text[at..].find(' ').unwrap();
+                format!("{}0{}", &text[..at], &text[end..])
+            };
+            let gone = answer_again(&without(&secure), &local, &first, &mut rng()).unwrap();
+            assert_eq!(gone.transports().len(), 1);
+            // Over another exchange, one of ours too.
+            let again = answer_again(&without(&secure), &local, &gone, &mut rng()).unwrap();
+            let offered = offer_again(&local, &again, &mut rng());
+            let accepted = accept_answer(&offered, &without(&secure), &mut rng()).unwrap();
+            let written = serde_json::to_string(&accepted).unwrap();
+            let kept: Agreed = serde_json::from_str(&written).unwrap();
+            for before in [&gone, &again, &accepted, &kept] {
+                let clear = answer_again(PLAIN, &local, before, &mut rng());
+                assert_eq!(clear, Err(OfferError::Downgrade), "{kind}");
+                let back = answer_again(&secure, &local, before, &mut rng()).unwrap();
+                assert_eq!(back.transports().len(), 2);
+            }
+        }
+    }
+    // What was never encrypted may be clear.
+    let audio = PLAIN.replace("m=video 4002", "m=video 0");
+    assert_ne!(audio, PLAIN);
+    let first = audio.replace("m=video", &format!("{by_dtls}m=video"));
+    let first = answer(&first, &local, &mut rng()).unwrap();
+    let video = PLAIN.replace("m=video", &format!("{by_dtls}m=video"));
+    assert!(answer_again(&video, &local, &first, &mut rng()).is_ok());
+}
+
+/// RFC 4145 §4: active is the default of an offer, passive that of an answer.
+#[test]
+fn an_answer_that_says_no_role_leaves_the_client_hello_to_us() {
+    let local = ours(SrtpPolicy::Allowed);
+    let offered = offer(&local, &mut rng());
+    let answered = lines_with("RTP/AVP", &hash("sha-256", 1));
+    let agreed = accept_answer(&offered, &answered, &mut rng()).unwrap();
+    assert_eq!(dtls(&agreed)[0].role, DtlsRole::Client);
+    let offered = answer(&answered, &local, &mut rng()).unwrap();
+    assert_eq!(dtls(&offered)[0].role, DtlsRole::Server);
 }
 
 /// Lines of a terminal with ICE at 192.0.2.9, the default address of [`PLAIN`]'s lines replaced.

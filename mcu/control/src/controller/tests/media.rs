@@ -217,31 +217,57 @@ fn counts_under_old_keys_are_not_taken_for_those_under_new_ones() {
     assert_eq!(srtp_sources(&bench, leg), [[], []]);
 }
 
-/// A DTLS leg was to shake hands anew after each death of the processor, which few terminals do.
-#[test]
-fn a_replaced_processor_goes_on_with_the_keys_that_dtls_agreed_on() {
-    let mut bench = Bench::new(demo());
+/// A terminal's description with this kind of fingerprints, whose last byte is that of `mark`.
+fn dtls_offer(mark: &str) -> String {
     let secure = format!(
-        "a=fingerprint:sha-1 {}AB\r\na=setup:actpass\r\n",
+        "a=fingerprint:sha-1 {}{mark}\r\na=setup:actpass\r\n",
         "AB:".repeat(19)
     );
     let proto = TERMINAL_OFFER.replace("RTP/AVP", "UDP/TLS/RTP/SAVPF");
-    let offer = proto.replace("m=video", &format!("{secure}m=video")) + &secure;
-    let (leg, _) = bench.dial_with(incoming(1, "3000", Some(&offer))).unwrap();
+    proto.replace("m=video", &format!("{secure}m=video")) + &secure
+}
+
+/// What the processor would report of a transport, by the certificate of its first life.
+fn dtls_report(bench: &Bench, leg: LegId, transport: usize, byte: u8) -> DtlsKeys {
+    let Transport::Udp(udp) = &bench.leg_plan(leg).transports[transport] else {
+        panic!("a terminal has ports of its own");
+    };
+    let terms = udp.dtls.clone().unwrap();
     let key = |byte| Redacted(vec![byte; 28]);
     let keys = |byte| SdesKeys {
         suite: SrtpSuite::AeadAes128Gcm,
         local: key(byte),
         remote: key(byte + 1),
     };
-    let agreed = |byte| DtlsKeys {
-        association: 1,
+    DtlsKeys {
+        association: terms.association,
+        local_fingerprint: Some([bench.instance as u8; 32]),
+        remote_fingerprints: terms.remote_fingerprints,
         rtp: keys(byte),
         rtcp: Some(keys(byte + 2)),
-    };
+    }
+}
+
+/// The offers within calls that were commanded.
+fn offers(bench: &Bench) -> Vec<String> {
+    let offers = bench.commands.iter().filter_map(|command| match command {
+        CallCommand::Offer { sdp, .. } => Some(sdp.0.clone()),
+        _ => None,
+    });
+    offers.collect()
+}
+
+/// A DTLS leg was to shake hands anew after each death of the processor, which few terminals do.
+#[test]
+fn a_replaced_processor_goes_on_with_the_keys_that_dtls_agreed_on() {
+    let mut bench = Bench::new(demo());
+    let offer = dtls_offer("AB");
+    let (leg, _) = bench.dial_with(incoming(1, "3000", Some(&offer))).unwrap();
+    let agreed = |place, byte| dtls_report(&bench, leg, place, byte);
+    let both = vec![Some(agreed(0, 1)), Some(agreed(1, 9))];
     let stale = DtlsKeys {
         association: 2,
-        ..agreed(1)
+        ..agreed(0, 1)
     };
     bench.dtls_keys.insert(leg, vec![Some(stale), None]);
     bench.pass(Duration::from_secs(2));
@@ -250,22 +276,126 @@ fn a_replaced_processor_goes_on_with_the_keys_that_dtls_agreed_on() {
         [None, None],
         "of another association"
     );
-    let both = vec![Some(agreed(1)), Some(agreed(9))];
     bench.dtls_keys.insert(leg, both.clone());
     bench.pass(Duration::from_secs(2));
     bench.forget();
     bench.restart_media();
     assert_eq!(dtls_keys(&bench, leg), both);
-    let offers = |bench: &Bench| {
-        let offer = |command: &&CallCommand| matches!(command, CallCommand::Offer { .. });
-        bench.commands.iter().filter(offer).count()
-    };
-    assert_eq!(offers(&bench), 0, "nobody is asked");
+    assert_eq!(offers(&bench).len(), 0, "nobody is asked");
     // A terminal whose handshake was under way is asked for another.
     let (late, _) = bench.dial_with(incoming(2, "3000", Some(&offer))).unwrap();
     bench.restart_media();
     assert_eq!(dtls_keys(&bench, late), [None, None]);
-    assert_eq!(offers(&bench), 1);
+    assert_eq!(offers(&bench).len(), 1);
+}
+
+/// Associations of each line were counted from one, and reports matched by place and count.
+#[test]
+fn keys_of_a_line_that_went_are_not_taken_for_those_of_the_one_in_its_place() {
+    let mut bench = Bench::new(demo());
+    let offer = dtls_offer("AB");
+    let (leg, _) = bench.dial_with(incoming(1, "3000", Some(&offer))).unwrap();
+    let keys = dtls_report(&bench, leg, 0, 1);
+    bench.dtls_keys.insert(leg, vec![Some(keys), None]);
+    let before = bench.inventory(false);
+    let at = offer.find("m=audio ").unwrap() + "m=audio ".len();
+    let end = at + offer[at..].find(' ').unwrap();
+    let silent = format!("{}0{}", &offer[..at], &offer[end..]);
+    bench.input(Input::Call(CallEvent::Reoffer {
+        call: CallId(1),
+        sdp: Some(Redacted(silent.replace("o=t 1 1", "o=t 1 2"))),
+    }));
+    bench.media(FromMedia::Inventory(before));
+    assert_eq!(dtls_keys(&bench, leg), [None], "the video's are not known");
+}
+
+/// They were noted with what was agreed on before, and the answer brought back what the offer knew.
+#[test]
+fn keys_that_come_while_an_offer_of_ours_is_open_are_kept() {
+    let mut bench = Bench::new(demo());
+    let (leg, _) = bench
+        .dial_with(incoming(1, "3000", Some(&dtls_offer("AB"))))
+        .unwrap();
+    bench.input(Input::Call(CallEvent::Reoffer {
+        call: CallId(1),
+        sdp: None,
+    }));
+    let both = [0, 1]
+        .map(|place| Some(dtls_report(&bench, leg, place, 1)))
+        .to_vec();
+    bench.dtls_keys.insert(leg, both.clone());
+    bench.pass(Duration::from_secs(2));
+    bench.input(Input::Call(CallEvent::Answered {
+        call: CallId(1),
+        sdp: Redacted(dtls_offer("AB").replace("actpass", "active")),
+    }));
+    assert_eq!(dtls_keys(&bench, leg), both);
+    bench.forget();
+    bench.restart_media();
+    assert_eq!((dtls_keys(&bench, leg), offers(&bench).len()), (both, 0));
+}
+
+/// It kept the certificate of the processor that had died, and the terminal refused the new one's.
+#[test]
+fn an_offer_that_was_open_when_the_processor_died_is_made_anew() {
+    let mut bench = Bench::new(demo());
+    let (leg, _) = bench
+        .dial_with(incoming(1, "3000", Some(&dtls_offer("AB"))))
+        .unwrap();
+    let associations =
+        |bench: &Bench| [0, 1].map(|place| dtls_report(bench, leg, place, 0).association);
+    let before = associations(&bench);
+    bench.input(Input::Call(CallEvent::Reoffer {
+        call: CallId(1),
+        sdp: None,
+    }));
+    bench.forget();
+    bench.restart_media();
+    let made = offers(&bench);
+    assert_eq!(made.len(), 1);
+    assert!(made[0].contains("sha-256 02:02:") && !made[0].contains("01:01:"));
+    // Signalling passes over an answer to the first; this is the second's.
+    bench.input(Input::Call(CallEvent::Answered {
+        call: CallId(1),
+        sdp: Redacted(dtls_offer("AB").replace("actpass", "active")),
+    }));
+    let after = associations(&bench);
+    assert!(
+        before
+            .iter()
+            .all(|association| !after.contains(association))
+    );
+    assert_eq!(offers(&bench).len(), 1);
+    // One that nobody answered is not repeated with a dead certificate either.
+    bench.input(Input::Call(CallEvent::Reoffer {
+        call: CallId(1),
+        sdp: None,
+    }));
+    bench.restart_media();
+    bench.restart_media();
+    let made = offers(&bench);
+    assert!(made.last().unwrap().contains("sha-256 04:04:"), "{made:#?}");
+}
+
+#[test]
+fn a_first_offer_that_was_open_when_the_processor_died_is_followed_by_another() {
+    let mut bench = Bench::new(demo());
+    bench.input(Input::Call(CallEvent::Incoming(incoming(1, "3000", None))));
+    let accepted = bench.commands.iter().any(
+        |command| matches!(command, CallCommand::Accept { sdp, .. } if sdp.0.contains("01:01:")),
+    );
+    assert!(accepted);
+    bench.forget();
+    bench.restart_media();
+    assert_eq!(offers(&bench).len(), 0, "its answer is still to come");
+    let answer = dtls_offer("AB").replace("UDP/TLS/RTP/SAVPF", "RTP/AVP");
+    bench.input(Input::Call(CallEvent::Answered {
+        call: CallId(1),
+        sdp: Redacted(answer.replace("actpass", "active")),
+    }));
+    let made = offers(&bench);
+    assert_eq!(made.len(), 1);
+    assert!(made[0].contains("sha-256 02:02:"));
 }
 
 fn dtls_keys(bench: &Bench, leg: LegId) -> Vec<Option<DtlsKeys>> {

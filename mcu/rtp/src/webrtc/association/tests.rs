@@ -1,0 +1,572 @@
+//! Associations against each other in virtual time, over a link that loses, delays and reorders, with
+//! strangers on it.
+
+use mcu_api::plan::{Fingerprint, FingerprintHash};
+use mcu_api::secret::Redacted;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::*;
+use crate::webrtc::tests::{PASSWORD, nominating, plain};
+
+const TICK: Duration = Duration::from_millis(10);
+
+fn address(host: u8, port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, host], port))
+}
+
+fn ours() -> SocketAddr {
+    address(1, 1_000)
+}
+
+fn theirs() -> SocketAddr {
+    address(2, 2_000)
+}
+
+fn stranger() -> SocketAddr {
+    address(66, 6_000)
+}
+
+fn terms(role: DtlsRole, peer: &Certificate) -> DtlsTerms {
+    DtlsTerms {
+        association: 1,
+        role,
+        remote_fingerprints: vec![Fingerprint {
+            hash: FingerprintHash::Sha256,
+            bytes: peer.fingerprint_sha256().to_vec(),
+        }],
+        keys: None,
+    }
+}
+
+/// One end of the link.
+struct Side {
+    address: SocketAddr,
+    association: Association,
+    /// Where it expects the other.
+    announced: Option<SocketAddr>,
+    /// It has a port: before, nothing arrives and nothing is sent.
+    open: bool,
+    keys: Option<SdesKeys>,
+    failures: usize,
+}
+
+struct Datagram {
+    at: Instant,
+    from: SocketAddr,
+    to: SocketAddr,
+    bytes: Bytes,
+}
+
+/// We at its first side, the peer at its second, and whoever else was added.
+struct Link {
+    now: Instant,
+    sides: Vec<Side>,
+    flying: Vec<Datagram>,
+    random: StdRng,
+    /// Per cent.
+    loss: u32,
+    delay_max_ms: u64,
+    /// ClientHellos to the peer are lost: it takes none.
+    deaf: bool,
+    certificate: Certificate,
+    /// What left, lost or not.
+    sent: Vec<(SocketAddr, SocketAddr, Bytes)>,
+}
+
+impl Link {
+    /// We in this role, the peer in the other; both know where the other is.
+    fn new(role: DtlsRole) -> Self {
+        let (ours_cert, theirs_cert) = (certificate(), certificate());
+        let peers = other(role);
+        let mut link = Self {
+            now: Instant::now(),
+            sides: Vec::new(),
+            flying: Vec::new(),
+            random: StdRng::seed_from_u64(7),
+            loss: 0,
+            delay_max_ms: 1,
+            deaf: false,
+            certificate: ours_cert.clone(),
+            sent: Vec::new(),
+        };
+        link.add(ours(), &ours_cert, &terms(role, &theirs_cert), theirs());
+        link.add(theirs(), &theirs_cert, &terms(peers, &ours_cert), ours());
+        link
+    }
+
+    fn add(&mut self, at: SocketAddr, own: &Certificate, terms: &DtlsTerms, to: SocketAddr) {
+        self.sides.push(Side {
+            address: at,
+            association: Association::new(own, terms).unwrap(),
+            announced: Some(to),
+            open: true,
+            keys: None,
+            failures: 0,
+        });
+    }
+
+    /// Somebody at this address with a certificate that nobody knows, who wants what the peer wants.
+    fn add_stranger(&mut self, at: SocketAddr, role: DtlsRole) {
+        let terms = terms(role, &self.certificate);
+        self.add(at, &certificate(), &terms, ours());
+    }
+
+    /// Puts a datagram on the link that claims to be from there.
+    fn forge(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let at = self.now;
+        self.flying.push(Datagram {
+            at,
+            from,
+            to,
+            bytes,
+        });
+    }
+
+    fn keyed(&self) -> bool {
+        self.sides[..2].iter().all(|side| side.keys.is_some())
+    }
+
+    /// Runs until both have keys, or for `limit`; each tick begins with `hostile`.
+    fn run(&mut self, limit: Duration, mut hostile: impl FnMut(&mut Self)) -> Duration {
+        let start = self.now;
+        while self.now < start + limit && !self.keyed() {
+            hostile(self);
+            self.tick();
+        }
+        self.now - start
+    }
+
+    fn tick(&mut self) {
+        for place in 0..self.sides.len() {
+            let side = &mut self.sides[place];
+            if let Some(to) = side.announced.filter(|_| side.open) {
+                let started = side.association.start(self.now, to, false);
+                side.failures += usize::from(started.is_err());
+            }
+            let result = side.association.handle_timeout(self.now);
+            side.failures += usize::from(result.is_err());
+            self.collect(place);
+        }
+        self.now += TICK;
+        loop {
+            let due = |datagram: &Datagram| datagram.at <= self.now;
+            let Some(place) = self.flying.iter().position(due) else {
+                return;
+            };
+            let datagram = self.flying.swap_remove(place);
+            self.deliver(&datagram);
+        }
+    }
+
+    fn deliver(&mut self, datagram: &Datagram) {
+        let known = |side: &Side| side.address == datagram.to && side.open;
+        let Some(place) = self.sides.iter().position(known) else {
+            return;
+        };
+        let side = &mut self.sides[place];
+        let standing = match side.announced == Some(datagram.from) {
+            true => Standing::Announced,
+            false => Standing::Stranger,
+        };
+        let (from, bytes) = (datagram.from, &datagram.bytes);
+        let result = side
+            .association
+            .handle_input(self.now, from, standing, bytes);
+        match result {
+            Ok(keys) => side.keys = keys.or(side.keys.take()),
+            Err(_) => side.failures += 1,
+        }
+        self.collect(place);
+    }
+
+    fn collect(&mut self, place: usize) {
+        let from = self.sides[place].address;
+        while let Some((to, bytes)) = self.sides[place].association.poll_output() {
+            self.sent.push((from, to, bytes.clone()));
+            let is_hello = matches!(hello::part(&bytes), Some(Part::Hello(_) | Part::Again(_)));
+            if self.deaf && is_hello && to == theirs() {
+                continue;
+            }
+            let delay = self.random.random_range(1..=self.delay_max_ms);
+            if self.random.random_range(0..100) >= self.loss {
+                let at = self.now + Duration::from_millis(delay);
+                self.flying.push(Datagram {
+                    at,
+                    from,
+                    to,
+                    bytes,
+                });
+            }
+        }
+    }
+
+    fn check_keys(&self) {
+        let [ours, theirs] = [0, 1].map(|place| self.sides[place].keys.clone().unwrap());
+        assert_eq!((&ours.local, &ours.remote), (&theirs.remote, &theirs.local));
+        assert_eq!(ours.suite, theirs.suite);
+    }
+
+    fn sent_to(&self, to: SocketAddr) -> usize {
+        let ours = |(from, at, _): &&(SocketAddr, SocketAddr, Bytes)| *from == ours() && *at == to;
+        self.sent.iter().filter(ours).count()
+    }
+}
+
+fn certificate() -> Certificate {
+    Certificate::generate().unwrap()
+}
+
+fn other(role: DtlsRole) -> DtlsRole {
+    match role {
+        DtlsRole::Client => DtlsRole::Server,
+        DtlsRole::Server => DtlsRole::Client,
+    }
+}
+
+fn record(kind: u8, sequence: u64, body: &[u8]) -> Vec<u8> {
+    let mut record = vec![kind, 0xFE, 0xFD, 0, 0];
+    record.extend(&sequence.to_be_bytes()[2..]);
+    record.extend((body.len() as u16).to_be_bytes());
+    record.extend(body);
+    record
+}
+
+/// A ClientHello whose random is `n` over and over: no more than its beginning is right.
+fn client_hello(n: u32) -> Vec<u8> {
+    let mut body = vec![1, 0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 80, 0xFE, 0xFD];
+    body.extend(n.to_be_bytes().repeat(8));
+    body.extend([0, 0, 0, 2, 0xC0, 0x2B, 1, 0, 0, 36]);
+    body.extend([0, 10, 0, 4, 0, 2, 0, 29, 0, 14, 0, 5, 0, 2, 0, 7, 0]);
+    body.extend([0, 21, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    body.resize(12 + 80, 0);
+    record(22, u64::from(n), &body)
+}
+
+const BOTH: [DtlsRole; 2] = [DtlsRole::Server, DtlsRole::Client];
+
+#[test]
+fn keys_come_in_either_role_over_a_link_that_loses_and_reorders() {
+    for role in BOTH {
+        for seed in 0..12 {
+            let mut link = Link::new(role);
+            link.random = StdRng::seed_from_u64(seed);
+            (link.loss, link.delay_max_ms) = (25, 120);
+            let took = link.run(Duration::from_secs(60), |_| {});
+            assert!(link.keyed(), "{role:?}, seed {seed}: {took:?}");
+            link.check_keys();
+        }
+    }
+}
+
+/// An alert in clear, of anybody and from anywhere, ended a handshake; a byte of junk made the sender's
+/// address that of our next flight.
+#[test]
+fn alerts_in_clear_and_junk_end_nothing_and_turn_no_flight() {
+    let hostile = [
+        record(21, 1 << 40, &[2, 40]),
+        record(21, 1 << 41, &[1, 0]),
+        record(20, 1 << 42, &[1]),
+        record(23, 1 << 43, b"data"),
+        record(
+            22,
+            1 << 44,
+            &[2, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4],
+        ),
+        vec![22],
+        vec![22; 13],
+    ];
+    for role in BOTH {
+        let mut link = Link::new(role);
+        (link.loss, link.delay_max_ms) = (10, 60);
+        link.run(Duration::from_secs(20), |link| {
+            for (n, bytes) in hostile.iter().enumerate() {
+                link.forge(stranger(), ours(), bytes);
+                link.forge(stranger(), theirs(), bytes);
+                // Alerts and what is malformed do no harm from the peer's own address either.
+                if matches!(n, 0 | 1 | 3 | 5 | 6) {
+                    link.forge(theirs(), ours(), bytes);
+                    link.forge(ours(), theirs(), bytes);
+                }
+            }
+        });
+        assert!(link.keyed(), "{role:?}");
+        link.check_keys();
+        assert_eq!(link.sent_to(stranger()), 0, "{role:?}");
+        assert_eq!(link.sides[0].failures + link.sides[1].failures, 0);
+    }
+}
+
+/// 32 foreign handshakes that failed used up the peer's chances.
+#[test]
+fn complete_handshakes_of_strangers_fail_by_themselves() {
+    let mut link = Link::new(DtlsRole::Server);
+    link.sides[1].open = false;
+    for n in 0..40 {
+        link.add_stranger(address(100 + n, 6_000), DtlsRole::Client);
+    }
+    link.run(Duration::from_secs(30), |_| {});
+    assert!(
+        link.sides[0].failures > 40,
+        "they get as far as the certificate"
+    );
+    assert_eq!(link.sides[0].keys, None);
+    // The peer is not where it was announced: nothing but the certificate speaks for it.
+    link.sides[0].announced = None;
+    link.sides[1].open = true;
+    link.run(Duration::from_secs(30), |_| {});
+    link.check_keys();
+}
+
+/// A server that is not the peer answers our ClientHello from elsewhere, and before the peer.
+#[test]
+fn only_who_was_asked_answers() {
+    let mut link = Link::new(DtlsRole::Client);
+    link.delay_max_ms = 40;
+    link.add_stranger(stranger(), DtlsRole::Server);
+    link.run(Duration::from_secs(10), |link| {
+        let hellos: Vec<Bytes> = link
+            .sent
+            .iter()
+            .map(|(_, _, bytes)| bytes.clone())
+            .collect();
+        for hello in hellos.iter().rev().take(3) {
+            link.forge(ours(), stranger(), hello);
+        }
+    });
+    link.check_keys();
+    assert_eq!((link.sent_to(stranger()), link.sides[0].failures), (0, 0));
+    assert!(
+        link.sent.iter().any(|(from, ..)| *from == stranger()),
+        "it did answer"
+    );
+}
+
+#[test]
+fn client_hellos_with_the_peers_address_and_no_cookie_disturb_no_handshake() {
+    for announced in [Some(theirs()), None] {
+        let mut link = Link::new(DtlsRole::Server);
+        (link.delay_max_ms, link.sides[0].announced) = (60, announced);
+        let mut n = 0;
+        link.run(Duration::from_secs(20), |link| {
+            n += 1;
+            // A stranger's network may begin ten times a second, so the peer's first has to fit in.
+            if n % 3 == 0 && (announced.is_some() || n > 20) {
+                link.forge(theirs(), ours(), &client_hello(n));
+            }
+        });
+        link.check_keys();
+        assert_eq!(link.sides[0].failures, 0);
+    }
+}
+
+#[test]
+fn a_flood_of_client_hellos_is_bounded_and_lets_the_peer_through() {
+    let mut link = Link::new(DtlsRole::Server);
+    link.delay_max_ms = 30;
+    let mut n = 0u32;
+    link.run(Duration::from_secs(5), |link| {
+        for _ in 0..20 {
+            n += 1;
+            let from = SocketAddr::from((n.to_be_bytes(), 6_000));
+            link.forge(from, ours(), &client_hello(n));
+        }
+        assert!(link.sides[0].association.begun.len() <= BEGUN_MAX);
+    });
+    link.check_keys();
+    let mut link = Link::new(DtlsRole::Server);
+    link.sides[1].open = false;
+    let mut n = 0u32;
+    link.run(Duration::from_secs(5), |link| {
+        for _ in 0..20 {
+            n += 1;
+            let from = SocketAddr::from((n.to_be_bytes(), 6_000));
+            link.forge(from, ours(), &client_hello(n));
+        }
+    });
+    let answered = link
+        .sent
+        .iter()
+        .filter(|(from, ..)| *from == ours())
+        .count();
+    let most = 6 * BEGIN_MAX as usize;
+    assert!(
+        (BEGIN_MAX as usize..=most).contains(&answered),
+        "{answered} of {n}"
+    );
+}
+
+/// One address alone that completes the cookie exchange from many ports took all the places.
+#[test]
+fn who_begins_most_gives_way_to_the_peer_at_an_address_that_nobody_knows() {
+    let mut link = Link::new(DtlsRole::Server);
+    (link.delay_max_ms, link.sides[0].announced) = (60, None);
+    link.sides[1].open = false;
+    let mut port = 0;
+    link.run(Duration::from_secs(3), |link| {
+        port += 1;
+        let from = address(66, 10_000 + port);
+        link.forge(from, ours(), &client_hello(port.into()));
+    });
+    link.sides[1].open = true;
+    let took = link.run(Duration::from_secs(5), |link| {
+        port += 1;
+        let from = address(66, 10_000 + port);
+        link.forge(from, ours(), &client_hello(port.into()));
+    });
+    link.check_keys();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn a_last_flight_that_is_lost_is_sent_again() {
+    for role in BOTH {
+        let mut link = Link::new(role);
+        let server = usize::from(role == DtlsRole::Client);
+        let client = 1 - server;
+        let mut lost = 0;
+        link.run(Duration::from_secs(20), |link| {
+            // What the server says once it has its keys is lost three times.
+            let keyed = link.sides[server].keys.is_some();
+            if keyed && link.sides[client].keys.is_none() && lost < 3 {
+                let from = link.sides[server].address;
+                let before = link.flying.len();
+                link.flying.retain(|datagram| datagram.from != from);
+                lost += before - link.flying.len();
+            }
+        });
+        assert!(lost > 0, "{role:?}");
+        link.check_keys();
+    }
+}
+
+/// The terminal opens its port after it has rung for a while. Ours gave up after ten seconds.
+#[test]
+fn a_client_goes_on_until_the_peer_has_opened_its_port() {
+    let mut link = Link::new(DtlsRole::Client);
+    link.sides[1].open = false;
+    link.run(Duration::from_secs(90), |_| {});
+    assert!(link.sides[0].failures >= 5);
+    let asked = link.sent_to(theirs());
+    assert!((30..120).contains(&asked), "{asked} ClientHellos in 90 s");
+    link.sides[1].open = true;
+    let took = link.run(Duration::from_secs(20), |_| {});
+    link.check_keys();
+    assert!(took <= PAUSE_MAX + Duration::from_secs(3), "{took:?}");
+}
+
+/// Terminals that say passive, or nothing, and begin all the same.
+#[test]
+fn a_peer_that_says_hello_though_it_is_our_part_is_answered() {
+    for late in [false, true] {
+        let mut link = Link::new(DtlsRole::Client);
+        let (own, ours_cert) = (certificate(), certificate());
+        let as_client = |peer| terms(DtlsRole::Client, peer);
+        link.sides.clear();
+        link.add(ours(), &ours_cert, &as_client(&own), theirs());
+        link.add(theirs(), &own, &as_client(&ours_cert), ours());
+        (link.sides[1].open, link.delay_max_ms) = (!late, 30);
+        link.deaf = true;
+        if late {
+            link.run(Duration::from_secs(3), |_| {});
+            link.sides[1].open = true;
+        }
+        link.run(Duration::from_secs(30), |_| {});
+        link.check_keys();
+    }
+}
+
+#[test]
+fn a_peer_that_moves_by_ice_goes_on_with_its_handshake() {
+    for role in BOTH {
+        let mut link = Link::new(role);
+        let mut moves = 0;
+        let far = [theirs(), address(3, 3_000)];
+        while !link.keyed() {
+            moves += 1;
+            assert!(moves < 2_000);
+            let at = far[moves / 2 % 2];
+            let side = &mut link.sides[0];
+            side.association.start(link.now, at, true).unwrap();
+            side.announced = None;
+            link.sides[1]
+                .association
+                .start(link.now, ours(), false)
+                .unwrap();
+            for place in 0..2 {
+                link.sides[place]
+                    .association
+                    .handle_timeout(link.now)
+                    .unwrap();
+            }
+            link.now += TICK;
+            while let Some((_, bytes)) = link.sides[1].association.poll_output() {
+                let side = &mut link.sides[0];
+                let keys = side
+                    .association
+                    .handle_input(link.now, at, Standing::Checked, &bytes);
+                side.keys = keys.unwrap().or(side.keys.take());
+            }
+            while let Some((to, bytes)) = link.sides[0].association.poll_output() {
+                assert!(far.contains(&to));
+                let side = &mut link.sides[1];
+                let keys =
+                    side.association
+                        .handle_input(link.now, ours(), Standing::Announced, &bytes);
+                side.keys = keys.unwrap().or(side.keys.take());
+            }
+        }
+        link.check_keys();
+        assert_eq!(link.sides[0].failures, 0);
+    }
+}
+
+#[test]
+fn a_goodbye_under_the_keys_ends_the_association_and_a_forged_one_does_not() {
+    let mut link = Link::new(DtlsRole::Server);
+    link.run(Duration::from_secs(5), |_| {});
+    link.check_keys();
+    let goodbye = record(21, 1 << 40, &[1, 0]);
+    link.forge(theirs(), ours(), &goodbye);
+    link.tick();
+    assert!(link.sides[0].association.done.is_some());
+    link.sides[1].association.close(link.now);
+    (0..5).for_each(|_| link.tick());
+    assert!(link.sides[0].association.done.is_none());
+    let sent = link.sent.len();
+    link.forge(theirs(), ours(), &client_hello(1));
+    (0..200).for_each(|_| link.tick());
+    assert_eq!(link.sent.len(), sent, "nothing begins again");
+}
+
+#[test]
+fn a_path_is_where_authentic_checks_came_from() {
+    let certificate = certificate();
+    let now = Instant::now();
+    let terms = IceTerms {
+        local_ufrag: "ours".to_owned(),
+        local_pwd: Redacted(PASSWORD.to_owned()),
+        remote_ufrag: "theirs".to_owned(),
+        remote_pwd: Redacted("another-password-of-22".to_owned()),
+    };
+    let mut path = Path::new(now, &certificate, &terms);
+    assert_eq!(path.selected(), None);
+    assert!(path.handle_input(now, theirs(), &plain(100)).is_some());
+    assert!(path.knows(theirs()) && path.selected().is_none());
+    assert!(path.handle_input(now, theirs(), &nominating(100)).is_some());
+    assert_eq!(path.selected(), Some(theirs()));
+    let mut forged = nominating(100);
+    let last = forged.len() - 12;
+    forged[last] ^= 1;
+    let _ = path.handle_input(now, stranger(), &forged);
+    assert!(!path.knows(stranger()));
+    // Other credentials: the path in use stays, checks under the old ones are refused.
+    let other = IceTerms {
+        local_pwd: Redacted("a-new-password-of-22-c".to_owned()),
+        ..terms
+    };
+    path.restart(now, &other);
+    let _ = path.handle_input(now, stranger(), &nominating(100));
+    assert_eq!(path.selected(), Some(theirs()));
+    assert!(!path.knows(stranger()));
+}
