@@ -9,7 +9,10 @@ use mcu_api::frame;
 use mcu_api::ids::CallId;
 use mcu_api::manager::{FromControl, ToControl};
 use mcu_api::media::{FromMedia, ToMedia};
-use mcu_api::plan::{DtlsRole, HeaderExtensions, SdesKeys, SrtpSuite, WebrtcTransport};
+use mcu_api::plan::{
+    DtlsRole, DtlsTerms, Fingerprint, FingerprintHash, HeaderExtensions, SdesKeys, SrtpSuite,
+    WebrtcTransport,
+};
 use mcu_api::secret::Redacted;
 use mcu_control::browser_sdp;
 use mcu_rtp::clock::{RoomClock, SourceClock};
@@ -25,7 +28,7 @@ use mcu_rtp::simulcast::{Line, StreamMap};
 use mcu_rtp::srtp::Srtp;
 use mcu_rtp::telephone_event::TelephoneEvents;
 use mcu_rtp::twcc::History;
-use mcu_rtp::webrtc::{Certificate, WebrtcSession};
+use mcu_rtp::webrtc::{Association, Certificate, Standing, WebrtcSession};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sip::sdp::{self, LocalAudio, LocalMedia, LocalVideo, SrtpPolicy};
@@ -36,7 +39,7 @@ use sip::{Endpoint, Flow, FlowId, Input, Output, Transport};
 pub type Target = (&'static str, fn(&[u8]) -> usize);
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("sip", sip_messages),
     ("dialling", answers_to_our_calls),
     ("sdp", terminal_descriptions),
@@ -46,6 +49,7 @@ pub const TARGETS: [Target; 11] = [
     ("telephone_event", telephone_events),
     ("srtp", srtp_packets),
     ("webrtc", webrtc_datagrams),
+    ("association", dtls_datagrams),
     ("framing", framed_packets),
     ("frame", process_frames),
 ];
@@ -411,6 +415,116 @@ pub fn webrtc_datagrams(data: &[u8]) -> usize {
         }
     }
     answers
+}
+
+/// Datagrams to a terminal's DTLS in either role, while its peer shakes hands or does not: the first
+/// byte of each says where it claims to be from, and whether the peer goes on before. A stranger at an
+/// address of its own never keeps the peer's keys from coming; nor has anybody else any.
+pub fn dtls_datagrams(data: &[u8]) -> usize {
+    thread_local! {
+        static CERTIFICATES: [Certificate; 2] =
+            [0; 2].map(|_| Certificate::generate().expect("a certificate"));
+    }
+    let roles = [DtlsRole::Server, DtlsRole::Client];
+    CERTIFICATES.with(|certificates| {
+        let answers = roles.map(|role| {
+            Handshake::new(role, certificates).map_or(0, |handshake| handshake.disturb(data))
+        });
+        answers.iter().sum()
+    })
+}
+
+/// A terminal's port, and its peer.
+struct Handshake {
+    now: Instant,
+    ours: Association,
+    theirs: Association,
+    keys: [Option<SdesKeys>; 2],
+    answers: usize,
+}
+
+impl Handshake {
+    const OURS: SocketAddr = PEER;
+    const STRANGER: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5_071);
+    const THEIRS: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5_072);
+
+    fn new(role: DtlsRole, [ours, theirs]: &[Certificate; 2]) -> Option<Self> {
+        let terms = |role, peer: &Certificate| DtlsTerms {
+            association: 1,
+            role,
+            remote_fingerprints: vec![Fingerprint {
+                hash: FingerprintHash::Sha256,
+                bytes: peer.fingerprint_sha256().to_vec(),
+            }],
+            keys: None,
+        };
+        let other = match role {
+            DtlsRole::Client => DtlsRole::Server,
+            DtlsRole::Server => DtlsRole::Client,
+        };
+        Some(Self {
+            now: Instant::now(),
+            ours: Association::new(ours, &terms(role, theirs)).ok()?,
+            theirs: Association::new(theirs, &terms(other, ours)).ok()?,
+            keys: [None, None],
+            answers: 0,
+        })
+    }
+
+    fn disturb(mut self, data: &[u8]) -> usize {
+        let mut forged = false;
+        for piece in pieces(data) {
+            let Some((how, datagram)) = piece.split_first() else {
+                continue;
+            };
+            if how & 1 != 0 {
+                self.go_on();
+            }
+            let (from, standing) = match how & 2 != 0 {
+                true => (Self::THEIRS, Standing::Announced),
+                false => (Self::STRANGER, Standing::Stranger),
+            };
+            forged |= from == Self::THEIRS;
+            self.now += Duration::from_millis(10);
+            let result = self.ours.handle_input(self.now, from, standing, datagram);
+            assert!(!matches!(result, Ok(Some(_))), "keys without the peer");
+        }
+        for _ in 0..3_000 {
+            if forged || self.keys.iter().all(Option::is_some) {
+                break;
+            }
+            self.go_on();
+        }
+        if let ([Some(ours), Some(theirs)], false) = (&self.keys, forged) {
+            assert_eq!((&ours.local, &ours.remote), (&theirs.remote, &theirs.local));
+        }
+        assert!(forged || self.keys.iter().all(Option::is_some), "no keys");
+        self.answers
+    }
+
+    /// 10 ms of the peer's handshake.
+    fn go_on(&mut self) {
+        self.now += Duration::from_millis(10);
+        let now = self.now;
+        let _ = self.ours.start(now, Self::THEIRS, false);
+        let _ = self.theirs.start(now, Self::OURS, false);
+        let _ = self.ours.handle_timeout(now);
+        let _ = self.theirs.handle_timeout(now);
+        let announced = Standing::Announced;
+        while let Some((to, bytes)) = self.ours.poll_output() {
+            self.answers += 1;
+            if to == Self::THEIRS {
+                let keys = self.theirs.handle_input(now, Self::OURS, announced, &bytes);
+                self.keys[1] = keys.ok().flatten().or(self.keys[1].take());
+            }
+        }
+        while let Some((_, bytes)) = self.theirs.poll_output() {
+            let keys = self.ours.handle_input(now, Self::THEIRS, announced, &bytes);
+            self.keys[0] = keys.ok().flatten().or(self.keys[0].take());
+        }
+    }
 }
 
 /// A browser's TCP connection, in pieces as long as the first byte says. What comes out is framed again
