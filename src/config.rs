@@ -283,6 +283,7 @@ impl Settings {
         mcu_media::Config {
             socket: self.media_socket(),
             streams_socket: self.streams_socket(),
+            deaths_file: self.run_dir().join("media.deaths"),
             addresses: self.media_addresses(),
             port_low: self.media.ports.low + 1,
             port_high: self.media.ports.high,

@@ -42,6 +42,7 @@ enum State {
 /// One call.
 pub(super) struct Call {
     uri: String,
+    caller: String,
     local: SocketAddr,
     id: String,
     description: String,
@@ -89,6 +90,7 @@ impl Call {
     ) -> Self {
         let mut call = Self {
             uri: target.uri.clone(),
+            caller: target.caller.clone(),
             local,
             id,
             description,
@@ -185,7 +187,10 @@ impl Call {
                 200..=299 => self.answered(message),
                 _ => {
                     self.acknowledge_refusal(message);
-                    self.end(status);
+                    match header(message, "warning", "") {
+                        Some(warning) => self.end(&format!("{status}: {warning}")),
+                        None => self.end(status),
+                    }
                 }
             },
             // RFC 3261 §13.2.2.4: each repetition of the 200 is acknowledged.
@@ -247,7 +252,10 @@ impl Call {
             "ACK" => {}
             "BYE" => {
                 self.respond(message, "200 OK", "");
-                self.end("the peer hung up");
+                match header(message, "reason", "") {
+                    Some(reason) => self.end(&format!("the peer hung up: {reason}")),
+                    None => self.end("the peer hung up"),
+                }
             }
             "INVITE" | "UPDATE" => {
                 let description = self.description.clone();
@@ -282,7 +290,7 @@ impl Call {
                 text += &format!("{name}: {value}\r\n");
             }
         }
-        text += &format!("Contact: <sip:load@{}>\r\n", self.local);
+        text += &format!("Contact: <sip:{}@{}>\r\n", self.caller, self.local);
         self.outputs.push_back(Output::Send(with_body(text, body)));
     }
 
@@ -293,7 +301,13 @@ impl Call {
     }
 
     fn request_with_branch(&self, method: &str, cseq: u32, offer: bool, branch: &str) -> Vec<u8> {
-        let Self { local, id, to, .. } = self;
+        let Self {
+            caller,
+            local,
+            id,
+            to,
+            ..
+        } = self;
         let of_invite = branch == "INVITE";
         let uri = if of_invite {
             &self.uri
@@ -302,8 +316,8 @@ impl Call {
         };
         let mut text = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{id}{branch}{cseq};rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:load@{local}>;tag={id}\r\nTo: {to}\r\nCall-ID: {id}\r\n\
-             CSeq: {cseq} {method}\r\nContact: <sip:load@{local}>\r\nUser-Agent: consilium-load\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:{caller}@{local}>;tag={id}\r\nTo: {to}\r\nCall-ID: {id}\r\n\
+             CSeq: {cseq} {method}\r\nContact: <sip:{caller}@{local}>\r\nUser-Agent: consilium-load\r\n\
              Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE\r\n"
         );
         for route in &self.routes {

@@ -17,6 +17,8 @@ pub struct Target {
     pub uri: String,
     /// Where the request is sent to, over UDP.
     pub server: SocketAddr,
+    /// User part of the caller's own address.
+    pub caller: String,
 }
 
 impl Target {
@@ -25,6 +27,15 @@ impl Target {
         Self {
             uri: format!("sip:{number}@{server}"),
             server,
+            caller: "load".into(),
+        }
+    }
+
+    /// The same, called by somebody of this name.
+    pub fn called_by(self, caller: &str) -> Self {
+        Self {
+            caller: caller.into(),
+            ..self
         }
     }
 }

@@ -286,6 +286,7 @@ fn room() -> RoomView {
         encoders: 1,
         decoders: 1,
         speaker: None,
+        quarantined: 0,
         legs: vec![leg],
     }
 }

@@ -29,7 +29,8 @@ export type Refusal =
   | "removed"
   | "pin_wanted"
   | "pin_wrong"
-  | "pin_refused";
+  | "pin_refused"
+  | "quarantined";
 
 export interface SlotSize {
   mid: string;

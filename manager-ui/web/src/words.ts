@@ -100,6 +100,8 @@ const en = {
     pin_wanted: "This room asks for a PIN.",
     pin_wrong: "The PIN is wrong.",
     pin_refused: "Too many wrong PINs. Please try again in ten minutes.",
+    quarantined:
+      "Picture or sound from this device harmed the server, so your site was disconnected. Please try another device or browser, or this one again in ten minutes.",
   } satisfies Record<Refusal, string>,
 };
 
@@ -203,6 +205,7 @@ const zh: Words = {
     pin_wanted: "此会诊室需要会议密码。",
     pin_wrong: "会议密码错误。",
     pin_refused: "密码错误次数过多，请十分钟后再试。",
+    quarantined: "本设备发送的画面或声音导致服务器异常，您的会场已被断开。请更换设备或浏览器，或十分钟后再试。",
   },
 };
 

@@ -180,6 +180,11 @@ pub enum CallCommand {
         /// The call.
         call: CallId,
     },
+    /// End the call and tell the peer that it is at fault: the media process died of what it sent.
+    Expel {
+        /// The call.
+        call: CallId,
+    },
 }
 
 /// Whether media is to be encrypted.
@@ -221,6 +226,8 @@ pub enum RejectReason {
     Busy,
     /// No media process: 503.
     Unavailable,
+    /// The media process died of what came from there: 403 for some minutes.
+    Quarantined,
     /// The dial plan refuses with this status, 400 to 699.
     Code(u16),
 }

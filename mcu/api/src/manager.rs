@@ -243,6 +243,8 @@ pub enum Refusal {
     PinWrong,
     /// Too many wrong PINs came from there: not for some minutes.
     PinRefused,
+    /// The media process died of what came from there: not for some minutes.
+    Quarantined,
 }
 
 /// One participant, as shown to others.
@@ -292,6 +294,10 @@ pub struct RoomView {
     pub decoders: u32,
     /// Leg heard loudest.
     pub speaker: Option<LegId>,
+    /// Sources that are refused for some minutes, since the media process died of what they sent to
+    /// this room.
+    #[serde(default)]
+    pub quarantined: usize,
     /// Every leg.
     pub legs: Vec<LegView>,
 }

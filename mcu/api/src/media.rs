@@ -76,6 +76,20 @@ pub struct ProcessorHello {
     pub webrtc_port: u16,
     /// SHA-256 of the certificate that DTLS shows.
     pub fingerprint_sha256: [u8; 32],
+    /// What earlier lives died of, as far as it came from a leg; the latest last.
+    #[serde(default)]
+    pub deaths: Vec<Death>,
+}
+
+/// A process died of itself, by a fault or a panic, while it worked on what came from a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// The life that ended.
+    pub instance: InstanceId,
+    /// The room.
+    pub room: RoomId,
+    /// The leg that was in hand.
+    pub leg: LegId,
 }
 
 /// Urgent news about a leg.

@@ -9,6 +9,7 @@ pub mod audio;
 pub mod video;
 
 mod bandwidth;
+mod blame;
 mod camera;
 mod leg;
 mod link;
@@ -33,6 +34,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Unix socket on which the manager hands over browsers' TCP connections.
     pub streams_socket: PathBuf,
+    /// File in which a life that dies of a leg's bytes leaves word of it to the next.
+    pub deaths_file: PathBuf,
     /// Addresses at which peers reach us, in order of preference.
     pub addresses: Vec<IpAddr>,
     /// First UDP port that the controller may give to legs.

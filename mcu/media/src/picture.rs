@@ -12,6 +12,7 @@ use mcu_api::ids::{LegId, RoomId};
 use mcu_api::plan::Notice;
 use mcu_rtp::h264::AccessUnit;
 
+use crate::blame;
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
@@ -462,6 +463,7 @@ fn run_decoder(
     skip_filter: bool,
     pictures: Vec<AccessUnit>,
 ) -> Decoded {
+    let _held = blame::hold(room, leg);
     let mut done = Decoded {
         room,
         leg,
@@ -508,6 +510,7 @@ struct Work {
 fn run_canvas(room: RoomId, mut canvas: Box<Compositor>, work: Work, at: Instant) -> Composed {
     canvas.set_tiles(&work.tiles);
     for (leg, frame) in work.fresh {
+        let _held = blame::hold(room, leg);
         if let Err(error) = canvas.put(leg, &frame) {
             tracing::debug!(%leg, %error, "picture not composed");
         }

@@ -7,6 +7,8 @@ use std::thread;
 
 use mio::Waker;
 
+use crate::blame;
+
 /// Work that yields a `T`.
 pub type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
@@ -54,6 +56,7 @@ impl<T: Send + 'static> Pool<T> {
 }
 
 fn run_jobs<T>(waiting: &Mutex<Receiver<Job<T>>>, finished: &SyncSender<T>, waker: &Waker) {
+    blame::enlist();
     loop {
         // Only the wait for the next job is under the lock; a panicking job cannot poison it.
         let job = waiting

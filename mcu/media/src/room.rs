@@ -10,6 +10,7 @@ use mcu_api::plan::{LegPlan, RoomPlan};
 use mcu_rtp::clock::RoomClock;
 
 use crate::audio::mixer::{self, Mixer};
+use crate::blame;
 use crate::camera::CameraPacket;
 use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
@@ -125,6 +126,7 @@ impl Room {
         plan: &LegPlan,
         cname: &str,
     ) -> Result<(), OpenError> {
+        let _held = blame::hold(self.id, plan.id);
         let place = self.legs.iter().position(|leg| leg.id() == plan.id);
         let result = match place {
             Some(place) => {
@@ -191,6 +193,7 @@ impl Room {
         let Some(place) = self.legs.iter().position(|l| l.id() == leg) else {
             return;
         };
+        let _held = blame::hold(self.id, leg);
         let mut incoming = std::mem::take(&mut self.incoming);
         let input = (from, on_rtcp_port, datagram);
         self.legs[place].receive(
@@ -271,6 +274,7 @@ impl Room {
         self.mixer.begin_tick();
         for leg in &mut self.legs {
             let (id, is_in) = (leg.id(), leg.is_in());
+            let _held = blame::hold(self.id, id);
             // Who waits is decoded all the same, to be heard without a gap once it is in.
             if let Some(pcm) = leg.hear(context.now, &self.clock).filter(|_| is_in) {
                 self.mixer.add(id, pcm);
@@ -301,6 +305,7 @@ impl Room {
     fn serve_legs(&mut self, context: &mut Context<'_>) {
         let mut incoming = std::mem::take(&mut self.incoming);
         for place in 0..self.legs.len() {
+            let _held = blame::hold(self.id, self.legs[place].id());
             for transport in 0..self.legs[place].transports() {
                 let leg = &mut self.legs[place];
                 leg.handle_timeout(context.now, transport, context.sockets, &mut incoming);

@@ -15,9 +15,11 @@ use mcu_api::plan::RoomPlan;
 use mcu_rtp::demux::{Kind, classify, stun_local_ufrag};
 use mcu_rtp::webrtc::Certificate;
 use mio::{Events, Poll, Token, Waker};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 use crate::Config;
+use crate::blame;
 use crate::link::{self, LinkEvent, Outbox};
 use crate::network::{Purpose, Sockets};
 use crate::picture::Done;
@@ -48,6 +50,7 @@ const MAX_REMOTES: usize = 65_536;
 /// SIGTERM ends this process alone, of which peers hear nothing: another goes on with their legs.
 pub fn run(config: Config) -> anyhow::Result<()> {
     listen_for_signals()?;
+    forbid_core_dump();
     let mut poll = Poll::new().context("make a poll")?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("make a waker")?);
     let mut worker = Worker::new(&config, &poll, waker)?;
@@ -109,6 +112,16 @@ fn raise_priority() {
     }
 }
 
+/// A dump of this process would hold sound, pictures and keys of meetings, and while it is written,
+/// which takes seconds, no other can have the ports. Who wants one raises the limit by prlimit(1).
+fn forbid_core_dump() {
+    let forbidden = getrlimit(Resource::RLIMIT_CORE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CORE, 0, hard));
+    if let Err(error) = forbidden {
+        warn!(%error, "a death of this process may leave a dump of its memory");
+    }
+}
+
 struct Worker {
     hello: ProcessorHello,
     sockets: Sockets,
@@ -140,14 +153,16 @@ impl Worker {
         let certificate = Certificate::generate().context("make a DTLS certificate")?;
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let now = Instant::now();
+        let instance = InstanceId(rand::random::<u64>() >> 12);
         Ok(Self {
             hello: ProcessorHello {
-                instance: InstanceId(rand::random::<u64>() >> 12),
+                instance,
                 addresses: config.addresses.clone(),
                 port_low: config.port_low,
                 port_high: config.port_high,
                 webrtc_port: config.webrtc_port,
                 fingerprint_sha256: certificate.fingerprint_sha256(),
+                deaths: blame::open(&config.deaths_file, instance),
             },
             sockets,
             shared: Shared { doors, certificate },
@@ -562,6 +577,7 @@ mod tests {
             let config = Config {
                 socket: "unused".into(),
                 streams_socket: "unused".into(),
+                deaths_file: "unused".into(),
                 addresses,
                 port_low: 1,
                 port_high: 2,

@@ -4,10 +4,17 @@ use std::time::Instant;
 
 use mcu_api::call::{CallCommand, CallEvent, EndReason, RejectReason};
 use mcu_api::ids::CallId;
+use sipx_sip::HeaderName;
 
 use super::Endpoint;
 use crate::call::Stage;
 use crate::message::Refusal;
+
+/// What a peer is told that the media process died of: when it is put out (RFC 3326), and when it
+/// comes back too soon (RFC 3261 §20.43).
+const EXPELLED: &str = "SIP;cause=403;text=\"Media from here harmed the server\"";
+const QUARANTINED: &str =
+    "399 consilium \"Media from here harmed the server, try again in ten minutes\"";
 
 impl Endpoint {
     pub(super) fn carry_out(&mut self, now: Instant, command: CallCommand) {
@@ -41,7 +48,8 @@ impl Endpoint {
                     call.key_frame.wanted = true;
                 }
             }
-            CallCommand::Hangup { .. } => self.leave(now, id),
+            CallCommand::Hangup { .. } => self.leave(now, id, None),
+            CallCommand::Expel { .. } => self.leave(now, id, Some(EXPELLED)),
         }
         self.settle(now, id);
     }
@@ -54,12 +62,16 @@ impl Endpoint {
             RejectReason::NotAcceptable => Refusal::new(488, "Not Acceptable Here"),
             RejectReason::Busy => Refusal::new(486, "Busy Here"),
             RejectReason::Unavailable => Refusal::new(503, "Service Unavailable"),
+            RejectReason::Quarantined => {
+                Refusal::new(403, "Forbidden").with(HeaderName::Warning, QUARANTINED)
+            }
             RejectReason::Code(status) => Refusal::new(status, "Refused"),
         }
     }
 
-    /// Ends a call at our wish. A 2xx that is not acknowledged holds the BYE back (RFC 3261 §15).
-    fn leave(&mut self, now: Instant, id: CallId) {
+    /// Ends a call at our wish, for a reason that the BYE gives (RFC 3326). A 2xx that is not
+    /// acknowledged holds the BYE back (RFC 3261 §15), which then gives none.
+    fn leave(&mut self, now: Instant, id: CallId, reason: Option<&str>) {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
@@ -78,7 +90,7 @@ impl Endpoint {
                 });
             }
             Stage::Up => {
-                self.hang_up(now, id);
+                self.hang_up_because(now, id, reason);
                 self.end(now, id, EndReason::Local);
             }
             Stage::Leaving => {}
@@ -96,6 +108,7 @@ fn call_of(command: &CallCommand) -> Option<CallId> {
         | CallCommand::RejectOffer { call }
         | CallCommand::Offer { call, .. }
         | CallCommand::RequestKeyFrame { call }
-        | CallCommand::Hangup { call } => Some(*call),
+        | CallCommand::Hangup { call }
+        | CallCommand::Expel { call } => Some(*call),
     }
 }

@@ -130,10 +130,18 @@ impl Endpoint {
 
     /// BYE (RFC 3261 §15.1.1). The call is forgotten by the caller; the transaction lives on.
     pub(super) fn hang_up(&mut self, now: Instant, id: CallId) {
+        self.hang_up_because(now, id, None);
+    }
+
+    /// As [`Self::hang_up`], for a reason that the peer is to know (RFC 3326).
+    pub(super) fn hang_up_because(&mut self, now: Instant, id: CallId, reason: Option<&str>) {
         let Some(flow) = self.request_flow(now, id) else {
             return;
         };
-        if let Some((draft, flow)) = self.draft(id, Method::Bye, flow) {
+        if let Some((mut draft, flow)) = self.draft(id, Method::Bye, flow) {
+            if let Some(reason) = reason {
+                draft = draft.header(HeaderName::Reason, reason);
+            }
             self.send(now, id, draft, flow, Purpose::Bye);
         }
     }

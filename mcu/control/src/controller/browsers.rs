@@ -163,11 +163,19 @@ impl Controller {
         // Browsers whose origin a manager does not tell count together.
         let source = join.source.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         let source = Source::new(None, source);
+        self.check_quarantine(&source, &join.name)
+            .map_err(|_| Refusal::Quarantined)?;
         self.check_pin_of_browser(&join.room, &source, join.pin.as_ref())?;
-        self.newcomer(conn, &offer.0, join)
+        self.newcomer(conn, &offer.0, join, source)
     }
 
-    fn newcomer(&mut self, conn: Conn, offer: &str, join: Join) -> Result<(), Refusal> {
+    fn newcomer(
+        &mut self,
+        conn: Conn,
+        offer: &str,
+        join: Join,
+        source: Source,
+    ) -> Result<(), Refusal> {
         let id = self.new_leg_id();
         let cname = self.cname_for(&join.room);
         let (sdp, media) = self.describe(id, offer, &cname)?;
@@ -181,6 +189,7 @@ impl Controller {
             audio_muted: join.audio_muted,
             video_muted: join.video_muted,
             waiting: None,
+            source: Some(source),
             media: Some(media),
             stats: None,
             sound_lag_ms: None,

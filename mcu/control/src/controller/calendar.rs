@@ -31,6 +31,7 @@ impl Controller {
                 leg.joined_unix_s = leg.joined_unix_s.saturating_add_signed(step_s);
             }
         }
+        self.quarantine.shift_calendar(step_s);
         if let Some(earlier) = &mut self.earlier {
             earlier.shift_calendar(step_s);
         }
@@ -44,13 +45,17 @@ impl Controller {
     }
 
     pub(super) fn unix_s_of(&self, at: Instant) -> u64 {
-        self.wall_at(at)
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |age| age.as_secs())
+        unix_s(self.wall_at(at))
     }
 
     fn wall_at(&self, at: Instant) -> SystemTime {
         let (then, wall) = self.calendar;
         wall + at.saturating_duration_since(then)
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_s(wall: SystemTime) -> u64 {
+    wall.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |age| age.as_secs())
 }

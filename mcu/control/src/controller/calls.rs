@@ -88,6 +88,7 @@ impl Controller {
             audio_muted: false,
             video_muted: false,
             waiting: entrance.waiting,
+            source: Some(entrance.source),
             media: exchange.media(id),
             stats: None,
             sound_lag_ms: None,

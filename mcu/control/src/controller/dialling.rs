@@ -9,6 +9,7 @@ use mcu_api::secret::Redacted;
 use tracing::info;
 
 use super::calls::shown_name;
+use super::pin::Source;
 use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, SipLeg};
 use super::{Controller, ManagerId, find_leg};
@@ -129,6 +130,9 @@ impl Controller {
         if !self.has_place(&number) {
             return Err(DialOutcome::RoomFull);
         }
+        let callee = self.callee(&wanted.target, &way.target, remote);
+        self.check_quarantine(&callee.1, &callee.0)
+            .map_err(|_| DialOutcome::Refused { status: 403 })?;
         let exchange = self.exchange_for(remote, &number);
         let (mut exchange, ports) = exchange.map_err(|reason| match reason {
             RejectReason::Unavailable => DialOutcome::NoMedia,
@@ -153,7 +157,7 @@ impl Controller {
             confirmed: false,
             rollovers: Rollovers::default(),
         };
-        let leg = self.dialled_leg(id, &wanted.target, sip);
+        let leg = self.dialled_leg(id, callee, sip);
         let cname = self.cname_for(&number);
         self.enter(&number, cname, leg);
         self.tell_call(CallCommand::Dial(Box::new(OutgoingCall {
@@ -168,16 +172,39 @@ impl Controller {
         Ok(())
     }
 
-    fn dialled_leg(&self, id: LegId, target: &str, sip: SipLeg) -> Leg {
+    /// Name and source of who is called.
+    fn callee(
+        &self,
+        target: &str,
+        way: &DialTarget,
+        remote: SocketAddr,
+    ) -> (Redacted<String>, Source) {
         let user = target.strip_prefix("sip:").unwrap_or(target);
         let user = user.split('@').next().unwrap_or(user);
+        let account = match way {
+            DialTarget::Account(account) => Some(account.as_str()),
+            DialTarget::Uri { .. } => None,
+        };
+        (
+            shown_name(&Redacted(user.to_owned())),
+            self.source_of(account, remote.ip()),
+        )
+    }
+
+    fn dialled_leg(
+        &self,
+        id: LegId,
+        (name, source): (Redacted<String>, Source),
+        sip: SipLeg,
+    ) -> Leg {
         Leg {
             id,
-            name: shown_name(&Redacted(user.to_owned())),
+            name,
             joined_unix_s: self.unix_s(),
             audio_muted: false,
             video_muted: false,
             waiting: None,
+            source: Some(source),
             media: None,
             stats: None,
             sound_lag_ms: None,

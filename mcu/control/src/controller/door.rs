@@ -1,5 +1,6 @@
 //! The door of a room: the dial plan, and the PIN that is asked for before anybody is in.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use mcu_api::call::{CallCommand, IncomingCall, RejectReason};
@@ -8,6 +9,7 @@ use mcu_api::manager::Refusal;
 use mcu_api::secret::Redacted;
 use tracing::info;
 
+use super::calls::shown_name;
 use super::pin::{self, Pressed, Source, Waiting};
 use super::room::{Leg, Room};
 use super::{Controller, leg_of_call};
@@ -20,6 +22,8 @@ pub struct Entrance {
     pub number: String,
     /// It has to enter a PIN first.
     pub waiting: Option<Waiting>,
+    /// Where it came from.
+    pub source: Source,
 }
 
 impl Controller {
@@ -44,6 +48,8 @@ impl Controller {
             // A trunk cannot answer a challenge.
             return Err(self.refusal_of_stranger(destination, trunk.is_some()));
         }
+        let source = self.source_of(call.account.as_deref(), call.remote.ip());
+        self.check_quarantine(&source, &shown_name(&call.caller))?;
         let (room, pin, given) = match (destination, room) {
             (Some(Destination::Room { pin, given, .. }), Some(room)) => (room.clone(), pin, given),
             (Some(Destination::Refused(code)), _) => return Err(RejectReason::Code(code.status())),
@@ -53,19 +59,25 @@ impl Controller {
         if !self.has_place(&room.number) {
             return Err(RejectReason::Busy);
         }
-        let source = match trunk {
-            Some(trunk) => Source::Trunk(trunk.name.clone()),
-            None => Source::new(call.account.as_deref(), call.remote.ip()),
-        };
         let waiting = if pin {
-            self.ask(&room, guest, source, given)?
+            self.ask(&room, guest, source.clone(), given)?
         } else {
             None
         };
         Ok(Entrance {
             number: room.number,
             waiting,
+            source,
         })
+    }
+
+    /// Who calls from an address, or is called there.
+    pub(super) fn source_of(&self, account: Option<&str>, address: IpAddr) -> Source {
+        let trunk = self.config.trunk_at(address).filter(|_| account.is_none());
+        match trunk {
+            Some(trunk) => Source::Trunk(trunk.name.clone()),
+            None => Source::new(account, address),
+        }
     }
 
     /// Why somebody who proved no account does not reach what takes no guests. Where there are

@@ -15,6 +15,7 @@ mod exchange;
 mod pin;
 mod ports;
 mod processor;
+mod quarantine;
 mod rollovers;
 mod room;
 pub mod state;
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::call::{CallCommand, CallEvent};
 use mcu_api::ids::{CallId, LegId, RoomId};
-use mcu_api::manager::{FromControl, Refusal, ServerMessage, ToControl};
+use mcu_api::manager::{FromControl, Refusal, ToControl};
 use mcu_api::media::{FromMedia, ToMedia};
 use mcu_api::plan::RoomPlan;
 use rand::rngs::StdRng;
@@ -39,7 +40,8 @@ use crate::config::Config;
 pub use dialling::{DialRequest, Way};
 use ports::PortPool;
 use processor::Processor;
-use room::{Conn, Leg, LegKind, Room};
+use quarantine::Quarantine;
+use room::{Conn, Leg, Room};
 use state::State;
 
 /// How long the controller waits for a media processor at its start and after losing one, with
@@ -112,6 +114,7 @@ pub struct Controller {
     processor: Processor,
     ports: PortPool,
     guard: pin::Guard,
+    quarantine: Quarantine,
     postponed: VecDeque<Input>,
     /// Drained after every input, so bounded by what one input can cause.
     outputs: VecDeque<Output>,
@@ -129,6 +132,7 @@ impl Controller {
         wall: SystemTime,
     ) -> Self {
         let saved = earlier.clone().unwrap_or_default();
+        let quarantine = saved.quarantine.clone().taken_up(calendar::unix_s(wall));
         Self {
             config: config.with_demo_room(),
             rng: StdRng::from_seed(seed),
@@ -141,6 +145,7 @@ impl Controller {
             rooms: Vec::new(),
             ports: PortPool::default(),
             guard: pin::Guard::default(),
+            quarantine,
             postponed: VecDeque::new(),
             outputs: VecDeque::new(),
             now,
@@ -234,22 +239,8 @@ impl Controller {
             self.tell_call(CallCommand::Hangup { call });
         }
         for (room, leg) in legs_where(&self.rooms, |_| true) {
-            let Some(leg) = self.remove_leg(room, leg, "the server stops") else {
-                continue;
-            };
-            match leg.kind {
-                LegKind::Sip(sip) => {
-                    if let Some(dialog) = sip.dialog {
-                        self.tell_call(CallCommand::Hangup { call: dialog.call });
-                    }
-                }
-                LegKind::Browser(browser) => {
-                    if let Some(conn) = browser.conn {
-                        let code = Refusal::Removed;
-                        self.tell(conn, ServerMessage::Refused { code });
-                        self.close(conn);
-                    }
-                }
+            if let Some(leg) = self.remove_leg(room, leg, "the server stops") {
+                self.turn_out(leg, Refusal::Removed, |call| CallCommand::Hangup { call });
             }
         }
     }

@@ -93,12 +93,14 @@ impl Controller {
         }
     }
 
-    fn media_hello(&mut self, hello: ProcessorHello) {
+    fn media_hello(&mut self, mut hello: ProcessorHello) {
         info!(instance = %hello.instance, "media processor answers");
         let replaced = self
             .processor
             .instance
             .is_some_and(|known| known != hello.instance);
+        let dead = self.processor.instance;
+        let deaths = std::mem::take(&mut hello.deaths);
         let (low, high) = (hello.port_low, hello.port_high);
         self.ports
             .set_range(low, high, hello.webrtc_port, &mut self.rng);
@@ -107,6 +109,8 @@ impl Controller {
         if replaced {
             // It holds nothing of ours, so there is nothing to wait for.
             self.take_up_earlier(&Inventory::default(), true);
+            // Before any plan is sent: another life would die of the same leg.
+            self.convict(dead, &deaths);
             self.show_fingerprint();
             self.start_media_anew();
             self.processor.ready = true;
@@ -315,28 +319,8 @@ impl Controller {
         let Some(leg) = leg.filter(|_| current) else {
             return;
         };
-        match self
-            .remove_leg(room, leg, "its media cannot be set up")
-            .map(|leg| leg.kind)
-        {
-            Some(LegKind::Sip(SipLeg {
-                dialog: Some(dialog),
-                ..
-            })) => {
-                self.tell_call(CallCommand::Hangup { call: dialog.call });
-            }
-            Some(LegKind::Browser(BrowserLeg {
-                conn: Some(conn), ..
-            })) => {
-                self.tell(
-                    conn,
-                    ServerMessage::Refused {
-                        code: Refusal::NoMedia,
-                    },
-                );
-                self.close(conn);
-            }
-            _ => {}
+        if let Some(leg) = self.remove_leg(room, leg, "its media cannot be set up") {
+            self.turn_out(leg, Refusal::NoMedia, |call| CallCommand::Hangup { call });
         }
     }
 
@@ -389,6 +373,7 @@ impl Controller {
                 .map(saved_room)
                 .collect(),
             resting: Vec::new(),
+            quarantine: self.quarantine.clone(),
         }
     }
 }
@@ -512,6 +497,7 @@ fn take_up_leg(
         audio_muted: saved.audio_muted,
         video_muted: saved.video_muted,
         waiting: saved.waiting.map(|waiting| waiting.restore(now)),
+        source: saved.source,
         media,
         stats: None,
         sound_lag_ms: None,
@@ -586,6 +572,7 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
         audio_muted: leg.audio_muted,
         video_muted: leg.video_muted,
         waiting: leg.waiting.as_ref().map(SavedWaiting::new),
+        source: leg.source.clone(),
         dialled: leg.sip().is_some_and(|sip| sip.dialled),
         kind: match &leg.kind {
             LegKind::Sip(sip) => SavedKind::Sip {

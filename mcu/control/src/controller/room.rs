@@ -15,7 +15,7 @@ use rand::{CryptoRng, RngCore};
 use super::ManagerId;
 use super::dialling::Ringing;
 use super::exchange::Exchange;
-use super::pin::Waiting;
+use super::pin::{Source, Waiting};
 use super::rollovers::Rollovers;
 use super::state::SavedSipCall;
 
@@ -62,6 +62,9 @@ pub struct Leg {
     pub video_muted: bool,
     /// It waits before the door, no part of the meeting yet.
     pub waiting: Option<Waiting>,
+    /// Where it came from, as far as it can be refused there; unknown of who was kept by an older
+    /// version.
+    pub source: Option<Source>,
     /// Transports and streams; `None` while nothing is agreed.
     pub media: Option<Media>,
     /// What the processor said last about it.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::exchange::Exchange;
 use super::pin::{Source, Waiting};
+use super::quarantine::Quarantine;
 
 /// Everything that is kept, as one JSON document.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct State {
     pub rooms: Vec<SavedRoom>,
     /// Port pairs that are kept back after their last call.
     pub resting: Vec<SavedRest>,
+    /// Who is refused, since the media process died of what it sent.
+    pub quarantine: Quarantine,
 }
 
 /// A port pair at rest.
@@ -64,6 +67,9 @@ pub struct SavedLeg {
     /// It has not entered the room's PIN yet.
     #[serde(default)]
     pub waiting: Option<SavedWaiting>,
+    /// Where it came from.
+    #[serde(default)]
+    pub source: Option<Source>,
     /// We called it.
     #[serde(default)]
     pub dialled: bool,
@@ -120,6 +126,7 @@ pub struct SavedSipCall {
 impl State {
     /// Moves all moments with a calendar that was set forward by so many seconds, or back.
     pub fn shift_calendar(&mut self, step_s: i64) {
+        self.quarantine.shift_calendar(step_s);
         let legs = self.rooms.iter_mut().flat_map(|room| &mut room.legs);
         let joined = legs.map(|leg| &mut leg.joined_unix_s);
         let rested = self.resting.iter_mut().map(|rest| &mut rest.until_unix_s);

@@ -10,5 +10,6 @@ mod dialling;
 mod dialogs;
 mod doors;
 mod media;
+mod quarantine;
 mod returning;
 mod rooms;

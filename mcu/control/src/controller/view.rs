@@ -21,6 +21,7 @@ impl Controller {
             encoders: room.map_or(0, |room| room.encoders),
             decoders: room.map_or(0, |room| room.decoders),
             speaker: room.and_then(|room| room.speaker),
+            quarantined: self.quarantine.count(unix_s, number),
             legs: room
                 .map(|room| room.legs.iter().map(|leg| leg_view(leg, unix_s)).collect())
                 .unwrap_or_default(),

@@ -107,6 +107,7 @@ async fn accept_media(listener: &UnixListener, held: &[RoomPlan]) -> Link {
         port_high: 31_100,
         webrtc_port: 30_999,
         fingerprint_sha256: [1; 32],
+        deaths: Vec::new(),
     }))
     .await;
     let rooms = held.iter().map(|plan| mcu_api::inventory::RoomInventory {

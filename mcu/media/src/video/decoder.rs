@@ -108,6 +108,8 @@ impl Decoder {
         if bytes == 0 {
             return Ok(None); // to libavcodec an empty packet means the end of the stream
         }
+        #[cfg(debug_assertions)]
+        crash::if_asked(access_unit);
         self.send(access_unit, pts)?;
         let mut newest = None;
         while let Some(picture) = self.receive()? {
@@ -211,5 +213,34 @@ fn check(code: i32) -> Result<(), Error> {
         Err(Error::from(code))
     } else {
         Ok(())
+    }
+}
+
+/// A fault at will, to test what becomes of a room whose media process dies of a leg's bytes. There is
+/// none in a release build.
+#[cfg(debug_assertions)]
+mod crash {
+    use std::sync::OnceLock;
+
+    /// Bytes, in hexadecimal, at which the decoder is to fault.
+    const VARIABLE: &str = "CONSILIUM_TEST_CRASH_ON";
+
+    pub fn if_asked(access_unit: &[u8]) {
+        static MAGIC: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+        let magic = MAGIC.get_or_init(|| from_hex(&std::env::var(VARIABLE).ok()?));
+        if let Some(magic) = magic
+            && access_unit.windows(magic.len()).any(|part| part == magic)
+        {
+            // SAFETY: none; the fault is what is wanted.
+            unsafe { std::ptr::without_provenance_mut::<u8>(1).write_volatile(0) };
+        }
+    }
+
+    fn from_hex(text: &str) -> Option<Vec<u8>> {
+        let pairs = text.as_bytes().chunks(2);
+        let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        bytes
+            .collect::<Option<Vec<u8>>>()
+            .filter(|bytes| !bytes.is_empty())
     }
 }

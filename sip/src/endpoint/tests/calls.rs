@@ -96,6 +96,7 @@ fn every_refusal_has_its_status_and_is_resent_until_acknowledged() {
         ),
         (RejectReason::Busy, "SIP/2.0 486 Busy Here"),
         (RejectReason::Unavailable, "SIP/2.0 503 Service Unavailable"),
+        (RejectReason::Quarantined, "SIP/2.0 403 Forbidden"),
     ];
     for (reason, line) in cases {
         let mut bench = Bench::new();
@@ -109,6 +110,8 @@ fn every_refusal_has_its_status_and_is_resent_until_acknowledged() {
         let sent = bench.take_sent();
         assert_eq!(sent.len(), 4, "{line}");
         assert!(sent.iter().all(|text| text.starts_with(line)));
+        let warned = header(&sent[0], "Warning").is_some_and(|text| text.starts_with("399 "));
+        assert_eq!(warned, reason == RejectReason::Quarantined);
         let tag = tag_of(&sent[0]);
         bench.feed(&request("ACK", "3000", 1, &tag, "a", "", None));
         bench.pass(seconds(60));
@@ -240,6 +243,19 @@ fn our_bye_is_resent_until_answered() {
     bench.pass(seconds(60));
     assert!(bench.take_sent().is_empty());
     assert_eq!(bench.endpoint.load(), crate::Load::default());
+}
+
+/// RFC 3326.
+#[test]
+fn who_is_expelled_is_told_why() {
+    let mut bench = Bench::new();
+    let (call, _) = bench.up();
+    bench.command(CallCommand::Expel { call });
+    bench.ended(call, EndReason::Local);
+    let bye = bench.only();
+    assert!(bye.starts_with("BYE "));
+    let reason = "SIP;cause=403;text=\"Media from here harmed the server\"";
+    assert_eq!(header(&bye, "Reason"), Some(reason));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use mcu_api::inventory::{Inventory, LegInventory, LegState, RoomInventory};
 use mcu_api::manager::{
     BrowserMessage, FromControl, Refusal, RoomView, ServerMessage, Site, Slot, ToControl,
 };
-use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
+use mcu_api::media::{Death, FromMedia, MediaEvent, ProcessorHello, ToMedia};
 use mcu_api::plan::{DtlsKeys, LegPlan, RoomPlan, SrtpSource, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
@@ -51,6 +51,8 @@ pub struct Bench {
     pub srtp_sources: HashMap<LegId, Vec<Vec<SrtpSource>>>,
     /// What DTLS agreed on, by leg and transport.
     pub dtls_keys: HashMap<LegId, Vec<Option<DtlsKeys>>>,
+    /// What the processor says that earlier lives died of.
+    pub deaths: Vec<Death>,
     /// What subscribers see.
     pub conferences: HashMap<String, sip::Conference>,
     pub state: Option<State>,
@@ -100,6 +102,7 @@ impl Bench {
             sound_lag_ms: None,
             srtp_sources: HashMap::new(),
             dtls_keys: HashMap::new(),
+            deaths: Vec::new(),
             conferences: HashMap::new(),
             state: None,
             commands: Vec::new(),
@@ -138,6 +141,7 @@ impl Bench {
             port_high: 20_040,
             webrtc_port: 20_000,
             fingerprint_sha256: [self.instance as u8; 32],
+            deaths: self.deaths.clone(),
         }));
         let inventory = self.inventory(true);
         self.media(FromMedia::Inventory(inventory));
