@@ -192,8 +192,8 @@ impl Meeting {
             let report = self.browser.next_report();
             let markers = report.markers.values();
             let seen: BTreeMap<u8, u16> = markers.map(|m| (m.id, m.counter)).collect();
-            let moved =
-                seen.keys().eq(&others) && seen.iter().all(|(id, n)| last.get(id) != Some(n));
+            let moves = |id: &u8| seen.get(id).is_some_and(|n| last.get(id) != Some(n));
+            let moved = others.iter().all(moves) && !seen.contains_key(&GUILTY);
             let heard = others.iter().all(|id| report.tones.contains_key(id));
             last = seen;
             (moved && heard && report.connection == "connected").then_some(())

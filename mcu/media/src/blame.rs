@@ -1,11 +1,12 @@
 //! Whose bytes each thread has in hand, so that the death of the process can be laid at a leg's door.
 //!
-//! A thread notes the leg before it works on what came from it ([`hold`]): two plain stores to memory
-//! of its own. A handler of the signals by which a process dies of its own doing writes the dying
+//! A thread notes the leg before it works on what came from it ([`hold`]): a few plain stores to a
+//! cache line of its own. A handler of the signals by which a process dies of its own doing writes the dying
 //! thread's note to a file that the next process reads at its start ([`open`]) and tells the
 //! controller, which puts the leg out. A signal from outside (an administrator, the kernel that is out
 //! of memory) leaves no note. A panic in any thread ends the process in the same way: a pool with a
-//! thread less, or a decoder that never comes home, would be worse.
+//! thread less, or a decoder that never comes home, would be worse. A thread that has computed for
+//! [`MAX_WORK`] on one piece of work loops, and ends the process, too.
 //!
 //! The file is no shared memory on purpose: a store to a mapped page waits for the disk when that is
 //! busy, and the mixer must not.
@@ -18,13 +19,14 @@ use std::marker::PhantomData;
 use std::os::fd::IntoRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
+use std::time::Duration;
+use std::{ptr, thread};
 
 use anyhow::Context;
 use mcu_api::ids::{InstanceId, LegId, RoomId};
 use mcu_api::media::Death;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Signals by which a process dies of what it does itself.
 const FAULTS: [c_int; 6] = [
@@ -52,42 +54,69 @@ const VERSION: u64 = 1;
 /// No room and no leg: ids count from 1.
 const NOBODY: u64 = 0;
 
+/// Time of the processor, not of the clock, after which one piece of work will not end: the largest
+/// picture takes a fraction of a second.
+const MAX_WORK: Duration = Duration::from_secs(2);
+/// From one look at the threads to the next.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// A room for the handler's stack, where the thread has none.
 const STACK_LEN: usize = 64 << 10;
 
+/// What each thread works on that is enlisted, in the order of their enlisting.
+static HANDS: [Hand; MAX_THREADS] = [const { Hand::empty() }; MAX_THREADS];
+static ENLISTED: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
-    /// Without a destructor and set at compile time, so that a signal handler may read it.
-    static HAND: Hand = const { Hand::empty() };
+    /// Which of the hands is this thread's. Without a destructor and set at compile time, so that a
+    /// signal handler may read it.
+    static OWN: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// The open file, or -1; our life; and the next place to be given to a thread.
+/// The open file, or -1, and our life.
 static FILE: AtomicI32 = AtomicI32::new(-1);
 static INSTANCE: AtomicU64 = AtomicU64::new(0);
-static NEXT_PLACE: AtomicUsize = AtomicUsize::new(HANDED_ON);
 
-/// What one thread works on.
+/// What one thread works on. It alone writes, so that nothing needs more than a plain store; a line of
+/// the cache is its own.
+#[repr(align(64))]
 struct Hand {
-    /// In the file; 0 while the thread has none.
-    place: Cell<usize>,
-    /// Read by a handler that interrupts the same thread: atomic so that each is whole.
     room: AtomicU64,
     leg: AtomicU64,
+    /// Counts pieces of work begun and ended.
+    turn: AtomicU64,
+    /// The clock that tells how long the thread has computed.
+    clock: AtomicI32,
 }
 
 impl Hand {
     const fn empty() -> Self {
         Self {
-            place: Cell::new(0),
             room: AtomicU64::new(NOBODY),
             leg: AtomicU64::new(NOBODY),
+            turn: AtomicU64::new(0),
+            clock: AtomicI32::new(0),
         }
     }
 
-    fn put(&self, room: u64, leg: u64) {
-        // The compiler is not to move the work before the note, or the note behind the work.
+    fn own() -> Option<&'static Self> {
+        HANDS.get(OWN.get())
+    }
+
+    fn put(&self, (room, leg): (u64, u64)) {
         self.room.store(room, Ordering::Relaxed);
         self.leg.store(leg, Ordering::Relaxed);
+        let turn = self.turn.load(Ordering::Relaxed);
+        self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
+        // The compiler is not to move the work before the note, or the note behind the work.
         compiler_fence(Ordering::SeqCst);
+    }
+
+    fn get(&self) -> (u64, u64) {
+        (
+            self.room.load(Ordering::Relaxed),
+            self.leg.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -102,24 +131,24 @@ pub struct Held {
 /// Takes a leg's bytes in hand. What was in hand before is so again afterwards.
 #[inline]
 pub fn hold(room: RoomId, leg: LegId) -> Held {
-    HAND.with(|hand| {
-        let former = (
-            hand.room.load(Ordering::Relaxed),
-            hand.leg.load(Ordering::Relaxed),
-        );
-        hand.put(room.0, leg.0);
-        Held {
-            former,
-            _thread: PhantomData,
-        }
-    })
+    let hand = Hand::own();
+    let former = hand.map_or((NOBODY, NOBODY), Hand::get);
+    if let Some(hand) = hand {
+        hand.put((room.0, leg.0));
+    }
+    Held {
+        former,
+        _thread: PhantomData,
+    }
 }
 
 impl Drop for Held {
     #[inline]
     fn drop(&mut self) {
         compiler_fence(Ordering::SeqCst);
-        HAND.with(|hand| hand.put(self.former.0, self.former.1));
+        if let Some(hand) = Hand::own() {
+            hand.put(self.former);
+        }
     }
 }
 
@@ -145,14 +174,22 @@ pub fn open(path: &Path, instance: InstanceId) -> Vec<Death> {
         warn!(%error, "a leg that kills this process will not be known");
     }
     enlist();
+    let watch = thread::Builder::new().name("watch".into());
+    if let Err(error) = watch.spawn(watch_hands) {
+        warn!(%error, "a leg whose bytes make a thread loop will not be known");
+    }
     earlier.iter().filter_map(Note::death).collect()
 }
 
 /// Gives this thread a place for its note. One thread too many has none.
 pub fn enlist() {
-    let place = NEXT_PLACE.fetch_add(1, Ordering::Relaxed);
-    if place < PLACES {
-        HAND.with(|hand| hand.place.set(place));
+    let mut clock = 0;
+    // SAFETY: the thread is this one.
+    unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) };
+    let own = ENLISTED.fetch_add(1, Ordering::Relaxed);
+    if let Some(hand) = HANDS.get(own) {
+        hand.clock.store(clock, Ordering::Relaxed);
+        OWN.set(own);
     }
     if let Err(error) = give_stack() {
         warn!(%error, "an overflow of the stack will not be known");
@@ -288,8 +325,8 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _: *mut libc::
         let fault = (*info).si_code > 0;
         (fault, fault || (*info).si_pid() == libc::getpid())
     };
-    if ours {
-        HAND.with(|hand| leave_note(hand, signal));
+    if ours && let Some(hand) = Hand::own() {
+        leave_note(OWN.get(), hand.get(), signal);
     }
     // SAFETY: a zeroed sigaction has the default disposition.
     unsafe {
@@ -301,25 +338,78 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _: *mut libc::
     }
 }
 
-fn leave_note(hand: &Hand, signal: c_int) {
-    let place = hand.place.get();
-    if place < HANDED_ON {
-        return;
-    }
+fn leave_note(own: usize, (room, leg): (u64, u64), signal: c_int) {
     let note = Note {
         instance: INSTANCE.load(Ordering::Relaxed),
         signal: signal as u64,
-        room: hand.room.load(Ordering::Relaxed),
-        leg: hand.leg.load(Ordering::Relaxed),
+        room,
+        leg,
     };
     let bytes = note.encode();
     let file = FILE.load(Ordering::Relaxed);
     // SAFETY: the buffer is as long as is said. A file that is not there is refused by the kernel, and
     // nothing can be done about a note that cannot be written.
     unsafe {
-        let at = (place * NOTE_LEN) as libc::off_t;
+        let at = ((HANDED_ON + own) * NOTE_LEN) as libc::off_t;
         libc::pwrite(file, bytes.as_ptr().cast(), NOTE_LEN, at);
     }
+}
+
+/// Ends the process when a thread loops.
+fn watch_hands() {
+    let mut looks = [Look::default(); MAX_THREADS];
+    loop {
+        thread::sleep(LOOK_INTERVAL);
+        let enlisted = ENLISTED.load(Ordering::Relaxed);
+        for (own, look) in looks.iter_mut().enumerate().take(enlisted) {
+            let hand = &HANDS[own];
+            let (turn, held) = (hand.turn.load(Ordering::Relaxed), hand.get());
+            let computed = time_of(hand.clock.load(Ordering::Relaxed));
+            if held.1 != NOBODY && computed.is_some_and(|time| look.is_endless(turn, time)) {
+                error!(
+                    room = held.0,
+                    leg = held.1,
+                    "work on what a leg sent does not end"
+                );
+                // Of the leg that was seen, not of one that the thread may have turned to just now.
+                leave_note(own, held, libc::SIGABRT);
+                std::process::abort();
+            }
+        }
+    }
+}
+
+/// What was seen of a thread.
+#[derive(Clone, Copy, Default)]
+struct Look {
+    turn: u64,
+    /// How long the thread had computed when the turn was seen first.
+    since: Duration,
+}
+
+impl Look {
+    /// Whether the thread has been at the same work for too long. Time in which it did not run, on a
+    /// machine that is overloaded or was suspended, does not count.
+    fn is_endless(&mut self, turn: u64, computed: Duration) -> bool {
+        if turn != self.turn {
+            *self = Self {
+                turn,
+                since: computed,
+            };
+        }
+        computed.saturating_sub(self.since) > MAX_WORK
+    }
+}
+
+/// How long the thread of this clock has computed. `None`: it has ended.
+fn time_of(clock: libc::clockid_t) -> Option<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call writes one timespec; a clock that is gone is refused.
+    let read = unsafe { libc::clock_gettime(clock, &mut time) } == 0;
+    read.then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
 /// A stack for the handler, since a fault may be the end of the thread's own. Rust gives its threads

@@ -484,6 +484,8 @@ fn run_decoder(
     };
     decoder.skip_loop_filter(skip_filter);
     for picture in pictures {
+        // Each by itself: what takes too long is one picture, not a heap of them.
+        let _held = blame::hold(room, leg);
         done.damaged |= picture.after_loss && !picture.key_frame;
         match decoder.decode(&picture.data, picture.ts.get() as i64) {
             Ok(frame) => done.frame = frame.or(done.frame),

@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -74,6 +74,12 @@ fn panics() {
     panic!("in the hands of a leg");
 }
 
+fn spin() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
 fn wait() {
     loop {
         pause();
@@ -81,13 +87,14 @@ fn wait() {
 }
 
 #[test]
-fn a_fault_an_abort_a_panic_and_an_overflow_are_laid_at_the_legs_door() {
+fn a_fault_an_abort_a_panic_an_overflow_and_a_loop_are_laid_at_the_legs_door() {
     let dir = tempfile::tempdir().unwrap();
-    let deadly: [(&str, fn(), Signal); 4] = [
+    let deadly: [(&str, fn(), Signal); 5] = [
         ("fault", fault, Signal::SIGSEGV),
         ("abort", || std::process::abort(), Signal::SIGABRT),
         ("panic", panics, Signal::SIGABRT),
         ("overflow", overflow, Signal::SIGSEGV),
+        ("loop", spin, Signal::SIGABRT),
     ];
     for (name, work, signal) in deadly {
         let path = dir.path().join(name);
@@ -115,7 +122,7 @@ fn a_death_with_nothing_in_hand_accuses_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notes");
     let by_itself = || {
-        HAND.with(|hand| hand.put(NOBODY, NOBODY));
+        Hand::own().unwrap().put((NOBODY, NOBODY));
         fault();
     };
     die(&path, None, by_itself);
@@ -178,9 +185,25 @@ fn what_is_torn_foreign_or_of_another_version_says_nothing() {
     assert_eq!(read(&path).len(), PLACES, "a giant is not read whole");
 }
 
+#[test]
+fn only_time_that_a_thread_computes_at_one_piece_of_work_counts() {
+    let mut look = Look::default();
+    let (before, enough) = (
+        Duration::from_secs(500),
+        MAX_WORK + Duration::from_millis(1),
+    );
+    assert!(!look.is_endless(7, before));
+    assert!(!look.is_endless(7, before), "it waits for the processor");
+    assert!(!look.is_endless(7, before + MAX_WORK));
+    assert!(!look.is_endless(8, before + enough), "it has gone on");
+    assert!(!look.is_endless(8, before + enough + MAX_WORK));
+    assert!(look.is_endless(8, before + enough + enough));
+}
+
 /// A packet takes microseconds: some ten nanoseconds for its leg are not seen.
 #[test]
 fn holding_costs_next_to_nothing() {
+    enlist();
     const ROUNDS: u32 = 200_000;
     let round = || {
         let start = Instant::now();
