@@ -1,6 +1,6 @@
 //! Bodies of requests: which are read, and how a session description is found in them.
 
-use crate::message::{HeaderName, Headers, Refusal, Request, find, lossy, text, tokens};
+use crate::message::{HeaderName, Headers, Refusal, Request, Response, find, lossy, text, tokens};
 
 /// Type of a session description.
 pub(crate) const SDP: &str = "application/sdp";
@@ -36,6 +36,20 @@ pub(crate) fn session_description(request: &Request) -> Result<Option<String>, R
         }
         _ if optional(&request.headers) => Ok(None),
         _ => Err(unsupported_type()),
+    }
+}
+
+/// The session description of a response, `None` when it has none.
+pub(crate) fn session_of_response(response: &Response) -> Option<String> {
+    if response.body().is_empty() {
+        return None;
+    }
+    match media_type(&response.headers) {
+        Some(kind) if kind.starts_with("multipart/") => {
+            multipart_sdp(&response.headers, response.body())
+        }
+        Some(kind) if kind != SDP => None,
+        _ => Some(lossy(response.body())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The state of one call: its dialog and what is under way in it.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use mcu_api::ids::CallId;
 use crate::client_auth::Proofs;
 use crate::dialog::Dialog;
 use crate::flow::Flow;
-use crate::message::{Request, TransactionKey};
+use crate::message::{Request, TransactionKey, Uri};
 use crate::session_timer::{Session, Terms};
 
 /// T1, RFC 3261 §17.1.1.1.
@@ -26,7 +27,7 @@ pub(crate) const MAX_RINGING: Duration = Duration::from_secs(180);
 pub(crate) enum Stage {
     /// The INVITE waits for the rooms' decision.
     Asked(Box<Asked>),
-    /// Our INVITE waits for its answer.
+    /// Our INVITEs wait for an answer.
     Dialling(Box<Dialling>),
     /// Our 2xx was sent and is not acknowledged yet.
     Accepted,
@@ -50,31 +51,83 @@ pub(crate) struct Asked {
     pub give_up_at: Instant,
 }
 
-/// An INVITE of ours that is not answered.
+/// A call of ours that is not answered.
 #[derive(Debug)]
 pub(crate) struct Dialling {
-    /// Of the INVITE sent last, as is the branch: a CANCEL repeats both.
-    pub cseq: u32,
-    pub branch: String,
     /// Our offer.
     pub sdp: String,
     pub credentials: Option<Credentials>,
-    /// What we have proven with them.
-    pub proofs: Proofs,
-    /// INVITEs sent.
-    pub attempts: u8,
-    /// A provisional response came.
-    pub provisional: bool,
-    /// For the rooms the call has ended.
-    pub cancelling: bool,
+    /// INVITEs without a final answer: one for each contact that is called, all in one go. At most as
+    /// many as an account has contacts.
+    pub branches: Vec<Branch>,
+    /// Who rings: at most [`MAX_EARLY`].
+    pub early: Vec<Early>,
+    /// How many targets that others named were called.
+    pub redirects: u8,
+    /// The refusal to be told when no branch is left.
+    pub refused: Option<u16>,
     pub give_up_at: Instant,
+}
+
+/// Most early dialogs of one call of ours; further ones are not answered before their 2xx.
+pub(crate) const MAX_EARLY: usize = 8;
+
+/// Most reliable responses of one callee that are acknowledged: each takes a transaction.
+pub(crate) const MAX_RELIABLE: u8 = 32;
+
+/// An INVITE of ours.
+#[derive(Debug)]
+pub(crate) struct Branch {
+    /// The dialog as it is before somebody answers.
+    pub dialog: Dialog,
+    pub flow: Flow,
+    pub key: TransactionKey,
+    pub cseq: u32,
+    /// INVITEs sent to this target.
+    pub attempts: u8,
+    /// What we have proven to it.
+    pub proofs: Proofs,
+    /// Further targets that a redirection named.
+    pub alternatives: VecDeque<Uri>,
 }
 
 impl Dialling {
     /// Whether a challenge may be answered; [`Proofs`] says whether it is worth it.
-    pub fn may_prove(&self) -> bool {
-        self.credentials.is_some() && !self.cancelling && self.attempts < 4
+    pub fn may_prove(&self, branch: &Branch) -> bool {
+        self.credentials.is_some() && branch.attempts < 4
     }
+}
+
+/// A dialog that a provisional response began (RFC 3261 §12.1).
+#[derive(Debug)]
+pub(crate) struct Early {
+    /// Of the INVITE.
+    pub key: TransactionKey,
+    pub dialog: Dialog,
+    /// Which reliable responses came.
+    pub sequence: sipx_sip::rel::Sequence,
+    /// How many of them were acknowledged.
+    pub acknowledged: u8,
+    /// The answer in one of them: then it counts, and the 2xx needs none (RFC 3262 §5).
+    pub answer: Option<String>,
+}
+
+/// A provisional response of ours that asks for PRACK (RFC 3262 §3).
+#[derive(Debug)]
+pub(crate) struct Reliable {
+    pub numbering: sipx_sip::rel::Numbering,
+    /// Sent again until it is acknowledged; after the final response not any more.
+    pub resend: Option<Resend>,
+}
+
+/// What is sent again, ever more rarely.
+#[derive(Debug)]
+pub(crate) struct Resend {
+    pub reply: Flow,
+    pub bytes: Bytes,
+    pub interval: Duration,
+    pub next_at: Instant,
+    pub give_up_at: Instant,
 }
 
 /// An offer of the peer within the call that waits for the rooms' answer.
@@ -90,6 +143,14 @@ pub(crate) struct PeerOffer {
     /// The request carried the offer; otherwise our answer is the offer.
     pub offered: bool,
     pub terms: Option<Terms>,
+    pub give_up_at: Instant,
+}
+
+/// A REFER that waits for the rooms' decision. One at a time.
+#[derive(Debug)]
+pub(crate) struct Referral {
+    pub request: Request,
+    pub key: TransactionKey,
     pub give_up_at: Instant,
 }
 
@@ -111,6 +172,9 @@ pub(crate) struct Unacknowledged {
 pub(crate) struct OurOffer {
     pub cseq: u32,
     pub sdp: String,
+    /// Which reliable responses came, and the answer in one of them.
+    pub sequence: sipx_sip::rel::Sequence,
+    pub answer: Option<String>,
     /// A provisional response ends the transaction's own timer B (RFC 3261 §17.1.1.2).
     pub give_up_at: Instant,
 }
@@ -132,6 +196,8 @@ pub(crate) struct Call {
     pub invite_cseq: u32,
     pub peer_offer: Option<PeerOffer>,
     pub unacknowledged: Option<Unacknowledged>,
+    pub reliable: Option<Reliable>,
+    pub referral: Option<Referral>,
     pub our_offer: Option<OurOffer>,
     /// An offer that must wait its turn. Bound of one: a newer offer of the rooms replaces it, for it
     /// describes the whole session anew.
@@ -181,6 +247,8 @@ impl Call {
             stage,
             peer_offer: None,
             unacknowledged: None,
+            reliable: None,
+            referral: None,
             our_offer: None,
             queued_offer: None,
             retry_at: None,
@@ -199,19 +267,24 @@ impl Call {
             Stage::Dialling(dialling) => Some(dialling.give_up_at),
             _ => None,
         };
+        let reliable = self.reliable.as_ref().and_then(|r| r.resend.as_ref());
+        let reliable = reliable.map(|r| r.next_at.min(r.give_up_at));
         let resend = self
             .unacknowledged
             .as_ref()
             .map(|u| u.next_at.min(u.give_up_at));
+        let referral = self.referral.as_ref().map(|r| r.give_up_at);
         let offer = self.peer_offer.as_ref().map(|o| o.give_up_at);
         let our_offer = self.our_offer.as_ref().map(|o| o.give_up_at);
         let waits = self.queued_offer.is_some() || self.refresh_wanted;
         let retry = self.retry_at.filter(|_| waits);
         let session = self.session.as_ref().map(Session::act_at);
-        [asked, resend, offer, our_offer, retry, session]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            asked, reliable, resend, referral, offer, our_offer, retry, session,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether an offer of ours may be sent now (RFC 3261 §14.1).

@@ -16,7 +16,7 @@ use crate::saved::SavedDialog;
 const SKIPPED_CSEQ: u32 = 100;
 
 /// A dialog that the peer's INVITE began.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Dialog {
     pub call_id: String,
     pub local_tag: String,
@@ -130,6 +130,21 @@ impl Dialog {
         self.route_set.reverse();
         self.refresh_target(response);
         self.remote_tag.is_some()
+    }
+
+    /// Our address, as it stands in From of our requests.
+    pub fn local_address(&self) -> &str {
+        &self.local
+    }
+
+    /// Our last request had this number.
+    pub fn skip_to(&mut self, cseq: u32) {
+        self.local_cseq = cseq;
+    }
+
+    /// Another target for what has not begun (RFC 3261 §8.1.3.4).
+    pub fn retarget(&mut self, target: Uri) {
+        self.remote_target = target;
     }
 
     /// Request-URI of our requests.

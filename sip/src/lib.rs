@@ -24,6 +24,7 @@ mod dialog;
 mod digest;
 mod endpoint;
 mod flow;
+mod keepalive;
 mod message;
 mod registrar;
 mod saved;

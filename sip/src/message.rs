@@ -250,6 +250,37 @@ pub(crate) fn contact_uri(headers: &Headers) -> Option<Uri> {
         .filter(|uri| uri.scheme().is_sip() && uri.to_bytes().len() <= MAX_KEPT_VALUE)
 }
 
+/// The URIs of all Contacts, those of the highest `q` first (RFC 3261 §20.10).
+pub(crate) fn contacts_by_preference(headers: &Headers) -> Vec<Uri> {
+    let mut contacts = Vec::new();
+    for header in headers.get_all(&HeaderName::Contact).take(16) {
+        contacts.extend(Address::parse_list(&header.value(), "Contact").unwrap_or_default());
+    }
+    let q = |contact: &Address| {
+        let stated = contact.param("q").map(lossy)?;
+        stated
+            .parse::<f32>()
+            .ok()
+            .filter(|q| (0.0..=1.0).contains(q))
+    };
+    // Thousandths: what has no `q` is preferred.
+    let rank = |contact: &Address| (q(contact).unwrap_or(1.0) * 1_000.0) as u32;
+    contacts.sort_by_key(|contact| std::cmp::Reverse(rank(contact)));
+    contacts.into_iter().map(|contact| contact.uri).collect()
+}
+
+/// The number of a CSeq.
+pub(crate) fn cseq_number(headers: &Headers) -> Option<u32> {
+    let value = text(headers, &HeaderName::CSeq)?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
+/// The tag of a To.
+pub(crate) fn to_tag(headers: &Headers) -> Option<String> {
+    let to = text(headers, &HeaderName::To)?;
+    address(to.as_bytes())?.tag().map(lossy)
+}
+
 /// The values of Record-Route in order of appearance, each as `<uri>` with its parameters
 /// (RFC 3261 §12.1.1). `None` when one cannot be read or there are too many.
 pub(crate) fn record_routes(headers: &Headers) -> Option<Vec<String>> {

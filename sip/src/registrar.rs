@@ -1,10 +1,13 @@
 //! The registrar (RFC 3261 §10.3): which contacts an account has, and for how long.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::message::{Address, HeaderName, Headers, MAX_KEPT_VALUE, Refusal, Uri, address, text};
+use crate::flow::{Flow, FlowId};
+use crate::message::{
+    Address, HeaderName, Headers, MAX_KEPT_VALUE, Refusal, Uri, address, text, tokens,
+    uri_transport,
+};
 use crate::saved::SavedRegistration;
 
 /// From one look through all accounts to the next.
@@ -23,11 +26,25 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Binding {
     pub uri: Uri,
-    pub remote: SocketAddr,
+    /// The way that the REGISTER came: calls go back by it.
+    pub flow: Flow,
+    /// The terminal has named itself and this flow.
+    pub outbound: Option<Outbound>,
     pub user_agent: Option<String>,
+    /// Place in the order of registrations.
+    pub registered_at: u64,
     pub expires_at: Instant,
     call_id: String,
     cseq: u32,
+}
+
+/// What a terminal calls itself and one of its flows (RFC 5626 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outbound {
+    /// `+sip.instance`, with its angle brackets.
+    pub instance: String,
+    /// `reg-id`.
+    pub reg_id: u32,
 }
 
 /// All bindings. Bounded by [`Limits::max_registrations`]; what comes beyond is refused.
@@ -38,6 +55,8 @@ pub(crate) struct Registrar {
     count: usize,
     /// When all accounts were last looked through.
     swept_at: Option<Instant>,
+    /// How many bindings were made.
+    made: u64,
 }
 
 /// The REGISTER that changes bindings.
@@ -46,12 +65,22 @@ pub(crate) struct Update<'a> {
     pub headers: &'a Headers,
     pub call_id: &'a str,
     pub cseq: u32,
-    pub remote: SocketAddr,
+    pub flow: Flow,
+}
+
+/// What the 200 to a REGISTER says.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    /// Contact values.
+    pub contacts: Vec<String>,
+    /// The flow is known and kept (RFC 5626 §6).
+    pub outbound: bool,
 }
 
 /// What one Contact of a REGISTER asks for.
 struct Wish {
     uri: Uri,
+    outbound: Option<Outbound>,
     expires: Duration,
 }
 
@@ -62,18 +91,20 @@ impl Registrar {
             accounts: HashMap::new(),
             count: 0,
             swept_at: None,
+            made: 0,
         }
     }
 
-    /// Adds, refreshes and removes the contacts of one account, all of them or none, and yields the
-    /// Contact values of the 200 (RFC 3261 §10.3 steps 6 to 8).
+    /// Adds, refreshes and removes the contacts of one account, all of them or none, and yields what
+    /// the 200 says (RFC 3261 §10.3 steps 6 to 8).
     ///
     /// # Errors
-    /// 400, 403, 423, 500 or 503; nothing is changed then.
-    pub fn update(&mut self, now: Instant, update: &Update<'_>) -> Result<Vec<String>, Refusal> {
+    /// 400, 403, 423, 439, 500 or 503; nothing is changed then.
+    pub fn update(&mut self, now: Instant, update: &Update<'_>) -> Result<Listing, Refusal> {
         self.sweep(now);
         self.expire(now, update.account);
         let values = contact_values(update.headers)?;
+        let mut outbound = false;
         if values == ["*"] {
             self.remove_all(update)?;
         } else {
@@ -82,9 +113,13 @@ impl Registrar {
                 .map(|value| self.wish(update.headers, value))
                 .collect::<Result<Vec<_>, _>>()?;
             self.check(update, &wishes)?;
+            outbound = wishes.iter().any(|wish| wish.outbound.is_some());
             self.apply(now, update, wishes);
         }
-        Ok(self.listing(now, update.account))
+        Ok(Listing {
+            contacts: self.listing(now, update.account),
+            outbound,
+        })
     }
 
     /// Forgets the accounts for which `keep` says no.
@@ -101,13 +136,24 @@ impl Registrar {
             .filter(move |(_, binding)| binding.expires_at > now)
     }
 
+    /// Bindings of one account.
+    pub fn of_account(&self, now: Instant, account: &str) -> impl Iterator<Item = &Binding> {
+        let list = self.accounts.get(account).map(Vec::as_slice);
+        let list = list.unwrap_or_default().iter();
+        list.filter(move |binding| binding.expires_at > now)
+    }
+
     /// What another life needs of all that are registered.
     pub fn save(&self, now: Instant) -> Vec<SavedRegistration> {
         self.bindings(now)
             .map(|(account, binding)| SavedRegistration {
                 account: account.to_owned(),
                 contact: binding.uri.to_string(),
-                remote: binding.remote,
+                remote: binding.flow.remote,
+                flow: Some(binding.flow),
+                instance: binding.outbound.as_ref().map(|o| o.instance.clone()),
+                reg_id: binding.outbound.as_ref().map(|o| o.reg_id),
+                registered_at: binding.registered_at,
                 user_agent: binding.user_agent.clone(),
                 expires_in: binding.expires_at.saturating_duration_since(now),
                 call_id: binding.call_id.clone(),
@@ -123,15 +169,26 @@ impl Registrar {
         let Ok(uri) = Uri::parse(saved.contact.into()) else {
             return;
         };
+        // A version that did not note the way kept the address alone: no socket has this number.
+        let flow = saved.flow.unwrap_or(Flow {
+            id: FlowId(u64::MAX),
+            transport: uri_transport(&uri),
+            local: saved.remote,
+            remote: saved.remote,
+        });
         if left.is_zero() || self.count >= self.limits.max_registrations {
             return;
         }
+        let outbound = saved.instance.zip(saved.reg_id);
         let list = self.accounts.entry(saved.account).or_default();
         if list.len() < self.limits.max_contacts_per_account {
             self.count += 1;
+            self.made = self.made.max(saved.registered_at);
             list.push(Binding {
                 uri,
-                remote: saved.remote,
+                flow,
+                outbound: outbound.map(|(instance, reg_id)| Outbound { instance, reg_id }),
+                registered_at: saved.registered_at,
                 user_agent: saved.user_agent,
                 expires_at: now + left,
                 call_id: saved.call_id,
@@ -194,6 +251,7 @@ impl Registrar {
             return Err(Refusal::new(423, "Interval Too Brief").with(HeaderName::MinExpires, least));
         }
         Ok(Wish {
+            outbound: outbound(headers, &contact)?,
             uri: contact.uri,
             expires: expires.min(self.limits.max_expires),
         })
@@ -204,7 +262,7 @@ impl Registrar {
         let list = self.accounts.get(update.account).unwrap_or(&none);
         let mut added = 0;
         for wish in wishes {
-            match list.iter().find(|b| b.uri.equivalent(&wish.uri)) {
+            match list.iter().find(|b| b.is_of(wish)) {
                 Some(binding) if binding.is_newer_than(update) => {
                     return Err(Refusal::new(500, "CSeq Out Of Order"));
                 }
@@ -228,11 +286,14 @@ impl Registrar {
         let list = self.accounts.entry(update.account.to_owned()).or_default();
         self.count -= list.len();
         for wish in wishes {
-            list.retain(|binding| !binding.uri.equivalent(&wish.uri));
+            list.retain(|binding| !binding.is_of(&wish));
             if !wish.expires.is_zero() {
+                self.made += 1;
                 list.push(Binding {
                     uri: wish.uri,
-                    remote: update.remote,
+                    flow: update.flow,
+                    outbound: wish.outbound,
+                    registered_at: self.made,
                     user_agent: text(update.headers, &HeaderName::UserAgent)
                         .map(|agent| agent.chars().take(200).collect()),
                     expires_at: now + wish.expires,
@@ -253,7 +314,12 @@ impl Registrar {
             .iter()
             .map(|binding| {
                 let left = binding.expires_at.saturating_duration_since(now).as_secs();
-                format!("<{}>;expires={left}", binding.uri)
+                let outbound = binding.outbound.as_ref().map(|outbound| {
+                    let Outbound { instance, reg_id } = outbound;
+                    format!(";+sip.instance=\"{instance}\";reg-id={reg_id}")
+                });
+                let outbound = outbound.unwrap_or_default();
+                format!("<{}>{outbound};expires={left}", binding.uri)
             })
             .collect()
     }
@@ -264,6 +330,43 @@ impl Binding {
     fn is_newer_than(&self, update: &Update<'_>) -> bool {
         self.call_id == update.call_id && self.cseq >= update.cseq
     }
+
+    /// Whether a wish is about this binding: the same flow of the same terminal (RFC 5626 §6), else the
+    /// same URI.
+    fn is_of(&self, wish: &Wish) -> bool {
+        match (&self.outbound, &wish.outbound) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self.uri.equivalent(&wish.uri),
+        }
+    }
+}
+
+/// The terminal and its flow, where the Contact names both and the terminal knows what that means.
+///
+/// # Errors
+/// 439 where the request came through somebody who keeps no flows (RFC 5626 §6).
+fn outbound(headers: &Headers, contact: &Address) -> Result<Option<Outbound>, Refusal> {
+    let known = tokens(headers, &HeaderName::Supported);
+    if !known.iter().any(|tag| tag == "outbound") {
+        return Ok(None);
+    }
+    let param = |name| contact.param(name).map(crate::message::lossy);
+    let reg_id = param("reg-id").and_then(|id| id.parse::<u32>().ok());
+    let reg_id = reg_id.filter(|id| (1..=i32::MAX as u32).contains(id));
+    let instance = param("+sip.instance").map(|value| value.trim_matches('"').to_owned());
+    // It is written back between quotes.
+    let instance = instance.filter(|id| !id.is_empty() && !id.contains(['"', '\\']));
+    let Some((reg_id, instance)) = reg_id.zip(instance) else {
+        return Ok(None);
+    };
+    let vias = headers.get_all(&HeaderName::Via).map(|via| {
+        let value = via.value();
+        1 + usize::from(crate::message::first_hop_end(&value) < value.len())
+    });
+    if vias.sum::<usize>() > 1 {
+        return Err(Refusal::new(439, "First Hop Lacks Outbound Support"));
+    }
+    Ok(Some(Outbound { instance, reg_id }))
 }
 
 /// Header components need angle brackets around the URI (RFC 3261 §20.10).

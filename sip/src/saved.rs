@@ -105,6 +105,18 @@ pub struct SavedRegistration {
     pub contact: String,
     /// Where the REGISTER came from.
     pub remote: SocketAddr,
+    /// The way that it came.
+    #[serde(default)]
+    pub flow: Option<Flow>,
+    /// `+sip.instance`, where the terminal names it (RFC 5626).
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// `reg-id` beside it.
+    #[serde(default)]
+    pub reg_id: Option<u32>,
+    /// Its place in the order of registrations.
+    #[serde(default)]
+    pub registered_at: u64,
     /// `User-Agent`, if sent.
     pub user_agent: Option<String>,
     /// Time left.

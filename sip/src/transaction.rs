@@ -15,7 +15,9 @@ use sipx_sip::transaction::{
 
 use crate::call::GIVE_UP;
 use crate::flow::{Flow, Transport};
-use crate::message::{Message, Method, Request, Response, TransactionKey};
+use crate::message::{
+    HeaderName, Message, Method, Request, RequestBuilder, Response, TransactionKey, lossy, text,
+};
 
 /// What one of our requests was sent for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +28,14 @@ pub(crate) enum Purpose {
     Refresh,
     /// INFO with a key frame request.
     KeyFrame,
+    /// NOTIFY of what became of a REFER.
+    Refer,
     /// BYE.
     Bye,
     /// INVITE of a call that we make.
     Dial,
-    /// CANCEL of it.
-    Cancel,
+    /// PRACK of a provisional response to it (RFC 3262).
+    Prack,
     /// REGISTER at another server, whose number stands in place of the call's.
     Register,
     /// NOTIFY of a subscription, whose number stands in place of the call's.
@@ -43,10 +47,12 @@ pub(crate) enum Purpose {
 pub(crate) enum News {
     /// Bytes to be sent.
     Transmit(Flow, Bytes),
-    /// A response to a request of ours; a 2xx to INVITE may come repeatedly.
-    Response(CallId, Purpose, Box<Response>),
+    /// A response to a request of ours, with its transaction; a 2xx to INVITE may come repeatedly.
+    Response(CallId, Purpose, TransactionKey, Box<Response>),
     /// A request of ours got no answer.
-    Failed(CallId, Purpose),
+    Failed(CallId, Purpose, TransactionKey),
+    /// A 2xx to the first INVITE of a call that is not wanted any more.
+    Stray(Flow, Box<Request>, Box<Response>),
     /// An ACK that matched by the rules of RFC 2543 and belongs to a 2xx.
     Ack(Flow, Box<Request>),
 }
@@ -54,6 +60,10 @@ pub(crate) enum News {
 struct Entry {
     flow: Flow,
     owner: Option<(CallId, Purpose)>,
+    /// The first INVITE of a call of ours: a 2xx to it is acknowledged whatever became of the call.
+    dials: bool,
+    /// To be cancelled once a provisional response has come (RFC 3261 §9.1).
+    cancel_later: bool,
     armed: Vec<(Alarm, Instant, u64)>,
 }
 
@@ -100,12 +110,13 @@ impl Transactions {
         self.entries.len() >= self.capacity
     }
 
-    /// Whether a BYE of ours is not answered.
-    pub fn has_open_bye(&self) -> bool {
+    /// Whether a BYE of ours is not answered, or an INVITE not cancelled that should be.
+    pub fn has_open_end(&self) -> bool {
         self.entries.iter().any(|(key, entry)| {
             let bye = matches!(entry.owner, Some((_, Purpose::Bye)));
             let state = bye.then(|| self.layer.client_state(key)).flatten();
-            matches!(state, Some(ClientState::Trying | ClientState::Proceeding))
+            let open = matches!(state, Some(ClientState::Trying | ClientState::Proceeding));
+            open || entry.cancel_later
         })
     }
 
@@ -160,15 +171,53 @@ impl Transactions {
         flow: Flow,
         owner: (CallId, Purpose),
     ) -> bool {
+        self.begin(now, request, flow, owner).is_some()
+    }
+
+    /// As [`Self::send`]; yields the transaction.
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        request: Request,
+        flow: Flow,
+        owner: (CallId, Purpose),
+    ) -> Option<TransactionKey> {
         if self.is_full() {
-            return false;
+            return None;
         }
-        let Some((key, outputs)) = self.layer.send_request(request, reliability(flow)) else {
-            return false;
-        };
+        let (key, outputs) = self.layer.send_request(request, reliability(flow))?;
         self.insert(&key, flow, Some(owner));
         self.apply(now, &key, outputs);
-        true
+        Some(key)
+    }
+
+    /// Takes back the first INVITEs of a call that have no final answer, `except` one: by CANCEL, as
+    /// soon as RFC 3261 §9.1 allows it. Nothing more is heard of them but [`News::Stray`].
+    pub fn cancel(&mut self, now: Instant, call: CallId, except: Option<&TransactionKey>) {
+        let keys = self.asked.get(&call).cloned().unwrap_or_default();
+        for key in keys.iter().filter(|key| Some(*key) != except) {
+            let state = self.layer.client_state(key);
+            let rings = match state {
+                Some(ClientState::Calling) => false,
+                Some(ClientState::Proceeding) => true,
+                _ => continue,
+            };
+            if !self.entries.get(key).is_some_and(|entry| entry.dials) {
+                continue;
+            }
+            self.disown(call, key);
+            if rings {
+                self.send_cancel(now, key);
+            } else if let Some(entry) = self.entries.get_mut(key) {
+                entry.cancel_later = true;
+            }
+        }
+    }
+
+    /// The INVITE of ours that a response answers, and where it went.
+    pub fn invite_of(&self, key: &TransactionKey) -> Option<(Flow, Request)> {
+        let flow = self.entries.get(key)?.flow;
+        Some((flow, self.layer.client_request(key)?.clone()))
     }
 
     /// Whether what this response answers was sent to where it comes from: by the same connection, or
@@ -266,10 +315,39 @@ impl Transactions {
         self.news.pop_front()
     }
 
+    /// CANCEL with the INVITE's own identification, on the way that it went. An INVITE that has no
+    /// final answer for as long again is given up.
+    fn send_cancel(&mut self, now: Instant, invite: &TransactionKey) {
+        let Some((flow, request)) = self.invite_of(invite) else {
+            return;
+        };
+        self.arm(invite, Alarm::End, now + GIVE_UP);
+        let cancel = cancel_of(&request).filter(|_| !self.is_full());
+        let sent = cancel.and_then(|cancel| self.layer.send_request(cancel, reliability(flow)));
+        if let Some((key, outputs)) = sent {
+            self.insert(&key, flow, None);
+            self.apply(now, &key, outputs);
+        }
+    }
+
+    fn disown(&mut self, call: CallId, key: &TransactionKey) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.owner = None;
+        }
+        if let Some(asked) = self.asked.get_mut(&call) {
+            asked.retain(|other| other != key);
+            if asked.is_empty() {
+                self.asked.remove(&call);
+            }
+        }
+    }
+
     fn insert(&mut self, key: &TransactionKey, flow: Flow, owner: Option<(CallId, Purpose)>) {
         let entry = Entry {
             flow,
             owner,
+            dials: matches!(owner, Some((_, Purpose::Dial))),
+            cancel_later: false,
             armed: Vec::new(),
         };
         self.entries.insert(key.clone(), entry);
@@ -291,28 +369,43 @@ impl Transactions {
                     self.arm(key, Alarm::Timer(timer), now + after);
                 }
                 Step::ClearTimer(timer) => self.disarm(key, Alarm::Timer(timer)),
-                Step::ToTu(event) => self.report(key, *event),
+                Step::ToTu(event) => self.report(now, key, *event),
                 Step::Terminated(_) => self.remove(key),
                 _ => {}
             }
         }
     }
 
-    fn report(&mut self, key: &TransactionKey, event: TuEvent) {
-        let Some(entry) = self.entries.get(key) else {
+    fn report(&mut self, now: Instant, key: &TransactionKey, event: TuEvent) {
+        let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
         let news = match (event, entry.owner) {
             (TuEvent::Response(response), Some((call, purpose))) => {
-                News::Response(call, purpose, response)
+                News::Response(call, purpose, key.clone(), response)
+            }
+            (TuEvent::Response(response), None) if entry.dials => {
+                let rings = response.status.is_provisional();
+                if std::mem::take(&mut entry.cancel_later) && rings {
+                    self.send_cancel(now, key);
+                }
+                return self.report_stray(key, response);
             }
             (TuEvent::Timeout | TuEvent::TransportError, Some((call, purpose))) => {
-                News::Failed(call, purpose)
+                News::Failed(call, purpose, key.clone())
             }
             (TuEvent::Ack(request), _) => News::Ack(entry.flow, request),
             _ => return,
         };
         self.news.push_back(news);
+    }
+
+    fn report_stray(&mut self, key: &TransactionKey, response: Box<Response>) {
+        let invite = self.invite_of(key).filter(|_| response.status.is_success());
+        if let Some((flow, invite)) = invite {
+            let news = News::Stray(flow, Box::new(invite), response);
+            self.news.push_back(news);
+        }
     }
 
     fn arm(&mut self, key: &TransactionKey, alarm: Alarm, at: Instant) {
@@ -362,4 +455,29 @@ fn reliability(flow: Flow) -> Reliability {
         Transport::Udp => Reliability::Unreliable,
         Transport::Tcp | Transport::Tls => Reliability::Reliable,
     }
+}
+
+/// RFC 3261 §9.1: the INVITE's Request-URI, Call-ID, To, From, number, topmost Via and routes.
+fn cancel_of(invite: &Request) -> Option<Request> {
+    let number = text(&invite.headers, &HeaderName::CSeq)?;
+    let number = number.split_whitespace().next()?.parse().ok()?;
+    let kept = [
+        HeaderName::Via,
+        HeaderName::From,
+        HeaderName::To,
+        HeaderName::CallId,
+    ];
+    let mut cancel = RequestBuilder::new(Method::Cancel, invite.uri.clone());
+    for name in kept {
+        cancel = cancel
+            .header(name.clone(), text(&invite.headers, &name)?)
+            .ok()?;
+    }
+    cancel = cancel.max_forwards(70).cseq(number, &Method::Cancel).ok()?;
+    for route in invite.headers.get_all(&HeaderName::Route) {
+        cancel = cancel
+            .header(HeaderName::Route, lossy(&route.value()))
+            .ok()?;
+    }
+    Some(cancel.build())
 }

@@ -122,7 +122,7 @@ pub fn answers_to_our_calls(data: &[u8]) -> usize {
         }),
         sdp: Redacted(sdp::offer(&local(), &mut rng()).sdp),
     };
-    endpoint.dial(start, outgoing, Some(flow));
+    endpoint.dial(start, outgoing, |_| Some(flow));
     let (mut request, mut said) = (String::new(), 0);
     for (n, bytes) in pieces(data).enumerate() {
         let now = start + Duration::from_millis(700 * n as u64);

@@ -22,6 +22,14 @@ pub enum CallEvent {
         /// SDP answer.
         sdp: Redacted<String>,
     },
+    /// The peer answered our last description, which was sent again as it was to keep the session
+    /// alive (RFC 4028 §7.4). Its own may differ from what it was.
+    Refreshed {
+        /// The call.
+        call: CallId,
+        /// SDP answer.
+        sdp: Redacted<String>,
+    },
     /// The peer offers anew within the call (hold, resume, added stream). Answer with
     /// [`CallCommand::Answer`] or [`CallCommand::RejectOffer`]. `None` asks for an offer of ours.
     Reoffer {
@@ -47,6 +55,9 @@ pub enum CallEvent {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         digit: char,
     },
+    /// The peer asks, within its call, to be moved to another room (RFC 3515): to whom `dialled` and
+    /// `host` lead, under the number of the call as it is. Answer with [`CallCommand::Refer`].
+    Referred(IncomingCall),
     /// The call is established: our 2xx was acknowledged, or we have acknowledged the peer's.
     Established {
         /// The call.
@@ -124,6 +135,8 @@ pub struct IncomingCall {
     pub user_agent: Option<String>,
     /// SDP offer; `None` asks us to offer in the answer.
     pub offer: Option<Redacted<String>>,
+    /// A call of the same account, in whose place this one comes (RFC 3891).
+    pub replaces: Option<CallId>,
 }
 
 /// Wishes to a signalling core. A command for a call that has ended meanwhile is ignored.
@@ -169,6 +182,13 @@ pub enum CallCommand {
         call: CallId,
         /// SDP.
         sdp: Redacted<String>,
+    },
+    /// Answer to [`CallEvent::Referred`].
+    Refer {
+        /// The call.
+        call: CallId,
+        /// Why it was not moved; `None`: it was.
+        refused: Option<RejectReason>,
     },
     /// Ask the peer for a key frame by signalling (RFC 5168).
     RequestKeyFrame {

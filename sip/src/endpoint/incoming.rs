@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use mcu_api::call::EndReason;
 
-use super::{ALLOW, ALLOW_EVENTS, Connection, Endpoint, SUPPORTED};
+use super::{ALLOW, ALLOW_EVENTS, Connection, EXTENSIONS, Endpoint, SUPPORTED};
 use crate::body::SDP;
 use crate::call::{GIVE_UP, Stage};
 use crate::flow::{Flow, FlowId, Output, Transport};
+use crate::keepalive;
 use crate::message::{
     self, Envelope, HeaderName, Headers, Message, Method, Refusal, Request, Response, Scheme, Via,
     push, tokens,
@@ -39,6 +40,9 @@ impl Endpoint {
     }
 
     fn datagram(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        if let Some(answer) = keepalive::answer(bytes, flow.remote) {
+            return self.transmit(flow, answer);
+        }
         // Keep-alives: line ends (RFC 5626 §3.5.1 has them on streams only, terminals do not care)
         // and zero bytes.
         let start = bytes
@@ -146,7 +150,7 @@ impl Endpoint {
         let called = self.calls.values().map(|call| call.flow.id);
         let called: HashSet<FlowId> = called.chain(self.watchers.flows()).collect();
         let bindings = self.registrar.bindings(now);
-        let registered: HashSet<_> = bindings.map(|(_, binding)| binding.remote).collect();
+        let registered: HashSet<_> = bindings.map(|(_, binding)| binding.flow.remote).collect();
         let flows = self.connections.values().map(|connection| connection.flow);
         flows
             .filter(|flow| called.contains(&flow.id) || registered.contains(&flow.remote))
@@ -258,6 +262,8 @@ impl Endpoint {
             Method::Invite => self.invited(now, arrival),
             Method::Register => self.registered(now, arrival),
             Method::Options => self.capabilities(&arrival),
+            // Nobody has us call somebody.
+            Method::Refer => self.refuse(&arrival, &Refusal::new(403, "Forbidden")),
             _ => self.refuse(&arrival, &Refusal::new(481, "Call Does Not Exist")),
         }
     }
@@ -334,6 +340,7 @@ fn check(arrival: &Arrival) -> Result<(), Refusal> {
     match &request.method {
         Method::Invite | Method::Bye | Method::Options => {}
         Method::Register | Method::Info | Method::Update | Method::Subscribe => {}
+        Method::Prack | Method::Refer => {}
         Method::Other(_) => {
             return Err(Refusal::new(501, "Not Implemented").with(HeaderName::Allow, ALLOW));
         }
@@ -354,7 +361,7 @@ fn check(arrival: &Arrival) -> Result<(), Refusal> {
     }
     let unknown: Vec<String> = tokens(&request.headers, &HeaderName::Require)
         .into_iter()
-        .filter(|tag| tag != SUPPORTED)
+        .filter(|tag| !EXTENSIONS.contains(&tag.as_str()))
         .collect();
     if !unknown.is_empty() {
         let unknown = unknown.join(", ");

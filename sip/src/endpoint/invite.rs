@@ -25,6 +25,7 @@ use crate::session_timer::{self, Session, Terms};
 /// What an INVITE brought, once it is fit to become a call.
 struct Invitation {
     proof: Verdict,
+    replaces: Option<CallId>,
     offer: Option<String>,
     terms: Option<Terms>,
     dialog: Dialog,
@@ -36,7 +37,10 @@ impl Endpoint {
         let proven = matches!(proof, Verdict::Proven(_));
         let source = arrival.flow.remote.ip().to_canonical();
         let known = proven || self.config.unchallenged.contains(&source);
-        if self.config.require_auth && !known {
+        // Whose call is to be replaced is decided by accounts alone.
+        let replaces = arrival.request.headers.count(&HeaderName::Replaces) > 0;
+        let must_prove = replaces && !proven && !self.accounts.is_empty();
+        if must_prove || (self.config.require_auth && !known) {
             return self.challenge(now, &arrival, proof == Verdict::Stale);
         }
         if !known && !self.admits_stranger(now, arrival.flow.remote.ip()) {
@@ -69,6 +73,7 @@ impl Endpoint {
             return Err(Refusal::new(406, "Not Acceptable").with(HeaderName::Accept, SDP));
         }
         let terms = session_timer::answer(headers, self.config.min_session_expires)?;
+        let replaces = self.replaced(headers, &proof)?;
         if self.calls.len() >= self.config.max_calls || self.transactions.is_full() {
             return Err(overloaded());
         }
@@ -82,6 +87,7 @@ impl Endpoint {
         )?;
         Ok(Invitation {
             proof,
+            replaces,
             offer,
             terms,
             dialog,
@@ -131,16 +137,6 @@ impl Endpoint {
         self.settle(now, id);
     }
 
-    /// Sends 180 (RFC 3261 §13.3.1.1).
-    pub(super) fn ring(&mut self, now: Instant, id: CallId) {
-        let Some((key, mut response)) = self.answer_invite(id, &Refusal::new(180, "Ringing"))
-        else {
-            return;
-        };
-        message::finish(&mut response, None);
-        self.transactions.respond(now, &key, response);
-    }
-
     /// Sends the 2xx and goes on sending it until the ACK (RFC 3261 §13.3.1.4).
     pub(super) fn accept(&mut self, now: Instant, id: CallId, sdp: String) {
         let Some(Stage::Asked(asked)) = self.calls.get(&id).map(|call| &call.stage) else {
@@ -158,6 +154,7 @@ impl Endpoint {
         call.session = terms.map(|t| Session::start(now, t.interval, t.we_refresh));
         call.last_sdp = Some(sdp);
         call.stage = Stage::Accepted;
+        call.stop_ringing();
         call.unacknowledged = Some(unacknowledged(
             now,
             call.invite_cseq,
@@ -189,7 +186,11 @@ impl Endpoint {
     }
 
     /// A response to the INVITE that waits, with what makes it establish a dialog (RFC 3261 §12.1.1).
-    fn answer_invite(&self, id: CallId, refusal: &Refusal) -> Option<(TransactionKey, Response)> {
+    pub(super) fn answer_invite(
+        &self,
+        id: CallId,
+        refusal: &Refusal,
+    ) -> Option<(TransactionKey, Response)> {
         let call = self.calls.get(&id)?;
         let Stage::Asked(asked) = &call.stage else {
             return None;
@@ -313,12 +314,17 @@ impl Endpoint {
     }
 }
 
-/// Our Contact on the flow that the call uses: a conference (RFC 4579 §5.2).
+/// Our Contact on the flow that the call uses.
 pub(super) fn contact(call: &Call) -> String {
-    let transport = call.flow.transport.uri_parameter();
-    match call.user.as_str() {
-        "" => format!("<sip:{}{transport}>;isfocus", call.flow.local),
-        user => format!("<sip:{user}@{}{transport}>;isfocus", call.flow.local),
+    contact_on(call.flow, &call.user)
+}
+
+/// Our Contact on a flow: a conference (RFC 4579 §5.2).
+pub(super) fn contact_on(flow: Flow, user: &str) -> String {
+    let (local, transport) = (flow.local, flow.transport.uri_parameter());
+    match user {
+        "" => format!("<sip:{local}{transport}>;isfocus"),
+        user => format!("<sip:{user}@{local}{transport}>;isfocus"),
     }
 }
 
@@ -329,7 +335,7 @@ pub(super) fn with_terms(answer: Refusal, terms: Option<Terms>) -> Refusal {
     };
     let answer = answer.with(HeaderName::SessionExpires, terms.as_uas());
     match terms.require {
-        true => answer.with(HeaderName::Require, SUPPORTED),
+        true => answer.with(HeaderName::Require, "timer"),
         false => answer,
     }
 }
@@ -371,6 +377,7 @@ fn incoming_call(id: CallId, arrival: &Arrival, invitation: &Invitation) -> Inco
         user_agent: text(&arrival.request.headers, &HeaderName::UserAgent)
             .map(|agent| agent.chars().take(200).collect()),
         offer: invitation.offer.clone().map(Redacted),
+        replaces: invitation.replaces,
     }
 }
 

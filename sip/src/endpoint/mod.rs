@@ -2,11 +2,16 @@
 
 mod command;
 mod dial;
+mod dialled;
 mod incoming;
 mod invite;
 mod outgoing;
+mod redirect;
+mod refer;
 mod register;
 mod register_client;
+mod reliable;
+mod replaces;
 mod saving;
 mod subscribe;
 #[cfg(test)]
@@ -40,11 +45,15 @@ pub use saving::Changes;
 use subscribe::Watchers;
 
 /// Methods that are served (RFC 3261 §20.5).
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, SUBSCRIBE";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, PRACK, UPDATE, \
+                     REFER, SUBSCRIBE";
 /// Event packages that can be subscribed to (RFC 6665 §8.2.2).
 const ALLOW_EVENTS: &str = "conference";
-/// Extensions that are known (RFC 3261 §20.37): session timers.
-const SUPPORTED: &str = "timer";
+/// Extensions that are known (RFC 3261 §20.37): reliable provisional responses (RFC 3262), REFER
+/// without a subscription (RFC 4488), calls that replace another (RFC 3891), session timers (RFC 4028).
+const EXTENSIONS: [&str; 4] = ["100rel", "norefersub", "replaces", "timer"];
+/// The same, as Supported names them.
+const SUPPORTED: &str = "100rel, norefersub, replaces, timer";
 
 /// A contact that an account has registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +108,7 @@ pub struct Endpoint {
     /// At most [`Config::max_connections`].
     connections: HashMap<FlowId, Connection>,
     connection_deadlines: Deadlines<FlowId>,
+    strays: dialled::Strays,
     watchers: Watchers,
     registrations_out: Registrations,
     next_call: u64,
@@ -134,6 +144,7 @@ impl Endpoint {
             call_deadlines: Deadlines::new(),
             connections: HashMap::new(),
             connection_deadlines: Deadlines::new(),
+            strays: dialled::Strays::default(),
             watchers: Watchers::new(),
             registrations_out: Registrations::new(),
             next_call: 1,
@@ -212,7 +223,7 @@ impl Endpoint {
             .map(move |(account, binding)| Registration {
                 account: account.to_owned(),
                 contact: binding.uri.to_string(),
-                remote: binding.remote,
+                remote: binding.flow.remote,
                 expires_in: binding.expires_at.saturating_duration_since(now),
                 user_agent: binding.user_agent.clone(),
             })
@@ -235,7 +246,7 @@ impl Endpoint {
     /// Whether peers still owe us something for calls to be over: an answer to a BYE, or the ACK that
     /// a BYE waits for.
     pub fn awaits_answers(&self) -> bool {
-        !self.calls.is_empty() || self.transactions.has_open_bye()
+        !self.calls.is_empty() || self.transactions.has_open_end()
     }
 
     /// Carries the news of the transactions to where they belong, until there are none.
@@ -243,19 +254,30 @@ impl Endpoint {
         while let Some(news) = self.transactions.take_news() {
             match news {
                 News::Transmit(flow, bytes) => self.transmit(flow, bytes),
-                News::Response(id, Purpose::Notify, response) => {
+                News::Response(id, Purpose::Notify, _, response) => {
                     self.notified(now, id, Some(response.status.code()));
                 }
-                News::Response(id, Purpose::Register, response) => {
+                News::Response(id, Purpose::Register, _, response) => {
                     self.register_answered(now, id, Some(&response));
                 }
-                News::Failed(id, Purpose::Register) => self.register_answered(now, id, None),
-                News::Failed(id, Purpose::Notify) => self.notified(now, id, None),
-                News::Response(call, purpose, response) => {
+                News::Failed(id, Purpose::Register, _) => self.register_answered(now, id, None),
+                News::Failed(id, Purpose::Notify, _) => self.notified(now, id, None),
+                News::Response(call, Purpose::Dial, key, response) => {
+                    self.dial_answered(now, call, &key, &response);
+                    self.settle(now, call);
+                }
+                News::Failed(call, Purpose::Dial, key) => {
+                    self.branch_failed(now, call, &key);
+                    self.settle(now, call);
+                }
+                News::Stray(flow, invite, response) => {
+                    self.turn_away(now, flow, &invite, &response);
+                }
+                News::Response(call, purpose, _, response) => {
                     self.response_to_ours(now, call, purpose, &response);
                     self.settle(now, call);
                 }
-                News::Failed(call, purpose) => {
+                News::Failed(call, purpose, _) => {
                     self.request_failed(now, call, purpose);
                     self.settle(now, call);
                 }

@@ -7,14 +7,17 @@ use mcu_api::call::{CallEvent, EndReason};
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 use rand::Rng;
+use sipx_sip::rel::Sequence;
 
 use super::invite::contact;
 use super::{ALLOW, Endpoint, SUPPORTED};
-use crate::body::{MEDIA_CONTROL, PICTURE_FAST_UPDATE, SDP};
+use crate::body::{MEDIA_CONTROL, PICTURE_FAST_UPDATE, SDP, session_of_response};
 use crate::call::{Call, GIVE_UP, OurOffer, Stage};
 use crate::dialog::Draft;
 use crate::flow::{Flow, FlowId, Output};
-use crate::message::{HeaderName, Message, Method, Refusal, Response, address, lossy, text};
+use crate::message::{
+    HeaderName, Message, Method, Refusal, Response, address, cseq_number, lossy, text,
+};
 use crate::session_timer;
 use crate::transaction::Purpose;
 
@@ -60,6 +63,8 @@ impl Endpoint {
         call.our_offer = Some(OurOffer {
             cseq: draft.cseq,
             sdp: sdp.clone(),
+            sequence: Sequence::default(),
+            answer: None,
             give_up_at: now + GIVE_UP,
         });
         let draft = draft.body(SDP, &sdp);
@@ -146,7 +151,12 @@ impl Endpoint {
         }
     }
 
-    fn draft(&mut self, id: CallId, method: Method, flow: Flow) -> Option<(Draft, Flow)> {
+    pub(super) fn draft(
+        &mut self,
+        id: CallId,
+        method: Method,
+        flow: Flow,
+    ) -> Option<(Draft, Flow)> {
         let branch = format!("z9hG4bK{}", self.token());
         let call = self.calls.get_mut(&id)?;
         let draft = call.dialog.request(method, flow, &branch, None);
@@ -154,7 +164,14 @@ impl Endpoint {
         Some((draft.header(HeaderName::UserAgent, agent), flow))
     }
 
-    fn send(&mut self, now: Instant, id: CallId, draft: Draft, flow: Flow, why: Purpose) -> bool {
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        draft: Draft,
+        flow: Flow,
+        why: Purpose,
+    ) -> bool {
         let sent = draft
             .build()
             .is_some_and(|request| self.transactions.send(now, request, flow, (id, why)));
@@ -165,7 +182,7 @@ impl Endpoint {
     }
 
     /// Where a request of ours goes. A stream connection that is gone is asked for anew.
-    fn request_flow(&mut self, now: Instant, id: CallId) -> Option<Flow> {
+    pub(super) fn request_flow(&mut self, now: Instant, id: CallId) -> Option<Flow> {
         let call = self.calls.get(&id)?;
         let flow = call.flow;
         if !flow.transport.is_stream() {
@@ -201,14 +218,16 @@ impl Endpoint {
         response: &Response,
     ) {
         let status = response.status.code();
-        if purpose == Purpose::Dial {
-            return self.dial_answered(now, id, response);
-        }
-        if status < 200 || !self.calls.contains_key(&id) {
+        if !self.calls.contains_key(&id) {
             return;
         }
+        if status < 200 {
+            return self.progressed_within(now, id, response);
+        }
         // RFC 3261 §12.2.1.2: the peer does not know the dialog any more.
-        if matches!(status, 408 | 481) && !matches!(purpose, Purpose::Bye | Purpose::Cancel) {
+        if matches!(status, 408 | 481)
+            && !matches!(purpose, Purpose::Bye | Purpose::Prack | Purpose::Refer)
+        {
             let reason = match status {
                 481 => EndReason::Remote,
                 _ => EndReason::Timeout,
@@ -223,7 +242,7 @@ impl Endpoint {
                     call.key_frame.in_flight = false;
                 }
             }
-            Purpose::Bye | Purpose::Cancel => {}
+            Purpose::Bye | Purpose::Prack | Purpose::Refer => {}
             Purpose::Notify | Purpose::Register | Purpose::Dial => {}
         }
     }
@@ -281,9 +300,11 @@ impl Endpoint {
         }
     }
 
+    /// The answer to a mere refresh counts, too: it may bring another address (RFC 4028 §7.4, RFC 3264
+    /// §8).
     fn offer_accepted(&mut self, id: CallId, purpose: Purpose, response: &Response) {
         let offer = self.calls.get_mut(&id).and_then(|c| c.our_offer.take());
-        let Some(offer) = offer.filter(|_| purpose == Purpose::Offer) else {
+        let Some(offer) = offer else {
             return;
         };
         if let Some(call) = self.calls.get_mut(&id) {
@@ -297,12 +318,15 @@ impl Endpoint {
                 return;
             }
         }
-        if response.body().is_empty() {
-            tracing::warn!(call = id.0, "the peer accepted an offer without an answer");
+        let Some(sdp) = offer.answer.or_else(|| session_of_response(response)) else {
+            tracing::warn!(call = id.0, ?purpose, "an offer accepted without an answer");
             return;
-        }
-        let sdp = Redacted(lossy(response.body()));
-        self.event(CallEvent::Answered { call: id, sdp });
+        };
+        let sdp = Redacted(sdp);
+        self.event(match purpose {
+            Purpose::Refresh => CallEvent::Refreshed { call: id, sdp },
+            _ => CallEvent::Answered { call: id, sdp },
+        });
     }
 
     /// Sends the ACK of a 2xx (RFC 3261 §13.2.2.4). `false` for a 2xx that came before.
@@ -311,8 +335,7 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&id) else {
             return false;
         };
-        let cseq = text(&response.headers, &HeaderName::CSeq)
-            .and_then(|value| value.split_whitespace().next()?.parse::<u32>().ok());
+        let cseq = cseq_number(&response.headers);
         if let Some((acknowledged, flow, bytes)) = &call.last_ack
             && Some(*acknowledged) == cseq
         {
@@ -369,8 +392,8 @@ impl Endpoint {
                     call.key_frame.in_flight = false;
                 }
             }
-            Purpose::Dial => self.end(now, id, EndReason::Timeout),
-            Purpose::Bye | Purpose::Notify | Purpose::Register | Purpose::Cancel => {}
+            Purpose::Bye | Purpose::Prack | Purpose::Refer => {}
+            Purpose::Notify | Purpose::Register | Purpose::Dial => {}
         }
     }
 
@@ -385,10 +408,10 @@ impl Endpoint {
         if matches!(call.stage, Stage::Asked(_)) {
             return self.reject(now, id, &terminated, reason);
         }
-        let told = matches!(&call.stage, Stage::Dialling(dialling) if dialling.cancelling);
         self.refuse_offer(now, id, &terminated);
+        self.end_referral(now, id);
         self.forget(now, id);
-        if known && !told {
+        if known {
             self.event(CallEvent::Ended { call: id, reason });
         }
     }

@@ -10,7 +10,7 @@ use super::incoming::Arrival;
 use crate::call::Stage;
 use crate::digest::{Verdict, digest_uri, realm_of};
 use crate::message::{self, HeaderName, Refusal, Request, Uri, lossy};
-use crate::registrar::Update;
+use crate::registrar::{Listing, Update};
 
 impl Endpoint {
     pub(super) fn registered(&mut self, now: Instant, arrival: Arrival) {
@@ -22,9 +22,9 @@ impl Endpoint {
             other => return self.challenge(now, &arrival, other == Verdict::Stale),
         };
         match self.register(now, &arrival, &account) {
-            Ok(contacts) => {
+            Ok(listing) => {
                 self.changes.registrations += 1;
-                self.confirm(now, arrival, contacts);
+                self.confirm(now, arrival, listing);
             }
             Err(refusal) => self.refuse(&arrival, &refusal),
         }
@@ -35,7 +35,7 @@ impl Endpoint {
         now: Instant,
         arrival: &Arrival,
         account: &str,
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<Listing, Refusal> {
         let may_register = self.accounts.get(account).is_some_and(|a| a.may_register);
         let address_of_record = arrival.envelope.to.uri.decoded_user();
         // RFC 3261 §10.3 steps 4 and 5: nobody registers for somebody else.
@@ -47,16 +47,19 @@ impl Endpoint {
             headers: &arrival.request.headers,
             call_id: &arrival.envelope.call_id,
             cseq: arrival.envelope.cseq,
-            remote: arrival.flow.remote,
+            flow: arrival.flow,
         };
         self.registrar.update(now, &update)
     }
 
     /// The 200 keeps a transaction: the proof in a retransmission would be a replay.
-    fn confirm(&mut self, now: Instant, arrival: Arrival, contacts: Vec<String>) {
+    fn confirm(&mut self, now: Instant, arrival: Arrival, listing: Listing) {
         let mut answer = Refusal::new(200, "OK");
-        for contact in contacts {
+        for contact in listing.contacts {
             answer = answer.with(HeaderName::Contact, contact);
+        }
+        if listing.outbound {
+            answer = answer.with(HeaderName::Require, "outbound");
         }
         let tag = self.token();
         let response = self.response_to(&arrival.request.headers, &answer, &tag);

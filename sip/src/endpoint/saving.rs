@@ -138,6 +138,8 @@ impl Call {
             invite_cseq: saved.invite_cseq,
             peer_offer: None,
             unacknowledged: None,
+            reliable: None,
+            referral: None,
             our_offer: None,
             queued_offer: None,
             retry_at: None,

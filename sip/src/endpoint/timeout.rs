@@ -34,6 +34,8 @@ impl Endpoint {
         {
             self.refuse_offer(now, id, &Refusal::new(500, "Nobody Answered"));
         }
+        self.reliable_due(now, id);
+        self.referral_due(now, id);
         self.resend_due(now, id);
         self.session_due(now, id);
         if let Some(call) = self.calls.get_mut(&id) {

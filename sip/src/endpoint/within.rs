@@ -26,7 +26,7 @@ impl Endpoint {
         }
         let flow = arrival.flow;
         let Some(call) = self.call_of(&arrival.envelope) else {
-            return self.refuse(&arrival, &Refusal::new(481, "Call Does Not Exist"));
+            return self.within_early_dialog(now, arrival);
         };
         if let Err(refusal) = call.dialog.advance(&arrival.envelope) {
             return self.refuse(&arrival, &refusal);
@@ -36,6 +36,8 @@ impl Endpoint {
         match arrival.request.method {
             Method::Invite | Method::Update => self.offered_anew(now, id, arrival),
             Method::Info => self.informed(now, id, arrival),
+            Method::Refer => self.refer(now, id, arrival),
+            Method::Prack => self.pracked(now, id, arrival),
             Method::Bye => self.left(now, id, arrival),
             Method::Options => self.reply(now, id, arrival, &options()),
             _ => self.reply(now, id, arrival, &not_here()),
@@ -44,7 +46,7 @@ impl Endpoint {
     }
 
     /// Opens a transaction and answers it at once.
-    fn reply(&mut self, now: Instant, id: CallId, arrival: Arrival, answer: &Refusal) {
+    pub(super) fn reply(&mut self, now: Instant, id: CallId, arrival: Arrival, answer: &Refusal) {
         let Some(response) = self.finished(id, &arrival, answer) else {
             return;
         };
@@ -259,13 +261,13 @@ fn invite_cseq(offer: &PeerOffer) -> Option<u32> {
     value.split_whitespace().next()?.parse().ok()
 }
 
-fn options() -> Refusal {
+pub(super) fn options() -> Refusal {
     Refusal::new(200, "OK")
         .with(HeaderName::Allow, ALLOW)
         .with(HeaderName::Accept, SDP)
         .with(HeaderName::Supported, super::SUPPORTED)
 }
 
-fn not_here() -> Refusal {
+pub(super) fn not_here() -> Refusal {
     Refusal::new(481, "Call Does Not Exist")
 }

@@ -27,10 +27,12 @@ impl Controller {
         match event {
             CallEvent::Incoming(call) => self.incoming(call),
             CallEvent::Answered { call, sdp } => self.answered(call, &sdp.0),
+            CallEvent::Refreshed { call, sdp } => self.refreshed(call, &sdp.0),
             CallEvent::Reoffer { call, sdp } => self.reoffer(call, sdp),
             CallEvent::KeyFrameRequested { call } => self.key_frame_requested(call),
             CallEvent::Ringing { call } => debug!(%call, "rings"),
             CallEvent::Digit { call, digit } => self.digit(call, digit),
+            CallEvent::Referred(wanted) => self.referred(&wanted),
             CallEvent::Established { call } => self.established(call),
             CallEvent::Ended { call, reason } => {
                 if let Some(earlier) = &mut self.earlier {
@@ -48,8 +50,11 @@ impl Controller {
     }
 
     fn incoming(&mut self, call: IncomingCall) {
-        let id = call.call;
-        let entrance = self.admit(&call);
+        let (id, replaced) = (call.call, call.replaces);
+        let entrance = match replaced {
+            Some(old) => self.place_of(old, &call),
+            None => self.admit(&call),
+        };
         let command = match entrance.and_then(|entrance| self.accept(call, entrance)) {
             Ok(sdp) => CallCommand::Accept {
                 call: id,
@@ -60,7 +65,32 @@ impl Controller {
                 CallCommand::Reject { call: id, reason }
             }
         };
+        let accepted = matches!(command, CallCommand::Accept { .. });
         self.tell_call(command);
+        // RFC 3891 §3: the call that was replaced ends when the new one is accepted.
+        if let Some(call) = replaced.filter(|_| accepted) {
+            self.tell_call(CallCommand::Hangup { call });
+        }
+    }
+
+    /// Where a call is that another one replaces: in a room that takes this one, too. Its PIN was given
+    /// already. Who waits before a door, or was not answered, has no place to hand on.
+    fn place_of(&mut self, old: CallId, call: &IncomingCall) -> Result<Entrance, RejectReason> {
+        let found = leg_of_call(&mut self.rooms, old);
+        let (room, _) = found
+            .filter(|(_, leg)| leg.is_in())
+            .ok_or(RejectReason::Forbidden)?;
+        let mut rooms = self.rooms.iter();
+        let room = rooms.find(|known| known.id == room);
+        let number = room.map(|room| room.number.clone());
+        let number = number.ok_or(RejectReason::Forbidden)?;
+        let mut entrance = self.admit(&IncomingCall {
+            dialled: number.clone(),
+            ..call.clone()
+        })?;
+        entrance.number = number;
+        entrance.waiting = None;
+        Ok(entrance)
     }
 
     /// Gives the caller ports and a place in the room; yields our answer, or our offer.
@@ -180,6 +210,20 @@ impl Controller {
         if unusable {
             // The leg is removed when the call has ended.
             self.tell_call(CallCommand::Hangup { call });
+        }
+    }
+
+    fn refreshed(&mut self, call: CallId, sdp: &str) {
+        let Some((_, leg)) = leg_of_call(&mut self.rooms, call) else {
+            return;
+        };
+        let id = leg.id;
+        let Some((exchange, media)) = leg.exchange() else {
+            return;
+        };
+        match exchange.accept_refresh(sdp, &mut self.rng) {
+            Ok(()) => *media = exchange.media(id),
+            Err(reason) => warn!(%call, leg = %id, %reason, "answer to a refresh not taken up"),
         }
     }
 

@@ -211,6 +211,40 @@ impl Exchange {
         }
     }
 
+    /// Takes the answer to our last description, which was sent again as it was to keep the session
+    /// alive (RFC 4028 §7.4): the peer may have another address since.
+    pub fn accept_refresh(
+        &mut self,
+        answer: &str,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), ExchangeError> {
+        let agreed = self.agreed().ok_or(ExchangeError::OutOfOrder)?;
+        let said = sdp::offer_again(&self.local, agreed, rng);
+        let again = Agreed {
+            sdp: agreed.sdp.clone(),
+            ..sdp::accept_answer(&said, answer, rng)?
+        };
+        // Another association of DTLS would have to be offered first.
+        let dtls = |agreed: &Agreed| {
+            let audio = agreed.audio.as_ref().and_then(|line| line.dtls.clone());
+            (audio, agreed.video.as_ref().and_then(|v| v.dtls.clone()))
+        };
+        if dtls(&again) != dtls(agreed) {
+            return Err(ExchangeError::OutOfOrder);
+        }
+        if again == *agreed {
+            return Ok(());
+        }
+        if let Some(agreed) = self.agreed_mut() {
+            *agreed = again;
+        }
+        // What the peer offered before does not hold any more.
+        if let Progress::Agreed { offer, .. } = &mut self.progress {
+            *offer = None;
+        }
+        Ok(())
+    }
+
     /// Gives up an offer of ours whose answer will not come; what was agreed on before stays in force.
     /// Whether there was such an offer.
     pub fn withdraw_offer(&mut self) -> bool {

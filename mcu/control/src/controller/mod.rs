@@ -21,6 +21,7 @@ mod room;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod view;
 mod watched;
 

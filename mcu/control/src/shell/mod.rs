@@ -383,7 +383,8 @@ impl Owner {
         match wanted {
             Wanted::Registration(id, transport, attempt) => {
                 let flow = found.and_then(|found| {
-                    let way = names::choose(&found, attempt, |at| self.flow_to(transport, at));
+                    let way =
+                        names::choose(&found, attempt, |at| flow_to(&self.udp, transport, at));
                     way.ok_or("no way there from here")
                 });
                 self.endpoint.located(now, id, flow);
@@ -391,17 +392,11 @@ impl Owner {
             Wanted::Call(call) => {
                 let (wanted, way) = *call;
                 let found = found.unwrap_or_default();
-                let has_way = |at: SocketAddr| self.flow_to(Transport::Udp, at).map(|_| at);
+                let has_way = |at: SocketAddr| flow_to(&self.udp, Transport::Udp, at).map(|_| at);
                 let at = names::choose(&found, 0, has_way);
                 self.room_calls(now, wanted, at.map(|at| way.through(at)));
             }
         }
-    }
-
-    /// A way from us to somebody who has not spoken to us.
-    fn flow_to(&self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
-        let mut sockets = self.udp.iter();
-        sockets.find_map(|udp| udp.flow_to(transport, remote))
     }
 
     fn received(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
@@ -475,15 +470,16 @@ impl Owner {
         }
     }
 
-    /// Calls somebody, from the address of ours that leads there.
+    /// Calls somebody, from the address of ours that leads there. A socket of an earlier life may be
+    /// gone, when the configuration has changed.
     fn dial(&mut self, wanted: OutgoingCall) {
-        let now = Instant::now();
-        let path = self.endpoint.path_to(now, &wanted.target);
-        let flow = path.and_then(|path| {
-            path.flow
-                .or_else(|| self.flow_to(path.transport, path.remote))
+        let udp = &self.udp;
+        self.endpoint.dial(Instant::now(), wanted, |path| {
+            let held = path.flow.filter(|flow| {
+                flow.transport.is_stream() || udp.iter().any(|udp| udp.id() == flow.id)
+            });
+            held.or_else(|| flow_to(udp, path.transport, path.remote))
         });
-        self.endpoint.dial(now, wanted, flow);
     }
 
     fn carry_out_sip(&mut self, output: sip::Output) {
@@ -575,6 +571,12 @@ fn restore_registrations(
         let (ago, _) = kept.written.until(&Written::now());
         endpoint.restore_registrations(now, kept.registrations, ago);
     }
+}
+
+/// A way from us to somebody who has not spoken to us.
+fn flow_to(sockets: &[Udp], transport: Transport, remote: SocketAddr) -> Option<Flow> {
+    let mut sockets = sockets.iter();
+    sockets.find_map(|udp| udp.flow_to(transport, remote))
 }
 
 /// Sleeps to this moment; for ever without one.

@@ -5,9 +5,9 @@ use mcu_api::call::{Credentials, DialTarget, OutgoingCall};
 use super::*;
 use crate::Path;
 
-const CALL: CallId = CallId(CallId::FIRST_DIALLED.0 + 7);
+pub(super) const CALL: CallId = CallId(CallId::FIRST_DIALLED.0 + 7);
 
-fn outgoing(credentials: Option<&str>) -> OutgoingCall {
+pub(super) fn outgoing(credentials: Option<&str>) -> OutgoingCall {
     OutgoingCall {
         call: CALL,
         target: DialTarget::Uri {
@@ -27,14 +27,14 @@ fn outgoing(credentials: Option<&str>) -> OutgoingCall {
 }
 
 impl Bench {
-    fn dial(&mut self, wanted: OutgoingCall) {
+    pub(super) fn dial(&mut self, wanted: OutgoingCall) {
         let flow = self.flow;
-        self.endpoint.dial(self.now, wanted, Some(flow));
+        self.endpoint.dial(self.now, wanted, |_| Some(flow));
         self.drain();
     }
 
     /// Dials; the INVITE.
-    fn dialled(&mut self) -> String {
+    pub(super) fn dialled(&mut self) -> String {
         self.dial(outgoing(None));
         self.only()
     }
@@ -45,18 +45,47 @@ impl Bench {
 }
 
 /// A response that begins a dialog: with a tag and a Contact.
-fn answered(invite: &str, status: &str, sdp: Option<&str>) -> String {
-    let text = respond(
-        invite,
-        status,
-        "Contact: <sip:or-1@192.0.2.7:5070>\r\n",
-        sdp,
-    );
+pub(super) fn answered(invite: &str, status: &str, sdp: Option<&str>) -> String {
+    answered_by("callee", invite, status, "", sdp)
+}
+
+/// The same of a callee with this tag, with further headers.
+pub(super) fn answered_by(
+    tag: &str,
+    invite: &str,
+    status: &str,
+    headers: &str,
+    sdp: Option<&str>,
+) -> String {
+    let headers = format!("Contact: <sip:{tag}@192.0.2.7:5070>\r\n{headers}");
+    let headers = headers.replace("sip:callee@", "sip:or-1@");
+    let text = respond(invite, status, &headers, sdp);
     let to = header(invite, "To").unwrap();
-    text.replace(
-        &format!("To: {to}\r\n"),
-        &format!("To: {to};tag=callee\r\n"),
+    text.replace(&format!("To: {to}\r\n"), &format!("To: {to};tag={tag}\r\n"))
+}
+
+/// A request of a callee within the dialog that it began; `local` is our tag.
+pub(super) fn of_callee(
+    tag: &str,
+    invite: &str,
+    method: &str,
+    cseq: u32,
+    sdp: Option<&str>,
+) -> String {
+    let local = header(invite, "From").unwrap();
+    let local = local.split(";tag=").nth(1).unwrap();
+    let call_id = header(invite, "Call-ID").unwrap();
+    request(
+        method,
+        "3000",
+        cseq,
+        local,
+        &format!("{tag}{cseq}"),
+        "",
+        sdp,
     )
+    .replace("tag=peer", &format!("tag={tag}"))
+    .replace("one@192.0.2.7", call_id)
 }
 
 #[test]
@@ -355,7 +384,7 @@ fn a_registered_account_is_called_at_its_contact_and_by_its_connection() {
         target: account,
         ..outgoing(None)
     };
-    bench.endpoint.dial(bench.now, wanted, path.flow);
+    bench.endpoint.dial(bench.now, wanted, |path| path.flow);
     bench.drain();
     let (flow, invite) = bench.sent.pop().unwrap();
     assert_eq!(flow, tcp(9));
@@ -372,7 +401,7 @@ fn what_cannot_be_reached_ends_at_once() {
         let uri = uri.to_owned();
         assert_eq!(bench.path_to(&DialTarget::Uri { uri, via: None }), None);
     }
-    bench.endpoint.dial(bench.now, outgoing(None), None);
+    bench.endpoint.dial(bench.now, outgoing(None), |_| None);
     bench.drain();
     bench.ended(CALL, EndReason::Refused(480));
     assert!(bench.sent.is_empty());

@@ -102,10 +102,10 @@ fn who_wants_us_to_refresh_is_refreshed_by_update_at_half_time() {
 }
 
 #[test]
-fn a_peer_without_update_is_refreshed_by_reinvite_and_the_rooms_do_not_notice() {
+fn a_peer_without_update_is_refreshed_by_reinvite_and_its_answer_is_passed_up() {
     let mut bench = Bench::new();
     let asks = "Supported: timer\r\nSession-Expires: 100;refresher=uas\r\n";
-    up_with_timer(&mut bench, asks);
+    let (call, _, _) = up_with_timer(&mut bench, asks);
     bench.pass(seconds(50));
     let invite = bench.only();
     assert!(invite.starts_with("INVITE "));
@@ -117,7 +117,8 @@ fn a_peer_without_update_is_refreshed_by_reinvite_and_the_rooms_do_not_notice() 
     let agreed = "Session-Expires: 100;refresher=uac\r\n";
     bench.feed(&respond(&invite, "200 OK", agreed, Some(OFFER)));
     assert!(bench.only().starts_with("ACK "));
-    assert!(bench.take_events().is_empty());
+    let sdp = Redacted(OFFER.to_owned());
+    assert_eq!(bench.take_events(), [CallEvent::Refreshed { call, sdp }]);
     bench.pass(seconds(49));
     assert!(bench.take_sent().is_empty());
 }
@@ -140,6 +141,7 @@ fn a_refused_update_and_a_glaring_reinvite_are_tried_again_in_time() {
     let agreed = "Session-Expires: 100;refresher=uac\r\n";
     bench.feed(&respond(&again, "200 OK", agreed, Some(OFFER)));
     bench.take_sent();
+    bench.take_events();
     bench.pass(seconds(40));
     assert!(bench.take_events().is_empty());
 }

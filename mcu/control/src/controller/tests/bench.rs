@@ -436,6 +436,7 @@ pub fn incoming(call: u64, dialled: &str, offer: Option<&str>) -> IncomingCall {
         remote: SocketAddr::from(([10, 1, 0, 50], 5060)),
         user_agent: Some("Test/1".into()),
         offer: offer.map(|offer| Redacted(offer.to_owned())),
+        replaces: None,
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use mcu_api::call::{CallCommand, CallEvent, EndReason};
+use mcu_api::call::{CallCommand, CallEvent, EndReason, RejectReason, SrtpPolicy};
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::media::ToMedia;
 use mcu_api::plan::{LegPlan, Transport};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, TERMINAL_OFFER, demo, incoming, ports};
+use crate::config::{Config, RoomConfig};
 use crate::controller::{Input, MEDIA_WAIT};
 
 const CALL: CallId = CallId(1);
@@ -261,4 +262,168 @@ fn what_was_described_is_not_shown_in_logs() {
         !shown.contains("inline") && !shown.contains("Terminal"),
         "{shown}"
     );
+}
+
+/// RFC 4028 §7.4: a refresh repeats what we said last, and its answer may bring another address.
+#[test]
+fn the_answer_to_a_refresh_moves_the_media_and_nothing_else() {
+    let (mut bench, leg, plan) = meeting();
+    let remote = |plan: &LegPlan| match &plan.transports[0] {
+        Transport::Udp(udp) => udp.remote_rtp.unwrap().to_string(),
+        Transport::Webrtc(_) => unreachable!(),
+    };
+    assert_eq!(remote(&plan), "10.1.0.50:6000");
+    bench.forget();
+    let mut answered = |sdp: &str| {
+        let sdp = Redacted(sdp.to_owned());
+        bench.input(Input::Call(CallEvent::Refreshed { call: CALL, sdp }));
+        assert!(bench.commands.is_empty(), "{:?}", bench.commands);
+        bench.leg_plan(leg).clone()
+    };
+    assert_eq!(answered(&offer(1)), plan, "nothing has changed");
+    let moved = answered(&offer(2).replace("10.1.0.50", "10.1.0.51"));
+    assert_eq!(remote(&moved), "10.1.0.51:6000");
+    let keys = |plan: &LegPlan| match &plan.transports[0] {
+        Transport::Udp(udp) => udp.sdes.clone(),
+        Transport::Webrtc(_) => None,
+    };
+    assert_eq!((keys(&moved), &moved.audio), (keys(&plan), &plan.audio));
+    // One that takes the keys away, or is none, changes nothing.
+    let clear = TERMINAL_OFFER.replace("10.1.0.50", "10.1.0.52");
+    assert_eq!(answered(&clear), moved);
+    assert_eq!(answered("nonsense"), moved);
+    // The offer that held before the move is a new one now.
+    let CallCommand::Answer { sdp, .. } = reoffer(&mut bench, Some(&offer(1))) else {
+        panic!("no answer");
+    };
+    assert_eq!(origin(&sdp.0).1, 2);
+    assert_eq!(remote(bench.leg_plan(leg)), "10.1.0.50:6000");
+}
+
+/// RFC 3891: the room, without its door, is that of the call that is replaced, which ends.
+#[test]
+fn a_call_that_replaces_another_takes_its_place() {
+    let (mut bench, old, _) = meeting();
+    let replacing = |call: u64, replaces: u64| {
+        let mut incoming = incoming(call, "9999", Some(TERMINAL_OFFER));
+        incoming.replaces = Some(CallId(replaces));
+        Input::Call(CallEvent::Incoming(incoming))
+    };
+    bench.forget();
+    bench.input(replacing(7, 77));
+    let call = CallId(7);
+    let reason = RejectReason::Forbidden;
+    assert_eq!(bench.commands, [CallCommand::Reject { call, reason }]);
+    bench.commands.clear();
+    bench.input(replacing(8, CALL.0));
+    let [CallCommand::Accept { call, .. }, HANGUP] = bench.commands.as_slice() else {
+        panic!("{:?}", bench.commands);
+    };
+    assert_eq!(*call, CallId(8));
+    bench.input(Input::Call(CallEvent::Established { call: CallId(8) }));
+    ended(&mut bench);
+    let legs = bench.legs_planned();
+    assert_eq!(legs.len(), 2);
+    assert!(!legs.contains(&old));
+}
+
+fn rooms_to_move_between() -> Config {
+    let room = |number: &str, guests, pin: Option<&str>, srtp| RoomConfig {
+        number: number.into(),
+        guests,
+        guest_pin: pin.map(|pin| Redacted(pin.to_owned())),
+        srtp,
+        ..RoomConfig::default()
+    };
+    Config {
+        rooms: vec![
+            room("3000", true, None, SrtpPolicy::Allowed),
+            room("4000", true, None, SrtpPolicy::Allowed),
+            room("5000", false, None, SrtpPolicy::Allowed),
+            room("6000", true, Some("4711"), SrtpPolicy::Allowed),
+            room("7000", true, None, SrtpPolicy::Required),
+        ],
+        ..Config::default()
+    }
+}
+
+/// The terminal asks for another room; why it is refused.
+fn refer(bench: &mut Bench, number: &str) -> Option<RejectReason> {
+    bench.commands.clear();
+    let wanted = incoming(CALL.0, number, None);
+    bench.input(Input::Call(CallEvent::Referred(wanted)));
+    let [
+        CallCommand::Refer {
+            call: CALL,
+            refused,
+        },
+    ] = bench.commands.as_slice()
+    else {
+        panic!("{:?}", bench.commands);
+    };
+    *refused
+}
+
+/// A terminal asks to be moved (RFC 3515): to a room that it may enter, with its ports and keys.
+#[test]
+fn a_terminal_moves_to_another_room_that_it_may_enter() {
+    let mut bench = Bench::new(rooms_to_move_between());
+    let call = incoming(CALL.0, "3000", Some(&offer(1)));
+    let (leg, _) = bench.dial_with(call).unwrap();
+    bench.input(Input::Call(CallEvent::Established { call: CALL }));
+    bench.dial(2, "3000").unwrap();
+    let before = bench.leg_plan(leg).clone();
+    for number in ["5000", "7000", "8000"] {
+        let refused = refer(&mut bench, number);
+        assert_eq!(refused, Some(RejectReason::Forbidden), "{number}");
+    }
+    assert_eq!(
+        refer(&mut bench, "4000"),
+        Some(RejectReason::Busy),
+        "too soon"
+    );
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(refer(&mut bench, "3000"), None, "it is there already");
+    assert_eq!(bench.leg_plan(leg).id, leg);
+
+    bench.to_media.clear();
+    assert_eq!(refer(&mut bench, "4000"), None);
+    let plans: Vec<Vec<LegPlan>> = bench
+        .to_media
+        .iter()
+        .filter_map(|message| match message {
+            ToMedia::Plan(plan) => Some(plan.legs.clone()),
+            _ => None,
+        })
+        .collect();
+    let [old, new] = plans.as_slice() else {
+        panic!("{plans:#?}");
+    };
+    assert!(old.iter().all(|other| other.id != leg), "let go of first");
+    assert_eq!(new.len(), 1);
+    assert_eq!(ports(&new[0]), ports(&before));
+    assert!(is_encrypted(&new[0]));
+    let ssrc = |plan: &LegPlan| plan.audio.as_ref().unwrap().send.unwrap().ssrc;
+    assert_ne!(ssrc(&new[0]), ssrc(&before));
+    let names = |bench: &mut Bench, number: &str| bench.view(number).unwrap().legs.len();
+    assert_eq!(
+        (names(&mut bench, "3000"), names(&mut bench, "4000")),
+        (1, 1)
+    );
+
+    // Before another door it waits.
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(refer(&mut bench, "6000"), None);
+    let planned = |bench: &Bench| -> Vec<LegPlan> {
+        let plans = bench.held.values();
+        plans.flat_map(|plan| plan.legs.clone()).collect()
+    };
+    let waiting = planned(&bench)
+        .into_iter()
+        .filter(|leg| leg.waiting.is_some());
+    assert_eq!(waiting.count(), 1);
+    let refused = refer(&mut bench, "3000");
+    assert_eq!(refused, Some(RejectReason::Forbidden), "it is not in");
+    ended(&mut bench);
+    assert_eq!(planned(&bench).len(), 1);
 }

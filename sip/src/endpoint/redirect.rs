@@ -1,0 +1,100 @@
+//! 3xx to calls of ours (RFC 3261 §8.1.3.4).
+//!
+//! A redirection is a wish of somebody whom we called, or of who answers in their name: it is followed
+//! within the host that was called, by the way that led there, and nowhere else.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use mcu_api::ids::CallId;
+
+use super::Endpoint;
+use crate::call::Branch;
+use crate::client_auth::Proofs;
+use crate::flow::{Flow, Transport};
+use crate::message::{Response, Scheme, TransactionKey, Uri, contacts_by_preference};
+use crate::message::{uri_address, uri_transport};
+
+/// Most targets of one call of ours that others named.
+const MAX_REDIRECTS: u8 = 4;
+
+impl Endpoint {
+    /// 300, 301, 302: the targets that may be called are, one after the other.
+    pub(super) fn redirected(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        key: &TransactionKey,
+        response: &Response,
+    ) {
+        let targets = contacts_by_preference(&response.headers);
+        let branch = self.dialling(id).and_then(|dialling| {
+            let mut branches = dialling.branches.iter_mut();
+            branches.find(|branch| branch.key == *key)
+        });
+        if let Some(branch) = branch {
+            let allowed: VecDeque<Uri> = targets
+                .into_iter()
+                .filter(|target| flow_to(branch, target).is_some())
+                .take(MAX_REDIRECTS.into())
+                .collect();
+            branch.alternatives = allowed;
+        }
+        self.branch_refused(now, id, key, response.status.code());
+    }
+
+    /// Calls the next target of a branch that was refused. `false` when there is none.
+    pub(super) fn call_alternative(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        mut branch: Branch,
+    ) -> bool {
+        let Some(dialling) = self.dialling(id) else {
+            return false;
+        };
+        if dialling.redirects >= MAX_REDIRECTS {
+            return false;
+        }
+        let Some(target) = branch.alternatives.pop_front() else {
+            return false;
+        };
+        let Some(flow) = flow_to(&branch, &target) else {
+            return false;
+        };
+        dialling.redirects += 1;
+        branch.flow = flow;
+        branch.attempts = 0;
+        branch.proofs = Proofs::default();
+        branch.dialog.retarget(target);
+        self.invite_again(now, id, branch).is_some()
+    }
+}
+
+/// The way to a target that a redirection names, if it is one that may be called.
+fn flow_to(branch: &Branch, target: &Uri) -> Option<Flow> {
+    let flow = branch.flow;
+    // Headers in a URI would become headers of our request (RFC 3261 §19.1.5).
+    if !matches!(target.scheme(), Scheme::Sip) || target.has_headers() {
+        return None;
+    }
+    if uri_transport(target) != flow.transport {
+        return None;
+    }
+    let called = branch.dialog.request_uri();
+    let same_host = match (called.host(), target.host()) {
+        (Some(called), Some(named)) => called.equivalent(named),
+        _ => false,
+    };
+    let there = uri_address(target).filter(|at| at.ip() == flow.remote.ip());
+    match there {
+        Some(remote) if flow.transport == Transport::Udp => {
+            let flow = Flow { remote, ..flow };
+            // Not to ourselves.
+            (flow.remote != flow.local).then_some(flow)
+        }
+        Some(remote) if remote == flow.remote => Some(flow),
+        _ if same_host && called.port() == target.port() => Some(flow),
+        _ => None,
+    }
+}

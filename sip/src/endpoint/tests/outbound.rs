@@ -1,0 +1,129 @@
+//! Flows of terminals that name themselves (RFC 5626), and by which way accounts are called.
+
+use mcu_api::call::{DialTarget, OutgoingCall};
+
+use super::accounts::Client;
+use super::dialling::outgoing;
+use super::*;
+
+const INSTANCE: &str = "\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\"";
+
+fn outbound(user: &str, reg_id: u32, supported: &str) -> String {
+    format!(
+        "Contact: <sip:{user}@10.9.9.9:5060;ob>;+sip.instance={INSTANCE};reg-id={reg_id}\r\n{supported}"
+    )
+}
+
+const KNOWS: &str = "Supported: path, outbound\r\n";
+
+fn called(bench: &mut Bench) -> Vec<(Flow, String)> {
+    let target = DialTarget::Account("or-1".into());
+    let wanted = OutgoingCall {
+        target,
+        ..outgoing(None)
+    };
+    bench.endpoint.dial(bench.now, wanted, |path| path.flow);
+    bench.drain();
+    std::mem::take(&mut bench.sent)
+}
+
+#[test]
+fn a_terminal_that_names_itself_keeps_one_binding_for_each_flow() {
+    let mut client = Client::new(config());
+    let ok = client.proven(&outbound("a", 1, KNOWS));
+    assert!(ok.starts_with("SIP/2.0 200 OK"), "{ok}");
+    assert_eq!(header(&ok, "Require"), Some("outbound"));
+    let contact = header(&ok, "Contact").unwrap();
+    assert!(
+        contact.contains(&format!(";+sip.instance={INSTANCE};reg-id=1;expires=")),
+        "{contact}"
+    );
+    // Another address of the same flow takes the place of the old one.
+    client.proven(&outbound("b", 1, KNOWS));
+    assert_eq!(client.contacts().len(), 1);
+    client.proven(&outbound("c", 2, KNOWS));
+    assert_eq!(client.contacts().len(), 2);
+    // Without the extension, addresses are told apart as ever, and nothing is promised.
+    let ok = client.proven(&outbound("d", 2, ""));
+    assert_eq!(header(&ok, "Require"), None);
+    assert_eq!(client.contacts().len(), 3);
+}
+
+#[test]
+fn one_flow_of_a_terminal_is_called_and_it_is_the_one_registered_on() {
+    let mut client = Client::new(config());
+    client.proven(&outbound("a", 1, KNOWS));
+    // The second flow comes by another of our sockets, from behind a NAT.
+    let second = Flow {
+        id: FlowId(5),
+        local: address("198.51.100.1:5070"),
+        remote: address("203.0.113.9:41000"),
+        ..udp()
+    };
+    client.bench.flow = second;
+    client.proven(&outbound("a", 2, KNOWS));
+    let sent = called(&mut client.bench);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].0, second);
+    let invite = &sent[0].1;
+    assert!(
+        invite.starts_with("INVITE sip:a@10.9.9.9:5060;ob SIP/2.0"),
+        "{invite}"
+    );
+    assert!(
+        header(invite, "Contact")
+            .unwrap()
+            .contains("198.51.100.1:5070")
+    );
+    // The next life of the process knows the flow, too.
+    client.bench.restart(seconds(1));
+    assert_eq!(called(&mut client.bench)[0].0, second);
+}
+
+#[test]
+fn a_flow_whose_connection_is_gone_is_not_called() {
+    let mut client = Client::new(config());
+    client.bench.flow = tcp(9);
+    client.proven(&outbound("a", 1, KNOWS));
+    client.bench.flow = tcp(10);
+    client.bench.flow.remote = address("192.0.2.7:40002");
+    client.proven(&outbound("a", 2, KNOWS));
+    client.bench.close(FlowId(10));
+    let sent = called(&mut client.bench);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].0, tcp(9), "the other flow of the same terminal");
+    client.bench.close(FlowId(9));
+    client.bench.take_events();
+    let account = DialTarget::Account("or-1".into());
+    assert_eq!(
+        client.bench.endpoint.path_to(client.bench.now, &account),
+        None
+    );
+}
+
+#[test]
+fn what_a_proxy_passed_on_is_no_flow_of_the_terminal() {
+    let mut client = Client::new(config());
+    let contacts = outbound("a", 1, KNOWS);
+    let beyond = format!("{contacts}Via: SIP/2.0/UDP 10.9.9.9;branch=z9hG4bKx\r\n");
+    let answer = client.proven(&beyond);
+    assert!(answer.starts_with("SIP/2.0 439 "), "{answer}");
+    assert_eq!(client.contacts(), []);
+}
+
+#[test]
+fn a_terminal_may_ask_whether_its_flow_is_there() {
+    let mut bench = Bench::new();
+    let ask = b"\0\x01\0\0\x21\x12\xa4\x42twelve bytes";
+    let (flow, bytes) = (bench.flow, &ask[..]);
+    let received = Input::Received { flow, bytes };
+    bench.endpoint.handle_input(bench.now, received);
+    let Some(Output::Transmit { flow: back, bytes }) = bench.endpoint.poll_output() else {
+        panic!("no answer");
+    };
+    assert_eq!(
+        (back, &bytes[..2], &bytes[8..20]),
+        (flow, &[1, 1][..], &ask[8..])
+    );
+    assert_eq!(bench.endpoint.poll_output(), None);
+}

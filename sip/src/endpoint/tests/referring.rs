@@ -1,0 +1,121 @@
+//! A terminal asks to be moved (RFC 3515, RFC 4488).
+
+use super::*;
+
+fn refer(cseq: u32, tag: &str, headers: &str) -> String {
+    let branch = format!("r{cseq}");
+    request("REFER", "3000", cseq, tag, &branch, headers, None)
+}
+
+fn to(uri: &str) -> String {
+    format!("Refer-To: <{uri}>\r\n")
+}
+
+fn decide(call: CallId, refused: Option<RejectReason>) -> CallCommand {
+    CallCommand::Refer { call, refused }
+}
+
+#[test]
+fn a_wish_is_passed_up_accepted_and_its_outcome_told() {
+    let mut bench = Bench::new();
+    let (call, tag) = bench.up();
+    bench.feed(&refer(2, &tag, &to("sip:4000@192.0.2.1")));
+    assert!(bench.sent.is_empty(), "the rooms decide");
+    let events = bench.take_events();
+    let [CallEvent::Referred(wanted)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!((wanted.call, wanted.dialled.as_str()), (call, "4000"));
+    assert_eq!(
+        (wanted.remote, wanted.account.as_ref()),
+        (udp().remote, None)
+    );
+    bench.feed(&refer(3, &tag, &to("sip:5000@192.0.2.1")));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 491 Request Pending"]);
+    bench.command(decide(call, None));
+    let sent = bench.take_sent();
+    assert!(sent[0].starts_with("SIP/2.0 202 Accepted"), "{}", sent[0]);
+    let notify = &sent[1];
+    assert!(
+        notify.starts_with("NOTIFY sip:or-1@192.0.2.7:5060 "),
+        "{notify}"
+    );
+    assert_eq!(header(notify, "Event"), Some("refer;id=2"));
+    let state = header(notify, "Subscription-State");
+    assert_eq!(state, Some("terminated;reason=noresource"));
+    let kind = header(notify, "Content-Type");
+    assert_eq!(kind, Some("message/sipfrag;version=2.0"));
+    assert_eq!(body_of(notify), "SIP/2.0 200 OK\r\n");
+    // A terminal that knows no such subscription keeps its call.
+    bench.feed(&respond(notify, "481 No Subscription", "", None));
+    assert_eq!(bench.take_events(), []);
+    assert_eq!(bench.endpoint.load().calls, 1);
+}
+
+#[test]
+fn who_wants_no_subscription_has_none_and_a_refusal_is_the_answer() {
+    for (reason, status) in [
+        (None, "202 Accepted"),
+        (Some(RejectReason::Forbidden), "403 Forbidden"),
+        (Some(RejectReason::NotFound), "403 Forbidden"),
+        (Some(RejectReason::Busy), "486 Busy Here"),
+    ] {
+        let mut bench = Bench::new();
+        let (call, tag) = bench.up();
+        let headers = to("sip:4000@192.0.2.1") + "Refer-Sub: false\r\nRequire: norefersub\r\n";
+        bench.feed(&refer(2, &tag, &headers));
+        bench.command(decide(call, reason));
+        let answer = bench.only();
+        assert!(answer.starts_with(&format!("SIP/2.0 {status}")), "{answer}");
+        let unwatched = reason.is_none().then_some("false");
+        assert_eq!(header(&answer, "Refer-Sub"), unwatched);
+    }
+}
+
+#[test]
+fn only_rooms_of_ours_are_asked_for_and_only_within_a_call() {
+    let mut bench = Bench::new();
+    let (_, tag) = bench.up();
+    let refused = [
+        (to("sip:4000@elsewhere.example"), 403),
+        (to("sip:4000@192.0.2.9"), 403),
+        (to("sip:4000@192.0.2.1;method=BYE"), 403),
+        (to("sip:4000@192.0.2.1?Replaces=a%3Bto-tag%3Db"), 403),
+        (to("tel:112"), 403),
+        (to("nonsense"), 400),
+        (String::new(), 400),
+        (to("sip:4000@192.0.2.1") + &to("sip:5000@192.0.2.1"), 400),
+    ];
+    for (cseq, (headers, status)) in (2..).zip(&refused) {
+        bench.feed(&refer(cseq, &tag, headers));
+        let answer = bench.only();
+        assert!(
+            answer.starts_with(&format!("SIP/2.0 {status} ")),
+            "{headers}: {answer}"
+        );
+    }
+    assert!(bench.take_events().is_empty());
+    bench.feed(&refer(1, "", &to("sip:4000@192.0.2.1")));
+    assert!(bench.only().starts_with("SIP/2.0 403 "));
+}
+
+#[test]
+fn a_wish_that_nobody_decides_on_is_answered_in_time_and_at_the_end() {
+    let mut bench = Bench::new();
+    let (call, tag) = bench.up();
+    bench.feed(&refer(2, &tag, &to("sip:4000@192.0.2.1")));
+    bench.take_events();
+    bench.pass(seconds(32));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 500 Nobody Answered"]);
+    bench.command(decide(call, None));
+    assert!(bench.sent.is_empty());
+    bench.feed(&refer(3, &tag, &to("sip:4000@192.0.2.1")));
+    bench.take_events();
+    bench.feed(&request("BYE", "3000", 4, &tag, "bye", "", None));
+    let lines = bench.start_lines();
+    assert!(
+        lines.contains(&"SIP/2.0 487 Request Terminated".to_owned()),
+        "{lines:?}"
+    );
+    bench.ended(call, EndReason::Remote);
+}

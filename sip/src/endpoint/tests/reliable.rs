@@ -1,0 +1,246 @@
+//! Reliable provisional responses and UPDATE before the answer (RFC 3262, RFC 3311).
+
+use super::dialling::{CALL, answered, answered_by, of_callee};
+use super::*;
+
+const KNOWS: &str = "Supported: 100rel\r\n";
+const RELIABLE: &str = "Require: 100rel\r\nRSeq: 7\r\n";
+
+/// A call that rings; its 180 and our tag.
+fn ringing(headers: &str, offer: Option<&str>) -> (Bench, CallId, Vec<String>) {
+    let mut bench = Bench::new();
+    bench.feed(&request("INVITE", "3000", 1, "", "a", headers, offer));
+    let call = bench.incoming();
+    assert_eq!(bench.start_lines(), ["SIP/2.0 100 Trying"]);
+    bench.command(CallCommand::Ring { call });
+    let sent = bench.take_sent();
+    (bench, call, sent)
+}
+
+fn prack(cseq: u32, tag: &str, rack: &str, sdp: Option<&str>) -> String {
+    let headers = format!("RAck: {rack}\r\n");
+    request(
+        "PRACK",
+        "3000",
+        cseq,
+        tag,
+        &format!("p{cseq}"),
+        &headers,
+        sdp,
+    )
+}
+
+#[test]
+fn a_180_is_sent_again_until_its_prack_comes() {
+    let (mut bench, call, sent) = ringing(KNOWS, Some(OFFER));
+    let ringing = &sent[0];
+    assert!(ringing.starts_with("SIP/2.0 180 "), "{ringing}");
+    assert_eq!(header(ringing, "Require"), Some("100rel"));
+    let number = header(ringing, "RSeq").unwrap().to_owned();
+    bench.command(CallCommand::Ring { call });
+    assert!(bench.sent.is_empty(), "one at a time");
+    bench.pass(Duration::from_millis(1_500));
+    assert_eq!(bench.take_sent(), [ringing.clone(), ringing.clone()]);
+    let tag = tag_of(ringing);
+    let (other_invite, other_method) = (format!("{number} 2 INVITE"), format!("{number} 1 BYE"));
+    let wrong = ["1 1 INVITE", &other_invite, "x", &other_method];
+    for (cseq, wrong) in (2..).zip(wrong) {
+        bench.feed(&prack(cseq, &tag, wrong, None));
+        assert_eq!(bench.start_lines(), ["SIP/2.0 481 No Such Response"]);
+    }
+    bench.feed(&prack(9, &tag, &format!("{number} 1 INVITE"), None));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
+    bench.pass(seconds(20));
+    assert!(bench.sent.is_empty());
+    // The next one has the next number.
+    bench.command(CallCommand::Ring { call });
+    let next: u32 = header(&bench.only(), "RSeq").unwrap().parse().unwrap();
+    assert_eq!(next, number.parse::<u32>().unwrap() + 1);
+}
+
+#[test]
+fn a_caller_that_never_sends_prack_is_refused() {
+    let (mut bench, call, _) = ringing("Require: 100rel\r\n", Some(OFFER));
+    bench.pass(seconds(33));
+    let last = bench.take_sent().pop().unwrap();
+    assert!(last.starts_with("SIP/2.0 504 "), "{last}");
+    bench.ended(call, EndReason::Timeout);
+}
+
+#[test]
+fn only_who_knows_prack_is_asked_for_it() {
+    let (_, _, sent) = ringing("", Some(OFFER));
+    assert_eq!(header(&sent[0], "Require"), None);
+    // Ours would have to carry an offer: unreliable where that is allowed, silent where not.
+    let (_, _, sent) = ringing(KNOWS, None);
+    assert_eq!(header(&sent[0], "Require"), None);
+    let (mut bench, call, sent) = ringing("Require: 100rel\r\n", None);
+    assert!(sent.is_empty());
+    assert!(bench.accept(call).starts_with("SIP/2.0 200 OK"));
+}
+
+#[test]
+fn a_prack_that_the_200_overtakes_is_still_answered() {
+    let (mut bench, call, sent) = ringing(KNOWS, Some(OFFER));
+    let (tag, number) = (tag_of(&sent[0]), header(&sent[0], "RSeq").unwrap());
+    bench.accept(call);
+    bench.feed(&prack(2, &tag, &format!("{number} 1 INVITE"), None));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
+    bench.feed(&request("ACK", "3000", 1, &tag, "ack", "", None));
+    assert_eq!(bench.take_events(), [CallEvent::Established { call }]);
+    bench.pass(seconds(10));
+    assert!(bench.sent.is_empty());
+}
+
+#[test]
+fn updates_before_our_answer_refresh_but_do_not_offer() {
+    let (mut bench, call, sent) = ringing("", Some(OFFER));
+    let tag = tag_of(&sent[0]);
+    bench.feed(&request("UPDATE", "3000", 2, &tag, "u2", "", None));
+    assert!(bench.only().starts_with("SIP/2.0 200 OK"));
+    // RFC 3311 §5.2: the caller's first offer has no answer yet.
+    bench.feed(&request("UPDATE", "3000", 3, &tag, "u3", "", Some(OFFER)));
+    let refusal = bench.only();
+    assert!(refusal.starts_with("SIP/2.0 500 "), "{refusal}");
+    let wait: u32 = header(&refusal, "Retry-After").unwrap().parse().unwrap();
+    assert!((1..=10).contains(&wait));
+    assert!(bench.take_events().is_empty());
+    assert!(bench.accept(call).starts_with("SIP/2.0 200 OK"));
+}
+
+#[test]
+fn a_reliable_response_of_the_callee_gets_its_prack_in_order() {
+    let mut bench = Bench::new();
+    let invite = bench.dialled();
+    assert!(header(&invite, "Supported").unwrap().contains("100rel"));
+    let first = answered_by("callee", &invite, "180 Ringing", RELIABLE, None);
+    bench.feed(&first);
+    let prack = bench.only();
+    assert!(
+        prack.starts_with("PRACK sip:or-1@192.0.2.7:5070 SIP/2.0"),
+        "{prack}"
+    );
+    assert_eq!(header(&prack, "RAck"), Some("7 1 INVITE"));
+    assert_eq!(header(&prack, "CSeq"), Some("2 PRACK"));
+    assert!(header(&prack, "To").unwrap().ends_with(";tag=callee"));
+    bench.feed(&first);
+    bench.feed(&first.replace("RSeq: 7", "RSeq: 9"));
+    assert!(
+        bench.sent.is_empty(),
+        "neither the same again nor one with a gap before it"
+    );
+    bench.feed(&respond(&prack, "200 OK", "", None));
+    bench.feed(&first.replace("RSeq: 7", "RSeq: 8"));
+    let prack = bench.only();
+    assert_eq!(header(&prack, "RAck"), Some("8 1 INVITE"));
+    // Another callee counts for itself.
+    bench.feed(&answered_by(
+        "other",
+        &invite,
+        "183 Session Progress",
+        RELIABLE,
+        None,
+    ));
+    let prack = bench.only();
+    assert!(header(&prack, "To").unwrap().ends_with(";tag=other"));
+    assert_eq!(header(&prack, "CSeq"), Some("2 PRACK"));
+    bench.take_events();
+    // A PRACK that is refused does not end the call, and its numbers go on.
+    bench.feed(&respond(&prack, "481 What", "", None));
+    bench.feed(&answered(&invite, "200 OK", Some(ANSWER)));
+    assert_eq!(bench.take_events().len(), 2);
+    bench.command(CallCommand::Hangup { call: CALL });
+    let bye = bench.take_sent().pop().unwrap();
+    assert_eq!(header(&bye, "CSeq"), Some("4 BYE"), "after two PRACKs");
+}
+
+#[test]
+fn an_answer_in_a_reliable_response_counts_and_the_200_needs_none() {
+    for in_ok in [None, Some(OFFER)] {
+        let mut bench = Bench::new();
+        let invite = bench.dialled();
+        let progress = "183 Session Progress";
+        bench.feed(&answered_by(
+            "callee",
+            &invite,
+            progress,
+            RELIABLE,
+            Some(ANSWER),
+        ));
+        bench.take_sent();
+        bench.take_events();
+        bench.feed(&answered(&invite, "200 OK", in_ok));
+        assert!(bench.only().starts_with("ACK "));
+        let sdp = Redacted(ANSWER.to_owned());
+        let up = [
+            CallEvent::Answered { call: CALL, sdp },
+            CallEvent::Established { call: CALL },
+        ];
+        assert_eq!(bench.take_events(), up);
+    }
+    // One that is not reliable does not count (RFC 3261 §13.2.1).
+    let mut bench = Bench::new();
+    let invite = bench.dialled();
+    bench.feed(&answered(&invite, "183 Session Progress", Some(ANSWER)));
+    bench.take_events();
+    bench.feed(&answered(&invite, "200 OK", None));
+    bench.ended(CALL, EndReason::ProtocolError);
+}
+
+#[test]
+fn requests_of_a_callee_that_rings_are_answered_within_its_dialog() {
+    let mut bench = Bench::new();
+    let invite = bench.dialled();
+    bench.feed(&of_callee("callee", &invite, "UPDATE", 1, None));
+    assert_eq!(
+        bench.start_lines(),
+        ["SIP/2.0 481 Call Does Not Exist"],
+        "it has not rung"
+    );
+    bench.feed(&answered(&invite, "180 Ringing", None));
+    bench.take_events();
+    bench.feed(&of_callee("callee", &invite, "UPDATE", 2, None));
+    let ok = bench.only();
+    assert!(
+        ok.starts_with("SIP/2.0 200 OK") && header(&ok, "Contact").is_some(),
+        "{ok}"
+    );
+    bench.feed(&of_callee("callee", &invite, "UPDATE", 3, Some(OFFER)));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 491 Request Pending"]);
+    bench.feed(&of_callee("callee", &invite, "OPTIONS", 3, None));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 500 CSeq Out Of Order"]);
+    bench.feed(&of_callee("thief", &invite, "UPDATE", 4, None));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 481 Call Does Not Exist"]);
+    assert_eq!(bench.take_events(), []);
+    bench.feed(&answered(&invite, "200 OK", Some(ANSWER)));
+    bench.take_sent();
+    bench.take_events();
+    // Its numbers go on after the answer.
+    bench.feed(&of_callee("callee", &invite, "INFO", 3, None));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 500 CSeq Out Of Order"]);
+    bench.feed(&of_callee("callee", &invite, "BYE", 4, None));
+    bench.ended(CALL, EndReason::Remote);
+}
+
+#[test]
+fn a_reliable_response_to_a_later_offer_of_ours_gets_its_prack_too() {
+    let mut bench = Bench::new();
+    let (call, _) = bench.up();
+    bench.command(CallCommand::Offer {
+        call,
+        sdp: Redacted(ANSWER.to_owned()),
+    });
+    let invite = bench.only();
+    let progress = respond(&invite, "183 Session Progress", RELIABLE, Some(OFFER));
+    bench.feed(&progress);
+    let prack = bench.only();
+    assert_eq!(header(&prack, "RAck"), Some("7 1 INVITE"));
+    assert_eq!(header(&prack, "CSeq"), Some("2 PRACK"));
+    bench.feed(&progress);
+    assert!(bench.sent.is_empty());
+    bench.feed(&respond(&prack, "200 OK", "", None));
+    bench.feed(&respond(&invite, "200 OK", "", None));
+    assert!(bench.only().starts_with("ACK "));
+    let sdp = Redacted(OFFER.to_owned());
+    assert_eq!(bench.take_events(), [CallEvent::Answered { call, sdp }]);
+}
