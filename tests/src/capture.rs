@@ -63,6 +63,7 @@ impl Capture {
         Wire {
             file: self.file.clone(),
             decode_as: decode_as.to_vec(),
+            keys: None,
         }
     }
 
@@ -75,9 +76,18 @@ impl Capture {
 pub struct Wire {
     file: PathBuf,
     decode_as: Vec<String>,
+    keys: Option<PathBuf>,
 }
 
 impl Wire {
+    /// Opens TLS by the secrets that a client wrote into this file.
+    pub fn with_keys(self, file: &Path) -> Self {
+        Self {
+            keys: Some(file.to_owned()),
+            ..self
+        }
+    }
+
     /// Of every packet that a display `filter` selects, the values of `fields`: the first of each.
     pub fn fields(&self, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
         let mut more: Vec<&str> = vec!["-Y", filter, "-T", "fields", "-E", "occurrence=f"];
@@ -104,6 +114,10 @@ impl Wire {
         command.arg("-r").arg(&self.file);
         for rule in &self.decode_as {
             command.args(["-d", rule]);
+        }
+        if let Some(keys) = &self.keys {
+            let keys = format!("tls.keylog_file:{}", keys.display());
+            command.args(["-o", &keys]);
         }
         let output = command.args(more).output().expect("run tshark");
         assert!(

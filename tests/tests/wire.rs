@@ -1,8 +1,11 @@
-//! What we say on the wire, judged by tshark: SIP over UDP and TCP, RTP, RTCP, clear and encrypted,
-//! in calls with sipp, baresip and the load generator (VTC-01, NSEC-01 in part).
+//! What we say on the wire, judged by tshark: SIP over UDP, TCP and TLS, of both families, as callee
+//! and as caller; RTP, RTCP, clear and encrypted; in calls with sipp, baresip, OpenSSL and the load
+//! generator (VTC-01, NSEC-01 in part).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +13,7 @@ use benches::clip::{Clip, Config};
 use benches::load::{LegConfig, Load, LoadLeg, Target};
 use tests::baresip::{self, Baresip};
 use tests::capture::{Capture, Wire};
+use tests::process::free_port;
 use tests::server::Server;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +52,225 @@ fn what_we_say_on_the_wire_is_well_formed() {
     expect_good_signalling(&wire, server.sip);
     expect_good_media(&wire, server.media);
     expect_good_reports(&wire, server.media);
+}
+
+/// Over IPv6 and inside TLS, as caller, and to who subscribes.
+#[test]
+fn what_we_say_elsewhere_is_well_formed_too() {
+    let (tls, v6, callee) = (free_port(), free_port(), free_port());
+    let (server, _config) = with_listeners(tls, v6);
+    let ports = format!(
+        "port {} or port {tls} or port {v6} or port {callee}",
+        server.sip
+    );
+    let capture = Capture::start(
+        server.dir(),
+        &format!("{ports} or udp port {}", server.media.1),
+    );
+    let mut watcher = sipp(&server, "conference_watcher.xml", free_port())
+        .args(["-s", "3000", &format!("127.0.0.1:{}", server.sip)])
+        .spawn()
+        .unwrap();
+    for transport in ["u1", "t1"] {
+        call_over_ipv6(&server, v6, transport);
+    }
+    call_a_callee(&server, callee);
+    let keys = server.dir().join("keys");
+    call_over_tls(tls, &keys);
+    // Who stays is what the subscriber is told of.
+    let load = Load::start().unwrap();
+    let leg = call_by_load_leg(&load, &server, 1);
+    assert!(watcher.wait().unwrap().success(), "{}", server.log());
+    leg.hang_up();
+    let rules = [
+        ("udp", server.sip),
+        ("udp", v6),
+        ("tcp", v6),
+        ("udp", callee),
+        ("tls", tls),
+    ];
+    let mut rules: Vec<String> = rules
+        .iter()
+        .map(|(below, port)| format!("{below}.port=={port},sip"))
+        .collect();
+    rules.push(format!("tcp.port=={tls},tls"));
+    let wire = capture.stop(server.media.1, &rules).with_keys(&keys);
+    expect_said_elsewhere(&wire, &server, [tls, v6, callee]);
+}
+
+fn expect_said_elsewhere(wire: &Wire, server: &Server, [tls, v6, callee]: [u16; 3]) {
+    let bad = "sip and (_ws.malformed or _ws.expert.severity == \"Error\")";
+    assert_eq!(wire.count(bad), 0, "{}", wire.show(bad));
+    let answers = "sip.Status-Code == 200 and sip.CSeq.method";
+    for (said, least) in [
+        (
+            format!("{answers} == \"INVITE\" and tls and tcp.srcport == {tls}"),
+            1,
+        ),
+        (
+            format!("{answers} == \"BYE\" and tls and tcp.srcport == {tls}"),
+            1,
+        ),
+        (
+            format!("{answers} == \"INVITE\" and ipv6 and udp.srcport == {v6}"),
+            3,
+        ),
+        (
+            format!("{answers} == \"INVITE\" and ipv6 and tcp.srcport == {v6}"),
+            3,
+        ),
+        (
+            format!("{answers} == \"UPDATE\" and udp.srcport == {}", server.sip),
+            1,
+        ),
+        (
+            format!("sip.Method == \"NOTIFY\" and udp.srcport == {}", server.sip),
+            2,
+        ),
+        (
+            format!("sip.Method == \"INVITE\" and udp.dstport == {callee}"),
+            2,
+        ),
+        (
+            format!("sip.Method == \"PRACK\" and udp.dstport == {callee}"),
+            1,
+        ),
+        (
+            format!("sip.Method == \"ACK\" and udp.dstport == {callee}"),
+            3,
+        ),
+        (
+            format!("sip.Method == \"BYE\" and udp.dstport == {callee}"),
+            1,
+        ),
+    ] {
+        let count = wire.count(&said);
+        println!("{count}: {said}");
+        assert!(count >= least, "{count}: {said}\n{}", server.log());
+    }
+}
+
+/// A demo with further listeners and media over IPv6; its configuration lives as long as the folder.
+fn with_listeners(tls: u16, v6: u16) -> (Server, tempfile::TempDir) {
+    let listener = |protocol: &str, at: String| {
+        format!("[[sip.listeners]]\nprotocol = \"{protocol}\"\nlisten = \"{at}\"\n")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("consilium.toml");
+    let text = listener("tls", format!("127.0.0.1:{tls}"))
+        + &listener("udp", format!("[::1]:{v6}"))
+        + &listener("tcp", format!("[::1]:{v6}"));
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let flags = ["--demo", "--config", file, "--media-address", "::1"];
+    (Server::start(&flags), dir)
+}
+
+fn sipp(server: &Server, scenario: &str, port: u16) -> Command {
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("peers")
+        .join(scenario);
+    let mut command = Command::new("sipp");
+    command.current_dir(server.dir()).arg("-sf").arg(scenario);
+    command
+        .args([
+            "-i",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-nostdin",
+            "-m",
+            "1",
+        ])
+        .args(["-timeout", "60", "-timeout_error", "-trace_err"])
+        .stdout(Stdio::null());
+    command
+}
+
+fn call_over_ipv6(server: &Server, port: u16, transport: &str) {
+    let done = Command::new("sipp")
+        .current_dir(server.dir())
+        .args([
+            "-sn", "uac", "-s", "3000", "-i", "[::1]", "-t", transport, "-nostdin",
+        ])
+        .args(["-m", "3", "-r", "3", "-d", "300", &format!("[::1]:{port}")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "sipp: {said}\n{}", server.log());
+}
+
+/// A room calls sipp, which has moved, rings reliably, and answers twice.
+fn call_a_callee(server: &Server, port: u16) {
+    let mut callee = sipp(server, "callee.xml", port).spawn().unwrap();
+    tests::wait_for("the callee listens", PATIENCE, || {
+        std::net::UdpSocket::bind(("127.0.0.1", port))
+            .is_err()
+            .then_some(())
+    });
+    let said = server.dial("3000", &format!("sip:callee@127.0.0.1:{port}"));
+    let done = callee.wait().unwrap();
+    assert!(said.is_ok() && done.success(), "{said:?}\n{}", server.log());
+}
+
+/// A call inside TLS by OpenSSL, whose secrets tshark gets.
+fn call_over_tls(port: u16, keys: &Path) {
+    let at = format!("127.0.0.1:{port}");
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &at, "-keylogfile"])
+        .arg(keys)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut write = client.stdin.take().unwrap();
+    let mut read = BufReader::new(client.stdout.take().unwrap());
+    let head = |method: &str, cseq: u32, to: &str| {
+        format!(
+            "{method} sip:3000@{at} SIP/2.0\r\nVia: SIP/2.0/TLS {at};branch=z9hG4bK{method}{cseq}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:x@{at}>;tag=1\r\nTo: {to}\r\nCall-ID: tls\r\n\
+             CSeq: {cseq} {method}\r\nContact: <sip:x@{at};transport=tls>\r\n"
+        )
+    };
+    let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=audio 40000 RTP/AVP 0\r\n";
+    let length = format!(
+        "Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n",
+        sdp.len()
+    );
+    let to = format!("<sip:3000@{at}>");
+    let mut say = |text: String| write.write_all(text.as_bytes()).unwrap();
+    say(head("INVITE", 1, &to) + &length + sdp);
+    let ok = final_response(&mut read);
+    let to = ok
+        .lines()
+        .find_map(|line| line.strip_prefix("To: "))
+        .unwrap();
+    say(head("ACK", 1, to) + "Content-Length: 0\r\n\r\n");
+    say(head("BYE", 2, to) + "Content-Length: 0\r\n\r\n");
+    final_response(&mut read);
+    drop(write);
+    client.kill().unwrap();
+    client.wait().unwrap();
+}
+
+/// The head of the next response that is a 200; its body is passed over.
+fn final_response(read: &mut impl BufRead) -> String {
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(read.read_line(&mut head).unwrap(), 0, "{head}");
+        }
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "));
+        let mut body = vec![0; length.unwrap().parse().unwrap()];
+        read.read_exact(&mut body).unwrap();
+        if head.starts_with("SIP/2.0 200 ") {
+            return head;
+        }
+    }
 }
 
 fn call_by_sipp(server: &Server) {

@@ -1,0 +1,91 @@
+//! A terminal moves to another room within its call, with sipp as the terminal: it is heard in the one
+//! first and in the other then, by the same ports (MCU-03).
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use benches::clip::{Clip, Config};
+use benches::load::{LegConfig, Load, LoadLeg, Target};
+use benches::tone;
+use tests::capture::Capture;
+use tests::server::Server;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const HERE: u8 = 1;
+const THERE: u8 = 2;
+const MOVER: u8 = 5;
+
+const CONFIGURATION: &str = r#"
+[[rooms]]
+number = "3000"
+guests = true
+
+[[rooms]]
+number = "4000"
+guests = true
+"#;
+
+#[test]
+fn a_terminal_that_asks_is_moved_and_heard_in_the_other_room() {
+    let server = Server::configured(CONFIGURATION);
+    let load = Load::start().unwrap();
+    let here = call(&load, &server, "3000", HERE);
+    let there = call(&load, &server, "4000", THERE);
+    let ports = format!("port {} or udp port {}", server.sip, server.media.1);
+    let capture = Capture::start(server.dir(), &ports);
+    std::fs::write(server.dir().join("tone.ulaw"), tone_of(MOVER)).unwrap();
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/mover.xml");
+    let mut mover = Command::new("sipp")
+        .current_dir(server.dir())
+        .arg("-sf")
+        .arg(scenario)
+        .args(["-s", "3000", "-i", "127.0.0.1", "-mi", "127.0.0.1"])
+        .args(["-nostdin", "-m", "1", "-timeout", "60", "-timeout_error"])
+        .arg(format!("127.0.0.1:{}", server.sip))
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("run sipp");
+    expect_heard(&here, &server);
+    expect_heard(&there, &server);
+    here.reset().unwrap();
+    let left = here.wait_until(PATIENCE, |report| report.seconds >= 3.0);
+    let left = left.unwrap().unwrap_or_else(|last| panic!("{last:#?}"));
+    assert!(left.heard().is_empty(), "it is still in the first room");
+    assert!(mover.wait().unwrap().success(), "{}", server.log());
+    let wire = capture.stop(server.media.1, &[format!("udp.port=={},sip", server.sip)]);
+    let bad = "sip and (_ws.malformed or _ws.expert.severity == \"Error\")";
+    assert_eq!(wire.count(bad), 0, "{}", wire.show(bad));
+    assert!(wire.count("sip.Status-Code == 202") >= 1);
+    assert!(wire.count("sip.Method == \"NOTIFY\"") >= 1);
+}
+
+fn call(load: &Load, server: &Server, number: &str, id: u8) -> LoadLeg {
+    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
+    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
+    let leg = LegConfig::terminal(id, clip);
+    load.call(&Target::number(number, sip), leg).unwrap()
+}
+
+fn expect_heard(leg: &LoadLeg, server: &Server) {
+    let heard = leg.wait_until(PATIENCE, |report| report.heard() == [MOVER]);
+    let _ = heard
+        .unwrap()
+        .unwrap_or_else(|last| panic!("{last:#?}\n{}", server.log()));
+}
+
+/// A source's tone in G.711 µ-law, once around.
+fn tone_of(id: u8) -> Vec<u8> {
+    let samples = tone::generate(id, 8_000, 0, 8_000 * tone::PERIOD_S);
+    samples.into_iter().map(ulaw).collect()
+}
+
+/// ITU-T G.711: sign, three bits of the exponent, four of the mantissa, all inverted.
+fn ulaw(sample: i16) -> u8 {
+    let sign = if sample < 0 { 0x80 } else { 0 };
+    let magnitude = (i32::from(sample).abs() + 132).min(32_767);
+    let exponent = (magnitude >> 7).ilog2();
+    let mantissa = (magnitude >> (exponent + 3)) & 0x0f;
+    !(sign | ((exponent as u8) << 4) | mantissa as u8)
+}
