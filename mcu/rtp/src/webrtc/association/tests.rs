@@ -6,6 +6,7 @@ use mcu_api::secret::Redacted;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
+use crate::mutate::each_mutation;
 use crate::webrtc::tests::{PASSWORD, nominating, plain};
 
 const TICK: Duration = Duration::from_millis(10);
@@ -569,4 +570,36 @@ fn a_path_is_where_authentic_checks_came_from() {
     let _ = path.handle_input(now, stranger(), &nominating(100));
     assert_eq!(path.selected(), Some(theirs()));
     assert!(!path.knows(stranger()));
+}
+
+/// Every datagram of a handshake, mutated, from the peer's own address and from a stranger's, at every
+/// stage of another. It may stall, and never ends in keys without the peer; nothing panics or piles up.
+#[test]
+fn mutated_datagrams_at_every_stage_never_panic() {
+    for role in BOTH {
+        let mut recorded = Link::new(role);
+        recorded.run(Duration::from_secs(5), |_| {});
+        let seeds = recorded.sent.iter().filter(|(from, ..)| *from == theirs());
+        let seeds: Vec<Bytes> = seeds.map(|(_, _, bytes)| bytes.clone()).collect();
+        assert!(seeds.len() >= 2);
+        for (stage, seed) in (0..4).flat_map(|stage| seeds.iter().map(move |seed| (stage, seed))) {
+            let mut link = Link::new(role);
+            (0..stage).for_each(|_| link.tick());
+            let mut outputs = 0;
+            each_mutation(seed, 400, |data| {
+                let (from, standing) = match data.len() % 2 {
+                    0 => (theirs(), Standing::Announced),
+                    _ => (stranger(), Standing::Stranger),
+                };
+                link.now += Duration::from_millis(1);
+                let association = &mut link.sides[0].association;
+                let result = association.handle_input(link.now, from, standing, data);
+                assert!(!matches!(result, Ok(Some(_))));
+                let _ = association.handle_timeout(link.now);
+                assert!(association.begun.len() <= BEGUN_MAX);
+                outputs += std::iter::from_fn(|| association.poll_output()).count();
+            });
+            assert!(outputs <= 800, "{role:?}, {stage}: {outputs}");
+        }
+    }
 }
