@@ -20,8 +20,9 @@ use tracing::{error, info};
 use super::program::Program;
 use super::{AWAY, READY};
 
-/// A process that lived at least this long is restarted at once.
-const STEADY: Duration = Duration::from_secs(10);
+/// A process that lived at least this long is restarted at once: it has served, so that every moment
+/// without it is a gap in a meeting. What dies sooner is held back, so that it takes no machine.
+const STEADY: Duration = Duration::from_secs(2);
 
 /// First pause before restarting a process that died young; doubles up to [`LONGEST_PAUSE`]. A room is
 /// to be back within five seconds of its media process's death, however often that died before, and

@@ -31,6 +31,27 @@
     analyser = audio.createAnalyser();
     analyser.fftSize = 32768;
     audio.createMediaStreamSource(stream).connect(analyser);
+    watchSilence();
+  }
+
+  // ---- pauses of sound --------------------------------------------------------------------------
+  // The mix of several tones that swell is never quiet for long: what is below the floor is no sound.
+  const FLOOR = 0.001;
+  const SILENCE_EVERY_MS = 20;
+  const samples = new Float32Array(1024);
+  let silence = null;
+
+  function watchSilence() {
+    if (silence) return;
+    silence = { last: performance.now(), longest: 0 };
+    setInterval(() => {
+      // A new connection plays at once.
+      listen();
+      analyser.getFloatTimeDomainData(samples);
+      const now = performance.now();
+      silence.longest = Math.max(silence.longest, now - silence.last);
+      if (samples.some((sample) => Math.abs(sample) > FLOOR)) silence.last = now;
+    }, SILENCE_EVERY_MS);
   }
 
   function tones() {
@@ -143,6 +164,7 @@
 
   function reset() {
     for (const pause of pauses.values()) pause.longest = 0;
+    if (silence) silence.longest = 0;
   }
 
   /** How packets leave by the pair in use: udp or tcp, or with a relay its own, as in "relay tls". */
@@ -181,6 +203,7 @@
       markers,
       tones: tones(),
       pausesMs: longestPauses(),
+      soundPauseMs: silence?.longest ?? 0,
       framesDecoded,
       packetsLost,
       path,

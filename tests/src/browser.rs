@@ -23,6 +23,8 @@ pub struct Report {
     pub tones: BTreeMap<u8, f64>,
     /// Longest time without a new frame in ms, by tile, since the start or [`Browser::reset`].
     pub pauses_ms: BTreeMap<String, f64>,
+    /// Longest time without sound in ms, since the start or [`Browser::reset`].
+    pub sound_pause_ms: f64,
     /// Frames decoded over all tiles.
     pub frames_decoded: u64,
     /// Packets lost on the way to the page, sound and pictures.

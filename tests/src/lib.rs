@@ -8,6 +8,7 @@ pub mod firewall;
 pub mod measure;
 pub mod process;
 pub mod server;
+pub mod watching;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -157,7 +157,11 @@ impl Server {
 
     /// Kills one of its processes without warning and returns when it is gone.
     pub fn kill(&self, name: &str) {
-        let pid = self.pid_of(name);
+        self.kill_pid(self.pid_of(name));
+    }
+
+    /// As [`Self::kill`], by the process id, which takes no time to find out.
+    pub fn kill_pid(&self, pid: i32) {
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
         wait_for("the process is gone", Duration::from_secs(5), || {
             let gone = !children(self.process.pid())

@@ -1,7 +1,6 @@
 //! Each process dies alone: pictures come back after the media process by themselves, and neither
 //! controller nor manager is missed by media (MCU-20 in part).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use benches::load::{LegConfig, Load, LoadLeg, Report, Target, Watch};
 use tests::browser::Browser;
 use tests::server::Server;
 use tests::wait_for;
+use tests::watching::Observer;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -26,9 +26,6 @@ const UNDISTURBED_S: f64 = 4.0;
 /// Looks in a row at which everything moved before it counts as moving.
 const STEADY_LOOKS: u32 = 3;
 
-/// From one look at a load leg to the next. A browser reports at its own pace, twice a second.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-
 /// Ids of the sources.
 const FIRST_BROWSER: u8 = 1;
 const SECOND_BROWSER: u8 = 2;
@@ -36,9 +33,6 @@ const PLAIN: u8 = 3;
 const SECURE: u8 = 4;
 const SITES: [u8; 4] = [FIRST_BROWSER, SECOND_BROWSER, PLAIN, SECURE];
 const NEWCOMER: u8 = 5;
-
-/// The counter of each marker that is seen.
-type Counters = BTreeMap<u8, u16>;
 
 /// A room with two browsers and two terminals.
 struct Meeting {
@@ -230,7 +224,7 @@ impl Meeting {
             .collect();
         // The looks that prove steadiness come on top.
         let until = start + limit + Duration::from_secs(3);
-        while watches.iter().any(|watch| watch.steady < STEADY_LOOKS) {
+        while watches.iter().any(|watch| watch.steady() < STEADY_LOOKS) {
             assert!(
                 Instant::now() < until,
                 "{when}, not moving within {limit:?}: {:#?}\n{}",
@@ -246,10 +240,10 @@ impl Meeting {
         for watch in &watches {
             println!(
                 "{when}: {} sees everybody move after {:.1} s",
-                watch.name,
-                watch.settled_at.as_secs_f64()
+                watch.name(),
+                watch.settled_at().as_secs_f64()
             );
-            assert!(watch.settled_at <= limit, "{when}: {watch:#?}");
+            assert!(watch.settled_at() <= limit, "{when}: {watch:#?}");
         }
     }
 }
@@ -270,98 +264,4 @@ fn call(load: &Load, server: &Server, id: u8, sdes: bool) -> LoadLeg {
     };
     let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
     load.call(&Target::number("3000", sip), leg).unwrap()
-}
-
-/// Looks anew unless it would be the look of the number given: its number, and what was seen.
-type Look<'a> = Box<dyn Fn(Option<u64>) -> Option<(u64, Counters)> + 'a>;
-
-/// Follows the markers at one leg.
-struct Observer<'a> {
-    name: String,
-    expected: Vec<u8>,
-    look: Look<'a>,
-    last: Option<(u64, Counters)>,
-    /// When a marker was last found standing still.
-    settled_at: Duration,
-    /// Looks since then.
-    steady: u32,
-    standing: Vec<u8>,
-}
-
-impl std::fmt::Debug for Observer<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}: steady for {} looks, before that {:?} stood; seen {:?}",
-            self.name, self.steady, self.standing, self.last
-        )
-    }
-}
-
-impl<'a> Observer<'a> {
-    /// A browser shows everybody but itself.
-    fn of_browser(own: u8, browser: &'a Browser, sites: &[u8]) -> Self {
-        let expected = sites.iter().copied().filter(|id| *id != own).collect();
-        let first = browser.report().0;
-        Self::new(format!("browser {own}"), expected, move |_| {
-            // The report that was under way may tell of before.
-            let (number, report) = browser.report();
-            let seen = report.markers.values().map(|m| (m.id, m.counter));
-            (number > first + 1).then(|| (number, seen.collect()))
-        })
-    }
-
-    /// The composed picture shows everybody.
-    fn of_leg(name: &str, leg: &'a LoadLeg, sites: &[u8]) -> Self {
-        let start = Instant::now();
-        Self::new(name.into(), sites.to_vec(), move |last| {
-            let number = (start.elapsed().as_millis() / LOOK_INTERVAL.as_millis()) as u64;
-            if last == Some(number) {
-                return None;
-            }
-            let tiles = leg.report().ok()?.tiles;
-            Some((number, tiles.iter().map(|t| (t.id, t.counter)).collect()))
-        })
-    }
-
-    fn new(
-        name: String,
-        expected: Vec<u8>,
-        look: impl Fn(Option<u64>) -> Option<(u64, Counters)> + 'a,
-    ) -> Self {
-        Self {
-            name,
-            expected,
-            look: Box::new(look),
-            last: None,
-            settled_at: Duration::ZERO,
-            steady: 0,
-            standing: Vec::new(),
-        }
-    }
-
-    fn look(&mut self, start: Instant) {
-        let Some((number, seen)) = (self.look)(self.last.as_ref().map(|(n, _)| *n)) else {
-            return;
-        };
-        let Some((_, last)) = self.last.as_ref().filter(|(n, _)| *n != number) else {
-            self.last.get_or_insert((number, seen));
-            return;
-        };
-        let moved = |id: &u8| seen.get(id).is_some_and(|now| last.get(id) != Some(now));
-        let standing: Vec<u8> = self
-            .expected
-            .iter()
-            .copied()
-            .filter(|id| !moved(id))
-            .collect();
-        if standing.is_empty() {
-            self.steady += 1;
-        } else {
-            self.standing = standing;
-            self.steady = 0;
-            self.settled_at = start.elapsed();
-        }
-        self.last = Some((number, seen));
-    }
 }

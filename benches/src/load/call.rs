@@ -11,6 +11,9 @@ use super::config::Target;
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 
+/// In the branch of an INVITE within the call, which goes to where the peer is, not whom we called.
+const AGAIN: &str = "AGAIN";
+
 /// Timer B and timer F: 64 × T1.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(32);
 
@@ -21,6 +24,8 @@ pub(super) enum Output {
     Send(Vec<u8>),
     /// The peer's description: the answer to our offer, or a new offer that was agreed to.
     Described(String),
+    /// The peer has answered an offer of ours within the call, or refused it, with this code.
+    Settled(u16),
     /// The peer asks for a key frame (RFC 5168).
     KeyFrame,
     /// The call is over.
@@ -45,7 +50,10 @@ pub(super) struct Call {
     caller: String,
     local: SocketAddr,
     id: String,
+    /// Our answer to offers within the call.
     description: String,
+    /// Our offer of now.
+    offer: String,
     state: State,
     cseq: u32,
     /// `To` of our requests: with the tag once there is one.
@@ -62,6 +70,10 @@ pub(super) struct Call {
 
 struct Pending {
     request: Vec<u8>,
+    /// A re-INVITE: its CSeq.
+    offer: Option<u32>,
+    /// A provisional response came.
+    heard: bool,
     repeat_at: Instant,
     interval: Duration,
     fail_at: Instant,
@@ -72,6 +84,8 @@ impl Pending {
         let fail_at = now + TRANSACTION_TIMEOUT;
         Self {
             request,
+            offer: None,
+            heard: false,
             repeat_at: now + T1,
             interval: T1,
             fail_at,
@@ -80,12 +94,13 @@ impl Pending {
 }
 
 impl Call {
-    /// Sends an INVITE that offers `description`. `id` makes tags, branches and Call-ID unique.
+    /// Sends an INVITE with this offer; offers within the call are answered by `description`. `id`
+    /// makes tags, branches and Call-ID unique.
     pub(super) fn new(
         target: &Target,
         local: SocketAddr,
         id: String,
-        description: String,
+        (offer, description): (&str, String),
         now: Instant,
     ) -> Self {
         let mut call = Self {
@@ -94,6 +109,7 @@ impl Call {
             local,
             id,
             description,
+            offer: offer.to_string(),
             state: State::Calling { provisional: false },
             cseq: 1,
             to: format!("<{}>", target.uri),
@@ -128,6 +144,21 @@ impl Call {
         self.state = State::Leaving;
     }
 
+    /// Offers anew within the call (RFC 3261 §14.1), unless something waits for its response.
+    pub(super) fn offer_again(&mut self, now: Instant, offer: &str) {
+        if self.state != State::Established || self.pending.is_some() {
+            return;
+        }
+        self.cseq += 1;
+        self.offer = offer.to_string();
+        let request = self.request_with_branch("INVITE", self.cseq, true, AGAIN);
+        self.outputs.push_back(Output::Send(request.clone()));
+        self.pending = Some(Pending {
+            offer: Some(self.cseq),
+            ..Pending::new(request, now)
+        });
+    }
+
     /// Takes a datagram. What is not SIP is passed over.
     pub(super) fn handle_input(&mut self, now: Instant, datagram: &[u8]) {
         let Some(message) = std::str::from_utf8(datagram).ok().and_then(Message::parse) else {
@@ -152,7 +183,7 @@ impl Call {
         } else if now >= pending.repeat_at {
             pending.interval = (pending.interval * 2).min(T2);
             pending.repeat_at = now + pending.interval;
-            let quiet = self.state == (State::Calling { provisional: true });
+            let quiet = pending.heard || self.state == (State::Calling { provisional: true });
             if !quiet {
                 self.outputs
                     .push_back(Output::Send(pending.request.clone()));
@@ -193,6 +224,9 @@ impl Call {
                     }
                 }
             },
+            (Some("INVITE"), State::Established) if self.settles(message) => {
+                self.settle(code, message);
+            }
             // RFC 3261 §13.2.2.4: each repetition of the 200 is acknowledged.
             (Some("INVITE"), State::Established) if code / 100 == 2 => {
                 self.outputs.push_back(Output::Send(self.ack.clone()));
@@ -214,6 +248,40 @@ impl Call {
             (Some("CANCEL"), State::Leaving) if code == 200 => {}
             (Some("CANCEL"), State::Leaving) if code > 200 => self.end("cancelled"),
             _ => {}
+        }
+    }
+
+    /// Whether it is a response to our offer within the call.
+    fn settles(&self, message: &Message<'_>) -> bool {
+        let number = header(message, "cseq", "").and_then(|v| v.split(' ').next()?.parse().ok());
+        let offer = self.pending.as_ref().and_then(|pending| pending.offer);
+        offer.is_some() && offer == number
+    }
+
+    fn settle(&mut self, code: u16, message: &Message<'_>) {
+        match code {
+            100..=199 => {
+                if let Some(pending) = &mut self.pending {
+                    pending.heard = true;
+                }
+                return;
+            }
+            200..=299 => {
+                self.ack = self.request("ACK", self.cseq, false);
+                self.outputs.push_back(Output::Send(self.ack.clone()));
+                self.outputs
+                    .push_back(Output::Described(message.body.into()));
+            }
+            _ => {
+                let ack = self.request_with_branch("ACK", self.cseq, false, AGAIN);
+                self.outputs.push_back(Output::Send(ack));
+            }
+        }
+        self.pending = None;
+        self.outputs.push_back(Output::Settled(code));
+        // RFC 3261 §12.2.1.2: the peer knows of no such call.
+        if matches!(code, 408 | 481) {
+            self.end("the peer knows no such call");
         }
     }
 
@@ -256,6 +324,10 @@ impl Call {
                     Some(reason) => self.end(&format!("the peer hung up: {reason}")),
                     None => self.end("the peer hung up"),
                 }
+            }
+            // Glare (RFC 3261 §14.2): ours is under way.
+            "INVITE" | "UPDATE" if self.pending.as_ref().is_some_and(|p| p.offer.is_some()) => {
+                self.respond(message, "491 Request Pending", "");
             }
             "INVITE" | "UPDATE" => {
                 let description = self.description.clone();
@@ -323,7 +395,7 @@ impl Call {
         for route in &self.routes {
             text += &format!("Route: {route}\r\n");
         }
-        with_body(text, if offer { &self.description } else { "" })
+        with_body(text, if offer { &self.offer } else { "" })
     }
 }
 
@@ -392,7 +464,13 @@ mod tests {
 
     fn calling(now: Instant) -> Call {
         let local = "127.0.0.1:7000".parse().unwrap();
-        Call::new(&target(), local, "id7".into(), "v=0\r\n".into(), now)
+        Call::new(
+            &target(),
+            local,
+            "id7".into(),
+            ("v=0\r\n", "v=0\r\n".into()),
+            now,
+        )
     }
 
     fn outputs(call: &mut Call) -> Vec<Output> {
@@ -499,6 +577,31 @@ mod tests {
         assert!(outputs(&mut call).contains(&Output::KeyFrame));
         call.handle_input(now, &request("BYE", ""));
         assert!(outputs(&mut call).contains(&Output::Ended("the peer hung up".into())));
+    }
+
+    #[test]
+    fn an_offer_within_the_call_is_repeated_until_it_is_answered() {
+        let now = Instant::now();
+        let mut call = calling(now);
+        call.handle_input(now, &response("200 OK", "INVITE", 1, "answer"));
+        outputs(&mut call);
+        call.offer_again(now, "again");
+        let offer = sent(&mut call).remove(0);
+        assert!(offer.starts_with("INVITE sip:room@127.0.0.1:5060 SIP/2.0\r\n"));
+        assert!(offer.contains("CSeq: 2 INVITE") && offer.contains("tag=far"));
+        assert!(offer.ends_with("again"));
+        call.handle_timeout(now + T1);
+        assert_eq!(sent(&mut call), [offer]);
+        call.handle_input(now, &request("INVITE", "theirs"));
+        assert!(sent(&mut call)[0].starts_with("SIP/2.0 491 "));
+        call.handle_input(now, &response("200 OK", "INVITE", 2, "agreed"));
+        let got = outputs(&mut call);
+        assert!(got.contains(&Output::Described("agreed".into())));
+        assert!(got.contains(&Output::Settled(200)));
+        call.offer_again(now, "third");
+        outputs(&mut call);
+        call.handle_input(now, &response("481 Call Does Not Exist", "INVITE", 3, ""));
+        assert!(call.ended());
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct LegConfig {
     pub feedback: bool,
     /// Offer SRTP with SDES keys (RTP/SAVP, AES_CM_128_HMAC_SHA1_80).
     pub sdes: bool,
+    /// Offer SRTP with keys by DTLS (UDP/TLS/RTP/SAVP, the same suite). Wants `rtcp_mux`.
+    pub dtls: bool,
     /// What is done with received video.
     pub watch: Watch,
 }
@@ -75,6 +77,7 @@ impl LegConfig {
             rtcp_mux: false,
             feedback: true,
             sdes: false,
+            dtls: false,
             watch: Watch::Nothing,
         }
     }
@@ -287,6 +290,8 @@ pub struct SentReport {
     pub nacked: u64,
     /// Packets that the socket did not take.
     pub refused: u64,
+    /// Offers within the call that the peer has answered.
+    pub offers_answered: u64,
 }
 
 /// Median and tail of a set of figures.

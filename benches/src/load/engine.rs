@@ -120,6 +120,9 @@ impl Engine {
             Command::SetSending { leg, audio, video } => {
                 self.with(leg, |leg| leg.set_sending(audio, video, now));
             }
+            Command::OfferAgain { leg, hold } => {
+                self.with(leg, |leg| leg.offer_again(now, hold));
+            }
             Command::HangUp(id) => self.with(id, |leg| leg.hang_up(now)),
             Command::Stop => {}
         }

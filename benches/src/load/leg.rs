@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mcu_api::codec::PacketizationMode;
 use mio::net::UdpSocket;
@@ -12,10 +12,11 @@ use mio::net::UdpSocket;
 use super::LoadError;
 use super::call::{Call, Output};
 use super::config::{AudioReport, LegConfig, Report, SentReport, Target, VideoReport, Watch};
+use super::dtls::{self, Identity};
 use super::engine::RawReport;
-use super::rtp::{self, Depacketized, Depacketizer, Feedback, Gaps, Packet, Received};
-use super::sdp::{self, Answer, Ports, Remote};
-use super::srtp::{Master, Session};
+use super::line::{Line, Security};
+use super::rtp::{self, Depacketized, Depacketizer, Feedback, Gaps, Packet};
+use super::sdp::{self, Answer, Ports, Purpose};
 use super::watch::{Job, Jobs};
 use crate::clip::Clip;
 use crate::codec;
@@ -27,8 +28,6 @@ const AUDIO_KEPT: usize = 2_000 / sound::PACKET_MS as usize;
 /// A pause between audio packets that a listener may notice.
 const AUDIO_GAP: Duration = Duration::from_millis(30);
 
-const RTCP_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Least time between two requests for a key frame.
 const ASK_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -37,9 +36,6 @@ const LATE: Duration = Duration::from_millis(10);
 
 /// Datagrams read from one socket at a time, so that a flood does not stop the other legs.
 const READ_MAX: usize = 1_024;
-
-/// Port pairs tried before the machine is taken to have none.
-const PORT_TRIES: usize = 200;
 
 /// Which of a leg's sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +73,8 @@ pub(super) struct Leg {
     since: Instant,
     ended: Option<String>,
     answered: bool,
+    /// Of the description said last.
+    version: u32,
     /// Nobody holds the leg any more: it goes when its call has ended.
     pub(super) left: bool,
     sent: SentReport,
@@ -89,28 +87,6 @@ struct Signalling {
     socket: UdpSocket,
     server: SocketAddr,
     call: Call,
-}
-
-/// What audio and video have in common.
-struct Line {
-    rtp: UdpSocket,
-    rtcp: Option<UdpSocket>,
-    remote: Option<Remote>,
-    /// Our key and the packets under it, on a line with SDES.
-    secure: Option<(Master, Session)>,
-    sending: bool,
-    ssrc: u32,
-    sequence: u16,
-    timestamp: u32,
-    packets: u32,
-    bytes: u32,
-    /// Next packet or frame: the `index`th after `start`.
-    start: Instant,
-    index: u64,
-    rtcp_at: Instant,
-    received: Received,
-    gaps: Gaps,
-    cname: Option<String>,
 }
 
 struct AudioLine {
@@ -134,115 +110,6 @@ struct VideoLine {
     asked_at: Option<Instant>,
 }
 
-/// Sequence numbers roll over after 100 packets, once the peer has surely heard some (RFC 3711
-/// §3.3.1): what a receiver has to count happens in every run.
-const FIRST_SEQUENCE: u16 = 0u16.wrapping_sub(100);
-
-impl Line {
-    fn bind(config: &LegConfig) -> io::Result<Self> {
-        let (rtp, rtcp) = bind_pair(config.local_ip, config.rtcp_mux)?;
-        let secure = config.sdes.then(Master::random);
-        let secure = secure.and_then(|key| Some((key, Session::new(&key)?)));
-        let now = Instant::now();
-        let line = Self {
-            rtp,
-            rtcp,
-            remote: None,
-            secure,
-            sending: true,
-            ssrc: rand::random(),
-            sequence: FIRST_SEQUENCE,
-            timestamp: rand::random(),
-            packets: 0,
-            bytes: 0,
-            start: now,
-            index: 0,
-            rtcp_at: now + RTCP_INTERVAL,
-            received: Received::default(),
-            gaps: Gaps::default(),
-            cname: None,
-        };
-        Ok(line)
-    }
-
-    fn open(&mut self, remote: Option<Remote>, now: Instant, phase: Duration) {
-        if self.remote.is_none() {
-            self.start = now + phase;
-            self.index = 0;
-        }
-        self.remote = remote;
-        if let (Some((_, session)), Some(key)) = (&mut self.secure, remote.and_then(|r| r.key)) {
-            session.set_remote(key);
-        }
-    }
-
-    /// When the `index`th packet or frame is due.
-    fn due(&self, interval: Duration) -> Instant {
-        self.start + Duration::from_nanos(interval.as_nanos() as u64 * self.index)
-    }
-
-    fn send(&mut self, marker: bool, payload: &[u8], scratch: &mut Vec<u8>, sent: &mut SentReport) {
-        let Some(remote) = self.remote else { return };
-        scratch.clear();
-        let packet = Packet {
-            marker,
-            payload_type: remote.payload_type,
-            sequence: self.sequence,
-            timestamp: self.timestamp,
-            ssrc: self.ssrc,
-            payload,
-        };
-        packet.write(scratch);
-        self.sequence = self.sequence.wrapping_add(1);
-        self.packets = self.packets.wrapping_add(1);
-        self.bytes = self.bytes.wrapping_add(payload.len() as u32);
-        let went = match &mut self.secure {
-            None => self.rtp.send_to(scratch, remote.rtp).is_ok(),
-            Some((_, session)) => session
-                .protect(scratch, false)
-                .is_some_and(|sealed| self.rtp.send_to(&sealed, remote.rtp).is_ok()),
-        };
-        sent.refused += u64::from(!went);
-    }
-
-    fn send_rtcp(&mut self, bytes: &[u8]) {
-        let sealed = self
-            .secure
-            .as_mut()
-            .map(|(_, session)| session.protect(bytes, true));
-        let Some(bytes) = sealed.as_ref().map_or(Some(bytes), Option::as_deref) else {
-            return;
-        };
-        if let Some(remote) = self.remote {
-            // What is lost here is lost like any datagram: the next report comes in a second.
-            let _ = self
-                .rtcp
-                .as_ref()
-                .unwrap_or(&self.rtp)
-                .send_to(bytes, remote.rtcp);
-        }
-    }
-
-    fn report_to_peer(&mut self, now: Instant, id: u8, interval: Duration, clock_hz: u32) {
-        if now < self.rtcp_at {
-            return;
-        }
-        self.rtcp_at = now + RTCP_INTERVAL;
-        // The next packet's timestamp belongs to the moment when it is due.
-        let ahead = self.due(interval).saturating_duration_since(now);
-        let ticks = (ahead.as_secs_f64() * f64::from(clock_hz)) as u32;
-        let figures = rtp::SenderFigures {
-            ssrc: self.ssrc,
-            timestamp: self.timestamp.wrapping_sub(ticks),
-            packets: self.packets,
-            bytes: self.bytes,
-        };
-        let cname = format!("leg{id}@load");
-        let report = rtp::sender_report(figures, &mut self.received, &cname, SystemTime::now());
-        self.send_rtcp(&report);
-    }
-}
-
 impl Leg {
     /// A leg without a call.
     pub(super) fn new(config: LegConfig) -> Result<Self, LoadError> {
@@ -254,12 +121,17 @@ impl Leg {
             since: Instant::now(),
             ended: None,
             answered: false,
+            version: 1,
             left: false,
             sent: SentReport::default(),
             goodbyes: 0,
             scratch: Vec::with_capacity(1_500),
             config,
         };
+        let identity = leg.config.dtls.then(Identity::new).flatten();
+        if leg.config.dtls && (identity.is_none() || !leg.config.rtcp_mux) {
+            return Err(io::Error::from(io::ErrorKind::Unsupported).into());
+        }
         if let Some(audio) = leg.config.audio {
             let tone = if audio.tone { leg.config.id } else { 0 };
             let sound = if audio.beeps {
@@ -267,7 +139,7 @@ impl Leg {
             } else {
                 Loop::tone(tone, audio.codec)?
             };
-            let line = Line::bind(&leg.config)?;
+            let line = Line::bind(&leg.config, identity.as_ref())?;
             leg.audio = Some(AudioLine {
                 line,
                 sound,
@@ -275,7 +147,7 @@ impl Leg {
             });
         }
         if let Some(video) = leg.config.video.clone() {
-            let line = Line::bind(&leg.config)?;
+            let line = Line::bind(&leg.config, identity.as_ref())?;
             leg.video = Some(VideoLine::new(line, video.clip, video.packetization));
         }
         Ok(leg)
@@ -286,9 +158,10 @@ impl Leg {
         let mut leg = Self::new(config)?;
         let socket = UdpSocket::bind(SocketAddr::new(leg.config.local_ip, 0))?;
         let local = socket.local_addr()?;
-        let description = sdp::describe(&leg.config, leg.ports()?, 1);
+        let offer = leg.describe(Purpose::Offer { hold: false })?;
+        let descriptions = (&*offer, leg.describe(Purpose::Answer)?);
         let id = format!("{:016x}", rand::random::<u64>());
-        let call = Call::new(target, local, id, description, Instant::now());
+        let call = Call::new(target, local, id, descriptions, Instant::now());
         leg.sip = Some(Signalling {
             socket,
             server: target.server,
@@ -306,14 +179,32 @@ impl Leg {
     }
 
     fn as_remote(&self) -> io::Result<Answer> {
-        Ok(sdp::read(&sdp::describe(&self.config, self.ports()?, 1)))
+        Ok(sdp::read(&self.describe(Purpose::Answer)?))
+    }
+
+    fn describe(&self, purpose: Purpose) -> io::Result<String> {
+        let ports = self.ports()?;
+        Ok(sdp::describe(&self.config, ports, self.version, purpose))
+    }
+
+    /// Offers what there is once more within the call, or asks for a pause.
+    pub(super) fn offer_again(&mut self, now: Instant, hold: bool) {
+        self.version += 1;
+        let offer = self.describe(Purpose::Offer { hold });
+        // Ports that cannot be read are closed: the leg is at its end.
+        if let (Some(sip), Ok(offer)) = (&mut self.sip, offer) {
+            sip.call.offer_again(now, &offer);
+        }
     }
 
     fn ports(&self) -> io::Result<Ports> {
         let port = |line: Option<&Line>| {
             line.map_or(Ok(0), |line| line.rtp.local_addr().map(|a| a.port()))
         };
-        let key = |line: Option<&Line>| line?.secure.as_ref().map(|(key, _)| *key);
+        let key = |line: Option<&Line>| match &line?.security {
+            Security::Sdes(key, _) => Some(*key),
+            Security::Clear | Security::Dtls(_) => None,
+        };
         let audio = self.audio.as_ref().map(|a| &a.line);
         let video = self.video.as_ref().map(|v| &v.line);
         Ok(Ports {
@@ -321,6 +212,10 @@ impl Leg {
             video: port(video)?,
             audio_key: key(audio),
             video_key: key(video),
+            fingerprint: audio.or(video).and_then(|line| match &line.security {
+                Security::Dtls(dtls) => Some(dtls.identity.fingerprint),
+                Security::Clear | Security::Sdes(..) => None,
+            }),
         })
     }
 
@@ -413,10 +308,15 @@ impl Leg {
     }
 
     fn handle_datagram(&mut self, port: Port, now: Instant, bytes: &[u8], jobs: &Jobs) {
+        if port != Port::Sip && dtls::is_dtls(bytes) {
+            if let Some(line) = self.line(port) {
+                line.shake(now, bytes);
+            }
+            return;
+        }
         // What is not authentic is dropped, as a terminal would.
-        let opened = self
-            .session(port)
-            .map(|s| s.unprotect(bytes, rtp::is_rtcp(bytes)));
+        let session = self.line(port).and_then(|line| line.security.session());
+        let opened = session.map(|session| session?.unprotect(bytes, rtp::is_rtcp(bytes)));
         let Some(bytes) = opened.as_ref().map_or(Some(bytes), Option::as_deref) else {
             return;
         };
@@ -441,13 +341,12 @@ impl Leg {
         }
     }
 
-    fn session(&mut self, port: Port) -> Option<&mut Session> {
-        let line = match port {
-            Port::Sip => return None,
-            Port::AudioRtp | Port::AudioRtcp => &mut self.audio.as_mut()?.line,
-            Port::VideoRtp | Port::VideoRtcp => &mut self.video.as_mut()?.line,
-        };
-        line.secure.as_mut().map(|(_, session)| session)
+    fn line(&mut self, port: Port) -> Option<&mut Line> {
+        match port {
+            Port::Sip => None,
+            Port::AudioRtp | Port::AudioRtcp => Some(&mut self.audio.as_mut()?.line),
+            Port::VideoRtp | Port::VideoRtcp => Some(&mut self.video.as_mut()?.line),
+        }
     }
 
     fn handle_audio(&mut self, now: Instant, packet: &Packet<'_>) {
@@ -541,6 +440,11 @@ impl Leg {
         if let Some(sip) = &mut self.sip {
             sip.call.handle_timeout(now);
         }
+        for port in [Port::AudioRtp, Port::VideoRtp] {
+            if let Some(line) = self.line(port) {
+                line.go_on_shaking(now);
+            }
+        }
         self.send_audio(now);
         self.send_video(now, jobs);
         let audio = self.audio.as_mut().map(|audio| {
@@ -627,12 +531,14 @@ impl Leg {
         ]
         .into_iter()
         .flatten()
-        .filter(|line| line.remote.is_some())
-        .map(|line| line.rtcp_at);
+        .filter(|line| line.remote.is_some());
+        let handshakes = reports.clone().filter_map(Line::handshake_timeout);
+        let reports = reports.map(|line| line.rtcp_at);
         [call, audio, video]
             .into_iter()
             .flatten()
             .chain(reports)
+            .chain(handshakes)
             .min()
     }
 
@@ -647,6 +553,9 @@ impl Leg {
                     }
                 }
                 Output::KeyFrame => self.jump_to_key_frame(),
+                Output::Settled(code) => {
+                    self.sent.offers_answered += u64::from(code / 100 == 2);
+                }
                 Output::Described(text) => {
                     let first = !self.answered;
                     if !self.left {
@@ -729,20 +638,6 @@ impl Leg {
     }
 }
 
-impl Line {
-    fn sends(&self) -> bool {
-        self.sending && self.remote.is_some()
-    }
-
-    fn resume(&mut self, sending: bool, now: Instant) {
-        if sending && !self.sending {
-            self.start = now;
-            self.index = 0;
-        }
-        self.sending = sending;
-    }
-}
-
 impl VideoLine {
     /// How many packets of sound of length `packet` the clip has played at a time: the sound
     /// follows the picture when a request for a key frame makes it jump.
@@ -779,21 +674,4 @@ impl VideoLine {
             1.0 / f64::from(clip.config.encode.frame_rate.max(1)),
         ))
     }
-}
-
-/// An even port with the odd one above it (RFC 3550 §11), or any port when they are shared.
-fn bind_pair(ip: IpAddr, mux: bool) -> io::Result<(UdpSocket, Option<UdpSocket>)> {
-    for _ in 0..PORT_TRIES {
-        let rtp = UdpSocket::bind(SocketAddr::new(ip, 0))?;
-        let port = rtp.local_addr()?.port();
-        if mux {
-            return Ok((rtp, None));
-        }
-        if port % 2 == 0
-            && let Ok(rtcp) = UdpSocket::bind(SocketAddr::new(ip, port + 1))
-        {
-            return Ok((rtp, Some(rtcp)));
-        }
-    }
-    Err(io::ErrorKind::AddrInUse.into())
 }

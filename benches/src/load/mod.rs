@@ -6,8 +6,10 @@
 
 mod call;
 mod config;
+mod dtls;
 mod engine;
 mod leg;
+mod line;
 mod rtp;
 mod sdp;
 mod srtp;
@@ -73,6 +75,10 @@ enum Command {
         leg: u64,
         audio: bool,
         video: bool,
+    },
+    OfferAgain {
+        leg: u64,
+        hold: bool,
     },
     HangUp(u64),
     Stop,
@@ -190,6 +196,13 @@ impl LoadLeg {
             audio,
             video,
         })
+    }
+
+    /// Sends an offer within the call: the same once more, or with `hold` one that asks for no media.
+    /// Until the one before it is settled, nothing happens. [`SentReport::offers_answered`] counts.
+    pub fn offer_again(&self, hold: bool) -> Result<(), LoadError> {
+        let leg = self.id;
+        self.handle.send(Command::OfferAgain { leg, hold })
     }
 
     /// Looks until the report is as wanted; the last report in either case.

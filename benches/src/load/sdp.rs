@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use mcu_api::codec::{AudioCodec, PacketizationMode};
 
 use super::config::LegConfig;
+use super::dtls::{Fingerprint, fingerprint_line, read_fingerprint};
 use super::srtp::Master;
 
 /// Ports that a leg listens on. RTCP is one above unless RTP and RTCP share a port.
@@ -15,6 +16,17 @@ pub(super) struct Ports {
     pub(super) video: u16,
     pub(super) audio_key: Option<Master>,
     pub(super) video_key: Option<Master>,
+    /// Of our certificate, with DTLS.
+    pub(super) fingerprint: Option<Fingerprint>,
+}
+
+/// What a description is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// An offer; `hold` asks for no media.
+    Offer { hold: bool },
+    /// The answer to the peer's.
+    Answer,
 }
 
 /// Where one stream goes.
@@ -24,6 +36,8 @@ pub(super) struct Remote {
     pub(super) rtcp: SocketAddr,
     pub(super) payload_type: u8,
     pub(super) key: Option<Master>,
+    /// Of the peer's certificate, with DTLS.
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 /// What the peer takes; `None` for a line that it refused or holds.
@@ -33,8 +47,9 @@ pub(super) struct Answer {
     pub(super) video: Option<Remote>,
 }
 
-/// The leg's description: the same for every offer and answer of a call but for its version.
-pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32) -> String {
+/// The leg's description.
+pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32, purpose: Purpose) -> String {
+    let hold = purpose == Purpose::Offer { hold: true };
     let (id, ip) = (config.id, config.local_ip);
     let family = if ip.is_ipv6() { "IP6" } else { "IP4" };
     let mut sdp = format!(
@@ -51,27 +66,29 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32) -> String
         // Writing to a String cannot fail.
         let _ = write!(
             sdp,
-            "m=audio {} {} {pt}\r\na=rtpmap:{pt} {name}\r\na=ptime:20\r\n{}a=sendrecv\r\n",
+            "m=audio {} {} {pt}\r\na=rtpmap:{pt} {name}\r\na=ptime:20\r\n{}a={}\r\n",
             ports.audio,
-            profile(ports.audio_key),
+            profile(ports.audio_key, ports.fingerprint),
             rtcp_line(config, ports.audio),
+            if hold { "sendonly" } else { "sendrecv" },
         );
+        sdp += &key_lines(ports.audio_key, ports.fingerprint, purpose);
     }
-    sdp += &ports.audio_key.map(|key| key.line()).unwrap_or_default();
     if let Some(video) = &config.video {
         let pt = video.payload_type;
         let mode = u8::from(video.packetization == PacketizationMode::NonInterleaved);
-        let direction = if video.clip.is_some() {
-            "sendrecv"
-        } else {
-            "recvonly"
+        let direction = match (video.clip.is_some(), hold) {
+            (true, false) => "sendrecv",
+            (true, true) => "sendonly",
+            (false, false) => "recvonly",
+            (false, true) => "inactive",
         };
         let _ = write!(
             sdp,
             "m=video {} {} {pt}\r\nb=AS:{}\r\nb=TIAS:{}\r\na=rtpmap:{pt} H264/90000\r\n\
              a=fmtp:{pt} profile-level-id={};packetization-mode={mode}\r\n{}{}a={direction}\r\n",
             ports.video,
-            profile(ports.video_key),
+            profile(ports.video_key, ports.fingerprint),
             video.receive_bps.div_ceil(1000),
             video.receive_bps,
             video.profile_level_id,
@@ -82,13 +99,30 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32) -> String
             },
             rtcp_line(config, ports.video),
         );
+        sdp += &key_lines(ports.video_key, ports.fingerprint, purpose);
     }
-    sdp += &ports.video_key.map(|key| key.line()).unwrap_or_default();
     sdp
 }
 
-fn profile(key: Option<Master>) -> &'static str {
-    if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" }
+fn profile(key: Option<Master>, fingerprint: Option<Fingerprint>) -> &'static str {
+    match (key, fingerprint) {
+        (_, Some(_)) => "UDP/TLS/RTP/SAVP",
+        (Some(_), None) => "RTP/SAVP",
+        (None, None) => "RTP/AVP",
+    }
+}
+
+/// A leg is the client of its handshakes: it leaves the choice to the peer and takes that part
+/// itself where the choice is its own.
+fn key_lines(key: Option<Master>, fingerprint: Option<Fingerprint>, purpose: Purpose) -> String {
+    let Some(fingerprint) = fingerprint else {
+        return key.map(|key| key.line()).unwrap_or_default();
+    };
+    let setup = match purpose {
+        Purpose::Offer { .. } => "actpass",
+        Purpose::Answer => "active",
+    };
+    format!("{}a=setup:{setup}\r\n", fingerprint_line(fingerprint))
 }
 
 fn rtcp_line(config: &LegConfig, port: u16) -> String {
@@ -170,6 +204,7 @@ fn remote(media: &str, ip: IpAddr, lines: &[&str]) -> Option<Remote> {
         rtcp: SocketAddr::new(ip, rtcp_port),
         payload_type,
         key: lines.iter().find_map(|line| Master::parse(line)),
+        fingerprint: lines.iter().find_map(|line| read_fingerprint(line)),
     })
 }
 
@@ -187,6 +222,7 @@ mod tests {
             rtcp_mux,
             feedback: true,
             sdes: false,
+            dtls: false,
             watch: Watch::Nothing,
         }
     }
@@ -202,6 +238,7 @@ mod tests {
                     ..Ports::default()
                 },
                 1,
+                Purpose::Answer,
             );
             let read = read(&sdp);
             let audio = read.audio.unwrap();
@@ -215,13 +252,49 @@ mod tests {
     }
 
     #[test]
+    fn dtls_is_offered_to_be_chosen_and_answered_as_the_client() {
+        let ports = Ports {
+            audio: 4000,
+            video: 4002,
+            fingerprint: Some([0xab; 32]),
+            ..Ports::default()
+        };
+        for (purpose, setup) in [
+            (Purpose::Offer { hold: false }, "a=setup:actpass"),
+            (Purpose::Answer, "a=setup:active"),
+        ] {
+            let sdp = describe(&config(true), ports, 1, purpose);
+            assert_eq!(sdp.matches(setup).count(), 2, "{sdp}");
+            assert_eq!(sdp.matches("UDP/TLS/RTP/SAVP").count(), 2, "{sdp}");
+            let read = read(&sdp);
+            assert_eq!(read.audio.unwrap().fingerprint, Some([0xab; 32]));
+            assert_eq!(read.video.unwrap().fingerprint, Some([0xab; 32]));
+        }
+    }
+
+    #[test]
+    fn a_held_call_takes_nothing() {
+        let ports = Ports {
+            audio: 4000,
+            video: 4002,
+            ..Ports::default()
+        };
+        let held = describe(&config(true), ports, 1, Purpose::Offer { hold: true });
+        assert_eq!(read(&held).audio, None);
+        assert!(held.contains("a=inactive"), "only receives: {held}");
+    }
+
+    #[test]
     fn refused_and_held_lines_take_nothing() {
         let sdp = "v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 0 RTP/AVP 0\r\n\
                    m=video 5000 RTP/AVP 99 98\r\nc=IN IP4 10.0.0.2\r\na=sendonly\r\n\
                    m=video 5004 RTP/AVP 99\r\n";
         let read = read(sdp);
         assert_eq!(read.audio, None);
-        assert_eq!(read.video.unwrap().rtp, "10.0.0.1:5004".parse().unwrap());
+        assert_eq!(
+            read.video.unwrap().rtp,
+            "10.0.0.1:5004".parse::<SocketAddr>().unwrap()
+        );
     }
 
     #[test]

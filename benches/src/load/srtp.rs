@@ -14,9 +14,12 @@ const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
 const KEY_LEN: usize = 16;
 const SALT_LEN: usize = 14;
 
+/// Length of master key and salt together.
+pub(super) const MASTER_LEN: usize = KEY_LEN + SALT_LEN;
+
 /// Master key and salt of one direction.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Master([u8; KEY_LEN + SALT_LEN]);
+pub(super) struct Master([u8; MASTER_LEN]);
 
 impl std::fmt::Debug for Master {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,6 +45,15 @@ impl Master {
         }
         let inline = words.next()?.strip_prefix("inline:")?.split('|').next()?;
         Some(Self(STANDARD.decode(inline).ok()?.try_into().ok()?))
+    }
+
+    /// The client's and the server's out of what DTLS exports: both keys, then both salts (RFC 5764
+    /// §4.2).
+    pub(super) fn of_exported(material: &[u8]) -> Option<(Self, Self)> {
+        let (keys, salts) = material.split_at_checked(2 * KEY_LEN)?;
+        let one = |key: &[u8], salt: &[u8]| [key, salt].concat().try_into().ok().map(Self);
+        let (salt, rest) = salts.split_at_checked(SALT_LEN)?;
+        Some((one(&keys[..KEY_LEN], salt)?, one(&keys[KEY_LEN..], rest)?))
     }
 
     fn context(&self) -> Option<Context> {

@@ -48,6 +48,8 @@ pub struct Camera {
     decoded: Option<usize>,
     next_decoded: Option<usize>,
     depacketizer: Depacketizer,
+    /// A layer flows that did not.
+    awoken: bool,
 }
 
 impl Camera {
@@ -75,6 +77,7 @@ impl Camera {
             decoded: None,
             next_decoded: None,
             depacketizer: Depacketizer::new(),
+            awoken: false,
         }
     }
 
@@ -141,6 +144,7 @@ impl Camera {
             repaired,
             restarted: accepted.restarted,
         };
+        self.awoken |= !layer.is_alive(now);
         layer.take(now, &packet, &arrival, clock);
         if key_frame && self.next_decoded == Some(place.layer) {
             self.decoded = self.next_decoded.take();
@@ -159,6 +163,11 @@ impl Camera {
             marker: packet.header.marker,
             payload: packet.payload,
         })
+    }
+
+    /// Whether a layer has begun to flow since the last call: there is something new to choose from.
+    pub fn take_awoken(&mut self) -> bool {
+        std::mem::take(&mut self.awoken)
     }
 
     /// A sender report of one of the camera's streams.
@@ -476,4 +485,53 @@ pub fn source_key(leg: LegId, layer: usize) -> SourceKey {
 /// The leg of a layer.
 pub fn leg_of(key: SourceKey) -> LegId {
     LegId(key.0 / MAX_LAYERS as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use mcu_api::codec::VideoCodec;
+    use mcu_api::plan::{Feedback, HeaderExtensions, VideoPayload};
+
+    use super::*;
+
+    fn camera() -> Camera {
+        let plan = VideoReceive {
+            transport: 0,
+            mid: None,
+            payloads: vec![VideoPayload {
+                payload_type: 97,
+                codec: VideoCodec::H264,
+                rtx: None,
+            }],
+            rids: Vec::new(),
+            feedback: Feedback::default(),
+            extensions: HeaderExtensions::default(),
+            feedback_ssrc: 1,
+            muted: false,
+        };
+        Camera::new(LegId(1), plan)
+    }
+
+    /// Defect: who showed a picture in a new media process asked for its key frame up to half a second
+    /// after the first packet.
+    #[test]
+    fn a_layer_that_begins_to_flow_or_comes_back_is_news_once() {
+        let start = Instant::now();
+        let clock = RoomClock::new(start, SystemTime::now());
+        let mut camera = camera();
+        let mut receive = |sequence: u8, after: Duration| {
+            let bytes = [
+                0x80, 97, 0, sequence, 0, 0, 0, sequence, 0, 0, 0, 9, 0x41, 1,
+            ];
+            let packet = RtpPacket::parse(&bytes).unwrap();
+            camera.receive(start + after, &packet, &clock);
+            camera.take_awoken()
+        };
+        let soon = Duration::from_millis(33);
+        assert!(receive(1, Duration::ZERO));
+        assert!(!receive(2, soon) && !receive(3, 2 * soon));
+        assert!(receive(4, 3 * soon + LAYER_GONE));
+    }
 }

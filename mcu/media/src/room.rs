@@ -266,6 +266,10 @@ impl Room {
         let id = leg.id();
         if let Some(camera) = leg.camera() {
             self.picture.take_pictures(context, id, camera);
+            if camera.take_awoken() {
+                // Who waits for it, after a join or in a new process, asks for its key frame at once.
+                self.next_choice = context.now;
+            }
         }
     }
 

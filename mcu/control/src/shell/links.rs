@@ -30,7 +30,7 @@ pub const QUEUE: usize = 1024;
 const WRITE_WAIT: Duration = Duration::from_secs(5);
 
 /// Pause between attempts to reach the media processor: one that was restarted is found at once.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_millis(10);
 
 /// Most managers at a time; a further one waits to be accepted.
 const MAX_MANAGERS: usize = 16;

@@ -1,0 +1,112 @@
+//! What a meeting notices when a process of the server is killed, again and again, at random moments.
+//!
+//! `cargo bench --bench kills`. Settings by environment: `CONSILIUM_BINARY` (a release binary; it is
+//! built otherwise), `CONSILIUM_KILLS` (100), `CONSILIUM_SEED` (of the processes and moments; random
+//! and printed otherwise), `CONSILIUM_KILLED` (a process, to kill it alone).
+//!
+//! Two browsers and three terminals (clear RTP, SDES, DTLS-SRTP) sit in a room, each with a picture of
+//! its own and a tone. A kill comes up to two seconds after everything moved again, in half of the
+//! cases while something else goes on: a call is refreshed or held, a caller joins or leaves, a page is
+//! loaded anew. Measured at the far ends, from the kill on:
+//!
+//! - sound: the longest time without a packet at a terminal, without a sample above silence in a page;
+//! - picture: the longest time without a fresh marker of a source in an observer's decoded picture. It
+//!   counts for the slower kind of the two ends: plain, SDES, DTLS, browser, in this order;
+//! - lost: packets missing by sequence number at terminals and pages, and at the server. After the
+//!   death of media, and of a page that was loaded anew, the pause is what counts;
+//! - redialled: legs whose call ended, or that are another leg of the room than before.
+//!
+//! A leg that was held, and a page that was loaded anew, have asked for their pause: it is not counted.
+//! Ends with an error when a bar of `table.rs` is missed.
+
+mod meeting;
+mod table;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use meeting::{Meeting, Moment, SIP};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use table::Table;
+
+const PROCESSES: [&str; 3] = ["control", "media", "manager"];
+/// A kill comes within this after everything moved again.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// What is done to the server, and when.
+struct Kill {
+    process: &'static str,
+    moment: Moment,
+    /// From the last recovery.
+    after: Duration,
+    /// From what goes on at the moment.
+    into: Duration,
+}
+
+impl Kill {
+    fn draw(rng: &mut StdRng, only: Option<&str>) -> Self {
+        let drawn = PROCESSES[rng.random_range(0..PROCESSES.len())];
+        let process = PROCESSES.into_iter().find(|name| only == Some(name));
+        let leg = rng.random_range(0..SIP.len());
+        let moment = match rng.random_range(0..10) {
+            0..5 => Moment::Steady,
+            5 => Moment::Refresh(leg),
+            6 => Moment::Hold(leg),
+            7 => Moment::CallerJoins,
+            8 => Moment::CallerLeaves,
+            _ => Moment::PageReloads,
+        };
+        Self {
+            process: process.unwrap_or(drawn),
+            moment,
+            after: MOMENT.mul_f64(rng.random()),
+            into: Duration::from_millis(match moment {
+                Moment::PageReloads => 800,
+                Moment::CallerJoins => 60,
+                _ => 15,
+            })
+            .mul_f64(rng.random()),
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    // Test runners start every target to ask what is in it.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return Ok(());
+    }
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>());
+    let kills = number("CONSILIUM_KILLS").unwrap_or(Ok(100))?;
+    let seed = number("CONSILIUM_SEED").unwrap_or_else(|| Ok(rand::random::<u64>() >> 32))?;
+    let only = std::env::var("CONSILIUM_KILLED").ok();
+    ensure!(
+        only.as_deref().is_none_or(|name| PROCESSES.contains(&name)),
+        "CONSILIUM_KILLED is none of {PROCESSES:?}"
+    );
+    println!("CONSILIUM_SEED={seed} CONSILIUM_KILLS={kills}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut meeting = Meeting::start(&benches::server::binary()?)?;
+    let mut table = Table::default();
+    let started = Instant::now();
+    for n in 1..=kills {
+        let kill = Kill::draw(&mut rng, only.as_deref());
+        let begun = Instant::now();
+        let outcome = meeting
+            .suffer(&kill)
+            .with_context(|| format!("kill {n}, {} while {:?}", kill.process, kill.moment))?;
+        println!(
+            "{n:3} {:7} {:15} {outcome} ({:.1} s)",
+            kill.process,
+            format!("{:?}", kill.moment),
+            begun.elapsed().as_secs_f64()
+        );
+        table.add(kill.process, outcome);
+    }
+    println!("{kills} kills in {:.0} s", started.elapsed().as_secs_f64());
+    table.unended = meeting.end()?;
+    println!("{table}");
+    let missed = table.missed();
+    ensure!(missed.is_empty(), "missed: {}", missed.join("; "));
+    Ok(())
+}
