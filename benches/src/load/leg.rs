@@ -370,6 +370,11 @@ impl Leg {
         if Some(packet.payload_type) != expected {
             return;
         }
+        if video.line.received.ssrc != packet.ssrc {
+            // Another stream begins, and with a key frame: nothing of it is missing.
+            video.depacketizer = Depacketizer::default();
+            video.needs_key = true;
+        }
         video.line.received.push(packet);
         if packet.marker && video.whole.replace(packet.timestamp) != Some(packet.timestamp) {
             video.count += 1;

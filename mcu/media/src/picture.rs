@@ -33,6 +33,9 @@ const SKIP_FILTER_BELOW: u16 = 400;
 const MAX_LEFT_TICKS: u32 = 2 * FRAME_RATE;
 /// Ticks between two key frames of one class on request.
 const KEY_FRAME_PAUSE: u32 = FRAME_RATE / 2;
+/// Key frames that may follow each other at once after a pause: a receiver that made nothing of the
+/// first one, as when a new process begins another stream, does not wait for the second.
+const KEY_FRAME_BURST: u32 = 2;
 
 /// A finished job, with what it owned.
 pub enum Done {
@@ -127,7 +130,7 @@ struct Encoding {
     home: bool,
     encoder: Option<Encoder>,
     wants_key: bool,
-    ticks_since_key: u32,
+    keys: KeyCredit,
     /// Frames owed, in 1/[`FRAME_RATE`].
     credit: u32,
 }
@@ -283,7 +286,7 @@ impl Picture {
             let Some(notice) = scene.notice.filter(|_| encoding.credit >= FRAME_RATE) else {
                 continue;
             };
-            encoding.ticks_since_key += FRAME_RATE / NOTICE_RATE;
+            encoding.keys.earn(FRAME_RATE / NOTICE_RATE);
             encoding.credit %= FRAME_RATE;
             if !encoding.home {
                 continue;
@@ -344,7 +347,7 @@ impl Picture {
         self.canvas = Some(canvas);
         let encoders = self.encoders.iter_mut();
         for (scene, encoding) in encoders.filter(|(scene, _)| scene.notice.is_none()) {
-            encoding.ticks_since_key += 1;
+            encoding.keys.earn(1);
             let size = (u32::from(scene.class.width), u32::from(scene.class.height));
             let picture = pictures.iter().find(|p| (p.width(), p.height()) == size);
             let Some(picture) = picture.filter(|_| encoding.credit >= FRAME_RATE) else {
@@ -368,7 +371,7 @@ impl Picture {
         encoding.home = true;
         encoding.encoder = done.encoder.take();
         if done.key {
-            encoding.ticks_since_key = 0;
+            encoding.keys.spend();
         }
         (!done.bytes.is_empty()).then_some(done)
     }
@@ -428,18 +431,43 @@ impl Encoding {
             home: true,
             encoder: None,
             wants_key: false,
-            ticks_since_key: 0,
+            keys: KeyCredit::default(),
             credit: 0,
         }
     }
 
-    /// Whether the next picture is to be a key frame that was asked for.
+    /// Whether the next picture is to be a key frame that was asked for. An encoder's first is one
+    /// anyway.
     fn takes_key(&mut self) -> bool {
-        let key = self.wants_key && self.ticks_since_key >= KEY_FRAME_PAUSE;
-        if key {
-            (self.wants_key, self.ticks_since_key) = (false, 0);
+        let key = self.wants_key && self.keys.suffices();
+        if key || self.encoder.is_none() {
+            self.wants_key = false;
         }
-        key
+        key && self.encoder.is_some()
+    }
+}
+
+/// Ticks that pay for key frames.
+struct KeyCredit(u32);
+
+impl Default for KeyCredit {
+    fn default() -> Self {
+        Self(KEY_FRAME_BURST * KEY_FRAME_PAUSE)
+    }
+}
+
+impl KeyCredit {
+    fn earn(&mut self, ticks: u32) {
+        self.0 = (self.0 + ticks).min(KEY_FRAME_BURST * KEY_FRAME_PAUSE);
+    }
+
+    fn suffices(&self) -> bool {
+        self.0 >= KEY_FRAME_PAUSE
+    }
+
+    /// One was made, asked for or not.
+    fn spend(&mut self) {
+        self.0 = self.0.saturating_sub(KEY_FRAME_PAUSE);
     }
 }
 
@@ -576,4 +604,29 @@ fn run_encoder(
         Err(error) => tracing::warn!(%error, "picture not encoded"),
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Defect: a terminal that could not use the first picture of a new media process saw nothing for
+    /// half a second more.
+    #[test]
+    fn a_second_key_frame_follows_the_first_at_once_and_a_third_does_not() {
+        let mut keys = KeyCredit::default();
+        for _ in 0..2 {
+            assert!(keys.suffices());
+            keys.spend();
+        }
+        keys.earn(KEY_FRAME_PAUSE - 1);
+        assert!(!keys.suffices());
+        keys.earn(1);
+        assert!(keys.suffices());
+        keys.earn(1_000 * KEY_FRAME_PAUSE);
+        for _ in 0..2 {
+            keys.spend();
+        }
+        assert!(!keys.suffices(), "a long pause pays for no more");
+    }
 }

@@ -28,7 +28,7 @@ use anyhow::{Context, Result, ensure};
 use meeting::{Meeting, Moment, SIP};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use table::Table;
+use table::{Kind, Table};
 
 const PROCESSES: [&str; 3] = ["control", "media", "manager"];
 /// A kill comes within this after everything moved again.
@@ -53,7 +53,7 @@ impl Kill {
             0..5 => Moment::Steady,
             5 => Moment::Refresh(leg),
             6 => Moment::Hold(leg),
-            7 => Moment::CallerJoins,
+            7 => Moment::CallerJoins(Kind::ALL[leg]),
             8 => Moment::CallerLeaves,
             _ => Moment::PageReloads,
         };
@@ -63,7 +63,7 @@ impl Kill {
             after: MOMENT.mul_f64(rng.random()),
             into: Duration::from_millis(match moment {
                 Moment::PageReloads => 800,
-                Moment::CallerJoins => 60,
+                Moment::CallerJoins(_) => 60,
                 _ => 15,
             })
             .mul_f64(rng.random()),

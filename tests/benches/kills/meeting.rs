@@ -52,8 +52,8 @@ pub enum Moment {
     Refresh(usize),
     /// It holds the call, and takes it up again as soon as that was answered.
     Hold(usize),
-    /// A further terminal calls.
-    CallerJoins,
+    /// A further terminal of this kind calls.
+    CallerJoins(Kind),
     /// One that had called hangs up.
     CallerLeaves,
     /// The second page is loaded anew.
@@ -96,7 +96,13 @@ impl Meeting {
         });
         let mut terminals = Vec::new();
         for id in SIP {
-            terminals.push(call(&load, &server, &clips, id, Watch::Tiles)?);
+            terminals.push(call(
+                &load,
+                &server,
+                &clips,
+                (id, kind_of(id)),
+                Watch::Tiles,
+            )?);
             note_leg(&server, &mut legs, id);
         }
         let terminals = terminals.try_into().ok().context("three terminals")?;
@@ -137,7 +143,7 @@ impl Meeting {
                     &self.load,
                     &self.server,
                     &self.clips,
-                    CALLER,
+                    (CALLER, Kind::Plain),
                     Watch::Nothing,
                 )
             })
@@ -214,7 +220,7 @@ impl Meeting {
                 server.kill_pid(pid);
                 Instant::now()
             }
-            Moment::CallerJoins => {
+            Moment::CallerJoins(kind) => {
                 let Self {
                     load,
                     server,
@@ -222,7 +228,8 @@ impl Meeting {
                     ..
                 } = &*self;
                 let (killed, joined) = std::thread::scope(|scope| {
-                    let joins = scope.spawn(|| call(load, server, clips, CALLER, Watch::Nothing));
+                    let joins =
+                        scope.spawn(|| call(load, server, clips, (CALLER, kind), Watch::Nothing));
                     (strike(), joins.join())
                 });
                 match joined {
@@ -238,7 +245,7 @@ impl Meeting {
         })
     }
 
-    /// A caller that was answered is in the room, or was told that the call is over: no call is up for
+    /// A caller that was answered is in the room and gets its media, or was told that the call is over: no call is up for
     /// one side alone.
     fn watch_caller(&self, caller: LoadLeg, outcome: &mut Outcome) {
         let deadline = Instant::now() + CALLER_KNOWS;
@@ -250,7 +257,12 @@ impl Meeting {
                 return;
             }
             let room = self.server.room();
-            if room.is_some_and(|room| room.legs.len() > SITES.len()) {
+            let _ = caller.reset();
+            let gets_media =
+                |report: &Report| report.audio.packets > 20 && report.video.frames > 10;
+            if room.is_some_and(|room| room.legs.len() > SITES.len())
+                && let Ok(Ok(_)) = caller.wait_until(RECOVERY, gets_media)
+            {
                 return;
             }
         }
@@ -328,7 +340,13 @@ impl Meeting {
                 .unwrap_or_else(|| "not in the room".to_string());
             outcome.notes.push(format!("{id}: {ended}"));
             outcome.of(kind_of(id)).redialled += 1;
-            self.terminals[place] = call(&self.load, &self.server, &self.clips, id, Watch::Tiles)?;
+            self.terminals[place] = call(
+                &self.load,
+                &self.server,
+                &self.clips,
+                (id, kind_of(id)),
+                Watch::Tiles,
+            )?;
             note_leg(&self.server, &mut self.legs, id);
         }
         for (place, id) in BROWSERS.into_iter().enumerate() {
@@ -466,16 +484,16 @@ fn call(
     load: &Load,
     server: &Server,
     clips: &BTreeMap<u8, Arc<Clip>>,
-    id: u8,
+    (id, kind): (u8, Kind),
     watch: Watch,
 ) -> Result<LoadLeg> {
     let clip = clips.get(&id).context("a clip")?.clone();
     let terminal = LegConfig::terminal(id, clip.clone());
     let leg = LegConfig {
         watch,
-        sdes: kind_of(id) == Kind::Sdes,
-        dtls: kind_of(id) == Kind::Dtls,
-        rtcp_mux: kind_of(id) == Kind::Dtls,
+        sdes: kind == Kind::Sdes,
+        dtls: kind == Kind::Dtls,
+        rtcp_mux: kind == Kind::Dtls,
         video: Some(VideoConfig {
             clip: Some(clip),
             // 640 by 360 at most: three such pictures are decoded beside the server and two browsers.
