@@ -182,6 +182,34 @@ pub(super) const fn unmade(ours: [u8; 32]) -> DtlsLine {
     }
 }
 
+/// Terms under which no handshake is held.
+pub(super) fn unkeyed() -> DtlsTerms {
+    DtlsTerms {
+        association: 0,
+        role: DtlsRole::Server,
+        remote_fingerprints: Vec::new(),
+        keys: None,
+    }
+}
+
+/// A transport of the processor whose certificate is `ours`, without an association that another was
+/// to make.
+pub(super) fn made_by(
+    transport: &UdpTransport,
+    line: &Option<DtlsLine>,
+    ours: Option<[u8; 32]>,
+) -> UdpTransport {
+    let mut transport = transport.clone();
+    let announced = line.as_ref().map(|line| line.local_fingerprint);
+    if let (Some(ours), Some(announced), Some(terms)) = (ours, announced, &mut transport.dtls)
+        && announced != ours
+        && terms.keys.is_none()
+    {
+        **terms = unkeyed();
+    }
+    transport
+}
+
 /// Writes our side of an association.
 pub(super) fn write(writer: &mut Writer, line: &DtlsLine, setup: &str) {
     let mut hash = String::new();

@@ -164,6 +164,23 @@ impl Agreed {
         audio.into_iter().chain(video).map(Transport::Udp).collect()
     }
 
+    /// The transports as a processor is to have them whose certificate is `ours`. An association that
+    /// is still to be made was announced with a certificate: where that was another processor's, none
+    /// is to be made before an offer has announced ours.
+    pub fn transports_for(&self, ours: Option<[u8; 32]>) -> Vec<Transport> {
+        let audio = self
+            .audio
+            .as_ref()
+            .map(|audio| (&audio.transport, &audio.dtls));
+        let video = self
+            .video
+            .as_ref()
+            .map(|video| (&video.transport, &video.dtls));
+        let lines = audio.into_iter().chain(video);
+        let transports = lines.map(|(transport, line)| dtls::made_by(transport, line, ours));
+        transports.map(Transport::Udp).collect()
+    }
+
     /// Notes the keys of one of [`Self::transports`], if they are those of its association now. Whether
     /// that is news.
     pub fn note_dtls_keys(&mut self, transport: usize, keys: &DtlsKeys) -> bool {

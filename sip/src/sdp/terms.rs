@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use mcu_api::plan::{DtlsRole, DtlsTerms, SdesKeys, UdpTransport};
+use mcu_api::plan::{DtlsRole, SdesKeys, UdpTransport};
 use rand::CryptoRng;
 
 use super::crypto::{self, CryptoLine};
@@ -118,7 +118,7 @@ pub(super) fn answered(
                 None => {
                     // A line that waits for its keys: nobody can read anything on it.
                     direction = Direction::Inactive;
-                    transport.dtls = Some(Box::new(unkeyed()));
+                    transport.dtls = Some(Box::new(dtls::unkeyed()));
                     line = Some(dtls::unmade(fingerprint));
                 }
             }
@@ -129,16 +129,6 @@ pub(super) fn answered(
         direction,
         dtls: line,
         ice: theirs,
-    }
-}
-
-/// Terms under which no handshake succeeds.
-fn unkeyed() -> DtlsTerms {
-    DtlsTerms {
-        association: 0,
-        role: DtlsRole::Server,
-        remote_fingerprints: Vec::new(),
-        keys: None,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench kills`. Settings by environment: `CONSILIUM_BINARY` (a release binary; it is
 //! built otherwise), `CONSILIUM_KILLS` (100), `CONSILIUM_SEED` (of the processes and moments; random
-//! and printed otherwise), `CONSILIUM_KILLED` (a process, to kill it alone).
+//! and printed otherwise), `CONSILIUM_KILLED` (a process, to kill it alone), `CONSILIUM_MOMENT` (how the
+//! names of the moments to choose from begin, as they are printed).
 //!
 //! Two browsers and three terminals (clear RTP, SDES, DTLS-SRTP) sit in a room, each with a picture of
 //! its own and a tone. A kill comes up to two seconds after everything moved again, in half of the
@@ -31,6 +32,14 @@ use rand::{Rng, SeedableRng};
 use table::{Kind, Table};
 
 const PROCESSES: [&str; 3] = ["control", "media", "manager"];
+const MOMENTS: [&str; 6] = [
+    "Steady",
+    "Refresh",
+    "Hold",
+    "CallerJoins",
+    "CallerLeaves",
+    "PageReloads",
+];
 /// A kill comes within this after everything moved again.
 const MOMENT: Duration = Duration::from_secs(2);
 
@@ -45,7 +54,17 @@ struct Kill {
 }
 
 impl Kill {
-    fn draw(rng: &mut StdRng, only: Option<&str>) -> Self {
+    /// One of the process and at a moment that are wanted.
+    fn draw(rng: &mut StdRng, only: Option<&str>, moment: &str) -> Self {
+        loop {
+            let kill = Self::draw_any(rng, only);
+            if format!("{:?}", kill.moment).starts_with(moment) {
+                return kill;
+            }
+        }
+    }
+
+    fn draw_any(rng: &mut StdRng, only: Option<&str>) -> Self {
         let drawn = PROCESSES[rng.random_range(0..PROCESSES.len())];
         let process = PROCESSES.into_iter().find(|name| only == Some(name));
         let leg = rng.random_range(0..SIP.len());
@@ -80,6 +99,11 @@ fn main() -> Result<()> {
     let kills = number("CONSILIUM_KILLS").unwrap_or(Ok(100))?;
     let seed = number("CONSILIUM_SEED").unwrap_or_else(|| Ok(rand::random::<u64>() >> 32))?;
     let only = std::env::var("CONSILIUM_KILLED").ok();
+    let moment = std::env::var("CONSILIUM_MOMENT").unwrap_or_default();
+    let known = MOMENTS
+        .iter()
+        .any(|name| name.starts_with(&moment) || moment.starts_with(name));
+    ensure!(known, "CONSILIUM_MOMENT is none of {MOMENTS:?}");
     ensure!(
         only.as_deref().is_none_or(|name| PROCESSES.contains(&name)),
         "CONSILIUM_KILLED is none of {PROCESSES:?}"
@@ -90,7 +114,7 @@ fn main() -> Result<()> {
     let mut table = Table::default();
     let started = Instant::now();
     for n in 1..=kills {
-        let kill = Kill::draw(&mut rng, only.as_deref());
+        let kill = Kill::draw(&mut rng, only.as_deref(), &moment);
         let begun = Instant::now();
         let outcome = meeting
             .suffer(&kill)

@@ -267,7 +267,11 @@ impl Meeting {
             }
         }
         outcome.forgotten += 1;
-        outcome.notes.push("caller FORGOTTEN".to_string());
+        let got = caller.report().map(|report| {
+            let (audio, video) = (&report.audio, &report.video);
+            format!("sound {}, frames {}", audio.packets, video.frames)
+        });
+        outcome.notes.push(format!("caller FORGOTTEN: {got:?}"));
     }
 
     /// The offer that was under way is answered, and a call that was held goes on.
@@ -308,8 +312,9 @@ impl Meeting {
         for (id, terminal) in SIP.iter().zip(&self.terminals) {
             watches.push(Observer::of_leg(&format!("{id}"), terminal, &SITES));
         }
+        let deadline = Instant::now() + limit;
         while watches.iter().any(|watch| watch.steady() < STEADY_LOOKS) {
-            if start.elapsed() > limit {
+            if Instant::now() > deadline {
                 let standing = watches.iter().filter(|w| w.steady() < STEADY_LOOKS);
                 return standing
                     .map(|watch| (watch.name().to_string(), watch.standing().to_vec()))

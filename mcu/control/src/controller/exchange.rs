@@ -275,7 +275,7 @@ impl Exchange {
             // The room knows.
             confirmed: false,
             waiting: None,
-            transports: agreed.transports(),
+            transports: agreed.transports_for(self.local.dtls_fingerprint),
             audio: agreed.audio.as_ref().map(|audio| audio.stream.clone()),
             video_receive: video.and_then(|video| video.receive.clone()),
             video_send: video

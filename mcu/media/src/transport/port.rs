@@ -52,7 +52,10 @@ impl Port {
     ) -> Result<(), SessionError> {
         let path = plan.ice.as_ref();
         self.path = path.map(|terms| Path::new(now, certificate, terms));
-        let wanted = plan.dtls.as_ref().filter(|_| !keyed);
+        // Without a fingerprint to hold it against there is nobody to shake hands with: what comes is
+        // left without an answer, for a peer that fails here would not try again.
+        let wanted = plan.dtls.as_deref();
+        let wanted = wanted.filter(|terms| !keyed && !terms.remote_fingerprints.is_empty());
         self.association = wanted
             .map(|terms| Association::new(certificate, terms))
             .transpose()?;
@@ -181,6 +184,8 @@ impl Port {
 
 #[cfg(test)]
 mod tests {
+    use mcu_api::plan::{DtlsRole, DtlsTerms, Fingerprint, FingerprintHash};
+
     use super::*;
 
     fn address(port: u16) -> SocketAddr {
@@ -211,5 +216,38 @@ mod tests {
         let mut port = Port::new(Token(1), None);
         port.learn(address(2000), 7, true);
         assert_eq!(port.remote(), Some(address(2000)));
+    }
+
+    #[test]
+    fn a_peer_whose_certificate_nobody_named_is_left_without_an_answer() {
+        let terms = |remote_fingerprints| DtlsTerms {
+            association: 1,
+            role: DtlsRole::Server,
+            remote_fingerprints,
+            keys: None,
+        };
+        let fingerprint = Fingerprint {
+            hash: FingerprintHash::Sha256,
+            bytes: vec![1; 32],
+        };
+        let certificate = Certificate::generate().unwrap();
+        for (named, answers) in [(vec![], false), (vec![fingerprint], true)] {
+            let plan = UdpTransport {
+                local_ip: [127, 0, 0, 1].into(),
+                rtp_port: 0,
+                rtcp_port: None,
+                remote_rtp: None,
+                remote_rtcp: None,
+                sdes: None,
+                dtls: Some(Box::new(terms(named))),
+                ice: None,
+                srtp_sources: Vec::new(),
+                dscp: 0,
+            };
+            let mut port = Port::new(Token(1), None);
+            port.secure(Instant::now(), &plan, false, &certificate)
+                .unwrap();
+            assert_eq!(port.association.is_some(), answers);
+        }
     }
 }

@@ -407,6 +407,38 @@ fn dtls_keys(bench: &Bench, leg: LegId) -> Vec<Option<DtlsKeys>> {
     keys.collect()
 }
 
+/// Defect: a terminal whose handshake was under way when the processor died held its next one with the
+/// new processor before that had the plan of the new association, and then waited for ever.
+#[test]
+fn a_replaced_processor_holds_no_handshake_that_another_was_to_hold() {
+    let mut bench = Bench::new(demo());
+    let secure = format!(
+        "a=fingerprint:sha-1 {}AB\r\na=setup:SETUP\r\n",
+        "AB:".repeat(19)
+    );
+    let proto = TERMINAL_OFFER.replace("RTP/AVP", "UDP/TLS/RTP/SAVPF");
+    let described = proto.replace("m=video", &format!("{secure}m=video")) + &secure;
+    let offer = described.replace("SETUP", "actpass");
+    let (leg, _) = bench.dial_with(incoming(1, "3000", Some(&offer))).unwrap();
+    let expects = |bench: &Bench| {
+        let transports = bench.leg_plan(leg).transports.iter();
+        let expects = transports.map(|transport| match transport {
+            Transport::Udp(udp) => !udp.dtls.clone().unwrap().remote_fingerprints.is_empty(),
+            Transport::Webrtc(_) => panic!("a terminal has ports of its own"),
+        });
+        expects.collect::<Vec<bool>>()
+    };
+    assert_eq!(expects(&bench), [true, true]);
+    bench.restart_media();
+    assert_eq!(expects(&bench), [false, false], "until it answers");
+    let sdp = Redacted(described.replace("SETUP", "active"));
+    bench.input(Input::Call(CallEvent::Answered {
+        call: CallId(1),
+        sdp,
+    }));
+    assert_eq!(expects(&bench), [true, true]);
+}
+
 /// A terminal's offer with keys, which are `key` over and over.
 fn secure_offer(key: char) -> String {
     let key = key.to_string().repeat(40);
