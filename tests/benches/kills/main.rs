@@ -3,7 +3,8 @@
 //! `cargo bench --bench kills`. Settings by environment: `CONSILIUM_BINARY` (a release binary; it is
 //! built otherwise), `CONSILIUM_KILLS` (100), `CONSILIUM_SEED` (of the processes and moments; random
 //! and printed otherwise), `CONSILIUM_KILLED` (a process, to kill it alone), `CONSILIUM_MOMENT` (how the
-//! names of the moments to choose from begin, as they are printed).
+//! names of the moments to choose from begin, as they are printed), `CONSILIUM_TWICE` (another kill
+//! follows each up to a second later, mostly before everything is back; only lost calls are bars then).
 //!
 //! Two browsers and three terminals (clear RTP, SDES, DTLS-SRTP) sit in a room, each with a picture of
 //! its own and a tone. A kill comes up to two seconds after everything moved again, in half of the
@@ -32,16 +33,10 @@ use rand::{Rng, SeedableRng};
 use table::{Kind, Table};
 
 const PROCESSES: [&str; 3] = ["control", "media", "manager"];
-const MOMENTS: [&str; 6] = [
-    "Steady",
-    "Refresh",
-    "Hold",
-    "CallerJoins",
-    "CallerLeaves",
-    "PageReloads",
-];
 /// A kill comes within this after everything moved again.
 const MOMENT: Duration = Duration::from_secs(2);
+/// The second of two kills comes within this after the first.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is done to the server, and when.
 struct Kill {
@@ -51,22 +46,50 @@ struct Kill {
     after: Duration,
     /// From what goes on at the moment.
     into: Duration,
+    /// Another process, and how much later it is killed.
+    then: Option<(&'static str, Duration)>,
+}
+
+/// What is wanted of the kills.
+struct Wish {
+    process: Option<String>,
+    moment: String,
+    twice: bool,
+}
+
+impl Wish {
+    fn read() -> Result<Self> {
+        let process = std::env::var("CONSILIUM_KILLED").ok();
+        ensure!(
+            process
+                .as_deref()
+                .is_none_or(|name| PROCESSES.contains(&name)),
+            "CONSILIUM_KILLED is none of {PROCESSES:?}"
+        );
+        let moment = std::env::var("CONSILIUM_MOMENT").unwrap_or_default();
+        Ok(Self {
+            process,
+            moment,
+            twice: std::env::var_os("CONSILIUM_TWICE").is_some(),
+        })
+    }
 }
 
 impl Kill {
     /// One of the process and at a moment that are wanted.
-    fn draw(rng: &mut StdRng, only: Option<&str>, moment: &str) -> Self {
-        loop {
-            let kill = Self::draw_any(rng, only);
-            if format!("{:?}", kill.moment).starts_with(moment) {
-                return kill;
-            }
-        }
+    fn draw(rng: &mut StdRng, wish: &Wish) -> Result<Self> {
+        let mut drawn = std::iter::repeat_with(|| Self::draw_any(rng, wish)).take(10_000);
+        let wanted = |kill: &Self| format!("{:?}", kill.moment).starts_with(&wish.moment);
+        drawn
+            .find(wanted)
+            .context("no moment begins as CONSILIUM_MOMENT does")
     }
 
-    fn draw_any(rng: &mut StdRng, only: Option<&str>) -> Self {
+    fn draw_any(rng: &mut StdRng, wish: &Wish) -> Self {
         let drawn = PROCESSES[rng.random_range(0..PROCESSES.len())];
-        let process = PROCESSES.into_iter().find(|name| only == Some(name));
+        let process = PROCESSES
+            .into_iter()
+            .find(|name| wish.process.as_deref() == Some(*name));
         let leg = rng.random_range(0..SIP.len());
         let moment = match rng.random_range(0..10) {
             0..5 => Moment::Steady,
@@ -86,7 +109,16 @@ impl Kill {
                 _ => 15,
             })
             .mul_f64(rng.random()),
+            then: wish.twice.then(|| {
+                let process = PROCESSES[rng.random_range(0..PROCESSES.len())];
+                (process, AGAIN.mul_f64(rng.random()))
+            }),
         }
+    }
+
+    fn name(&self) -> String {
+        let then = self.then.map(|(process, _)| format!("+{process}"));
+        format!("{}{}", self.process, then.unwrap_or_default())
     }
 }
 
@@ -98,34 +130,25 @@ fn main() -> Result<()> {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>());
     let kills = number("CONSILIUM_KILLS").unwrap_or(Ok(100))?;
     let seed = number("CONSILIUM_SEED").unwrap_or_else(|| Ok(rand::random::<u64>() >> 32))?;
-    let only = std::env::var("CONSILIUM_KILLED").ok();
-    let moment = std::env::var("CONSILIUM_MOMENT").unwrap_or_default();
-    let known = MOMENTS
-        .iter()
-        .any(|name| name.starts_with(&moment) || moment.starts_with(name));
-    ensure!(known, "CONSILIUM_MOMENT is none of {MOMENTS:?}");
-    ensure!(
-        only.as_deref().is_none_or(|name| PROCESSES.contains(&name)),
-        "CONSILIUM_KILLED is none of {PROCESSES:?}"
-    );
+    let wish = Wish::read()?;
     println!("CONSILIUM_SEED={seed} CONSILIUM_KILLS={kills}");
     let mut rng = StdRng::seed_from_u64(seed);
     let mut meeting = Meeting::start(&benches::server::binary()?)?;
     let mut table = Table::default();
     let started = Instant::now();
     for n in 1..=kills {
-        let kill = Kill::draw(&mut rng, only.as_deref(), &moment);
+        let kill = Kill::draw(&mut rng, &wish)?;
         let begun = Instant::now();
         let outcome = meeting
             .suffer(&kill)
-            .with_context(|| format!("kill {n}, {} while {:?}", kill.process, kill.moment))?;
+            .with_context(|| format!("kill {n}, {} while {:?}", kill.name(), kill.moment))?;
         println!(
             "{n:3} {:7} {:15} {outcome} ({:.1} s)",
-            kill.process,
+            kill.name(),
             format!("{:?}", kill.moment),
             begun.elapsed().as_secs_f64()
         );
-        table.add(kill.process, outcome);
+        table.add(kill.name(), outcome);
     }
     println!("{kills} kills in {:.0} s", started.elapsed().as_secs_f64());
     table.unended = meeting.end()?;

@@ -153,6 +153,10 @@ impl Meeting {
         let before = self.reset();
         let mut outcome = Outcome::default();
         let killed = self.kill(kill, pid, leaving, &mut outcome)?;
+        if let Some((process, after)) = kill.then {
+            std::thread::sleep(after);
+            self.server.kill_pid(self.server.pid_of(process));
+        }
         if let Moment::Refresh(place) | Moment::Hold(place) = kill.moment {
             self.settle_offers(place, kill.moment, &mut outcome);
         }
@@ -387,7 +391,7 @@ impl Meeting {
         for kind in Kind::ALL {
             outcome.of(kind);
         }
-        let counts_losses = kill.process != "media";
+        let counts_losses = !kill.name().contains("media");
         for (id, terminal) in SIP.iter().zip(&self.terminals) {
             let Ok(report) = terminal.report() else {
                 continue;

@@ -87,13 +87,13 @@ impl fmt::Display for Outcome {
 /// All kills.
 #[derive(Debug, Default)]
 pub struct Table {
-    outcomes: BTreeMap<&'static str, Vec<Outcome>>,
+    outcomes: BTreeMap<String, Vec<Outcome>>,
     /// Calls whose BYE was not answered as that of a call that stands, at the end.
     pub unended: u64,
 }
 
 impl Table {
-    pub fn add(&mut self, process: &'static str, outcome: Outcome) {
+    pub fn add(&mut self, process: String, outcome: Outcome) {
         self.outcomes.entry(process).or_default().push(outcome);
     }
 
@@ -115,11 +115,11 @@ impl Table {
                     missed.push(format!("{process}, {}: {redialled} redialled", kind.name()));
                 }
                 let lost: u64 = costs.iter().map(|cost| cost.lost).sum();
-                if *process == "control" && lost > 0 {
+                if process == "control" && lost > 0 {
                     missed.push(format!("{process}, {}: {lost} packets lost", kind.name()));
                 }
                 let p95 = pauses(&costs).map(|pauses| pauses.p95);
-                if *process == "media" && p95.iter().any(|p95| *p95 > MEDIA_P95_MS) {
+                if process == "media" && p95.iter().any(|p95| *p95 > MEDIA_P95_MS) {
                     missed.push(format!("{process}, {}: {p95:.0?} ms", kind.name()));
                 }
             }
@@ -151,7 +151,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:8} {:8} {:>4} {:>23} {:>23} {:>6} {:>9}",
+            "{:15} {:8} {:>4} {:>23} {:>23} {:>6} {:>9}",
             "killed",
             "leg",
             "n",
@@ -169,7 +169,7 @@ impl fmt::Display for Table {
                 let redialled: u64 = costs.iter().map(|cost| cost.redialled).sum();
                 writeln!(
                     f,
-                    "{process:8} {:8} {:>4} {:>23} {:>23} {lost:>6} {redialled:>9}",
+                    "{process:15} {:8} {:>4} {:>23} {:>23} {lost:>6} {redialled:>9}",
                     kind.name(),
                     costs.len(),
                     text[0],
