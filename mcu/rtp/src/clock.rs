@@ -208,10 +208,17 @@ impl SourceClock {
 
     /// Microseconds to add to source time for room time.
     pub fn offset_micros(&self) -> Option<i64> {
-        match self.mixer_offset {
-            Some((basis, micros)) if basis == self.basis() => Some(micros),
-            _ => self.path.minimum(),
-        }
+        let arrival = self.path.minimum();
+        let measured = self
+            .mixer_offset
+            .filter(|(basis, _)| *basis == self.basis());
+        // A source whose calendar is set tells so by the report of one stream, and seconds later by
+        // that of the other.
+        let credible = |micros: &i64| arrival.is_none_or(|at| LAG_MICROS.contains(&(micros - at)));
+        measured
+            .map(|(_, micros)| micros)
+            .filter(credible)
+            .or(arrival)
     }
 
     /// How much later the mixer plays this source's sound than this stream of it arrives, in µs;
@@ -417,6 +424,46 @@ mod tests {
         clock.handle_sender_report(NtpTime::new(99 << 32), 9_000);
         let after = clock.room_time(2_970).unwrap();
         assert!(after.micros_since(before).abs() < 50);
+    }
+
+    /// Defect: while a terminal's sound was reported by a calendar that had been set and its picture not
+    /// yet, the picture was put an hour off.
+    #[test]
+    fn a_source_whose_calendar_is_set_is_shown_in_time() {
+        let (start, room) = room();
+        let mut sound = SourceClock::new(48_000);
+        let mut picture = SourceClock::new(90_000);
+        let hour = 3_600i64 * 1_000_000;
+        let ntp = NtpTime::new(1_000 << 32);
+        let mut tick = 0u32;
+        let mut shown_off = |sound: &mut SourceClock, picture: &mut SourceClock| {
+            for _ in 0..50 {
+                tick += 1;
+                let now = start + Duration::from_millis(20) * tick;
+                sound.handle_packet(now, &room, tick * 960);
+                picture.handle_packet(now, &room, tick * 1_800);
+                // The mixer plays sound 60 ms after it came.
+                let source = sound.source_time(tick * 960).unwrap();
+                let played = room.ntp(now).offset_micros(60_000);
+                picture.set_mixer_offset(sound.basis(), played.micros_since(source));
+            }
+            let now = room.ntp(start + Duration::from_millis(20) * tick);
+            picture.room_time(tick * 1_800).unwrap().micros_since(now)
+        };
+        shown_off(&mut sound, &mut picture);
+        sound.handle_sender_report(ntp, 0);
+        picture.handle_sender_report(ntp, 0);
+        let usual = shown_off(&mut sound, &mut picture);
+        assert!((usual - 60_000).abs() < 1_000, "{usual}");
+        for step in [hour, -hour] {
+            let moved = ntp.offset_micros(step);
+            sound.handle_sender_report(moved, 0);
+            let between = shown_off(&mut sound, &mut picture);
+            assert!(between.abs() < 100_000, "{between}");
+            picture.handle_sender_report(moved, 0);
+            let after = shown_off(&mut sound, &mut picture);
+            assert!((after - 60_000).abs() < 1_000, "{after}");
+        }
     }
 
     #[test]
