@@ -101,7 +101,7 @@ impl Flags {
             settings.http.listen = listen;
         }
         if let Some(listen) = self.sip {
-            settings.sip.listen = listen;
+            settings.sip.listen = Some(listen);
         }
         if !self.media_address.is_empty() {
             settings.media.addresses.clone_from(&self.media_address);
@@ -136,7 +136,7 @@ mod tests {
         ]);
         let settings = cli.settings().unwrap();
         assert_eq!(
-            settings.sip.listen,
+            settings.sip.listen(),
             SocketAddr::from(([127, 0, 0, 1], 7001))
         );
         assert_eq!(

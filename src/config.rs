@@ -9,7 +9,7 @@ mod values;
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -65,8 +65,8 @@ pub struct Http {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sip {
-    /// Address for SIP over UDP and TCP.
-    pub listen: SocketAddr,
+    /// Address for SIP over UDP and TCP; see [`Sip::listen`].
+    pub listen: Option<SocketAddr>,
     /// Where SIP is listened for besides.
     pub listeners: Vec<Spanned<listeners::Listener>>,
     /// PEM file of the certificate for TLS; the page's if not given.
@@ -176,7 +176,7 @@ impl Default for Settings {
 impl Default for Http {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443)),
+            listen: SocketAddr::new(host::any(), 8443),
         }
     }
 }
@@ -184,7 +184,7 @@ impl Default for Http {
 impl Default for Sip {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060)),
+            listen: None,
             listeners: Vec::new(),
             certificate: None,
             key: None,
@@ -299,7 +299,7 @@ impl Settings {
             media_socket: self.media_socket(),
             browser_tcp: self.browser_tcp(),
             relays: self.turn.as_ref().map(Turn::config),
-            sip_listen: Some(self.sip.listen),
+            sip_listen: Some(self.sip.listen()),
             sip_listeners: listeners::config(&self.sip),
             certificate: listeners::certificate(&self.sip, &self.data_dir),
             realm: self.sip.realm.clone(),
@@ -752,7 +752,11 @@ mod tests {
             let told = settings.control().browser_tcp;
             told.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(told(""), ["10.1.2.3:8443"]);
+        let v4 = told("[http]\nlisten = \"0.0.0.0:8443\"");
+        assert_eq!(v4, ["10.1.2.3:8443"]);
+        if host::any().is_ipv6() {
+            assert_eq!(told(""), ["10.1.2.3:8443", "[2001:db8::3]:8443"]);
+        }
         let both = ["10.1.2.3:443", "[2001:db8::3]:443"];
         assert_eq!(told("[http]\nlisten = \"[::]:443\""), both);
         assert_eq!(told("[http]\nlisten = \"10.1.2.3:443\""), both[..1]);
@@ -763,6 +767,22 @@ mod tests {
             both
         );
         assert_eq!(told("tcp_port = 0"), none);
+    }
+
+    /// Defect: a host without IPv4 had a server that nobody could reach.
+    #[test]
+    fn sip_takes_both_families_unless_told_otherwise() {
+        let listen = |text: &str| {
+            let settings: Settings = toml::from_str(text).unwrap();
+            listeners::check(&settings.sip).unwrap();
+            settings.sip.listen().to_string()
+        };
+        let any = SocketAddr::new(host::any(), 5060).to_string();
+        assert_eq!(listen(""), any);
+        assert_eq!(listen("[sip]\nlisten = \"10.1.2.3:5070\""), "10.1.2.3:5070");
+        let further = "[[sip.listeners]]\nprotocol = \"udp\"\nlisten = ";
+        assert_eq!(listen(&format!("{further}\"[::]:5060\"")), "0.0.0.0:5060");
+        assert_eq!(listen(&format!("{further}\"[::]:5070\"")), any);
     }
 
     #[test]

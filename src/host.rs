@@ -1,6 +1,7 @@
 //! Addresses of this host.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 
 use nix::ifaddrs::getifaddrs;
@@ -12,6 +13,16 @@ struct Held {
     address: IpAddr,
     /// Of a bridge, which mostly leads to containers and virtual machines of this host alone.
     bridge: bool,
+}
+
+/// The wildcard address that takes both families; that of IPv4 on a host where none does.
+pub fn any() -> IpAddr {
+    let v6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    let both = fs::read_to_string("/proc/sys/net/ipv6/bindv6only").is_ok_and(|on| on.trim() == "0");
+    match both && UdpSocket::bind((v6, 0)).is_ok() {
+        true => v6,
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    }
 }
 
 /// Addresses at which peers may reach this host, the likeliest first; loopback on a host without
@@ -37,7 +48,11 @@ fn arrange(routes: Vec<IpAddr>, held: &[Held]) -> Vec<IpAddr> {
         found.extend(of(true).filter(|address| is_reachable(*address)));
     }
     if found.is_empty() {
-        found.push(Ipv4Addr::LOCALHOST.into());
+        let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let mut addresses = held.iter().map(|held| held.address);
+        let only_v6 = !addresses.clone().any(|ip| ip == v4);
+        let v6 = addresses.find(|ip| ip.is_ipv6() && ip.is_loopback());
+        found.push(v6.filter(|_| only_v6).unwrap_or(v4));
     }
     found
 }
@@ -130,6 +145,9 @@ mod tests {
         let bridge = [held("127.0.0.1", false), held("172.17.0.1", true)];
         assert_eq!(arranged(&[], &bridge), ["172.17.0.1"]);
         assert_eq!(arranged(&[], &bridge[..1]), ["127.0.0.1"]);
+        let both = [held("::1", false), held("127.0.0.1", false)];
+        assert_eq!(arranged(&[], &both), ["127.0.0.1"]);
+        assert_eq!(arranged(&[], &both[..1]), ["::1"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `[[sip.listeners]]`: where SIP is listened for besides `[sip] listen`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use mcu_control::{CertificateFiles, SipListener};
@@ -9,6 +9,10 @@ use sip::Transport;
 use toml::Spanned;
 
 use super::{Sip, dialplan};
+use crate::host;
+
+/// SIP's own port.
+const PORT: u16 = 5060;
 
 /// `[[sip.listeners]]`
 #[derive(Clone, Debug, Deserialize)]
@@ -20,6 +24,24 @@ pub struct Listener {
     listen: SocketAddr,
 }
 
+impl Sip {
+    /// Where SIP is listened for over UDP and TCP. Unless it is named, that is every address of both
+    /// families, or of IPv4 alone where a further listener takes IPv6 at the same port.
+    pub fn listen(&self) -> SocketAddr {
+        let further = self
+            .listeners
+            .iter()
+            .map(|listener| listener.get_ref().listen);
+        let v6_taken = further
+            .into_iter()
+            .any(|at| at.is_ipv6() && at.port() == PORT);
+        self.listen.unwrap_or_else(|| match v6_taken {
+            true => (Ipv4Addr::UNSPECIFIED, PORT).into(),
+            false => SocketAddr::new(host::any(), PORT),
+        })
+    }
+}
+
 /// What no value alone can tell.
 pub fn check(sip: &Sip) -> Result<(), dialplan::Wrong> {
     match (&sip.certificate, &sip.key) {
@@ -27,7 +49,12 @@ pub fn check(sip: &Sip) -> Result<(), dialplan::Wrong> {
         (None, Some(file)) => return Err((file.span(), "without certificate".into())),
         _ => {}
     }
-    let mut taken = vec![(false, sip.listen), (true, sip.listen)];
+    let first = sip.listen();
+    let mut taken = vec![(false, first), (true, first)];
+    if first.ip().is_unspecified() && first.is_ipv6() {
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, first.port()));
+        taken.extend([(false, v4), (true, v4)]);
+    }
     for listener in &sip.listeners {
         let Listener { protocol, listen } = *listener.get_ref();
         let wrong = |reason: &str| Err((listener.span(), reason.into()));

@@ -29,7 +29,7 @@ fn say(out: &mut impl Write, settings: &Settings, page: SocketAddr) -> io::Resul
     if !settings.demo {
         return writeln!(out, "Consilium serves https://{page}/");
     }
-    let sip = reachable(settings.sip.listen, &ours);
+    let sip = reachable(settings.sip.listen(), &ours);
     let sip = match (sip.port(), sip.ip()) {
         (5060, IpAddr::V4(host)) => host.to_string(),
         (5060, IpAddr::V6(host)) => format!("[{host}]"),

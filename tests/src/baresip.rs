@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use benches::clip::Clip;
 
-use crate::process::{Process, free_port};
+use crate::process::{Process, free_port_at};
 use crate::wait_for;
 
 /// Settings of one baresip.
@@ -29,21 +29,27 @@ pub struct Config<'a> {
 /// A running baresip.
 pub struct Baresip {
     process: Process,
-    control: u16,
+    control: SocketAddr,
     dir: PathBuf,
 }
 
 impl Baresip {
     /// Starts and waits until it takes commands.
     pub fn start(config: &Config<'_>) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), config)
+    }
+
+    /// The same at another address than 127.0.0.1.
+    pub fn start_at(host: IpAddr, config: &Config<'_>) -> Self {
         let dir = config.dir.to_path_buf();
         fs::create_dir_all(dir.join("sound")).expect("make a folder");
-        let (sip, control, rtp) = (free_port(), free_port(), free_port());
+        let [sip, control, rtp] = [(); 3].map(|()| SocketAddr::new(host, free_port_at(host)));
         fs::write(dir.join("config"), settings(config, sip, control, rtp)).expect("write");
         // Registers only where the account says so.
         let registers = config.account.contains("regint=");
         let account = format!(
-            "<sip:terminal@127.0.0.1>{};answermode=auto;audio_codecs={}{}\n",
+            "<sip:terminal@{}>{};answermode=auto;audio_codecs={}{}\n",
+            host_of(host),
             if registers { "" } else { ";regint=0" },
             config.audio_codec,
             config.account
@@ -64,7 +70,7 @@ impl Baresip {
                 "baresip ended:\n{}",
                 baresip.log()
             );
-            TcpStream::connect(("127.0.0.1", control)).ok()
+            TcpStream::connect(control).ok()
         });
         baresip
     }
@@ -139,7 +145,7 @@ impl Baresip {
     /// Gives a command by ctrl_tcp: JSON in a netstring.
     fn command(&self, name: &str, params: &str) {
         let message = serde_json::json!({ "command": name, "params": params }).to_string();
-        let mut stream = TcpStream::connect(("127.0.0.1", self.control)).expect("connect");
+        let mut stream = TcpStream::connect(self.control).expect("connect");
         stream
             .set_read_timeout(Some(Duration::from_secs(2)))
             .expect("timeout");
@@ -177,7 +183,15 @@ fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-fn settings(config: &Config<'_>, sip: u16, control: u16, rtp: u16) -> String {
+/// An address as it stands in a URI.
+fn host_of(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+fn settings(config: &Config<'_>, sip: SocketAddr, control: SocketAddr, rtp: SocketAddr) -> String {
     let video = config.clip.map_or_else(String::new, |clip| {
         format!(
             "video_source avformat,{}\nvideo_display fakevideo,nil\nmodule avcodec.so\n\
@@ -186,8 +200,7 @@ fn settings(config: &Config<'_>, sip: u16, control: u16, rtp: u16) -> String {
         )
     });
     format!(
-        "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\n\
-         rtp_ports {rtp}-{}\n\
+        "poll_method epoll\nsip_listen {sip}\nnet_interface {}\nrtp_ports {}-{}\n\
          audio_player aubridge,nil\naudio_alert aubridge,nil\naudio_source ausine,{}\n\
          ausrc_srate 48000\nauplay_srate 48000\nausrc_channels 2\nauplay_channels 2\n\
          video_size 1280x720\nvideo_bitrate 1500000\nvideo_fps 30\nvidenc_format yuv420p\n\
@@ -195,9 +208,11 @@ fn settings(config: &Config<'_>, sip: u16, control: u16, rtp: u16) -> String {
          module opus.so\nmodule g722.so\nmodule g711.so\nmodule srtp.so\nmodule sndfile.so\n\
          module dtls_srtp.so\nmodule ice.so\n\
          module ausine.so\nmodule aubridge.so\nmodule ctrl_tcp.so\n{video}\
-         module_tmp account.so\nmodule_app menu.so\nctrl_tcp_listen 127.0.0.1:{control}\n\
+         module_tmp account.so\nmodule_app menu.so\nctrl_tcp_listen {control}\n\
          snd_path sound\navcodec_h264enc libx264\navcodec_h264dec h264\n",
-        rtp + 40,
+        rtp.ip(),
+        rtp.port(),
+        rtp.port() + 40,
         config.tone_hz,
     )
 }

@@ -1,54 +1,32 @@
 //! A closed network: a namespace of its own whose only way out is by TCP ports that the test carries
 //! across. No UDP leaves it, nor any other TCP.
 
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use nix::sched::{CloneFlags, setns, unshare};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::namespace::Namespace;
+
 /// The network. It lasts as long as this or a process in it.
-pub struct ClosedNetwork {
-    namespace: File,
-}
+pub struct ClosedNetwork(Namespace);
 
 impl ClosedNetwork {
     /// A network from which these ports of 127.0.0.1 lead to the same of the host's, as `relay` carries
     /// each connection: its end inside, and one outside.
     pub fn with_ports(ports: &[u16], relay: fn(TcpStream, TcpStream)) -> Self {
-        let ports = ports.to_vec();
-        // A namespace belongs to the thread that makes it.
-        let made = thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("make a network namespace");
-            for command in [
-                "link set lo up",
-                // An interface that leads nowhere: browsers gather nothing from loopback alone.
-                "link add inside type veth peer name nowhere",
-                // An address that came by itself, seconds later, would be a change of network to them.
-                "link set inside addrgenmode none",
-                "link set nowhere addrgenmode none",
-                "link set nowhere up",
-                "link set inside up",
-                "address add 192.0.2.2/24 dev inside",
-                "route add default via 192.0.2.1",
-            ] {
-                let done = Command::new("ip").args(command.split(' ')).status();
-                assert!(done.expect("run ip").success(), "ip {command}");
-            }
-            let listen = |port| TcpListener::bind(("127.0.0.1", port)).expect("listen inside");
-            let listeners: Vec<_> = ports.into_iter().map(listen).collect();
-            let namespace = File::open("/proc/thread-self/ns/net").expect("name the namespace");
-            (listeners, namespace)
-        });
-        let (listeners, namespace) = made.join().expect("make a closed network");
+        let network = Namespace::with(&[
+            "address add 192.0.2.2/24 dev inside",
+            "route add default via 192.0.2.1",
+        ]);
+        let listen = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).expect("listen inside");
+        let listeners: Vec<_> = network.run(|| ports.iter().map(listen).collect());
         for listener in listeners {
             thread::spawn(move || {
                 let address = listener.local_addr().expect("listens");
@@ -59,18 +37,12 @@ impl ClosedNetwork {
                 }
             });
         }
-        Self { namespace }
+        Self(network)
     }
 
     /// Does something in the network; processes that it starts are in it, too.
     pub fn run<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                setns(&self.namespace, CloneFlags::CLONE_NEWNET).expect("enter the network");
-                act()
-            });
-            inside.join().expect("done in the network")
-        })
+        self.0.run(act)
     }
 }
 

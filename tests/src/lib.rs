@@ -6,6 +6,8 @@ pub mod capture;
 pub mod coturn;
 pub mod firewall;
 pub mod measure;
+pub mod meeting;
+pub mod namespace;
 pub mod process;
 pub mod server;
 pub mod watching;

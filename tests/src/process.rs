@@ -1,6 +1,7 @@
 //! A child process that is ended with its owner.
 
 use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -95,13 +96,17 @@ pub fn children(parent: i32) -> Vec<(i32, Vec<String>)> {
 
 /// A free port of 127.0.0.1, for TCP and UDP alike, with the next one free as well.
 pub fn free_port() -> u16 {
-    use std::net::{TcpListener, UdpSocket};
+    free_port_at(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same of another address.
+pub fn free_port_at(ip: IpAddr) -> u16 {
     loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let tcp = TcpListener::bind((ip, 0)).expect("bind");
         let port = tcp.local_addr().expect("address").port();
-        let free = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok() && port < 64_000;
+        let free = |port: u16| UdpSocket::bind((ip, port)).is_ok() && port < 64_000;
         let next = port.saturating_add(1);
-        if free(port) && free(next) && TcpListener::bind(("127.0.0.1", next)).is_ok() {
+        if free(port) && free(next) && TcpListener::bind((ip, next)).is_ok() {
             return port;
         }
     }

@@ -1,7 +1,7 @@
 //! The server under test: `consilium serve` with a data folder and ports of its own.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -19,9 +19,11 @@ use crate::wait_for;
 pub struct Server {
     process: Process,
     dir: TempDir,
-    /// Port of the page on 127.0.0.1.
+    /// Address of everything, 127.0.0.1 unless started elsewhere.
+    pub host: IpAddr,
+    /// Port of the page there.
     pub http: u16,
-    /// Port for SIP on 127.0.0.1.
+    /// Port for SIP there.
     pub sip: u16,
     /// First and last port for media.
     pub media: (u16, u16),
@@ -54,53 +56,62 @@ impl Server {
 
     /// As [`Self::start`], by this command for the program.
     pub fn start_as(program: &mut Command, flags: &[&str]) -> Self {
-        let mut server = Self::launch(program, flags);
-        wait_for("the server is healthy", Duration::from_secs(20), || {
-            assert!(
-                server.process.is_running(),
-                "server ended:\n{}",
-                server.log()
-            );
-            server.get("/health").filter(|(status, _)| *status == 200)
-        });
-        server
+        Self::launch(program, flags).healthy()
     }
 
     /// As [`Self::start_as`], but waits for nothing: the server may not become ready.
     pub fn launch(program: &mut Command, flags: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("make a data folder");
+        let host = IpAddr::from(Ipv4Addr::LOCALHOST);
         let (http, sip) = (free_port(), free_port());
         let place = std::process::id() as u16 % 2 + NEXT_PORTS.fetch_add(1, Ordering::Relaxed);
         // A server of another run may have the one range.
-        let free = |low: &u16| UdpSocket::bind(("127.0.0.1", *low)).is_ok();
+        let free = |low: &u16| UdpSocket::bind((host, *low)).is_ok();
         let lows = [place, place + 1].map(|place| 12_000 + place % 2 * MEDIA_PORTS);
         let low = lows.into_iter().find(free).unwrap_or(lows[0]);
         let media = (low, low + MEDIA_PORTS - 1);
-        program
-            .arg("serve")
-            .args([
-                "--data-dir",
-                dir.path().join("data").to_str().expect("path"),
-            ])
-            .args(["--http", &format!("127.0.0.1:{http}")])
-            .args(["--sip", &format!("127.0.0.1:{sip}")])
-            .args(["--media-address", "127.0.0.1"])
-            .args(["--media-ports", &format!("{}-{}", media.0, media.1)])
-            .args(flags);
+        let at = |port| SocketAddr::new(host, port).to_string();
+        let (http_at, sip_at, host_at) = (at(http), at(sip), host.to_string());
+        let ports = format!("{}-{}", media.0, media.1);
+        let own = ["--http", &http_at, "--sip", &sip_at].into_iter();
+        let own = own.chain(["--media-address", &host_at, "--media-ports", &ports]);
+        let all: Vec<&str> = own.chain(flags.iter().copied()).collect();
+        Self::spawn(program, &all, (host, http, sip), media)
+    }
+
+    /// Starts as an operator does who sets nothing, in a network of its own whose address is `host`,
+    /// and waits until page and controller answer.
+    pub fn with_defaults(host: IpAddr, flags: &[&str]) -> Self {
+        let mut program = Command::new(binary());
+        Self::spawn(&mut program, flags, (host, 8443, 5060), (20_000, 23_999)).healthy()
+    }
+
+    /// Starts `program serve --data-dir DIR` with these flags.
+    fn spawn(
+        program: &mut Command,
+        flags: &[&str],
+        (host, http, sip): (IpAddr, u16, u16),
+        media: (u16, u16),
+    ) -> Self {
+        let dir = tempfile::tempdir().expect("make a data folder");
+        let data = dir.path().join("data");
+        program.args(["serve", "--data-dir"]).arg(data).args(flags);
         let process = Process::start(program, &dir.path().join("server.log"));
         Self {
             process,
             dir,
+            host,
             http,
             sip,
             media,
         }
     }
 
-    /// Exit status once it has ended.
-    pub fn ended(&mut self) -> Option<Option<i32>> {
-        let status = self.process.child().try_wait().expect("ask for its end");
-        status.map(|status| status.code())
+    fn healthy(mut self) -> Self {
+        wait_for("the server is healthy", Duration::from_secs(20), || {
+            assert!(self.process.is_running(), "server ended:\n{}", self.log());
+            self.get("/health").filter(|(status, _)| *status == 200)
+        });
+        self
     }
 
     /// Everything it logged.
@@ -132,7 +143,12 @@ impl Server {
 
     /// Address of a page.
     pub fn url(&self, path: &str) -> String {
-        format!("https://127.0.0.1:{}{path}", self.http)
+        format!("https://{}{path}", SocketAddr::new(self.host, self.http))
+    }
+
+    /// Where SIP is, over UDP and TCP.
+    pub fn sip_address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.sip)
     }
 
     /// Process id of the supervisor.
@@ -180,7 +196,7 @@ impl Server {
     /// GET over HTTPS by curl: the certificate is self-signed, and this client owes
     /// nothing to our own TLS code.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        TcpStream::connect(("127.0.0.1", self.http)).ok()?;
+        TcpStream::connect((self.host, self.http)).ok()?;
         let output = Command::new("curl")
             .args([
                 "-sk",
@@ -199,7 +215,7 @@ impl Server {
 
     /// Sends raw bytes to the SIP port over TCP and returns what came back until the peer pauses.
     pub fn sip_tcp(&self, bytes: &[u8]) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.sip)).expect("connect");
+        let mut stream = TcpStream::connect(self.sip_address()).expect("connect");
         stream
             .set_read_timeout(Some(Duration::from_secs(2)))
             .expect("timeout");

@@ -101,7 +101,7 @@ fn it_names_the_default_ports_and_no_secret() {
     let ports = ["8443/tcp", "5060/tcp", "5060/udp", "20000-23999/udp"];
     assert_eq!(only(&text, "EXPOSE"), ports);
     let reference = fs::read_to_string(root().join("docs/ref/configuration.md")).unwrap();
-    for default in ["0.0.0.0:8443", "0.0.0.0:5060", "\"20000-23999\""] {
+    for default in ["[::]:8443", "[::]:5060", "\"20000-23999\""] {
         assert!(reference.contains(default), "{default}");
     }
     assert!(instructions(&text, "ENV").is_empty());
