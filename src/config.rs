@@ -15,6 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mcu_api::call::SrtpPolicy;
+use mcu_api::reach;
 use mcu_api::secret::Redacted;
 use serde::Deserialize;
 use toml::Spanned;
@@ -329,7 +330,7 @@ impl Settings {
             data_dir: self.data_dir.clone(),
             control_socket: self.control_socket(),
             streams_socket: self.streams_socket(),
-            addresses: self.media_addresses(),
+            addresses: self.told_addresses(),
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
         }
     }
@@ -340,28 +341,43 @@ impl Settings {
     }
 
     /// Configured media addresses, or else those of this host.
-    pub fn media_addresses(&self) -> Vec<IpAddr> {
+    fn media_addresses(&self) -> Vec<reach::MediaAddress> {
         if self.media.addresses.is_empty() {
-            host::addresses()
-        } else {
-            self.media.addresses.iter().map(|a| a.0).collect()
+            let found = host::addresses().into_iter().map(reach::MediaAddress::from);
+            return found.collect();
         }
+        self.media.addresses.iter().map(|a| a.0.clone()).collect()
+    }
+
+    /// What peers are told of them, each once: the likeliest first.
+    pub fn told_addresses(&self) -> Vec<IpAddr> {
+        let mut told = Vec::new();
+        for address in self.media_addresses() {
+            if !told.contains(&address.told()) {
+                told.push(address.told());
+            }
+        }
+        told
     }
 
     /// Where browsers send media by TCP. A port that was named is taken to lead to the page's from all
     /// addresses.
     fn browser_tcp(&self) -> Vec<SocketAddr> {
         let listen = self.http.listen;
-        let leads_here = |address: &IpAddr| {
-            let any = listen.ip().is_unspecified() && (listen.is_ipv6() || address.is_ipv4());
-            self.media.tcp_port.is_some() || any || listen.ip() == *address
+        let leads_here = |address: &reach::MediaAddress| {
+            let bound = address.address;
+            let any = listen.ip().is_unspecified() && (listen.is_ipv6() || bound.is_ipv4());
+            self.media.tcp_port.is_some() || any || listen.ip() == bound
         };
         let port = self.media.tcp_port.unwrap_or(listen.port());
-        let addresses = self.media_addresses().into_iter().filter(leads_here);
-        addresses
-            .filter(|_| port != 0)
-            .map(|address| SocketAddr::new(address, port))
-            .collect()
+        let mut told = Vec::new();
+        for address in self.media_addresses().iter().filter(|a| leads_here(a)) {
+            let at = SocketAddr::new(address.told(), port);
+            if port != 0 && !told.contains(&at) {
+                told.push(at);
+            }
+        }
+        told
     }
 
     /// Socket on which the media process takes browsers' TCP connections.
@@ -488,16 +504,6 @@ mod tests {
             ),
             ("demo = yes\n", "1: ", &["demo"]),
             (
-                "[media]\naddresses = [\n  \"10.1.2.3\",\n  \"0.0.0.0\",\n]\n",
-                "2: ",
-                &["addresses: ", "peers cannot send to 0.0.0.0"],
-            ),
-            (
-                "[media]\naddresses = [\"::\"]\n",
-                "2: ",
-                &["addresses: ", "peers cannot send to ::"],
-            ),
-            (
                 "[log]\nfilter = \"inof\"\n",
                 "2: ",
                 &["filter: ", "inof", "error, warn, info"],
@@ -517,6 +523,42 @@ mod tests {
                  { user = \"a\", password = \"y\" },\n]\n",
                 "4: ",
                 &["user: ", "account of line 3"],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn wrong_media_addresses_are_refused_with_line_key_and_reason() {
+        expect_refusals(&[
+            (
+                "[media]\naddresses = [\n  \"10.1.2.3\",\n  \"0.0.0.0\",\n]\n",
+                "4: ",
+                &["addresses: ", "peers cannot send to 0.0.0.0"],
+            ),
+            (
+                "[media]\naddresses = [\"::\"]\n",
+                "2: ",
+                &["addresses: ", "peers cannot send to ::"],
+            ),
+            (
+                "[media]\naddresses = [{ address = \"10.1.2.3\", networks = [\"10.1.2.3/8\"] }]\n",
+                "2: ",
+                &["networks: ", "10.1.2.3/8", "written 10.0.0.0/8"],
+            ),
+            (
+                "[[media.addresses]]\naddress = \"10.1.2.3\"\nadvertised = \"2001:db8::1\"\n",
+                "1: ",
+                &["addresses: ", "advertised must be of the same family"],
+            ),
+            (
+                "[media]\naddresses = [{ address = \"10.1.2.3\", network = \"::/0\" }]\n",
+                "2: ",
+                &["unknown field", "networks"],
+            ),
+            (
+                "[media]\naddresses = [{ advertised = \"10.1.2.3\" }]\n",
+                "2: ",
+                &["missing field", "address"],
             ),
         ]);
     }
@@ -767,6 +809,25 @@ mod tests {
             both
         );
         assert_eq!(told("tcp_port = 0"), none);
+    }
+
+    #[test]
+    fn peers_are_told_the_address_before_a_translation_and_each_once() {
+        let text = "[http]\nlisten = \"[::]:443\"\n[media]\naddresses = [\n\
+            { address = \"192.168.7.4\", networks = [\"192.168.0.0/16\"] },\n\
+            { address = \"192.168.7.4\", advertised = \"203.0.113.7\" },\n\
+            { address = \"192.168.8.4\", advertised = \"203.0.113.7\" },\n]\n";
+        let settings: Settings = toml::from_str(text).unwrap();
+        let told: Vec<String> = settings
+            .told_addresses()
+            .iter()
+            .map(|a| a.to_string())
+            .collect();
+        assert_eq!(told, ["192.168.7.4", "203.0.113.7"]);
+        let by_tcp = settings.control().browser_tcp;
+        let by_tcp: Vec<String> = by_tcp.iter().map(ToString::to_string).collect();
+        assert_eq!(by_tcp, ["192.168.7.4:443", "203.0.113.7:443"]);
+        assert_eq!(settings.media().addresses.len(), 3);
     }
 
     /// Defect: a host without IPv4 had a server that nobody could reach.

@@ -8,6 +8,7 @@ const KEYS: &[&str] = &[
     "accounts",
     "address",
     "addresses",
+    "advertised",
     "calls_per_source",
     "certificate",
     "data_dir",
@@ -28,7 +29,9 @@ const KEYS: &[&str] = &[
     "listeners",
     "log",
     "media",
+    "media.addresses",
     "name",
+    "networks",
     "new_calls_per_s",
     "new_calls_per_source_per_s",
     "number",
@@ -105,7 +108,10 @@ impl ConfigError {
         Self::Parse {
             file: file.into(),
             line,
-            reason: match key_before(text, span.start).or_else(|| key_at(text, line)) {
+            reason: match key_before(text, span.start)
+                .or_else(|| key_at(text, line))
+                .or_else(|| key_of_list(text, line))
+            {
                 Some(key) => format!("{key}: {reason}"),
                 None => reason.into(),
             },
@@ -140,6 +146,15 @@ fn key_at(text: &str, line: usize) -> Option<&str> {
     let text = text.lines().nth(line - 1)?;
     let table = text.strip_prefix("[[").and_then(|t| t.split_once("]]"));
     let (key, _) = table.or_else(|| text.split_once('='))?;
+    Some(key.trim()).filter(|key| KEYS.contains(key))
+}
+
+/// Key of the list that is open above, for a value on a line of its own.
+fn key_of_list(text: &str, line: usize) -> Option<&str> {
+    let above: Vec<&str> = text.lines().take(line - 1).map(str::trim).collect();
+    let mut above = above.into_iter().rev();
+    let opened = above.find(|text| text.ends_with('[') || text.starts_with(']'))?;
+    let (key, _) = opened.split_once('=')?;
     Some(key.trim()).filter(|key| KEYS.contains(key))
 }
 

@@ -1,8 +1,10 @@
 //! Values of the configuration file and of flags that are checked as they are read.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use mcu_api::reach;
 use serde::{Deserialize, Deserializer, de};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -39,11 +41,70 @@ impl FromStr for Pin {
     }
 }
 
-/// An address at which peers can reach us: one of a single host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MediaAddress(pub IpAddr);
+/// An address at which peers can reach us: one of a single host, in a file with the peers whom it is
+/// for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaAddress(pub reach::MediaAddress);
 
 impl FromStr for MediaAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = text.parse::<HostAddress>()?;
+        Ok(Self(address.0.into()))
+    }
+}
+
+/// A table `{ address, advertised, networks }`, or the address alone.
+impl<'de> Deserialize<'de> for MediaAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MediaAddressVisitor)
+    }
+}
+
+struct MediaAddressVisitor;
+
+impl<'de> de::Visitor<'de> for MediaAddressVisitor {
+    type Value = MediaAddress;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address, or { address, advertised, networks }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<MediaAddress, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<MediaAddress, A::Error> {
+        let terms = MediaTerms::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        let (address, advertised) = (terms.address.0, terms.advertised.map(|a| a.0));
+        if advertised.is_some_and(|told| told.is_ipv4() != address.is_ipv4()) {
+            return Err(de::Error::custom(
+                "advertised must be of the same family as address",
+            ));
+        }
+        Ok(MediaAddress(reach::MediaAddress {
+            address,
+            advertised,
+            networks: terms.networks.into_iter().map(|net| net.0).collect(),
+        }))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MediaTerms {
+    address: HostAddress,
+    #[serde(default)]
+    advertised: Option<HostAddress>,
+    #[serde(default)]
+    networks: Vec<Block>,
+}
+
+/// An address of a single host.
+struct HostAddress(IpAddr);
+
+impl FromStr for HostAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -68,6 +129,20 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self)
+    }
+}
+
+/// A block of addresses.
+struct Block(reach::Network);
+
+impl FromStr for Block {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let network = text
+            .parse()
+            .map_err(|reason| format!("\"{text}\": {reason}"))?;
+        Ok(Self(network))
     }
 }
 
@@ -174,8 +249,9 @@ macro_rules! deserialize_from_str {
 deserialize_from_str!(
     NonEmpty,
     Pin,
-    MediaAddress,
     Place,
+    HostAddress,
+    Block,
     PortRange,
     RelayUrl,
     Filter

@@ -24,7 +24,7 @@ pub async fn announce(settings: &Settings, mut opened: watch::Receiver<Ready>) -
 }
 
 fn say(out: &mut impl Write, settings: &Settings, page: SocketAddr) -> io::Result<()> {
-    let ours = settings.media_addresses();
+    let ours = settings.told_addresses();
     let page = reachable(page, &ours);
     if !settings.demo {
         return writeln!(out, "Consilium serves https://{page}/");

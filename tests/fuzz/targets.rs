@@ -584,6 +584,7 @@ fn pieces(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn local() -> LocalMedia {
     LocalMedia {
         address: PEER.ip(),
+        bound: None,
         session_id: 1,
         version: 1,
         audio: Some(LocalAudio::all_codecs(20_000, 20_001)),

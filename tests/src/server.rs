@@ -114,6 +114,12 @@ impl Server {
         self
     }
 
+    /// Exit status once it has ended.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        let status = self.process.child().try_wait().expect("ask for its end");
+        status.map(|status| status.code())
+    }
+
     /// Everything it logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()

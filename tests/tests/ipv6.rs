@@ -1,7 +1,11 @@
 //! Networks without IPv4, and with both families (NET-05, TER-12).
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
 
+use benches::clip::{Clip, Config};
+use benches::load::{LegConfig, Load, LoadLeg, Target, Watch};
 use tests::meeting::everybody_sees_and_hears_everybody_else;
 use tests::namespace::Namespace;
 use tests::server::Server;
@@ -20,4 +24,105 @@ fn the_room_test_passes_in_a_network_without_ipv4() {
         assert!(said.contains(&format!("sip:3000@[{HERE}]\n")), "{said}");
         everybody_sees_and_hears_everybody_else(&server);
     });
+}
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A line of the region's hospitals, the hospital's own network, all else, and IPv6.
+const NETWORKS: &str = r#"
+demo = true
+[media]
+addresses = [
+    { address = "172.20.0.4", networks = ["172.20.0.0/16"] },
+    { address = "192.168.7.4", networks = ["192.168.0.0/16"] },
+    "198.51.100.4",
+    "2001:db8::4",
+]
+"#;
+
+/// Terminals of four networks in one room: each is given the address that it reaches, and all see and
+/// hear each other.
+#[test]
+fn each_network_has_its_media_address_and_all_meet_in_one_room() {
+    let network = Namespace::with(&[
+        "address add 172.20.0.4/16 dev inside",
+        "address add 172.20.9.9/16 dev inside",
+        "address add 192.168.7.4/24 dev inside",
+        "address add 192.168.7.9/24 dev inside",
+        "address add 198.51.100.4/24 dev inside",
+        "address add 198.51.100.9/24 dev inside",
+        "address add 2001:db8::4/64 dev inside nodad",
+        "address add 2001:db8::9/64 dev inside nodad",
+    ]);
+    network.run(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("consilium.toml");
+        std::fs::write(&file, NETWORKS).unwrap();
+        let flags = ["--config", file.to_str().unwrap()];
+        let server = Server::with_defaults("198.51.100.4".parse().unwrap(), &flags);
+        let load = Load::start().unwrap();
+        let terminals = [
+            ("172.20.9.9", "172.20.0.4"),
+            ("192.168.7.9", "192.168.7.4"),
+            ("198.51.100.9", "198.51.100.4"),
+            ("2001:db8::9", "2001:db8::4"),
+        ];
+        let mut legs = Vec::new();
+        for (id, (here, there)) in (1..).zip(terminals) {
+            let [here, there] = [here, there].map(|text| text.parse::<IpAddr>().unwrap());
+            let sip = SocketAddr::new(there, server.sip);
+            assert_eq!(media_address(here, sip), there, "{}", server.log());
+            let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
+            let mut leg = LegConfig::terminal(id, clip);
+            leg.local_ip = here;
+            leg.watch = Watch::Tiles;
+            legs.push(load.call(&Target::number("3000", sip), leg).unwrap());
+        }
+        for (id, leg) in (1..).zip(&legs) {
+            expect_all(leg, id, &server);
+        }
+    });
+}
+
+/// Where a peer at `here` is told to send its media: the connection line of the answer to an INVITE
+/// that goes no further.
+fn media_address(here: IpAddr, sip: SocketAddr) -> IpAddr {
+    let socket = UdpSocket::bind((here, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let at = socket.local_addr().unwrap();
+    let family = if here.is_ipv4() { "IP4" } else { "IP6" };
+    let body = format!(
+        "v=0\r\no=- 1 1 IN {family} {here}\r\ns=-\r\nc=IN {family} {here}\r\nt=0 0\r\n\
+         m=audio 9 RTP/AVP 0\r\n"
+    );
+    let invite = format!(
+        "INVITE sip:3000@{sip} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bKmedia;rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:a@{at}>;tag=1\r\nTo: <sip:3000@{sip}>\r\n\
+         Call-ID: media@{at}\r\nCSeq: 1 INVITE\r\nContact: <sip:a@{at}>\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    socket.send_to(invite.as_bytes(), sip).unwrap();
+    let mut buffer = vec![0; 65_536];
+    let answer = loop {
+        let (len, _) = socket.recv_from(&mut buffer).unwrap();
+        let answer = String::from_utf8_lossy(&buffer[..len]).into_owned();
+        if !answer.starts_with("SIP/2.0 1") {
+            break answer;
+        }
+    };
+    let line = answer.lines().find_map(|line| line.strip_prefix("c=IN "));
+    let address = line.and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    address.unwrap_or_else(|| panic!("{answer}"))
+}
+
+fn expect_all(leg: &LoadLeg, own: u8, server: &Server) {
+    let others: Vec<u8> = (1..=4).filter(|id| *id != own).collect();
+    let seen = leg.wait_until(PATIENCE, |report| {
+        let tiles = (1..=4).all(|id| report.tile(id).is_some_and(|tile| tile.fresh > 5));
+        tiles && report.heard() == others
+    });
+    let _ = seen
+        .unwrap()
+        .unwrap_or_else(|last| panic!("leg {own}: {last:#?}\n{}", server.log()));
 }

@@ -14,4 +14,5 @@ pub mod inventory;
 pub mod manager;
 pub mod media;
 pub mod plan;
+pub mod reach;
 pub mod secret;

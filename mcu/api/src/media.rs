@@ -1,13 +1,12 @@
 //! Messages between a controller and a media processor. The processor listens on a unix socket; the
 //! controller connects, says hello and is answered with [`FromMedia::Hello`] and an inventory.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, LegId, RoomId};
 use crate::inventory::Inventory;
 use crate::plan::RoomPlan;
+use crate::reach::MediaAddress;
 
 /// Controller to processor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,7 +66,7 @@ pub struct ProcessorHello {
     /// This life of the process.
     pub instance: InstanceId,
     /// Addresses that peers can reach, in order of preference.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<MediaAddress>,
     /// First port for RTP.
     pub port_low: u16,
     /// Last port for RTP.

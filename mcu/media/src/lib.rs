@@ -24,8 +24,9 @@ mod streams;
 mod transport;
 mod worker;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
+
+use mcu_api::reach::MediaAddress;
 
 /// What a media process needs to know at its start.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub struct Config {
     /// File in which a life that dies of a leg's bytes leaves word of it to the next.
     pub deaths_file: PathBuf,
     /// Addresses at which peers reach us, in order of preference.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<MediaAddress>,
     /// First UDP port that the controller may give to legs.
     pub port_low: u16,
     /// Last UDP port that the controller may give to legs.

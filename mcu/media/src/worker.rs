@@ -531,11 +531,15 @@ impl Worker {
 /// when there are several.
 fn open_doors(config: &Config, sockets: &mut Sockets) -> anyhow::Result<Doors> {
     let mut open = |is_ipv4: bool, any: IpAddr| {
-        let mut family = config.addresses.iter().filter(|a| a.is_ipv4() == is_ipv4);
+        let bound = config.addresses.iter().map(|a| a.address);
+        let mut family = bound.filter(|a| a.is_ipv4() == is_ipv4);
         let Some(first) = family.next() else {
             return Ok(None);
         };
-        let address = family.next().map_or(*first, |_| any);
+        let address = match family.all(|other| other == first) {
+            true => first,
+            false => any,
+        };
         let local = SocketAddr::new(address, config.webrtc_port);
         sockets
             .open(local, 34, Purpose::Shared)
@@ -561,6 +565,8 @@ fn after(due: Instant, period: Duration, now: Instant) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use mcu_api::reach::MediaAddress;
+
     use super::*;
 
     #[test]
@@ -578,7 +584,7 @@ mod tests {
                 socket: "unused".into(),
                 streams_socket: "unused".into(),
                 deaths_file: "unused".into(),
-                addresses,
+                addresses: addresses.into_iter().map(MediaAddress::from).collect(),
                 port_low: 1,
                 port_high: 2,
                 webrtc_port: 0,

@@ -109,7 +109,7 @@ fn pick_audio<'a>(
     let (index, security, choice) = pick(offer, "audio", local, |line| audio::choose(line, ours))?;
     let (rtp, rtcp) = (ours.rtp_port, ours.rtcp_port);
     let ports = LocalPorts {
-        ip: local.address,
+        ip: local.bound(),
         rtp,
         rtcp,
         dscp: DSCP_AUDIO,
@@ -139,7 +139,7 @@ fn pick_video<'a>(
     })?;
     let (rtp, rtcp) = (ours.rtp_port, ours.rtcp_port);
     let ports = LocalPorts {
-        ip: local.address,
+        ip: local.bound(),
         rtp,
         rtcp,
         dscp: DSCP_VIDEO,

@@ -71,15 +71,13 @@ pub(super) fn write(writer: &mut Writer, ice: &IceTerms, transport: &UdpTranspor
     writer.attribute("ice-ufrag", &ice.local_ufrag);
     writer.attribute("ice-pwd", &ice.local_pwd.0);
     let ports = std::iter::once(transport.rtp_port).chain(transport.rtcp_port);
+    let address = writer.address;
     for (component, port) in (1_u32..).zip(ports) {
         // RFC 8445 §5.1.2.1: a host candidate of the only address.
         let priority = (126 << 24) + (65_535 << 8) + (256 - component);
         writer.attribute(
             "candidate",
-            format_args!(
-                "1 {component} UDP {priority} {} {port} typ host",
-                transport.local_ip
-            ),
+            format_args!("1 {component} UDP {priority} {address} {port} typ host"),
         );
     }
 }

@@ -44,8 +44,11 @@ pub const DSCP_VIDEO: u8 = 34;
 /// What our side brings to an exchange.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LocalMedia {
-    /// Address at which we receive; it stands in `o=` and `c=`.
+    /// Address at which the peer reaches us; it stands in `o=` and `c=`.
     pub address: IpAddr,
+    /// Where our sockets are, if not there: before us an address translation stands.
+    #[serde(default)]
+    pub bound: Option<IpAddr>,
     /// `sess-id` of `o=`: one number for the life of the call.
     pub session_id: u64,
     /// `sess-version` of `o=`: to grow with every description of ours that differs from the last.
@@ -59,6 +62,20 @@ pub struct LocalMedia {
     /// SHA-256 of the certificate that our DTLS shows; `None` leaves DTLS out.
     #[serde(default)]
     pub dtls_fingerprint: Option<[u8; 32]>,
+}
+
+impl LocalMedia {
+    /// Where our sockets are.
+    pub(crate) fn bound(&self) -> IpAddr {
+        self.bound.unwrap_or(self.address)
+    }
+}
+
+/// The address at which an offer wants media first, if it is one.
+pub fn wanted_at(offer: &str) -> Option<IpAddr> {
+    let lines = lines::read(offer).ok()?.lines;
+    let mut addresses = lines.iter().filter_map(|line| line.address);
+    addresses.find(|address| !address.is_unspecified())
 }
 
 /// Our side of the sound.

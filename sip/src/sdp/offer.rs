@@ -314,7 +314,7 @@ impl Offer {
 
     fn ports(&self, rtp: u16, rtcp: u16, dscp: u8) -> LocalPorts {
         LocalPorts {
-            ip: self.local.address,
+            ip: self.local.bound(),
             rtp,
             rtcp,
             dscp,

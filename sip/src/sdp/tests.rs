@@ -18,6 +18,7 @@ use super::*;
 fn local(srtp: SrtpPolicy) -> LocalMedia {
     LocalMedia {
         address: "198.51.100.5".parse().unwrap(),
+        bound: None,
         session_id: 42,
         version: 1,
         audio: Some(LocalAudio::all_codecs(20_000, 20_001)),

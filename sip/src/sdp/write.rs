@@ -9,16 +9,21 @@ use mcu_api::plan::{Feedback, UdpTransport};
 use super::{Direction, KeptLine, LocalMedia};
 
 /// A description that is being written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Writer {
     text: String,
+    /// What stands in `c=`.
+    pub(super) address: IpAddr,
 }
 
 impl Writer {
     /// Begins with the session's own lines (RFC 8866 §5).
     pub(super) fn new(local: &LocalMedia) -> Self {
         let address = connection(local.address);
-        let mut writer = Self::default();
+        let mut writer = Self {
+            text: String::new(),
+            address: local.address,
+        };
         writer.line("v=0");
         writer.line(format_args!(
             "o=- {} {} {address}",

@@ -3,34 +3,68 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
+use mcu_api::reach::MediaAddress;
+
 /// Bits that two private addresses must share to count as one network: a hospital's sites usually
 /// lie in one such block.
 const NEAR_BITS: u32 = 8;
 
 /// The address among `announced` (in order of preference) that a peer at `peer` most likely
-/// reaches: of its own family, loopback for loopback, the nearest private network for a private
-/// address, the first public one otherwise, else the first of the family. `None` when none is of the
-/// peer's family.
-pub fn choose(announced: &[IpAddr], peer: IpAddr) -> Option<IpAddr> {
+/// reaches, of its own family: that for the narrowest network in which it is, else among those for no
+/// particular network loopback for loopback, the nearest private network for a private address, the
+/// first public one otherwise, else the first. `None` when none is of the peer's family.
+pub fn choose(announced: &[MediaAddress], peer: IpAddr) -> Option<&MediaAddress> {
     let peer = peer.to_canonical();
-    let family: Vec<IpAddr> = announced
-        .iter()
-        .copied()
-        .filter(|ip| ip.is_ipv4() == peer.is_ipv4())
-        .collect();
+    let of_family = |a: &&MediaAddress| a.told().is_ipv4() == peer.is_ipv4();
+    let family: Vec<&MediaAddress> = announced.iter().filter(of_family).collect();
+    let named = family.iter().filter_map(|a| Some((a.narrowest(peer)?, *a)));
+    // The first of equals: minimum of the reverse, where `max_by_key` would take the last.
+    if let Some((_, address)) = named.min_by_key(|(bits, _)| Reverse(*bits)) {
+        return Some(address);
+    }
+    let open = family.iter().copied().filter(|a| a.networks.is_empty());
+    let open: Vec<&MediaAddress> = open.collect();
+    nearest(if open.is_empty() { &family } else { &open }, peer)
+}
+
+fn nearest<'a>(family: &[&'a MediaAddress], peer: IpAddr) -> Option<&'a MediaAddress> {
     let scope = Scope::of(peer);
     let near = family
         .iter()
-        .filter(|ip| Scope::of(**ip) == scope)
-        .filter(|ip| scope != Scope::Private || common_bits(**ip, peer) >= NEAR_BITS)
-        // The first of equals: minimum of the reverse, where `max_by_key` would take the last.
-        .min_by_key(|ip| match scope {
-            Scope::Private => Reverse(common_bits(**ip, peer)),
+        .filter(|a| Scope::of(a.told()) == scope)
+        .filter(|a| scope != Scope::Private || common_bits(a.told(), peer) >= NEAR_BITS)
+        .min_by_key(|a| match scope {
+            Scope::Private => Reverse(common_bits(a.told(), peer)),
             Scope::Loopback | Scope::Public => Reverse(0),
         });
-    near.or_else(|| family.iter().find(|ip| Scope::of(**ip) != Scope::Loopback))
-        .or(family.first())
-        .copied()
+    let far = || {
+        family
+            .iter()
+            .find(|a| Scope::of(a.told()) != Scope::Loopback)
+    };
+    near.or_else(far).or(family.first()).copied()
+}
+
+/// The addresses among `announced` that a browser at `peer` is told, which tries them all: those for its
+/// networks, those for none in particular, and of the other family all, since nobody knows where it is
+/// there. All of them where nothing would be left.
+pub fn told(announced: &[MediaAddress], peer: Option<IpAddr>) -> Vec<IpAddr> {
+    let fits = |a: &&MediaAddress| {
+        let peer = peer.map(|peer| peer.to_canonical());
+        let known = peer.filter(|peer| peer.is_ipv4() == a.told().is_ipv4());
+        a.networks.is_empty() || known.is_none_or(|peer| a.narrowest(peer).is_some())
+    };
+    let mut told = Vec::new();
+    let fitting = announced.iter().filter(fits).map(MediaAddress::told);
+    for address in fitting {
+        if !told.contains(&address) {
+            told.push(address);
+        }
+    }
+    if told.is_empty() {
+        told.extend(announced.iter().map(MediaAddress::told));
+    }
+    told
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,12 +133,76 @@ mod tests {
             (&[], "10.2.0.1", None),
         ] {
             let list: Vec<IpAddr> = announced.iter().map(|ip| ip.parse().unwrap()).collect();
+            let list: Vec<MediaAddress> = list.into_iter().map(MediaAddress::from).collect();
             let chosen = choose(&list, peer.parse().unwrap());
             assert_eq!(
-                chosen.map(|ip| ip.to_string()).as_deref(),
+                chosen.map(|a| a.told().to_string()).as_deref(),
                 expected,
                 "peer {peer}"
             );
         }
+    }
+
+    /// A line of the region's hospitals, the hospital's own network, the internet by a translation of
+    /// addresses, and IPv6.
+    fn hospital() -> Vec<MediaAddress> {
+        let address = |address: &str, advertised: Option<&str>, networks: &[&str]| MediaAddress {
+            address: address.parse().unwrap(),
+            advertised: advertised.map(|text| text.parse().unwrap()),
+            networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
+        };
+        vec![
+            address("172.20.0.4", None, &["172.20.0.0/16", "10.64.0.0/10"]),
+            address("192.168.7.4", None, &["192.168.0.0/16", "10.64.9.0/24"]),
+            address("192.168.7.4", Some("203.0.113.7"), &[]),
+            address("2001:db8::4", None, &["2001:db8::/32"]),
+        ]
+    }
+
+    #[test]
+    fn a_peer_is_told_the_address_for_its_network() {
+        let all = hospital();
+        for (peer, expected) in [
+            ("172.20.200.1", "172.20.0.4"),
+            ("10.64.8.1", "172.20.0.4"),
+            ("10.64.9.1", "192.168.7.4"),
+            ("::ffff:192.168.3.3", "192.168.7.4"),
+            ("198.51.100.9", "203.0.113.7"),
+            ("10.1.1.1", "203.0.113.7"),
+            ("2001:db8::9", "2001:db8::4"),
+            // Of its family there is no other.
+            ("2001:db9::9", "2001:db8::4"),
+        ] {
+            let chosen = choose(&all, peer.parse().unwrap()).unwrap();
+            assert_eq!(chosen.told().to_string(), expected, "peer {peer}");
+        }
+        let translated = choose(&all, "198.51.100.9".parse().unwrap()).unwrap();
+        assert_eq!(translated.address.to_string(), "192.168.7.4");
+    }
+
+    #[test]
+    fn a_browser_is_told_all_that_it_may_reach() {
+        let all = hospital();
+        for (peer, expected) in [
+            (
+                Some("172.20.200.1"),
+                &["172.20.0.4", "203.0.113.7", "2001:db8::4"][..],
+            ),
+            (Some("198.51.100.9"), &["203.0.113.7", "2001:db8::4"]),
+            (
+                Some("2001:db9::9"),
+                &["172.20.0.4", "192.168.7.4", "203.0.113.7"],
+            ),
+            (
+                None,
+                &["172.20.0.4", "192.168.7.4", "203.0.113.7", "2001:db8::4"],
+            ),
+        ] {
+            let told = told(&all, peer.map(|text| text.parse().unwrap()));
+            let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+            assert_eq!(told, expected, "peer {peer:?}");
+        }
+        let line = told(&all[..1], Some("198.51.100.9".parse().unwrap()));
+        assert_eq!(line.len(), 1, "better than none");
     }
 }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::pin::Source;
 use super::room::{BrowserLeg, Conn, Leg, LegKind, Media};
-use super::{Controller, RESUME_WAIT, find_leg, leg_of_conn, legs_where};
+use super::{Controller, RESUME_WAIT, address, find_leg, leg_of_conn, legs_where};
 use crate::browser_sdp;
 
 /// Longest name, in characters (see [`BrowserMessage::Join`]).
@@ -74,7 +74,7 @@ impl Controller {
                 };
                 self.join(conn, sdp, join)
             }
-            BrowserMessage::Offer { sdp } => self.offered(conn, &sdp.0),
+            BrowserMessage::Offer { sdp } => self.offered(conn, source, &sdp.0),
             BrowserMessage::Mute { audio, video } => self.mute(conn, audio, video),
             BrowserMessage::Sizes { slots } => self.sizes(conn, &slots),
             BrowserMessage::Leave => {
@@ -151,7 +151,7 @@ impl Controller {
         };
         if let Some(leg) = known {
             let cname = self.cname_for(&join.room);
-            let described = self.describe(leg, &offer.0, &cname)?;
+            let described = self.describe(leg, join.source, &offer.0, &cname)?;
             return self.resume(conn, leg, join, Some(described));
         }
         if !guests {
@@ -178,7 +178,7 @@ impl Controller {
     ) -> Result<(), Refusal> {
         let id = self.new_leg_id();
         let cname = self.cname_for(&join.room);
-        let (sdp, media) = self.describe(id, offer, &cname)?;
+        let (sdp, media) = self.describe(id, join.source, offer, &cname)?;
         let token = self.new_token();
         let mut browser = BrowserLeg::new(conn, token.clone());
         browser.set_slot_count(media.plan.video_send.len());
@@ -282,7 +282,7 @@ impl Controller {
     }
 
     /// A new peer connection of a page that is in.
-    fn offered(&mut self, conn: Conn, sdp: &str) -> Result<(), Refusal> {
+    fn offered(&mut self, conn: Conn, source: Option<IpAddr>, sdp: &str) -> Result<(), Refusal> {
         let (room, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
         let id = leg.id;
         let cname = self
@@ -290,7 +290,7 @@ impl Controller {
             .iter()
             .find(|r| r.id == room)
             .map(|r| r.cname.clone());
-        let (sdp, media) = self.describe(id, sdp, &cname.unwrap_or_default())?;
+        let (sdp, media) = self.describe(id, source, sdp, &cname.unwrap_or_default())?;
         let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
         leg.replace_media(media);
         self.tell_relays(conn);
@@ -326,14 +326,25 @@ impl Controller {
         self.close(conn);
     }
 
-    /// Our answer to a browser's offer and what the leg's plan then holds.
-    fn describe(&mut self, leg: LegId, offer: &str, cname: &str) -> Result<Described, Refusal> {
+    /// Our answer to the offer of a browser at `source` and what the leg's plan then holds.
+    fn describe(
+        &mut self,
+        leg: LegId,
+        source: Option<IpAddr>,
+        offer: &str,
+        cname: &str,
+    ) -> Result<Described, Refusal> {
         let hello = self.processor.hello().ok_or(Refusal::NoMedia)?;
-        let candidates: Vec<SocketAddr> = hello
-            .addresses
+        let told = address::told(&hello.addresses, source);
+        let candidates = told
             .iter()
-            .map(|ip| SocketAddr::new(*ip, hello.webrtc_port))
-            .collect();
+            .map(|ip| SocketAddr::new(*ip, hello.webrtc_port));
+        let candidates: Vec<SocketAddr> = candidates.collect();
+        let kept_back = |ip: IpAddr| {
+            !told.contains(&ip) && hello.addresses.iter().any(|address| address.told() == ip)
+        };
+        let by_tcp = self.config.browser_tcp.iter().copied();
+        let by_tcp: Vec<SocketAddr> = by_tcp.filter(|at| !kept_back(at.ip())).collect();
         let local = browser_sdp::Local {
             // Every offer comes from a new peer connection: a session of its own each time.
             session_id: self.rng.next_u64() >> 1,
@@ -343,7 +354,7 @@ impl Controller {
             pwd: &Redacted(random_hex(&mut self.rng, 16)),
             fingerprint_sha256: hello.fingerprint_sha256,
             candidates: &candidates,
-            tcp_candidates: &self.config.browser_tcp,
+            tcp_candidates: &by_tcp,
             cname,
             // One stream for sound and pictures keeps them in step at the page.
             stream_id: cname,

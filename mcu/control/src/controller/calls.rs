@@ -1,12 +1,13 @@
 //! Legs of terminals.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason, SrtpPolicy};
 use mcu_api::ids::CallId;
 use mcu_api::media::ToMedia;
 use mcu_api::secret::Redacted;
+use sip::sdp;
 use tracing::{debug, info, warn};
 
 use super::door::Entrance;
@@ -95,7 +96,12 @@ impl Controller {
 
     /// Gives the caller ports and a place in the room; yields our answer, or our offer.
     fn accept(&mut self, call: IncomingCall, entrance: Entrance) -> Result<String, RejectReason> {
-        let (mut exchange, ports) = self.exchange_for(call.remote, &entrance.number)?;
+        let wanted_at = call
+            .offer
+            .as_ref()
+            .and_then(|offer| sdp::wanted_at(&offer.0));
+        let (mut exchange, ports) =
+            self.exchange_for(call.remote.ip(), wanted_at, &entrance.number)?;
         let described = match &call.offer {
             Some(offer) => exchange.answer(&offer.0, &mut self.rng),
             None => Ok(exchange.offer(&mut self.rng)),
@@ -141,17 +147,22 @@ impl Controller {
         Ok(sdp)
     }
 
-    /// An address and two port pairs for a peer at `remote`, under the policy of the room.
+    /// An address and two port pairs for a peer at `remote`, under the policy of the room. A peer that
+    /// wants media by the other family (RFC 6157) is judged by where it wants it.
     pub(super) fn exchange_for(
         &mut self,
-        remote: SocketAddr,
+        remote: IpAddr,
+        wanted_at: Option<IpAddr>,
         room: &str,
     ) -> Result<(Exchange, Vec<u16>), RejectReason> {
         let hello = self.processor.hello().ok_or(RejectReason::Unavailable)?;
         let fingerprint = hello.fingerprint_sha256;
         let room = self.config.room(room);
         let srtp = room.map_or(SrtpPolicy::default(), |room| room.srtp);
-        let Some(local) = address::choose(&hello.addresses, remote.ip()) else {
+        let family = |ip: IpAddr| ip.to_canonical().is_ipv4();
+        let other = wanted_at.filter(|at| family(*at) != family(remote));
+        let chosen = other.and_then(|at| address::choose(&hello.addresses, at));
+        let Some(local) = chosen.or_else(|| address::choose(&hello.addresses, remote)) else {
             warn!(%remote, "no media address of the caller's address family");
             return Err(RejectReason::Unavailable);
         };

@@ -133,7 +133,7 @@ impl Controller {
         let callee = self.callee(&wanted.target, &way.target, remote);
         self.check_quarantine(&callee.1, &callee.0)
             .map_err(|_| DialOutcome::Refused { status: 403 })?;
-        let exchange = self.exchange_for(remote, &number);
+        let exchange = self.exchange_for(remote.ip(), None, &number);
         let (mut exchange, ports) = exchange.map_err(|reason| match reason {
             RejectReason::Unavailable => DialOutcome::NoMedia,
             _ => DialOutcome::Unreachable,

@@ -1,9 +1,8 @@
 //! The offers and answers of one terminal's call (RFC 3264), one after the other.
 
-use std::net::IpAddr;
-
 use mcu_api::ids::LegId;
 use mcu_api::plan::{DtlsKeys, LegPlan, Transport};
+use mcu_api::reach::MediaAddress;
 use rand::{CryptoRng, RngCore};
 use serde::{Deserialize, Serialize};
 use sip::sdp::{self, Agreed, LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy};
@@ -47,13 +46,14 @@ pub enum ExchangeError {
 impl Exchange {
     /// Our side: the address and the two RTP ports, each with its RTCP port above it.
     pub fn new(
-        address: IpAddr,
+        address: &MediaAddress,
         [audio_port, video_port]: [u16; 2],
         srtp: SrtpPolicy,
         rng: &mut impl RngCore,
     ) -> Self {
         let local = LocalMedia {
-            address,
+            address: address.told(),
+            bound: address.advertised.map(|_| address.address),
             // RFC 8866 §5.2: a number that is unlikely to come again; kept below 2^63, since some
             // peers read it signed.
             session_id: rng.next_u64() >> 1,

@@ -102,7 +102,7 @@ async fn accept_media(listener: &UnixListener, held: &[RoomPlan]) -> Link {
     assert_eq!(link.receive::<ToMedia>().await, ToMedia::Hello);
     link.send(&FromMedia::Hello(ProcessorHello {
         instance: InstanceId(5),
-        addresses: vec![[127, 0, 0, 1].into()],
+        addresses: vec![std::net::IpAddr::from([127, 0, 0, 1]).into()],
         port_low: 31_000,
         port_high: 31_100,
         webrtc_port: 30_999,

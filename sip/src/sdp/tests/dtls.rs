@@ -337,6 +337,34 @@ fn with_ice(pwd: &str, ip: &str, more: &str) -> String {
 }
 
 #[test]
+fn before_a_translation_of_addresses_the_peer_is_told_its_outer_side_alone() {
+    let inner = "192.168.7.4".parse().unwrap();
+    let local = LocalMedia {
+        bound: Some(inner),
+        ..ours(SrtpPolicy::Allowed)
+    };
+    let offer = with_ice("0123456789abcdef012345", "192.0.2.9", "");
+    let answered = answer(&offer, &local, &mut rng()).unwrap();
+    let audio = answered.audio.as_ref().unwrap();
+    assert_eq!(audio.transport.local_ip, inner);
+    for line in [
+        "c=IN IP4 198.51.100.5\r\n",
+        "a=candidate:1 1 UDP 2130706431 198.51.100.5 20000 typ host\r\n",
+    ] {
+        assert!(answered.sdp.contains(line), "{}", answered.sdp);
+    }
+    let again = offer_again(&local, &answered, &mut rng());
+    for sdp in [&answered.sdp, &again.sdp, &offer_ours(&local)] {
+        assert!(!sdp.contains("192.168.7.4"), "{sdp}");
+        assert!(sdp.contains("198.51.100.5"), "{sdp}");
+    }
+}
+
+fn offer_ours(local: &LocalMedia) -> String {
+    super::super::offer(local, &mut rng()).sdp
+}
+
+#[test]
 fn ice_is_answered_as_its_lite_side_on_both_components() {
     const PWD: &str = "0123456789abcdef012345";
     let answered = |offer: &str| answer(offer, &ours(SrtpPolicy::Allowed), &mut rng()).unwrap();

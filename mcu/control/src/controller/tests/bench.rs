@@ -1,7 +1,7 @@
 //! A controller with everything around it played by the test.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason};
@@ -12,6 +12,7 @@ use mcu_api::manager::{
 };
 use mcu_api::media::{Death, FromMedia, MediaEvent, ProcessorHello, ToMedia};
 use mcu_api::plan::{DtlsKeys, LegPlan, RoomPlan, SrtpSource, Transport, VideoSource};
+use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
 
 use crate::config::{Config, RoomConfig};
@@ -53,6 +54,8 @@ pub struct Bench {
     pub dtls_keys: HashMap<LegId, Vec<Option<DtlsKeys>>>,
     /// What the processor says that earlier lives died of.
     pub deaths: Vec<Death>,
+    /// Where the processor is reached.
+    pub addresses: Vec<MediaAddress>,
     /// What subscribers see.
     pub conferences: HashMap<String, sip::Conference>,
     pub state: Option<State>,
@@ -103,6 +106,9 @@ impl Bench {
             srtp_sources: HashMap::new(),
             dtls_keys: HashMap::new(),
             deaths: Vec::new(),
+            addresses: [[10, 1, 0, 1], [127, 0, 0, 1]]
+                .map(|ip| IpAddr::from(ip).into())
+                .into(),
             conferences: HashMap::new(),
             state: None,
             commands: Vec::new(),
@@ -136,7 +142,7 @@ impl Bench {
         self.input(Input::MediaConnected);
         self.media(FromMedia::Hello(ProcessorHello {
             instance: InstanceId(self.instance),
-            addresses: vec!["10.1.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()],
+            addresses: self.addresses.clone(),
             port_low: 20_001,
             port_high: 20_040,
             webrtc_port: 20_000,

@@ -1,17 +1,19 @@
 //! Rooms as a whole: who may enter, what the composed picture shows, what is reported.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
-use mcu_api::call::{CallCommand, CallEvent, EndReason, RejectReason};
+use mcu_api::call::{CallCommand, CallEvent, EndReason, IncomingCall, RejectReason};
 use mcu_api::codec::AudioCodec;
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::inventory::LegState;
 use mcu_api::manager::{BrowserMessage, Refusal, ServerMessage, SiteKind};
 use mcu_api::media::{MediaEvent, ToMedia};
-use mcu_api::plan::VideoSource;
+use mcu_api::plan::{Transport, VideoSource};
+use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
 
-use super::bench::{Bench, demo, incoming, join, ports, with_room};
+use super::bench::{Bench, TERMINAL_OFFER, demo, incoming, join, ports, with_room};
 use crate::config::{Account, Config, RoomConfig};
 use crate::controller::Input;
 
@@ -118,6 +120,60 @@ fn two_browsers_and_two_terminals_see_each_other() {
     );
     assert_eq!(slots[0].mid, "2");
     assert_eq!(speaker, None);
+}
+
+/// Each terminal's description has an address that it reaches, its plan the one where we are.
+#[test]
+fn a_terminal_is_given_the_address_for_its_network_and_family() {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let mut bench = Bench::without_media(demo());
+    bench.addresses = vec![
+        MediaAddress {
+            networks: vec!["172.20.0.0/16".parse().unwrap()],
+            ..ip("172.20.0.4").into()
+        },
+        MediaAddress {
+            advertised: Some(ip("203.0.113.7")),
+            ..ip("192.168.7.4").into()
+        },
+        ip("2001:db8::4").into(),
+    ];
+    bench.connect_media();
+    let offer_at = |media: &str| {
+        let family = if ip(media).is_ipv4() { "IP4" } else { "IP6" };
+        TERMINAL_OFFER.replace("IN IP4 10.1.0.50", &format!("IN {family} {media}"))
+    };
+    for (call, (remote, media, told, bound)) in (1..).zip([
+        ("172.20.9.9", "172.20.9.9", "IP4 172.20.0.4", "172.20.0.4"),
+        ("198.51.100.9", "10.0.0.9", "IP4 203.0.113.7", "192.168.7.4"),
+        (
+            "2001:db8::9",
+            "2001:db8::9",
+            "IP6 2001:db8::4",
+            "2001:db8::4",
+        ),
+        // Behind a proxy of the other family.
+        (
+            "198.51.100.9",
+            "2001:db8::9",
+            "IP6 2001:db8::4",
+            "2001:db8::4",
+        ),
+        ("2001:db8::9", "172.20.9.9", "IP4 172.20.0.4", "172.20.0.4"),
+    ]) {
+        let offer = offer_at(media);
+        let incoming = IncomingCall {
+            remote: SocketAddr::new(ip(remote), 5060),
+            ..incoming(call, "3000", Some(&offer))
+        };
+        let (leg, sdp) = bench.dial_with(incoming).unwrap();
+        assert!(sdp.contains(&format!("c=IN {told}\r\n")), "{remote}: {sdp}");
+        let Transport::Udp(transport) = &bench.leg_plan(leg).transports[0] else {
+            panic!("no transport of its own");
+        };
+        assert_eq!(transport.local_ip, ip(bound), "{remote}");
+        assert_eq!(transport.remote_rtp.map(|at| at.ip()), Some(ip(media)));
+    }
 }
 
 #[test]
