@@ -1,6 +1,6 @@
 """One call by PJSIP: plays a sound file, records what it hears, hangs up after a while.
 
-Arguments: URI, transport (udp, tcp, tls), family (4, 6), keys (clear, sdes, dtls), file to play,
+Arguments: URI, transport (udp, tcp, tls), address here, keys (clear, sdes, dtls), file to play,
 file to record, seconds. Prints "up" once media flows; exits with 1 when the call fails.
 """
 
@@ -10,7 +10,7 @@ import time
 
 import pjsua2 as pj
 
-uri, transport, family, keys, play, record, seconds = sys.argv[1:8]
+uri, transport, here, keys, play, record, seconds = sys.argv[1:8]
 TRANSPORTS = {
     ("udp", "4"): pj.PJSIP_TRANSPORT_UDP,
     ("tcp", "4"): pj.PJSIP_TRANSPORT_TCP,
@@ -19,8 +19,8 @@ TRANSPORTS = {
     ("tcp", "6"): pj.PJSIP_TRANSPORT_TCP6,
     ("tls", "6"): pj.PJSIP_TRANSPORT_TLS6,
 }
-here = "127.0.0.1" if family == "4" else "::1"
-here_in_uri = here if family == "4" else "[::1]"
+family = "6" if ":" in here else "4"
+here_in_uri = here if family == "4" else f"[{here}]"
 
 
 class Call(pj.Call):
