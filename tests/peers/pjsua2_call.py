@@ -91,10 +91,13 @@ while time.time() < end and call.over is None:
     endpoint.libHandleEvents(20)
 over = call.over
 if over is None:
+    secure = "SRTP status: Active" in call.dump(True, "")
     call.hangup(pj.CallOpParam())
     until = time.time() + 2
     while time.time() < until and call.over is None:
         endpoint.libHandleEvents(20)
+    if secure != (keys != "clear"):
+        over = "media is not keyed as wanted"
 del player, recorder
 if over is not None:
     print("over:", over, flush=True)

@@ -215,11 +215,18 @@ impl Running {
     /// Ends the call; what arrived in all.
     ///
     /// # Errors
-    /// When the call did not end as it should.
-    pub fn end(self, other: u8, so_far: There) -> Result<There> {
+    /// When the call did not end as it should, or its media had other keys.
+    pub fn end(self, other: u8, keys: Keys, so_far: There) -> Result<There> {
         match self {
             Self::Baresip(baresip) => {
                 baresip.hang_up();
+                let log = baresip.log();
+                let agreed = match () {
+                    () if log.contains("DTLS-SRTP complete") => Keys::Dtls,
+                    () if log.contains("SRTP is Enabled") => Keys::Sdes,
+                    () => Keys::Clear,
+                };
+                ensure!(agreed == keys, "media is keyed as {}", agreed.name());
                 Ok(so_far)
             }
             Self::Sipp(mut process) => {
