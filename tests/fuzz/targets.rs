@@ -539,13 +539,18 @@ pub fn framed_packets(data: &[u8]) -> usize {
         while let Ok(Some(packet)) = reader.next_packet() {
             assert!((1..=MAX_PACKET).contains(&packet.len()));
             let _ = demux::stun_local_ufrag(packet);
-            if writer.push(packet, Urgency::Picture) == Ok(true) {
+            if let Ok(dropped) = writer.push(packet, Urgency::Picture) {
                 read.push(packet.to_vec());
+                read.drain(..dropped);
             }
         }
     }
     let mut again = Reader::default();
-    again.push(writer.pending());
+    while !writer.is_empty() {
+        let len = writer.pending().len();
+        again.push(writer.pending());
+        writer.wrote(len);
+    }
     for packet in &read {
         assert_eq!(again.next_packet(), Ok(Some(packet.as_slice())));
     }

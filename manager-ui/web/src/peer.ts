@@ -12,11 +12,12 @@ export interface Tracks {
   video: MediaStreamTrack | null;
 }
 
-/** A port of the server. */
+/** A port of the server for media, which need not be where the page comes from. */
 export interface Door {
   /** UDP or TCP. */
   protocol: string;
   port: string;
+  addresses: string[];
 }
 
 /** RFC 8853 simulcast, lowest layer first. */
@@ -121,11 +122,17 @@ export class Peer {
 
 /** The candidates of an answer, each door once. */
 export function doorsOf(sdp: string): Door[] {
-  const lines = sdp.matchAll(/^a=candidate:\S+ 1 (udp|tcp) \d+ \S+ (\d+) /gim);
-  const doors = [...lines].map(([, protocol = "", port = ""]) => ({ protocol: protocol.toUpperCase(), port }));
-  const isFirst = (door: Door, index: number) =>
-    doors.findIndex(({ protocol, port }) => protocol === door.protocol && port === door.port) === index;
-  return doors.filter(isFirst);
+  const doors = new Map<string, Door>();
+  for (const [, name = "", address = "", port = ""] of sdp.matchAll(
+    /^a=candidate:\S+ 1 (udp|tcp) \d+ (\S+) (\d+) /gim,
+  )) {
+    const protocol = name.toUpperCase();
+    const key = `${protocol} ${port}`;
+    const door = doors.get(key) ?? { protocol, port, addresses: [] };
+    if (!door.addresses.includes(address)) door.addresses.push(address);
+    doors.set(key, door);
+  }
+  return [...doors.values()];
 }
 
 /** H.264 first, packetisation mode 1 before 0: terminals speak it, so nothing is transcoded. */

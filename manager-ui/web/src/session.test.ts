@@ -166,8 +166,8 @@ describe("a visit", () => {
     expect(latest.blocked).toBeNull();
     await vi.advanceTimersByTimeAsync(1);
     const tried = [
-      { protocol: "UDP", port: "20000" },
-      { protocol: "TCP", port: "443" },
+      { protocol: "UDP", port: "20000", addresses: ["192.0.2.1", "192.0.2.2"] },
+      { protocol: "TCP", port: "443", addresses: ["192.0.2.3"] },
     ];
     expect(latest).toMatchObject({ phase: "in", blocked: tried });
     await sockets[0]!.says({ type: "answer", sdp: answer(1) });

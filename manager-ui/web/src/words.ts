@@ -82,8 +82,8 @@ const en = {
   youAreSeen: "Your camera is on",
   reconnecting: "Connection lost. Coming back …",
   mediaReconnecting: "Picture and sound are coming back …",
-  blocked: (host: string, ports: string) =>
-    `Sound and picture do not get through. A firewall here may be blocking them: ask your IT staff to allow connections to ${host}, port ${ports} (one is enough), not decrypted by a proxy. Still trying …`,
+  blocked: (doors: string) =>
+    `Sound and picture do not get through. A firewall here may be blocking them: ask your IT staff to allow connections to ${doors} (one is enough), not decrypted by a proxy. Still trying …`,
   playSound: "Turn on the sound",
   soundBlocked: "The browser holds the sound back.",
   left: "You have left the consult room",
@@ -187,8 +187,8 @@ const zh: Words = {
   youAreSeen: "您的摄像头已打开",
   reconnecting: "连接中断，正在恢复……",
   mediaReconnecting: "正在恢复画面和声音……",
-  blocked: (host: string, ports: string) =>
-    `声音和画面无法传输，可能被本地防火墙拦截。请联系信息科放行到 ${host} 的端口 ${ports}（任一即可），且不经代理解密。正在继续尝试……`,
+  blocked: (doors: string) =>
+    `声音和画面无法传输，可能被本地防火墙拦截。请联系信息科放行到 ${doors}（任一即可），且不经代理解密。正在继续尝试……`,
   playSound: "打开声音",
   soundBlocked: "浏览器暂停了声音播放。",
   left: "您已离开会诊室",

@@ -152,9 +152,17 @@ impl Sockets {
         }
     }
 
-    /// Closes a TCP connection.
-    pub fn close_stream(&mut self, token: Token) {
-        self.streams.remove(token, &self.registry);
+    /// Closes a TCP connection: one that was a leg's after our goodbye.
+    pub fn close_stream(&mut self, now: Instant, token: Token) {
+        match self.streams.ufrag(token) {
+            Some(_) => self.streams.leave(now, token, &self.registry),
+            None => self.streams.remove(token, &self.registry),
+        }
+    }
+
+    /// Writes the goodbyes to all TCP connections before the process ends.
+    pub fn leave_streams(&mut self, now: Instant) {
+        self.streams.leave_all(now, &self.registry);
     }
 
     /// The TCP connections, to look up and to name.

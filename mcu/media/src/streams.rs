@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -43,6 +43,8 @@ const PROOF: Duration = Duration::from_secs(10);
 /// A connection by which nothing came for this long is closed: browsers check on the path in use
 /// every 2.5 s, on others every 15 s or so.
 const SILENCE: Duration = Duration::from_secs(40);
+/// Time for the peer to read our goodbye and to close its side.
+const LINGER: Duration = Duration::from_secs(3);
 /// Bytes in the kernel that wait to be sent, beyond those on their way: what waits longer waits in
 /// our queue, where pictures can be dropped.
 const UNSENT: u32 = 32 << 10;
@@ -110,7 +112,8 @@ pub struct Ended {
 #[derive(Default)]
 pub struct Streams {
     open: HashMap<Token, Stream>,
-    by_peer: HashMap<SocketAddr, Token>,
+    /// Those from one address and port of a peer: it may have connected to several of our addresses.
+    by_peer: HashMap<SocketAddr, Vec<Token>>,
     /// With something to write. Filled while packets are sent, emptied at the end of the turn, so that
     /// what one turn sends leaves in one write.
     unflushed: RefCell<Vec<Token>>,
@@ -120,6 +123,7 @@ pub struct Streams {
 
 struct Stream {
     socket: TcpStream,
+    local: SocketAddr,
     peer: SocketAddr,
     /// ICE user fragment of the leg, once a check named it.
     ufrag: Option<String>,
@@ -127,6 +131,8 @@ struct Stream {
     proven: bool,
     opened: Instant,
     heard: Instant,
+    /// Its leg is gone: what waits is still written, what comes is thrown away.
+    leaving: Option<Instant>,
     reader: Reader,
     /// Only ever borrowed for one push or one flush.
     out: RefCell<Out>,
@@ -153,8 +159,11 @@ impl Streams {
     ) -> io::Result<()> {
         let socket = std::net::TcpStream::from(socket);
         // An IPv6 socket that takes IPv4, too, shows mapped addresses; checks are to name the real one.
-        let peer = socket.peer_addr()?;
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+        let (local, peer) = (
+            canonical(socket.local_addr()?),
+            canonical(socket.peer_addr()?),
+        );
         if self.is_full(source(peer.ip())) {
             return Err(io::Error::other("too many connections"));
         }
@@ -164,17 +173,22 @@ impl Streams {
         let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
         let mut socket = TcpStream::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        // The same peer again: the former connection is dead, or soon will be.
-        if let Some(former) = self.by_peer.insert(peer, token) {
+        // The same pair again: the former connection is dead, or soon will be.
+        let same_pair = |token: &&Token| self.open.get(token).is_some_and(|s| s.local == local);
+        let former = self.by_peer.get(&peer).into_iter().flatten();
+        if let Some(former) = former.copied().find(|token| same_pair(&token)) {
             self.remove(former, registry);
         }
+        self.by_peer.entry(peer).or_default().push(token);
         let stream = Stream {
             socket,
+            local,
             peer,
             ufrag: None,
             proven: false,
             opened: now,
             heard: now,
+            leaving: None,
             reader: Reader::default(),
             out: RefCell::default(),
         };
@@ -196,11 +210,15 @@ impl Streams {
         registry: &Registry,
     ) -> Option<(usize, SocketAddr)> {
         let stream = self.open.get_mut(&token)?;
-        if !stream.out.get_mut().writer.pending().is_empty() {
+        if !stream.out.get_mut().writer.is_empty() {
             // Room to write may be what woke us.
             self.unflushed.get_mut().push(token);
         }
-        match stream.receive(buffer) {
+        let received = match stream.leaving {
+            Some(_) => stream.discard(buffer).map(|()| None),
+            None => stream.receive(buffer),
+        };
+        match received {
             Ok(Some(len)) => {
                 stream.heard = now;
                 Some((len, stream.peer))
@@ -255,17 +273,17 @@ impl Streams {
     /// Queues a packet for a leg's peer; `false` when it has no connection from there. It leaves at
     /// the next [`Self::flush`].
     pub fn send(&self, ufrag: &str, to: SocketAddr, packet: &[u8], urgency: Urgency) -> bool {
+        // Somebody else behind the same address may have the same port, over UDP. Of several connections
+        // of the leg, the browser uses the one by which it speaks.
         let Some((token, stream)) = self
-            .by_peer
-            .get(&to)
-            .and_then(|token| Some((*token, self.open.get(token)?)))
-            // Somebody else behind the same address may have the same port, over UDP.
-            .filter(|(_, stream)| stream.ufrag.as_deref() == Some(ufrag))
+            .between(ufrag, to)
+            .filter(|(_, stream)| stream.leaving.is_none())
+            .max_by_key(|(_, stream)| stream.heard)
         else {
             return false;
         };
         let mut out = stream.out.borrow_mut();
-        if out.writer.pending().is_empty() {
+        if out.writer.is_empty() {
             self.unflushed.borrow_mut().push(token);
         }
         out.given_up |= out.writer.push(packet, urgency).is_err();
@@ -273,6 +291,38 @@ impl Streams {
             self.unflushed.borrow_mut().push(token);
         }
         true
+    }
+
+    /// Connections of a leg from one address and port.
+    fn between(&self, ufrag: &str, peer: SocketAddr) -> impl Iterator<Item = (Token, &Stream)> {
+        let tokens = self.by_peer.get(&peer).into_iter().flatten();
+        let streams = tokens.filter_map(|token| Some((*token, self.open.get(token)?)));
+        streams.filter(move |(_, stream)| stream.ufrag.as_deref() == Some(ufrag))
+    }
+
+    /// Ends a connection whose leg is gone: the goodbye that waits is written, and our side closed. What
+    /// the peer still sends is read, or else the kernel would reset the connection and take the goodbye
+    /// with it. It is closed when the peer closes it, or after [`LINGER`].
+    pub fn leave(&mut self, now: Instant, token: Token, registry: &Registry) {
+        let Some(stream) = self.open.get_mut(&token) else {
+            return;
+        };
+        stream.leaving.get_or_insert(now);
+        let mut scrap = [0; 2_048];
+        if stream
+            .flush()
+            .and_then(|()| stream.discard(&mut scrap))
+            .is_err()
+        {
+            self.remove(token, registry);
+        }
+    }
+
+    /// The process ends: what waits is written as far as the peers take it now.
+    pub fn leave_all(&mut self, now: Instant, registry: &Registry) {
+        for token in self.open.keys().copied().collect::<Vec<_>>() {
+            self.leave(now, token, registry);
+        }
     }
 
     /// Writes what waits, as far as the peers take it.
@@ -295,11 +345,16 @@ impl Streams {
             return;
         };
         let _ = registry.deregister(&mut stream.socket);
-        if self.by_peer.get(&stream.peer) == Some(&token) {
-            self.by_peer.remove(&stream.peer);
+        let peer = stream.peer;
+        if let Some(tokens) = self.by_peer.get_mut(&peer) {
+            tokens.retain(|other| *other != token);
+            if tokens.is_empty() {
+                self.by_peer.remove(&peer);
+            }
         }
-        if let Some(ufrag) = stream.ufrag {
-            let peer = stream.peer;
+        if let Some(ufrag) = stream.ufrag
+            && self.between(&ufrag, peer).next().is_none()
+        {
             self.ended.push(Ended { ufrag, peer });
         }
     }
@@ -314,11 +369,18 @@ impl Streams {
         let over = |stream: &Stream| {
             !stream.proven && now.duration_since(stream.opened) > PROOF
                 || now.duration_since(stream.heard) > SILENCE
-                || stream.ufrag.as_deref().is_some_and(|u| !is_leg(u))
+                || stream
+                    .leaving
+                    .is_some_and(|since| now.duration_since(since) > LINGER)
         };
         let tokens = self.open.iter().filter(|(_, stream)| over(stream));
         for token in tokens.map(|(token, _)| *token).collect::<Vec<_>>() {
             self.remove(token, registry);
+        }
+        let orphan = |stream: &Stream| stream.ufrag.as_deref().is_some_and(|u| !is_leg(u));
+        let tokens = self.open.iter().filter(|(_, stream)| orphan(stream));
+        for token in tokens.map(|(token, _)| *token).collect::<Vec<_>>() {
+            self.leave(now, token, registry);
         }
     }
 
@@ -360,15 +422,32 @@ impl Stream {
         if out.given_up {
             return Err(io::Error::other("the peer does not read"));
         }
-        while !out.writer.pending().is_empty() {
+        while !out.writer.is_empty() {
             match (&self.socket).write(out.writer.pending()) {
                 Ok(len) => out.writer.wrote(len),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        match self.leaving {
+            Some(_) => self.socket.shutdown(Shutdown::Write),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads what has come and throws it away.
+    fn discard(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..MAX_READS {
+            match self.socket.read(buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other("bytes without end"))
     }
 }
 

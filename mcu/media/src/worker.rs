@@ -294,7 +294,7 @@ impl Worker {
                 .map(|(_, place)| place),
         };
         let Some(place) = place.copied() else {
-            return self.sockets.close_stream(token);
+            return self.sockets.close_stream(Instant::now(), token);
         };
         self.give(place, 0, (from, false, datagram));
         let (room, leg) = place;
@@ -524,6 +524,7 @@ impl Worker {
         for id in self.rooms.keys().copied().collect::<Vec<_>>() {
             self.remove(now, id);
         }
+        self.sockets.leave_streams(now);
     }
 }
 

@@ -1,15 +1,19 @@
 //! Packets on a TCP connection: two bytes of length before each (RFC 4571 §2), as ICE over TCP sends
 //! checks, handshake and media (RFC 6544 §3).
 
+use std::collections::VecDeque;
+
 use bytes::{Buf, BytesMut};
 
 /// Longest packet that is taken, in bytes. What browsers send fits a packet of any network.
 pub const MAX_PACKET: usize = 4_096;
-/// Bytes that wait for a peer who does not read, beyond which no further picture is queued. A key
-/// frame of a whole room fits.
+/// Bytes of pictures that wait for a peer who does not read; the oldest packets give way to new ones.
+/// A key frame of a whole room fits.
 pub const PICTURES_MAX: usize = 256 << 10;
-/// Bytes that wait for a peer who does not read, beyond which the connection is given up.
-pub const QUEUE_MAX: usize = 320 << 10;
+/// Bytes of everything else that wait, beyond which the connection is given up: sound of seconds.
+pub const OTHERS_MAX: usize = 64 << 10;
+/// Bytes that are handed to the kernel at once: so much is in front of sound that comes now.
+pub const BATCH: usize = 16 << 10;
 
 /// The peer announces a packet longer than [`MAX_PACKET`]: the connection is of no use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,15 +22,15 @@ pub struct TooLong(pub usize);
 
 /// The peer has not read for so long that even its sound waits: the connection is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more than {QUEUE_MAX} bytes wait for the peer")]
+#[error("more than {OTHERS_MAX} bytes beside pictures wait for the peer")]
 pub struct Overflow;
 
 /// What a packet is for, which decides whether it may wait for a slow peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Pictures: dropped while [`PICTURES_MAX`] bytes wait.
+    /// Pictures: they wait for the others, and the oldest are dropped.
     Picture,
-    /// Sound, reports, checks and handshake.
+    /// Sound, reports, checks and handshake: in their order, before all pictures.
     Other,
 }
 
@@ -72,42 +76,85 @@ impl Reader {
     }
 }
 
-/// Packets that wait to be written. At most [`QUEUE_MAX`] bytes: pictures are dropped long before,
-/// and at the end the connection is.
+/// Packets that wait to be written: at most [`PICTURES_MAX`], [`OTHERS_MAX`] and [`BATCH`] bytes, and
+/// one packet more. Pictures are dropped, the oldest first; where others do not fit, the connection is
+/// of no use.
 #[derive(Debug, Default)]
 pub struct Writer {
-    buffer: BytesMut,
+    /// Begun: whole packets, but for what was written of the first.
+    front: BytesMut,
+    others: Queue,
+    pictures: Queue,
+}
+
+/// Framed packets in their order.
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: BytesMut,
+    lens: VecDeque<usize>,
 }
 
 impl Writer {
-    /// Queues a packet. `false`: it is a picture and was dropped.
+    /// Queues a packet. Yields how many pictures were dropped for it.
     ///
     /// # Errors
     /// [`Overflow`] when the peer has not read for too long.
-    pub fn push(&mut self, packet: &[u8], urgency: Urgency) -> Result<bool, Overflow> {
+    pub fn push(&mut self, packet: &[u8], urgency: Urgency) -> Result<usize, Overflow> {
         let Ok(len) = u16::try_from(packet.len()) else {
-            return Ok(false);
+            return Ok(usize::from(urgency == Urgency::Picture));
         };
-        let after = self.buffer.len() + 2 + packet.len();
-        if urgency == Urgency::Picture && after > PICTURES_MAX {
-            return Ok(false);
+        let framed = 2 + packet.len();
+        let (queue, mut dropped) = match urgency {
+            Urgency::Picture => (&mut self.pictures, 0),
+            Urgency::Other if self.others.bytes.len() + framed > OTHERS_MAX => {
+                return Err(Overflow);
+            }
+            Urgency::Other => (&mut self.others, 0),
+        };
+        while urgency == Urgency::Picture
+            && queue.bytes.len() + framed > PICTURES_MAX
+            && queue.pop().is_some()
+        {
+            dropped += 1;
         }
-        if after > QUEUE_MAX {
-            return Err(Overflow);
-        }
-        self.buffer.extend_from_slice(&len.to_be_bytes());
-        self.buffer.extend_from_slice(packet);
-        Ok(true)
+        queue.bytes.extend_from_slice(&len.to_be_bytes());
+        queue.bytes.extend_from_slice(packet);
+        queue.lens.push_back(framed);
+        Ok(dropped)
     }
 
-    /// What is to be written next.
-    pub fn pending(&self) -> &[u8] {
-        &self.buffer
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.front.len() + self.others.bytes.len() + self.pictures.bytes.len()
+    }
+
+    /// What is to be written next; empty when nothing waits.
+    pub fn pending(&mut self) -> &[u8] {
+        if self.front.is_empty() {
+            while self.front.len() < BATCH
+                && let Some(packet) = self.others.pop().or_else(|| self.pictures.pop())
+            {
+                self.front.extend_from_slice(&packet);
+            }
+        }
+        &self.front
     }
 
     /// So many bytes of it were written.
     pub fn wrote(&mut self, bytes: usize) {
-        self.buffer.advance(bytes.min(self.buffer.len()));
+        self.front.advance(bytes.min(self.front.len()));
+    }
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<BytesMut> {
+        let len = self.lens.pop_front()?;
+        Some(self.bytes.split_to(len))
     }
 }
 
@@ -132,10 +179,10 @@ mod tests {
                 writer.push(packet, Urgency::Picture).unwrap();
             }
             let (mut reader, mut read) = (Reader::default(), Vec::new());
-            while !writer.pending().is_empty() {
-                let piece = &writer.pending()[..cut.min(writer.pending().len())];
-                reader.push(piece);
-                let len = piece.len();
+            while !writer.is_empty() {
+                let pending = writer.pending();
+                let len = cut.min(pending.len());
+                reader.push(&pending[..len]);
                 writer.wrote(len);
                 read.extend(read_all(&mut reader));
             }
@@ -153,21 +200,59 @@ mod tests {
         assert_eq!(reader.next_packet(), Err(TooLong(0x1001)));
     }
 
+    /// All that waits, as the peer reads it.
+    fn drain(writer: &mut Writer) -> Vec<Vec<u8>> {
+        let (mut reader, mut read) = (Reader::default(), Vec::new());
+        while !writer.is_empty() {
+            let len = writer.pending().len();
+            reader.push(writer.pending());
+            writer.wrote(len);
+            read.extend(read_all(&mut reader));
+        }
+        read
+    }
+
     #[test]
-    fn for_a_peer_that_does_not_read_pictures_go_first_and_then_the_connection() {
+    fn for_a_peer_that_does_not_read_the_oldest_pictures_go_first_and_then_the_connection() {
         let mut writer = Writer::default();
-        let packet = [1; 1_000];
-        while writer.push(&packet, Urgency::Picture).unwrap() {}
-        let pictures = writer.pending().len();
-        assert!(pictures <= PICTURES_MAX && pictures > PICTURES_MAX - 1_100);
+        let picture = |n: u16| [&n.to_be_bytes()[..], &[1; 998]].concat();
+        let mut last = 0;
+        while writer.push(&picture(last), Urgency::Picture) == Ok(0) {
+            last += 1;
+        }
+        assert_eq!(writer.push(&picture(last + 1), Urgency::Picture), Ok(1));
+        assert!(writer.len() <= PICTURES_MAX && writer.len() > PICTURES_MAX - 1_100);
         let mut sound = 0;
         while writer.push(&[2; 160], Urgency::Other).is_ok() {
             sound += 1;
         }
         // Sound of eight seconds, in packets of 20 ms.
         assert!(sound >= 400, "{sound}");
-        assert!(writer.pending().len() <= QUEUE_MAX);
-        writer.wrote(100_000);
-        assert_eq!(writer.push(&packet, Urgency::Picture), Ok(true));
+        let read = drain(&mut writer);
+        let pictures: Vec<_> = read.iter().filter(|packet| packet.len() == 1_000).collect();
+        assert_eq!(*pictures[0], picture(2), "the oldest two are gone");
+        assert_eq!(**pictures.last().unwrap(), picture(last + 1));
+        assert_eq!(writer.push(&picture(0), Urgency::Picture), Ok(0));
+    }
+
+    /// Sound waited behind a quarter of a megabyte of pictures: a second, at 2 Mbit/s.
+    #[test]
+    fn sound_waits_for_no_more_pictures_than_were_begun() {
+        let mut writer = Writer::default();
+        for _ in 0..250 {
+            writer.push(&[1; 1_000], Urgency::Picture).unwrap();
+        }
+        let begun = writer.pending().len();
+        assert!(begun <= BATCH + 1_002, "{begun}");
+        writer.wrote(500);
+        for n in 2..5 {
+            writer.push(&[n; 160], Urgency::Other).unwrap();
+        }
+        writer.wrote(begun - 500);
+        let mut reader = Reader::default();
+        reader.push(writer.pending());
+        let next = read_all(&mut reader);
+        let first: Vec<u8> = next.iter().map(|packet| packet[0]).take(4).collect();
+        assert_eq!(first, [2, 3, 4, 1]);
     }
 }

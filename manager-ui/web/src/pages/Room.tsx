@@ -11,10 +11,10 @@ import { grid } from "../grid";
 import { useAnnouncements, useKeys, useSize, useWakeLock } from "../hooks";
 import { useLanguage } from "../language";
 import type { Site, SlotSize } from "../protocol";
-import type { Door } from "../peer";
 import { mutedForOthers, type Session, type Snapshot } from "../session";
 import { Bar } from "./Bar";
 import { Tile } from "./Tile";
+import type { Door } from "../peer";
 
 interface Props {
   room: string;
@@ -72,7 +72,11 @@ export function Room({ room, name, devices, state, session, recover }: Props) {
   );
 }
 
-const ports = (doors: Door[]) => doors.map(({ protocol, port }) => `${protocol} ${port}`).join(", ");
+const host = (address: string) => (address.includes(":") ? `[${address}]` : address);
+const named = (doors: Door[]) =>
+  doors
+    .flatMap(({ protocol, port, addresses }) => addresses.map((address) => `${protocol} ${host(address)}:${port}`))
+    .join(", ");
 
 /** What is the matter, in the head of the room: the pictures neither move nor are covered. */
 function Notice({ state, devices }: Pick<Props, "state" | "devices">) {
@@ -83,7 +87,7 @@ function Notice({ state, devices }: Pick<Props, "state" | "devices">) {
   if (phase === "joining") text = refusal ? words.refusals[refusal] : words.joining;
   if (phase === "reconnecting") text = refusal ? words.refusals[refusal] : words.reconnecting;
   if (stuck) text = words.mediaReconnecting;
-  if (stuck && state.blocked) text = words.blocked(location.hostname, ports(state.blocked));
+  if (stuck && state.blocked) text = words.blocked(named(state.blocked));
   text ||= news(devices, words);
   const isMissed = devices.audio.tell === "missing" || devices.video.tell === "missing";
   const trouble = phase === "reconnecting" || stuck || (phase === "in" && isMissed);

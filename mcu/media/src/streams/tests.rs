@@ -136,13 +136,9 @@ fn a_peer_that_does_not_read_loses_pictures_and_at_last_its_connection() {
     for _ in 0..20_000 {
         assert!(turn(&mut bench, &[7; 1_200], Urgency::Picture));
     }
-    let waiting = bench.streams.open[&token]
-        .out
-        .borrow()
-        .writer
-        .pending()
-        .len();
-    assert!(waiting <= mcu_rtp::framing::PICTURES_MAX);
+    let waiting = bench.streams.open[&token].out.borrow().writer.len();
+    use mcu_rtp::framing::{BATCH, PICTURES_MAX};
+    assert!(waiting <= PICTURES_MAX + BATCH + 1_202);
     let mut sound = 0;
     while turn(&mut bench, &[7; 160], Urgency::Other) {
         sound += 1;
@@ -170,6 +166,8 @@ fn connections_without_proof_without_a_word_and_without_a_leg_are_closed() {
     bench.streams.bind(orphan, "of a leg that left");
     bench.streams.prove(orphan);
     bench.sweep(Duration::from_secs(9));
+    assert!(bench.streams.has(orphan), "it may still read");
+    bench.sweep(Duration::from_secs(9) + LINGER + Duration::from_millis(1));
     assert!(!bench.streams.has(orphan));
     bench.sweep(Duration::from_secs(11));
     assert!(!bench.streams.has(unproven) && bench.streams.has(silent));
@@ -233,4 +231,102 @@ fn a_packet_too_long_ends_the_connection() {
     peer.write_all(&[0xFF, 0xFF, 0, 0]).unwrap();
     assert_eq!(bench.receive(token), None);
     assert!(!bench.streams.has(token));
+}
+
+/// The goodbye was in our queue, or in the kernel's, when the connection was closed; what the browser
+/// had sent meanwhile made the kernel reset it.
+#[test]
+fn a_goodbye_reaches_a_peer_that_sends_and_reads_late() {
+    let (_dir, path, door, mut bench) = bench();
+    let (mut peer, token) = bench.connect(&door, &path);
+    let address = peer.local_addr().unwrap();
+    bench.streams.bind(token, UFRAG);
+    bench.streams.prove(token);
+    for _ in 0..20_000 {
+        bench
+            .streams
+            .send(UFRAG, address, &[7; 1_200], Urgency::Picture);
+        bench.streams.flush(bench.poll.registry());
+    }
+    assert!(!bench.streams.open[&token].out.borrow().writer.is_empty());
+    bench
+        .streams
+        .send(UFRAG, address, b"goodbye", Urgency::Other);
+    peer.write_all(&[0, 3, 1, 2, 3]).unwrap();
+    bench
+        .streams
+        .sweep(bench.now, bench.poll.registry(), |_| false);
+    assert!(!bench.streams.send(UFRAG, address, b"more", Urgency::Other));
+    peer.set_nonblocking(true).unwrap();
+    let (mut reader, mut buffer) = (Reader::default(), vec![0; 65_536]);
+    let (mut heard, mut ended) = (false, false);
+    for _ in 0..100_000 {
+        match peer.read(&mut buffer) {
+            Ok(0) => ended = true,
+            Ok(len) => reader.push(&buffer[..len]),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        while let Ok(Some(packet)) = reader.next_packet() {
+            heard |= packet == b"goodbye";
+        }
+        if ended {
+            break;
+        }
+        assert_eq!(bench.receive(token), None, "nothing of it counts any more");
+        bench.streams.flush(bench.poll.registry());
+    }
+    assert!(heard && ended);
+    drop(peer);
+    bench.receive(token);
+    assert!(!bench.streams.has(token), "both sides have closed");
+}
+
+/// A host with two addresses: a browser may use the same port towards both.
+#[test]
+fn connections_to_two_of_our_addresses_live_side_by_side() {
+    let (_dir, _path, _door, mut bench) = bench();
+    let connect = |bench: &mut Bench, to: &str, port: u16| {
+        let listener = TcpListener::bind((to, 0)).unwrap();
+        let socket = socket2::Socket::new(
+            socket2::Domain::IPV4,
+            socket2::Type::STREAM,
+            Some(socket2::Protocol::TCP),
+        )
+        .unwrap();
+        socket.set_reuse_address(true).unwrap();
+        let from = SocketAddr::from(([127, 0, 0, 1], port));
+        socket.bind(&from.into()).unwrap();
+        socket
+            .connect(&listener.local_addr().unwrap().into())
+            .unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let token = Token(bench.next);
+        bench.next += 1;
+        let registry = bench.poll.registry();
+        let added = bench
+            .streams
+            .add(bench.now, accepted.into(), token, registry);
+        added.unwrap();
+        assert!(bench.streams.bind(token, UFRAG));
+        (Peer::from(socket), token)
+    };
+    let (first, one) = connect(&mut bench, "127.0.0.1", 0);
+    let address = first.local_addr().unwrap();
+    bench.now += Duration::from_secs(1);
+    let (mut second, other) = connect(&mut bench, "127.0.0.2", address.port());
+    assert_eq!(second.local_addr().unwrap(), address);
+    assert!(bench.streams.has(one) && bench.streams.has(other));
+    assert!(bench.streams.send(UFRAG, address, b"abc", Urgency::Other));
+    bench.streams.flush(bench.poll.registry());
+    let mut read = [0; 5];
+    second.read_exact(&mut read).unwrap();
+    let registry = bench.poll.registry();
+    bench.streams.remove(other, registry);
+    assert!(
+        bench.streams.take_ended().is_empty(),
+        "the path is still there"
+    );
+    assert!(bench.streams.send(UFRAG, address, b"abc", Urgency::Other));
+    bench.streams.remove(one, bench.poll.registry());
+    assert_eq!(bench.streams.take_ended().len(), 1);
 }
