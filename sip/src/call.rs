@@ -57,6 +57,8 @@ pub(crate) struct Dialling {
     /// Our offer.
     pub sdp: String,
     pub credentials: Option<Credentials>,
+    /// Redirections are followed.
+    pub may_be_redirected: bool,
     /// INVITEs without a final answer: one for each contact that is called, all in one go. At most as
     /// many as an account has contacts.
     pub branches: Vec<Branch>,
@@ -72,7 +74,8 @@ pub(crate) struct Dialling {
 /// Most early dialogs of one call of ours; further ones are not answered before their 2xx.
 pub(crate) const MAX_EARLY: usize = 8;
 
-/// Most reliable responses of one callee that are acknowledged: each takes a transaction.
+/// Most reliable responses of one callee, or to one offer of ours, that are acknowledged: each takes a
+/// transaction.
 pub(crate) const MAX_RELIABLE: u8 = 32;
 
 /// An INVITE of ours.
@@ -172,8 +175,9 @@ pub(crate) struct Unacknowledged {
 pub(crate) struct OurOffer {
     pub cseq: u32,
     pub sdp: String,
-    /// Which reliable responses came, and the answer in one of them.
+    /// Which reliable responses came, how many of them were acknowledged, and the answer in one.
     pub sequence: sipx_sip::rel::Sequence,
+    pub acknowledged: u8,
     pub answer: Option<String>,
     /// A provisional response ends the transaction's own timer B (RFC 3261 §17.1.1.2).
     pub give_up_at: Instant,

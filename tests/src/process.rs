@@ -111,3 +111,16 @@ pub fn free_port_at(ip: IpAddr) -> u16 {
         }
     }
 }
+
+/// Whether somebody has bound this UDP port, as the kernel tells: trying to bind it could take it from
+/// who is about to.
+pub fn is_udp_port_taken(port: u16) -> bool {
+    let of_kernel = ["/proc/net/udp", "/proc/net/udp6"];
+    let listed = of_kernel.map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    let sockets = listed.iter().flat_map(|text| text.lines().skip(1));
+    let mut ports = sockets.filter_map(|line| {
+        let local = line.split_whitespace().nth(1)?;
+        u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()
+    });
+    ports.any(|taken| taken == port)
+}

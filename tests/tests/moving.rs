@@ -1,6 +1,7 @@
 //! A terminal moves to another room within its call, with sipp as the terminal: it is heard in the one
 //! first and in the other then, by the same ports (MCU-03).
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,12 +11,16 @@ use benches::clip::{Clip, Config};
 use benches::load::{LegConfig, Load, LoadLeg, Target};
 use benches::tone;
 use tests::capture::Capture;
+use tests::process::free_port;
 use tests::server::Server;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const HERE: u8 = 1;
 const THERE: u8 = 2;
 const MOVER: u8 = 5;
+const CALL_ID: &str = "mover";
+/// Seconds of sound that are listened to.
+const ENOUGH_S: f64 = 3.0;
 
 const CONFIGURATION: &str = r#"
 [[rooms]]
@@ -37,22 +42,28 @@ fn a_terminal_that_asks_is_moved_and_heard_in_the_other_room() {
     let capture = Capture::start(server.dir(), &ports);
     std::fs::write(server.dir().join("tone.ulaw"), tone_of(MOVER)).unwrap();
     let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/mover.xml");
+    let port = free_port();
     let mut mover = Command::new("sipp")
         .current_dir(server.dir())
         .arg("-sf")
         .arg(scenario)
         .args(["-s", "3000", "-i", "127.0.0.1", "-mi", "127.0.0.1"])
-        .args(["-nostdin", "-m", "1", "-timeout", "60", "-timeout_error"])
+        .args(["-p", &port.to_string(), "-cid_str", CALL_ID])
+        .args(["-nostdin", "-m", "1", "-timeout", "90", "-timeout_error"])
         .arg(format!("127.0.0.1:{}", server.sip))
         .stdout(Stdio::null())
         .spawn()
         .expect("run sipp");
     expect_heard(&here, &server);
+    // Nobody is moved within two seconds of its entry.
+    expect_heard(&here, &server);
+    signal(port, 1);
     expect_heard(&there, &server);
     here.reset().unwrap();
-    let left = here.wait_until(PATIENCE, |report| report.seconds >= 3.0);
+    let left = here.wait_until(PATIENCE, |report| report.seconds >= ENOUGH_S);
     let left = left.unwrap().unwrap_or_else(|last| panic!("{last:#?}"));
     assert!(left.heard().is_empty(), "it is still in the first room");
+    signal(port, 2);
     assert!(mover.wait().unwrap().success(), "{}", server.log());
     let wire = capture.stop(server.media.1, &[format!("udp.port=={},sip", server.sip)]);
     let bad = "sip and (_ws.malformed or _ws.expert.severity == \"Error\")";
@@ -68,8 +79,27 @@ fn call(load: &Load, server: &Server, number: &str, id: u8) -> LoadLeg {
     load.call(&Target::number(number, sip), leg).unwrap()
 }
 
+/// Has sipp go on: it waits for a message of its call.
+fn signal(port: u16, number: u32) {
+    let message = format!(
+        "MESSAGE sip:mover@127.0.0.1:{port} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKsignal{number}\r\n\
+         From: <sip:test@127.0.0.1>;tag=test\r\nTo: <sip:mover@127.0.0.1:{port}>\r\n\
+         Call-ID: {CALL_ID}\r\nCSeq: {number} MESSAGE\r\nMax-Forwards: 70\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket
+        .send_to(message.as_bytes(), ("127.0.0.1", port))
+        .unwrap();
+}
+
+/// For [`ENOUGH_S`] seconds from now.
 fn expect_heard(leg: &LoadLeg, server: &Server) {
-    let heard = leg.wait_until(PATIENCE, |report| report.heard() == [MOVER]);
+    leg.reset().unwrap();
+    let heard = leg.wait_until(PATIENCE, |report| {
+        report.seconds >= ENOUGH_S && report.heard() == [MOVER]
+    });
     let _ = heard
         .unwrap()
         .unwrap_or_else(|last| panic!("{last:#?}\n{}", server.log()));

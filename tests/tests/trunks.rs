@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tests::process::{Process, free_port};
+use tests::process::{Process, free_port, is_udp_port_taken};
 use tests::server::Server;
 use tests::wait_for;
 
@@ -73,9 +73,7 @@ fn a_room_calls_by_a_trunk_that_asks_for_its_password() {
     let mut carrier = carrier(&server, port, &messages);
     wait_for("the carrier listens", PATIENCE, || {
         assert!(carrier.is_running());
-        std::net::UdpSocket::bind(("127.0.0.1", port))
-            .is_err()
-            .then_some(())
+        is_udp_port_taken(port).then_some(())
     });
     let said = server.dial("4000", "95551234").unwrap_or_else(|complaint| {
         panic!("{complaint}\n{}\n{}", server.log(), read(&messages));
@@ -139,9 +137,7 @@ fn we_register_at_a_trunk_that_wants_it() {
         ]);
     let mut registrar = Process::start(&mut command, &dir.path().join("sipp.log"));
     wait_for("the registrar listens", PATIENCE, || {
-        std::net::UdpSocket::bind(("127.0.0.1", port))
-            .is_err()
-            .then_some(())
+        is_udp_port_taken(port).then_some(())
     });
     let text = format!(
         "[[sip.trunks]]\nname = \"city\"\naddress = \"localhost:{port}\"\nrealm = \"carrier\"\nregister = true\n\

@@ -13,7 +13,7 @@ use benches::clip::{Clip, Config};
 use benches::load::{LegConfig, Load, LoadLeg, Target};
 use tests::baresip::{self, Baresip};
 use tests::capture::{Capture, Wire};
-use tests::process::free_port;
+use tests::process::{free_port, is_udp_port_taken};
 use tests::server::Server;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -204,9 +204,7 @@ fn call_over_ipv6(server: &Server, port: u16, transport: &str) {
 fn call_a_callee(server: &Server, port: u16) {
     let mut callee = sipp(server, "callee.xml", port).spawn().unwrap();
     tests::wait_for("the callee listens", PATIENCE, || {
-        std::net::UdpSocket::bind(("127.0.0.1", port))
-            .is_err()
-            .then_some(())
+        is_udp_port_taken(port).then_some(())
     });
     let said = server.dial("3000", &format!("sip:callee@127.0.0.1:{port}"));
     let done = callee.wait().unwrap();

@@ -153,8 +153,11 @@ impl Endpoint {
         }
         let (dialog, flow) = dialogs.first().cloned()?;
         let id = wanted.call;
+        // A trunk charges us for whom it calls, and our password would prove that we want it.
+        let by_trunk = matches!(wanted.target, DialTarget::Uri { via: Some(_), .. });
         let dialling = Dialling {
             sdp: wanted.sdp.0,
+            may_be_redirected: !by_trunk && wanted.credentials.is_none(),
             credentials: wanted.credentials,
             branches: Vec::new(),
             early: Vec::new(),

@@ -160,8 +160,10 @@ impl Endpoint {
         }
     }
 
+    /// A branch whose INVITE has its final response. Who rang by it rings no more.
     fn take_branch(&mut self, id: CallId, key: &TransactionKey) -> Option<Branch> {
         let dialling = self.dialling(id)?;
+        dialling.early.retain(|early| early.key != *key);
         let place = dialling.branches.iter().position(|b| b.key == *key)?;
         Some(dialling.branches.swap_remove(place))
     }
@@ -211,7 +213,6 @@ impl Endpoint {
         let Some(dialling) = self.dialling(id) else {
             return;
         };
-        dialling.early.retain(|early| early.key != *key);
         let status = match dialling.refused {
             Some(before) if before / 100 <= status / 100 && status < 600 => before,
             _ => status,
@@ -235,19 +236,21 @@ impl Endpoint {
         key: &TransactionKey,
         response: &Response,
     ) {
+        let tag = to_tag(&response.headers);
+        let known = |early: &Early| early.key == *key && early.dialog.remote_tag == tag;
+        let early = self.dialling(id).and_then(|dialling| {
+            let place = dialling.early.iter().position(known)?;
+            Some(dialling.early.swap_remove(place))
+        });
         let Some(branch) = self.take_branch(id, key) else {
             return;
         };
-        let tag = to_tag(&response.headers);
-        let Some(dialling) = self.dialling(id) else {
-            return;
-        };
-        let known = |early: &Early| early.key == *key && early.dialog.remote_tag == tag;
-        let early = dialling.early.iter().position(known);
-        let early = early.map(|place| dialling.early.swap_remove(place));
         let (dialog, answered) = match early {
             Some(early) => (early.dialog, early.answer),
             None => (branch.dialog, None),
+        };
+        let Some(dialling) = self.dialling(id) else {
+            return;
         };
         let offer = std::mem::take(&mut dialling.sdp);
         self.transactions.cancel(now, id, Some(key));
@@ -416,7 +419,8 @@ impl Dialog {
         let call_id = text(headers, &HeaderName::CallId)?;
         let target = invite.uri.clone();
         let mut dialog = Self::dialled(call_id, tag.to_owned(), local, target, flow);
-        dialog.skip_to(cseq);
+        // What rang in this dialog, and is not known any more, took numbers for its PRACKs.
+        dialog.skip_to(cseq.saturating_add(MAX_RELIABLE.into()));
         dialog.confirm(&response.headers).then_some((dialog, cseq))
     }
 }

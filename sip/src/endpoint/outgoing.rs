@@ -64,6 +64,7 @@ impl Endpoint {
             cseq: draft.cseq,
             sdp: sdp.clone(),
             sequence: Sequence::default(),
+            acknowledged: 0,
             answer: None,
             give_up_at: now + GIVE_UP,
         });

@@ -1,7 +1,8 @@
 //! 3xx to calls of ours (RFC 3261 §8.1.3.4).
 //!
 //! A redirection is a wish of somebody whom we called, or of who answers in their name: it is followed
-//! within the host that was called, by the way that led there, and nowhere else.
+//! within the host that was called, by the way that led there, and nowhere else. By a trunk, whoever is
+//! called could name any number of the world, which would be called at our cost: there it ends the call.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -27,8 +28,14 @@ impl Endpoint {
         key: &TransactionKey,
         response: &Response,
     ) {
+        let status = response.status.code();
         let targets = contacts_by_preference(&response.headers);
-        let branch = self.dialling(id).and_then(|dialling| {
+        let dialling = self.dialling(id);
+        let followed = dialling.as_ref().is_some_and(|d| d.may_be_redirected);
+        if !followed {
+            tracing::warn!(call = %id, status, "a redirection by a trunk is not followed");
+        }
+        let branch = dialling.filter(|_| followed).and_then(|dialling| {
             let mut branches = dialling.branches.iter_mut();
             branches.find(|branch| branch.key == *key)
         });
@@ -40,7 +47,7 @@ impl Endpoint {
                 .collect();
             branch.alternatives = allowed;
         }
-        self.branch_refused(now, id, key, response.status.code());
+        self.branch_refused(now, id, key, status);
     }
 
     /// Calls the next target of a branch that was refused. `false` when there is none.

@@ -62,7 +62,8 @@ impl Endpoint {
             dialled: user.unwrap_or_default(),
             host: target.host().map(ToString::to_string).unwrap_or_default(),
             caller: Redacted(String::new()),
-            account: call.account.clone(),
+            // Whoever answers a call of ours has proven nothing, were it at the contact of an account.
+            account: call.account.clone().filter(|_| id < CallId::FIRST_DIALLED),
             remote: call.flow.remote,
             user_agent: None,
             offer: None,

@@ -10,7 +10,7 @@ use sipx_sip::rel::{self, Numbering, Offered, RAck, RSeq, Received, Reliability}
 use super::Endpoint;
 use super::incoming::Arrival;
 use crate::body::session_of_response;
-use crate::call::{Asked, Call, GIVE_UP, Reliable, Resend, Stage, T1};
+use crate::call::{Asked, Call, GIVE_UP, MAX_RELIABLE, Reliable, Resend, Stage, T1};
 use crate::message::{
     self, HeaderName, Headers, Message, Method, Refusal, Response, cseq_number, tokens,
 };
@@ -76,9 +76,12 @@ impl Endpoint {
         let Some(offer) = offer.filter(|offer| Some(offer.cseq) == cseq) else {
             return;
         };
-        if offer.sequence.accept(number) != Received::Acknowledge {
+        if offer.acknowledged >= MAX_RELIABLE
+            || offer.sequence.accept(number) != Received::Acknowledge
+        {
             return;
         }
+        offer.acknowledged += 1;
         if offer.answer.is_none() {
             offer.answer = session_of_response(response);
         }

@@ -233,6 +233,7 @@ fn answer_audio(
         payloads: vec![received],
         telephone_event: event,
         dtls: answered.dtls,
+        key_name: answered.key_name,
     }
 }
 
@@ -317,6 +318,7 @@ fn answer_video(
         ssrc,
     );
     agreed.dtls = answered.dtls;
+    agreed.key_name = answered.key_name;
     agreed
 }
 
@@ -371,5 +373,6 @@ pub(super) fn agreed_video(
         ssrc,
         formats,
         dtls: None,
+        key_name: None,
     }
 }

@@ -6,6 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use mcu_api::plan::SrtpSuite;
 use mcu_api::secret::Redacted;
 use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
 
 use super::lines::MediaLine;
 
@@ -20,6 +21,15 @@ pub struct CryptoLine {
     pub name: String,
     /// Master key and salt of the side that wrote the line.
     pub key: Redacted<Vec<u8>>,
+}
+
+/// How a line names the keys that were agreed on, so that both sides find them again in what follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyName {
+    /// The tag.
+    pub tag: String,
+    /// The suite's name as the peer knows it.
+    pub suite: String,
 }
 
 /// The suites that we offer, best supported first.

@@ -268,6 +268,9 @@ pub struct AgreedAudio {
     /// What was said of its DTLS.
     #[serde(default)]
     pub dtls: Option<DtlsLine>,
+    /// How its keys of SDES are named; unknown of what an older version kept.
+    #[serde(default)]
+    pub key_name: Option<crypto::KeyName>,
 }
 
 /// What was agreed on video.
@@ -291,6 +294,9 @@ pub struct AgreedVideo {
     /// What was said of its DTLS.
     #[serde(default)]
     pub dtls: Option<DtlsLine>,
+    /// How its keys of SDES are named; unknown of what an older version kept.
+    #[serde(default)]
+    pub key_name: Option<crypto::KeyName>,
 }
 
 /// A payload type of `telephone-event` (RFC 4733).

@@ -7,6 +7,7 @@ use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{agreed_video, audio_stream, video_payload, video_share};
+use super::crypto::KeyName;
 use super::dtls::{self, DtlsLine};
 use super::h264::{Format, own_format};
 use super::lines::{self, Description, MediaLine};
@@ -137,7 +138,7 @@ pub fn offer_again(local: &LocalMedia, previous: &Agreed, rng: &mut impl CryptoR
         audio: audio.map(|audio| OfferedAudio {
             payloads: audio.payloads.clone(),
             events: audio.telephone_event.into_iter().collect(),
-            keys: kept_keys(&audio.transport),
+            keys: kept_keys(&audio.transport, audio.key_name.as_ref()),
             dtls: kept_dtls(local, (&audio.transport, audio.dtls.as_ref()), rng),
             before: Some(Before {
                 transport: audio.transport.clone(),
@@ -147,7 +148,7 @@ pub fn offer_again(local: &LocalMedia, previous: &Agreed, rng: &mut impl CryptoR
         }),
         video: video.map(|video| OfferedVideo {
             formats: video.formats.clone(),
-            keys: kept_keys(&video.transport),
+            keys: kept_keys(&video.transport, video.key_name.as_ref()),
             dtls: kept_dtls(local, (&video.transport, video.dtls.as_ref()), rng),
             before: Some(Before {
                 transport: video.transport.clone(),
@@ -434,11 +435,19 @@ fn kept_dtls(
     Some(dtls::offered(ours, Some(before), rng))
 }
 
-fn kept_keys(transport: &UdpTransport) -> Vec<OfferedKey> {
+fn kept_keys(transport: &UdpTransport, known: Option<&KeyName>) -> Vec<OfferedKey> {
     let Some(keys) = &transport.sdes else {
         return Vec::new();
     };
-    // Under which of its names the peer knows the suite is not kept.
+    if let Some(KeyName { tag, suite }) = known {
+        return vec![OfferedKey {
+            tag: tag.clone(),
+            suite: keys.suite,
+            name: Some(suite.clone()),
+            key: keys.local.clone(),
+        }];
+    }
+    // Under which of its names the peer knows the suite was not kept by an older version.
     let legacy = match keys.suite {
         SrtpSuite::Aes256CmHmacSha1_80 => Some("AES_CM_256_HMAC_SHA1_80"),
         SrtpSuite::Aes256CmHmacSha1_32 => Some("AES_CM_256_HMAC_SHA1_32"),
@@ -544,7 +553,12 @@ fn accept_audio(
     let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_AUDIO);
     let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
     let place = (index, line, offer.secured.audio);
-    let (transport, direction, dtls) = accept_line(offer, place, ports, secrets, rng)?;
+    let AcceptedLine {
+        transport,
+        direction,
+        dtls,
+        key_name,
+    } = accept_line(offer, place, ports, secrets, rng)?;
     let ssrc = answered_ssrc(offered.before.as_ref(), &transport, rng);
     // What the answer names is what we shall hear, under the numbers of our offer.
     let answered = |codec| {
@@ -574,6 +588,7 @@ fn accept_audio(
         payloads: receive,
         telephone_event: event,
         dtls,
+        key_name,
     }))
 }
 
@@ -596,7 +611,12 @@ fn accept_video(
     let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_VIDEO);
     let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
     let place = (index, line, offer.secured.video);
-    let (transport, direction, dtls) = accept_line(offer, place, ports, secrets, rng)?;
+    let AcceptedLine {
+        transport,
+        direction,
+        dtls,
+        key_name,
+    } = accept_line(offer, place, ports, secrets, rng)?;
     let ssrc = answered_ssrc(offered.before.as_ref(), &transport, rng);
     let direction = direction.and(Direction::new(choice.class.is_some(), true));
     let formats: Vec<(u8, Format)> = offered
@@ -619,6 +639,7 @@ fn accept_video(
     );
     agreed.formats = formats;
     agreed.dtls = dtls;
+    agreed.key_name = key_name;
     Ok(Some(agreed))
 }
 
@@ -639,6 +660,14 @@ fn answered_ssrc(before: Option<&Before>, now: &UdpTransport, rng: &mut impl Cry
     terms::ssrc(before, now, rng)
 }
 
+/// What an answer says of a line that it accepts.
+struct AcceptedLine {
+    transport: UdpTransport,
+    direction: Direction,
+    dtls: Option<DtlsLine>,
+    key_name: Option<KeyName>,
+}
+
 /// Transport, direction and association of a line that the answer accepts, and that may have been
 /// encrypted before. An answer with fingerprint and keys means DTLS.
 fn accept_line(
@@ -647,7 +676,7 @@ fn accept_line(
     ports: LocalPorts,
     (keys, dtls, before): (&[OfferedKey], &Option<DtlsLine>, &Option<Before>),
     rng: &mut impl CryptoRng,
-) -> Result<(UdpTransport, Direction, Option<DtlsLine>), OfferError> {
+) -> Result<AcceptedLine, OfferError> {
     let (mut transport, direction) = terms::transport(line, ports);
     let before = before.as_ref().map(Before::terms);
     let held = before.map(|(transport, _)| transport);
@@ -661,9 +690,15 @@ fn accept_line(
         && let Some((terms, line)) = dtls::accepted(&theirs, ours, before, same_ports, rng)
     {
         transport.dtls = Some(Box::new(terms));
-        return Ok((transport, direction, Some(line)));
+        return Ok(AcceptedLine {
+            transport,
+            direction,
+            dtls: Some(line),
+            key_name: None,
+        });
     }
-    transport.sdes = answered_keys(offer, index, line, keys)?;
+    let (sdes, key_name) = answered_keys(offer, index, line, keys)?.unzip();
+    transport.sdes = sdes;
     // A peer that answers our fingerprint with its own encrypts, even where we cannot make out how.
     let answers_dtls = dtls.is_some() && line.effective("fingerprint").next().is_some();
     if transport.sdes.is_none() && answers_dtls {
@@ -673,7 +708,12 @@ fn accept_line(
     if transport.sdes.is_none() && was_secure {
         return Err(OfferError::Downgrade);
     }
-    Ok((transport, direction, None))
+    Ok(AcceptedLine {
+        transport,
+        direction,
+        dtls: None,
+        key_name,
+    })
 }
 
 /// The first crypto line of the answer that takes up one of ours by tag and suite. More than one
@@ -683,16 +723,25 @@ fn answered_keys(
     index: usize,
     line: &MediaLine,
     ours: &[OfferedKey],
-) -> Result<Option<SdesKeys>, OfferError> {
+) -> Result<Option<(SdesKeys, KeyName)>, OfferError> {
     let answered = crypto::usable(line);
     let pairs = answered.iter().filter_map(|theirs| {
         let same = |ours: &&OfferedKey| ours.tag == theirs.tag && ours.suite == theirs.suite;
         Some((ours.iter().find(same)?, theirs))
     });
-    let keys = pairs.into_iter().next().map(|(ours, theirs)| SdesKeys {
-        suite: theirs.suite,
-        local: ours.key.clone(),
-        remote: theirs.key.clone(),
+    let keys = pairs.into_iter().next().map(|(ours, theirs)| {
+        let keys = SdesKeys {
+            suite: theirs.suite,
+            local: ours.key.clone(),
+            remote: theirs.key.clone(),
+        };
+        let suite = ours.name.as_deref();
+        let suite = suite.unwrap_or(crypto::suite_name(ours.suite));
+        let name = KeyName {
+            tag: ours.tag.clone(),
+            suite: suite.to_owned(),
+        };
+        (keys, name)
     });
     // A peer that answers our keys with keys encrypts, whatever the profile says.
     let encrypts = !ours.is_empty() && line.attribute("crypto").is_some();

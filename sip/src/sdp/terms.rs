@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use mcu_api::plan::{DtlsRole, SdesKeys, UdpTransport};
 use rand::CryptoRng;
 
-use super::crypto::{self, CryptoLine};
+use super::crypto::{self, CryptoLine, KeyName};
 use super::dtls::{self, Before, DtlsLine};
 use super::lines::MediaLine;
 use super::write::Writer;
@@ -79,6 +79,7 @@ pub(super) struct Answered {
     pub transport: UdpTransport,
     pub direction: Direction,
     pub dtls: Option<DtlsLine>,
+    pub key_name: Option<KeyName>,
     ice: ice::Theirs,
 }
 
@@ -96,7 +97,7 @@ pub(super) fn answered(
     let same_ports = before.is_some_and(|before| before.rtcp_port == transport.rtcp_port);
     let theirs = ice::Theirs::of(line);
     transport.ice = ice::terms(&theirs, before, rng).map(Box::new);
-    let mut line = None;
+    let (mut line, mut key_name) = (None, None);
     match security {
         Security::Clear => {}
         Security::Sdes(offered) => {
@@ -109,6 +110,10 @@ pub(super) fn answered(
                 local: crypto::new_key(offered.suite, rng),
                 remote: offered.key.clone(),
             }));
+            key_name = Some(KeyName {
+                tag: offered.tag.clone(),
+                suite: offered.name.clone(),
+            });
         }
         Security::Dtls(theirs) => {
             let fingerprint = ours.dtls_fingerprint.unwrap_or_default();
@@ -128,6 +133,7 @@ pub(super) fn answered(
         transport,
         direction,
         dtls: line,
+        key_name,
         ice: theirs,
     }
 }

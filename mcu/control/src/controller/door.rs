@@ -29,12 +29,25 @@ pub struct Entrance {
 impl Controller {
     /// The dial plan: where the call leads, and whether the caller may go there.
     pub(super) fn admit(&mut self, call: &IncomingCall) -> Result<Entrance, RejectReason> {
-        let trunk = self.config.trunk_at(call.remote.ip());
-        let trunk = trunk.filter(|_| call.account.is_none());
+        let source = self.source_of(call.account.as_deref(), call.remote.ip());
+        self.admit_from(call, source, &shown_name(&call.caller))
+    }
+
+    /// The same for somebody whose source and name are known, wherever the request came from.
+    pub(super) fn admit_from(
+        &self,
+        call: &IncomingCall,
+        source: Source,
+        name: &Redacted<String>,
+    ) -> Result<Entrance, RejectReason> {
+        let trunk = match &source {
+            Source::Trunk(name) => Some(name.as_str()),
+            Source::Account(_) | Source::Address(_) => None,
+        };
         let dialled = Dialled {
             user: &call.dialled,
             host: &call.host,
-            trunk: trunk.map(|trunk| trunk.name.as_str()),
+            trunk,
         };
         let is_room = |number: &str| self.config.room(number).is_some();
         let destination = dialplan::resolve(&self.config.dialplan, dialled, is_room);
@@ -48,8 +61,7 @@ impl Controller {
             // A trunk cannot answer a challenge.
             return Err(self.refusal_of_stranger(destination, trunk.is_some()));
         }
-        let source = self.source_of(call.account.as_deref(), call.remote.ip());
-        self.check_quarantine(&source, &shown_name(&call.caller))?;
+        self.check_quarantine(&source, name)?;
         let (room, pin, given) = match (destination, room) {
             (Some(Destination::Room { pin, given, .. }), Some(room)) => (room.clone(), pin, given),
             (Some(Destination::Refused(code)), _) => return Err(RejectReason::Code(code.status())),

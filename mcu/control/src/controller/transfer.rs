@@ -25,11 +25,14 @@ impl Controller {
     fn try_move(&mut self, wanted: &IncomingCall) -> Result<(), RejectReason> {
         let found = leg_of_call(&mut self.rooms, wanted.call);
         let found = found.filter(|(_, leg)| leg.is_in() && is_ready(leg));
-        let (from, id, since) = found
-            .map(|(room, leg)| (room, leg.id, leg.joined_unix_s))
-            .ok_or(RejectReason::Forbidden)?;
+        let (from, leg) = found.ok_or(RejectReason::Forbidden)?;
+        let (id, since, name) = (leg.id, leg.joined_unix_s, leg.name.clone());
+        // A request within a call may come from anywhere, and its address may be forged. Where the call
+        // itself came from was proven by its ACK.
+        let source = leg.source.clone().ok_or(RejectReason::Forbidden)?;
+        let entrance = self.admit_from(wanted, source, &name);
         // Who may not enter learns nothing about what is there.
-        let entrance = self.admit(wanted).map_err(|reason| match reason {
+        let entrance = entrance.map_err(|reason| match reason {
             RejectReason::Busy | RejectReason::Unavailable => reason,
             _ => RejectReason::Forbidden,
         })?;

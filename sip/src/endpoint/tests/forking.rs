@@ -18,7 +18,7 @@ fn of<'a>(sent: &'a [String], method: &str) -> Vec<&'a String> {
 }
 
 /// An account with two contacts, called; the INVITEs, that to the contact registered last first.
-fn two_called() -> (Bench, Vec<String>) {
+pub(super) fn two_called() -> (Bench, Vec<String>) {
     let mut client = Client::new(config());
     client.proven(TELEPHONES);
     client.proven(ROOM);
@@ -107,7 +107,7 @@ fn who_answers_second_is_acknowledged_and_hung_up_on() {
         assert_eq!(header(request, "From"), header(&invites[1], "From"));
     }
     assert_eq!(header(ack, "CSeq"), Some("1 ACK"));
-    assert_eq!(header(bye, "CSeq"), Some("2 BYE"));
+    assert_eq!(header(bye, "CSeq"), Some("34 BYE"), "after 32 PRACKs");
     bench.feed(&respond(bye, "200 OK", "", None));
     bench.feed(&late);
     assert_eq!(
@@ -117,6 +117,32 @@ fn who_answers_second_is_acknowledged_and_hung_up_on() {
     );
     assert_eq!(bench.take_events(), []);
     assert_eq!(bench.endpoint.load().calls, 1);
+}
+
+/// The BYE had the number of a PRACK, and would have been refused (RFC 3261 §12.2.2).
+#[test]
+fn who_rang_reliably_and_answers_second_understands_the_bye() {
+    let (mut bench, invites) = two_called();
+    let invite = &invites[1];
+    let reliable = "Require: 100rel\r\nRSeq: 7\r\n";
+    bench.feed(&answered_by("desk", invite, "180 Ringing", reliable, None));
+    let prack = bench.only();
+    bench.feed(&respond(&prack, "200 OK", "", None));
+    bench.feed(&answered_by(
+        "room",
+        &invites[0],
+        "200 OK",
+        "",
+        Some(ANSWER),
+    ));
+    bench.take_sent();
+    bench.feed(&answered_by("desk", invite, "200 OK", "", Some(ANSWER)));
+    let sent = bench.take_sent();
+    let number = |text: &str| {
+        let cseq = header(text, "CSeq").unwrap();
+        cseq.split(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    assert!(number(of(&sent, "BYE")[0]) > number(&prack), "{sent:#?}");
 }
 
 /// A proxy that forks sends several 2xx to one INVITE.

@@ -1,8 +1,9 @@
-//! 3xx to calls of ours (RFC 3261 §8.1.3.4): followed within the host that was called.
+//! 3xx to calls of ours (RFC 3261 §8.1.3.4): followed within the host that was called, and never by a
+//! trunk.
 
 use mcu_api::call::{DialTarget, OutgoingCall};
 
-use super::dialling::{CALL, answered, outgoing};
+use super::dialling::{CALL, answered, answered_by, of_callee, outgoing};
 use super::*;
 
 fn moved(invite: &str, contacts: &str) -> String {
@@ -82,28 +83,49 @@ fn nobody_is_called_elsewhere() {
     }
 }
 
+/// Whoever was called had us call any number of the world by the trunk, with our password.
 #[test]
-fn a_call_by_a_trunk_stays_with_the_trunk() {
-    let by_trunk = |to: &str| {
-        let mut bench = Bench::new();
-        let uri = "sip:5551234@carrier.example".to_owned();
-        let via = Some(address("192.0.2.7:5080"));
-        let target = DialTarget::Uri { uri, via };
-        bench.flow.remote = address("192.0.2.7:5080");
-        bench.dial(OutgoingCall {
-            target,
-            ..outgoing(None)
-        });
-        let first = bench.only();
-        bench.feed(&moved(&first, &contact(to)));
-        next_invite(&mut bench)
-    };
-    let (flow, invite) = by_trunk("sip:5559999@carrier.example").unwrap();
-    assert_eq!(flow.remote, address("192.0.2.7:5080"));
-    assert!(invite.starts_with("INVITE sip:5559999@carrier.example SIP/2.0"));
-    assert_eq!(by_trunk("sip:5559999@other.example"), None);
-    assert_eq!(by_trunk("sip:5559999@carrier.example:5061"), None);
-    assert_eq!(by_trunk("sip:5559999@192.0.2.9"), None);
+fn by_a_trunk_nobody_else_is_called() {
+    let uri = "sip:5551234@carrier.example".to_owned();
+    let via = Some(address("192.0.2.7:5080"));
+    let by_trunk = DialTarget::Uri { uri, via };
+    let direct = outgoing(None).target;
+    for (target, credentials) in [
+        (by_trunk.clone(), None),
+        (by_trunk, Some("us")),
+        (direct, Some("us")),
+    ] {
+        for to in ["sip:5559999@carrier.example", "sip:or-1@192.0.2.7:5080"] {
+            let mut bench = Bench::new();
+            bench.flow.remote = address("192.0.2.7:5080");
+            bench.dial(OutgoingCall {
+                target: target.clone(),
+                ..outgoing(credentials)
+            });
+            let first = bench.only();
+            bench.feed(&moved(&first, &contact(to)));
+            assert_eq!(next_invite(&mut bench), None, "{to}");
+            bench.ended(CALL, EndReason::Refused(302));
+        }
+    }
+}
+
+/// Those who rang before took the places of those who ring after it.
+#[test]
+fn who_rang_before_a_redirection_rings_no_more() {
+    let mut bench = Bench::new();
+    let first = bench.dialled();
+    for n in 0..8 {
+        let tag = format!("fork{n}");
+        bench.feed(&answered_by(&tag, &first, "180 Ringing", "", None));
+    }
+    bench.feed(&moved(&first, &contact("sip:or-2@192.0.2.7:5060")));
+    let (_, second) = next_invite(&mut bench).unwrap();
+    bench.feed(&of_callee("fork0", &first, "UPDATE", 2, None));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 481 Call Does Not Exist"]);
+    let reliable = "Require: 100rel\r\nRSeq: 7\r\n";
+    bench.feed(&answered_by("late", &second, "180 Ringing", reliable, None));
+    assert!(bench.only().starts_with("PRACK sip:late@"));
 }
 
 #[test]

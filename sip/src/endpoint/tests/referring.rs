@@ -1,5 +1,8 @@
 //! A terminal asks to be moved (RFC 3515, RFC 4488).
 
+use super::dialling::{CALL, answered_by, of_callee};
+use super::forking::two_called;
+use super::replacing::up_proven;
 use super::*;
 
 fn refer(cseq: u32, tag: &str, headers: &str) -> String {
@@ -118,4 +121,30 @@ fn a_wish_that_nobody_decides_on_is_answered_in_time_and_at_the_end() {
         "{lines:?}"
     );
     bench.ended(call, EndReason::Remote);
+}
+
+/// Whoever answered at the contact of an account was moved as if it had proven its password.
+#[test]
+fn only_who_proved_an_account_asks_in_its_name() {
+    let referred = |bench: &mut Bench| {
+        let events = bench.take_events();
+        let [CallEvent::Referred(wanted)] = events.as_slice() else {
+            panic!("{events:?}");
+        };
+        (wanted.call, wanted.account.clone())
+    };
+    let mut bench = Bench::new();
+    let (call, tag) = up_proven(&mut bench, "or-1", "a", "");
+    let wish = refer(3, &tag, &to("sip:4000@192.0.2.1"));
+    bench.feed(&wish.replace("one@", "a@"));
+    assert_eq!(referred(&mut bench), (call, Some("or-1".to_owned())));
+
+    let (mut bench, invites) = two_called();
+    let invite = &invites[1];
+    bench.feed(&answered_by("desk", invite, "200 OK", "", Some(ANSWER)));
+    bench.take_events();
+    let wish = of_callee("desk", invite, "REFER", 2, None);
+    let named = to("sip:4000@192.0.2.1") + "Max-Forwards";
+    bench.feed(&wish.replace("Max-Forwards", &named));
+    assert_eq!(referred(&mut bench), (CALL, None));
 }

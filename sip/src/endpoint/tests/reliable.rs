@@ -244,3 +244,28 @@ fn a_reliable_response_to_a_later_offer_of_ours_gets_its_prack_too() {
     let sdp = Redacted(OFFER.to_owned());
     assert_eq!(bench.take_events(), [CallEvent::Answered { call, sdp }]);
 }
+
+/// Each took a transaction and a PRACK, as many as the peer liked.
+#[test]
+fn reliable_responses_to_a_later_offer_are_bounded() {
+    let mut bench = Bench::new();
+    let (call, _) = bench.up();
+    bench.command(CallCommand::Offer {
+        call,
+        sdp: Redacted(ANSWER.to_owned()),
+    });
+    let invite = bench.only();
+    let mut pracks = 0;
+    for number in 7..70 {
+        let headers = format!("Require: 100rel\r\nRSeq: {number}\r\n");
+        bench.feed(&respond(&invite, "183 Session Progress", &headers, None));
+        for prack in bench.take_sent() {
+            assert!(prack.starts_with("PRACK "), "{prack}");
+            pracks += 1;
+            bench.feed(&respond(&prack, "200 OK", "", None));
+        }
+    }
+    assert_eq!(pracks, 32);
+    bench.feed(&respond(&invite, "200 OK", "", Some(OFFER)));
+    assert!(bench.only().starts_with("ACK "));
+}

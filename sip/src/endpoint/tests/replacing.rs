@@ -4,7 +4,12 @@ use super::accounts::respond_to;
 use super::*;
 
 /// A call that is up, and who proved an account for it.
-fn up_proven(bench: &mut Bench, user: &str, call_id: &str, headers: &str) -> (CallId, String) {
+pub(super) fn up_proven(
+    bench: &mut Bench,
+    user: &str,
+    call_id: &str,
+    headers: &str,
+) -> (CallId, String) {
     let (call, ok) = answered_proven(bench, user, call_id, headers).unwrap();
     let tag = tag_of(&ok);
     let ack = request("ACK", "3000", 2, &tag, &format!("{call_id}ack"), "", None);

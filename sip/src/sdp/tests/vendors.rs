@@ -60,11 +60,12 @@ const CAPTURED_ANSWERS: &[Verdict] = &[
          video sendrecv Some(96) 1280x720@30 2000k base 31 mode 1 None | \
          av---",
     ),
-    // Four keys, none under the tag of ours: the index lets it fail.
+    // Four keys, one under the tag of ours: the index lets the first be taken that is known.
     (
         "hexmeet-ve660_answer.sdp",
         Some("hexmeet-ve660_answer.sdp"),
-        "KeysMissing { index: 1 }",
+        "video sendrecv Some(99) 960x540@25 768k high 31 mode 1 Some(AesCm128HmacSha1_80) | \
+         -v---",
     ),
 ];
 

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use mcu_api::call::{CallCommand, CallEvent, EndReason, RejectReason, SrtpPolicy};
+use mcu_api::call::{CallCommand, CallEvent, EndReason, IncomingCall, RejectReason, SrtpPolicy};
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::media::ToMedia;
 use mcu_api::plan::{LegPlan, Transport};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, TERMINAL_OFFER, demo, incoming, ports};
-use crate::config::{Config, RoomConfig};
+use crate::config::{Config, RoomConfig, Trunk};
+use crate::controller::pin::Source;
 use crate::controller::{Input, MEDIA_WAIT};
+use crate::dialplan::{Action, Pattern, Rule};
 
 const CALL: CallId = CallId(1);
 const HANGUP: CallCommand = CallCommand::Hangup { call: CALL };
@@ -300,6 +302,25 @@ fn the_answer_to_a_refresh_moves_the_media_and_nothing_else() {
     assert_eq!(remote(bench.leg_plan(leg)), "10.1.0.50:6000");
 }
 
+/// It was lost where our own answer had taken up keys under another tag than 1.
+#[test]
+fn the_answer_to_a_refresh_counts_whatever_its_keys_are_called() {
+    let tagged = |version| offer(version).replace("crypto:1 ", "crypto:7 ");
+    let mut bench = Bench::new(demo());
+    let call = incoming(CALL.0, "3000", Some(&tagged(1)));
+    let (leg, answer) = bench.dial_with(call).unwrap();
+    assert_eq!(answer.matches("a=crypto:7 ").count(), 2, "{answer}");
+    let sdp = Redacted(tagged(2).replace("10.1.0.50", "10.1.0.51"));
+    bench.input(Input::Call(CallEvent::Refreshed { call: CALL, sdp }));
+    for transport in &bench.leg_plan(leg).transports {
+        let Transport::Udp(udp) = transport else {
+            panic!("{transport:?}");
+        };
+        assert!(udp.sdes.is_some());
+        assert_eq!(udp.remote_rtp.unwrap().ip().to_string(), "10.1.0.51");
+    }
+}
+
 /// RFC 3891: the room, without its door, is that of the call that is replaced, which ends.
 #[test]
 fn a_call_that_replaces_another_takes_its_place() {
@@ -349,18 +370,21 @@ fn rooms_to_move_between() -> Config {
 
 /// The terminal asks for another room; why it is refused.
 fn refer(bench: &mut Bench, number: &str) -> Option<RejectReason> {
+    refer_from(bench, [10, 1, 0, 50], CALL, number)
+}
+
+/// A call asks for another room, by a request from this address.
+fn refer_from(bench: &mut Bench, ip: [u8; 4], call: CallId, number: &str) -> Option<RejectReason> {
     bench.commands.clear();
-    let wanted = incoming(CALL.0, number, None);
+    let wanted = IncomingCall {
+        remote: (ip, 5060).into(),
+        ..incoming(call.0, number, None)
+    };
     bench.input(Input::Call(CallEvent::Referred(wanted)));
-    let [
-        CallCommand::Refer {
-            call: CALL,
-            refused,
-        },
-    ] = bench.commands.as_slice()
-    else {
+    let [CallCommand::Refer { call: of, refused }] = bench.commands.as_slice() else {
         panic!("{:?}", bench.commands);
     };
+    assert_eq!(*of, call);
     *refused
 }
 
@@ -426,4 +450,46 @@ fn a_terminal_moves_to_another_room_that_it_may_enter() {
     assert_eq!(refused, Some(RejectReason::Forbidden), "it is not in");
     ended(&mut bench);
     assert_eq!(planned(&bench).len(), 1);
+}
+
+/// A forged address had anybody moved as a caller of the trunk, and somebody else charged for wrong PINs.
+#[test]
+fn a_wish_to_move_is_judged_by_where_its_call_came_from() {
+    let mut config = rooms_to_move_between();
+    config.trunks = vec![Trunk {
+        name: "city".into(),
+        address: "10.9.0.1:5060".parse().unwrap(),
+        tcp: false,
+        domain: None,
+        credentials: None,
+        realm: None,
+        sources: vec![[10, 9, 0, 1].into()],
+        register: None,
+    }];
+    config.dialplan = vec![Rule {
+        pattern: Pattern::Number("5551234".into()),
+        from_trunk: Some("city".into()),
+        action: Action::Room {
+            number: "5000".into(),
+            pin: true,
+        },
+    }];
+    let mut bench = Bench::new(config);
+    bench.dial(CALL.0, "3000").unwrap();
+    let of_trunk = IncomingCall {
+        remote: ([10, 9, 0, 1], 5060).into(),
+        ..incoming(2, "3000", Some(TERMINAL_OFFER))
+    };
+    bench.dial_with(of_trunk).unwrap();
+    bench.pass(Duration::from_secs(3));
+    let forged = refer_from(&mut bench, [10, 9, 0, 1], CALL, "5551234");
+    assert_eq!(forged, Some(RejectReason::Forbidden));
+    let elsewhere = [10, 1, 0, 99];
+    let moved = refer_from(&mut bench, elsewhere, CallId(2), "5551234");
+    assert_eq!(moved, None, "it is still the trunk's");
+    assert_eq!(refer_from(&mut bench, elsewhere, CALL, "6000*0000"), None);
+    let mut legs = bench.controller.rooms.iter().flat_map(|room| &room.legs);
+    let waiting = legs.find_map(|leg| leg.waiting.as_ref()).unwrap();
+    assert_eq!(waiting.wrong, 1);
+    assert_eq!(waiting.source, Source::new(None, [10, 1, 0, 50].into()));
 }
