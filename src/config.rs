@@ -135,7 +135,7 @@ pub struct Room {
     pub guest_pin: Option<Spanned<Redacted<Pin>>>,
 }
 
-/// `srtp` of a room.
+/// `srtp` of a room and of a listener.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Srtp {
@@ -420,17 +420,23 @@ impl Turn {
     }
 }
 
+impl Srtp {
+    fn policy(self) -> SrtpPolicy {
+        match self {
+            Self::Off => SrtpPolicy::Off,
+            Self::Allowed => SrtpPolicy::Allowed,
+            Self::Required => SrtpPolicy::Required,
+        }
+    }
+}
+
 impl Room {
     fn config(&self) -> mcu_control::RoomConfig {
         let digits = |pin: &Redacted<Pin>| Redacted(pin.0.0.clone());
         mcu_control::RoomConfig {
             number: self.number.get_ref().0.clone(),
             guests: self.guests,
-            srtp: match self.srtp {
-                Srtp::Off => SrtpPolicy::Off,
-                Srtp::Allowed => SrtpPolicy::Allowed,
-                Srtp::Required => SrtpPolicy::Required,
-            },
+            srtp: self.srtp.policy(),
             pin: self.pin.as_ref().map(digits),
             guest_pin: self.guest_pin.as_ref().map(|pin| digits(pin.get_ref())),
         }
@@ -591,6 +597,33 @@ mod tests {
                 "[[sip.listeners]]\nprotocol = \"udp\"\nlisten = \"0.0.0.0:0\"\n",
                 "1: ",
                 &["listeners: ", "port 0"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"tls\"\nlisten = \"0.0.0.0:5061\"\nsrtp = \"on\"\n",
+                "4: ",
+                &["srtp: ", "required"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"ws\"\nlisten = \"0.0.0.0:5062\"\nclient_ca = \"a.pem\"\n",
+                "4: ",
+                &["client_ca: ", "only over tls and wss"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"wss\"\nlisten = \"0.0.0.0:5062\"\n\
+                 client_certificates = \"required\"\n",
+                "4: ",
+                &["client_certificates: ", "needs client_ca"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"tls\"\nlisten = \"0.0.0.0:5061\"\norigins = []\n",
+                "4: ",
+                &["origins: ", "only over ws and wss"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"wss\"\nlisten = \"0.0.0.0:5062\"\n\
+                 origins = [\"https://a.example/\"]\n",
+                "4: ",
+                &["origins: ", "https://a.example/ is not written like"],
             ),
             (
                 "[sip]\ncertificate = \"a.pem\"\n",

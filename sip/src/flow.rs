@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::endpoint::RegistrationId;
 
-/// A socket of the shell: one bound UDP socket or one TCP or TLS connection.
+/// A socket of the shell: one bound UDP socket or one connection.
 ///
 /// The shell numbers its own sockets below [`FlowId::FIRST_OUTBOUND`]; numbers from there on are given
 /// by the core to the connections that it asks for with [`Output::Connect`]. A number is never used
@@ -32,6 +32,10 @@ pub enum Transport {
     Tcp,
     /// The same stream inside TLS, RFC 3261 §26.2.1.
     Tls,
+    /// A WebSocket, whose messages are SIP's, RFC 7118.
+    Ws,
+    /// The same inside TLS.
+    Wss,
 }
 
 impl Transport {
@@ -39,7 +43,24 @@ impl Transport {
     pub fn is_stream(self) -> bool {
         match self {
             Self::Udp => false,
-            Self::Tcp | Self::Tls => true,
+            Self::Tcp | Self::Tls | Self::Ws | Self::Wss => true,
+        }
+    }
+
+    /// Whether it is inside TLS.
+    pub fn is_secure(self) -> bool {
+        match self {
+            Self::Tls | Self::Wss => true,
+            Self::Udp | Self::Tcp | Self::Ws => false,
+        }
+    }
+
+    /// Whether a connection can be opened to a peer: one over TLS would have to believe a certificate
+    /// that nobody vouches for, and who speaks WebSocket is a client that listens nowhere.
+    pub fn can_be_opened(self) -> bool {
+        match self {
+            Self::Tcp => true,
+            Self::Udp | Self::Tls | Self::Ws | Self::Wss => false,
         }
     }
 
@@ -49,6 +70,8 @@ impl Transport {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 
@@ -58,6 +81,8 @@ impl Transport {
             Self::Udp => "",
             Self::Tcp => ";transport=tcp",
             Self::Tls => ";transport=tls",
+            // RFC 7118 §5.2.3: of both.
+            Self::Ws | Self::Wss => ";transport=ws",
         }
     }
 }

@@ -420,10 +420,14 @@ pub(crate) fn finish(response: &mut Response, content: Option<(&str, &str)>) {
 
 /// The transport that a URI names, UDP when it names none (RFC 3263 §4.1 without DNS).
 pub(crate) fn uri_transport(uri: &Uri) -> Transport {
+    let is_secure = matches!(uri.scheme(), Scheme::Sips);
     match uri.transport() {
-        _ if matches!(uri.scheme(), Scheme::Sips) => Transport::Tls,
+        Some(name) if is_secure && name.eq_ignore_ascii_case(b"ws") => Transport::Wss,
+        _ if is_secure => Transport::Tls,
         Some(name) if name.eq_ignore_ascii_case(b"tls") => Transport::Tls,
         Some(name) if name.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
+        Some(name) if name.eq_ignore_ascii_case(b"ws") => Transport::Ws,
+        Some(name) if name.eq_ignore_ascii_case(b"wss") => Transport::Wss,
         _ => Transport::Udp,
     }
 }
@@ -435,6 +439,9 @@ pub(crate) fn uri_address(uri: &Uri) -> Option<SocketAddr> {
     let default = match uri_transport(uri) {
         Transport::Udp | Transport::Tcp => 5060,
         Transport::Tls => 5061,
+        // RFC 7118 §8.
+        Transport::Ws => 80,
+        Transport::Wss => 443,
     };
     Some(SocketAddr::new(ip, uri.port().unwrap_or(default)))
 }

@@ -14,7 +14,7 @@ use sipx_sip::transaction::{
 };
 
 use crate::call::GIVE_UP;
-use crate::flow::{Flow, Transport};
+use crate::flow::Flow;
 use crate::message::{
     HeaderName, Message, Method, Request, RequestBuilder, Response, TransactionKey, lossy, text,
 };
@@ -451,9 +451,9 @@ impl Transactions {
 }
 
 fn reliability(flow: Flow) -> Reliability {
-    match flow.transport {
-        Transport::Udp => Reliability::Unreliable,
-        Transport::Tcp | Transport::Tls => Reliability::Reliable,
+    match flow.transport.is_stream() {
+        false => Reliability::Unreliable,
+        true => Reliability::Reliable,
     }
 }
 

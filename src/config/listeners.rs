@@ -1,14 +1,14 @@
 //! `[[sip.listeners]]`: where SIP is listened for besides `[sip] listen`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use mcu_control::{CertificateFiles, SipListener};
+use mcu_control::{CertificateFiles, ClientCertificates, SipListener};
 use serde::Deserialize;
 use sip::Transport;
 use toml::Spanned;
 
-use super::{Sip, dialplan};
+use super::{Sip, Srtp, dialplan};
 use crate::host;
 
 /// SIP's own port.
@@ -22,6 +22,62 @@ pub struct Listener {
     protocol: Transport,
     /// Its address.
     listen: SocketAddr,
+    /// Whether media of calls by it is encrypted.
+    #[serde(default)]
+    srtp: Srtp,
+    /// PEM file of those whose certificates of terminals are believed.
+    client_ca: Option<Spanned<PathBuf>>,
+    /// Whether every terminal needs one.
+    client_certificates: Option<Spanned<Clients>>,
+    /// Web pages that may connect by WebSocket.
+    origins: Option<Spanned<Vec<String>>>,
+}
+
+/// `client_certificates` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Clients {
+    /// Verified where there is one.
+    Optional,
+    /// No connection without one.
+    Required,
+}
+
+impl Listener {
+    fn check_clients(&self) -> Result<(), dialplan::Wrong> {
+        let ca = self.client_ca.as_ref();
+        if let Some(ca) = ca.filter(|_| !self.protocol.is_secure()) {
+            return Err((ca.span(), "only over tls and wss".into()));
+        }
+        match &self.client_certificates {
+            Some(clients) if ca.is_none() => Err((clients.span(), "needs client_ca".into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_origins(&self) -> Result<(), dialplan::Wrong> {
+        let Some(origins) = &self.origins else {
+            return Ok(());
+        };
+        let wrong = |reason: String| Err((origins.span(), reason));
+        if !matches!(self.protocol, Transport::Ws | Transport::Wss) {
+            return wrong("only over ws and wss".into());
+        }
+        match origins.get_ref().iter().find(|origin| !is_origin(origin)) {
+            Some(origin) => wrong(format!(
+                "{origin} is not written like https://host.example:8443"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// As browsers send it, RFC 6454 §6.2.
+fn is_origin(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, host)| {
+        let is_strange = |c: char| matches!(c, '/' | '@' | '*') || c.is_whitespace();
+        !scheme.is_empty() && !host.is_empty() && !host.contains(is_strange)
+    })
 }
 
 impl Sip {
@@ -56,7 +112,11 @@ pub fn check(sip: &Sip) -> Result<(), dialplan::Wrong> {
         taken.extend([(false, v4), (true, v4)]);
     }
     for listener in &sip.listeners {
-        let Listener { protocol, listen } = *listener.get_ref();
+        listener.get_ref().check_clients()?;
+        listener.get_ref().check_origins()?;
+        let Listener {
+            protocol, listen, ..
+        } = *listener.get_ref();
         let wrong = |reason: &str| Err((listener.span(), reason.into()));
         if listen.port() == 0 {
             return wrong("port 0 is no port that peers could know");
@@ -77,6 +137,13 @@ pub fn config(sip: &Sip) -> Vec<SipListener> {
         .map(|listener| SipListener {
             transport: listener.protocol,
             listen: listener.listen,
+            srtp: listener.srtp.policy(),
+            clients: listener.client_ca.as_ref().map(|ca| ClientCertificates {
+                ca: ca.get_ref().clone(),
+                required: listener.client_certificates.as_ref().map(Spanned::get_ref)
+                    == Some(&Clients::Required),
+            }),
+            origins: listener.origins.clone().map(Spanned::into_inner),
         })
         .collect()
 }

@@ -137,6 +137,8 @@ pub struct IncomingCall {
     pub offer: Option<Redacted<String>>,
     /// A call of the same account, in whose place this one comes (RFC 3891).
     pub replaces: Option<CallId>,
+    /// What the way by which it came demands of media.
+    pub srtp: SrtpPolicy,
 }
 
 /// Wishes to a signalling core. A command for a call that has ended meanwhile is ignored.

@@ -55,12 +55,27 @@ pub struct Config {
 }
 
 /// One socket on which SIP is listened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SipListener {
     /// What is spoken on it.
     pub transport: Transport,
     /// Its address; `[::]` takes IPv6 alone.
     pub listen: SocketAddr,
+    /// Whether media of calls by it is to be encrypted, beside what their room says.
+    pub srtp: SrtpPolicy,
+    /// Whose certificates of terminals are believed, over TLS.
+    pub clients: Option<ClientCertificates>,
+    /// Origins of web pages that may connect by WebSocket; those of our own host if not given.
+    pub origins: Option<Vec<String>>,
+}
+
+/// Certificates of terminals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// PEM file of those that issue them.
+    pub ca: PathBuf,
+    /// Without one there is no connection.
+    pub required: bool,
 }
 
 /// PEM files. They need not be there at the start, and new ones are taken up as they come.
@@ -266,6 +281,19 @@ impl Config {
         self.rooms.iter().find(|room| room.number == number)
     }
 
+    /// What the listener demands of media by which something comes to this address of ours.
+    pub fn srtp_at(&self, transport: Transport, local: SocketAddr) -> SrtpPolicy {
+        let is_there = |listener: &&SipListener| {
+            let listen = listener.listen;
+            let any = listen.ip().is_unspecified() && listen.is_ipv4() == local.is_ipv4();
+            listener.transport == transport
+                && listen.port() == local.port()
+                && (any || listen.ip() == local.ip())
+        };
+        let found = self.sip_listeners.iter().find(is_there);
+        found.map_or(SrtpPolicy::default(), |listener| listener.srtp)
+    }
+
     /// The trunk whose calls come from this address.
     pub fn trunk_at(&self, address: IpAddr) -> Option<&Trunk> {
         let address = address.to_canonical();
@@ -330,6 +358,35 @@ mod tests {
             "\u{e9}t\u{e9}.example",
         ] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_known_by_transport_and_address() {
+        let listener = |transport, listen: &str, srtp| SipListener {
+            transport,
+            listen: listen.parse().unwrap(),
+            srtp,
+            clients: None,
+            origins: None,
+        };
+        let config = Config {
+            sip_listeners: vec![
+                listener(Transport::Tls, "0.0.0.0:5061", SrtpPolicy::Required),
+                listener(Transport::Udp, "10.0.0.1:5062", SrtpPolicy::Off),
+            ],
+            ..Config::default()
+        };
+        for (transport, local, srtp) in [
+            (Transport::Tls, "10.9.9.9:5061", SrtpPolicy::Required),
+            (Transport::Tcp, "10.9.9.9:5061", SrtpPolicy::Allowed),
+            (Transport::Tls, "[2001:db8::1]:5061", SrtpPolicy::Allowed),
+            (Transport::Udp, "10.0.0.1:5062", SrtpPolicy::Off),
+            (Transport::Udp, "10.0.0.2:5062", SrtpPolicy::Allowed),
+            (Transport::Udp, "10.0.0.1:5060", SrtpPolicy::Allowed),
+        ] {
+            let found = config.srtp_at(transport, local.parse().unwrap());
+            assert_eq!(found, srtp, "{transport:?} {local}");
         }
     }
 

@@ -12,7 +12,7 @@ pub mod relay;
 mod shell;
 
 pub use config::{
-    Account, CertificateFiles, Config, DEMO_ROOM, Place, RoomConfig, SipListener, StrangerLimits,
-    Trunk,
+    Account, CertificateFiles, ClientCertificates, Config, DEMO_ROOM, Place, RoomConfig,
+    SipListener, StrangerLimits, Trunk,
 };
 pub use shell::{run, run_until};

@@ -33,19 +33,18 @@ pub struct Path {
 }
 
 impl Endpoint {
-    /// Where a target is reached: an account at the contact that it registered last, by the way that
-    /// this came; a URI at the address in it, for names are not resolved here. `None` for an account
-    /// that is not registered, and for a name.
-    pub fn path_to(&self, now: Instant, target: &DialTarget) -> Option<Path> {
-        let paths = self.paths_to(now, target);
-        paths.into_iter().next().map(|(_, path)| path)
+    /// Where a target is reached: an account at all its contacts, each by the way that it registered
+    /// by, the one registered last first; a URI at the address in it, for names are not resolved here.
+    /// Empty for an account that is not registered, and for a name.
+    pub fn paths_to(&self, now: Instant, target: &DialTarget) -> Vec<Path> {
+        let targets = self.targets(now, target);
+        targets.into_iter().map(|(_, path)| path).collect()
     }
 
-    /// Request-URI and way of all that a target means: several for an account with several contacts,
-    /// the one registered last first.
-    fn paths_to(&self, now: Instant, target: &DialTarget) -> Vec<(Uri, Path)> {
+    /// Request-URI and way of all that a target means.
+    fn targets(&self, now: Instant, target: &DialTarget) -> Vec<(Uri, Path)> {
         match target {
-            DialTarget::Account(account) => self.paths_to_account(now, account),
+            DialTarget::Account(account) => self.targets_of_account(now, account),
             DialTarget::Uri { uri, via } => {
                 let path = Uri::parse(uri.clone().into()).ok().and_then(|uri| {
                     let stated = uri.scheme().is_sip().then(|| uri_address(&uri))?;
@@ -58,7 +57,7 @@ impl Endpoint {
         }
     }
 
-    fn paths_to_account(&self, now: Instant, account: &str) -> Vec<(Uri, Path)> {
+    fn targets_of_account(&self, now: Instant, account: &str) -> Vec<(Uri, Path)> {
         let mut bindings: Vec<&Binding> = self.registrar.of_account(now, account).collect();
         bindings.sort_by_key(|binding| std::cmp::Reverse(binding.registered_at));
         let mut instances: Vec<&str> = Vec::new();
@@ -134,8 +133,8 @@ impl Endpoint {
         if self.calls.len() >= self.config.max_calls || self.calls.contains_key(&wanted.call) {
             return None;
         }
-        let paths = self.paths_to(now, &wanted.target);
-        let ways: Vec<(Uri, Flow)> = paths
+        let targets = self.targets(now, &wanted.target);
+        let ways: Vec<(Uri, Flow)> = targets
             .into_iter()
             .filter_map(|(uri, path)| Some((uri, choose(&path)?)))
             // Ourselves: a call that comes back would have the transaction that it left by.

@@ -36,7 +36,24 @@ impl Endpoint {
         match flow.transport {
             Transport::Udp => self.datagram(now, flow, bytes),
             Transport::Tcp | Transport::Tls => self.stream(now, flow, bytes),
+            Transport::Ws | Transport::Wss => self.web_socket(now, flow, bytes),
         }
+    }
+
+    /// One message of a WebSocket is one of SIP (RFC 7118 §5), or a keep-alive of lines (RFC 5626 §4.4.1).
+    fn web_socket(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        if !self.connections.contains_key(&flow.id) && !self.admit_connection(now, flow) {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(&flow.id) {
+            connection.last_input = now;
+        }
+        match bytes.iter().any(|b| !matches!(b, b'\r' | b'\n')) {
+            true => self.message(now, flow, bytes),
+            false if bytes == b"\r\n\r\n" => self.frame(now, flow, Frame::Ping),
+            false => {}
+        }
+        self.watch_connection(now, flow.id);
     }
 
     fn datagram(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
@@ -349,7 +366,7 @@ fn check(arrival: &Arrival) -> Result<(), Refusal> {
     // `sips` asks for TLS on every hop (RFC 5630 §4): on the last one, it came by TLS or not at all.
     let taken = match request.uri.scheme() {
         Scheme::Sip | Scheme::Tel => true,
-        Scheme::Sips => arrival.flow.transport == Transport::Tls,
+        Scheme::Sips => arrival.flow.transport.is_secure(),
         _ => false,
     };
     if !taken {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mcu_api::call::{CallEvent, EndReason, IncomingCall};
+use mcu_api::call::{CallEvent, EndReason, IncomingCall, SrtpPolicy};
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 
@@ -378,6 +378,7 @@ fn incoming_call(id: CallId, arrival: &Arrival, invitation: &Invitation) -> Inco
             .map(|agent| agent.chars().take(200).collect()),
         offer: invitation.offer.clone().map(Redacted),
         replaces: invitation.replaces,
+        srtp: SrtpPolicy::default(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use mcu_api::call::{CallEvent, IncomingCall, RejectReason};
+use mcu_api::call::{CallEvent, IncomingCall, RejectReason, SrtpPolicy};
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 
@@ -68,6 +68,7 @@ impl Endpoint {
             user_agent: None,
             offer: None,
             replaces: None,
+            srtp: SrtpPolicy::default(),
         })
     }
 

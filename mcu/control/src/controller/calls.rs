@@ -101,7 +101,7 @@ impl Controller {
             .as_ref()
             .and_then(|offer| sdp::wanted_at(&offer.0));
         let (mut exchange, ports) =
-            self.exchange_for(call.remote.ip(), wanted_at, &entrance.number)?;
+            self.exchange_for(call.remote.ip(), wanted_at, &entrance.number, call.srtp)?;
         let described = match &call.offer {
             Some(offer) => exchange.answer(&offer.0, &mut self.rng),
             None => Ok(exchange.offer(&mut self.rng)),
@@ -147,18 +147,22 @@ impl Controller {
         Ok(sdp)
     }
 
-    /// An address and two port pairs for a peer at `remote`, under the policy of the room. A peer that
-    /// wants media by the other family (RFC 6157) is judged by where it wants it.
+    /// An address and two port pairs for a peer at `remote`, under the policy of the room and that
+    /// of the way to the peer. A peer that wants media by the other family (RFC 6157) is judged by
+    /// where it wants it.
     pub(super) fn exchange_for(
         &mut self,
         remote: IpAddr,
         wanted_at: Option<IpAddr>,
         room: &str,
+        way: SrtpPolicy,
     ) -> Result<(Exchange, Vec<u16>), RejectReason> {
         let hello = self.processor.hello().ok_or(RejectReason::Unavailable)?;
         let fingerprint = hello.fingerprint_sha256;
         let room = self.config.room(room);
-        let srtp = room.map_or(SrtpPolicy::default(), |room| room.srtp);
+        let srtp = room
+            .map_or(SrtpPolicy::default(), |room| room.srtp)
+            .and(way);
         let family = |ip: IpAddr| ip.to_canonical().is_ipv4();
         let other = wanted_at.filter(|at| family(*at) != family(remote));
         let chosen = other.and_then(|at| address::choose(&hello.addresses, at));

@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 
-use mcu_api::call::{CallCommand, Credentials, DialTarget, EndReason, OutgoingCall, RejectReason};
+use mcu_api::call::{
+    CallCommand, Credentials, DialTarget, EndReason, OutgoingCall, RejectReason, SrtpPolicy,
+};
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{DialOutcome, FromControl};
 use mcu_api::secret::Redacted;
+use sip::Flow;
 use tracing::info;
 
 use super::calls::shown_name;
@@ -42,6 +45,8 @@ pub struct DialRequest {
     pub target: String,
     /// Where that leads, and the address that the call is sent to, where there are such.
     pub way: Option<(Way, SocketAddr)>,
+    /// What that way demands of media.
+    pub srtp: SrtpPolicy,
 }
 
 /// A call that is not answered yet.
@@ -62,6 +67,11 @@ impl Way {
 }
 
 impl Controller {
+    /// What the listener demands of media that something comes or goes by.
+    pub fn srtp_by(&self, flow: &Flow) -> SrtpPolicy {
+        self.config.srtp_at(flow.transport, flow.local)
+    }
+
     /// What a target in words means: an account, a `sip:` URI, or a number that the dial plan leads
     /// elsewhere.
     pub fn way_to(&self, target: &str) -> Option<Way> {
@@ -133,7 +143,7 @@ impl Controller {
         let callee = self.callee(&wanted.target, &way.target, remote);
         self.check_quarantine(&callee.1, &callee.0)
             .map_err(|_| DialOutcome::Refused { status: 403 })?;
-        let exchange = self.exchange_for(remote.ip(), None, &number);
+        let exchange = self.exchange_for(remote.ip(), None, &number, wanted.srtp);
         let (mut exchange, ports) = exchange.map_err(|reason| match reason {
             RejectReason::Unavailable => DialOutcome::NoMedia,
             _ => DialOutcome::Unreachable,

@@ -11,6 +11,7 @@ mod tcp;
 mod tests;
 mod tls;
 mod udp;
+mod web_socket;
 mod written;
 
 use std::collections::{HashMap, HashSet};
@@ -18,7 +19,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use mcu_api::call::{CallCommand, CallEvent, OutgoingCall};
+use mcu_api::call::{CallCommand, CallEvent, OutgoingCall, SrtpPolicy};
 use mcu_api::ids::CallId;
 use mcu_api::manager::{FromControl, ToControl};
 use mcu_api::media::ToMedia;
@@ -37,9 +38,10 @@ use links::Managers;
 use names::{Names, Wanted};
 use state_file::StateFile;
 use streams::{Limits, Streams};
-use tcp::{Listener, Places};
-use tls::Tls;
+use tcp::{Listener, Opening, Places};
+use tls::{Handshakes, Tls};
 use udp::Udp;
+use web_socket::Pages;
 use written::Written;
 
 /// Events that wait for the owner. A full queue holds its senders back.
@@ -126,7 +128,7 @@ async fn listen(
     events: &mpsc::Sender<Event>,
 ) -> anyhow::Result<Vec<Udp>> {
     let places = Places::new(limits);
-    let tls = Tls::new(config.certificate.clone());
+    let handshakes = Handshakes::default();
     let mut datagrams = Vec::new();
     if let Some(listen) = config.sip_listen {
         let udp = Udp::bind(listen).await?;
@@ -136,17 +138,26 @@ async fn listen(
         tasks.spawn(tcp.serve());
         datagrams.push(udp);
     }
-    for SipListener { transport, listen } in config.sip_listeners.iter().copied() {
-        let (places, events) = (places.clone(), events.clone());
-        let tls = match transport {
-            Transport::Udp => {
-                datagrams.push(Udp::bind_further(listen)?);
-                continue;
-            }
-            Transport::Tcp => None,
-            Transport::Tls => Some(tls.clone()),
+    for listener in &config.sip_listeners {
+        let SipListener {
+            transport, listen, ..
+        } = *listener;
+        if !transport.is_stream() {
+            datagrams.push(Udp::bind_further(listen)?);
+            continue;
+        }
+        let tls = transport.is_secure().then(|| {
+            let clients = listener.clients.clone();
+            Tls::new(config.certificate.clone(), clients)
+        });
+        let opening = Opening {
+            transport,
+            tls,
+            pages: Pages::new(listener.origins.as_deref(), transport),
+            handshakes: handshakes.clone(),
         };
-        tasks.spawn(Listener::bind_further(listen, tls, places, events)?.serve());
+        let (places, events) = (places.clone(), events.clone());
+        tasks.spawn(Listener::bind_further(listen, opening, places, events)?.serve());
     }
     let ids: HashSet<FlowId> = datagrams.iter().map(Udp::id).collect();
     anyhow::ensure!(
@@ -331,6 +342,7 @@ impl Owner {
                     room,
                     target,
                     way: None,
+                    srtp: SrtpPolicy::default(),
                 };
                 match way.clone().and_then(|way| Some((way.place.clone()?, way))) {
                     Some((place, way)) => {
@@ -367,10 +379,14 @@ impl Owner {
     }
 
     fn room_calls(&mut self, now: Instant, mut wanted: DialRequest, way: Option<Way>) {
-        wanted.way = way.and_then(|way| {
-            let path = self.endpoint.path_to(now, &way.target)?;
-            Some((way, path.remote))
-        });
+        if let Some(way) = way {
+            let paths = self.endpoint.paths_to(now, &way.target);
+            // All contacts of an account get one offer, which obeys the listeners of all.
+            for flow in paths.iter().filter_map(|path| flow_by(&self.udp, path)) {
+                wanted.srtp = wanted.srtp.and(self.controller.srtp_by(&flow));
+            }
+            wanted.way = paths.first().map(|path| (way, path.remote));
+        }
         self.controller.handle_input(now, Input::Dial(wanted));
     }
 
@@ -470,31 +486,30 @@ impl Owner {
         }
     }
 
-    /// Calls somebody, from the address of ours that leads there. A socket of an earlier life may be
-    /// gone, when the configuration has changed.
+    /// Calls somebody, from the address of ours that leads there.
     fn dial(&mut self, wanted: OutgoingCall) {
         let udp = &self.udp;
-        self.endpoint.dial(Instant::now(), wanted, |path| {
-            let held = path.flow.filter(|flow| {
-                flow.transport.is_stream() || udp.iter().any(|udp| udp.id() == flow.id)
-            });
-            held.or_else(|| flow_to(udp, path.transport, path.remote))
-        });
+        let choose = |path: &sip::Path| flow_by(udp, path);
+        self.endpoint.dial(Instant::now(), wanted, choose);
     }
 
     fn carry_out_sip(&mut self, output: sip::Output) {
         match output {
-            sip::Output::Event(event) => {
+            sip::Output::Event(mut event) => {
                 let now = Instant::now();
+                if let CallEvent::Incoming(call) = &mut event
+                    && let Some(flow) = self.endpoint.flow_of(call.call)
+                {
+                    call.srtp = self.controller.srtp_by(&flow);
+                }
                 if let CallEvent::Established { .. } | CallEvent::Ended { .. } = event {
                     self.rooms_file.want(now, keeping::ROOMS_PAUSE);
                 }
                 self.controller.handle_input(now, Input::Call(event));
             }
             sip::Output::Transmit { flow, bytes } => self.transmit(&flow, bytes),
-            sip::Output::Connect { flow } if flow.transport == Transport::Tls => {
-                // Nothing says yet whose certificate to believe there, so that nobody is believed.
-                debug!(remote = %flow.remote, "no connection of ours over TLS");
+            sip::Output::Connect { flow } if !flow.transport.can_be_opened() => {
+                debug!(remote = %flow.remote, "no connection of ours over this transport");
                 let closed = sip::Input::Closed { flow: flow.id };
                 self.endpoint.handle_input(Instant::now(), closed);
             }
@@ -520,13 +535,13 @@ impl Owner {
     }
 
     fn transmit(&mut self, flow: &Flow, bytes: Bytes) {
-        match flow.transport {
-            Transport::Udp => {
+        match flow.transport.is_stream() {
+            false => {
                 if let Some(udp) = self.udp.iter().find(|udp| udp.id() == flow.id) {
                     udp.send(flow, &bytes);
                 }
             }
-            Transport::Tcp | Transport::Tls => {
+            true => {
                 let Some(queue) = self.streams.queue(flow.id) else {
                     return;
                 };
@@ -571,6 +586,15 @@ fn restore_registrations(
         let (ago, _) = kept.written.until(&Written::now());
         endpoint.restore_registrations(now, kept.registrations, ago);
     }
+}
+
+/// A way from us to where a call goes. A socket of an earlier life may be gone, when the configuration
+/// has changed.
+fn flow_by(sockets: &[Udp], path: &sip::Path) -> Option<Flow> {
+    let held = path
+        .flow
+        .filter(|flow| flow.transport.is_stream() || sockets.iter().any(|udp| udp.id() == flow.id));
+    held.or_else(|| flow_to(sockets, path.transport, path.remote))
 }
 
 /// A way from us to somebody who has not spoken to us.

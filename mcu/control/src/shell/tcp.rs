@@ -1,4 +1,4 @@
-//! Connections of SIP over TCP and TLS: those that peers open and those that the core asks for.
+//! Connections of SIP over TCP, TLS and WebSocket: those that peers open and those that the core asks for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use sip::{Flow, FlowId, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{sleep, timeout};
-use tokio_rustls::server::TlsStream;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::streams::Limits;
-use super::tls::{Handshake, Tls};
+use super::tls::{Handshake, Handshakes, Tls};
+use super::web_socket::{self, Pages};
 use super::{Event, net};
 
 /// Messages that wait on one connection. A peer that leaves more unread loses the connection.
@@ -29,20 +29,20 @@ pub const QUEUE: usize = 64;
 const IN_PASSING: usize = 64;
 
 /// A connection on which nothing comes at first is closed after this time.
-const FIRST_BYTES_WAIT: Duration = Duration::from_secs(30);
+pub const FIRST_BYTES_WAIT: Duration = Duration::from_secs(30);
 
 /// A connection is closed after this silence. Longer than the keep-alives and registrations of any
 /// terminal (RFC 5626 §4.4.1 proposes two minutes), since a closed one may cut off a peer behind NAT.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A handshake of TLS that takes longer is given up.
+/// A handshake of TLS and WebSocket that takes longer is given up.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
 /// Connections that the kernel holds for us until they are accepted.
 const BACKLOG: i32 = 1024;
 
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-const WRITE_WAIT: Duration = Duration::from_secs(10);
+pub const WRITE_WAIT: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 16 * 1024;
 
 /// What all listeners share: places for connections, and their numbers.
@@ -66,11 +66,24 @@ impl Places {
     }
 }
 
+/// What comes before the first message.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// What is spoken then.
+    pub transport: Transport,
+    /// For one that is inside TLS.
+    pub tls: Option<Tls>,
+    /// Web pages that may connect by WebSocket.
+    pub pages: Pages,
+    /// Those under way.
+    pub handshakes: Handshakes,
+}
+
 /// Accepts connections until dropped.
 pub struct Listener {
     listener: TcpListener,
     listen: SocketAddr,
-    tls: Option<Tls>,
+    opening: Option<Opening>,
     places: Places,
     events: mpsc::Sender<Event>,
 }
@@ -87,16 +100,16 @@ impl Listener {
         Ok(Self {
             listener,
             listen,
-            tls: None,
+            opening: None,
             places,
             events,
         })
     }
 
-    /// Listens at another address, for one family alone, and speaks TLS where `tls` is given.
+    /// Listens at another address, for one family alone.
     pub fn bind_further(
         at: SocketAddr,
-        tls: Option<Tls>,
+        opening: Opening,
         places: Places,
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
@@ -108,7 +121,7 @@ impl Listener {
         Ok(Self {
             listener,
             listen: at,
-            tls,
+            opening: Some(opening).filter(|opening| opening.transport != Transport::Tcp),
             places,
             events,
         })
@@ -117,8 +130,8 @@ impl Listener {
     /// Serves connections, each by a task of its own.
     pub async fn serve(self) {
         loop {
-            // One that speaks TLS has its place after the handshake: those who dally hold none.
-            let place = match self.tls {
+            // Where there is a handshake, the place comes after it: those who dally hold none.
+            let place = match self.opening {
                 None => Some(self.places.free.clone().acquire_owned().await),
                 Some(_) => None,
             };
@@ -127,7 +140,7 @@ impl Listener {
                     let flow = self.flow(Transport::Tcp, &stream, remote);
                     tokio::spawn(serve_tcp(flow, stream, place, self.events.clone()));
                 }
-                (Ok((stream, remote)), _) => self.begin_tls(stream, remote),
+                (Ok((stream, remote)), _) => self.begin(stream, remote),
                 (Err(error), _) => {
                     warn!(%error, "a connection could not be accepted");
                     sleep(Duration::from_millis(100)).await;
@@ -136,23 +149,21 @@ impl Listener {
         }
     }
 
-    fn begin_tls(&self, stream: TcpStream, remote: SocketAddr) {
-        let Some(tls) = self.tls.clone() else { return };
-        let Some(handshake) = tls.begin(remote.ip()) else {
+    fn begin(&self, stream: TcpStream, remote: SocketAddr) {
+        let Some(opening) = self.opening.clone() else {
+            return;
+        };
+        let Some(handshake) = opening.handshakes.begin(remote.ip()) else {
             debug!(%remote, "too many handshakes, connection closed");
             return;
         };
-        let flow = self.flow(Transport::Tls, &stream, remote);
+        let flow = self.flow(opening.transport, &stream, remote);
         let (places, events) = (self.places.clone(), self.events.clone());
+        let _ = stream.set_nodelay(true);
         tokio::spawn(async move {
-            let opened = timeout(HANDSHAKE_WAIT, open_tls(&tls, stream, &places, handshake));
-            match opened.await {
-                Ok(Ok((stream, place))) => {
-                    let (reader, writer) = tokio::io::split(stream);
-                    serve_inbound(flow, reader, writer, place, events).await;
-                }
-                Ok(Err(error)) => debug!(%remote, %error, "no TLS"),
-                Err(_) => debug!(%remote, "TLS took too long"),
+            let opened = opening.open(flow, stream, places, handshake, events);
+            if let Err(error) = opened.await {
+                debug!(%remote, %error, "no connection");
             }
         });
     }
@@ -168,17 +179,45 @@ impl Listener {
     }
 }
 
-async fn open_tls(
-    tls: &Tls,
-    stream: TcpStream,
-    places: &Places,
-    handshake: Handshake,
-) -> anyhow::Result<(TlsStream<TcpStream>, OwnedSemaphorePermit)> {
-    let _ = stream.set_nodelay(true);
-    let stream = tls.accept(stream).await?;
-    let place = places.free.clone().acquire_owned().await?;
-    drop(handshake);
-    Ok((stream, place))
+impl Opening {
+    /// Shakes hands, and serves the connection until it ends.
+    async fn open(
+        self,
+        flow: Flow,
+        stream: TcpStream,
+        places: Places,
+        handshake: Handshake,
+        events: mpsc::Sender<Event>,
+    ) -> anyhow::Result<()> {
+        let until = Instant::now() + HANDSHAKE_WAIT;
+        let place = || async {
+            let place = timeout_at(until, places.free.clone().acquire_owned()).await??;
+            anyhow::Ok(place)
+        };
+        match (self.tls, flow.transport) {
+            (Some(tls), Transport::Wss) => {
+                let stream = timeout_at(until, tls.accept(stream)).await??;
+                let socket = timeout_at(until, web_socket::accept(stream, self.pages)).await??;
+                let place = place().await?;
+                drop(handshake);
+                web_socket::serve(flow, socket, place, events).await;
+            }
+            (Some(tls), _) => {
+                let stream = timeout_at(until, tls.accept(stream)).await??;
+                let place = place().await?;
+                drop(handshake);
+                let (reader, writer) = tokio::io::split(stream);
+                serve_inbound(flow, reader, writer, place, events).await;
+            }
+            (None, _) => {
+                let socket = timeout_at(until, web_socket::accept(stream, self.pages)).await??;
+                let place = place().await?;
+                drop(handshake);
+                web_socket::serve(flow, socket, place, events).await;
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn serve_tcp(

@@ -1,7 +1,10 @@
 //! The shell with real sockets: a SIP caller on UDP and TCP, a manager, and a processor played by
 //! the test. Every wait is a read that ends when the awaited thing comes.
 
+mod client_certificates;
+mod dialling;
 mod outliving;
+mod web_socket;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! TLS of SIP connections: the certificate, and how many may be at their handshake.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -8,17 +9,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use rustls::ServerConfig;
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use sip::source;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
-use crate::config::CertificateFiles;
+use crate::config::{CertificateFiles, ClientCertificates};
 
 /// Handshakes of one source at a time. Further connections of it are closed at once: a terminal tries
 /// again.
@@ -38,19 +41,25 @@ enum Error {
     Unusable(#[from] rustls::Error),
 }
 
-/// Makes TLS of connections; shared by all listeners.
+/// Makes TLS of the connections of one listener.
 #[derive(Clone, Debug)]
 pub struct Tls {
     files: CertificateFiles,
+    clients: Option<ClientCertificates>,
     // Taken at each handshake, not for what comes after it.
     current: Arc<Mutex<Current>>,
+}
+
+/// How many connections are at their handshakes; shared by all listeners.
+#[derive(Clone, Debug, Default)]
+pub struct Handshakes {
     underway: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 /// What was read last.
 #[derive(Debug, Default)]
 struct Current {
-    stamps: Option<[SystemTime; 2]>,
+    stamps: Option<Vec<SystemTime>>,
     config: Option<Arc<ServerConfig>>,
 }
 
@@ -61,16 +70,7 @@ pub struct Handshake {
     underway: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-impl Tls {
-    /// With these files, which need not be there yet.
-    pub fn new(files: CertificateFiles) -> Self {
-        Self {
-            files,
-            current: Arc::default(),
-            underway: Arc::default(),
-        }
-    }
-
+impl Handshakes {
     /// A place for the handshake of this peer, if there is one.
     pub fn begin(&self, remote: IpAddr) -> Option<Handshake> {
         let source = source(remote.to_canonical());
@@ -85,6 +85,17 @@ impl Tls {
             source,
             underway: self.underway.clone(),
         })
+    }
+}
+
+impl Tls {
+    /// With these files, which need not be there yet.
+    pub fn new(files: CertificateFiles, clients: Option<ClientCertificates>) -> Self {
+        Self {
+            files,
+            clients,
+            current: Arc::default(),
+        }
     }
 
     /// Shakes hands with a peer.
@@ -111,28 +122,58 @@ impl Tls {
         current.config.clone()
     }
 
-    fn stamps(&self) -> io::Result<[SystemTime; 2]> {
-        let of = |file: &Path| fs::metadata(file)?.modified();
-        Ok([of(&self.files.chain)?, of(&self.files.key)?])
+    fn stamps(&self) -> io::Result<Vec<SystemTime>> {
+        let ca = self.clients.as_ref().map(|clients| &clients.ca);
+        let files = [&self.files.chain, &self.files.key].into_iter().chain(ca);
+        files.map(|file| fs::metadata(file)?.modified()).collect()
     }
 
     fn load(&self) -> Result<Arc<ServerConfig>, Error> {
-        let wrong = |file: &Path, reason: String| Error::File {
-            file: file.display().to_string(),
-            reason,
-        };
-        let read = |file: &Path| fs::read(file).map_err(|error| wrong(file, error.to_string()));
         let CertificateFiles { chain, key } = &self.files;
-        let certificates = CertificateDer::pem_slice_iter(&read(chain)?)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| wrong(chain, error.to_string()))?;
-        let secret = PrivateKeyDer::from_pem_slice(&read(key)?)
-            .map_err(|error| wrong(key, error.to_string()))?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(certificates, secret)?;
+        let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| wrong(key, e))?;
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?;
+        let builder = match &self.clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
+        };
+        let config = builder.with_single_cert(certificates(chain)?, secret)?;
         Ok(Arc::new(config))
+    }
+}
+
+/// Verifies the certificates of terminals (RFC 5246 §7.4.6): one that is not of these issuers ends the
+/// handshake, even where none is required.
+fn verifier(
+    clients: &ClientCertificates,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&clients.ca)? {
+        roots.add(certificate)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = match clients.required {
+        true => verifier.build(),
+        false => verifier.allow_unauthenticated().build(),
+    };
+    verifier.map_err(|error| wrong(&clients.ca, error))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let all = CertificateDer::pem_slice_iter(&read(file)?).collect::<Result<Vec<_>, _>>();
+    all.map_err(|error| wrong(file, error))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(file).map_err(|error| wrong(file, error))
+}
+
+fn wrong(file: &Path, reason: impl Display) -> Error {
+    Error::File {
+        file: file.display().to_string(),
+        reason: reason.to_string(),
     }
 }
 
@@ -154,8 +195,8 @@ mod tests {
 
     #[test]
     fn handshakes_are_counted_by_source_and_in_all_while_they_last() {
-        let tls = Tls::new(CertificateFiles::default());
-        let begin = |n: usize| tls.begin(IpAddr::from([192, 0, 2, n as u8]));
+        let handshakes = Handshakes::default();
+        let begin = |n: usize| handshakes.begin(IpAddr::from([192, 0, 2, n as u8]));
         let mut held: Vec<Handshake> = (0..HANDSHAKES_OF_SOURCE).filter_map(|_| begin(1)).collect();
         assert_eq!(held.len(), HANDSHAKES_OF_SOURCE);
         assert!(begin(1).is_none());
@@ -168,6 +209,6 @@ mod tests {
         assert_eq!(held.len(), HANDSHAKES);
         assert!(begin(200).is_none());
         held.clear();
-        assert!(tls.underway.lock().unwrap().is_empty());
+        assert!(handshakes.underway.lock().unwrap().is_empty());
     }
 }

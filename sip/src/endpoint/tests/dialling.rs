@@ -40,7 +40,7 @@ impl Bench {
     }
 
     fn path_to(&self, target: &DialTarget) -> Option<Path> {
-        self.endpoint.path_to(self.now, target)
+        self.endpoint.paths_to(self.now, target).first().copied()
     }
 }
 

@@ -96,8 +96,8 @@ fn a_flow_whose_connection_is_gone_is_not_called() {
     client.bench.take_events();
     let account = DialTarget::Account("or-1".into());
     assert_eq!(
-        client.bench.endpoint.path_to(client.bench.now, &account),
-        None
+        client.bench.endpoint.paths_to(client.bench.now, &account),
+        []
     );
 }
 

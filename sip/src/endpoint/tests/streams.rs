@@ -231,3 +231,32 @@ fn a_connection_is_in_use_while_a_call_or_a_registered_contact_needs_it() {
     bench.pass(seconds(600));
     assert_eq!(in_use(&bench), HashSet::new());
 }
+
+/// RFC 7118 §5: nothing is carried over from one message of a WebSocket to the next.
+#[test]
+fn each_message_of_a_web_socket_is_one_of_sip() {
+    let flow = Flow {
+        transport: Transport::Ws,
+        ..tcp(9)
+    };
+    let mut bench = Bench::new().over(flow);
+    let options = |branch| {
+        let text = request("OPTIONS", "3000", 1, "", branch, "", None);
+        text.replace("SIP/2.0/UDP 192.0.2.7:5060", "SIP/2.0/WS a1b2.invalid")
+    };
+    bench.feed(&options("a").replace("Content-Length: 0\r\n", ""));
+    let ok = bench.only();
+    assert!(ok.starts_with("SIP/2.0 200"), "{ok}");
+    assert!(
+        header(&ok, "Via").unwrap().contains("received=192.0.2.7"),
+        "{ok}"
+    );
+    bench.feed("\r\n\r\n");
+    assert_eq!(bench.only(), "\r\n");
+    bench.feed("\r\n");
+    bench.feed("INVITE sip:3000@192.0.2.1 SIP/2.0\r\n");
+    bench.take_sent();
+    bench.feed(&options("b"));
+    assert!(bench.only().starts_with("SIP/2.0 200"));
+    assert!(bench.closed.is_empty());
+}

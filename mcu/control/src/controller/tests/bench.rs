@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
-use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason};
+use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason, SrtpPolicy};
 use mcu_api::ids::{CallId, ConnId, InstanceId, LegId, RoomId};
 use mcu_api::inventory::{Inventory, LegInventory, LegState, RoomInventory};
 use mcu_api::manager::{
@@ -443,6 +443,7 @@ pub fn incoming(call: u64, dialled: &str, offer: Option<&str>) -> IncomingCall {
         user_agent: Some("Test/1".into()),
         offer: offer.map(|offer| Redacted(offer.to_owned())),
         replaces: None,
+        srtp: SrtpPolicy::default(),
     }
 }
 

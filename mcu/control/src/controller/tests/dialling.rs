@@ -1,6 +1,6 @@
 //! Calls that rooms make (MCU-03).
 
-use mcu_api::call::{CallCommand, CallEvent, DialTarget, EndReason, OutgoingCall};
+use mcu_api::call::{CallCommand, CallEvent, DialTarget, EndReason, OutgoingCall, SrtpPolicy};
 use mcu_api::ids::LegId;
 use mcu_api::manager::{DialOutcome, FromControl};
 use mcu_api::secret::Redacted;
@@ -38,6 +38,7 @@ impl Bench {
             room: room.into(),
             target: target.into(),
             way: way.map(|way| (way, remote)),
+            srtp: SrtpPolicy::default(),
         }));
         match self.commands.pop() {
             Some(CallCommand::Dial(wanted)) => Some(*wanted),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mcu_api::call::{CallCommand, IncomingCall, RejectReason};
+use mcu_api::call::{CallCommand, IncomingCall, RejectReason, SrtpPolicy};
 use mcu_api::ids::{CallId, ConnId, InstanceId, LegId};
 use mcu_api::manager::{
     BrowserMessage, DialOutcome, FromControl, Refusal, ServerMessage, ToControl,
@@ -269,6 +269,7 @@ fn a_room_does_not_call_who_is_refused() {
         room: "3000".into(),
         target,
         way: Some((way, SocketAddr::from(([10, 1, 0, 50], 5060)))),
+        srtp: SrtpPolicy::default(),
     }));
     let outcome = FromControl::Dialled {
         request: 5,
