@@ -2,43 +2,12 @@
 // JSON every half second. Arguments: URL, source id, and optionally width, height, frame rate, "skew".
 // CONSILIUM_PIN holds PINs to type where the room asks for one, one after the other, in commas.
 // Commands on standard input: `screenshot FILE`, `press TEST-ID`, `reset` (of pauses), `reload`.
-import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { chromium } from "playwright-core";
+import { openPage } from "./launch.mjs";
 
 const [url, id, width = "640", height = "360", frameRate = "15", mode = ""] = process.argv.slice(2);
-const here = new URL(".", import.meta.url);
-const script = (name) => readFileSync(new URL(name, here), "utf8");
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: [
-    "--no-sandbox",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    "--disable-gpu",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    // Of relays, too: what Playwright ignores is the page's alone.
-    "--ignore-certificate-errors",
-    "--no-first-run",
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
-  ],
-});
-const context = await browser.newContext({
-  ignoreHTTPSErrors: true,
-  locale: "en-GB",
-  viewport: { width: 1280, height: 800 },
-});
 const source = { id: Number(id), width: Number(width), height: Number(height), frameRate: Number(frameRate) };
-await context.addInitScript(`globalThis.consiliumSource = ${JSON.stringify(source)};`);
-for (const name of ["marker.js", "source.js", "observer.js"]) await context.addInitScript(script(name));
-
-const page = await context.newPage();
-page.on("pageerror", (error) => console.error(`page: ${error.message}`));
-page.on("console", (message) => console.error(`console: ${message.text()}`));
+const { browser, page } = await openPage(source);
 await page.goto(url);
 await page.getByTestId("name").fill(`Participant ${id}`);
 await page.getByTestId("join").click();

@@ -72,13 +72,24 @@ impl Browser {
         Self::start(url, id, log, &[], pins)
     }
 
+    /// A SIP telephone in a page at `url`, which calls this number by the WebSocket at `socket`.
+    pub fn call(url: &str, socket: &str, number: &str, id: u8, log: &Path) -> Self {
+        let mut command = script("telephone.mjs");
+        command.args([url, socket, number, &id.to_string()]);
+        Self::run(command, log)
+    }
+
     fn start(url: &str, id: u8, log: &Path, arguments: &[&str], pins: &str) -> Self {
-        let mut command = Command::new("node");
+        let mut command = script("participant.mjs");
         command
-            .arg(root().join("tests/browser/participant.mjs"))
             .args([url, &id.to_string()])
             .args(arguments)
-            .env("CONSILIUM_PIN", pins)
+            .env("CONSILIUM_PIN", pins);
+        Self::run(command, log)
+    }
+
+    fn run(mut command: Command, log: &Path) -> Self {
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(log).expect("create a log"));
@@ -147,4 +158,11 @@ impl Browser {
             .and_then(|()| self.stdin.flush())
             .expect("browser listens");
     }
+}
+
+/// A script of `tests/browser`, to be run by Node.
+fn script(name: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(root().join("tests/browser").join(name));
+    command
 }

@@ -1,0 +1,38 @@
+// Chromium with one page in which a marker and a tone take the place of camera and microphone.
+import { readFileSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+/** Opens it for this source: `{ id, width, height, frameRate }`. `more` of Playwright's settings. */
+export async function openPage(source, more = {}) {
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox",
+      "--use-fake-ui-for-media-stream",
+      "--use-fake-device-for-media-stream",
+      "--disable-gpu",
+      "--autoplay-policy=no-user-gesture-required",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      // Of relays and WebSockets, too: what Playwright ignores is the page's alone.
+      "--ignore-certificate-errors",
+      "--no-first-run",
+      "--disable-features=WebRtcHideLocalIpsWithMdns",
+    ],
+  });
+  const context = await browser.newContext({
+    ignoreHTTPSErrors: true,
+    locale: "en-GB",
+    viewport: { width: 1280, height: 800 },
+    ...more,
+  });
+  await context.addInitScript(`globalThis.consiliumSource = ${JSON.stringify(source)};`);
+  for (const name of ["marker.js", "source.js", "observer.js"]) {
+    await context.addInitScript(readFileSync(new URL(name, import.meta.url), "utf8"));
+  }
+  const page = await context.newPage();
+  page.on("pageerror", (error) => console.error(`page: ${error.message}`));
+  page.on("console", (message) => console.error(`console: ${message.text()}`));
+  return { browser, page };
+}
