@@ -365,6 +365,10 @@ fn watch_hands() {
             let hand = &HANDS[own];
             let (turn, held) = (hand.turn.load(Ordering::Relaxed), hand.get());
             let computed = time_of(hand.clock.load(Ordering::Relaxed));
+            // Read apart from each other: the thread may have gone on between.
+            if turn != hand.turn.load(Ordering::Relaxed) {
+                continue;
+            }
             if held.1 != NOBODY && computed.is_some_and(|time| look.is_endless(turn, time)) {
                 error!(
                     room = held.0,

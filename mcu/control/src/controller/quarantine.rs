@@ -66,6 +66,9 @@ impl Quarantine {
     /// under the name that it gives itself, until there are too many of those.
     fn convict(&mut self, unix_s: u64, source: Source, name: &Redacted<String>, room: &str) {
         self.end(unix_s);
+        // Who is convicted once more under the same name is no other.
+        let again = |entry: &Entry| entry.source == source && entry.name.as_ref() == Some(name);
+        self.entries.retain(|entry| !again(entry));
         let names = self.entries.iter().filter(|entry| entry.source == source);
         let most = match source {
             Source::Account(_) => 0,
@@ -211,6 +214,20 @@ mod tests {
             }
             assert!(quarantine.refuses(NOW, &source, &name("innocent")));
         }
+    }
+
+    /// Defect: three guests of one name were taken for three names, and their whole hospital refused.
+    #[test]
+    fn who_keeps_its_name_is_no_other() {
+        let mut quarantine = Quarantine::default();
+        for n in 0..=MAX_NAMES_OF_ADDRESS as u64 {
+            quarantine.convict(NOW + n, at(1), &name("Guest"), "3000");
+        }
+        let end = NOW + MAX_NAMES_OF_ADDRESS as u64 + TERM_S;
+        assert_eq!(quarantine.count(NOW + 9, "3000"), 1);
+        assert!(!quarantine.refuses(NOW + 9, &at(1), &name("innocent")));
+        assert!(quarantine.refuses(end - 1, &at(1), &name("Guest")));
+        assert!(!quarantine.refuses(end, &at(1), &name("Guest")));
     }
 
     #[test]

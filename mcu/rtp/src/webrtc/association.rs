@@ -14,7 +14,7 @@ use mcu_api::plan::{DtlsRole, DtlsTerms, IceTerms, SdesKeys};
 
 use super::certificate::Certificate;
 use super::dtls::{Dtls, Peer};
-use super::hello::{self, Part};
+use super::hello::{self, First, Part};
 use super::ice::Ice;
 use super::session::{FailReason, SessionError};
 
@@ -88,7 +88,9 @@ struct Own {
 struct Begun {
     handshake: Handshake,
     /// Its ClientHello's: another of the same place begins another handshake.
-    random: Option<[u8; 32]>,
+    random: [u8; 32],
+    /// Further fragments of its last ClientHello are still to come.
+    open: bool,
     at: Instant,
     expected: bool,
     datagrams: usize,
@@ -174,11 +176,12 @@ impl Association {
             return Ok(None);
         }
         let place = match part {
-            Part::Hello(random) => match self.begun_by(from, checked, random) {
-                None => self.begin(now, from, standing, random),
+            Part::Hello(first) => match self.begun_by(from, checked, first) {
+                None => self.begin(now, from, standing, first),
                 known => known,
             },
-            Part::Again(random) => self.begun_by(from, checked, random),
+            Part::Again(first) => self.begun_by(from, checked, first),
+            Part::Tail => self.open_by(from, checked),
             Part::Other => match self.proved_by(from, checked) {
                 None => return self.take_own(now, from, checked, datagram),
                 known => known,
@@ -234,11 +237,20 @@ impl Association {
     }
 
     /// The place of a handshake that this ClientHello belongs to.
-    fn begun_by(&self, from: SocketAddr, checked: bool, random: Option<[u8; 32]>) -> Option<usize> {
-        self.begun.iter().rposition(|begun| {
-            let same = random.is_none() || begun.random.is_none() || begun.random == random;
-            same && begun.handshake.is_with(from, checked)
-        })
+    fn begun_by(&mut self, from: SocketAddr, checked: bool, first: First) -> Option<usize> {
+        let place = self.begun.iter().rposition(|begun| {
+            begun.random == first.random && begun.handshake.is_with(from, checked)
+        })?;
+        self.begun[place].open = !first.whole;
+        Some(place)
+    }
+
+    /// The place of a handshake whose ClientHello came in part. What shows no random is taken nowhere
+    /// else: anybody can forge it.
+    fn open_by(&self, from: SocketAddr, checked: bool) -> Option<usize> {
+        let open = |begun: &Begun| begun.open && !begun.handshake.dtls.has_proved();
+        let mut places = self.begun.iter();
+        places.rposition(|begun| open(begun) && begun.handshake.is_with(from, checked))
     }
 
     /// The place of a handshake with this source whose cookie came back: it alone takes more than
@@ -255,7 +267,7 @@ impl Association {
         now: Instant,
         from: SocketAddr,
         standing: Standing,
-        random: Option<[u8; 32]>,
+        first: First,
     ) -> Option<usize> {
         let checked = standing == Standing::Checked;
         // To ours only the peer may answer by its own, as one does that has our role too.
@@ -281,7 +293,8 @@ impl Association {
                 remote: from,
                 checked,
             },
-            random,
+            random: first.random,
+            open: !first.whole,
             at: now,
             expected,
             datagrams: 0,
@@ -324,11 +337,6 @@ impl Association {
             return Ok(None);
         };
         begun.datagrams += 1;
-        if begun.random.is_none()
-            && let Some(Part::Hello(random)) = hello::part(datagram)
-        {
-            begun.random = random;
-        }
         begun.handshake.follow(from, checked);
         let result = begun.handshake.dtls.handle_input(now, datagram);
         begun.handshake.drain(&mut self.outputs);

@@ -23,12 +23,23 @@ const SRTP_AEAD_AES_128_GCM: [u8; 2] = [0, 7];
 /// What a terminal's datagram is to a handshake.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// A ClientHello that may begin a handshake, with its random when it shows it.
-    Hello(Option<[u8; 32]>),
+    /// A ClientHello that may begin a handshake, or its first fragment.
+    Hello(First),
     /// One that goes on with it: it has the same random, and a cookie (RFC 6347 §4.2.1).
-    Again(Option<[u8; 32]>),
+    Again(First),
+    /// A later fragment of a ClientHello, which shows no random.
+    Tail,
     /// Anything later.
     Other,
+}
+
+/// The beginning of a ClientHello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct First {
+    /// By this a handshake is known.
+    pub(super) random: [u8; 32],
+    /// No other fragment follows.
+    pub(super) whole: bool,
 }
 
 /// Looks at a datagram; `None` for what is no sound DTLS.
@@ -41,14 +52,19 @@ pub(super) fn part(datagram: &[u8]) -> Option<Part> {
     if (datagram[0], epoch) != (HANDSHAKE, 0) || message.first() != Some(&CLIENT_HELLO) {
         return Some(Part::Other);
     }
-    let begins = message.get(6..9).is_some_and(|offset| word(offset) == 0);
-    let random = message
-        .get(HANDSHAKE_HEADER_LEN + 2..)
-        .and_then(|rest| rest.first_chunk::<32>());
-    let random = random.filter(|_| begins).copied();
-    match message.get(4..6).map(word) {
-        Some(0) => Some(Part::Hello(random)),
-        _ => Some(Part::Again(random)),
+    let header = message.get(..HANDSHAKE_HEADER_LEN)?;
+    if word(&header[6..9]) != 0 {
+        return Some(Part::Tail);
+    }
+    // client_version comes before the random.
+    let body = message.get(HANDSHAKE_HEADER_LEN + 2..)?;
+    let first = First {
+        random: *body.first_chunk()?,
+        whole: header[1..4] == header[9..12],
+    };
+    match word(&header[4..6]) {
+        0 => Some(Part::Hello(first)),
+        _ => Some(Part::Again(first)),
     }
 }
 
@@ -226,13 +242,17 @@ mod tests {
     #[test]
     fn the_beginning_of_a_hello_shows_its_random_and_an_alert_in_clear_is_nothing() {
         let with = body(&[0, 7]);
+        let begins = First {
+            random: [9; 32],
+            whole: true,
+        };
         let first = datagram(&with, 0, with.len());
-        assert_eq!(part(&first), Some(Part::Hello(Some([9; 32]))));
+        assert_eq!(part(&first), Some(Part::Hello(begins)));
         let last = datagram(&with, 50, with.len() - 50);
-        assert_eq!(part(&last), Some(Part::Hello(None)));
+        assert_eq!(part(&last), Some(Part::Tail));
         let mut later = first.clone();
         later[18] = 1;
-        assert_eq!(part(&later), Some(Part::Again(Some([9; 32]))));
+        assert_eq!(part(&later), Some(Part::Again(begins)));
         later[13] = 16;
         assert_eq!(part(&later), Some(Part::Other));
         let alert = [21, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40];

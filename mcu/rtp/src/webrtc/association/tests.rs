@@ -361,6 +361,26 @@ fn client_hellos_with_the_peers_address_and_no_cookie_disturb_no_handshake() {
     }
 }
 
+/// Defect: whatever showed no random went into the peer's handshake, where a record of the highest
+/// number made all that followed old (RFC 6347 §4.1.2.6).
+#[test]
+fn later_fragments_of_no_client_hello_are_taken_nowhere() {
+    for message in [0, 1, 2] {
+        let mut body = vec![1, 0, 0, 80, 0, message, 0, 0, 40, 0, 0, 40];
+        body.resize(12 + 40, 7);
+        let fragment = record(22, (1 << 48) - 1, &body);
+        assert_eq!(hello::part(&fragment), Some(Part::Tail));
+        let mut link = Link::new(DtlsRole::Server);
+        link.delay_max_ms = 60;
+        let took = link.run(Duration::from_secs(20), |link| {
+            link.forge(theirs(), ours(), &fragment);
+        });
+        link.check_keys();
+        assert_eq!(link.sides[0].failures, 0);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+}
+
 #[test]
 fn a_flood_of_client_hellos_is_bounded_and_lets_the_peer_through() {
     let mut link = Link::new(DtlsRole::Server);
