@@ -382,6 +382,42 @@ fn later_fragments_of_no_client_hello_are_taken_nowhere() {
 }
 
 #[test]
+fn a_client_hello_in_fragments_is_put_together() {
+    let whole = client_hello(7);
+    // The same, with a longer padding (RFC 7685) at its end.
+    let mut message = whole[13 + 12..].to_vec();
+    message.resize(240, 0);
+    (message[43], message[64]) = (196, 175);
+    let part = |from: usize, to: usize, sequence| {
+        let mut body = vec![
+            1,
+            0,
+            0,
+            240,
+            0,
+            0,
+            0,
+            0,
+            from as u8,
+            0,
+            0,
+            (to - from) as u8,
+        ];
+        body.extend(&message[from..to]);
+        record(22, sequence, &body)
+    };
+    let mut link = Link::new(DtlsRole::Server);
+    link.sides[1].open = false;
+    link.forge(theirs(), ours(), &part(0, 128, 1));
+    link.tick();
+    assert!(link.sides[0].association.begun[0].open);
+    assert_eq!(link.sent_to(theirs()), 0, "it is not whole");
+    link.forge(theirs(), ours(), &part(128, 240, 2));
+    link.tick();
+    assert_eq!(link.sent_to(theirs()), 1, "the HelloVerifyRequest");
+}
+
+#[test]
 fn a_flood_of_client_hellos_is_bounded_and_lets_the_peer_through() {
     let mut link = Link::new(DtlsRole::Server);
     link.delay_max_ms = 30;
