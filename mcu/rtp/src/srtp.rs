@@ -92,7 +92,8 @@ impl Srtp {
     }
 
     /// Goes on with sources of the peer that another process had under these keys. Before its first
-    /// packet may half a cycle of sequence numbers be lost: a minute of 4 Mbit/s video.
+    /// packet may half a cycle of sequence numbers be lost: a minute of 4 Mbit/s video. Packets up to
+    /// where a source was are refused as replays, for the other process may have taken them.
     ///
     /// # Errors
     /// Fails when the cryptographic library does.
@@ -259,10 +260,10 @@ impl Receiver {
             header.ssrc,
             packet.len(),
         )?;
-        self.rtp_sources[place]
-            .numbers
-            .extend(header.sequence_number);
-        Ok(plain)
+        let is_new = self.rtp_sources[place].counts(header.sequence_number);
+        is_new
+            .then_some(plain)
+            .ok_or(SrtpError::Replayed { ssrc: header.ssrc })
     }
 
     /// Counts a source up to where it is. The library has no other way in than authentic packets; the
@@ -352,12 +353,17 @@ fn admit<S>(sources: &mut Vec<S>, source: S) -> Result<usize, SrtpError> {
 struct RtpSource {
     ssrc: u32,
     numbers: SeqExtender,
+    /// Index up to which another process may have taken packets.
+    taken_before: Option<u64>,
 }
 
 impl RtpSource {
     fn new(ssrc: u32) -> Self {
-        let numbers = SeqExtender::new();
-        Self { ssrc, numbers }
+        Self {
+            ssrc,
+            numbers: SeqExtender::new(),
+            taken_before: None,
+        }
     }
 
     fn at(source: &SrtpSource) -> Self {
@@ -365,7 +371,14 @@ impl RtpSource {
         Self {
             ssrc: source.ssrc,
             numbers: SeqExtender::starting_at(highest),
+            taken_before: Some(source.index),
         }
+    }
+
+    /// Counts a packet that was verified; whether no other process can have taken it.
+    fn counts(&mut self, number: u16) -> bool {
+        let index = self.numbers.extend(number).get().saturating_sub(CYCLE);
+        self.taken_before.is_none_or(|before| index > before)
     }
 
     /// Highest packet index so far: an extender begins one cycle above zero.
@@ -793,16 +806,28 @@ mod tests {
         receiver.take_up(&[SrtpSource { ssrc: 9, index }]).unwrap();
         let packet = run(&mut sender, [index + 300]);
         receiver.unprotect_rtp(&packet).unwrap();
-        // One that the network brought late, of the cycle before, and one from before the restart.
+        // One that the network brought late, of the cycle before.
         let packet = run(&mut sender, [index + 50]);
         receiver.unprotect_rtp(&packet).unwrap();
-        let packet = run(&mut sender, [index - 1]);
-        receiver.unprotect_rtp(&packet).unwrap();
         assert_eq!(receiver.rolled_over()[0].index, index + 300);
-        // What was verified last is not taken again.
-        let packet = run(&mut sender, [index]);
-        let error = receiver.unprotect_rtp(&packet).unwrap_err();
-        assert!(matches!(error, SrtpError::Replayed { ssrc: 9 }), "{error}");
+    }
+
+    /// MCU-23: the process before may have taken what is not newer than it told of.
+    #[test]
+    fn what_an_earlier_process_may_have_taken_is_refused() {
+        for (suite, key) in SUITES {
+            let (mut sender, mut receiver) = (keyed(suite, key), keyed(suite, key));
+            let index = 2 * CYCLE + 100;
+            run(&mut sender, (0..index - 50).step_by(0x4000));
+            receiver.take_up(&[SrtpSource { ssrc: 9, index }]).unwrap();
+            for replayed in [index - 50, index - 1, index] {
+                let packet = run(&mut sender, [replayed]);
+                let error = receiver.unprotect_rtp(&packet).unwrap_err();
+                assert!(matches!(error, SrtpError::Replayed { ssrc: 9 }), "{error}");
+            }
+            let packet = run(&mut sender, [index + 1]);
+            receiver.unprotect_rtp(&packet).unwrap();
+        }
     }
 
     #[test]
