@@ -1,6 +1,9 @@
 //! What each fuzz target does with its bytes. The fuzzer calls these, and so does the test that
 //! replays the corpora, `tests/tests/fuzz_corpora.rs`.
 
+pub mod pages;
+pub mod proofs;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,7 +19,9 @@ use mcu_api::plan::{
 use mcu_api::secret::Redacted;
 use mcu_control::browser_sdp;
 use mcu_rtp::clock::{RoomClock, SourceClock};
+use mcu_rtp::congestion;
 use mcu_rtp::demux;
+use mcu_rtp::forward::{Forwarder, SourceKey, SourcePacket};
 use mcu_rtp::framing::{MAX_PACKET, Reader, Urgency, Writer};
 use mcu_rtp::h264::{Depacketizer, KeyFrameStarts, find_sps};
 use mcu_rtp::header::RtpPacket;
@@ -24,6 +29,7 @@ use mcu_rtp::jitter::{JitterBuffer, Taken};
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
 use mcu_rtp::rtcp::{self, Packet};
 use mcu_rtp::rtx;
+use mcu_rtp::send::{self, Media, SendStream, Stamp};
 use mcu_rtp::simulcast::{Line, StreamMap};
 use mcu_rtp::srtp::Srtp;
 use mcu_rtp::telephone_event::TelephoneEvents;
@@ -39,9 +45,13 @@ use sip::{Endpoint, Flow, FlowId, Input, Output, Transport};
 pub type Target = (&'static str, fn(&[u8]) -> usize);
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 16] = [
     ("sip", sip_messages),
     ("dialling", answers_to_our_calls),
+    ("proofs", proofs::proven_requests),
+    ("registering", proofs::answers_to_our_registrations),
+    ("web_socket", pages::web_socket_bytes),
+    ("pages", pages::page_messages),
     ("sdp", terminal_descriptions),
     ("browser_sdp", browser_offers),
     ("rtp", rtp_packets),
@@ -180,28 +190,32 @@ fn settle(endpoint: &mut Endpoint, now: Instant) -> usize {
     let mut said = 0;
     while let Some(output) = endpoint.poll_output() {
         said += 1;
-        let Output::Event(CallEvent::Incoming(incoming)) = output else {
-            continue;
-        };
-        let call = incoming.call;
-        let offer = incoming.offer.as_ref().map(|offer| offer.0.as_str());
-        let command = match offer.map(|offer| sdp::answer(offer, &local(), &mut rng())) {
-            Some(Ok(agreed)) => CallCommand::Accept {
-                call,
-                sdp: Redacted(agreed.sdp),
-            },
-            Some(Err(_)) => CallCommand::Reject {
-                call,
-                reason: mcu_api::call::RejectReason::NotAcceptable,
-            },
-            None => CallCommand::Accept {
-                call,
-                sdp: Redacted(sdp::offer(&local(), &mut rng()).sdp),
-            },
-        };
-        endpoint.command(now, command);
+        settle_output(endpoint, now, output);
     }
     said
+}
+
+fn settle_output(endpoint: &mut Endpoint, now: Instant, output: Output) {
+    let Output::Event(CallEvent::Incoming(incoming)) = output else {
+        return;
+    };
+    let call = incoming.call;
+    let offer = incoming.offer.as_ref().map(|offer| offer.0.as_str());
+    let command = match offer.map(|offer| sdp::answer(offer, &local(), &mut rng())) {
+        Some(Ok(agreed)) => CallCommand::Accept {
+            call,
+            sdp: Redacted(agreed.sdp),
+        },
+        Some(Err(_)) => CallCommand::Reject {
+            call,
+            reason: mcu_api::call::RejectReason::NotAcceptable,
+        },
+        None => CallCommand::Accept {
+            call,
+            sdp: Redacted(sdp::offer(&local(), &mut rng()).sdp),
+        },
+    };
+    endpoint.command(now, command);
 }
 
 /// A terminal's description: as an offer, as a second one after it, and as an answer to ours.
@@ -255,7 +269,7 @@ pub fn browser_offers(data: &[u8]) -> usize {
     0
 }
 
-/// RTP packets of a camera and of a microphone, through all that takes them apart.
+/// RTP packets of a camera and of a microphone, through all that takes them apart and forwards them.
 pub fn rtp_packets(data: &[u8]) -> usize {
     let start = Instant::now();
     let room = RoomClock::new(start, SystemTime::UNIX_EPOCH);
@@ -267,6 +281,9 @@ pub fn rtp_packets(data: &[u8]) -> usize {
     let mut clock = SourceClock::new(90_000);
     let (mut jitter, mut depacketizer) = (JitterBuffer::new(48_000), Depacketizer::new());
     let (mut starts, mut lost, mut fresh) = (KeyFrameStarts::default(), Vec::new(), 0);
+    let mut sent = sender();
+    let mut forwarder = Forwarder::new(90_000, sent.next_sequence(), 7);
+    forwarder.want(Some(SourceKey(1)));
     let mut map = StreamMap::new(vec![Line {
         mid: Some("1".into()),
         rids: vec!["l".into(), "h".into()],
@@ -281,13 +298,28 @@ pub fn rtp_packets(data: &[u8]) -> usize {
         map.route(&packet.header, &packet.known_extensions(&EXTENSIONS));
         let _ = rtx::unwrap(&packet, 5, 96);
         let _ = find_sps(packet.payload);
-        starts.starts(packet.payload);
+        let key_frame = starts.starts(packet.payload);
         let verdict = stream.handle_packet(now, &packet.header, packet.payload.len());
         if let Verdict::Fresh(accepted) = verdict {
             fresh += 1;
             clock.handle_packet(now, &room, packet.header.timestamp);
             depacketizer.insert(now, &accepted, packet.header.marker, packet.payload);
             jitter.insert(now, &accepted, &packet.header, packet.payload);
+            let source = SourcePacket {
+                source: SourceKey(1),
+                accepted,
+                key_frame,
+            };
+            if let Some(place) = forwarder.forward(&source, &clock, &room) {
+                let media = Media {
+                    timestamp: place.timestamp,
+                    marker: packet.header.marker,
+                    payload: packet.payload,
+                };
+                let mut out = Vec::new();
+                sent.write_at(now, place.seq, &media, Stamp::default(), &mut out);
+                assert!(RtpPacket::parse(&out).is_ok(), "forwarded");
+            }
         }
         stream.poll_nack(now, &mut lost);
         while let Some(unit) = depacketizer.poll(now, Duration::from_millis(20)) {
@@ -311,31 +343,87 @@ const EXTENSIONS: HeaderExtensions = HeaderExtensions {
     audio_level: 6,
 };
 
-/// Compound RTCP packets, read to the end.
+/// Compound RTCP packets, read to the end, by a stream that has sent 500 packets and by the clock of
+/// their sender.
 pub fn rtcp_compounds(data: &[u8]) -> usize {
-    let (now, mut read) = (Instant::now(), 0);
-    let mut history = History::new();
-    (0..500).for_each(|_| history.register(now, 1_000));
-    let mut samples = Vec::new();
+    let (start, mut read) = (Instant::now(), 0);
+    let room = RoomClock::new(start, SystemTime::UNIX_EPOCH);
+    let (mut history, mut sent) = (History::new(), sender());
+    for n in 0..500 {
+        let at = start + Duration::from_millis(2 * n);
+        history.register(at, 1_000);
+        let media = Media {
+            timestamp: 180 * n as u32,
+            marker: true,
+            payload: &[9; 20],
+        };
+        sent.write(at, &media, Stamp::default(), &mut Vec::new());
+    }
+    let (config, mut resend) = (
+        congestion::Config {
+            start_bps: 500_000,
+            min_bps: 100_000,
+            max_bps: 4_000_000,
+        },
+        Vec::new(),
+    );
+    let mut rate = congestion::Controller::new(config);
+    let (mut clock, mut samples, mut now) = (SourceClock::new(90_000), Vec::new(), start);
     for packet in rtcp::parse(data) {
         let Ok(packet) = packet else { break };
-        read += 1;
+        (read, now) = (read + 1, now + Duration::from_millis(1_100));
         match packet {
-            Packet::SenderReport { blocks, .. } | Packet::ReceiverReport { blocks, .. } => {
-                blocks.for_each(drop);
+            Packet::SenderReport { info, blocks, .. } => {
+                clock.handle_packet(now, &room, info.rtp_timestamp);
+                clock.handle_sender_report(info.ntp, info.rtp_timestamp);
+                blocks.for_each(|block| sent.handle_report_block(now, &block, &room));
+            }
+            Packet::ReceiverReport { blocks, .. } => {
+                blocks.for_each(|block| sent.handle_report_block(now, &block, &room));
             }
             Packet::Names(names) => names.for_each(drop),
             Packet::Goodbye(sources) => sources.for_each(drop),
             Packet::FullIntra { requests, .. } => requests.for_each(drop),
-            Packet::Nack { lost, .. } => lost.for_each(drop),
+            Packet::Nack { lost, .. } => sent.handle_nack(start, lost, &mut resend),
             Packet::TransportFeedback(feedback) => {
+                samples.clear();
                 history.handle_feedback(&feedback, &mut samples);
+                assert!(samples.len() <= 500, "more samples than packets");
+                rate.handle_samples(now, &samples);
             }
             Packet::PictureLoss { .. } => {}
         }
+        rate.handle_timeout(now);
+        assert!((config.min_bps..=config.max_bps).contains(&rate.target_bps()));
     }
-    assert!(samples.len() <= 2 * 500, "more samples than packets");
+    let _ = (
+        clock.room_time(1),
+        clock.offset_micros(),
+        clock.sound_lag_micros(),
+    );
+    assert!(resend.len() <= 500, "more again than ever");
+    for seq in resend {
+        assert!(sent.write_again(start, seq, Stamp::default(), &mut Vec::new()));
+    }
     read
+}
+
+/// A stream of pictures that keeps what it sends.
+fn sender() -> SendStream {
+    let config = send::Config {
+        ssrc: 1,
+        payload_type: 96,
+        clock_hz: 90_000,
+        rtx: Some(send::Rtx {
+            payload_type: 97,
+            ssrc: 2,
+        }),
+        extensions: EXTENSIONS,
+        mid: Some("1".to_owned()),
+        kept_packets: 1_000,
+        kept_for: Duration::from_millis(1_500),
+    };
+    SendStream::new(config, &mut rng())
 }
 
 /// Packets to a leg with SDES keys, of every suite: as they come, none of them made with the key, and

@@ -15,4 +15,4 @@ pub use config::{
     Account, CertificateFiles, ClientCertificates, Config, DEMO_ROOM, Place, RoomConfig,
     SipListener, StrangerLimits, Trunk,
 };
-pub use shell::{run, run_until};
+pub use shell::{Event, run, run_until, web_socket};

@@ -11,7 +11,7 @@ mod tcp;
 mod tests;
 mod tls;
 mod udp;
-mod web_socket;
+pub mod web_socket;
 mod written;
 
 use std::collections::{HashMap, HashSet};
