@@ -6,6 +6,8 @@ import { chromium } from "playwright-core";
 export async function openPage(source, more = {}) {
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    // The scripts end it when they have done what is to be done before.
+    handleSIGTERM: false,
     args: [
       "--no-sandbox",
       "--use-fake-ui-for-media-stream",

@@ -10,11 +10,23 @@
   canvas.height = READ_HEIGHT;
   const context = canvas.getContext("2d", { willReadFrequently: true });
 
-  function markerOf(video) {
+  function lookAt(video) {
     if (!video.videoWidth) return null;
     context.drawImage(video, 0, 0, READ_WIDTH, READ_HEIGHT);
-    const image = context.getImageData(0, 0, READ_WIDTH, READ_HEIGHT);
-    return consiliumMarker.readMarker(image, 0, 0, READ_WIDTH, READ_HEIGHT);
+    return context.getImageData(0, 0, READ_WIDTH, READ_HEIGHT);
+  }
+
+  function markerOf(video) {
+    const image = lookAt(video);
+    return image && consiliumMarker.readMarker(image, 0, 0, READ_WIDTH, READ_HEIGHT);
+  }
+
+  /** Markers of a picture composed of two sites of its own shape, side by side. */
+  function markersOfPair(video) {
+    const image = lookAt(video);
+    const [width, height] = [READ_WIDTH / 2, READ_HEIGHT / 2];
+    const read = (x) => consiliumMarker.readMarker(image, x, height / 2, width, height);
+    return image ? [read(0), read(width)] : [];
   }
 
   const tiles = () => [...document.querySelectorAll('[data-testid="tile"]')];
@@ -183,8 +195,12 @@
     const markers = {};
     for (const tile of tiles()) {
       const video = videoOf(tile);
-      const marker = video && markerOf(video);
-      if (marker) markers[tile.dataset.leg] = marker;
+      if (!video) continue;
+      const { leg, composed } = tile.dataset;
+      const seen = composed ? markersOfPair(video) : [markerOf(video)];
+      seen.forEach((marker, n) => {
+        if (marker) markers[n ? `${leg} ${n}` : leg] = marker;
+      });
     }
     const pc = window.__consilium?.pc;
     let framesDecoded = 0;

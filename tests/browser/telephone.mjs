@@ -24,8 +24,9 @@ await page.addScriptTag({ content: library.outputFiles[0].text });
 /** In the page: calls, and shows what comes where observer.js looks for it. */
 async function call([socket, number, id]) {
   const host = new URL(socket).hostname;
+  const line = new JsSIP.WebSocketInterface(socket);
   const telephone = new JsSIP.UA({
-    sockets: [new JsSIP.WebSocketInterface(socket)],
+    sockets: [line],
     uri: `sip:page-${id}@${host}`,
     display_name: `Telephone ${id}`,
     register: false,
@@ -45,7 +46,7 @@ async function call([socket, number, id]) {
     session.on("failed", ({ cause, message }) => reject(new Error(`${cause}: ${message?.status_code}`)));
   });
   const pc = session.connection;
-  window.__consilium = { pc, session };
+  window.__consilium = { pc, session, line };
   const tracks = pc.getReceivers().map((receiver) => receiver.track);
   const show = (element, kind) => {
     element.srcObject = new MediaStream(tracks.filter((track) => track.kind === kind));
@@ -59,13 +60,28 @@ async function call([socket, number, id]) {
   const tile = document.createElement("div");
   tile.dataset.testid = "tile";
   tile.dataset.leg = "room";
+  // The room's picture, of two sites.
+  tile.dataset.composed = "yes";
   tile.append(picture);
   document.body.append(sound, tile);
 }
 await page.evaluate(call, [socket, number, id]);
 
+/** In the page: hangs up, and waits until the BYE is answered. */
+const hangUp = () =>
+  new Promise((resolve) => {
+    const { session, line } = window.__consilium;
+    const take = line.ondata;
+    line.ondata = (message) => {
+      take(message);
+      if (/^CSeq: \d+ BYE/m.test(message)) resolve();
+    };
+    session.terminate();
+  });
+
 const commands = createInterface({ input: process.stdin });
 const end = async () => {
+  await page.evaluate(hangUp).catch((error) => console.error(`hang up: ${error.message}`));
   await browser.close();
   process.exit(0);
 };

@@ -142,16 +142,22 @@ impl Baresip {
             .collect()
     }
 
-    /// Gives a command by ctrl_tcp: JSON in a netstring.
+    /// Gives a command by ctrl_tcp, JSON in a netstring, and waits until it is carried out. News of the
+    /// call may come before the answer; who hangs up upon those may have the command dropped.
     fn command(&self, name: &str, params: &str) {
         let message = serde_json::json!({ "command": name, "params": params }).to_string();
         let mut stream = TcpStream::connect(self.control).expect("connect");
         stream
-            .set_read_timeout(Some(Duration::from_secs(2)))
+            .set_read_timeout(Some(Duration::from_secs(10)))
             .expect("timeout");
-        write!(stream, "{}:{message},", message.len()).expect("write");
-        let mut answer = [0; 4096];
-        let _ = stream.read(&mut answer);
+        let netstring = format!("{}:{message},", message.len());
+        stream.write_all(netstring.as_bytes()).expect("write");
+        let (mut said, mut buffer) = (String::new(), [0; 4096]);
+        while !said.contains("\"response\":true") {
+            let read = stream.read(&mut buffer).ok().filter(|len| *len > 0);
+            let len = read.unwrap_or_else(|| panic!("{name}: {said}\n{}", self.log()));
+            said.push_str(&String::from_utf8_lossy(&buffer[..len]));
+        }
     }
 }
 

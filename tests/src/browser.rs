@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::process::Process;
+use crate::server::Server;
 use crate::{root, wait_for};
 
 /// One look of the page at its media.
@@ -56,7 +57,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Opens `url` as source `id` and joins.
+    /// Opens `url` as source `id` and joins; [`Server::join`] does for room 3000.
     pub fn join(url: &str, id: u8, log: &Path) -> Self {
         Self::join_with(url, id, log, &[])
     }
@@ -157,6 +158,14 @@ impl Browser {
         writeln!(self.stdin, "{line}")
             .and_then(|()| self.stdin.flush())
             .expect("browser listens");
+    }
+}
+
+impl Server {
+    /// A browser joins room 3000 as source `id`.
+    pub fn join(&self, id: u8) -> Browser {
+        let log = self.dir().join(format!("browser-{id}.log"));
+        Browser::join(&self.url("/room/3000"), id, &log)
     }
 }
 

@@ -10,6 +10,8 @@ pub mod meeting;
 pub mod namespace;
 pub mod process;
 pub mod server;
+pub mod sipp;
+pub mod terminal;
 pub mod watching;
 
 use std::path::{Path, PathBuf};

@@ -1,17 +1,17 @@
 //! The room test: two browsers, a video terminal and a small leg in room 3000 see and hear each other,
 //! measured where it arrives.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, Target, Watch};
+use benches::load::Load;
 use benches::tone;
 
 use crate::baresip::{self, Baresip};
 use crate::browser::{Browser, Report};
 use crate::measure::{markers_in, tones_in};
 use crate::server::Server;
+use crate::terminal::watching;
 use crate::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,21 +24,13 @@ const SMALL_LEG: u8 = 4;
 
 /// Holds the meeting at this server, over the family of its address.
 pub fn everybody_sees_and_hears_everybody_else(server: &Server) {
-    let browser = |id: u8| {
-        let log = server.dir().join(format!("browser-{id}.log"));
-        Browser::join(&server.url("/room/3000"), id, &log)
-    };
-    let first = browser(FIRST_BROWSER);
-    let second = browser(SECOND_BROWSER);
+    let [first, second] = [FIRST_BROWSER, SECOND_BROWSER].map(|id| server.join(id));
     let terminal = start_terminal(server);
     terminal.dial(&format!("sip:3000@{}", server.sip_address()));
     let load = Load::start().expect("start the load generator");
-    let clip = Clip::load(&Config::cif(SMALL_LEG)).expect("a clip");
-    let mut leg = LegConfig::terminal(SMALL_LEG, Arc::new(clip));
+    let mut leg = watching(SMALL_LEG);
     leg.local_ip = server.host;
-    leg.watch = Watch::Tiles;
-    let target = Target::number("3000", server.sip_address());
-    let small = load.call(&target, leg).expect("the small leg calls");
+    let small = server.call(&load, leg);
 
     let heard = small.wait_until(PATIENCE, |report| {
         let tiles =
@@ -64,6 +56,35 @@ pub fn everybody_sees_and_hears_everybody_else(server: &Server) {
         server,
     );
     expect_at_terminal(&terminal, server);
+}
+
+/// Waits until each of two browsers, the sources by which they are known beside them, sees and hears
+/// the other, and not itself, and the other's marker moves. What each reports then.
+pub fn expect_call(first: (u8, &Browser), second: (u8, &Browser)) -> (Report, Report) {
+    let pairs = [(first, second.0), (second, first.0)];
+    let reports = pairs.map(|((own, browser), other)| {
+        let (_, before) = expect_other(browser, own, other);
+        wait_for("the marker moves", PATIENCE, || {
+            let (report, counter) = expect_other(browser, own, other);
+            (counter != before).then_some(report)
+        })
+    });
+    reports.into()
+}
+
+/// Waits until the browser sees the other's marker and hears its tone; the marker's counter.
+fn expect_other(browser: &Browser, own: u8, other: u8) -> (Report, u16) {
+    let what = format!("browser {own} sees and hears {other}");
+    wait_for(&what, PATIENCE, || {
+        let report = browser.next_report();
+        let marker = report.markers.values().find(|marker| marker.id == other);
+        let hears = report.tones.contains_key(&other) && !report.tones.contains_key(&own);
+        let counter = marker.map(|marker| marker.counter).filter(|_| hears);
+        if counter.is_none() {
+            eprintln!("browser {own}: {report:?}");
+        }
+        Some((report, counter?))
+    })
 }
 
 /// baresip with a 720p clip of its own marker and a steady tone.

@@ -7,7 +7,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use mcu_api::manager::RoomView;
+use mcu_api::inventory::LegState;
+use mcu_api::manager::{LegView, RoomView};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -197,6 +198,16 @@ impl Server {
     pub fn room(&self) -> Option<RoomView> {
         let (status, body) = self.get("/api/v1/rooms/3000")?;
         (status == 200).then(|| serde_json::from_str(&body).expect("RoomView"))
+    }
+
+    /// Waits until room 3000 holds this many legs and all are connected.
+    pub fn wait_for_legs(&self, count: usize) -> Vec<LegView> {
+        let what = format!("{count} legs are connected");
+        wait_for(&what, Duration::from_secs(40), || {
+            let legs = self.room()?.legs;
+            let all = legs.iter().all(|leg| leg.state == LegState::Connected);
+            (all && legs.len() == count).then_some(legs)
+        })
     }
 
     /// GET over HTTPS by curl: the certificate is self-signed, and this client owes

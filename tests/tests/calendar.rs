@@ -5,14 +5,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Target};
-use mcu_api::inventory::LegState;
+use benches::load::{Load, LoadLeg};
 use tempfile::TempDir;
 use tests::server::{Server, binary};
+use tests::terminal::{encrypted, sending};
 use tests::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -68,13 +66,9 @@ impl Shifted {
 
     /// All legs are here, and have been no longer than this test.
     fn wait_for_legs(&self, count: usize) {
-        wait_for("all legs are connected", PATIENCE, || {
-            let legs = self.server.room()?.legs;
-            let all = legs.iter().all(|leg| leg.state == LegState::Connected);
-            let joined = legs.iter().all(|leg| leg.joined_s < MAX_JOINED_S);
-            assert!(joined, "{legs:#?}");
-            (all && legs.len() == count).then_some(())
-        });
+        let legs = self.server.wait_for_legs(count);
+        let joined = legs.iter().all(|leg| leg.joined_s < MAX_JOINED_S);
+        assert!(joined, "{legs:#?}");
     }
 
     fn certificate(&self) -> PathBuf {
@@ -90,16 +84,6 @@ impl Shifted {
             .status();
         output.unwrap().success()
     }
-}
-
-fn call(load: &Load, server: &Server, id: u8, sdes: bool) -> LoadLeg {
-    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
-    let leg = LegConfig {
-        sdes,
-        ..LegConfig::terminal(id, clip)
-    };
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    load.call(&Target::number("3000", sip), leg).unwrap()
 }
 
 /// Media goes on for a while, without a packet lost.
@@ -125,8 +109,8 @@ fn expect_media(when: &str, legs: [&LoadLeg; 2]) {
 fn calls_go_on_whatever_the_calendar_is_set_to() {
     let mut shifted = Shifted::start();
     let load = Load::start().unwrap();
-    let plain = call(&load, &shifted.server, 1, false);
-    let sdes = call(&load, &shifted.server, 2, true);
+    let plain = shifted.server.call(&load, sending(1));
+    let sdes = shifted.server.call(&load, encrypted(sending(2)));
     shifted.wait_for_legs(2);
     assert!(shifted.is_certificate_valid());
     for offset in ["+3600", "-3600", "+3650d"] {
@@ -134,7 +118,7 @@ fn calls_go_on_whatever_the_calendar_is_set_to() {
         shifted.wait_until_noticed();
         expect_media(offset, [&plain, &sdes]);
         shifted.wait_for_legs(2);
-        let newcomer = call(&load, &shifted.server, 3, false);
+        let newcomer = shifted.server.call(&load, sending(3));
         shifted.wait_for_legs(3);
         newcomer.hang_up();
         shifted.wait_for_legs(2);
@@ -157,8 +141,8 @@ fn calls_go_on_whatever_the_calendar_is_set_to() {
 fn calls_outlive_a_controller_that_dies_while_the_calendar_is_set() {
     let mut shifted = Shifted::start();
     let load = Load::start().unwrap();
-    let plain = call(&load, &shifted.server, 1, false);
-    let sdes = call(&load, &shifted.server, 2, true);
+    let plain = shifted.server.call(&load, sending(1));
+    let sdes = shifted.server.call(&load, encrypted(sending(2)));
     shifted.wait_for_legs(2);
     for offset in ["+3650d", "-3600", "+3600"] {
         // Stopped, it writes nothing by the new calendar.

@@ -1,12 +1,10 @@
 //! Closed by default: without configuration nobody enters, by account only whom the operator named
 //! (MCU-23, VSEC-02 in part).
 
-use std::sync::Arc;
-
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadError, Target};
+use benches::load::{Load, LoadError};
 use tests::baresip::{self, Baresip};
 use tests::server::Server;
+use tests::terminal::sending;
 
 /// Rooms of the configured server: one for accounts alone, one that takes guests, too.
 const CLOSED: &str = "4000";
@@ -73,10 +71,7 @@ fn terminal(server: &Server, user: &str, password: &str) -> Baresip {
 
 fn call(server: &Server, room: &str) -> Result<(), LoadError> {
     let load = Load::start().unwrap();
-    let clip = Arc::new(Clip::load(&Config::cif(1)).unwrap());
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    load.call(&Target::number(room, sip), LegConfig::terminal(1, clip))
-        .map(drop)
+    server.call_number(&load, room, sending(1)).map(drop)
 }
 
 fn refusal_of(server: &Server, room: &str) -> String {

@@ -5,17 +5,16 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Target};
+use benches::load::{Load, LoadLeg, Target};
 use mcu_api::inventory::LegState;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tests::process::{Process, children, free_port};
 use tests::server::{Server, binary};
+use tests::terminal::sending;
 use tests::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -119,10 +118,8 @@ impl Run {
 }
 
 fn call(load: &Load, sip: u16) -> LoadLeg {
-    let clip = Arc::new(Clip::load(&Config::cif(1)).unwrap());
-    let sip = format!("127.0.0.1:{sip}").parse().unwrap();
-    let leg = LegConfig::terminal(1, clip);
-    load.call(&Target::number("3000", sip), leg).unwrap()
+    let target = Target::number("3000", ([127, 0, 0, 1], sip).into());
+    load.call(&target, sending(1)).unwrap()
 }
 
 fn ended(leg: &LoadLeg) -> Option<String> {

@@ -2,17 +2,15 @@
 //! changes, and who is told nothing. The documents are read by a parser that is not ours.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Target};
+use benches::load::Load;
 use quick_xml::Reader;
 use quick_xml::events::Event;
-use tests::process::Process;
+use tests::process::{Process, free_port};
 use tests::server::Server;
-use tests::wait_for;
+use tests::terminal::sending;
+use tests::{sipp, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -20,13 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn a_subscriber_is_told_who_is_in_and_who_comes() {
     let server = Server::demo();
     let load = Load::start().unwrap();
-    let first = call(&load, &server, 1);
+    let first = server.call(&load, sending(1));
     let messages = server.dir().join("messages");
     let mut watcher = watcher(&server, &messages);
     wait_for("the subscriber has the whole", PATIENCE, || {
         (notifications(&messages).len() == 1).then_some(())
     });
-    let second = call(&load, &server, 2);
+    let second = server.call(&load, sending(2));
     wait_for(
         "the subscriber has been told of the change",
         PATIENCE,
@@ -58,7 +56,7 @@ fn a_subscriber_is_told_who_is_in_and_who_comes() {
 fn a_stranger_is_told_nothing() {
     let server = Server::demo();
     let load = Load::start().unwrap();
-    let leg = call(&load, &server, 1);
+    let leg = server.call(&load, sending(1));
     let ask = |event: &str| {
         let request = format!(
             "SUBSCRIBE sip:3000@127.0.0.1:{} SIP/2.0\r\n\
@@ -77,33 +75,12 @@ fn a_stranger_is_told_nothing() {
     leg.hang_up();
 }
 
-fn call(load: &Load, server: &Server, id: u8) -> LoadLeg {
-    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    let leg = LegConfig::terminal(id, clip);
-    load.call(&Target::number("3000", sip), leg).unwrap()
-}
-
 fn watcher(server: &Server, messages: &Path) -> Process {
-    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/conference_watcher.xml");
-    let mut command = Command::new("sipp");
+    let mut command = sipp::scenario(server.dir(), "conference_watcher.xml", free_port());
     command
-        .current_dir(server.dir())
-        .arg("-sf")
-        .arg(scenario)
-        .args([
-            "-s",
-            "3000",
-            "-i",
-            "127.0.0.1",
-            "-nostdin",
-            "-m",
-            "1",
-            "-trace_msg",
-        ])
-        .arg("-message_file")
+        .args(["-s", "3000", "-m", "1", "-trace_msg", "-message_file"])
         .arg(messages)
-        .arg(format!("127.0.0.1:{}", server.sip));
+        .arg(server.sip_address().to_string());
     Process::start(&mut command, &server.dir().join("sipp.log"))
 }
 

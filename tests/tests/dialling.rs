@@ -1,15 +1,15 @@
 //! A room calls a terminal, with baresip as callee: registered, called, seen and heard at both far
 //! ends (MCU-03).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, Target, Watch};
+use benches::load::Load;
 use benches::tone;
 use tests::baresip::{self, Baresip, write_clip};
 use tests::measure::{markers_in, tones_in};
 use tests::server::Server;
+use tests::terminal::watching;
 use tests::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -32,11 +32,7 @@ password = "correct-horse"
 fn a_room_calls_a_registered_terminal_which_sees_and_hears_it() {
     let server = Server::configured(CONFIGURATION);
     let load = Load::start().unwrap();
-    let clip = Arc::new(Clip::load(&Config::cif(INSIDE)).unwrap());
-    let mut leg = LegConfig::terminal(INSIDE, clip);
-    leg.watch = Watch::Tiles;
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    let inside = load.call(&Target::number("3000", sip), leg).unwrap();
+    let inside = server.call(&load, watching(INSIDE));
 
     let complaint = server.dial("3000", "absent").unwrap_err();
     assert!(complaint.contains("cannot be reached"), "{complaint}");

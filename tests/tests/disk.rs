@@ -5,13 +5,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Target};
-use mcu_api::inventory::LegState;
+use benches::load::Load;
 use tests::server::{Server, binary};
+use tests::terminal::sending;
 use tests::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,21 +50,6 @@ fn make_room(server: &Server) {
     fs::remove_file(data(server).join("filler")).unwrap();
 }
 
-fn call(load: &Load, server: &Server, id: u8) -> LoadLeg {
-    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    let leg = LegConfig::terminal(id, clip);
-    load.call(&Target::number("3000", sip), leg).unwrap()
-}
-
-fn wait_for_legs(server: &Server, count: usize) {
-    wait_for("all legs are connected", PATIENCE, || {
-        let legs = server.room()?.legs;
-        let all = legs.iter().all(|leg| leg.state == LegState::Connected);
-        (all && legs.len() == count).then_some(())
-    });
-}
-
 fn wait_for_log(server: &Server, words: &str) {
     wait_for(words, PATIENCE, || {
         server.log().contains(words).then_some(())
@@ -85,20 +68,20 @@ fn kept_legs(server: &Server) -> usize {
 fn a_disk_that_is_full_disturbs_no_call_and_is_written_to_again_when_there_is_room() {
     let server = Server::start_as(&mut on_a_small_disk("true"), &["--demo"]);
     let load = Load::start().unwrap();
-    let first = call(&load, &server, 1);
-    wait_for_legs(&server, 1);
+    let first = server.call(&load, sending(1));
+    server.wait_for_legs(1);
     wait_for("the call is kept", PATIENCE, || {
         (kept_legs(&server) == 1).then_some(())
     });
     fill(&server);
     first.reset().unwrap();
-    let second = call(&load, &server, 2);
-    wait_for_legs(&server, 2);
+    let second = server.call(&load, sending(2));
+    server.wait_for_legs(2);
     wait_for_log(&server, "state not saved");
     assert_eq!(kept_legs(&server), 1, "the last one that was written whole");
     // Further news, and further attempts.
-    let third = call(&load, &server, 3);
-    wait_for_legs(&server, 3);
+    let third = server.call(&load, sending(3));
+    server.wait_for_legs(3);
     for leg in [&first, &second, &third] {
         let report = leg.wait_until(PATIENCE, |report| report.audio.packets > 50);
         let report = report.unwrap().unwrap();
@@ -113,7 +96,7 @@ fn a_disk_that_is_full_disturbs_no_call_and_is_written_to_again_when_there_is_ro
         (kept_legs(&server) == 3).then_some(())
     });
     server.kill("control");
-    wait_for_legs(&server, 3);
+    server.wait_for_legs(3);
     assert_eq!(first.report().unwrap().ended, None);
 }
 
@@ -122,11 +105,11 @@ fn a_first_start_with_a_full_disk_takes_calls_of_terminals_and_says_why_there_is
     let server = Server::launch(&mut on_a_small_disk(FILL), &["--demo"]);
     wait_for_log(&server, "tls/cert.pem: No space left on device");
     let load = Load::start().unwrap();
-    let leg = call(&load, &server, 1);
+    let leg = server.call(&load, sending(1));
     let report = leg.wait_until(PATIENCE, |report| report.audio.packets > 50);
     assert_eq!(report.unwrap().unwrap().ended, None);
     make_room(&server);
-    wait_for_legs(&server, 1);
+    server.wait_for_legs(1);
     wait_for("the page is served", PATIENCE, || {
         server.get("/health").filter(|(status, _)| *status == 200)
     });
@@ -141,8 +124,8 @@ fn a_later_start_with_a_full_disk_serves_everything() {
     let server = Server::start_as(&mut command, &["--demo"]);
     wait_for_log(&server, "cannot renew the certificate, the old one stays");
     let load = Load::start().unwrap();
-    let leg = call(&load, &server, 1);
-    wait_for_legs(&server, 1);
+    let leg = server.call(&load, sending(1));
+    server.wait_for_legs(1);
     assert_eq!(leg.report().unwrap().ended, None);
     for name in ["cert.pem", "key.pem"] {
         let pem = fs::read_to_string(data(&server).join("tls").join(name)).unwrap();

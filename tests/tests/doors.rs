@@ -2,16 +2,16 @@
 //! measured at both far ends; who has entered the PIN is in (VSEC-03, MCU-23).
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadError, LoadLeg, Target, Watch};
+use benches::load::{Load, LoadError, LoadLeg};
 use benches::tone;
 use tests::baresip::{self, Baresip, write_clip};
 use tests::browser::Browser;
 use tests::measure::{luma_of, markers_in, pcm_of, tones_in};
 use tests::server::Server;
+use tests::terminal::watching;
 use tests::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -121,11 +121,7 @@ fn a_page_asks_for_the_pin_until_it_is_right() {
 }
 
 fn call(load: &Load, server: &Server, number: &str) -> Result<LoadLeg, LoadError> {
-    let clip = Arc::new(Clip::load(&Config::cif(INSIDE)).unwrap());
-    let mut leg = LegConfig::terminal(INSIDE, clip);
-    leg.watch = Watch::Tiles;
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    load.call(&Target::number(number, sip), leg)
+    server.call_number(load, number, watching(INSIDE))
 }
 
 fn terminal(server: &Server) -> Baresip {

@@ -1,14 +1,13 @@
 //! Networks without IPv4, and with both families (NET-05, TER-12).
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::time::Duration;
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Target, Watch};
+use benches::load::{Load, LoadLeg, Target};
 use tests::meeting::everybody_sees_and_hears_everybody_else;
 use tests::namespace::Namespace;
 use tests::server::Server;
+use tests::terminal::watching;
 
 /// The server's address, of the documentation's prefix.
 const HERE: &str = "2001:db8::2";
@@ -72,10 +71,8 @@ fn each_network_has_its_media_address_and_all_meet_in_one_room() {
             let [here, there] = [here, there].map(|text| text.parse::<IpAddr>().unwrap());
             let sip = SocketAddr::new(there, server.sip);
             assert_eq!(media_address(here, sip), there, "{}", server.log());
-            let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
-            let mut leg = LegConfig::terminal(id, clip);
+            let mut leg = watching(id);
             leg.local_ip = here;
-            leg.watch = Watch::Tiles;
             legs.push(load.call(&Target::number("3000", sip), leg).unwrap());
         }
         for (id, leg) in (1..).zip(&legs) {

@@ -73,8 +73,7 @@ fn calls_leave_nothing_behind() {
 #[test]
 fn pages_leave_nothing_behind() {
     let server = Server::demo();
-    let log = server.dir().join("browser.log");
-    let mut browser = Browser::join(&server.url("/room/3000"), 1, &log);
+    let mut browser = server.join(1);
     expect_connected(&server, &browser);
     let mut reload = || {
         browser.reload();

@@ -2,17 +2,15 @@
 //! first and in the other then, by the same ports (MCU-03).
 
 use std::net::UdpSocket;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Target};
+use benches::load::{Load, LoadLeg};
 use benches::tone;
 use tests::capture::Capture;
 use tests::process::free_port;
 use tests::server::Server;
+use tests::sipp;
+use tests::terminal::sending;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const HERE: u8 = 1;
@@ -36,22 +34,16 @@ guests = true
 fn a_terminal_that_asks_is_moved_and_heard_in_the_other_room() {
     let server = Server::configured(CONFIGURATION);
     let load = Load::start().unwrap();
-    let here = call(&load, &server, "3000", HERE);
-    let there = call(&load, &server, "4000", THERE);
+    let here = server.call(&load, sending(HERE));
+    let there = server.call_number(&load, "4000", sending(THERE)).unwrap();
     let ports = format!("port {} or udp port {}", server.sip, server.media.1);
     let capture = Capture::start(server.dir(), &ports);
     std::fs::write(server.dir().join("tone.ulaw"), tone_of(MOVER)).unwrap();
-    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/mover.xml");
     let port = free_port();
-    let mut mover = Command::new("sipp")
-        .current_dir(server.dir())
-        .arg("-sf")
-        .arg(scenario)
-        .args(["-s", "3000", "-i", "127.0.0.1", "-mi", "127.0.0.1"])
-        .args(["-p", &port.to_string(), "-cid_str", CALL_ID])
-        .args(["-nostdin", "-m", "1", "-timeout", "90", "-timeout_error"])
-        .arg(format!("127.0.0.1:{}", server.sip))
-        .stdout(Stdio::null())
+    let mut mover = sipp::scenario(server.dir(), "mover.xml", port)
+        .args(["-s", "3000", "-mi", "127.0.0.1", "-cid_str", CALL_ID])
+        .args(["-m", "1", "-timeout", "90", "-timeout_error"])
+        .arg(server.sip_address().to_string())
         .spawn()
         .expect("run sipp");
     expect_heard(&here, &server);
@@ -70,13 +62,6 @@ fn a_terminal_that_asks_is_moved_and_heard_in_the_other_room() {
     assert_eq!(wire.count(bad), 0, "{}", wire.show(bad));
     assert!(wire.count("sip.Status-Code == 202") >= 1);
     assert!(wire.count("sip.Method == \"NOTIFY\"") >= 1);
-}
-
-fn call(load: &Load, server: &Server, number: &str, id: u8) -> LoadLeg {
-    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    let leg = LegConfig::terminal(id, clip);
-    load.call(&Target::number(number, sip), leg).unwrap()
 }
 
 /// Has sipp go on: it waits for a message of its call.

@@ -62,8 +62,7 @@ impl Meeting {
         let mut program = Command::new(binary());
         program.env("CONSILIUM_TEST_CRASH_ON", poison);
         let server = Server::start_as(&mut program, &["--demo"]);
-        let log = server.dir().join("browser.log");
-        let browser = Browser::join(&server.url("/room/3000"), BROWSER, &log);
+        let browser = server.join(BROWSER);
         let load = Load::start().unwrap();
         let call = |id, sdes| {
             let leg = LegConfig {

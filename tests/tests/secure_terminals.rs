@@ -1,15 +1,15 @@
 //! Terminals whose media is encrypted: keys by DTLS and by SDES, with ICE and without, in rooms that
 //! require it; and what becomes of DTLS when the media process dies (MCU-22, MCU-20 in part).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Target, Watch};
+use benches::load::{Load, LoadLeg};
 use benches::tone;
 use tests::baresip::{self, Baresip};
 use tests::measure::{markers_in, tones_in};
 use tests::server::Server;
+use tests::terminal::watching;
 use tests::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ srtp = "off"
 fn dtls_and_sdes_terminals_are_seen_and_heard_and_outlive_the_media_process() {
     let server = Server::demo();
     let load = Load::start().unwrap();
-    let watcher = call(&load, &server, PLAIN);
+    let watcher = server.call(&load, watching(PLAIN));
     let dtls = terminal(&server, DTLS, ";mediaenc=dtls_srtp", true);
     let ice = terminal(&server, DTLS_ICE, ";mediaenc=dtls_srtp;medianat=ice", false);
     let sdes = terminal(&server, SDES, ";mediaenc=srtp-mand", false);
@@ -99,14 +99,6 @@ fn terminal(server: &Server, id: u8, account: &str, pictures: bool) -> Baresip {
         audio_codec: "opus/48000/2",
         account,
     })
-}
-
-fn call(load: &Load, server: &Server, id: u8) -> LoadLeg {
-    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
-    let mut leg = LegConfig::terminal(id, clip);
-    leg.watch = Watch::Tiles;
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    load.call(&Target::number("3000", sip), leg).unwrap()
 }
 
 /// The plain leg hears these, and sees that of them which has a picture.

@@ -1,13 +1,12 @@
 //! Each process dies alone: pictures come back after the media process by themselves, and neither
 //! controller nor manager is missed by media (MCU-20 in part).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Report, Target, Watch};
+use benches::load::{Load, LoadLeg, Report};
 use tests::browser::Browser;
 use tests::server::Server;
+use tests::terminal::{encrypted, watching};
 use tests::wait_for;
 use tests::watching::Observer;
 
@@ -63,13 +62,10 @@ fn a_room_outlives_each_of_the_processes() {
 impl Meeting {
     fn start() -> Self {
         let server = Server::demo();
-        let browsers = [FIRST_BROWSER, SECOND_BROWSER].map(|id| {
-            let log = server.dir().join(format!("browser-{id}.log"));
-            (id, Browser::join(&server.url("/room/3000"), id, &log))
-        });
+        let browsers = [FIRST_BROWSER, SECOND_BROWSER].map(|id| (id, server.join(id)));
         let load = Load::start().unwrap();
-        let plain = call(&load, &server, PLAIN, false);
-        let secure = call(&load, &server, SECURE, true);
+        let plain = server.call(&load, watching(PLAIN));
+        let secure = server.call(&load, encrypted(watching(SECURE)));
         let mut meeting = Self {
             server,
             browsers,
@@ -194,7 +190,7 @@ impl Meeting {
 
     /// The room still takes calls, and the pages still learn who is there.
     fn expect_newcomer(&self) {
-        let newcomer = call(&self.load, &self.server, NEWCOMER, false);
+        let newcomer = self.server.call(&self.load, watching(NEWCOMER));
         let [.., last] = SITES;
         let everybody: Vec<u8> = (FIRST_BROWSER..=last).chain([NEWCOMER]).collect();
         self.expect_moving("newcomer called", &everybody, PATIENCE);
@@ -252,16 +248,4 @@ fn longest_pause_ms(browser: &Browser) -> f64 {
     let pauses = browser.next_report().pauses_ms;
     assert_eq!(pauses.len(), SITES.len(), "{pauses:?}");
     pauses.values().copied().fold(0.0, f64::max)
-}
-
-/// Calls the room as a CIF terminal that watches the composed picture.
-fn call(load: &Load, server: &Server, id: u8, sdes: bool) -> LoadLeg {
-    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
-    let leg = LegConfig {
-        watch: Watch::Tiles,
-        sdes,
-        ..LegConfig::terminal(id, clip)
-    };
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    load.call(&Target::number("3000", sip), leg).unwrap()
 }

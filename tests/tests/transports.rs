@@ -4,15 +4,14 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, Target};
+use benches::load::Load;
 use benches::tone;
 use tests::baresip::{self, Baresip};
 use tests::process::free_port;
 use tests::server::Server;
+use tests::terminal::sending;
 use tests::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -51,14 +50,7 @@ fn options(scheme: &str, transport: &str, at: &str) -> String {
 fn a_terminal_over_tls_is_heard_in_its_room() {
     let (server, ports) = start();
     let load = Load::start().unwrap();
-    let clip = Arc::new(Clip::load(&Config::cif(SMALL_LEG)).unwrap());
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    let small = load
-        .call(
-            &Target::number("3000", sip),
-            LegConfig::terminal(SMALL_LEG, clip),
-        )
-        .unwrap();
+    let small = server.call(&load, sending(SMALL_LEG));
     let terminal = Baresip::start(&baresip::Config {
         dir: &server.dir().join("baresip"),
         tone_hz: tone::frequency_hz(TERMINAL).unwrap().into(),

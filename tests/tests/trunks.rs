@@ -2,12 +2,11 @@
 //! rules lead (MCU-03, VSEC-03).
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use tests::process::{Process, free_port, is_udp_port_taken};
 use tests::server::Server;
-use tests::wait_for;
+use tests::{sipp, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -120,21 +119,8 @@ fn calls_from_a_trunk_go_where_its_rules_lead_and_no_strangers_do() {
 fn we_register_at_a_trunk_that_wants_it() {
     let port = free_port();
     let dir = tempfile::tempdir().unwrap();
-    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/registrar.xml");
-    let mut command = Command::new("sipp");
-    command
-        .current_dir(dir.path())
-        .arg("-sf")
-        .arg(scenario)
-        .args([
-            "-i",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-            "-nostdin",
-            "-m",
-            "1",
-        ]);
+    let mut command = sipp::scenario(dir.path(), "registrar.xml", port);
+    command.args(["-m", "1"]);
     let mut registrar = Process::start(&mut command, &dir.path().join("sipp.log"));
     wait_for("the registrar listens", PATIENCE, || {
         is_udp_port_taken(port).then_some(())
@@ -157,36 +143,15 @@ fn we_register_at_a_trunk_that_wants_it() {
 }
 
 fn carrier(server: &Server, port: u16, messages: &Path) -> Process {
-    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/trunk.xml");
-    let mut command = Command::new("sipp");
-    command
-        .current_dir(server.dir())
-        .arg("-sf")
-        .arg(scenario)
-        .args([
-            "-i",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-            "-nostdin",
-            "-trace_msg",
-        ])
-        .arg("-message_file")
-        .arg(messages);
+    let mut command = sipp::scenario(server.dir(), "trunk.xml", port);
+    command.args(["-trace_msg", "-message_file"]).arg(messages);
     Process::start(&mut command, &server.dir().join("sipp.log"))
 }
 
 /// Whether a call of sipp from this address is taken.
 fn calls(server: &Server, from: &str, number: &str) -> bool {
-    let called = Command::new("sipp")
-        .current_dir(server.dir())
-        .args([
-            "-sn", "uac", "-s", number, "-i", from, "-nostdin", "-m", "1", "-d", "100",
-        ])
-        .arg(format!("127.0.0.1:{}", server.sip))
-        .output()
-        .expect("run sipp");
-    called.status.success()
+    let (from, to) = (from.parse().unwrap(), (number, server.sip_address()));
+    sipp::call(server.dir(), from, to, &["-m", "1", "-d", "100"]).is_ok()
 }
 
 fn read(file: &Path) -> String {

@@ -6,13 +6,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Target, Watch};
+use benches::load::{Load, LoadLeg};
 use benches::tone;
-use mcu_api::inventory::LegState;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -20,6 +17,7 @@ use tests::baresip::{self, Baresip};
 use tests::browser::Browser;
 use tests::process::Process;
 use tests::server::{Server, binary};
+use tests::terminal::{encrypted, watching};
 use tests::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -95,11 +93,8 @@ impl Installed {
 
     /// Ids of all legs, once each is connected.
     fn legs(&self, count: usize) -> Vec<u64> {
-        wait_for("all legs are connected", PATIENCE, || {
-            let legs = self.server.room()?.legs;
-            let all = legs.iter().all(|leg| leg.state == LegState::Connected);
-            (all && legs.len() == count).then(|| legs.iter().map(|leg| leg.site.leg.0).collect())
-        })
+        let legs = self.server.wait_for_legs(count);
+        legs.iter().map(|leg| leg.site.leg.0).collect()
     }
 }
 
@@ -108,18 +103,6 @@ fn install(program: &Path, dir: &Path) {
     let beside = dir.join("consilium.new");
     fs::copy(program, &beside).unwrap();
     fs::rename(&beside, dir.join("consilium")).unwrap();
-}
-
-/// Calls the room as a CIF terminal that watches the composed picture.
-fn call(load: &Load, server: &Server, id: u8, sdes: bool) -> LoadLeg {
-    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
-    let leg = LegConfig {
-        watch: Watch::Tiles,
-        sdes,
-        ..LegConfig::terminal(id, clip)
-    };
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    load.call(&Target::number("3000", sip), leg).unwrap()
 }
 
 /// baresip with a tone of its own, encrypted by DTLS.
@@ -168,12 +151,11 @@ fn expect_shown(browser: &Browser) {
 fn calls_outlive_an_upgrade() {
     let installed = Installed::demo();
     let server = &installed.server;
-    let log = server.dir().join("browser.log");
-    let mut browser = Browser::join(&server.url("/room/3000"), BROWSER, &log);
+    let mut browser = server.join(BROWSER);
     let load = Load::start().unwrap();
     let (plain, sdes) = (
-        call(&load, server, PLAIN, false),
-        call(&load, server, SDES, true),
+        server.call(&load, watching(PLAIN)),
+        server.call(&load, encrypted(watching(SDES))),
     );
     let terminal = dtls_terminal(server);
     let legs = [(PLAIN, &plain), (SDES, &sdes)];
@@ -243,7 +225,7 @@ fn expect_unharmed(legs: [(u8, &LoadLeg); 2]) {
 fn a_new_version_that_does_not_run_changes_nothing() {
     let installed = Installed::demo();
     let load = Load::start().unwrap();
-    let leg = call(&load, &installed.server, PLAIN, false);
+    let leg = installed.server.call(&load, watching(PLAIN));
     let (ids, pids) = (installed.legs(1), installed.pids());
     let script = installed.dir.path().join("consilium.new");
     fs::write(&script, "#!/bin/sh\nexit 1\n").unwrap();
@@ -280,7 +262,7 @@ int main(int count, char **words) {
 fn when_the_last_process_of_a_new_version_falls_the_former_ones_come_back() {
     let installed = Installed::demo();
     let load = Load::start().unwrap();
-    let leg = call(&load, &installed.server, PLAIN, false);
+    let leg = installed.server.call(&load, watching(PLAIN));
     let (ids, pids) = (installed.legs(1), installed.pids());
     let source = installed.dir.path().join("new.c");
     fs::write(&source, NO_MEDIA).unwrap();
@@ -318,7 +300,7 @@ fn when_the_last_process_of_a_new_version_falls_the_former_ones_come_back() {
 fn each_process_restarted_by_itself_says_goodbye_to_nobody() {
     let installed = Installed::demo();
     let load = Load::start().unwrap();
-    let leg = call(&load, &installed.server, PLAIN, false);
+    let leg = installed.server.call(&load, watching(PLAIN));
     let ids = installed.legs(1);
     for name in PROCESSES {
         let before = installed.server.pid_of(name);

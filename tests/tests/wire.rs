@@ -4,17 +4,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use benches::clip::{Clip, Config};
-use benches::load::{LegConfig, Load, LoadLeg, Target};
+use benches::load::{Load, LoadLeg};
 use tests::baresip::{self, Baresip};
 use tests::capture::{Capture, Wire};
 use tests::process::{free_port, is_udp_port_taken};
 use tests::server::Server;
+use tests::sipp;
+use tests::terminal::{encrypted, sending};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Calls that sipp makes.
@@ -67,7 +68,7 @@ fn what_we_say_elsewhere_is_well_formed_too() {
         server.dir(),
         &format!("{ports} or udp port {}", server.media.1),
     );
-    let mut watcher = sipp(&server, "conference_watcher.xml", free_port())
+    let mut watcher = once(&server, "conference_watcher.xml", free_port())
         .args(["-s", "3000", &format!("127.0.0.1:{}", server.sip)])
         .spawn()
         .unwrap();
@@ -166,43 +167,23 @@ fn with_listeners(tls: u16, v6: u16) -> (Server, tempfile::TempDir) {
     (Server::start(&flags), dir)
 }
 
-fn sipp(server: &Server, scenario: &str, port: u16) -> Command {
-    let scenario = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("peers")
-        .join(scenario);
-    let mut command = Command::new("sipp");
-    command.current_dir(server.dir()).arg("-sf").arg(scenario);
-    command
-        .args([
-            "-i",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-            "-nostdin",
-            "-m",
-            "1",
-        ])
-        .args(["-timeout", "60", "-timeout_error", "-trace_err"])
-        .stdout(Stdio::null());
+fn once(server: &Server, scenario: &str, port: u16) -> Command {
+    let mut command = sipp::scenario(server.dir(), scenario, port);
+    command.args(["-m", "1", "-timeout", "60", "-timeout_error", "-trace_err"]);
     command
 }
 
 fn call_over_ipv6(server: &Server, port: u16, transport: &str) {
-    let done = Command::new("sipp")
-        .current_dir(server.dir())
-        .args([
-            "-sn", "uac", "-s", "3000", "-i", "[::1]", "-t", transport, "-nostdin",
-        ])
-        .args(["-m", "3", "-r", "3", "-d", "300", &format!("[::1]:{port}")])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success(), "sipp: {said}\n{}", server.log());
+    let here = IpAddr::from(Ipv6Addr::LOCALHOST);
+    let to = ("3000", SocketAddr::new(here, port));
+    let more = ["-t", transport, "-m", "3", "-r", "3", "-d", "300"];
+    let done = sipp::call(server.dir(), here, to, &more);
+    done.unwrap_or_else(|said| panic!("{said}\n{}", server.log()));
 }
 
 /// A room calls sipp, which has moved, rings reliably, and answers twice.
 fn call_a_callee(server: &Server, port: u16) {
-    let mut callee = sipp(server, "callee.xml", port).spawn().unwrap();
+    let mut callee = once(server, "callee.xml", port).spawn().unwrap();
     tests::wait_for("the callee listens", PATIENCE, || {
         is_udp_port_taken(port).then_some(())
     });
@@ -272,27 +253,19 @@ fn final_response(read: &mut impl BufRead) -> String {
 }
 
 fn call_by_sipp(server: &Server) {
-    let done = Command::new("sipp")
-        .current_dir(server.dir())
-        .args(["-sn", "uac", "-s", "3000", "-i", "127.0.0.1", "-nostdin"])
-        .args(["-m", &SIPP_CALLS.to_string(), "-r", "20", "-d", "300"])
-        .arg(format!("127.0.0.1:{}", server.sip))
-        .output()
-        .unwrap();
-    // It ends with 0 only if every call went as its scenario says.
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success(), "sipp: {said}\n{}", server.log());
+    let (to, calls) = (("3000", server.sip_address()), SIPP_CALLS.to_string());
+    let more = ["-m", &calls, "-r", "20", "-d", "300"];
+    let done = sipp::call(server.dir(), server.host, to, &more);
+    done.unwrap_or_else(|said| panic!("{said}\n{}", server.log()));
 }
 
 /// A leg in clear for the first source, an encrypted one for the second.
 fn call_by_load_leg(load: &Load, server: &Server, id: u8) -> LoadLeg {
-    let sip = format!("127.0.0.1:{}", server.sip).parse().unwrap();
-    let clip = Arc::new(Clip::load(&Config::cif(id)).unwrap());
-    let leg = LegConfig {
-        sdes: id == 2,
-        ..LegConfig::terminal(id, clip)
+    let leg = match id {
+        2 => encrypted(sending(id)),
+        _ => sending(id),
     };
-    load.call(&Target::number("3000", sip), leg).unwrap()
+    server.call(load, leg)
 }
 
 /// It got enough for reports and key frames.

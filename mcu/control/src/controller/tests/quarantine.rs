@@ -18,14 +18,20 @@ const TERM: Duration = Duration::from_secs(600);
 
 /// The processor dies of these legs' bytes, and another one comes.
 fn die_of(bench: &mut Bench, legs: &[LegId]) {
-    let room = bench.plan().room;
-    bench.deaths.extend(legs.iter().map(|leg| Death {
-        instance: InstanceId(bench.instance),
-        room,
-        leg: *leg,
-    }));
+    leave_word(bench, legs);
     bench.forget();
     bench.restart_media();
+}
+
+/// What the processor dies of, as the next one will tell.
+fn leave_word(bench: &mut Bench, legs: &[LegId]) {
+    let (room, instance) = (bench.plan().room, InstanceId(bench.instance));
+    let death = |leg: &LegId| Death {
+        instance,
+        room,
+        leg: *leg,
+    };
+    bench.deaths.extend(legs.iter().map(death));
 }
 
 fn caller(call: u64, name: &str) -> IncomingCall {
@@ -190,12 +196,7 @@ fn word_that_was_handed_on_counts() {
     let mut bench = Bench::new(demo());
     let (innocent, _) = bench.dial_with(caller(1, "A")).unwrap();
     let (guilty, _) = bench.dial_with(caller(2, "B")).unwrap();
-    let room = bench.plan().room;
-    bench.deaths = vec![Death {
-        instance: InstanceId(bench.instance),
-        room,
-        leg: guilty,
-    }];
+    leave_word(&mut bench, &[guilty]);
     bench.instance += 1;
     bench.restart_media();
     assert_eq!(bench.legs_planned(), [innocent]);
@@ -206,12 +207,7 @@ fn controller_and_processor_may_die_together() {
     let mut bench = Bench::new(demo());
     let (innocent, _) = bench.dial_with(caller(1, "A")).unwrap();
     let (guilty, _) = bench.dial_with(caller(2, "B")).unwrap();
-    let room = bench.plan().room;
-    bench.deaths = vec![Death {
-        instance: InstanceId(bench.instance),
-        room,
-        leg: guilty,
-    }];
+    leave_word(&mut bench, &[guilty]);
     bench.instance += 1;
     bench.held.clear();
     bench.restart_controller();
@@ -234,12 +230,7 @@ fn a_caller_that_comes_back_before_the_processor_does_is_refused() {
     let mut bench = Bench::new(demo());
     bench.dial_with(caller(1, "A")).unwrap();
     let (guilty, _) = bench.dial_with(caller(2, "B")).unwrap();
-    let room = bench.plan().room;
-    bench.deaths = vec![Death {
-        instance: InstanceId(bench.instance),
-        room,
-        leg: guilty,
-    }];
+    leave_word(&mut bench, &[guilty]);
     bench.forget();
     bench.instance += 1;
     bench.held.clear();
