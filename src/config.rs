@@ -570,6 +570,24 @@ mod tests {
     }
 
     #[test]
+    fn old_tls_is_off_unless_a_listener_over_tls_says_otherwise() {
+        let listener = |more: &str| {
+            let text =
+                format!("[[sip.listeners]]\nprotocol = \"tls\"\nlisten = \"0.0.0.0:5061\"\n{more}");
+            let settings: Settings = toml::from_str(&text).unwrap();
+            settings.control().sip_listeners[0].legacy_tls
+        };
+        assert!(!listener(""));
+        assert!(!listener("legacy_tls = false"));
+        assert!(listener("legacy_tls = true"));
+        expect_refusals(&[(
+            "[[sip.listeners]]\nprotocol = \"wss\"\nlisten = \"0.0.0.0:5062\"\nlegacy_tls = true\n",
+            "4: ",
+            &["legacy_tls: ", "only over tls"],
+        )]);
+    }
+
+    #[test]
     fn wrong_listeners_are_refused_with_line_key_and_reason() {
         expect_refusals(&[
             (

@@ -25,6 +25,8 @@ pub struct Listener {
     /// Whether media of calls by it is encrypted.
     #[serde(default)]
     srtp: Srtp,
+    /// Whether TLS 1.0 and 1.1 are taken, too.
+    legacy_tls: Option<Spanned<bool>>,
     /// PEM file of those whose certificates of terminals are believed.
     client_ca: Option<Spanned<PathBuf>>,
     /// Whether every terminal needs one.
@@ -44,6 +46,16 @@ enum Clients {
 }
 
 impl Listener {
+    /// Browsers know newer versions, so WebSocket has no use for it.
+    fn check_legacy_tls(&self) -> Result<(), dialplan::Wrong> {
+        match &self.legacy_tls {
+            Some(legacy) if self.protocol != Transport::Tls => {
+                Err((legacy.span(), "only over tls".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check_clients(&self) -> Result<(), dialplan::Wrong> {
         let ca = self.client_ca.as_ref();
         if let Some(ca) = ca.filter(|_| !self.protocol.is_secure()) {
@@ -112,6 +124,7 @@ pub fn check(sip: &Sip) -> Result<(), dialplan::Wrong> {
         taken.extend([(false, v4), (true, v4)]);
     }
     for listener in &sip.listeners {
+        listener.get_ref().check_legacy_tls()?;
         listener.get_ref().check_clients()?;
         listener.get_ref().check_origins()?;
         let Listener {
@@ -138,6 +151,7 @@ pub fn config(sip: &Sip) -> Vec<SipListener> {
             transport: listener.protocol,
             listen: listener.listen,
             srtp: listener.srtp.policy(),
+            legacy_tls: listener.legacy_tls.as_ref().map(Spanned::get_ref) == Some(&true),
             clients: listener.client_ca.as_ref().map(|ca| ClientCertificates {
                 ca: ca.get_ref().clone(),
                 required: listener.client_certificates.as_ref().map(Spanned::get_ref)

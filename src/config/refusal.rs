@@ -24,6 +24,7 @@ const KEYS: &[&str] = &[
     "guests",
     "http",
     "key",
+    "legacy_tls",
     "legs",
     "legs_per_room",
     "limits",

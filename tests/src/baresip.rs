@@ -41,6 +41,11 @@ impl Baresip {
 
     /// The same at another address than 127.0.0.1.
     pub fn start_at(host: IpAddr, config: &Config<'_>) -> Self {
+        Self::start_as(&mut Command::new("baresip"), host, config)
+    }
+
+    /// The same by this command for the program.
+    pub fn start_as(command: &mut Command, host: IpAddr, config: &Config<'_>) -> Self {
         let dir = config.dir.to_path_buf();
         fs::create_dir_all(dir.join("sound")).expect("make a folder");
         let [sip, control, rtp] = [(); 3].map(|()| SocketAddr::new(host, free_port_at(host)));
@@ -56,9 +61,8 @@ impl Baresip {
         );
         fs::write(dir.join("accounts"), account).expect("write");
         fs::write(dir.join("contacts"), "").expect("write");
-        let mut command = Command::new("baresip");
         command.arg("-f").arg(&dir).current_dir(&dir);
-        let process = Process::start(&mut command, &dir.join("log"));
+        let process = Process::start(command, &dir.join("log"));
         let mut baresip = Self {
             process,
             control,

@@ -63,6 +63,8 @@ pub struct SipListener {
     pub listen: SocketAddr,
     /// Whether media of calls by it is to be encrypted, beside what their room says.
     pub srtp: SrtpPolicy,
+    /// Whether TLS 1.0 and 1.1 are taken, too.
+    pub legacy_tls: bool,
     /// Whose certificates of terminals are believed, over TLS.
     pub clients: Option<ClientCertificates>,
     /// Origins of web pages that may connect by WebSocket; those of our own host if not given.
@@ -367,6 +369,7 @@ mod tests {
             transport,
             listen: listen.parse().unwrap(),
             srtp,
+            legacy_tls: false,
             clients: None,
             origins: None,
         };

@@ -146,9 +146,12 @@ async fn listen(
             datagrams.push(Udp::bind_further(listen)?);
             continue;
         }
+        if listener.legacy_tls {
+            warn!(%listen, "this SIP listener takes TLS 1.0 and 1.1, which can be broken (RFC 8996)");
+        }
         let tls = transport.is_secure().then(|| {
             let clients = listener.clients.clone();
-            Tls::new(config.certificate.clone(), clients)
+            Tls::new(config.certificate.clone(), clients, listener.legacy_tls)
         });
         let opening = Opening {
             transport,

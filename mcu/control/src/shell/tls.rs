@@ -1,5 +1,7 @@
 //! TLS of SIP connections: the certificate, and how many may be at their handshake.
 
+mod legacy;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs;
@@ -9,6 +11,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use openssl::error::ErrorStack;
+use openssl::ssl::SslContext;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,9 +20,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use sip::source;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
 use crate::config::{CertificateFiles, ClientCertificates};
@@ -39,13 +43,22 @@ enum Error {
     /// Certificate and key do not fit each other or TLS.
     #[error("certificate or key is not usable: {0}")]
     Unusable(#[from] rustls::Error),
+    /// The same, where old terminals are served.
+    #[error("certificate or key is not usable: {0}")]
+    UnusableByOpenSsl(#[from] ErrorStack),
 }
+
+/// A connection inside TLS.
+pub trait Secured: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Secured for S {}
 
 /// Makes TLS of the connections of one listener.
 #[derive(Clone, Debug)]
 pub struct Tls {
     files: CertificateFiles,
     clients: Option<ClientCertificates>,
+    legacy: bool,
     // Taken at each handshake, not for what comes after it.
     current: Arc<Mutex<Current>>,
 }
@@ -60,7 +73,16 @@ pub struct Handshakes {
 #[derive(Debug, Default)]
 struct Current {
     stamps: Option<Vec<SystemTime>>,
-    config: Option<Arc<ServerConfig>>,
+    server: Option<Server>,
+}
+
+/// What shakes hands.
+#[derive(Clone, Debug)]
+enum Server {
+    /// With TLS 1.2 and 1.3, by rustls.
+    Modern(Arc<ServerConfig>),
+    /// With TLS 1.0 to 1.3, by OpenSSL.
+    Legacy(SslContext),
 }
 
 /// A handshake that is counted until this is dropped.
@@ -89,37 +111,43 @@ impl Handshakes {
 }
 
 impl Tls {
-    /// With these files, which need not be there yet.
-    pub fn new(files: CertificateFiles, clients: Option<ClientCertificates>) -> Self {
+    /// With these files, which need not be there yet; with TLS 1.0 and 1.1, too, where it is `legacy`.
+    pub fn new(files: CertificateFiles, clients: Option<ClientCertificates>, legacy: bool) -> Self {
         Self {
             files,
             clients,
+            legacy,
             current: Arc::default(),
         }
     }
 
     /// Shakes hands with a peer.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let config = self.config().ok_or(io::ErrorKind::NotFound)?;
-        TlsAcceptor::from(config).accept(stream).await
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Box<dyn Secured>> {
+        match self.server().ok_or(io::ErrorKind::NotFound)? {
+            Server::Modern(config) => {
+                let stream = TlsAcceptor::from(config).accept(stream).await?;
+                Ok(Box::new(stream))
+            }
+            Server::Legacy(context) => Ok(Box::new(legacy::accept(&context, stream).await?)),
+        }
     }
 
     /// With the certificate that lies there now. One that cannot be read leaves the last in place.
-    fn config(&self) -> Option<Arc<ServerConfig>> {
+    fn server(&self) -> Option<Server> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = self.stamps().ok();
-        if current.config.is_none() || stamps != current.stamps {
+        if current.server.is_none() || stamps != current.stamps {
             match self.load() {
-                Ok(config) => {
+                Ok(server) => {
                     info!("certificate for SIP over TLS read");
-                    current.config = Some(config);
+                    current.server = Some(server);
                 }
                 // Once for each change, but for every peer as long as there is none.
                 Err(error) => warn!(%error, "no new certificate for SIP over TLS"),
             }
             current.stamps = stamps;
         }
-        current.config.clone()
+        current.server.clone()
     }
 
     fn stamps(&self) -> io::Result<Vec<SystemTime>> {
@@ -128,42 +156,66 @@ impl Tls {
         files.map(|file| fs::metadata(file)?.modified()).collect()
     }
 
-    fn load(&self) -> Result<Arc<ServerConfig>, Error> {
+    fn load(&self) -> Result<Server, Error> {
         let CertificateFiles { chain, key } = &self.files;
         let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| wrong(key, e))?;
+        let chain = certificates(chain)?;
+        let clients = self.clients.as_ref().map(Issuers::read).transpose()?;
+        if self.legacy {
+            let context = legacy::context(&chain, &secret, clients.as_ref())?;
+            return Ok(Server::Legacy(context));
+        }
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?;
-        let builder = match &self.clients {
+        let builder = match clients {
             None => builder.with_no_client_auth(),
-            Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
+            Some(clients) => builder.with_client_cert_verifier(clients.verifier(provider)?),
         };
-        let config = builder.with_single_cert(certificates(chain)?, secret)?;
-        Ok(Arc::new(config))
+        let config = builder.with_single_cert(chain, secret)?;
+        Ok(Server::Modern(Arc::new(config)))
     }
 }
 
-/// Verifies the certificates of terminals (RFC 5246 §7.4.6): one that is not of these issuers ends the
-/// handshake, even where none is required.
-fn verifier(
-    clients: &ClientCertificates,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&clients.ca)? {
-        roots.add(certificate)?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let verifier = match clients.required {
-        true => verifier.build(),
-        false => verifier.allow_unauthenticated().build(),
-    };
-    verifier.map_err(|error| wrong(&clients.ca, error))
+/// Whose certificates of terminals are believed (RFC 5246 §7.4.6): one that is not of these issuers
+/// ends the handshake, even where none is required.
+#[derive(Debug)]
+struct Issuers {
+    /// At least one.
+    certificates: Vec<CertificateDer<'static>>,
+    required: bool,
 }
 
+impl Issuers {
+    fn read(clients: &ClientCertificates) -> Result<Self, Error> {
+        let issuers = Self {
+            certificates: certificates(&clients.ca)?,
+            required: clients.required,
+        };
+        Ok(issuers)
+    }
+
+    fn verifier(self, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.certificates {
+            roots.add(certificate)?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = match self.required {
+            true => verifier.build(),
+            false => verifier.allow_unauthenticated().build(),
+        };
+        verifier.map_err(|error| Error::Unusable(rustls::Error::General(error.to_string())))
+    }
+}
+
+/// Those of a file, which holds at least one.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let all = CertificateDer::pem_slice_iter(&read(file)?).collect::<Result<Vec<_>, _>>();
-    all.map_err(|error| wrong(file, error))
+    match all.map_err(|error| wrong(file, error))? {
+        none if none.is_empty() => Err(wrong(file, "holds no certificate")),
+        some => Ok(some),
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Error> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use mcu_api::call::SrtpPolicy;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -34,7 +34,9 @@ fn authority() -> Authority {
     let ca_certificate = ca.self_signed(&ca_key).unwrap();
     let issuer = Issuer::new(ca, ca_key);
     let key = KeyPair::generate().unwrap();
-    let terminal = CertificateParams::new(vec!["or-1.hospital.example".to_owned()]).unwrap();
+    let mut terminal = CertificateParams::new(vec!["or-1.hospital.example".to_owned()]).unwrap();
+    // Its own: OpenSSL takes one that has its issuer's name for signed by itself.
+    terminal.distinguished_name.push(DnType::CommonName, "or-1");
     Authority {
         ca: ca_certificate.pem(),
         certificate: terminal.signed_by(&key, &issuer).unwrap().pem(),
@@ -112,6 +114,9 @@ impl Bench {
 const OPTIONAL: u16 = 25_081;
 const REQUIRED: u16 = 25_082;
 const WSS: u16 = 25_083;
+/// For old terminals, by another library.
+const LEGACY_OPTIONAL: u16 = 25_084;
+const LEGACY_REQUIRED: u16 = 25_085;
 
 #[tokio::test]
 async fn certificates_of_terminals_are_verified_where_given_and_demanded_where_required() {
@@ -130,6 +135,7 @@ async fn certificates_of_terminals_are_verified_where_given_and_demanded_where_r
         transport,
         listen: SocketAddr::new(server.ip(), port),
         srtp: SrtpPolicy::Allowed,
+        legacy_tls: [LEGACY_OPTIONAL, LEGACY_REQUIRED].contains(&port),
         clients: required.map(|required| ClientCertificates {
             ca: ca.clone(),
             required,
@@ -141,6 +147,8 @@ async fn certificates_of_terminals_are_verified_where_given_and_demanded_where_r
             listener(Transport::Tls, OPTIONAL, Some(false)),
             listener(Transport::Tls, REQUIRED, Some(true)),
             listener(Transport::Wss, WSS, Some(true)),
+            listener(Transport::Tls, LEGACY_OPTIONAL, Some(false)),
+            listener(Transport::Tls, LEGACY_REQUIRED, Some(true)),
         ],
         certificate: CertificateFiles {
             chain: bench.write("server.pem", &own.cert.pem()),
@@ -160,6 +168,12 @@ async fn certificates_of_terminals_are_verified_where_given_and_demanded_where_r
         (REQUIRED, Some(&other), false),
         (WSS, None, false),
         (WSS, Some(&ours), true),
+        (LEGACY_OPTIONAL, None, true),
+        (LEGACY_OPTIONAL, Some(&ours), true),
+        (LEGACY_OPTIONAL, Some(&other), false),
+        (LEGACY_REQUIRED, None, false),
+        (LEGACY_REQUIRED, Some(&ours), true),
+        (LEGACY_REQUIRED, Some(&other), false),
     ] {
         let name = shown.map(|shown| std::ptr::eq(shown, &ours));
         assert_eq!(

@@ -57,6 +57,7 @@ async fn offers(own: u8, srtp: SrtpPolicy) -> [String; 2] {
             transport: Transport::Udp,
             listen: further,
             srtp,
+            legacy_tls: false,
             clients: None,
             origins: None,
         }],

@@ -24,6 +24,7 @@ fn listening(dir: &Path, number: u8, srtp: SrtpPolicy) -> (Config, SocketAddr) {
             transport: Transport::Ws,
             listen,
             srtp,
+            legacy_tls: false,
             clients: None,
             origins: None,
         }],
