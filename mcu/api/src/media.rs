@@ -89,6 +89,9 @@ pub struct Death {
     pub room: RoomId,
     /// The leg that was in hand.
     pub leg: LegId,
+    /// Nothing but the leg's port says that the leg's peer sent it.
+    #[serde(default)]
+    pub stranger: bool,
 }
 
 /// Urgent news about a leg.

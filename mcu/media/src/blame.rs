@@ -54,6 +54,9 @@ const VERSION: u64 = 1;
 /// No room and no leg: ids count from 1.
 const NOBODY: u64 = 0;
 
+/// Room, leg and [`Sender`] of what a thread works on, as numbers.
+type Work = (u64, u64, u64);
+
 /// Time of the processor, not of the clock, after which one piece of work will not end: the largest
 /// picture takes a fraction of a second.
 const MAX_WORK: Duration = Duration::from_secs(2);
@@ -83,6 +86,8 @@ static INSTANCE: AtomicU64 = AtomicU64::new(0);
 struct Hand {
     room: AtomicU64,
     leg: AtomicU64,
+    /// [`Sender`], as a number.
+    sender: AtomicU64,
     /// Counts pieces of work begun and ended.
     turn: AtomicU64,
     /// The clock that tells how long the thread has computed.
@@ -94,6 +99,7 @@ impl Hand {
         Self {
             room: AtomicU64::new(NOBODY),
             leg: AtomicU64::new(NOBODY),
+            sender: AtomicU64::new(0),
             turn: AtomicU64::new(0),
             clock: AtomicI32::new(0),
         }
@@ -103,38 +109,49 @@ impl Hand {
         HANDS.get(OWN.get())
     }
 
-    fn put(&self, (room, leg): (u64, u64)) {
+    fn put(&self, (room, leg, sender): Work) {
         self.room.store(room, Ordering::Relaxed);
         self.leg.store(leg, Ordering::Relaxed);
+        self.sender.store(sender, Ordering::Relaxed);
         let turn = self.turn.load(Ordering::Relaxed);
         self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
         // The compiler is not to move the work before the note, or the note behind the work.
         compiler_fence(Ordering::SeqCst);
     }
 
-    fn get(&self) -> (u64, u64) {
+    fn get(&self) -> Work {
         (
             self.room.load(Ordering::Relaxed),
             self.leg.load(Ordering::Relaxed),
+            self.sender.load(Ordering::Relaxed),
         )
     }
+}
+
+/// Who sent what a thread works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The leg's peer: keys, a check of ICE or the address that signalling named speak for it.
+    Peer = 0,
+    /// Whoever found the leg's port.
+    Anybody = 1,
 }
 
 /// Until it is dropped, this thread works on what came from a leg.
 #[must_use]
 pub struct Held {
-    former: (u64, u64),
+    former: Work,
     /// It belongs to its thread.
     _thread: PhantomData<*const ()>,
 }
 
 /// Takes a leg's bytes in hand. What was in hand before is so again afterwards.
 #[inline]
-pub fn hold(room: RoomId, leg: LegId) -> Held {
+pub fn hold(room: RoomId, leg: LegId, sender: Sender) -> Held {
     let hand = Hand::own();
-    let former = hand.map_or((NOBODY, NOBODY), Hand::get);
+    let former = hand.map_or((NOBODY, NOBODY, 0), Hand::get);
     if let Some(hand) = hand {
-        hand.put((room.0, leg.0));
+        hand.put((room.0, leg.0, sender as u64));
     }
     Held {
         former,
@@ -203,6 +220,8 @@ struct Note {
     signal: u64,
     room: u64,
     leg: u64,
+    /// [`Sender`], as a number. Earlier versions wrote none, which is the peer's.
+    sender: u64,
 }
 
 impl Note {
@@ -213,8 +232,9 @@ impl Note {
             signal,
             room,
             leg,
+            sender,
         } = self;
-        let mut words = [MAGIC, VERSION, instance, signal, room, leg, 0, 0];
+        let mut words = [MAGIC, VERSION, instance, signal, room, leg, sender, 0];
         words[7] = check(&words);
         let mut bytes = [0; NOTE_LEN];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
@@ -229,13 +249,14 @@ impl Note {
         for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_ne_bytes(place.try_into().ok()?);
         }
-        let [magic, version, instance, signal, room, leg, ..] = words;
+        let [magic, version, instance, signal, room, leg, sender, _] = words;
         let whole = bytes.len() == NOTE_LEN && words[7] == check(&words);
         (whole && magic == MAGIC && version == VERSION).then_some(Self {
             instance,
             signal,
             room,
             leg,
+            sender,
         })
     }
 
@@ -244,6 +265,7 @@ impl Note {
             instance: InstanceId(self.instance),
             room: RoomId(self.room),
             leg: LegId(self.leg),
+            stranger: self.sender != Sender::Peer as u64,
         })
     }
 }
@@ -338,12 +360,13 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _: *mut libc::
     }
 }
 
-fn leave_note(own: usize, (room, leg): (u64, u64), signal: c_int) {
+fn leave_note(own: usize, (room, leg, sender): Work, signal: c_int) {
     let note = Note {
         instance: INSTANCE.load(Ordering::Relaxed),
         signal: signal as u64,
         room,
         leg,
+        sender,
     };
     let bytes = note.encode();
     let file = FILE.load(Ordering::Relaxed);

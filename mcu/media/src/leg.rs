@@ -19,6 +19,7 @@ use mcu_rtp::send::Place;
 use crate::audio::mixer::{TICK_SAMPLES, Tick};
 use crate::audio::prompt::Prompt;
 use crate::bandwidth::Bandwidth;
+use crate::blame::Sender;
 use crate::camera::{Camera, CameraPacket, leg_of, source_key};
 use crate::network::Sockets;
 use crate::picture::{Encoded, Scene};
@@ -319,6 +320,22 @@ impl Leg {
     /// Whether an authentic check came from this address.
     pub fn knows(&self, address: SocketAddr) -> bool {
         self.transports.iter().any(|t| t.knows(address))
+    }
+
+    /// Whose a datagram from `from` is.
+    pub fn sender_at(&self, transport: usize, from: SocketAddr, on_rtcp_port: bool) -> Sender {
+        match self.transports.get(transport) {
+            Some(transport) if transport.proves(from, on_rtcp_port) => Sender::Peer,
+            _ => Sender::Anybody,
+        }
+    }
+
+    /// Whose all the media is that came.
+    pub fn sender(&self) -> Sender {
+        match self.transports.iter().any(Transport::took_from_anybody) {
+            true => Sender::Anybody,
+            false => Sender::Peer,
+        }
     }
 
     /// A TCP connection of it ended.

@@ -12,7 +12,7 @@ use mcu_api::ids::{LegId, RoomId};
 use mcu_api::plan::Notice;
 use mcu_rtp::h264::AccessUnit;
 
-use crate::blame;
+use crate::blame::{self, Sender};
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
@@ -119,6 +119,8 @@ pub struct Picture {
 
 struct Decoding {
     epoch: u64,
+    /// Of all that came.
+    sender: Sender,
     home: bool,
     decoder: Option<Decoder>,
     waiting: VecDeque<AccessUnit>,
@@ -196,7 +198,12 @@ impl Picture {
     }
 
     /// Takes what the camera has whole and sets its decoder to work.
-    pub fn take_pictures(&mut self, context: &Context<'_>, leg: LegId, camera: &mut Camera) {
+    pub fn take_pictures(
+        &mut self,
+        context: &Context<'_>,
+        (leg, sender): (LegId, Sender),
+        camera: &mut Camera,
+    ) {
         let Some(height) = self.tile_height(leg) else {
             return;
         };
@@ -206,6 +213,7 @@ impl Picture {
                 *epoch += 1;
                 Decoding::new(*epoch)
             });
+            decoding.sender = sender;
             decoding.skip_filter = height <= SKIP_FILTER_BELOW;
             if decoding.waiting.len() >= MAX_WAITING {
                 decoding.waiting.clear();
@@ -229,10 +237,11 @@ impl Picture {
         }
         decoding.home = false;
         let (epoch, skip) = (decoding.epoch, decoding.skip_filter);
+        let whose = (room, leg, decoding.sender);
         let decoder = decoding.decoder.take();
         let pictures: Vec<AccessUnit> = decoding.waiting.drain(..).collect();
         let job: Job<Done> =
-            Box::new(move || Done::Decoded(run_decoder(room, leg, epoch, decoder, skip, pictures)));
+            Box::new(move || Done::Decoded(run_decoder(whose, epoch, decoder, skip, pictures)));
         if !pool.submit(job) {
             self.decoders.remove(&leg);
         }
@@ -262,9 +271,11 @@ impl Picture {
             return;
         };
         let (room, at, tiles) = (self.room, context.now, self.tiles.clone());
+        let decoders = &self.decoders;
+        let sender = |leg| decoders.get(leg).map_or(Sender::Peer, |d| d.sender);
         let next = self.fresh.iter_mut();
         let fresh = next
-            .filter_map(|(leg, fresh)| Some((*leg, fresh.next()?)))
+            .filter_map(|(leg, fresh)| Some((*leg, sender(leg), fresh.next()?)))
             .collect();
         let pts = self.pts(at);
         let work = Work {
@@ -416,6 +427,7 @@ impl Decoding {
     fn new(epoch: u64) -> Self {
         Self {
             epoch,
+            sender: Sender::Peer,
             home: true,
             decoder: None,
             waiting: VecDeque::new(),
@@ -484,14 +496,13 @@ impl Scene {
 }
 
 fn run_decoder(
-    room: RoomId,
-    leg: LegId,
+    (room, leg, sender): (RoomId, LegId, Sender),
     epoch: u64,
     decoder: Option<Decoder>,
     skip_filter: bool,
     pictures: Vec<AccessUnit>,
 ) -> Decoded {
-    let _held = blame::hold(room, leg);
+    let _held = blame::hold(room, leg, sender);
     let mut done = Decoded {
         room,
         leg,
@@ -513,7 +524,7 @@ fn run_decoder(
     decoder.skip_loop_filter(skip_filter);
     for picture in pictures {
         // Each by itself: what takes too long is one picture, not a heap of them.
-        let _held = blame::hold(room, leg);
+        let _held = blame::hold(room, leg, sender);
         done.damaged |= picture.after_loss && !picture.key_frame;
         match decoder.decode(&picture.data, picture.ts.get() as i64) {
             Ok(frame) => done.frame = frame.or(done.frame),
@@ -531,7 +542,7 @@ fn run_decoder(
 /// What a composition shows, and in which sizes it is wanted.
 struct Work {
     tiles: Vec<LegId>,
-    fresh: Vec<(LegId, Frame)>,
+    fresh: Vec<(LegId, Sender, Frame)>,
     sizes: Vec<(u16, u16)>,
     /// Media time in 1/90,000 s.
     pts: i64,
@@ -539,8 +550,8 @@ struct Work {
 
 fn run_canvas(room: RoomId, mut canvas: Box<Compositor>, work: Work, at: Instant) -> Composed {
     canvas.set_tiles(&work.tiles);
-    for (leg, frame) in work.fresh {
-        let _held = blame::hold(room, leg);
+    for (leg, sender, frame) in work.fresh {
+        let _held = blame::hold(room, leg, sender);
         if let Err(error) = canvas.put(leg, &frame) {
             tracing::debug!(%leg, %error, "picture not composed");
         }

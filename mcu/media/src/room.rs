@@ -10,7 +10,7 @@ use mcu_api::plan::{LegPlan, RoomPlan};
 use mcu_rtp::clock::RoomClock;
 
 use crate::audio::mixer::{self, Mixer};
-use crate::blame;
+use crate::blame::{self, Sender};
 use crate::camera::CameraPacket;
 use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
@@ -126,7 +126,7 @@ impl Room {
         plan: &LegPlan,
         cname: &str,
     ) -> Result<(), OpenError> {
-        let _held = blame::hold(self.id, plan.id);
+        let _held = blame::hold(self.id, plan.id, Sender::Peer);
         let place = self.legs.iter().position(|leg| leg.id() == plan.id);
         let result = match place {
             Some(place) => {
@@ -193,7 +193,8 @@ impl Room {
         let Some(place) = self.legs.iter().position(|l| l.id() == leg) else {
             return;
         };
-        let _held = blame::hold(self.id, leg);
+        let sender = self.legs[place].sender_at(transport, from, on_rtcp_port);
+        let _held = blame::hold(self.id, leg, sender);
         let mut incoming = std::mem::take(&mut self.incoming);
         let input = (from, on_rtcp_port, datagram);
         self.legs[place].receive(
@@ -263,9 +264,9 @@ impl Room {
             }
             Some(Packet::Video(_)) | None => {}
         }
-        let id = leg.id();
+        let whose = (leg.id(), leg.sender());
         if let Some(camera) = leg.camera() {
-            self.picture.take_pictures(context, id, camera);
+            self.picture.take_pictures(context, whose, camera);
             if camera.take_awoken() {
                 // Who waits for it, after a join or in a new process, asks for its key frame at once.
                 self.next_choice = context.now;
@@ -278,7 +279,7 @@ impl Room {
         self.mixer.begin_tick();
         for leg in &mut self.legs {
             let (id, is_in) = (leg.id(), leg.is_in());
-            let _held = blame::hold(self.id, id);
+            let _held = blame::hold(self.id, id, leg.sender());
             // Who waits is decoded all the same, to be heard without a gap once it is in.
             if let Some(pcm) = leg.hear(context.now, &self.clock).filter(|_| is_in) {
                 self.mixer.add(id, pcm);
@@ -309,7 +310,8 @@ impl Room {
     fn serve_legs(&mut self, context: &mut Context<'_>) {
         let mut incoming = std::mem::take(&mut self.incoming);
         for place in 0..self.legs.len() {
-            let _held = blame::hold(self.id, self.legs[place].id());
+            let sender = self.legs[place].sender();
+            let _held = blame::hold(self.id, self.legs[place].id(), sender);
             for transport in 0..self.legs[place].transports() {
                 let leg = &mut self.legs[place];
                 leg.handle_timeout(context.now, transport, context.sockets, &mut incoming);
@@ -323,7 +325,7 @@ impl Room {
             let source_clock = |key| others().find_map(|other| other.source_clock(key));
             let id = leg.id();
             if let Some(camera) = leg.camera() {
-                self.picture.take_pictures(context, id, camera);
+                self.picture.take_pictures(context, (id, sender), camera);
             }
             leg.send_feedback(context.now, context.sockets);
             leg.send_reports(context.now, &self.clock, source_clock, context.sockets);

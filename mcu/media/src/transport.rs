@@ -187,6 +187,22 @@ impl Transport {
         }
     }
 
+    /// Whether what comes from there is the peer's, as far as an address can tell.
+    pub fn proves(&self, from: SocketAddr, on_rtcp_port: bool) -> bool {
+        match self {
+            Self::Udp(udp) => {
+                let rtcp = udp.rtcp.as_ref().filter(|_| on_rtcp_port);
+                rtcp.unwrap_or(&udp.rtp).proves(from)
+            }
+            Self::Webrtc(webrtc) => webrtc.session.knows(from),
+        }
+    }
+
+    /// Whether media was taken for which neither keys nor its address speak.
+    pub fn took_from_anybody(&self) -> bool {
+        matches!(self, Self::Udp(udp) if udp.strange)
+    }
+
     /// A browser's TCP connection ended: no path leads there any more.
     pub fn lose_path(&mut self, now: Instant, address: SocketAddr) {
         if let Self::Webrtc(webrtc) = self {
@@ -324,6 +340,8 @@ pub struct Udp {
     srtp: Option<Srtp>,
     /// Present where keys come by DTLS.
     dtls: Option<Dtls>,
+    /// Media in clear was taken from where nothing but itself says that it is the peer's.
+    strange: bool,
 }
 
 /// Keys by DTLS, and how far they are. What is clear is neither taken nor sent meanwhile.
@@ -397,6 +415,7 @@ impl Udp {
             rtcp,
             srtp,
             dtls,
+            strange: false,
         };
         if let Err(error) = udp.secure(now, plan, certificate) {
             udp.close(now, sockets);
@@ -600,6 +619,7 @@ impl Udp {
             None => self.srtp.as_mut(),
         };
         let proved = srtp.is_some();
+        self.strange |= !proved && !port.proves(from);
         let packet = match (srtp, kind) {
             (Some(srtp), Kind::Rtp) => srtp.unprotect_rtp(datagram).ok()?,
             (Some(srtp), _) => srtp.unprotect_rtcp(datagram).ok()?,

@@ -5,8 +5,10 @@
 //! browser checks from several sockets. After every call the owner takes all of
 //! [`WebrtcSession::poll_output`].
 
+mod assembly;
 mod association;
 mod certificate;
+mod cookie;
 mod dtls;
 mod guard;
 mod hello;

@@ -1,11 +1,13 @@
 //! The offers and answers of one terminal's call (RFC 3264), one after the other.
 
 use mcu_api::ids::LegId;
-use mcu_api::plan::{DtlsKeys, LegPlan, Transport};
+use mcu_api::plan::{DtlsKeys, LegPlan, Transport, UdpTransport};
 use mcu_api::reach::MediaAddress;
 use rand::{CryptoRng, RngCore};
 use serde::{Deserialize, Serialize};
-use sip::sdp::{self, Agreed, LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy};
+use sip::sdp::{
+    self, Agreed, DtlsLine, LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy,
+};
 
 use super::room::Media;
 
@@ -41,6 +43,9 @@ pub enum ExchangeError {
     /// An answer to nothing.
     #[error("an answer without an offer")]
     OutOfOrder,
+    /// It has another DTLS association than the one that was offered.
+    #[error("another certificate or DTLS association than was offered")]
+    OtherAssociation,
 }
 
 impl Exchange {
@@ -224,13 +229,10 @@ impl Exchange {
             sdp: agreed.sdp.clone(),
             ..sdp::accept_answer(&said, answer, rng)?
         };
-        // Another association of DTLS would have to be offered first.
-        let dtls = |agreed: &Agreed| {
-            let audio = agreed.audio.as_ref().and_then(|line| line.dtls.clone());
-            (audio, agreed.video.as_ref().and_then(|v| v.dtls.clone()))
-        };
-        if dtls(&again) != dtls(agreed) {
-            return Err(ExchangeError::OutOfOrder);
+        // Another association of DTLS, which another fingerprint means too, whatever `a=tls-id` says or
+        // none does, has to be offered first (RFC 8842 §3.1): what we said again offered the one there is.
+        if associations(&again) != associations(agreed) {
+            return Err(ExchangeError::OtherAssociation);
         }
         if again == *agreed {
             return Ok(());
@@ -320,4 +322,15 @@ impl Exchange {
             Progress::Nothing => None,
         }
     }
+}
+
+/// The DTLS associations of what was agreed on, line by line, with what was said of them.
+fn associations(agreed: &Agreed) -> [Option<(Option<u64>, Option<DtlsLine>)>; 2] {
+    let number = |udp: &UdpTransport| udp.dtls.as_ref().map(|terms| terms.association);
+    let audio = agreed.audio.as_ref();
+    let video = agreed.video.as_ref();
+    [
+        audio.map(|line| (number(&line.transport), line.dtls.clone())),
+        video.map(|line| (number(&line.transport), line.dtls.clone())),
+    ]
 }

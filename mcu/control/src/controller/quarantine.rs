@@ -27,6 +27,11 @@ const MAX_NAMES_OF_ADDRESS: usize = 3;
 /// Of a trunk, behind which many people call.
 const MAX_NAMES_OF_TRUNK: usize = 8;
 
+/// Deaths within [`TERM_S`] that are laid at a source's door only by the port that the bytes came to:
+/// after so many the next convicts. A stranger has to find another port for each, since the leg is
+/// put out every time; and whoever sends from elsewhere than he says does not do so for ever.
+const SUSPICIONS: usize = 2;
+
 /// Who is refused now.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -43,6 +48,9 @@ struct Entry {
     /// Number of the room that it was in.
     room: String,
     until_unix_s: u64,
+    /// A suspicion, by which nobody is refused.
+    #[serde(default)]
+    suspected: bool,
 }
 
 impl Quarantine {
@@ -62,6 +70,32 @@ impl Quarantine {
         }
     }
 
+    /// Notes a death that a stranger may have caused, or convicts when it is one too many.
+    fn suspect(
+        &mut self,
+        unix_s: u64,
+        source: Source,
+        name: &Redacted<String>,
+        room: &str,
+    ) -> bool {
+        self.end(unix_s);
+        let known = |entry: &&Entry| {
+            entry.suspected && entry.source == source && entry.name.as_ref() == Some(name)
+        };
+        if self.entries.iter().filter(known).count() >= SUSPICIONS {
+            self.convict(unix_s, source, name, room);
+            return true;
+        }
+        self.push(Entry {
+            source,
+            name: Some(name.clone()),
+            room: room.to_owned(),
+            until_unix_s: unix_s + TERM_S,
+            suspected: true,
+        });
+        false
+    }
+
     /// Refuses a source from now on: an account, which is proven, whatever its name; anybody else
     /// under the name that it gives itself, until there are too many of those.
     fn convict(&mut self, unix_s: u64, source: Source, name: &Redacted<String>, room: &str) {
@@ -69,22 +103,28 @@ impl Quarantine {
         // Who is convicted once more under the same name is no other.
         let again = |entry: &Entry| entry.source == source && entry.name.as_ref() == Some(name);
         self.entries.retain(|entry| !again(entry));
-        let names = self.entries.iter().filter(|entry| entry.source == source);
+        let of_source = |entry: &&Entry| !entry.suspected && entry.source == source;
+        let names = self.entries.iter().filter(of_source);
         let most = match source {
             Source::Account(_) => 0,
             Source::Address(_) => MAX_NAMES_OF_ADDRESS - 1,
             Source::Trunk(_) => MAX_NAMES_OF_TRUNK - 1,
         };
         let name = (names.count() < most).then(|| name.clone());
-        if self.entries.len() >= MAX_ENTRIES {
-            self.entries.pop_front();
-        }
-        self.entries.push_back(Entry {
+        self.push(Entry {
             source,
             name,
             room: room.to_owned(),
             until_unix_s: unix_s + TERM_S,
+            suspected: false,
         });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        if self.entries.len() >= MAX_ENTRIES {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry);
     }
 
     fn end(&mut self, unix_s: u64) {
@@ -95,6 +135,7 @@ impl Quarantine {
     pub fn refuses(&self, unix_s: u64, source: &Source, name: &Redacted<String>) -> bool {
         self.entries.iter().any(|entry| {
             entry.until_unix_s > unix_s
+                && !entry.suspected
                 && entry.source == *source
                 && entry.name.as_ref().is_none_or(|refused| refused == name)
         })
@@ -102,7 +143,8 @@ impl Quarantine {
 
     /// Convictions in a room that are in force.
     pub fn count(&self, unix_s: u64, room: &str) -> usize {
-        let here = |entry: &&Entry| entry.until_unix_s > unix_s && entry.room == room;
+        let here =
+            |entry: &&Entry| entry.until_unix_s > unix_s && !entry.suspected && entry.room == room;
         self.entries.iter().filter(here).count()
     }
 }
@@ -119,13 +161,23 @@ impl Controller {
             let Some(mut leg) = self.remove_leg(death.room, death.leg, "put out") else {
                 continue;
             };
-            warn!(
-                room = %death.room, leg = %death.leg, seconds = TERM_S,
-                "the media process died of what this leg sent: it is hung up and its source refused"
-            );
-            if let Some(source) = leg.source.take() {
-                let unix_s = self.unix_s();
+            let unix_s = self.unix_s();
+            let refused = leg.source.take().is_some_and(|source| {
+                if death.stranger {
+                    return self.quarantine.suspect(unix_s, source, &leg.name, &number);
+                }
                 self.quarantine.convict(unix_s, source, &leg.name, &number);
+                true
+            });
+            match refused {
+                true => warn!(
+                    room = %death.room, leg = %death.leg, seconds = TERM_S,
+                    "the media process died of what this leg sent: it is hung up and its source refused"
+                ),
+                false => warn!(
+                    room = %death.room, leg = %death.leg,
+                    "the media process died of what somebody sent to this leg: it is hung up"
+                ),
             }
             self.turn_out(leg, Refusal::Quarantined, |call| CallCommand::Expel {
                 call,
@@ -244,6 +296,26 @@ mod tests {
         let kept = quarantine.clone().taken_up(back);
         assert!(refuses(&kept, back) && !refuses(&kept, back + TERM_S));
         assert_eq!(quarantine.taken_up(NOW + TERM_S), Quarantine::default());
+    }
+
+    /// Defect: bytes of a stranger who had found a leg's port had its account refused.
+    #[test]
+    fn what_a_stranger_may_have_sent_convicts_at_the_third_time_alone() {
+        let mut quarantine = Quarantine::default();
+        let account = Source::Account("or-1".into());
+        let other = Source::Account("or-2".into());
+        for n in 0..SUSPICIONS as u64 {
+            assert!(!quarantine.suspect(NOW + n, account.clone(), &name("A"), "3000"));
+            assert!(!quarantine.suspect(NOW + n, other.clone(), &name("A"), "3000"));
+            assert!(!quarantine.refuses(NOW + n, &account, &name("A")));
+        }
+        assert_eq!(quarantine.count(NOW, "3000"), 0);
+        let mut later = quarantine.clone();
+        assert!(!later.suspect(NOW + TERM_S, account.clone(), &name("A"), "3000"));
+        assert!(quarantine.suspect(NOW + 9, account.clone(), &name("A"), "3000"));
+        assert!(quarantine.refuses(NOW + 9, &account, &name("B")));
+        assert!(!quarantine.refuses(NOW + 9, &other, &name("A")));
+        assert_eq!(quarantine.count(NOW + 9, "3000"), 1);
     }
 
     #[test]

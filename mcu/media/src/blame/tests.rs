@@ -1,9 +1,11 @@
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork, pause};
+use nix::unistd::{Pid, pause};
 
 use super::*;
 
@@ -12,45 +14,74 @@ const OTHER: LegId = LegId(6);
 const LEG: LegId = LegId(7);
 const LIFE: InstanceId = InstanceId(0x1234_5678);
 
+/// What a child that [`die`] starts dies of, and the file for its note.
+const WORK: &str = "TEST_DIES_OF";
+const NOTES: &str = "TEST_LEAVES_NOTES_IN";
+/// It says so when it has something in hand.
+const READY: &str = "in hand";
+
 fn note(leg: u64) -> Note {
     Note {
         instance: LIFE.0,
         signal: 11,
         room: 3,
         leg,
+        sender: 0,
     }
 }
 
-/// Runs `work` in a process of its own that keeps notes in `path`, and yields the signal that it
+/// Does this work in a process of its own, which keeps notes in `path`, and yields the signal that it
 /// died of. `outside` is sent to it once it has something in hand.
-fn die(path: &Path, outside: Option<Signal>, work: fn()) -> Signal {
-    let (ready, told) = nix::unistd::pipe()
-        .map(|(r, w)| (File::from(r), w))
+fn die(path: &Path, outside: Option<Signal>, work: &str) -> Signal {
+    // This program again, with the one test that dies when it is told to.
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--nocapture",
+            "blame::tests::who_is_told_to_dies",
+        ])
+        .envs([(WORK, work.as_ref()), (NOTES, path.as_os_str())])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .unwrap();
-    // SAFETY: the child runs what is under test and ends by a signal; it takes no lock that another
-    // thread may have held.
-    match unsafe { fork() }.unwrap() {
-        ForkResult::Child => {
-            let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-            open(path, LIFE);
-            let _held = hold(ROOM, LEG);
-            drop(hold(ROOM, OTHER));
-            File::from(told).write_all(b"!").unwrap();
-            work();
-            std::process::exit(0);
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = said.any(|line| line.unwrap().contains(READY));
+    assert!(ready, "{work}");
+    if let Some(signal) = outside {
+        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+    }
+    let status = child.wait().unwrap();
+    Signal::try_from(status.signal().unwrap()).unwrap()
+}
+
+/// The child's part of [`die`]. Nobody tells the test's own process to do anything.
+#[test]
+fn who_is_told_to_dies() {
+    let (Some(work), Some(path)) = (std::env::var_os(WORK), std::env::var_os(NOTES)) else {
+        return;
+    };
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    open(Path::new(&path), LIFE);
+    let _held = hold(ROOM, LEG, Sender::Peer);
+    drop(hold(ROOM, OTHER, Sender::Anybody));
+    println!("{READY}");
+    match work.to_str().unwrap() {
+        "fault" => fault(),
+        "abort" => std::process::abort(),
+        "panic" => panics(),
+        "overflow" => overflow(),
+        "loop" => spin(),
+        "wait" => wait(),
+        "stranger" => {
+            let _held = hold(ROOM, LEG, Sender::Anybody);
+            fault();
         }
-        ForkResult::Parent { child } => {
-            drop(told);
-            let mut ready = ready;
-            ready.read_exact(&mut [0]).unwrap();
-            if let Some(signal) = outside {
-                kill(child, signal).unwrap();
-            }
-            match waitpid(child, None).unwrap() {
-                WaitStatus::Signaled(_, signal, _) => signal,
-                other => panic!("{other:?}"),
-            }
+        "nobody" => {
+            Hand::own().unwrap().put((NOBODY, NOBODY, 0));
+            fault();
         }
+        other => panic!("{other}"),
     }
 }
 
@@ -89,21 +120,36 @@ fn wait() {
 #[test]
 fn a_fault_an_abort_a_panic_an_overflow_and_a_loop_are_laid_at_the_legs_door() {
     let dir = tempfile::tempdir().unwrap();
-    let deadly: [(&str, fn(), Signal); 5] = [
-        ("fault", fault, Signal::SIGSEGV),
-        ("abort", || std::process::abort(), Signal::SIGABRT),
-        ("panic", panics, Signal::SIGABRT),
-        ("overflow", overflow, Signal::SIGSEGV),
-        ("loop", spin, Signal::SIGABRT),
+    let deadly = [
+        ("fault", Signal::SIGSEGV),
+        ("abort", Signal::SIGABRT),
+        ("panic", Signal::SIGABRT),
+        ("overflow", Signal::SIGSEGV),
+        ("loop", Signal::SIGABRT),
     ];
-    for (name, work, signal) in deadly {
-        let path = dir.path().join(name);
-        assert_eq!(die(&path, None, work), signal, "{name}");
+    for (work, signal) in deadly {
+        let path = dir.path().join(work);
+        assert_eq!(die(&path, None, work), signal, "{work}");
         let left = Note {
             signal: signal as u64,
             ..note(LEG.0)
         };
-        assert_eq!(read(&path), [left], "{name}");
+        assert_eq!(read(&path), [left], "{work}");
+    }
+}
+
+#[test]
+fn a_note_says_whether_a_stranger_may_have_sent_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (work, stranger) in [("fault", false), ("stranger", true)] {
+        let path = dir.path().join(work);
+        die(&path, None, work);
+        let deaths: Vec<bool> = read(&path)
+            .iter()
+            .filter_map(Note::death)
+            .map(|death| death.stranger)
+            .collect();
+        assert_eq!(deaths, [stranger]);
     }
 }
 
@@ -112,7 +158,7 @@ fn a_signal_from_outside_is_nobodys_fault() {
     let dir = tempfile::tempdir().unwrap();
     for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGABRT] {
         let path = dir.path().join(signal.as_str());
-        assert_eq!(die(&path, Some(signal), wait), signal);
+        assert_eq!(die(&path, Some(signal), "wait"), signal);
         assert_eq!(read(&path), [], "{signal}");
     }
 }
@@ -121,11 +167,7 @@ fn a_signal_from_outside_is_nobodys_fault() {
 fn a_death_with_nothing_in_hand_accuses_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notes");
-    let by_itself = || {
-        Hand::own().unwrap().put((NOBODY, NOBODY));
-        fault();
-    };
-    die(&path, None, by_itself);
+    die(&path, None, "nobody");
     let left = read(&path);
     assert_eq!(left, [Note { room: 0, ..note(0) }]);
     assert_eq!(left[0].death(), None);
@@ -148,7 +190,7 @@ fn notes_are_handed_on_and_the_oldest_are_forgotten() {
         fs::metadata(&path).unwrap().len() as usize,
         PLACES * NOTE_LEN
     );
-    die(&path, None, fault);
+    die(&path, None, "fault");
     let left = read(&path);
     assert_eq!(left.len(), HANDED_ON + 1);
     assert_eq!(left.last().unwrap().leg, LEG.0);

@@ -20,6 +20,8 @@ pub struct Port {
     pub token: Token,
     announced: Option<SocketAddr>,
     learnt: Option<SocketAddr>,
+    /// An authentication tag spoke for what was learnt.
+    proved: bool,
     candidate: Option<(SocketAddr, u32, u8)>,
     /// DTLS of this port, while its keys are not known from elsewhere.
     pub association: Option<Association>,
@@ -35,6 +37,7 @@ impl Port {
             token,
             announced,
             learnt: None,
+            proved: false,
             candidate: None,
             association: None,
             path: None,
@@ -66,6 +69,7 @@ impl Port {
     pub fn moved(&mut self, announced: Option<SocketAddr>) {
         self.announced = announced;
         self.learnt = None;
+        self.proved = false;
         self.candidate = None;
     }
 
@@ -178,7 +182,16 @@ impl Port {
         self.candidate = Some((from, ssrc, count));
         if proved || self.announced == Some(from) || count >= PROOF {
             self.learnt = Some(from);
+            self.proved = proved;
         }
+    }
+
+    /// Whether signalling, a check or a tag has said that the peer is there. Where packets merely came
+    /// from may be anybody's.
+    pub fn proves(&self, from: SocketAddr) -> bool {
+        self.announced == Some(from)
+            || self.proved && self.learnt == Some(from)
+            || self.path.as_ref().is_some_and(|path| path.knows(from))
     }
 }
 
@@ -207,6 +220,7 @@ mod tests {
         port.learn(address(2000), 7, false);
         assert_eq!(port.remote(), Some(address(2000)));
         assert!(!port.admits(address(3000)));
+        assert!(port.proves(address(1000)) && !port.proves(address(2000)));
         port.learn(address(3000), 8, true);
         assert_eq!(port.remote(), Some(address(2000)), "learnt once, fixed");
     }
@@ -216,6 +230,7 @@ mod tests {
         let mut port = Port::new(Token(1), None);
         port.learn(address(2000), 7, true);
         assert_eq!(port.remote(), Some(address(2000)));
+        assert!(port.proves(address(2000)));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! itself, since terminals have the one, the other, both or neither.
 //!
 //! Whoever finds the port can send to it, and until a certificate was shown nothing tells the peer from
-//! a stranger. So each source has a handshake of its own, which nobody else can disturb; the first that
-//! ends with the right certificate is the peer's.
+//! a stranger. So each source has a handshake of its own; the first that ends with the right certificate
+//! is the peer's. Nothing is held for a source before it has brought back a cookie, and has shown by
+//! that that it is where it says.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -12,9 +13,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mcu_api::plan::{DtlsRole, DtlsTerms, IceTerms, SdesKeys};
 
+use super::assembly::{HELLO_VERIFY_REQUEST, message};
 use super::certificate::Certificate;
-use super::dtls::{Dtls, Peer};
-use super::hello::{self, First, Part};
+use super::cookie::{COOKIE_LEN, Cookie, Cookies};
+use super::dtls::{Dtls, Peer, record};
+use super::hello::{self, First, HANDSHAKE, Part};
 use super::ice::Ice;
 use super::session::{FailReason, SessionError};
 
@@ -28,8 +31,6 @@ const BEGIN_MAX: u32 = 64;
 const WINDOW: Duration = Duration::from_secs(1);
 /// Time between two beginnings of one network that is a stranger's.
 const BEGIN_PAUSE: Duration = Duration::from_millis(100);
-/// Datagrams of a handshake whose cookie has not come back (RFC 6347 §4.2.1).
-const UNPROVED_MAX: usize = 16;
 /// Time from a failed handshake of ours to the next, at first; it doubles up to [`PAUSE_MAX`]. The
 /// terminal may open its port late.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
@@ -53,6 +54,7 @@ pub enum Standing {
 pub struct Association {
     certificate: Certificate,
     terms: DtlsTerms,
+    cookies: Cookies,
     /// Our own handshake, where the ClientHello is ours.
     own: Option<Own>,
     /// Those that others began, oldest first, at most [`BEGUN_MAX`].
@@ -93,7 +95,6 @@ struct Begun {
     open: bool,
     at: Instant,
     expected: bool,
-    datagrams: usize,
 }
 
 /// Events that may happen within [`WINDOW`].
@@ -109,8 +110,9 @@ impl Association {
     /// # Errors
     /// Fails when the DTLS library cannot work with the certificate.
     pub fn new(certificate: &Certificate, terms: &DtlsTerms) -> Result<Self, SessionError> {
-        dtls(certificate, terms, terms.role)?;
+        Dtls::new(certificate, terms.role, peer(terms))?;
         Ok(Self {
+            cookies: Cookies::new(certificate)?,
             certificate: certificate.clone(),
             terms: terms.clone(),
             own: None,
@@ -176,13 +178,9 @@ impl Association {
             return Ok(None);
         }
         let place = match part {
-            Part::Hello(first) => match self.begun_by(from, checked, first) {
-                None => self.begin(now, from, standing, first),
-                known => known,
-            },
-            Part::Again(first) => self.begun_by(from, checked, first),
+            Part::Hello(first) => self.greet(now, from, standing, first),
             Part::Tail => self.open_by(from, checked),
-            Part::Other => match self.proved_by(from, checked) {
+            Part::Other => match self.begun_by(from, checked) {
                 None => return self.take_own(now, from, checked, datagram),
                 known => known,
             },
@@ -202,8 +200,7 @@ impl Association {
         self.begun.retain_mut(|begun| {
             let result = begun.handshake.dtls.handle_timeout(now);
             begun.handshake.drain(outputs);
-            let proved = begun.handshake.dtls.has_proved();
-            failed = failed.take().or(result.clone().err().filter(|_| proved));
+            failed = failed.take().or(result.clone().err());
             result.is_ok()
         });
         let own = self.own.as_mut().and_then(|own| own.handshake.as_mut());
@@ -236,8 +233,40 @@ impl Association {
         self.settle();
     }
 
-    /// The place of a handshake that this ClientHello belongs to.
-    fn begun_by(&mut self, from: SocketAddr, checked: bool, first: First) -> Option<usize> {
+    /// The place of the handshake that this ClientHello belongs to, or begins. One without a cookie gets
+    /// one, and leaves nothing here.
+    fn greet(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        standing: Standing,
+        first: First,
+    ) -> Option<usize> {
+        let checked = standing == Standing::Checked;
+        // To our own ClientHello only the peer may answer by its own, as one does that has our role too.
+        let own_peer = |own: &Own| own.remote == from || checked;
+        if self.terms.role == DtlsRole::Client && !self.own.as_ref().is_some_and(own_peer) {
+            return None;
+        }
+        let provider = self.certificate.provider.as_ref();
+        let place = (!checked).then_some(from);
+        let cookies = &mut self.cookies;
+        let shown = first.cookie;
+        let shown = shown.filter(|cookie| cookies.know(now, provider, place, cookie));
+        if let Some(cookie) = shown {
+            return self
+                .continued_by(from, checked, first)
+                .or_else(|| self.begin(now, from, standing, first, cookie));
+        }
+        let cookie = self.cookies.make(now, provider, place)?;
+        if self.outputs.len() < OUTPUTS_MAX {
+            self.outputs.push_back((from, verify_request(&cookie)));
+        }
+        None
+    }
+
+    /// The place of a handshake that this ClientHello has begun before.
+    fn continued_by(&mut self, from: SocketAddr, checked: bool, first: First) -> Option<usize> {
         let place = self.begun.iter().rposition(|begun| {
             begun.random == first.random && begun.handshake.is_with(from, checked)
         })?;
@@ -248,17 +277,14 @@ impl Association {
     /// The place of a handshake whose ClientHello came in part. What shows no random is taken nowhere
     /// else: anybody can forge it.
     fn open_by(&self, from: SocketAddr, checked: bool) -> Option<usize> {
-        let open = |begun: &Begun| begun.open && !begun.handshake.dtls.has_proved();
         let mut places = self.begun.iter();
-        places.rposition(|begun| open(begun) && begun.handshake.is_with(from, checked))
+        places.rposition(|begun| begun.open && begun.handshake.is_with(from, checked))
     }
 
-    /// The place of a handshake with this source whose cookie came back: it alone takes more than
-    /// ClientHellos, so that whoever forges the source and sees no cookie disturbs none.
-    fn proved_by(&self, from: SocketAddr, checked: bool) -> Option<usize> {
-        let proved = |begun: &Begun| begun.handshake.dtls.has_proved();
+    /// The place of the newest handshake with this source.
+    fn begun_by(&self, from: SocketAddr, checked: bool) -> Option<usize> {
         let mut places = self.begun.iter();
-        places.rposition(|begun| proved(begun) && begun.handshake.is_with(from, checked))
+        places.rposition(|begun| begun.handshake.is_with(from, checked))
     }
 
     /// Makes room for a handshake that begins with this ClientHello.
@@ -268,13 +294,9 @@ impl Association {
         from: SocketAddr,
         standing: Standing,
         first: First,
+        cookie: Cookie,
     ) -> Option<usize> {
         let checked = standing == Standing::Checked;
-        // To ours only the peer may answer by its own, as one does that has our role too.
-        let own_peer = |own: &Own| own.remote == from || checked;
-        if self.terms.role == DtlsRole::Client && !self.own.as_ref().is_some_and(own_peer) {
-            return None;
-        }
         let expected = standing != Standing::Stranger;
         let recent = |begun: &Begun| {
             network(begun.handshake.remote) == network(from) && now < begun.at + BEGIN_PAUSE
@@ -284,7 +306,8 @@ impl Association {
         {
             return None;
         }
-        let mut dtls = dtls(&self.certificate, &self.terms, DtlsRole::Server).ok()?;
+        let peer = peer(&self.terms);
+        let mut dtls = Dtls::answering(&self.certificate, peer, cookie).ok()?;
         dtls.start(now).ok()?;
         self.make_room(expected);
         self.begun.push(Begun {
@@ -297,13 +320,11 @@ impl Association {
             open: !first.whole,
             at: now,
             expected,
-            datagrams: 0,
         });
         Some(self.begun.len() - 1)
     }
 
-    /// Whoever has begun most gives way, and first what has proved nothing: one source by itself never
-    /// displaces another's, and many forged ones displace none that was answered.
+    /// Whoever has begun most gives way: one source by itself never displaces another's.
     fn make_room(&mut self, expected: bool) {
         let among = self.begun.iter().filter(|begun| begun.expected).count();
         let of_expected = expected && among >= EXPECTED_MAX;
@@ -313,10 +334,7 @@ impl Association {
         let weight = |begun: &Begun| {
             let of = network(begun.handshake.remote);
             let same = |other: &&Begun| network(other.handshake.remote) == of;
-            (
-                self.begun.iter().filter(same).count(),
-                !begun.handshake.dtls.has_proved(),
-            )
+            self.begun.iter().filter(same).count()
         };
         // Of equals the oldest, which stands first.
         let places = self.begun.iter().enumerate().rev();
@@ -336,24 +354,21 @@ impl Association {
         let Some(begun) = self.begun.get_mut(place) else {
             return Ok(None);
         };
-        begun.datagrams += 1;
         begun.handshake.follow(from, checked);
         let result = begun.handshake.dtls.handle_input(now, datagram);
         begun.handshake.drain(&mut self.outputs);
-        let proved = begun.handshake.dtls.has_proved();
-        let exhausted = !proved && begun.datagrams >= UNPROVED_MAX;
         match result {
             Ok(Some(keys)) => {
                 let begun = self.begun.remove(place);
                 self.finish(begun.handshake);
                 return Ok(Some(keys));
             }
-            Ok(None) if !exhausted => {}
-            Ok(None) | Err(_) => {
+            Ok(None) => {}
+            Err(_) => {
                 self.begun.remove(place);
             }
         }
-        if let Some(own) = self.own.as_mut().filter(|_| proved) {
+        if let Some(own) = &mut self.own {
             // The peer took our role: two that both say hello end each other's handshakes.
             own.handshake = None;
             own.again_at = Some(now + PAUSE_MAX);
@@ -396,7 +411,8 @@ impl Association {
         }
         own.again_at = None;
         let failed = |error: SessionError| FailReason::Dtls(error.to_string());
-        let result = dtls(&self.certificate, &self.terms, DtlsRole::Client).map_err(failed);
+        let peer = peer(&self.terms);
+        let result = Dtls::new(&self.certificate, DtlsRole::Client, peer).map_err(failed);
         let result = result.and_then(|mut dtls| dtls.start(now).map(|()| dtls));
         match result {
             Ok(dtls) => {
@@ -493,16 +509,18 @@ fn network(address: SocketAddr) -> IpAddr {
     }
 }
 
-fn dtls(
-    certificate: &Certificate,
-    terms: &DtlsTerms,
-    role: DtlsRole,
-) -> Result<Dtls, SessionError> {
-    let peer = Peer {
+fn peer(terms: &DtlsTerms) -> Peer {
+    Peer {
         fingerprints: terms.remote_fingerprints.clone(),
         is_browser: false,
-    };
-    Dtls::new(certificate, role, peer)
+    }
+}
+
+/// Asks for a ClientHello with this cookie, which is longer than this. Its record has always the first
+/// number: the peer then takes one of them, and the ServerHello after it.
+fn verify_request(cookie: &Cookie) -> Bytes {
+    let body = [&[0xFE, 0xFD, COOKIE_LEN as u8], &cookie[..]].concat();
+    record(HANDSHAKE, 0, &message(HELLO_VERIFY_REQUEST, 0, &body)).into()
 }
 
 /// The ICE-lite agent of one port (RFC 8445 §2.5).

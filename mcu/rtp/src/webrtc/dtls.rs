@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use mcu_api::plan::{DtlsRole, Fingerprint, SdesKeys, SrtpSuite};
 use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
+use rtc_dtls::crypto_provider::RTCCryptoProvider;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_dtls::state::State;
@@ -18,9 +19,13 @@ use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error;
 use rtc_srtp::config::LABEL_EXTRACTOR_DTLS_SRTP;
 
+use super::assembly::{Assembly, message};
 use super::certificate::{Certificate, matches};
+use super::cookie::{Cookie, WithCookie};
 use super::guard::Guard;
-use super::hello::{Flight, Hello};
+use super::hello::{
+    CLIENT_HELLO, Flight, HANDSHAKE, Hello, RECORD_HEADER_LEN, without_cookie, word,
+};
 use super::session::{FailReason, SessionError};
 use crate::srtp::dtls_keys;
 
@@ -48,8 +53,6 @@ const PROFILES: [SrtpProtectionProfile; 4] = [
     SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
     SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32,
 ];
-const SERVER_HELLO: u8 = 2;
-const HELLO_VERIFY_REQUEST: u8 = 3;
 /// How the check of the certificate says no through the library's error type.
 const MISMATCH: &str = "certificate does not match the signalled fingerprint";
 
@@ -68,8 +71,16 @@ pub(super) struct Dtls {
     endpoint: Endpoint,
     certificate: Certificate,
     peer: Peer,
+    /// What a terminal brought back to the server that we are.
+    cookie: Option<Cookie>,
     guard: Guard,
     stage: Stage,
+    /// A terminal's first flight after the hellos, until the library has it.
+    assembly: Option<Assembly>,
+    /// The server that answers shows another certificate than was signalled.
+    mismatch: bool,
+    /// Records in clear that the library was given.
+    clear_records: u64,
     /// Datagrams to be sent. One call adds a flight at most, and the session takes it at once.
     outputs: VecDeque<Bytes>,
     /// Our last flight, at most [`FLIGHT_MAX`] datagrams; further ones are not repeated.
@@ -77,7 +88,6 @@ pub(super) struct Dtls {
     resend_at: Option<Instant>,
     resend_interval: Duration,
     deadline: Option<Instant>,
-    proved: bool,
 }
 
 enum Stage {
@@ -95,26 +105,52 @@ impl Dtls {
         role: DtlsRole,
         peer: Peer,
     ) -> Result<Self, SessionError> {
+        Self::with_cookie(certificate, role, peer, None)
+    }
+
+    /// The server of a terminal that has brought this cookie back.
+    pub(super) fn answering(
+        certificate: &Certificate,
+        peer: Peer,
+        cookie: Cookie,
+    ) -> Result<Self, SessionError> {
+        Self::with_cookie(certificate, DtlsRole::Server, peer, Some(cookie))
+    }
+
+    fn with_cookie(
+        certificate: &Certificate,
+        role: DtlsRole,
+        peer: Peer,
+        cookie: Option<Cookie>,
+    ) -> Result<Self, SessionError> {
         let is_client = role == DtlsRole::Client;
-        let config = config(certificate, is_client, &peer, &PROFILES)
+        let config = config(certificate, is_client, &peer, cookie, &PROFILES)
             .map_err(|error| SessionError::Dtls(error.to_string()))?;
         let config = Arc::new(config);
         let served = (!is_client).then(|| config.clone());
+        let assembly = match role {
+            DtlsRole::Client => Assembly::of_server(),
+            DtlsRole::Server => Assembly::of_client(),
+        };
         Ok(Self {
             endpoint: Endpoint::new(PEER, TransportProtocol::UDP, served),
             certificate: certificate.clone(),
+            // A browser's address is proved by ICE: nobody else has a say.
+            assembly: (!peer.is_browser).then_some(assembly),
             peer,
+            cookie,
             guard: Guard::default(),
             stage: match role {
                 DtlsRole::Client => Stage::Idle(config),
                 DtlsRole::Server => Stage::Listening(Hello::default()),
             },
+            mismatch: false,
+            clear_records: 0,
             outputs: VecDeque::new(),
             flight: Vec::new(),
             resend_at: None,
             resend_interval: RESEND_FIRST,
             deadline: None,
-            proved: false,
         })
     }
 
@@ -144,7 +180,10 @@ impl Dtls {
         }
         match &mut self.stage {
             Stage::Idle(_) => Ok(None),
-            Stage::Handshake | Stage::Established => self.read(now, datagram),
+            Stage::Handshake | Stage::Established if self.peer.is_browser => {
+                self.read(now, datagram)
+            }
+            Stage::Handshake | Stage::Established => self.sort(now, datagram),
             Stage::Listening(hello) => {
                 let Some(flight) = hello.push(datagram) else {
                     return Ok(None);
@@ -158,14 +197,83 @@ impl Dtls {
     fn listen(&mut self, now: Instant, flight: &Flight) -> Result<Option<SdesKeys>, FailReason> {
         self.stage = Stage::Handshake;
         if flight.offers_gcm {
-            let config = config(&self.certificate, false, &self.peer, &PROFILES[..1])
+            let profiles = &PROFILES[..1];
+            let config = config(&self.certificate, false, &self.peer, self.cookie, profiles)
                 .map_err(|error| failure(&error))?;
             self.endpoint.set_server_config(Some(Arc::new(config)));
+        }
+        if self.cookie.is_some() {
+            return self.take_up(now, flight);
         }
         for datagram in &flight.datagrams {
             self.read(now, datagram)?;
         }
         Ok(None)
+    }
+
+    /// Has the library go through the exchange of the cookie that we held without it: it gets the
+    /// ClientHello as it was before, asks for the cookie that we gave, and gets that.
+    fn take_up(&mut self, now: Instant, flight: &Flight) -> Result<Option<SdesKeys>, FailReason> {
+        let malformed = || FailReason::Dtls("malformed ClientHello".to_string());
+        let again = flight.body.as_deref().ok_or_else(malformed)?;
+        let before = without_cookie(again).ok_or_else(malformed)?;
+        self.give(now, HANDSHAKE, &message(CLIENT_HELLO, 0, &before))?;
+        // The terminal has that already.
+        self.outputs.clear();
+        self.give(now, HANDSHAKE, &message(CLIENT_HELLO, 1, again))
+    }
+
+    /// Takes records of a terminal: what is in clear once it is a whole flight, and then no more.
+    fn sort(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<SdesKeys>, FailReason> {
+        let mut keys = None;
+        let mut rest = datagram;
+        while let Some(header) = rest.get(..RECORD_HEADER_LEN) {
+            let (kind, epoch, len) = (header[0], word(&header[3..5]), word(&header[11..13]));
+            let (record, behind) = rest.split_at(rest.len().min(RECORD_HEADER_LEN + len));
+            let body = &record[RECORD_HEADER_LEN..];
+            let taken = match (kind, epoch) {
+                (HANDSHAKE, 0) => self.assemble(now, body)?,
+                (_, 0) => self.give(now, kind, body)?,
+                _ => self.read(now, record)?,
+            };
+            keys = taken.or(keys);
+            rest = behind;
+        }
+        Ok(keys)
+    }
+
+    fn assemble(&mut self, now: Instant, body: &[u8]) -> Result<Option<SdesKeys>, FailReason> {
+        let Some(assembly) = &mut self.assembly else {
+            return Ok(None);
+        };
+        assembly.push(body);
+        let Some(whole) = assembly.take_whole(&self.peer.fingerprints) else {
+            return Ok(None);
+        };
+        // To a client, this may be forged, and the peer's still come.
+        if !whole.is_signalled && self.cookie.is_none() {
+            self.mismatch = true;
+            return Ok(None);
+        }
+        self.assembly = None;
+        let mut keys = None;
+        for message in &whole.messages {
+            keys = self.give(now, HANDSHAKE, message)?.or(keys);
+        }
+        Ok(keys)
+    }
+
+    /// Gives the library a record in clear under a number of ours. The peer's anybody can forge, and the
+    /// highest would make all others old (RFC 6347 §4.1.2.6).
+    fn give(
+        &mut self,
+        now: Instant,
+        kind: u8,
+        body: &[u8],
+    ) -> Result<Option<SdesKeys>, FailReason> {
+        let number = self.clear_records;
+        self.clear_records += 1;
+        self.read(now, &record(kind, number, body))
     }
 
     fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<SdesKeys>, FailReason> {
@@ -195,14 +303,24 @@ impl Dtls {
     /// are dropped there as replayed (RFC 6347 §4.1.2.6), those that were lost are new.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), FailReason> {
         if self.deadline.is_some_and(|at| at <= now) {
-            return Err(FailReason::DtlsTimeout);
+            return Err(self.too_late());
         }
-        if self.resend_at.is_some_and(|at| at <= now) {
+        if self.resend_at.is_some_and(|at| at <= now) && !self.verify(now)? {
             self.resend_interval = (2 * self.resend_interval).min(RESEND_MAX);
             self.resend_at = Some(now + self.resend_interval);
             self.outputs.extend(self.flight.iter().cloned());
         }
         self.remake(now)
+    }
+
+    /// Answers a HelloVerifyRequest, if one came and nothing else did: whoever forges one has the time
+    /// until we would repeat ourselves to be found out.
+    fn verify(&mut self, now: Instant) -> Result<bool, FailReason> {
+        let asked = self.assembly.as_mut().and_then(Assembly::take_verify);
+        match asked {
+            Some(message) => self.give(now, HANDSHAKE, &message).map(|_| true),
+            None => Ok(false),
+        }
     }
 
     /// Lets the library make its flight anew when it wants to.
@@ -215,9 +333,16 @@ impl Dtls {
         self.collect(now);
         (self.resend_interval, self.resend_at) = (interval, resend_at);
         match result {
-            Err(Error::ErrInvalidFsmTransition) => Err(FailReason::DtlsTimeout),
+            Err(Error::ErrInvalidFsmTransition) => Err(self.too_late()),
             Err(error) => Err(failure(&error)),
             Ok(()) => Ok(()),
+        }
+    }
+
+    fn too_late(&self) -> FailReason {
+        match self.mismatch {
+            true => FailReason::FingerprintMismatch,
+            false => FailReason::DtlsTimeout,
         }
     }
 
@@ -227,12 +352,6 @@ impl Dtls {
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// Whether we are the server and our cookie came back: the peer is where it says
-    /// (RFC 6347 §4.2.1).
-    pub(super) fn has_proved(&self) -> bool {
-        self.proved
     }
 
     /// A datagram to be sent to the peer.
@@ -245,16 +364,6 @@ impl Dtls {
         let first = self.outputs.len();
         while let Some(message) = self.endpoint.poll_transmit() {
             self.outputs.push_back(message.message.freeze());
-        }
-        let message = self
-            .outputs
-            .get(first)
-            .and_then(|datagram| message(datagram));
-        self.proved |= message == Some(SERVER_HELLO);
-        // Who has shown no cookie gets one datagram for each of its own (RFC 6347 §4.2.1). Browsers
-        // have proved by ICE where they are.
-        if message == Some(HELLO_VERIFY_REQUEST) && !self.peer.is_browser {
-            return;
         }
         if self.outputs.len() > first && !matches!(self.stage, Stage::Established) {
             self.flight = self
@@ -303,10 +412,11 @@ impl Dtls {
     }
 }
 
-/// Type of the handshake message that a datagram of ours begins with.
-fn message(datagram: &[u8]) -> Option<u8> {
-    let is_clear = datagram.starts_with(&[22]) && datagram.get(3..5) == Some(&[0, 0]);
-    datagram.get(13).copied().filter(|_| is_clear)
+/// A record in clear (RFC 6347 §4.1).
+pub(super) fn record(kind: u8, number: u64, body: &[u8]) -> Vec<u8> {
+    let number = &number.to_be_bytes()[2..];
+    let len = (body.len() as u16).to_be_bytes();
+    [&[kind, 0xFE, 0xFD, 0, 0], number, &len, body].concat()
 }
 
 fn keys(state: &State) -> Result<SdesKeys, FailReason> {
@@ -329,9 +439,13 @@ fn config(
     certificate: &Certificate,
     is_client: bool,
     peer: &Peer,
+    cookie: Option<Cookie>,
     profiles: &[SrtpProtectionProfile],
 ) -> Result<HandshakeConfig, Error> {
     let provider = certificate.provider.clone();
+    let provider = cookie.map_or(provider.clone(), |cookie| {
+        Arc::new(WithCookie::new(provider, cookie)) as Arc<dyn RTCCryptoProvider>
+    });
     let fingerprints = peer.fingerprints.clone();
     let verify = move |chain: &[Vec<u8>], _: &[_]| {
         let shown = chain.first().map_or(&[][..], Vec::as_slice);

@@ -6,6 +6,7 @@
 //! to accept only the better profile. Chromium's has a post-quantum key share and spans two
 //! datagrams.
 
+use super::cookie::Cookie;
 use super::guard;
 
 /// Longest ClientHello that is put together. Chromium's takes 1.4 KB.
@@ -13,21 +14,21 @@ const HELLO_MAX: usize = 8 * 1024;
 /// Datagrams kept until the ClientHello is whole. Then, or when it is full, all go on.
 const HELD_MAX: usize = 8;
 
-const RECORD_HEADER_LEN: usize = 13;
-const HANDSHAKE_HEADER_LEN: usize = 12;
-const HANDSHAKE: u8 = 22;
-const CLIENT_HELLO: u8 = 1;
+pub(super) const RECORD_HEADER_LEN: usize = 13;
+pub(super) const HANDSHAKE_HEADER_LEN: usize = 12;
+pub(super) const HANDSHAKE: u8 = 22;
+pub(super) const CLIENT_HELLO: u8 = 1;
+/// Number of the message that brings a cookie back.
+const AGAIN: usize = 1;
 const EXTENSION_USE_SRTP: usize = 14;
 const SRTP_AEAD_AES_128_GCM: [u8; 2] = [0, 7];
 
 /// What a terminal's datagram is to a handshake.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// A ClientHello that may begin a handshake, or its first fragment.
+    /// A ClientHello, or its first fragment.
     Hello(First),
-    /// One that goes on with it: it has the same random, and a cookie (RFC 6347 §4.2.1).
-    Again(First),
-    /// A later fragment of a ClientHello, which shows no random.
+    /// A later fragment of one that has a cookie; it shows neither that nor its random.
     Tail,
     /// Anything later.
     Other,
@@ -38,6 +39,8 @@ pub(super) enum Part {
 pub(super) struct First {
     /// By this a handshake is known.
     pub(super) random: [u8; 32],
+    /// What may be a cookie of ours, brought back (RFC 6347 §4.2.1).
+    pub(super) cookie: Option<Cookie>,
     /// No other fragment follows.
     pub(super) whole: bool,
 }
@@ -53,19 +56,29 @@ pub(super) fn part(datagram: &[u8]) -> Option<Part> {
         return Some(Part::Other);
     }
     let header = message.get(..HANDSHAKE_HEADER_LEN)?;
+    let number = word(&header[4..6]);
     if word(&header[6..9]) != 0 {
-        return Some(Part::Tail);
+        return (number == AGAIN).then_some(Part::Tail);
     }
     // client_version comes before the random.
     let body = message.get(HANDSHAKE_HEADER_LEN + 2..)?;
-    let first = First {
-        random: *body.first_chunk()?,
+    let (random, rest) = body.split_first_chunk()?;
+    let (_session_id, rest) = vector(rest, 1)?;
+    let (cookie, _) = vector(rest, 1)?;
+    Some(Part::Hello(First {
+        random: *random,
+        cookie: cookie.try_into().ok().filter(|_| number == AGAIN),
         whole: header[1..4] == header[9..12],
-    };
-    match word(&header[4..6]) {
-        0 => Some(Part::Hello(first)),
-        _ => Some(Part::Again(first)),
-    }
+    }))
+}
+
+/// A ClientHello's body without its cookie: as it was before the cookie was asked for. `None`:
+/// malformed.
+pub(super) fn without_cookie(body: &[u8]) -> Option<Vec<u8>> {
+    let (session_id, rest) = vector(body.get(2 + 32..)?, 1)?;
+    let (_cookie, rest) = vector(rest, 1)?;
+    let before = &body[..2 + 32 + 1 + session_id.len()];
+    Some([before, &[0], rest].concat())
 }
 
 /// Collects the datagrams of the first ClientHello.
@@ -79,6 +92,8 @@ pub(super) struct Hello {
 pub(super) struct Flight {
     /// Its datagrams, as they came.
     pub(super) datagrams: Vec<Vec<u8>>,
+    /// The ClientHello's body, if it is whole.
+    pub(super) body: Option<Vec<u8>>,
     /// Whether AEAD_AES_128_GCM is among the profiles offered.
     pub(super) offers_gcm: bool,
 }
@@ -95,6 +110,7 @@ impl Hello {
         let offers_gcm = complete && offers_gcm(&self.message).unwrap_or(false);
         Some(Flight {
             datagrams: std::mem::take(&mut self.held),
+            body: complete.then(|| std::mem::take(&mut self.message)),
             offers_gcm,
         })
     }
@@ -168,7 +184,7 @@ fn vector(bytes: &[u8], width: usize) -> Option<(&[u8], &[u8])> {
     bytes[width..].split_at_checked(len)
 }
 
-fn word(bytes: &[u8]) -> usize {
+pub(super) fn word(bytes: &[u8]) -> usize {
     bytes
         .iter()
         .fold(0, |word, byte| word << 8 | usize::from(*byte))
@@ -242,17 +258,24 @@ mod tests {
     #[test]
     fn the_beginning_of_a_hello_shows_its_random_and_an_alert_in_clear_is_nothing() {
         let with = body(&[0, 7]);
-        let begins = First {
+        let begins = |cookie| First {
             random: [9; 32],
+            cookie,
             whole: true,
         };
         let first = datagram(&with, 0, with.len());
-        assert_eq!(part(&first), Some(Part::Hello(begins)));
-        let last = datagram(&with, 50, with.len() - 50);
+        assert_eq!(part(&first), Some(Part::Hello(begins(None))));
+        let mut last = datagram(&with, 50, with.len() - 50);
+        assert_eq!(part(&last), None, "what follows shows no cookie");
+        last[18] = 1;
         assert_eq!(part(&last), Some(Part::Tail));
-        let mut later = first.clone();
+        let cookie = [&with[..35], &[20], &[5; 20], &with[36..]].concat();
+        let mut later = datagram(&cookie, 0, cookie.len());
+        assert_eq!(part(&later), Some(Part::Hello(begins(None))));
         later[18] = 1;
-        assert_eq!(part(&later), Some(Part::Again(begins)));
+        assert_eq!(part(&later), Some(Part::Hello(begins(Some([5; 20])))));
+        assert_eq!(without_cookie(&cookie), Some(with.clone()));
+        assert_eq!(without_cookie(&cookie[..50]), None);
         later[13] = 16;
         assert_eq!(part(&later), Some(Part::Other));
         let alert = [21, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40];

@@ -257,6 +257,33 @@ fn offers(bench: &Bench) -> Vec<String> {
     offers.collect()
 }
 
+/// Defect: an answer to a refresh that showed another certificate began an association that nobody had
+/// offered (RFC 8842 §3.1, MCU-22).
+#[test]
+fn the_answer_to_a_refresh_begins_no_other_association() {
+    let id = "a=setup:actpass\r\na=tls-id:0123456789abcdef0123\r\n";
+    for with_id in [false, true] {
+        let said = |mark: &str| match with_id {
+            true => dtls_offer(mark).replace("a=setup:actpass\r\n", id),
+            false => dtls_offer(mark),
+        };
+        let mut bench = Bench::new(demo());
+        let call = incoming(1, "3000", Some(&said("AB")));
+        let (leg, _) = bench.dial_with(call).unwrap();
+        let plan = bench.leg_plan(leg).clone();
+        let mut refreshed = |sdp: &str| {
+            let sdp = Redacted(sdp.replace("actpass", "active"));
+            let call = CallId(1);
+            bench.input(Input::Call(CallEvent::Refreshed { call, sdp }));
+            bench.leg_plan(leg).clone()
+        };
+        assert_eq!(refreshed(&said("AB")), plan);
+        assert_eq!(refreshed(&said("AC")), plan, "with a=tls-id: {with_id}");
+        let other_id = said("AB").replace("0123\r", "4567\r");
+        assert_eq!(refreshed(&other_id), plan);
+    }
+}
+
 /// A DTLS leg was to shake hands anew after each death of the processor, which few terminals do.
 #[test]
 fn a_replaced_processor_goes_on_with_the_keys_that_dtls_agreed_on() {

@@ -30,6 +30,7 @@ fn leave_word(bench: &mut Bench, legs: &[LegId]) {
         instance,
         room,
         leg: *leg,
+        stranger: false,
     };
     bench.deaths.extend(legs.iter().map(death));
 }
@@ -168,6 +169,31 @@ fn a_death_without_word_of_a_leg_convicts_nobody() {
     assert_eq!(bench.view("3000").unwrap().quarantined, 0);
 }
 
+/// Defect: a stranger who found a leg's port before its own source was known had its account refused
+/// (MCU-23). The leg goes, since its port is known; its terminal calls again.
+#[test]
+fn bytes_that_a_stranger_may_have_sent_refuse_nobody_twice() {
+    let mut bench = Bench::new(demo());
+    for call in 1..=3 {
+        let (leg, _) = bench.dial_with(by_account(call, "or-1")).unwrap();
+        leave_word(&mut bench, &[leg]);
+        for death in &mut bench.deaths {
+            death.stranger = true;
+        }
+        bench.forget();
+        bench.restart_media();
+        assert_eq!(bench.commands, [expelled(call)]);
+        let refused = usize::from(call == 3);
+        assert_eq!(
+            bench.view("3000").map_or(0, |view| view.quarantined),
+            refused,
+            "{call}"
+        );
+    }
+    let refused = bench.dial_with(by_account(4, "or-1")).unwrap_err();
+    assert_eq!(refused, RejectReason::Quarantined);
+}
+
 /// Every hello repeats what is known of earlier deaths; after the loss of our state, ids begin anew.
 #[test]
 fn the_word_of_another_life_counts_nothing() {
@@ -178,6 +204,7 @@ fn the_word_of_another_life_counts_nothing() {
         instance: InstanceId(instance),
         room,
         leg: terminal,
+        stranger: false,
     };
     bench.deaths = vec![of(7), of(0)];
     bench.restart_media();

@@ -185,7 +185,7 @@ impl Link {
         let from = self.sides[place].address;
         while let Some((to, bytes)) = self.sides[place].association.poll_output() {
             self.sent.push((from, to, bytes.clone()));
-            let is_hello = matches!(hello::part(&bytes), Some(Part::Hello(_) | Part::Again(_)));
+            let is_hello = matches!(hello::part(&bytes), Some(Part::Hello(_)));
             if self.deaf && is_hello && to == theirs() {
                 continue;
             }
@@ -223,14 +223,6 @@ fn other(role: DtlsRole) -> DtlsRole {
         DtlsRole::Client => DtlsRole::Server,
         DtlsRole::Server => DtlsRole::Client,
     }
-}
-
-fn record(kind: u8, sequence: u64, body: &[u8]) -> Vec<u8> {
-    let mut record = vec![kind, 0xFE, 0xFD, 0, 0];
-    record.extend(&sequence.to_be_bytes()[2..]);
-    record.extend((body.len() as u16).to_be_bytes());
-    record.extend(body);
-    record
 }
 
 /// A ClientHello whose random is `n` over and over: no more than its beginning is right.
@@ -369,7 +361,7 @@ fn later_fragments_of_no_client_hello_are_taken_nowhere() {
         let mut body = vec![1, 0, 0, 80, 0, message, 0, 0, 40, 0, 0, 40];
         body.resize(12 + 40, 7);
         let fragment = record(22, (1 << 48) - 1, &body);
-        assert_eq!(hello::part(&fragment), Some(Part::Tail));
+        assert_eq!(hello::part(&fragment), (message == 1).then_some(Part::Tail));
         let mut link = Link::new(DtlsRole::Server);
         link.delay_max_ms = 60;
         let took = link.run(Duration::from_secs(20), |link| {
@@ -385,72 +377,158 @@ fn later_fragments_of_no_client_hello_are_taken_nowhere() {
 fn a_client_hello_in_fragments_is_put_together() {
     let whole = client_hello(7);
     // The same, with a longer padding (RFC 7685) at its end.
-    let mut message = whole[13 + 12..].to_vec();
-    message.resize(240, 0);
-    (message[43], message[64]) = (196, 175);
-    let part = |from: usize, to: usize, sequence| {
-        let mut body = vec![
-            1,
-            0,
-            0,
-            240,
-            0,
-            0,
-            0,
-            0,
-            from as u8,
-            0,
-            0,
-            (to - from) as u8,
-        ];
-        body.extend(&message[from..to]);
-        record(22, sequence, &body)
+    let mut hello = whole[13 + 12..].to_vec();
+    hello.resize(220, 0);
+    (hello[43], hello[64]) = (176, 155);
+    let part = |hello: &[u8], number: u8, from: usize, to: usize| {
+        let len = [hello.len() as u8, to as u8 - from as u8];
+        let mut body = vec![1, 0, 0, len[0], 0, number, 0, 0, from as u8, 0, 0, len[1]];
+        body.extend(&hello[from..to]);
+        record(22, from as u64, &body)
     };
     let mut link = Link::new(DtlsRole::Server);
     link.sides[1].open = false;
-    link.forge(theirs(), ours(), &part(0, 128, 1));
-    link.tick();
-    assert!(link.sides[0].association.begun[0].open);
-    assert_eq!(link.sent_to(theirs()), 0, "it is not whole");
-    link.forge(theirs(), ours(), &part(128, 240, 2));
+    link.forge(theirs(), ours(), &part(&hello, 0, 0, 128));
+    link.forge(theirs(), ours(), &part(&hello, 0, 128, 220));
     link.tick();
     assert_eq!(link.sent_to(theirs()), 1, "the HelloVerifyRequest");
+    assert!(link.sides[0].association.begun.is_empty());
+    let cookie = &link.sent.last().unwrap().2[13 + 12 + 3..];
+    let again = [&hello[..35], &[20], cookie, &hello[36..]].concat();
+    link.forge(theirs(), ours(), &part(&again, 1, 0, 128));
+    link.tick();
+    assert!(link.sides[0].association.begun[0].open);
+    assert_eq!(link.sent_to(theirs()), 1, "it is not whole");
+    link.forge(theirs(), ours(), &part(&again, 1, 128, again.len()));
+    link.tick();
+    assert!(link.sent_to(theirs()) > 1, "the ServerHello");
 }
 
+/// Defect: handshakes were held for sources that nobody was at, 64 a second and 16 in all: a terminal
+/// behind a translation of addresses found no place among them.
 #[test]
-fn a_flood_of_client_hellos_is_bounded_and_lets_the_peer_through() {
-    let mut link = Link::new(DtlsRole::Server);
-    link.delay_max_ms = 30;
-    let mut n = 0u32;
-    link.run(Duration::from_secs(5), |link| {
-        for _ in 0..20 {
-            n += 1;
-            let from = SocketAddr::from((n.to_be_bytes(), 6_000));
-            link.forge(from, ours(), &client_hello(n));
-        }
-        assert!(link.sides[0].association.begun.len() <= BEGUN_MAX);
-    });
-    link.check_keys();
+fn client_hellos_from_forged_addresses_leave_nothing_and_keep_nobody_out() {
+    for announced in [Some(theirs()), None] {
+        let mut link = Link::new(DtlsRole::Server);
+        (link.delay_max_ms, link.sides[0].announced) = (30, announced);
+        let mut n = 0u32;
+        let took = link.run(Duration::from_secs(5), |link| {
+            for _ in 0..20 {
+                n += 1;
+                let from = SocketAddr::from((n.to_be_bytes(), 6_000));
+                link.forge(from, ours(), &client_hello(n));
+            }
+            assert!(link.sides[0].association.begun.len() <= 1);
+        });
+        link.check_keys();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        let longest = link
+            .sent
+            .iter()
+            .filter(|(from, to, _)| *from == ours() && *to != theirs());
+        assert!(longest.map(|(.., bytes)| bytes.len()).max() < Some(client_hello(0).len()));
+    }
+}
+
+/// Who is where it says may begin as many handshakes as the quota allows, each of which costs keys.
+#[test]
+fn cookies_that_come_back_begin_handshakes_and_those_of_others_do_not() {
     let mut link = Link::new(DtlsRole::Server);
     link.sides[1].open = false;
-    let mut n = 0u32;
-    link.run(Duration::from_secs(5), |link| {
-        for _ in 0..20 {
-            n += 1;
-            let from = SocketAddr::from((n.to_be_bytes(), 6_000));
-            link.forge(from, ours(), &client_hello(n));
+    let again = |hello: &[u8], cookie: &[u8]| {
+        let body = [&hello[25..60], &[20], cookie, &hello[61..]].concat();
+        record(22, 1, &message(1, 1, &body))
+    };
+    for n in 0..200 {
+        let from = SocketAddr::from(([10, 0, 0, n], 6_000));
+        let hello = client_hello(u32::from(n));
+        link.forge(from, ours(), &hello);
+        while !matches!(link.sent.last(), Some((_, to, _)) if *to == from) {
+            link.tick();
         }
-    });
-    let answered = link
-        .sent
-        .iter()
-        .filter(|(from, ..)| *from == ours())
-        .count();
-    let most = 6 * BEGIN_MAX as usize;
-    assert!(
-        (BEGIN_MAX as usize..=most).contains(&answered),
-        "{answered} of {n}"
-    );
+        let cookie = link.sent.last().unwrap().2[28..].to_vec();
+        let other = SocketAddr::from(([10, 0, 1, n], 6_000));
+        let before = link.sides[0].association.begun.len();
+        link.forge(other, ours(), &again(&hello, &cookie));
+        link.tick();
+        assert_eq!(link.sides[0].association.begun.len(), before, "another's");
+        link.forge(from, ours(), &again(&hello, &cookie));
+        link.tick();
+        assert!(link.sides[0].association.begun.len() <= BEGUN_MAX);
+    }
+    assert_eq!(link.sides[0].association.begun.len(), BEGUN_MAX);
+}
+
+/// Defect: a record from the peer's own address that a stranger forged ended our handshake, by what it
+/// said or by its number, and the next began after a pause.
+#[test]
+fn one_forged_record_in_clear_costs_neither_end_its_handshake() {
+    let last = (1 << 48) - 1;
+    let forged = |kind, number, body: &[u8]| record(22, last, &message(kind, number, body));
+    let hello = [&[0xFE, 0xFD][..], &[5; 32], &[0, 0xC0, 0x2B, 0]].concat();
+    let records = [
+        forged(2, 0, &hello),
+        forged(2, 1, &hello),
+        forged(11, 1, &[0, 0, 0]),
+        forged(11, 2, &[0, 0, 6, 0, 0, 3, 1, 2, 3]),
+        forged(12, 2, &[3, 0, 29, 1, 9]),
+        forged(13, 3, &[1, 64, 0, 2, 4, 3, 0, 0]),
+        forged(13, 4, &[0]),
+        forged(14, 1, &[]),
+        forged(14, 5, &[]),
+        forged(16, 3, &[1, 9]),
+        forged(15, 4, &[4, 3, 0, 1, 9]),
+        forged(3, 0, &[0xFE, 0xFD, 2, 1, 2]),
+        forged(20, 5, &[7; 12]),
+        record(20, last, &[1]),
+        [
+            forged(2, 1, &hello),
+            forged(11, 2, &[0; 3]),
+            forged(12, 3, &[0]),
+            forged(14, 4, &[]),
+        ]
+        .concat(),
+    ];
+    for role in BOTH {
+        for (n, bytes) in records.iter().enumerate() {
+            for at in 0..8 {
+                let mut link = Link::new(role);
+                link.delay_max_ms = 30;
+                let mut tick = 0;
+                let took = link.run(Duration::from_secs(20), |link| {
+                    if tick == at {
+                        link.forge(theirs(), ours(), bytes);
+                    }
+                    tick += 1;
+                });
+                link.check_keys();
+                let failures = link.sides[0].failures + link.sides[1].failures;
+                assert_eq!(failures, 0, "{role:?}, record {n} at {at}");
+                assert!(
+                    took < Duration::from_secs(3),
+                    "{role:?}, record {n} at {at}: {took:?}"
+                );
+            }
+        }
+    }
+}
+
+/// It may be forged: until our time is over, the peer's own may come.
+#[test]
+fn a_server_with_another_certificate_is_told_as_such_when_the_time_is_over() {
+    let mut link = Link::new(DtlsRole::Client);
+    let ours_cert = link.certificate.clone();
+    let peers = terms(DtlsRole::Client, &certificate());
+    link.sides[0].association = Association::new(&ours_cert, &peers).unwrap();
+    let mut reasons = Vec::new();
+    for _ in 0..1_100 {
+        let association = &mut link.sides[0].association;
+        reasons.extend(association.start(link.now, theirs(), false).err());
+        reasons.extend(association.handle_timeout(link.now).err());
+        link.tick();
+    }
+    assert_eq!(link.sides[0].keys, None);
+    assert_eq!(reasons, [FailReason::FingerprintMismatch]);
 }
 
 /// One address alone that completes the cookie exchange from many ports took all the places.
