@@ -1,6 +1,7 @@
 //! The state of one call: its dialog and what is under way in it.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use mcu_api::ids::CallId;
 use crate::client_auth::Proofs;
 use crate::dialog::Dialog;
 use crate::flow::Flow;
-use crate::message::{Request, TransactionKey, Uri};
+use crate::message::{Envelope, Request, TransactionKey, Uri};
 use crate::session_timer::{Session, Terms};
 
 /// T1, RFC 3261 §17.1.1.1.
@@ -92,6 +93,8 @@ pub(crate) struct Branch {
     pub proofs: Proofs,
     /// Further targets that a redirection named.
     pub alternatives: VecDeque<Uri>,
+    /// Further flows of the same terminal (RFC 5626 §7).
+    pub flows: VecDeque<(Uri, Flow)>,
 }
 
 impl Dialling {
@@ -113,24 +116,6 @@ pub(crate) struct Early {
     pub acknowledged: u8,
     /// The answer in one of them: then it counts, and the 2xx needs none (RFC 3262 §5).
     pub answer: Option<String>,
-}
-
-/// A provisional response of ours that asks for PRACK (RFC 3262 §3).
-#[derive(Debug)]
-pub(crate) struct Reliable {
-    pub numbering: sipx_sip::rel::Numbering,
-    /// Sent again until it is acknowledged; after the final response not any more.
-    pub resend: Option<Resend>,
-}
-
-/// What is sent again, ever more rarely.
-#[derive(Debug)]
-pub(crate) struct Resend {
-    pub reply: Flow,
-    pub bytes: Bytes,
-    pub interval: Duration,
-    pub next_at: Instant,
-    pub give_up_at: Instant,
 }
 
 /// An offer of the peer within the call that waits for the rooms' answer.
@@ -192,15 +177,17 @@ pub(crate) struct Call {
     /// The call began in an earlier life.
     pub restored: bool,
     pub dialog: Dialog,
-    /// Where the peer's last request came from.
+    /// Where the peer's last request came from: requests of ours go there. It may be forged.
     pub flow: Flow,
+    /// Where the peer was when it acknowledged our answer, or when we called it; it stays so. What is
+    /// granted by address is granted here.
+    pub party: SocketAddr,
     /// User part of our Contact, escaped.
     pub user: String,
     pub stage: Stage,
     pub invite_cseq: u32,
     pub peer_offer: Option<PeerOffer>,
     pub unacknowledged: Option<Unacknowledged>,
-    pub reliable: Option<Reliable>,
     pub referral: Option<Referral>,
     pub our_offer: Option<OurOffer>,
     /// An offer that must wait its turn. Bound of one: a newer offer of the rooms replaces it, for it
@@ -244,6 +231,7 @@ impl Call {
             account: None,
             restored: false,
             flow,
+            party: flow.remote,
             user,
             invite_cseq: dialog.remote_cseq,
             peer_allows_update: false,
@@ -251,7 +239,6 @@ impl Call {
             stage,
             peer_offer: None,
             unacknowledged: None,
-            reliable: None,
             referral: None,
             our_offer: None,
             queued_offer: None,
@@ -271,8 +258,6 @@ impl Call {
             Stage::Dialling(dialling) => Some(dialling.give_up_at),
             _ => None,
         };
-        let reliable = self.reliable.as_ref().and_then(|r| r.resend.as_ref());
-        let reliable = reliable.map(|r| r.next_at.min(r.give_up_at));
         let resend = self
             .unacknowledged
             .as_ref()
@@ -283,12 +268,21 @@ impl Call {
         let waits = self.queued_offer.is_some() || self.refresh_wanted;
         let retry = self.retry_at.filter(|_| waits);
         let session = self.session.as_ref().map(Session::act_at);
-        [
-            asked, reliable, resend, referral, offer, our_offer, retry, session,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [asked, resend, referral, offer, our_offer, retry, session]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether this is of the INVITE that began it.
+    pub fn is_begun_by(&self, envelope: &Envelope) -> bool {
+        self.invite_cseq == envelope.cseq && self.dialog.matches(envelope)
+    }
+
+    /// Whether it may go on by this flow: what came inside TLS does not go on in clear, where whoever
+    /// knows its dialog could read the keys of its media.
+    pub fn may_follow(&self, flow: Flow) -> bool {
+        flow.transport.is_secure() || !self.flow.transport.is_secure()
     }
 
     /// Whether an offer of ours may be sent now (RFC 3261 §14.1).

@@ -31,6 +31,8 @@ pub struct Config {
     pub require_auth: bool,
     /// Addresses whose calls are passed up unchallenged in any case.
     pub unchallenged: Vec<IpAddr>,
+    /// Where trunks are. Calls that go there follow no redirection, whatever URI led there.
+    pub trunks: Vec<IpAddr>,
     /// Most calls at a time; beyond it 503.
     pub max_calls: usize,
     /// Most calls of one source at a time whose callers proved no account; beyond it 503.
@@ -69,6 +71,7 @@ impl Default for Config {
             accounts: Vec::new(),
             require_auth: false,
             unchallenged: Vec::new(),
+            trunks: Vec::new(),
             max_calls: 1_000,
             max_calls_per_source: 100,
             new_calls_per_source_per_s: 50,

@@ -142,8 +142,9 @@ impl Dialog {
         self.local_cseq = cseq;
     }
 
-    /// Another target for what has not begun (RFC 3261 §8.1.3.4).
-    pub fn retarget(&mut self, target: Uri) {
+    /// Another target, by this way, for what has not begun (RFC 3261 §8.1.3.4).
+    pub fn retarget(&mut self, target: Uri, flow: Flow) {
+        self.behind_nat = uri_address(&target) != Some(flow.remote);
         self.remote_target = target;
     }
 

@@ -40,5 +40,6 @@ pub use digest::Ha1;
 pub use endpoint::{Changes, Endpoint, Load, Path, Registration, RegistrationId, RemoteRegistrar};
 pub use flow::{Flow, FlowId, Input, Output, Transport};
 pub use saved::{
-    SavedCall, SavedCalls, SavedDialog, SavedRegistration, SavedSession, SavedSubscription,
+    SavedAnswer, SavedCall, SavedCalls, SavedDialog, SavedRegistration, SavedSession,
+    SavedSubscription,
 };

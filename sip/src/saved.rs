@@ -41,6 +41,9 @@ pub struct SavedCall {
     pub call: CallId,
     /// Both sides know that it is up, and nobody has hung up.
     pub up: bool,
+    /// Our answer, if it is not up but answered over UDP: it is sent until it is acknowledged.
+    #[serde(default)]
+    pub answer: Option<SavedAnswer>,
     /// Account whose password the caller proved.
     pub account: Option<String>,
     /// Its dialog.
@@ -48,6 +51,9 @@ pub struct SavedCall {
     /// Where the peer's last request came from. A connection does not outlive the process: another is
     /// opened when there is something to say.
     pub flow: Flow,
+    /// Where the peer acknowledged our answer, or was called.
+    #[serde(default)]
+    pub party: Option<SocketAddr>,
     /// User part of our Contact, escaped.
     pub user: String,
     /// CSeq of the INVITE.
@@ -58,6 +64,17 @@ pub struct SavedCall {
     pub last_sdp: Option<Redacted<String>>,
     /// The peer takes UPDATE.
     pub peer_allows_update: bool,
+}
+
+/// A 2xx that was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedAnswer {
+    /// Where it goes.
+    pub reply: Flow,
+    /// The whole message, with its description.
+    pub message: Redacted<String>,
+    /// Time until it is given up.
+    pub left: Duration,
 }
 
 /// A dialog (RFC 3261 §12).

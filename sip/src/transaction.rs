@@ -16,7 +16,8 @@ use sipx_sip::transaction::{
 use crate::call::GIVE_UP;
 use crate::flow::Flow;
 use crate::message::{
-    HeaderName, Message, Method, Request, RequestBuilder, Response, TransactionKey, lossy, text,
+    self, HeaderName, Message, Method, Request, RequestBuilder, Response, TransactionKey, lossy,
+    text,
 };
 
 /// What one of our requests was sent for.
@@ -301,10 +302,25 @@ impl Transactions {
                 self.discard(&key);
                 continue;
             };
-            let outputs = self.layer.on_timer(&key, timer);
+            let outputs = match timer {
+                Timer::Trying100 => self.trying(&key),
+                timer => self.layer.on_timer(&key, timer),
+            };
             // The interval counts from when the timer was due, not from when it was looked at.
             self.apply(at, &key, outputs);
         }
+    }
+
+    /// 100 to an INVITE that has had no answer for 200 ms (RFC 3261 §17.2.1). It is not sent before: who
+    /// has it stops repeating the INVITE, and waits for minutes when this process dies.
+    fn trying(&mut self, key: &TransactionKey) -> Vec<Step> {
+        let headers = self.layer.server_request(key).map(|r| &r.headers);
+        let trying = headers.and_then(|headers| message::response(headers, 100, "Trying", ""));
+        let Some(mut trying) = trying else {
+            return Vec::new();
+        };
+        message::finish(&mut trying, None);
+        self.layer.send_response(key, trying)
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {

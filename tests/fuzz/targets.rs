@@ -131,6 +131,7 @@ pub fn answers_to_our_calls(data: &[u8]) -> usize {
             realms: ["hospital", "elsewhere"].map(str::to_owned).to_vec(),
         }),
         sdp: Redacted(sdp::offer(&local(), &mut rng()).sdp),
+        srtp: SrtpPolicy::default(),
     };
     endpoint.dial(start, outgoing, |_| Some(flow));
     let (mut request, mut said) = (String::new(), 0);

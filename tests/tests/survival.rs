@@ -1,6 +1,7 @@
 //! Each process dies alone: pictures come back after the media process by themselves, and neither
 //! controller nor manager is missed by media (MCU-20 in part).
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use benches::load::{Load, LoadLeg, Report};
@@ -49,6 +50,39 @@ struct Pauses {
     sound: f64,
     picture: f64,
     page: f64,
+}
+
+/// Whoever was calling when the controller died had to call again (MCU-20): one is answered as it dies,
+/// and the next calls while nobody is there.
+#[test]
+fn callers_need_not_call_again_when_the_controller_dies() {
+    let server = Server::demo();
+    let legs = || server.room().map_or(0, |room| room.legs.len());
+    let callers = [1, 2, 3].map(|number| {
+        // It stays until the last death is over.
+        let caller = Command::new("sipp")
+            .current_dir(server.dir())
+            .args(["-sn", "uac", "-s", "3000", "-i", "127.0.0.1", "-nostdin"])
+            .args(["-m", "1", "-d", "10000", "-timeout", "60", "-timeout_error"])
+            .arg(server.sip_address().to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for("another one is in the room", PATIENCE, || {
+            (legs() == number).then_some(())
+        });
+        println!("{number} in the room, control killed");
+        server.kill("control");
+        caller
+    });
+    for mut caller in callers {
+        // It ends with 0 only if the call went as its scenario says.
+        let done = caller.wait().unwrap();
+        assert!(done.success(), "{}", server.log());
+    }
+    wait_for("the room is empty", PATIENCE, || {
+        (legs() == 0).then_some(())
+    });
 }
 
 #[test]

@@ -40,3 +40,19 @@ fn a_web_page_that_is_a_telephone_sees_and_hears_the_room_and_is_seen_and_heard(
     let left = server.wait_for_legs(1);
     assert_eq!(left[0].site.kind, SiteKind::Browser, "{left:#?}");
 }
+
+/// The page's name and port are others than those of SIP: the listener names it.
+#[test]
+fn a_page_under_another_name_calls_where_the_listener_names_it() {
+    let page = Server::demo();
+    let port = free_port();
+    let own = format!("https://localhost:{}", page.http);
+    let server = Server::configured(&format!(
+        "demo = true\n[[sip.listeners]]\nprotocol = \"wss\"\nlisten = \"127.0.0.1:{port}\"\n\
+         origins = [\"{own}\"]\n"
+    ));
+    let log = server.dir().join("telephone.log");
+    let socket = format!("wss://127.0.0.1:{port}/");
+    let _telephone = Browser::call(&format!("{own}/health"), &socket, "3000", TELEPHONE, &log);
+    server.wait_for_legs(1);
+}

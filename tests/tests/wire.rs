@@ -25,6 +25,16 @@ const MAX_PAYLOAD: usize = 1_200;
 /// DSCP of sound (EF, RFC 3246) and of pictures (AF41, RFC 2597), shifted as in the IP header.
 const EF: usize = 46;
 const AF41: usize = 34;
+/// Signalling that leaves by a port of ours without its mark (CS5, RFC 4594 §4.2).
+fn unmarked(below: &str, port: u16) -> String {
+    let payload = match below {
+        "tcp" => " and tcp.len > 0",
+        _ => "",
+    };
+    format!(
+        "{below}.srcport == {port}{payload} and (ip.dsfield.dscp != 40 or ipv6.tclass.dscp != 40)"
+    )
+}
 
 #[test]
 fn what_we_say_on_the_wire_is_well_formed() {
@@ -102,6 +112,10 @@ fn what_we_say_elsewhere_is_well_formed_too() {
 fn expect_said_elsewhere(wire: &Wire, server: &Server, [tls, v6, callee]: [u16; 3]) {
     let bad = "sip and (_ws.malformed or _ws.expert.severity == \"Error\")";
     assert_eq!(wire.count(bad), 0, "{}", wire.show(bad));
+    for (below, port) in [("udp", server.sip), ("tcp", tls), ("udp", v6), ("tcp", v6)] {
+        let bare = unmarked(below, port);
+        assert_eq!(wire.count(&bare), 0, "{}", wire.show(&bare));
+    }
     let answers = "sip.Status-Code == 200 and sip.CSeq.method";
     for (said, least) in [
         (
@@ -306,6 +320,8 @@ fn expect_good_signalling(wire: &Wire, sip: u16) {
         "sip.CSeq",
     ];
     for transport in ["udp", "tcp"] {
+        let bare = unmarked(transport, sip);
+        assert_eq!(wire.count(&bare), 0, "{}", wire.show(&bare));
         let ours = format!("sip.Status-Code and {transport}.srcport == {sip}");
         let answers = wire.fields(&ours, &fields);
         assert!(answers.iter().flatten().all(|value| !value.is_empty()));

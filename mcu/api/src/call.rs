@@ -22,6 +22,12 @@ pub enum CallEvent {
         /// SDP answer.
         sdp: Redacted<String>,
     },
+    /// An offer of ours within the call came to nothing: the peer refused it, or it could not be sent. The
+    /// session is as it was before (RFC 3261 §14.1).
+    OfferFailed {
+        /// The call.
+        call: CallId,
+    },
     /// The peer answered our last description, which was sent again as it was to keep the session
     /// alive (RFC 4028 §7.4). Its own may differ from what it was.
     Refreshed {
@@ -89,6 +95,8 @@ pub struct OutgoingCall {
     pub credentials: Option<Credentials>,
     /// SDP offer.
     pub sdp: Redacted<String>,
+    /// What the offer does about encryption: where something else is demanded, nobody is called.
+    pub srtp: SrtpPolicy,
 }
 
 /// Who we are at another server.
@@ -147,11 +155,6 @@ pub enum CallCommand {
     /// Call somebody. [`CallEvent::Answered`] and [`CallEvent::Established`] follow, or
     /// [`CallEvent::Ended`].
     Dial(Box<OutgoingCall>),
-    /// Ring.
-    Ring {
-        /// The call.
-        call: CallId,
-    },
     /// Accept with an answer, or with an offer if the caller sent none.
     Accept {
         /// The call.

@@ -217,6 +217,15 @@ pub struct Account {
 }
 
 impl Trunk {
+    /// Addresses at which it is, as far as they are configured.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = self.sources.clone();
+        if let Place::Address(address) = self.address {
+            addresses.push(address.ip());
+        }
+        addresses
+    }
+
     /// Host part of its addresses.
     pub fn domain(&self) -> String {
         let stated = self.domain.clone();

@@ -28,7 +28,6 @@ impl Endpoint {
         match command {
             // The shell alone knows by which flow: see `Endpoint::dial`.
             CallCommand::Dial(_) => {}
-            CallCommand::Ring { .. } => self.ring(now, id),
             CallCommand::Accept { sdp, .. } => self.accept(now, id, sdp.0),
             CallCommand::Reject { reason, .. } => {
                 let refusal = self.refusal(now, id, reason);
@@ -102,8 +101,7 @@ impl Endpoint {
 fn call_of(command: &CallCommand) -> Option<CallId> {
     match command {
         CallCommand::Dial(_) => None,
-        CallCommand::Ring { call }
-        | CallCommand::Accept { call, .. }
+        CallCommand::Accept { call, .. }
         | CallCommand::Reject { call, .. }
         | CallCommand::Answer { call, .. }
         | CallCommand::RejectOffer { call }

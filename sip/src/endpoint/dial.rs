@@ -32,17 +32,21 @@ pub struct Path {
     pub flow: Option<Flow>,
 }
 
+/// Request-URIs and ways of one terminal, the one to be called first.
+type Ways = Vec<(Uri, Path)>;
+
 impl Endpoint {
     /// Where a target is reached: an account at all its contacts, each by the way that it registered
     /// by, the one registered last first; a URI at the address in it, for names are not resolved here.
     /// Empty for an account that is not registered, and for a name.
     pub fn paths_to(&self, now: Instant, target: &DialTarget) -> Vec<Path> {
-        let targets = self.targets(now, target);
-        targets.into_iter().map(|(_, path)| path).collect()
+        let targets = self.targets(now, target).into_iter().flatten();
+        targets.map(|(_, path)| path).collect()
     }
 
-    /// Request-URI and way of all that a target means.
-    fn targets(&self, now: Instant, target: &DialTarget) -> Vec<(Uri, Path)> {
+    /// All that a target means, by terminal: each is called by its first way, and by the next where that
+    /// has failed (RFC 5626 §7).
+    fn targets(&self, now: Instant, target: &DialTarget) -> Vec<Ways> {
         match target {
             DialTarget::Account(account) => self.targets_of_account(now, account),
             DialTarget::Uri { uri, via } => {
@@ -50,30 +54,32 @@ impl Endpoint {
                     let stated = uri.scheme().is_sip().then(|| uri_address(&uri))?;
                     let remote = via.or(stated)?;
                     let path = self.path(uri_transport(&uri), remote);
-                    Some((uri, path))
+                    Some(vec![(uri, path)])
                 });
                 path.into_iter().collect()
             }
         }
     }
 
-    fn targets_of_account(&self, now: Instant, account: &str) -> Vec<(Uri, Path)> {
+    fn targets_of_account(&self, now: Instant, account: &str) -> Vec<Ways> {
         let mut bindings: Vec<&Binding> = self.registrar.of_account(now, account).collect();
         bindings.sort_by_key(|binding| std::cmp::Reverse(binding.registered_at));
-        let mut instances: Vec<&str> = Vec::new();
-        let mut paths = Vec::new();
+        let mut terminals: Vec<(Option<&str>, Ways)> = Vec::new();
         for binding in bindings {
-            // One terminal may have several flows: one of them that lives is called (RFC 5626 §7).
-            let instance = binding.outbound.as_ref().map(|o| o.instance.as_str());
-            if instance.is_some_and(|instance| instances.contains(&instance)) {
+            let Some(path) = self.path_of_binding(binding) else {
                 continue;
-            }
-            if let Some(path) = self.path_of_binding(binding) {
-                instances.extend(instance);
-                paths.push((binding.uri.clone(), path));
+            };
+            let way = (binding.uri.clone(), path);
+            let instance = binding.outbound.as_ref().map(|o| o.instance.as_str());
+            let known = terminals
+                .iter_mut()
+                .find(|(known, _)| instance.is_some() && *known == instance);
+            match known {
+                Some((_, ways)) => ways.push(way),
+                None => terminals.push((instance, vec![way])),
             }
         }
-        paths
+        terminals.into_iter().map(|(_, ways)| ways).collect()
     }
 
     /// The way that a contact was registered by. Where its connection is gone, the Contact's own
@@ -133,30 +139,34 @@ impl Endpoint {
         if self.calls.len() >= self.config.max_calls || self.calls.contains_key(&wanted.call) {
             return None;
         }
-        let targets = self.targets(now, &wanted.target);
-        let ways: Vec<(Uri, Flow)> = targets
-            .into_iter()
-            .filter_map(|(uri, path)| Some((uri, choose(&path)?)))
-            // Ourselves: a call that comes back would have the transaction that it left by.
-            .filter(|(_, flow)| flow.remote != flow.local)
-            .collect();
         let (call_id, tag) = (self.token(), self.token());
-        let mut dialogs = Vec::new();
-        for (target, flow) in ways {
+        let mut branches = Vec::new();
+        for ways in self.targets(now, &wanted.target) {
+            let mut flows: VecDeque<(Uri, Flow)> = ways
+                .into_iter()
+                .filter_map(|(uri, path)| Some((uri, choose(&path)?)))
+                // Ourselves: a call that comes back would have the transaction that it left by.
+                .filter(|(_, flow)| flow.remote != flow.local)
+                .collect();
+            let Some((target, flow)) = flows.pop_front() else {
+                continue;
+            };
             let Some(flow) = self.opened(now, flow) else {
                 continue;
             };
             // A forked INVITE is one (RFC 3261 §16.6): the same identification for all targets.
             let dialog = first_dialog(&wanted, (&call_id, &tag), target, flow);
-            dialogs.push((dialog, flow));
+            branches.push((dialog, flow, flows));
         }
-        let (dialog, flow) = dialogs.first().cloned()?;
+        let (dialog, flow, _) = branches.first().cloned()?;
         let id = wanted.call;
-        // A trunk charges us for whom it calls, and our password would prove that we want it.
-        let by_trunk = matches!(wanted.target, DialTarget::Uri { via: Some(_), .. });
+        if let DialTarget::Uri { via: Some(at), .. } = wanted.target {
+            self.trunks.note(at.ip());
+        }
         let dialling = Dialling {
             sdp: wanted.sdp.0,
-            may_be_redirected: !by_trunk && wanted.credentials.is_none(),
+            // Our password would prove that we want what others name.
+            may_be_redirected: wanted.credentials.is_none(),
             credentials: wanted.credentials,
             branches: Vec::new(),
             early: Vec::new(),
@@ -170,9 +180,9 @@ impl Endpoint {
         }
         self.dialogs.insert(call.dialog.local_tag.clone(), id);
         self.calls.insert(id, call);
-        let sent = dialogs
+        let sent = branches
             .into_iter()
-            .filter_map(|(dialog, flow)| self.begin_branch(now, id, dialog, flow))
+            .filter_map(|(dialog, flow, flows)| self.begin_branch(now, id, (dialog, flow), flows))
             .count();
         if sent == 0 {
             self.forget(now, id);
@@ -201,8 +211,8 @@ impl Endpoint {
         &mut self,
         now: Instant,
         id: CallId,
-        mut dialog: Dialog,
-        flow: Flow,
+        (mut dialog, flow): (Dialog, Flow),
+        flows: VecDeque<(Uri, Flow)>,
     ) -> Option<()> {
         let proofs = Proofs::default();
         let (key, cseq) = self.invite(now, id, (&mut dialog, flow), &proofs)?;
@@ -214,6 +224,7 @@ impl Endpoint {
             attempts: 1,
             proofs,
             alternatives: VecDeque::new(),
+            flows,
         };
         self.dialling(id)?.branches.push(branch);
         Some(())
@@ -231,6 +242,23 @@ impl Endpoint {
         branch.attempts += 1;
         self.dialling(id)?.branches.push(branch);
         Some(())
+    }
+
+    /// Calls a terminal by the next of its flows that is there: the last one has failed (RFC 5626 §7).
+    /// `false` when there is none.
+    pub(super) fn call_next_flow(&mut self, now: Instant, id: CallId, mut branch: Branch) -> bool {
+        while let Some((target, flow)) = branch.flows.pop_front() {
+            if flow.transport.is_stream() && !self.connections.contains_key(&flow.id) {
+                continue;
+            }
+            branch.flow = flow;
+            branch.attempts = 0;
+            branch.proofs = Proofs::default();
+            branch.alternatives.clear();
+            branch.dialog.retarget(target, flow);
+            return self.invite_again(now, id, branch).is_some();
+        }
+        false
     }
 
     /// Sends an INVITE; its transaction and number.

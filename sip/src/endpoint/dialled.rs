@@ -207,7 +207,12 @@ impl Endpoint {
     ) {
         // One whose further INVITE could not be sent is gone already.
         let branch = self.take_branch(id, key).filter(|_| status < 600);
-        if branch.is_some_and(|branch| self.call_alternative(now, id, branch)) {
+        let goes_on = branch.is_some_and(|branch| match status {
+            // Nobody has answered by this flow, or it is known to have failed.
+            408 | 430 if !branch.flows.is_empty() => self.call_next_flow(now, id, branch),
+            _ => self.call_alternative(now, id, branch),
+        });
+        if goes_on {
             return;
         }
         let Some(dialling) = self.dialling(id) else {
@@ -288,7 +293,7 @@ impl Endpoint {
             return false;
         };
         call.dialog = dialog;
-        call.flow = flow;
+        (call.flow, call.party) = (flow, flow.remote);
         call.stage = Stage::Up;
         let allowed = tokens(&response.headers, &HeaderName::Allow);
         call.peer_allows_update = allowed.iter().any(|method| method == "update");

@@ -33,6 +33,9 @@ struct Invitation {
 
 impl Endpoint {
     pub(super) fn invited(&mut self, now: Instant, arrival: Arrival) {
+        if self.answers_again(&arrival) {
+            return;
+        }
         let proof = self.authenticate(now, &arrival.request);
         let proven = matches!(proof, Verdict::Proven(_));
         let source = arrival.flow.remote.ip().to_canonical();
@@ -55,10 +58,27 @@ impl Endpoint {
         }
     }
 
+    /// Whether this is the INVITE, come again, of a call that an earlier life has answered, whose
+    /// transaction died with it: then the answer is sent once more.
+    fn answers_again(&mut self, arrival: &Arrival) -> bool {
+        let envelope = &arrival.envelope;
+        let answered = self.calls.values().find(|call| {
+            let unacknowledged = call.restored && matches!(call.stage, Stage::Accepted);
+            unacknowledged && call.is_begun_by(envelope)
+        });
+        let answer = answered.and_then(|call| call.unacknowledged.as_ref());
+        let answer = answer.map(|waiting| waiting.bytes.clone());
+        if let Some(bytes) = answer {
+            self.transmit(arrival.reply, bytes);
+            return true;
+        }
+        false
+    }
+
     /// Whether somebody without a proven account may begin one more call.
     fn admits_stranger(&mut self, now: Instant, ip: IpAddr) -> bool {
         let of_source =
-            |call: &&Call| call.account.is_none() && source(call.flow.remote.ip()) == source(ip);
+            |call: &&Call| call.account.is_none() && source(call.party.ip()) == source(ip);
         let held = self.calls.values().filter(of_source).count();
         held < self.config.max_calls_per_source && self.admission.admits(now, ip)
     }
@@ -96,9 +116,7 @@ impl Endpoint {
 
     /// RFC 3261 §8.2.2.2: the same request that came here by another way.
     fn is_merged(&self, envelope: &Envelope) -> bool {
-        self.calls
-            .values()
-            .any(|call| call.invite_cseq == envelope.cseq && call.dialog.matches(envelope))
+        self.calls.values().any(|call| call.is_begun_by(envelope))
     }
 
     fn begin(&mut self, now: Instant, arrival: Arrival, invitation: Invitation) {
@@ -109,10 +127,6 @@ impl Endpoint {
             return;
         };
         self.next_call += 1;
-        if let Some(mut trying) = message::response(&invite.headers, 100, "Trying", "") {
-            message::finish(&mut trying, None);
-            self.transactions.respond(now, &key, trying);
-        }
         let user = invite
             .uri
             .user()
@@ -131,8 +145,6 @@ impl Endpoint {
         call.account.clone_from(&incoming.account);
         self.dialogs.insert(call.dialog.local_tag.clone(), id);
         self.calls.insert(id, call);
-        // The 100 goes out before the rooms hear of the call.
-        self.pump(now);
         self.event(CallEvent::Incoming(incoming));
         self.settle(now, id);
     }
@@ -154,7 +166,6 @@ impl Endpoint {
         call.session = terms.map(|t| Session::start(now, t.interval, t.we_refresh));
         call.last_sdp = Some(sdp);
         call.stage = Stage::Accepted;
-        call.stop_ringing();
         call.unacknowledged = Some(unacknowledged(
             now,
             call.invite_cseq,
@@ -221,7 +232,8 @@ impl Endpoint {
         let Ok(envelope) = Envelope::read(ack) else {
             return;
         };
-        let Some(call) = self.call_of(&envelope) else {
+        let call = self.call_of(&envelope);
+        let Some(call) = call.filter(|call| call.may_follow(flow)) else {
             return;
         };
         let id = call.id;
@@ -232,6 +244,9 @@ impl Endpoint {
             return;
         };
         call.flow = flow;
+        if matches!(call.stage, Stage::Accepted) {
+            call.party = flow.remote;
+        }
         let answer = session_description(ack).ok().flatten();
         if waiting.wants_answer {
             self.late_answer(now, id, answer);
@@ -253,7 +268,7 @@ impl Endpoint {
                 call: id,
                 sdp: Redacted(sdp),
             }),
-            (None, Stage::Up) => {}
+            (None, Stage::Up) => self.event(CallEvent::OfferFailed { call: id }),
             (None, _) => {
                 self.hang_up(now, id);
                 self.end(now, id, EndReason::ProtocolError);

@@ -32,7 +32,9 @@ impl Endpoint {
         if call.may_offer(now) {
             if let Some(sdp) = call.queued_offer.take() {
                 call.retry_at = None;
-                self.send_offer(now, id, sdp, Purpose::Offer);
+                if self.send_offer(now, id, sdp, Purpose::Offer).is_none() {
+                    self.event(CallEvent::OfferFailed { call: id });
+                }
             } else if call.refresh_wanted {
                 self.refresh_by_invite(now, id);
             }
@@ -42,17 +44,17 @@ impl Endpoint {
         self.call_deadlines.set(id, deadline);
     }
 
-    /// re-INVITE (RFC 3261 §14.1).
-    fn send_offer(&mut self, now: Instant, id: CallId, sdp: String, purpose: Purpose) {
-        let Some(flow) = self.request_flow(now, id) else {
-            return;
-        };
-        let Some((draft, flow)) = self.draft(id, Method::Invite, flow) else {
-            return;
-        };
-        let Some(call) = self.calls.get_mut(&id) else {
-            return;
-        };
+    /// re-INVITE (RFC 3261 §14.1). `None` when it cannot be sent.
+    fn send_offer(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        sdp: String,
+        purpose: Purpose,
+    ) -> Option<()> {
+        let flow = self.request_flow(now, id)?;
+        let (draft, flow) = self.draft(id, Method::Invite, flow)?;
+        let call = self.calls.get_mut(&id)?;
         let mut draft = draft
             .header(HeaderName::Contact, contact(call))
             .header(HeaderName::Allow, ALLOW)
@@ -73,6 +75,7 @@ impl Endpoint {
         if let Some(call) = self.calls.get_mut(&id).filter(|_| !sent) {
             call.our_offer = None;
         }
+        sent.then_some(())
     }
 
     fn refresh_by_invite(&mut self, now: Instant, id: CallId) {
@@ -271,6 +274,7 @@ impl Endpoint {
         }
     }
 
+    /// A refusal leaves the session as it was (RFC 3261 §14.1). After 491 the offer is made again.
     fn offer_refused(&mut self, now: Instant, id: CallId, purpose: Purpose, status: u16) {
         // RFC 3261 §14.1: who owns the Call-ID waits 2.1 to 4 s, the other 0 to 2 s.
         let tens = match id >= CallId::FIRST_DIALLED {
@@ -281,15 +285,26 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        let offer = call.our_offer.take();
-        if status == 491
-            && let Some(offer) = offer
-        {
+        let Some(offer) = call.our_offer.take() else {
+            return;
+        };
+        if status == 491 {
             call.retry_at = Some(now + wait);
             match purpose {
                 Purpose::Refresh => call.refresh_wanted = true,
                 _ => call.queued_offer = call.queued_offer.take().or(Some(offer.sdp)),
             }
+        } else if purpose == Purpose::Offer {
+            self.offer_failed(id, &offer.sdp);
+        }
+    }
+
+    /// An offer of ours has come to nothing, unless the rooms want another one sent already.
+    pub(super) fn offer_failed(&mut self, id: CallId, sdp: &str) {
+        let call = self.calls.get_mut(&id);
+        if let Some(call) = call.filter(|call| !call.is_superseded(Some(sdp))) {
+            call.queued_offer = None;
+            self.event(CallEvent::OfferFailed { call: id });
         }
     }
 
@@ -308,6 +323,13 @@ impl Endpoint {
         let Some(offer) = offer else {
             return;
         };
+        let Some(sdp) = offer.answer.or_else(|| session_of_response(response)) else {
+            tracing::warn!(call = id.0, ?purpose, "an offer accepted without an answer");
+            if purpose == Purpose::Offer {
+                self.offer_failed(id, &offer.sdp);
+            }
+            return;
+        };
         if let Some(call) = self.calls.get_mut(&id) {
             // Another offer has taken its place meanwhile: the answer is to neither.
             let superseded = call.is_superseded(Some(&offer.sdp));
@@ -319,10 +341,6 @@ impl Endpoint {
                 return;
             }
         }
-        let Some(sdp) = offer.answer.or_else(|| session_of_response(response)) else {
-            tracing::warn!(call = id.0, ?purpose, "an offer accepted without an answer");
-            return;
-        };
         let sdp = Redacted(sdp);
         self.event(match purpose {
             Purpose::Refresh => CallEvent::Refreshed { call: id, sdp },

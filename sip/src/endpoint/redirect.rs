@@ -4,7 +4,8 @@
 //! within the host that was called, by the way that led there, and nowhere else. By a trunk, whoever is
 //! called could name any number of the world, which would be called at our cost: there it ends the call.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use mcu_api::ids::CallId;
@@ -19,6 +20,43 @@ use crate::message::{uri_address, uri_transport};
 /// Most targets of one call of ours that others named.
 const MAX_REDIRECTS: u8 = 4;
 
+/// Most addresses of trunks that are learnt from calls; names in DNS may change theirs for ever.
+const MAX_LEARNT: usize = 256;
+
+/// Where trunks are. A trunk charges us for whom it calls, also when somebody calls it by its address.
+#[derive(Debug)]
+pub(super) struct Trunks {
+    configured: HashSet<IpAddr>,
+    /// Where their names have led; the oldest makes room.
+    learnt: VecDeque<IpAddr>,
+}
+
+impl Trunks {
+    pub fn new(configured: &[IpAddr]) -> Self {
+        let configured = configured.iter().map(IpAddr::to_canonical);
+        Self {
+            configured: configured.collect(),
+            learnt: VecDeque::new(),
+        }
+    }
+
+    /// A call by a trunk goes there.
+    pub fn note(&mut self, ip: IpAddr) {
+        if self.are_at(ip) {
+            return;
+        }
+        if self.learnt.len() >= MAX_LEARNT {
+            self.learnt.pop_front();
+        }
+        self.learnt.push_back(ip.to_canonical());
+    }
+
+    fn are_at(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.configured.contains(&ip) || self.learnt.contains(&ip)
+    }
+}
+
 impl Endpoint {
     /// 300, 301, 302: the targets that may be called are, one after the other.
     pub(super) fn redirected(
@@ -30,16 +68,14 @@ impl Endpoint {
     ) {
         let status = response.status.code();
         let targets = contacts_by_preference(&response.headers);
-        let dialling = self.dialling(id);
-        let followed = dialling.as_ref().is_some_and(|d| d.may_be_redirected);
+        let called = self.branch(id, key).map(|branch| branch.flow.remote.ip());
+        let by_trunk = called.is_none_or(|ip| self.trunks.are_at(ip));
+        let may_be = self.dialling(id).is_some_and(|d| d.may_be_redirected);
+        let followed = may_be && !by_trunk;
         if !followed {
             tracing::warn!(call = %id, status, "a redirection by a trunk is not followed");
         }
-        let branch = dialling.filter(|_| followed).and_then(|dialling| {
-            let mut branches = dialling.branches.iter_mut();
-            branches.find(|branch| branch.key == *key)
-        });
-        if let Some(branch) = branch {
+        if let Some(branch) = self.branch(id, key).filter(|_| followed) {
             let allowed: VecDeque<Uri> = targets
                 .into_iter()
                 .filter(|target| flow_to(branch, target).is_some())
@@ -48,6 +84,11 @@ impl Endpoint {
             branch.alternatives = allowed;
         }
         self.branch_refused(now, id, key, status);
+    }
+
+    fn branch(&mut self, id: CallId, key: &TransactionKey) -> Option<&mut Branch> {
+        let mut branches = self.dialling(id)?.branches.iter_mut();
+        branches.find(|branch| branch.key == *key)
     }
 
     /// Calls the next target of a branch that was refused. `false` when there is none.
@@ -73,7 +114,7 @@ impl Endpoint {
         branch.flow = flow;
         branch.attempts = 0;
         branch.proofs = Proofs::default();
-        branch.dialog.retarget(target);
+        branch.dialog.retarget(target, flow);
         self.invite_again(now, id, branch).is_some()
     }
 }

@@ -6,10 +6,10 @@ use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 
 use super::Endpoint;
-use crate::call::{Call, KeyFrame, Stage};
+use crate::call::{Call, GIVE_UP, KeyFrame, Stage, T1, Unacknowledged};
 use crate::dialog::Dialog;
 use crate::flow::{Flow, FlowId};
-use crate::saved::{SavedCall, SavedCalls, SavedRegistration};
+use crate::saved::{SavedAnswer, SavedCall, SavedCalls, SavedRegistration};
 use crate::session_timer::Session;
 
 /// How often what is to be kept has changed. It may grow without a change, never the reverse.
@@ -47,8 +47,9 @@ impl Endpoint {
     }
 
     /// Takes up the calls of an earlier life, kept `ago`; for a new endpoint. Those that were up go
-    /// on. Others get a BYE, since what would establish them died with that life, and are gone
-    /// without an event, as are those that cannot be read: [`Self::has_call`] says which are there.
+    /// on, and so do those over UDP whose answer is sent again until it is acknowledged. Others get a
+    /// BYE, since what would establish them died with that life, and are gone without an event, as are
+    /// those that cannot be read: [`Self::has_call`] says which are there.
     pub fn restore_calls(&mut self, now: Instant, saved: SavedCalls, ago: Duration) {
         self.next_call = self.next_call.max(saved.next_call);
         for saved in saved.calls {
@@ -56,7 +57,8 @@ impl Endpoint {
             if id < CallId::FIRST_DIALLED {
                 self.next_call = self.next_call.max(id.0.saturating_add(1));
             }
-            let goes_on = saved.up && self.calls.len() < self.config.max_calls;
+            let goes_on = saved.up || saved.answer.is_some();
+            let goes_on = goes_on && self.calls.len() < self.config.max_calls;
             let Some(mut call) = Call::restore(saved, now, ago) else {
                 continue;
             };
@@ -115,9 +117,11 @@ impl Call {
         SavedCall {
             call: self.id,
             up: matches!(self.stage, Stage::Up),
+            answer: self.save_answer(now),
             account: self.account.clone(),
             dialog: self.dialog.save(),
             flow: self.flow,
+            party: Some(self.party),
             user: self.user.clone(),
             invite_cseq: self.invite_cseq,
             session: self.session.as_ref().map(|session| session.save(now)),
@@ -126,19 +130,50 @@ impl Call {
         }
     }
 
+    /// An answer over UDP to an offer. The ACK of another one would have to bring the peer's answer, and
+    /// of a connection nobody knows whether the ACK has gone by it.
+    fn save_answer(&self, now: Instant) -> Option<SavedAnswer> {
+        let waiting = self.unacknowledged.as_ref();
+        let waiting = waiting.filter(|waiting| {
+            matches!(self.stage, Stage::Accepted)
+                && !waiting.wants_answer
+                && !waiting.reply.transport.is_stream()
+        })?;
+        Some(SavedAnswer {
+            reply: waiting.reply,
+            message: Redacted(String::from_utf8(waiting.bytes.to_vec()).ok()?),
+            left: waiting.give_up_at.saturating_duration_since(now),
+        })
+    }
+
     fn restore(saved: SavedCall, now: Instant, ago: Duration) -> Option<Self> {
+        let answer = saved.answer.filter(|_| !saved.up);
+        let stage = match answer {
+            Some(_) => Stage::Accepted,
+            None => Stage::Up,
+        };
+        // The peer may have died, too, and not be there for as long as this process was not.
+        let unacknowledged = answer.map(|answer| Unacknowledged {
+            cseq: saved.invite_cseq,
+            reply: answer.reply,
+            bytes: answer.message.0.into(),
+            interval: T1 / 2,
+            next_at: now,
+            give_up_at: now + answer.left.min(GIVE_UP).saturating_sub(ago),
+            wants_answer: false,
+        });
         Some(Self {
             id: saved.call,
             account: saved.account,
             restored: true,
             dialog: Dialog::restore(saved.dialog)?,
             flow: saved.flow,
+            party: saved.party.unwrap_or(saved.flow.remote),
             user: saved.user,
-            stage: Stage::Up,
+            stage,
             invite_cseq: saved.invite_cseq,
             peer_offer: None,
-            unacknowledged: None,
-            reliable: None,
+            unacknowledged,
             referral: None,
             our_offer: None,
             queued_offer: None,

@@ -538,9 +538,11 @@ fn own_event<'a>(mut parameters: impl Iterator<Item = &'a str>) -> Option<String
     fits.then(|| format!("{ALLOW_EVENTS};id={id}"))
 }
 
-/// Whether a request comes from the other side of this call: from its address, unless a proxy brought
-/// it, behind which there are others; or with the names of the call's dialog (RFC 4538), which nobody
-/// else knows.
+/// Whether a request comes from the other side of this call: from where that acknowledged it, unless a
+/// proxy brought the request, behind which there are others. With the names of the call's dialog
+/// (RFC 4538) any port of that host will do, and a proxy's. Alone they prove nothing: proxies see them,
+/// and in clear others do. Nor does it count where later requests of the call came from: who knows its
+/// names can send those, too.
 fn is_party(call: &Call, arrival: &Arrival) -> bool {
     let headers = &arrival.request.headers;
     let hops = headers.get_all(&HeaderName::Via).map(|via| {
@@ -549,7 +551,9 @@ fn is_party(call: &Call, arrival: &Arrival) -> bool {
         1 + usize::from(message::first_hop_end(&value) < value.len())
     });
     let is_straight = hops.sum::<usize>() == 1 && headers.count(&HeaderName::RecordRoute) == 0;
-    is_straight && call.flow.remote == arrival.flow.remote || names_dialog(headers, &call.dialog)
+    let (party, from) = (call.party, arrival.flow.remote);
+    let named = || party.ip() == from.ip() && names_dialog(headers, &call.dialog);
+    is_straight && party == from || named()
 }
 
 /// Whether Target-Dialog names this dialog. Which tag is called local depends on who is asked, so that

@@ -34,7 +34,6 @@ impl Endpoint {
         {
             self.refuse_offer(now, id, &Refusal::new(500, "Nobody Answered"));
         }
-        self.reliable_due(now, id);
         self.referral_due(now, id);
         self.resend_due(now, id);
         self.session_due(now, id);

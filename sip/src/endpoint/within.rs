@@ -28,6 +28,9 @@ impl Endpoint {
         let Some(call) = self.call_of(&arrival.envelope) else {
             return self.within_early_dialog(now, arrival);
         };
+        if !call.may_follow(flow) {
+            return self.refuse(&arrival, &Refusal::new(403, "Forbidden"));
+        }
         if let Err(refusal) = call.dialog.advance(&arrival.envelope) {
             return self.refuse(&arrival, &refusal);
         }
@@ -37,7 +40,6 @@ impl Endpoint {
             Method::Invite | Method::Update => self.offered_anew(now, id, arrival),
             Method::Info => self.informed(now, id, arrival),
             Method::Refer => self.refer(now, id, arrival),
-            Method::Prack => self.pracked(now, id, arrival),
             Method::Bye => self.left(now, id, arrival),
             Method::Options => self.reply(now, id, arrival, &options()),
             _ => self.reply(now, id, arrival, &not_here()),
@@ -131,12 +133,6 @@ impl Endpoint {
             return;
         };
         let is_invite = request.method == Method::Invite;
-        if is_invite
-            && let Some(mut trying) = message::response(&request.headers, 100, "Trying", "")
-        {
-            message::finish(&mut trying, None);
-            self.transactions.respond(now, &key, trying);
-        }
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };

@@ -28,6 +28,7 @@ impl Controller {
         match event {
             CallEvent::Incoming(call) => self.incoming(call),
             CallEvent::Answered { call, sdp } => self.answered(call, &sdp.0),
+            CallEvent::OfferFailed { call } => self.offer_failed(call),
             CallEvent::Refreshed { call, sdp } => self.refreshed(call, &sdp.0),
             CallEvent::Reoffer { call, sdp } => self.reoffer(call, sdp),
             CallEvent::KeyFrameRequested { call } => self.key_frame_requested(call),
@@ -192,6 +193,9 @@ impl Controller {
     /// Who acknowledges has read the tag in our answer, which a forger of addresses never sees.
     fn established(&mut self, call: CallId) {
         debug!(%call, "established");
+        if let Some(earlier) = &mut self.earlier {
+            earlier.confirm(call);
+        }
         if let Some((_, leg)) = leg_of_call(&mut self.rooms, call)
             && let LegKind::Sip(sip) = &mut leg.kind
         {
@@ -225,6 +229,16 @@ impl Controller {
         if unusable {
             // The leg is removed when the call has ended.
             self.tell_call(CallCommand::Hangup { call });
+        }
+    }
+
+    /// What was agreed on before the offer holds, and the next offer is another one.
+    fn offer_failed(&mut self, call: CallId) {
+        if let Some((_, leg)) = leg_of_call(&mut self.rooms, call)
+            && let Some(dialog) = leg.dialog_mut()
+            && dialog.exchange.withdraw_offer()
+        {
+            info!(%call, leg = %leg.id, "our offer came to nothing");
         }
     }
 

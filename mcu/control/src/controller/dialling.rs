@@ -149,6 +149,8 @@ impl Controller {
             _ => DialOutcome::Unreachable,
         })?;
         let offer = exchange.offer(&mut self.rng);
+        let room = self.config.room(&number);
+        let srtp = room.map_or(SrtpPolicy::default(), |room| room.srtp);
         let id = self.new_leg_id();
         let call = CallId(CallId::FIRST_DIALLED.0 | id.0);
         info!(leg = %id, %call, number, "room calls");
@@ -178,6 +180,7 @@ impl Controller {
             from: way.from,
             credentials: way.credentials,
             sdp: Redacted(offer),
+            srtp: srtp.and(wanted.srtp),
         })));
         Ok(())
     }

@@ -458,15 +458,19 @@ fn take_up_leg(
         plan: plan.clone(),
     });
     let kind = match saved.kind {
-        SavedKind::Sip { ports, call } => match call {
-            Some(call) if held.is_some() || replaced => {
+        SavedKind::Sip {
+            ports,
+            confirmed,
+            call,
+        } => match call {
+            // Media of a call that nobody has acknowledged may not have begun.
+            Some(call) if held.is_some() || replaced || !confirmed => {
                 let dialog = Dialog::restore(*call);
                 media = Some(dialog.exchange.media(saved.leg)?);
                 LegKind::Sip(SipLeg {
                     dialog: Some(dialog),
                     ports,
-                    // Calls outlive the controller only once they are established.
-                    confirmed: true,
+                    confirmed,
                     rollovers: Rollovers::default(),
                     ringing: None,
                     dialled: saved.dialled,
@@ -577,6 +581,7 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
         kind: match &leg.kind {
             LegKind::Sip(sip) => SavedKind::Sip {
                 ports: sip.ports.clone(),
+                confirmed: sip.confirmed,
                 call: sip.dialog.as_ref().map(|dialog| Box::new(dialog.save())),
             },
             LegKind::Browser(browser) => SavedKind::Browser {

@@ -97,6 +97,9 @@ pub enum SavedKind {
         /// RTP ports of its pairs.
         #[serde(default)]
         ports: Vec<u16>,
+        /// Its call was established. An earlier version kept no others.
+        #[serde(default = "established")]
+        confirmed: bool,
         /// Its call. Without one the leg lives on as long as its media.
         #[serde(
             default,
@@ -141,6 +144,16 @@ impl State {
         legs.filter_map(SavedLeg::call)
     }
 
+    /// This call was established before its leg was taken up.
+    pub fn confirm(&mut self, established: CallId) {
+        for leg in self.rooms.iter_mut().flat_map(|room| &mut room.legs) {
+            let is_its = leg.call() == Some(established);
+            if let SavedKind::Sip { confirmed, .. } = &mut leg.kind {
+                *confirmed |= is_its;
+            }
+        }
+    }
+
     /// Forgets the calls: their legs live on as long as their media.
     pub fn lose_calls(&mut self) {
         for leg in self.rooms.iter_mut().flat_map(|room| &mut room.legs) {
@@ -182,6 +195,10 @@ impl SavedLeg {
             SavedKind::Browser { .. } => None,
         }
     }
+}
+
+fn established() -> bool {
+    true
 }
 
 /// Reads a part that another version may have written in another way: it counts as missing then, and

@@ -31,7 +31,7 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::config::Place;
-use crate::config::{Config, SipListener};
+use crate::config::{Config, SipListener, Trunk};
 use crate::controller::{Controller, DialRequest, Input, ManagerId, Output, Way};
 use keeping::{Keeper, Kept, KeptRegistrations};
 use links::Managers;
@@ -46,6 +46,13 @@ use written::Written;
 
 /// Events that wait for the owner. A full queue holds its senders back.
 const EVENTS: usize = 1024;
+
+/// How long datagrams wait at most until the rooms are written: less than the time after which their
+/// peers would hear a 100, or repeat themselves.
+const KEEPING_WAIT: Duration = Duration::from_millis(100);
+
+/// Datagrams that wait so. When more are to be sent, none waits.
+const MAX_DATAGRAMS: usize = 1_024;
 
 /// How long the end of all calls may take when the server stops: a BYE that was lost is sent again
 /// after half a second and after one and a half (RFC 3261 §17.1.2.1).
@@ -117,6 +124,7 @@ async fn run_within(
     let now = Instant::now();
     owner.write_rooms(now);
     owner.write_registrations(now);
+    owner.send_datagrams();
     Ok(())
 }
 
@@ -180,6 +188,8 @@ struct Owner {
     /// What was written last of the rooms, or is to be.
     kept: Kept,
     rooms_file: Keeper,
+    /// Calls have begun or ended since it was written.
+    news: bool,
     registrations_file: Keeper,
     /// What the endpoint said last about its changes.
     changes: Changes,
@@ -193,6 +203,8 @@ struct Owner {
     /// Where the trunks are at which we register.
     trunks: HashMap<String, (Transport, Place)>,
     names: Names,
+    /// Datagrams to be sent: at most [`MAX_DATAGRAMS`], and what one event causes.
+    datagrams: Vec<(Flow, Bytes)>,
     events: mpsc::Sender<Event>,
 }
 
@@ -214,6 +226,7 @@ impl Owner {
             endpoint,
             kept,
             rooms_file: Keeper::new(rooms_file),
+            news: false,
             registrations_file: Keeper::new(registrations_file),
             changes: Changes::default(),
             udp,
@@ -223,6 +236,7 @@ impl Owner {
             media_told: false,
             trunks,
             names: Names::new(events.clone()),
+            datagrams: Vec::new(),
             events,
         }
     }
@@ -231,6 +245,7 @@ impl Owner {
     async fn run(&mut self, received: &mut mpsc::Receiver<Event>) {
         // What the endpoint said when it took up the calls of an earlier life.
         self.drain();
+        self.send_datagrams();
         loop {
             let event = self.next(received).await;
             self.advance(event);
@@ -241,6 +256,7 @@ impl Owner {
     async fn stop(&mut self, received: &mut mpsc::Receiver<Event>) {
         self.controller.handle_input(Instant::now(), Input::Stop);
         self.drain();
+        self.send_datagrams();
         // The task of a manager ends when its queue is written out.
         let mut parting: HashSet<ManagerId> = self.managers.drain().map(|(id, _)| id).collect();
         while self.endpoint.awaits_answers() || !parting.is_empty() {
@@ -279,7 +295,15 @@ impl Owner {
         }
         self.drain();
         self.tell_of_media();
-        self.keep(Instant::now());
+        let now = Instant::now();
+        self.keep(now);
+        // An answer is kept before it is sent: whoever has it counts on being in the room. Where storms
+        // or a bad disk put the writing off for longer, it goes first.
+        let due = self.rooms_file.due();
+        let waits = self.news && due.is_some_and(|due| due <= now + KEEPING_WAIT);
+        if !waits || self.datagrams.len() > MAX_DATAGRAMS {
+            self.send_datagrams();
+        }
     }
 
     /// Writes what has changed, as often as it deserves.
@@ -300,7 +324,14 @@ impl Owner {
         }
     }
 
+    /// A call has begun, is established or has ended.
+    fn want_rooms(&mut self, now: Instant) {
+        self.news = true;
+        self.rooms_file.want(now, keeping::ROOMS_PAUSE);
+    }
+
     fn write_rooms(&mut self, now: Instant) {
+        self.news = false;
         self.kept.written = Written::now();
         self.kept.sip = Some(self.endpoint.save_calls(now));
         self.kept.rooms.resting = self.controller.resting();
@@ -467,7 +498,7 @@ impl Owner {
             }
             Output::Save(state) => {
                 self.kept.rooms = state;
-                self.rooms_file.want(Instant::now(), keeping::ROOMS_PAUSE);
+                self.want_rooms(Instant::now());
             }
             Output::Manager(id, message) => {
                 let Some(queue) = self.managers.get(&id) else {
@@ -489,10 +520,12 @@ impl Owner {
         }
     }
 
-    /// Calls somebody, from the address of ours that leads there.
+    /// Calls somebody, from the address of ours that leads there. Contacts may have come since the offer
+    /// was made, by listeners that demand more than it obeys: they are not called.
     fn dial(&mut self, wanted: OutgoingCall) {
-        let udp = &self.udp;
-        let choose = |path: &sip::Path| flow_by(udp, path);
+        let (udp, controller, srtp) = (&self.udp, &self.controller, wanted.srtp);
+        let obeys = |flow: &Flow| srtp.and(controller.srtp_by(flow)) == srtp;
+        let choose = |path: &sip::Path| flow_by(udp, path).filter(obeys);
         self.endpoint.dial(Instant::now(), wanted, choose);
     }
 
@@ -506,7 +539,7 @@ impl Owner {
                     call.srtp = self.controller.srtp_by(&flow);
                 }
                 if let CallEvent::Established { .. } | CallEvent::Ended { .. } = event {
-                    self.rooms_file.want(now, keeping::ROOMS_PAUSE);
+                    self.want_rooms(now);
                 }
                 self.controller.handle_input(now, Input::Call(event));
             }
@@ -539,11 +572,7 @@ impl Owner {
 
     fn transmit(&mut self, flow: &Flow, bytes: Bytes) {
         match flow.transport.is_stream() {
-            false => {
-                if let Some(udp) = self.udp.iter().find(|udp| udp.id() == flow.id) {
-                    udp.send(flow, &bytes);
-                }
-            }
+            false => self.datagrams.push((*flow, bytes)),
             true => {
                 let Some(queue) = self.streams.queue(flow.id) else {
                     return;
@@ -555,6 +584,14 @@ impl Owner {
             }
         }
     }
+
+    fn send_datagrams(&mut self) {
+        for (flow, bytes) in self.datagrams.drain(..) {
+            if let Some(udp) = self.udp.iter().find(|udp| udp.id() == flow.id) {
+                udp.send(&flow, &bytes);
+            }
+        }
+    }
 }
 
 /// Hands the endpoint the calls that were kept, and forgets the legs of those that it did not take up.
@@ -563,6 +600,10 @@ fn restore_calls(endpoint: &mut sip::Endpoint, now: Instant, kept: &mut Kept, ag
     let Some(calls) = kept.sip.take() else {
         return kept.rooms.lose_calls();
     };
+    // It may have been established when no leg of it was taken up.
+    for call in calls.calls.iter().filter(|call| call.up) {
+        kept.rooms.confirm(call.call);
+    }
     endpoint.restore_calls(now, calls, ago);
     kept.rooms.retain_calls(|call| endpoint.has_call(call));
     let calls: HashSet<CallId> = kept.rooms.calls().collect();
@@ -660,6 +701,7 @@ fn endpoint_config(config: &Config) -> sip::Config {
             .iter()
             .flat_map(|t| t.sources.clone())
             .collect(),
+        trunks: config.trunks.iter().flat_map(Trunk::addresses).collect(),
         max_calls: config.max_legs.saturating_mul(2),
         max_calls_per_source: config.strangers.calls_per_source,
         new_calls_per_source_per_s: config.strangers.new_calls_per_source_per_s,

@@ -97,6 +97,7 @@ impl Listener {
     ) -> anyhow::Result<Self> {
         let context = || format!("listen for SIP on TCP {listen}");
         let listener = TcpListener::bind(listen).await.with_context(context)?;
+        net::mark(&listener, listen.is_ipv6());
         Ok(Self {
             listener,
             listen,
@@ -265,6 +266,7 @@ async fn open(flow: &Flow) -> std::io::Result<TcpStream> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
+    net::mark(&socket, flow.remote.is_ipv6());
     socket.bind(SocketAddr::new(flow.local.ip(), 0))?;
     socket.connect(flow.remote).await
 }

@@ -37,6 +37,7 @@ impl Udp {
     pub async fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
         let context = || format!("listen for SIP on UDP {listen}");
         let socket = UdpSocket::bind(listen).await.with_context(context)?;
+        net::mark(&socket, listen.is_ipv6());
         Self::new(socket, FIRST)
     }
 

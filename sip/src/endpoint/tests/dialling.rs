@@ -1,6 +1,6 @@
 //! Calls of ours (RFC 3261 §13.2, §9.1).
 
-use mcu_api::call::{Credentials, DialTarget, OutgoingCall};
+use mcu_api::call::{Credentials, DialTarget, OutgoingCall, SrtpPolicy};
 
 use super::*;
 use crate::Path;
@@ -23,6 +23,7 @@ pub(super) fn outgoing(credentials: Option<&str>) -> OutgoingCall {
             realms: vec!["far".to_owned()],
         }),
         sdp: Redacted(OFFER.into()),
+        srtp: SrtpPolicy::default(),
     }
 }
 

@@ -40,7 +40,7 @@ fn a_reinvite_is_passed_up_and_its_2xx_resent_until_the_ack() {
         Some(NEW_OFFER),
     ));
     assert_eq!(bench.take_events(), [reoffer(call, Some(NEW_OFFER))]);
-    assert_eq!(bench.start_lines(), ["SIP/2.0 100 Trying"]);
+    assert!(bench.sent.is_empty());
     bench.command(answer(call));
     bench.pass(seconds(2));
     let sent = bench.take_sent();
@@ -359,11 +359,73 @@ fn our_refused_offer_leaves_the_call_and_an_unknown_dialog_ends_it() {
         bench.start_lines()[0],
         "ACK sip:or-1@192.0.2.7:5060 SIP/2.0"
     );
-    assert!(bench.take_events().is_empty());
+    assert_eq!(bench.take_events(), [CallEvent::OfferFailed { call }]);
     bench.command(offer(call, ANSWER));
     let invite = bench.only();
     bench.feed(&respond(&invite, "481 Call Does Not Exist", "", None));
     bench.ended(call, EndReason::Remote);
+}
+
+/// The rooms waited for ever for the answer, and made no further offer (RFC 3261 §14.1).
+#[test]
+fn an_offer_that_comes_to_nothing_is_told() {
+    let (mut bench, call, invite) = offering();
+    bench.feed(&respond(&invite, "500 Server Error", "", None));
+    assert_eq!(bench.take_events(), [CallEvent::OfferFailed { call }]);
+
+    let (mut bench, call, invite) = offering();
+    bench.feed(&respond(&invite, "200 OK", "", None));
+    assert!(bench.only().starts_with("ACK "));
+    assert_eq!(bench.take_events(), [CallEvent::OfferFailed { call }]);
+
+    // Another one waits already, which is sent.
+    let (mut bench, call, invite) = offering();
+    bench.command(offer(call, "v=0\r\nnew"));
+    bench.feed(&respond(&invite, "488 Not Acceptable Here", "", None));
+    let sent = bench.take_sent();
+    assert_eq!(body_of(&sent[1]), "v=0\r\nnew");
+    assert!(bench.take_events().is_empty());
+    bench.feed(&respond(&sent[1], "488 Not Acceptable Here", "", None));
+    assert_eq!(bench.take_events(), [CallEvent::OfferFailed { call }]);
+
+    // Ours in a 2xx, whose ACK has no answer.
+    let mut bench = Bench::new();
+    let (call, tag) = bench.up();
+    bench.feed(&request("INVITE", "3000", 2, &tag, "b", "", None));
+    bench.command(answer(call));
+    bench.take_events();
+    bench.feed(&request("ACK", "3000", 2, &tag, "b2", "", None));
+    assert_eq!(bench.take_events(), [CallEvent::OfferFailed { call }]);
+
+    // One that cannot be sent: there is no room for its transaction.
+    let mut config = config();
+    config.max_transactions = 1;
+    let mut bench = Bench::with(config);
+    let (call, _) = bench.up();
+    bench.command(offer(call, ANSWER));
+    assert_eq!(bench.take_events(), [CallEvent::OfferFailed { call }]);
+}
+
+/// A refresh that is refused is none of the rooms' business.
+#[test]
+fn a_refresh_that_is_refused_is_not_told() {
+    let asks = "Supported: timer\r\nSession-Expires: 100;refresher=uas\r\n";
+    let mut bench = Bench::new();
+    bench.up_with(asks);
+    bench.pass(seconds(50));
+    let invite = bench.only();
+    assert!(invite.starts_with("INVITE "), "{invite}");
+    bench.feed(&respond(&invite, "488 Not Acceptable Here", "", None));
+    assert!(bench.take_events().is_empty());
+}
+
+/// A call in which an offer of ours is out.
+fn offering() -> (Bench, CallId, String) {
+    let mut bench = Bench::new();
+    let (call, _) = bench.up();
+    bench.command(offer(call, ANSWER));
+    let invite = bench.only();
+    (bench, call, invite)
 }
 
 #[test]

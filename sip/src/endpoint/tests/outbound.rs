@@ -3,7 +3,7 @@
 use mcu_api::call::{DialTarget, OutgoingCall};
 
 use super::accounts::Client;
-use super::dialling::outgoing;
+use super::dialling::{CALL, outgoing};
 use super::*;
 
 const INSTANCE: &str = "\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\"";
@@ -99,6 +99,66 @@ fn a_flow_whose_connection_is_gone_is_not_called() {
         client.bench.endpoint.paths_to(client.bench.now, &account),
         []
     );
+}
+
+/// RFC 5626 §7: 430, no answer, or the end of the connection while it rings.
+#[test]
+fn a_flow_that_fails_during_the_call_is_followed_by_the_terminals_next_one() {
+    let fail: [fn(&mut Bench, &str); 4] = [
+        |bench, invite| bench.feed(&respond(invite, "430 Flow Failed", "", None)),
+        |bench, invite| bench.feed(&respond(invite, "408 Request Timeout", "", None)),
+        |bench, _| bench.pass(seconds(32)),
+        |bench, invite| {
+            bench.feed(&respond(invite, "180 Ringing", "", None));
+            bench.close(bench.flow.id);
+        },
+    ];
+    for fail in fail {
+        let mut client = Client::new(config());
+        client.bench.flow = tcp(9);
+        client.proven(&outbound("a", 1, KNOWS));
+        client.bench.flow = tcp(10);
+        client.bench.flow.remote = address("192.0.2.7:40002");
+        client.proven(&outbound("b", 2, KNOWS));
+        let mut bench = client.bench;
+        let sent = called(&mut bench);
+        let [(flow, first)] = &sent[..] else {
+            panic!("{sent:#?}");
+        };
+        assert_eq!(*flow, bench.flow);
+        bench.take_events();
+        fail(&mut bench, first);
+        let invites = bench
+            .sent
+            .drain(..)
+            .filter(|(_, m)| m.starts_with("INVITE "));
+        let invites: Vec<(Flow, String)> = invites.collect();
+        let [(flow, second)] = &invites[..] else {
+            panic!("{invites:#?}");
+        };
+        assert_eq!(*flow, tcp(9));
+        assert!(second.starts_with("INVITE sip:a@10.9.9.9"), "{second}");
+        assert_eq!(header(second, "Call-ID"), header(first, "Call-ID"));
+        assert_eq!(header(second, "CSeq"), Some("2 INVITE"));
+        bench.take_events();
+        bench.flow = tcp(9);
+        bench.feed(&respond(second, "430 Flow Failed", "", None));
+        bench.ended(CALL, EndReason::Refused(430));
+    }
+}
+
+/// The terminal has answered: by its other flow it would say the same.
+#[test]
+fn a_terminal_that_refuses_is_not_called_by_its_next_flow() {
+    let mut client = Client::new(config());
+    client.proven(&outbound("a", 1, KNOWS));
+    client.bench.flow.remote = address("192.0.2.7:5070");
+    client.proven(&outbound("a", 2, KNOWS));
+    let sent = called(&mut client.bench);
+    client
+        .bench
+        .feed(&respond(&sent[0].1, "486 Busy Here", "", None));
+    client.bench.ended(CALL, EndReason::Refused(486));
 }
 
 #[test]

@@ -110,6 +110,39 @@ fn by_a_trunk_nobody_else_is_called() {
     }
 }
 
+/// Whoever called a trunk by its address had its redirections followed.
+#[test]
+fn by_a_trunks_address_nobody_else_is_called_either() {
+    let followed = |bench: &mut Bench| {
+        let first = bench.dialled();
+        bench.feed(&moved(&first, &contact("sip:5559999@192.0.2.7:5061")));
+        let next = next_invite(bench);
+        if next.is_none() {
+            bench.ended(CALL, EndReason::Refused(302));
+        }
+        next.is_some()
+    };
+    let mut bench = Bench::new();
+    assert!(followed(&mut bench));
+    let mut config = config();
+    config.trunks = vec!["::ffff:192.0.2.7".parse().unwrap()];
+    assert!(!followed(&mut Bench::with(config)));
+    // Where the name of a trunk has led counts, too.
+    let mut bench = Bench::new();
+    let target = DialTarget::Uri {
+        uri: "sip:1@carrier.example".into(),
+        via: Some(address("192.0.2.7:5060")),
+    };
+    bench.dial(OutgoingCall {
+        target,
+        ..outgoing(None)
+    });
+    bench.command(CallCommand::Hangup { call: CALL });
+    bench.take_events();
+    bench.take_sent();
+    assert!(!followed(&mut bench));
+}
+
 /// Those who rang before took the places of those who ring after it.
 #[test]
 fn who_rang_before_a_redirection_rings_no_more() {

@@ -3,109 +3,16 @@
 use super::dialling::{CALL, answered, answered_by, of_callee};
 use super::*;
 
-const KNOWS: &str = "Supported: 100rel\r\n";
 const RELIABLE: &str = "Require: 100rel\r\nRSeq: 7\r\n";
 
-/// A call that rings; its 180 and our tag.
-fn ringing(headers: &str, offer: Option<&str>) -> (Bench, CallId, Vec<String>) {
+/// A room answers at once: no provisional response waits for a PRACK.
+#[test]
+fn who_insists_on_reliable_responses_is_answered_and_its_pracks_fit_nothing() {
     let mut bench = Bench::new();
-    bench.feed(&request("INVITE", "3000", 1, "", "a", headers, offer));
-    let call = bench.incoming();
-    assert_eq!(bench.start_lines(), ["SIP/2.0 100 Trying"]);
-    bench.command(CallCommand::Ring { call });
-    let sent = bench.take_sent();
-    (bench, call, sent)
-}
-
-fn prack(cseq: u32, tag: &str, rack: &str, sdp: Option<&str>) -> String {
-    let headers = format!("RAck: {rack}\r\n");
-    request(
-        "PRACK",
-        "3000",
-        cseq,
-        tag,
-        &format!("p{cseq}"),
-        &headers,
-        sdp,
-    )
-}
-
-#[test]
-fn a_180_is_sent_again_until_its_prack_comes() {
-    let (mut bench, call, sent) = ringing(KNOWS, Some(OFFER));
-    let ringing = &sent[0];
-    assert!(ringing.starts_with("SIP/2.0 180 "), "{ringing}");
-    assert_eq!(header(ringing, "Require"), Some("100rel"));
-    let number = header(ringing, "RSeq").unwrap().to_owned();
-    bench.command(CallCommand::Ring { call });
-    assert!(bench.sent.is_empty(), "one at a time");
-    bench.pass(Duration::from_millis(1_500));
-    assert_eq!(bench.take_sent(), [ringing.clone(), ringing.clone()]);
-    let tag = tag_of(ringing);
-    let (other_invite, other_method) = (format!("{number} 2 INVITE"), format!("{number} 1 BYE"));
-    let wrong = ["1 1 INVITE", &other_invite, "x", &other_method];
-    for (cseq, wrong) in (2..).zip(wrong) {
-        bench.feed(&prack(cseq, &tag, wrong, None));
-        assert_eq!(bench.start_lines(), ["SIP/2.0 481 No Such Response"]);
-    }
-    bench.feed(&prack(9, &tag, &format!("{number} 1 INVITE"), None));
-    assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
-    bench.pass(seconds(20));
-    assert!(bench.sent.is_empty());
-    // The next one has the next number.
-    bench.command(CallCommand::Ring { call });
-    let next: u32 = header(&bench.only(), "RSeq").unwrap().parse().unwrap();
-    assert_eq!(next, number.parse::<u32>().unwrap() + 1);
-}
-
-#[test]
-fn a_caller_that_never_sends_prack_is_refused() {
-    let (mut bench, call, _) = ringing("Require: 100rel\r\n", Some(OFFER));
-    bench.pass(seconds(33));
-    let last = bench.take_sent().pop().unwrap();
-    assert!(last.starts_with("SIP/2.0 504 "), "{last}");
-    bench.ended(call, EndReason::Timeout);
-}
-
-#[test]
-fn only_who_knows_prack_is_asked_for_it() {
-    let (_, _, sent) = ringing("", Some(OFFER));
-    assert_eq!(header(&sent[0], "Require"), None);
-    // Ours would have to carry an offer: unreliable where that is allowed, silent where not.
-    let (_, _, sent) = ringing(KNOWS, None);
-    assert_eq!(header(&sent[0], "Require"), None);
-    let (mut bench, call, sent) = ringing("Require: 100rel\r\n", None);
-    assert!(sent.is_empty());
-    assert!(bench.accept(call).starts_with("SIP/2.0 200 OK"));
-}
-
-#[test]
-fn a_prack_that_the_200_overtakes_is_still_answered() {
-    let (mut bench, call, sent) = ringing(KNOWS, Some(OFFER));
-    let (tag, number) = (tag_of(&sent[0]), header(&sent[0], "RSeq").unwrap());
-    bench.accept(call);
-    bench.feed(&prack(2, &tag, &format!("{number} 1 INVITE"), None));
-    assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
-    bench.feed(&request("ACK", "3000", 1, &tag, "ack", "", None));
-    assert_eq!(bench.take_events(), [CallEvent::Established { call }]);
-    bench.pass(seconds(10));
-    assert!(bench.sent.is_empty());
-}
-
-#[test]
-fn updates_before_our_answer_refresh_but_do_not_offer() {
-    let (mut bench, call, sent) = ringing("", Some(OFFER));
-    let tag = tag_of(&sent[0]);
-    bench.feed(&request("UPDATE", "3000", 2, &tag, "u2", "", None));
-    assert!(bench.only().starts_with("SIP/2.0 200 OK"));
-    // RFC 3311 §5.2: the caller's first offer has no answer yet.
-    bench.feed(&request("UPDATE", "3000", 3, &tag, "u3", "", Some(OFFER)));
-    let refusal = bench.only();
-    assert!(refusal.starts_with("SIP/2.0 500 "), "{refusal}");
-    let wait: u32 = header(&refusal, "Retry-After").unwrap().parse().unwrap();
-    assert!((1..=10).contains(&wait));
-    assert!(bench.take_events().is_empty());
-    assert!(bench.accept(call).starts_with("SIP/2.0 200 OK"));
+    let (_, tag) = bench.up_with("Require: 100rel\r\n");
+    let rack = "RAck: 1 1 INVITE\r\n";
+    bench.feed(&request("PRACK", "3000", 2, &tag, "p", rack, None));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 481 Call Does Not Exist"]);
 }
 
 #[test]

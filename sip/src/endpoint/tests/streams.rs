@@ -33,12 +33,10 @@ fn a_call_over_tcp_in_small_pieces() {
         bench.feed_bytes(piece);
     }
     let call = bench.incoming();
-    assert_eq!(bench.sent[0].0, tcp(3));
-    bench.take_sent();
     let ok = bench.accept(call);
     // The 2xx is resent on streams too, other responses are not (RFC 3261 §13.3.1.4, §17.2.1).
     bench.pass(seconds(1));
-    assert_eq!(bench.take_sent(), [ok]);
+    assert_eq!(bench.sent, [(tcp(3), ok)]);
 }
 
 #[test]
@@ -259,4 +257,30 @@ fn each_message_of_a_web_socket_is_one_of_sip() {
     bench.feed(&options("b"));
     assert!(bench.only().starts_with("SIP/2.0 200"));
     assert!(bench.closed.is_empty());
+}
+
+/// Whoever knew the dialog had the keys of its media sent to itself in clear.
+#[test]
+fn a_call_inside_tls_does_not_go_on_in_clear() {
+    let tls = Flow {
+        transport: Transport::Tls,
+        ..tcp(7)
+    };
+    let mut bench = Bench::new().over(tls);
+    let (call, tag) = bench.up();
+    for flow in [udp(), tcp(9)] {
+        bench.flow = flow;
+        bench.feed(&request("BYE", "3000", 2, &tag, "b", "", None));
+        assert_eq!(bench.start_lines(), ["SIP/2.0 403 Forbidden"]);
+    }
+    assert!(bench.take_events().is_empty());
+    assert_eq!(bench.endpoint.flow_of(call), Some(tls));
+    // By another connection inside TLS it does.
+    bench.flow = Flow {
+        transport: Transport::Tls,
+        ..tcp(10)
+    };
+    bench.feed(&request("INFO", "3000", 2, &tag, "i", "", None));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
+    assert_eq!(bench.endpoint.flow_of(call), Some(bench.flow));
 }

@@ -445,6 +445,41 @@ fn a_subscription_moves_only_with_proof() {
     assert_eq!(bench.sent.len(), 2, "it stayed where it was");
 }
 
+/// Proxies know the names of a dialog, and in clear others do. An INFO with them, from anywhere, took
+/// the right to its sender's address.
+#[test]
+fn a_right_by_address_stays_where_the_call_was_acknowledged() {
+    let mut bench = Bench::new();
+    let (call, tag) = bench.up();
+    let home = bench.flow.remote;
+    bench.publish(conference(vec![user(1, Some(call))]));
+    let elsewhere = ["192.0.2.7:5070", "198.51.100.9:5060"];
+    for (cseq, from) in (2..).zip(elsewhere) {
+        bench.flow.remote = address(from);
+        let branch = format!("i{cseq}");
+        bench.feed(&request("INFO", "3000", cseq, &tag, &branch, "", None));
+        assert!(bench.only().starts_with("SIP/2.0 200"));
+        let refused = bench.refused(&subscribe(cseq, "", EVENT));
+        assert!(refused.starts_with("SIP/2.0 401"), "{from}: {refused}");
+    }
+    // Nor do the names of the dialog count from another host.
+    let named = format!("{EVENT}Target-Dialog: CALL;local-tag=peer;remote-tag={tag}\r\n");
+    let watching = |cseq: u32, headers: &str| {
+        let text = subscribe(cseq, "", headers).replace("watch@", &format!("watch{cseq}@"));
+        text.replace("CALL", "one@192.0.2.7")
+    };
+    let refused = bench.refused(&watching(4, &named));
+    assert!(refused.starts_with("SIP/2.0 401"), "{refused}");
+    bench.restart(seconds(1));
+    bench.publish(conference(vec![user(1, Some(call))]));
+    for (cseq, (from, headers)) in (5..).zip([(home, EVENT), (address(elsewhere[0]), &named)]) {
+        bench.flow.remote = from;
+        bench.feed(&watching(cseq, headers));
+        let sent = bench.take_sent();
+        assert!(sent[0].starts_with("SIP/2.0 200"), "{from}: {}", sent[0]);
+    }
+}
+
 /// All who are behind a proxy have its address.
 #[test]
 fn behind_a_proxy_the_address_is_no_proof_and_the_dialog_is() {

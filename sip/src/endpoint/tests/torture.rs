@@ -157,7 +157,7 @@ fn judge(folder: &Path, name: &str, verdict: Verdict) -> Result<(), String> {
         })
         .collect();
     let fits = match verdict {
-        Call(number, offered) => lines == ["SIP/2.0 100 Trying"] && calls == [(number, offered)],
+        Call(number, offered) => lines.is_empty() && calls == [(number, offered)],
         Status(status) => {
             let start = format!("SIP/2.0 {status} ");
             calls.is_empty() && lines.len() == 1 && lines.iter().all(|l| l.starts_with(&start))

@@ -170,6 +170,57 @@ fn our_own_offer_says_what_was_agreed_on() {
     assert_eq!(ssrc(after), ssrc(&before));
 }
 
+/// After a refusal the same offer was made again for ever, whatever there was to say.
+#[test]
+fn an_offer_that_came_to_nothing_is_followed_by_another() {
+    let (mut bench, leg, before) = meeting();
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        bench.silent.insert(leg, 60);
+        bench.pass(Duration::from_secs(61));
+        let Some(CallCommand::Offer { call: CALL, sdp }) = bench.commands.pop() else {
+            panic!("{:?}", bench.commands);
+        };
+        bench.forget();
+        asked.push(origin(&sdp.0).1);
+        bench.input(Input::Call(CallEvent::OfferFailed { call: CALL }));
+        assert_eq!(bench.leg_plan(leg), &before, "what was agreed on holds");
+    }
+    assert_eq!(asked[1], asked[0] + 1);
+    // The peer's own offers are answered, and an answer that comes late means nothing.
+    let sdp = Redacted(offer(2));
+    bench.input(Input::Call(CallEvent::Answered { call: CALL, sdp }));
+    let answer = reoffer(&mut bench, Some(&hold(2)));
+    assert!(matches!(answer, CallCommand::Answer { .. }));
+}
+
+/// A caller that was answered when the controller died had to call again.
+#[test]
+fn a_call_that_nobody_has_acknowledged_goes_on_and_proves_itself_later() {
+    for (held, early) in [(true, false), (false, false), (true, true)] {
+        let mut bench = Bench::new(demo());
+        let call = incoming(CALL.0, "3000", Some(&offer(1)));
+        let (leg, _) = bench.call_unacknowledged(call).unwrap();
+        bench.restart_controller();
+        if !held {
+            bench.held.clear();
+        }
+        let established = Input::Call(CallEvent::Established { call: CALL });
+        if early {
+            bench.input(established.clone());
+        }
+        bench.connect_media();
+        assert_eq!(bench.commands, []);
+        assert_eq!(bench.leg_plan(leg).confirmed, early);
+        bench.input(established);
+        assert!(bench.leg_plan(leg).confirmed);
+        // The next life knows.
+        bench.restart_controller();
+        bench.connect_media();
+        assert!(bench.leg_plan(leg).confirmed);
+    }
+}
+
 #[test]
 fn an_offer_of_ours_that_was_open_is_made_again() {
     let (mut bench, leg, before) = meeting();

@@ -1,10 +1,12 @@
 //! Calls of a room to an account, by the listeners that its contacts were registered by.
 
-use mcu_api::call::SrtpPolicy;
+use mcu_api::call::{DialTarget, OutgoingCall, SrtpPolicy};
+use mcu_api::ids::CallId;
 use sip::{Flow, FlowId, SavedRegistration, Transport};
 
 use super::*;
 use crate::config::SipListener;
+use crate::shell::Owner;
 use crate::shell::keeping::KeptRegistrations;
 use crate::shell::state_file::{REGISTRATIONS, StateFile};
 use crate::shell::udp::{FIRST, Udp};
@@ -37,6 +39,13 @@ async fn terminal(number: u64, ours: (FlowId, SocketAddr)) -> (UdpSocket, SavedR
     (socket, kept)
 }
 
+fn account() -> Account {
+    Account {
+        user: ACCOUNT.into(),
+        password: Redacted("s3cret".into()),
+    }
+}
+
 /// The descriptions that two contacts are called with, when the listener of one demands this.
 async fn offers(own: u8, srtp: SrtpPolicy) -> [String; 2] {
     let dir = tempfile::tempdir().unwrap();
@@ -61,10 +70,7 @@ async fn offers(own: u8, srtp: SrtpPolicy) -> [String; 2] {
             clients: None,
             origins: None,
         }],
-        accounts: vec![Account {
-            user: ACCOUNT.into(),
-            password: Redacted("s3cret".into()),
-        }],
+        accounts: vec![account()],
         rooms: vec![RoomConfig {
             number: "77".into(),
             ..RoomConfig::default()
@@ -101,5 +107,53 @@ async fn a_call_to_several_contacts_obeys_the_listeners_of_all() {
             let obeyed = lines.iter().all(|line| line.contains(profile));
             assert!(obeyed, "{srtp:?}: {lines:?}");
         }
+    }
+}
+
+/// A contact may come after the offer was made, while the call waits for the media process.
+#[tokio::test]
+async fn a_contact_whose_listener_demands_more_than_the_offer_obeys_is_not_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = own_address(38);
+    let strict = SocketAddr::new(server.ip(), 25_085);
+    let sockets = vec![
+        Udp::bind(server).await.unwrap(),
+        Udp::bind_further(strict).unwrap(),
+    ];
+    let (first, kept_first) = terminal(1, (FIRST, server)).await;
+    let (_last, kept_last) = terminal(2, (sockets[1].id(), strict)).await;
+    let config = Config {
+        sip_listeners: vec![SipListener {
+            transport: Transport::Udp,
+            listen: strict,
+            srtp: SrtpPolicy::Required,
+            legacy_tls: false,
+            clients: None,
+            origins: None,
+        }],
+        accounts: vec![account()],
+        ..config(dir.path(), server)
+    };
+    let mut owner = Owner::new(config, Limits::default(), sockets, mpsc::channel(1).0);
+    let contacts = vec![kept_first, kept_last];
+    owner
+        .endpoint
+        .restore_registrations(Instant::now(), contacts, Duration::ZERO);
+    for (number, srtp, called) in [(1, SrtpPolicy::Allowed, 1), (2, SrtpPolicy::Required, 2)] {
+        owner.dial(OutgoingCall {
+            call: CallId(CallId::FIRST_DIALLED.0 + number),
+            target: DialTarget::Account(ACCOUNT.into()),
+            number: "77".into(),
+            name: Redacted("77".into()),
+            from: None,
+            credentials: None,
+            sdp: Redacted("v=0\r\n".into()),
+            srtp,
+        });
+        owner.drain();
+        let to = owner.datagrams.drain(..).map(|(flow, _)| flow.remote);
+        let to: Vec<SocketAddr> = to.collect();
+        assert_eq!(to.len(), called, "{srtp:?}");
+        assert!(to.contains(&first.local_addr().unwrap()));
     }
 }
