@@ -127,19 +127,28 @@ async fn visit(far: DuplexStream, bytes: &[u8]) {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
     let (request, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 4));
     let mut buffer = vec![0; 4_096];
-    if write.write_all(request).await.is_ok() && end.is_some() {
-        let _ = read.read(&mut buffer).await;
+    // What ends in an empty line may be no whole request, to which there is no answer.
+    if write.write_all(request).await.is_ok() {
+        tokio::select! {
+            _ = read.read(&mut buffer) => {}
+            () = turns() => {}
+        }
     }
     let said = async {
         let _ = write.write_all(rest).await;
-        // Turns of the other two, in which it is answered before it hangs up.
-        for _ in 0..TURNS {
-            yield_now().await;
-        }
+        // It is answered before it hangs up.
+        turns().await;
         let _ = write.shutdown().await;
     };
     let heard = async { while !matches!(read.read(&mut buffer).await, Ok(0) | Err(_)) {} };
     tokio::join!(said, heard);
+}
+
+/// Time for the other two.
+async fn turns() {
+    for _ in 0..TURNS {
+        yield_now().await;
+    }
 }
 
 /// What pages say to the controller, in JSON: the first byte of each piece tells who says it, whether
