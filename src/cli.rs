@@ -39,6 +39,22 @@ pub enum Command {
         #[arg(long, value_name = "TARGET")]
         to: String,
     },
+    /// Have a terminal that is in a room of the running server go on elsewhere, by a call of its own.
+    Transfer {
+        /// Flags that the server was started with.
+        #[command(flatten)]
+        flags: Flags,
+        /// Number of the room that it is in.
+        #[arg(long, value_name = "NUMBER")]
+        room: String,
+        /// Its name as others see it, or the number of its leg.
+        #[arg(long, value_name = "TERMINAL")]
+        who: String,
+        /// What it is to dial here: a room's number, `NUMBER*PIN` where it knows no PIN. Or
+        /// `sip:USER@HOST` elsewhere.
+        #[arg(long, value_name = "TARGET")]
+        to: String,
+    },
     /// Restart the processes of the running server, one after the other, as the program that is
     /// installed now. Calls go on.
     Upgrade(Flags),
@@ -80,7 +96,9 @@ impl Cli {
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         let flags = match &self.command {
             Command::Serve(f) | Command::Control(f) | Command::Media(f) | Command::Manager(f) => f,
-            Command::Upgrade(flags) | Command::Dial { flags, .. } => flags,
+            Command::Upgrade(flags)
+            | Command::Dial { flags, .. }
+            | Command::Transfer { flags, .. } => flags,
             Command::CheckConfig { .. } => &Flags::default(),
         };
         let mut settings = match &flags.config {

@@ -10,24 +10,27 @@ use anyhow::{Context, bail};
 use mcu_api::frame::{self, Decoder};
 use mcu_api::manager::{DialOutcome, FromControl, ToControl};
 
-/// Longer than any callee may ring.
+/// Longer than any callee may ring, and than any terminal is waited for.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// Our only request on the connection.
-const REQUEST: u64 = 1;
+/// The only request on a connection.
+pub(crate) const REQUEST: u64 = 1;
 
 /// Calls, and returns when the callee is in the room.
 pub fn run(socket: &Path, room: &str, target: &str) -> anyhow::Result<()> {
-    let unreachable = || format!("no server answers at {}", socket.display());
-    let mut stream = UnixStream::connect(socket).with_context(unreachable)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     let wish = ToControl::Dial {
         request: REQUEST,
         room: room.to_owned(),
         target: target.to_owned(),
     };
-    stream.write_all(&frame::encode(&wish)?)?;
-    match outcome(&mut stream)? {
+    let outcome = ask(socket, &wish, |answer| match answer {
+        FromControl::Dialled {
+            request: REQUEST,
+            outcome,
+        } => Some(outcome),
+        _ => None,
+    });
+    match outcome? {
         DialOutcome::Answered => {
             println!("{target} is in room {room}");
             Ok(())
@@ -43,20 +46,25 @@ pub fn run(socket: &Path, room: &str, target: &str) -> anyhow::Result<()> {
     }
 }
 
-fn outcome(stream: &mut UnixStream) -> anyhow::Result<DialOutcome> {
+/// Has the controller do something, and waits for what `outcome` finds in one of its messages.
+pub(crate) fn ask<T>(
+    socket: &Path,
+    wish: &ToControl,
+    outcome: impl Fn(FromControl) -> Option<T>,
+) -> anyhow::Result<T> {
+    let unreachable = || format!("no server answers at {}", socket.display());
+    let mut stream = UnixStream::connect(socket).with_context(unreachable)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&frame::encode(wish)?)?;
     let mut decoder = Decoder::default();
     let mut bytes = [0; 4096];
     loop {
         while let Some(message) = decoder.next_message::<FromControl>()? {
-            if let FromControl::Dialled {
-                request: REQUEST,
-                outcome,
-            } = message
-            {
+            if let Some(outcome) = outcome(message) {
                 return Ok(outcome);
             }
         }
-        match stream.read(&mut bytes).context("wait for the callee")? {
+        match stream.read(&mut bytes).context("wait for the outcome")? {
             0 => bail!("the server stopped"),
             n => decoder.push(&bytes[..n]),
         }

@@ -5,6 +5,7 @@ mod config;
 mod dial;
 mod host;
 mod supervisor;
+mod transfer;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -42,6 +43,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Command::Dial { room, to, .. } = &cli.command {
         return dial::run(&settings.control_socket(), room, to);
     }
+    if let Command::Transfer { room, who, to, .. } = &cli.command {
+        return transfer::run(&settings.control_socket(), room, who, to);
+    }
     if let Command::Upgrade(_) = &cli.command {
         return supervisor::upgrade::ask(&settings.supervisor_socket());
     }
@@ -57,9 +61,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Media(_) => mcu_media::run(settings.media()),
         Command::Control(_) => run_task(control(settings.control())),
         Command::Manager(_) => run_task(manager(settings.manager())),
-        Command::CheckConfig { .. } | Command::Dial { .. } | Command::Upgrade(_) => {
-            unreachable!("handled above")
-        }
+        Command::CheckConfig { .. }
+        | Command::Dial { .. }
+        | Command::Transfer { .. }
+        | Command::Upgrade(_) => unreachable!("handled above"),
     }
 }
 

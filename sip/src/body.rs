@@ -7,6 +7,9 @@ pub(crate) const SDP: &str = "application/sdp";
 /// Type of a request for a key frame, RFC 5168 §5.
 pub(crate) const MEDIA_CONTROL: &str = "application/media_control+xml";
 
+/// Type of a part of a message (RFC 3420).
+pub(crate) const SIPFRAG: &str = "message/sipfrag";
+
 /// Types of a telephone key by INFO. Neither is a standard; terminals agree on them: `Signal=5` with a
 /// `Duration=160` (ms) below it, or the bare key.
 pub(crate) const DTMF_RELAY: &str = "application/dtmf-relay";
@@ -78,6 +81,21 @@ pub(crate) fn telephone_key(kind: &str, body: &[u8]) -> Option<char> {
             "0123456789*#ABCD".contains(key).then_some(key)
         }
     }
+}
+
+/// The status of the response that a fragment begins with (RFC 3420, RFC 3515 §2.4.5): 100 to 699.
+pub(crate) fn status_of_fragment(body: &[u8]) -> Option<u16> {
+    let line = body.trim_ascii_start().get(..11)?;
+    let (version, code) = line.split_at_checked(8)?;
+    if !version.eq_ignore_ascii_case(b"SIP/2.0 ") {
+        return None;
+    }
+    let code = std::str::from_utf8(code).ok()?;
+    let code = code
+        .parse()
+        .ok()
+        .filter(|_| code.bytes().all(|b| b.is_ascii_digit()));
+    code.filter(|code| (100..700).contains(code))
 }
 
 /// Type and subtype in lower case, without parameters.

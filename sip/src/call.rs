@@ -142,6 +142,19 @@ pub(crate) struct Referral {
     pub give_up_at: Instant,
 }
 
+/// A REFER of ours.
+#[derive(Debug)]
+pub(crate) struct Transferring {
+    /// Its number, which names the subscription that it makes (RFC 3515 §2.4.6).
+    pub cseq: u32,
+    /// A NOTIFY has come: it was taken, whatever becomes of its response.
+    pub taken: bool,
+    /// The outcome is known for good.
+    pub over: bool,
+    /// Until when the rooms wait for an outcome.
+    pub give_up_at: Option<Instant>,
+}
+
 /// A 2xx to INVITE that is sent again until its ACK comes (RFC 3261 §13.3.1.4).
 #[derive(Debug)]
 pub(crate) struct Unacknowledged {
@@ -189,6 +202,8 @@ pub(crate) struct Call {
     pub peer_offer: Option<PeerOffer>,
     pub unacknowledged: Option<Unacknowledged>,
     pub referral: Option<Referral>,
+    /// Our last REFER: what comes of it may be told late, and repeatedly.
+    pub transferring: Option<Transferring>,
     pub our_offer: Option<OurOffer>,
     /// An offer that must wait its turn. Bound of one: a newer offer of the rooms replaces it, for it
     /// describes the whole session anew.
@@ -240,6 +255,7 @@ impl Call {
             peer_offer: None,
             unacknowledged: None,
             referral: None,
+            transferring: None,
             our_offer: None,
             queued_offer: None,
             retry_at: None,
@@ -263,15 +279,18 @@ impl Call {
             .as_ref()
             .map(|u| u.next_at.min(u.give_up_at));
         let referral = self.referral.as_ref().map(|r| r.give_up_at);
+        let transfer = self.transferring.as_ref().and_then(|t| t.give_up_at);
         let offer = self.peer_offer.as_ref().map(|o| o.give_up_at);
         let our_offer = self.our_offer.as_ref().map(|o| o.give_up_at);
         let waits = self.queued_offer.is_some() || self.refresh_wanted;
         let retry = self.retry_at.filter(|_| waits);
         let session = self.session.as_ref().map(Session::act_at);
-        [asked, resend, referral, offer, our_offer, retry, session]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            asked, resend, referral, transfer, offer, our_offer, retry, session,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether this is of the INVITE that began it.

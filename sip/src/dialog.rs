@@ -148,6 +148,17 @@ impl Dialog {
         self.remote_target = target;
     }
 
+    /// The peer's URI, to which requests of ours go.
+    pub fn target(&self) -> &Uri {
+        &self.remote_target
+    }
+
+    /// The peer has registered with us at this URI: only the flow leads there for sure.
+    pub fn lead_back(&mut self, registered: Uri) {
+        self.remote_target = registered;
+        self.behind_nat = true;
+    }
+
     /// Request-URI of our requests.
     pub fn request_uri(&self) -> Uri {
         self.routing().0
@@ -273,6 +284,8 @@ impl Dialog {
         }
         self.stated_hop()
             .filter(|(_, at)| at.is_ipv4() == flow.local.is_ipv4() && !at.ip().is_unspecified())
+            // A GRUU that we gave out names ourselves.
+            .filter(|(_, at)| *at != flow.local)
             .unwrap_or((flow.transport, flow.remote))
     }
 

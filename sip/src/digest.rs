@@ -230,9 +230,10 @@ impl Digest {
 }
 
 /// The library under baresip 0 and 1 refuses a 401 as a whole when any challenge in it names SHA-256,
-/// even beside MD5. Nothing is lost by believing the header: MD5 is offered to everybody.
+/// even beside MD5; JsSIP looks at the last challenge alone and knows MD5 only. Nothing is lost by
+/// believing the header: MD5 is offered to everybody.
 fn gives_up_on_sha256(user_agent: &str) -> bool {
-    ["baresip v0.", "baresip v1."]
+    ["baresip v0.", "baresip v1.", "JsSIP "]
         .iter()
         .any(|old| user_agent.starts_with(old))
 }
@@ -480,6 +481,7 @@ mod tests {
         let mut offered = |agent| digest.challenges(now, 1, false, agent).len();
         assert_eq!(offered(Some("baresip v1.0.0 (x86_64/linux)")), 1);
         assert_eq!(offered(Some("baresip v3.1.0")), 2);
+        assert_eq!(offered(Some("JsSIP 3.13.8")), 1);
         assert_eq!(offered(None), 2);
     }
 

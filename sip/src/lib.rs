@@ -24,6 +24,7 @@ mod dialog;
 mod digest;
 mod endpoint;
 mod flow;
+mod gruu;
 mod keepalive;
 mod message;
 mod registrar;
@@ -37,7 +38,10 @@ pub use admission::source;
 pub use conference::{Conference, ConferenceUser, MediaStatus};
 pub use config::{Account, Config};
 pub use digest::Ha1;
-pub use endpoint::{Changes, Endpoint, Load, Path, Registration, RegistrationId, RemoteRegistrar};
+pub use endpoint::{
+    Changes, Endpoint, Load, Path, Registration, RegistrationId, RemoteRegistrar,
+    can_be_referred_to,
+};
 pub use flow::{Flow, FlowId, Input, Output, Transport};
 pub use saved::{
     SavedAnswer, SavedCall, SavedCalls, SavedDialog, SavedRegistration, SavedSession,

@@ -209,6 +209,39 @@ pub(crate) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A user part, with what may not stand in it escaped (RFC 3261 §25.1).
+pub(crate) fn escaped_user(user: &str) -> String {
+    let mut escaped = String::with_capacity(user.len());
+    for byte in user.bytes() {
+        match byte {
+            b if b.is_ascii_alphanumeric() || b"-_.!~*'()+".contains(&b) => {
+                escaped.push(char::from(b));
+            }
+            b => escaped.push_str(&format!("%{b:02X}")),
+        }
+    }
+    escaped
+}
+
+/// Percent escapes decoded, as text; `None` where one is malformed.
+pub(crate) fn unescaped(value: &[u8]) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        let is_hex = digits.iter().all(u8::is_ascii_hexdigit);
+        let digits = std::str::from_utf8(digits).ok().filter(|_| is_hex)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = after;
+    }
+    Some(lossy(&bytes))
+}
+
 /// Reads an address. Raw UTF-8 in an unquoted display name, which the grammar of RFC 3261 §25.1
 /// forbids and terminals send, is tolerated.
 pub(crate) fn address(value: &[u8]) -> Option<Address> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::flow::{Flow, FlowId};
+use crate::gruu;
 use crate::message::{
     Address, HeaderName, Headers, MAX_KEPT_VALUE, Refusal, Uri, address, text, tokens,
     uri_transport,
@@ -28,6 +29,8 @@ pub(crate) struct Binding {
     pub uri: Uri,
     /// The way that the REGISTER came: calls go back by it.
     pub flow: Flow,
+    /// What the terminal calls itself: `+sip.instance`, with its angle brackets.
+    pub instance: Option<String>,
     /// The terminal has named itself and this flow.
     pub outbound: Option<Outbound>,
     pub user_agent: Option<String>,
@@ -62,6 +65,8 @@ pub(crate) struct Registrar {
 /// The REGISTER that changes bindings.
 pub(crate) struct Update<'a> {
     pub account: &'a str,
+    /// Its address of record, as the terminal writes it.
+    pub address: &'a Uri,
     pub headers: &'a Headers,
     pub call_id: &'a str,
     pub cseq: u32,
@@ -80,6 +85,7 @@ pub(crate) struct Listing {
 /// What one Contact of a REGISTER asks for.
 struct Wish {
     uri: Uri,
+    instance: Option<String>,
     outbound: Option<Outbound>,
     expires: Duration,
 }
@@ -113,11 +119,16 @@ impl Registrar {
                 .map(|value| self.wish(update.headers, value))
                 .collect::<Result<Vec<_>, _>>()?;
             self.check(update, &wishes)?;
+            // RFC 5627 §5.1: what leads here would lead in a circle.
+            let circle = |wish: &Wish| gruu::account(&wish.uri).as_deref() == Some(update.account);
+            if wishes.iter().any(circle) {
+                return Err(Refusal::new(403, "Contact Is A GRUU"));
+            }
             outbound = wishes.iter().any(|wish| wish.outbound.is_some());
             self.apply(now, update, wishes);
         }
         Ok(Listing {
-            contacts: self.listing(now, update.account),
+            contacts: self.listing(now, update),
             outbound,
         })
     }
@@ -143,6 +154,18 @@ impl Registrar {
         list.filter(move |binding| binding.expires_at > now)
     }
 
+    /// The bindings of the instance that a GRUU stands for; none for any other URI.
+    pub fn of_gruu(&self, now: Instant, uri: &Uri) -> impl Iterator<Item = &Binding> {
+        let (account, instance) = (gruu::account(uri), gruu::instance(uri));
+        let list = account.and_then(|account| self.accounts.get(&account));
+        let list = list.map(Vec::as_slice).unwrap_or_default().iter();
+        list.filter(move |binding| {
+            let own = binding.instance.as_deref().map(gruu::without_brackets);
+            let same = own.zip(instance.as_deref());
+            binding.expires_at > now && same.is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+        })
+    }
+
     /// What another life needs of all that are registered.
     pub fn save(&self, now: Instant) -> Vec<SavedRegistration> {
         self.bindings(now)
@@ -151,7 +174,7 @@ impl Registrar {
                 contact: binding.uri.to_string(),
                 remote: binding.flow.remote,
                 flow: Some(binding.flow),
-                instance: binding.outbound.as_ref().map(|o| o.instance.clone()),
+                instance: binding.instance.clone(),
                 reg_id: binding.outbound.as_ref().map(|o| o.reg_id),
                 registered_at: binding.registered_at,
                 user_agent: binding.user_agent.clone(),
@@ -179,7 +202,7 @@ impl Registrar {
         if left.is_zero() || self.count >= self.limits.max_registrations {
             return;
         }
-        let outbound = saved.instance.zip(saved.reg_id);
+        let outbound = saved.instance.clone().zip(saved.reg_id);
         let list = self.accounts.entry(saved.account).or_default();
         if list.len() < self.limits.max_contacts_per_account {
             self.count += 1;
@@ -187,6 +210,7 @@ impl Registrar {
             list.push(Binding {
                 uri,
                 flow,
+                instance: saved.instance,
                 outbound: outbound.map(|(instance, reg_id)| Outbound { instance, reg_id }),
                 registered_at: saved.registered_at,
                 user_agent: saved.user_agent,
@@ -251,6 +275,7 @@ impl Registrar {
             return Err(Refusal::new(423, "Interval Too Brief").with(HeaderName::MinExpires, least));
         }
         Ok(Wish {
+            instance: instance(&contact),
             outbound: outbound(headers, &contact)?,
             uri: contact.uri,
             expires: expires.min(self.limits.max_expires),
@@ -292,6 +317,7 @@ impl Registrar {
                 list.push(Binding {
                     uri: wish.uri,
                     flow: update.flow,
+                    instance: wish.instance,
                     outbound: wish.outbound,
                     registered_at: self.made,
                     user_agent: text(update.headers, &HeaderName::UserAgent)
@@ -308,24 +334,34 @@ impl Registrar {
         }
     }
 
-    fn listing(&self, now: Instant, account: &str) -> Vec<String> {
-        let list = self.accounts.get(account).map(Vec::as_slice);
-        list.unwrap_or_default()
-            .iter()
-            .map(|binding| {
-                let left = binding.expires_at.saturating_duration_since(now).as_secs();
-                let outbound = binding.outbound.as_ref().map(|outbound| {
-                    let Outbound { instance, reg_id } = outbound;
-                    format!(";+sip.instance=\"{instance}\";reg-id={reg_id}")
-                });
-                let outbound = outbound.unwrap_or_default();
-                format!("<{}>{outbound};expires={left}", binding.uri)
-            })
-            .collect()
+    fn listing(&self, now: Instant, update: &Update<'_>) -> Vec<String> {
+        let list = self.accounts.get(update.account).map(Vec::as_slice);
+        let known = tokens(update.headers, &HeaderName::Supported);
+        let gruus = known.iter().any(|tag| tag == gruu::OPTION);
+        let aor = Some(update.address).filter(|_| gruus);
+        let list = list.unwrap_or_default().iter();
+        list.map(|binding| binding.listed(now, aor)).collect()
     }
 }
 
 impl Binding {
+    /// As a Contact of a 200, with its public GRUU where the address of record is given (RFC 5627 §5.2).
+    fn listed(&self, now: Instant, aor: Option<&Uri>) -> String {
+        let left = self.expires_at.saturating_duration_since(now).as_secs();
+        let mut listed = format!("<{}>", self.uri);
+        if let Some(instance) = &self.instance {
+            listed += &format!(";+sip.instance=\"{instance}\"");
+        }
+        if let Some(outbound) = &self.outbound {
+            listed += &format!(";reg-id={}", outbound.reg_id);
+        }
+        let gruu = self.instance.as_deref().zip(aor);
+        if let Some(gruu) = gruu.and_then(|(instance, aor)| gruu::public(aor, instance)) {
+            listed += &format!(";pub-gruu=\"{gruu}\"");
+        }
+        format!("{listed};expires={left}")
+    }
+
     /// RFC 3261 §10.3 step 7: within one Call-ID the sequence number must rise.
     fn is_newer_than(&self, update: &Update<'_>) -> bool {
         self.call_id == update.call_id && self.cseq >= update.cseq
@@ -341,6 +377,15 @@ impl Binding {
     }
 }
 
+/// What the terminal calls itself, as it stands between the quotes.
+fn instance(contact: &Address) -> Option<String> {
+    let value = contact.param("+sip.instance").map(crate::message::lossy)?;
+    let instance = value.trim_matches('"');
+    // It is written back between quotes.
+    let fits = !instance.is_empty() && !instance.contains(['"', '\\']);
+    fits.then(|| instance.to_owned())
+}
+
 /// The terminal and its flow, where the Contact names both and the terminal knows what that means.
 ///
 /// # Errors
@@ -350,13 +395,10 @@ fn outbound(headers: &Headers, contact: &Address) -> Result<Option<Outbound>, Re
     if !known.iter().any(|tag| tag == "outbound") {
         return Ok(None);
     }
-    let param = |name| contact.param(name).map(crate::message::lossy);
-    let reg_id = param("reg-id").and_then(|id| id.parse::<u32>().ok());
+    let reg_id = contact.param("reg-id").map(crate::message::lossy);
+    let reg_id = reg_id.and_then(|id| id.parse::<u32>().ok());
     let reg_id = reg_id.filter(|id| (1..=i32::MAX as u32).contains(id));
-    let instance = param("+sip.instance").map(|value| value.trim_matches('"').to_owned());
-    // It is written back between quotes.
-    let instance = instance.filter(|id| !id.is_empty() && !id.contains(['"', '\\']));
-    let Some((reg_id, instance)) = reg_id.zip(instance) else {
+    let Some((reg_id, instance)) = reg_id.zip(instance(contact)) else {
         return Ok(None);
     };
     let vias = headers.get_all(&HeaderName::Via).map(|via| {

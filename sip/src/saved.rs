@@ -64,6 +64,9 @@ pub struct SavedCall {
     pub last_sdp: Option<Redacted<String>>,
     /// The peer takes UPDATE.
     pub peer_allows_update: bool,
+    /// Number of a REFER of ours whose outcome is not known.
+    #[serde(default)]
+    pub transferring: Option<u32>,
 }
 
 /// A 2xx that was not acknowledged.

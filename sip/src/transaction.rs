@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
     KeyFrame,
     /// NOTIFY of what became of a REFER.
     Refer,
+    /// REFER: the terminal is to go on elsewhere.
+    Transfer,
     /// BYE.
     Bye,
     /// INVITE of a call that we make.

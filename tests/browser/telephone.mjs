@@ -1,12 +1,13 @@
 // A web page that is a SIP telephone: JsSIP in Chromium calls by WebSocket (RFC 7118), and what it sees
 // and hears is reported as participant.mjs does. Arguments: URL of the page it is part of, URL of the
-// WebSocket, number, source id. Ends the call when its standard input ends.
+// WebSocket, number, source id, and a password to register with first, whereupon it calls where it is
+// sent by REFER. Ends the call when its standard input ends.
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { openPage } from "./launch.mjs";
 
-const [url, socket, number, id] = process.argv.slice(2);
+const [url, socket, number, id, password] = process.argv.slice(2);
 const source = { id: Number(id), width: 640, height: 360, frameRate: 15 };
 // The library is no script of ours that the server's pages may load.
 const { browser, page } = await openPage(source, { bypassCSP: true });
@@ -22,31 +23,45 @@ const library = await build({
 await page.addScriptTag({ content: library.outputFiles[0].text });
 
 /** In the page: calls, and shows what comes where observer.js looks for it. */
-async function call([socket, number, id]) {
+async function call([socket, number, id, password]) {
   const host = new URL(socket).hostname;
   const line = new JsSIP.WebSocketInterface(socket);
   const telephone = new JsSIP.UA({
     sockets: [line],
     uri: `sip:page-${id}@${host}`,
     display_name: `Telephone ${id}`,
-    register: false,
+    register: Boolean(password),
+    password,
   });
   const opened = new Promise((resolve, reject) => {
-    telephone.on("connected", resolve);
+    telephone.on(password ? "registered" : "connected", resolve);
+    telephone.on("registrationFailed", ({ cause }) => reject(new Error(cause)));
     telephone.on("disconnected", () => reject(new Error("no WebSocket")));
   });
   telephone.start();
   await opened;
-  const session = telephone.call(`sip:${number}@${host}`, {
+  if (password && !telephone.contact.pub_gruu) {
+    throw new Error("registered without a GRUU");
+  }
+  const options = {
     mediaConstraints: { audio: true, video: true },
     pcConfig: { iceServers: [] },
-  });
+  };
+  const session = telephone.call(`sip:${number}@${host}`, options);
+  session.on("refer", ({ accept }) => accept((there) => there.on("confirmed", () => showCall(there)), options));
   await new Promise((resolve, reject) => {
     session.on("confirmed", resolve);
     session.on("failed", ({ cause, message }) => reject(new Error(`${cause}: ${message?.status_code}`)));
   });
+  window.__consilium = { line };
+  showCall(session);
+}
+
+/** In the page: shows what comes by a call, in place of another's. */
+function showCall(session) {
+  document.querySelectorAll("[data-testid]").forEach((element) => element.remove());
   const pc = session.connection;
-  window.__consilium = { pc, session, line };
+  window.__consilium = { ...window.__consilium, pc, session };
   const tracks = pc.getReceivers().map((receiver) => receiver.track);
   const show = (element, kind) => {
     element.srcObject = new MediaStream(tracks.filter((track) => track.kind === kind));
@@ -65,7 +80,8 @@ async function call([socket, number, id]) {
   tile.append(picture);
   document.body.append(sound, tile);
 }
-await page.evaluate(call, [socket, number, id]);
+await page.addScriptTag({ content: showCall.toString() });
+await page.evaluate(call, [socket, number, id, password]);
 
 /** In the page: hangs up, and waits until the BYE is answered. */
 const hangUp = () =>

@@ -3,6 +3,7 @@
 
 pub mod pages;
 pub mod proofs;
+pub mod transfers;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -45,9 +46,10 @@ use sip::{Endpoint, Flow, FlowId, Input, Output, Transport};
 pub type Target = (&'static str, fn(&[u8]) -> usize);
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("sip", sip_messages),
     ("dialling", answers_to_our_calls),
+    ("transfers", transfers::wishes_to_be_elsewhere),
     ("proofs", proofs::proven_requests),
     ("registering", proofs::answers_to_our_registrations),
     ("web_socket", pages::web_socket_bytes),

@@ -80,6 +80,21 @@ impl Browser {
         Self::run(command, log)
     }
 
+    /// As [`Self::call`], after it has registered with this password, as `page-ID`. It goes where it is
+    /// sent.
+    pub fn call_registered(
+        url: &str,
+        socket: &str,
+        number: &str,
+        id: u8,
+        password: &str,
+        log: &Path,
+    ) -> Self {
+        let mut command = script("telephone.mjs");
+        command.args([url, socket, number, &id.to_string(), password]);
+        Self::run(command, log)
+    }
+
     fn start(url: &str, id: u8, log: &Path, arguments: &[&str], pins: &str) -> Self {
         let mut command = script("participant.mjs");
         command

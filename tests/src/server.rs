@@ -134,13 +134,23 @@ impl Server {
     /// Has a room call somebody, by the command line: what it printed, if the callee answered, or its
     /// complaint.
     pub fn dial(&self, room: &str, target: &str) -> Result<String, String> {
+        self.command("dial", &["--room", room, "--to", target])
+    }
+
+    /// Has a terminal go on elsewhere, by the command line: what it printed, if the terminal arrived
+    /// there, or its complaint.
+    pub fn transfer(&self, room: &str, who: &str, target: &str) -> Result<String, String> {
+        self.command("transfer", &["--room", room, "--who", who, "--to", target])
+    }
+
+    fn command(&self, name: &str, arguments: &[&str]) -> Result<String, String> {
         let data = self.dir().join("data");
         let output = Command::new(binary())
-            .args(["dial", "--data-dir"])
+            .args([name, "--data-dir"])
             .arg(data)
-            .args(["--room", room, "--to", target])
+            .args(arguments)
             .output()
-            .expect("run consilium dial");
+            .expect("run a command of consilium");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match output.status.success() {
             true => Ok(text(&output.stdout)),

@@ -382,7 +382,7 @@ impl Task {
                 }
             }
             // Nobody asked by this way.
-            FromControl::Dialled { .. } => {}
+            FromControl::Dialled { .. } | FromControl::Transferred { .. } => {}
             FromControl::Media { ready: true } => {
                 self.upstream.send_replace(Upstream::Ready);
             }

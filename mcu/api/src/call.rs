@@ -64,6 +64,13 @@ pub enum CallEvent {
     /// The peer asks, within its call, to be moved to another room (RFC 3515): to whom `dialled` and
     /// `host` lead, under the number of the call as it is. Answer with [`CallCommand::Refer`].
     Referred(IncomingCall),
+    /// What became of a [`CallCommand::Transfer`]. A success may come after [`Transfer::NoAnswer`].
+    Transferred {
+        /// The call.
+        call: CallId,
+        /// What the terminal says.
+        outcome: Transfer,
+    },
     /// The call is established: our 2xx was acknowledged, or we have acknowledged the peer's.
     Established {
         /// The call.
@@ -195,6 +202,14 @@ pub enum CallCommand {
         /// Why it was not moved; `None`: it was.
         refused: Option<RejectReason>,
     },
+    /// Ask the peer to go on elsewhere, by a call of its own (RFC 3515, RFC 5589 §6). Answered by
+    /// [`CallEvent::Transferred`] while the call lasts, which goes on whatever the outcome.
+    Transfer {
+        /// The call.
+        call: CallId,
+        /// Where to.
+        target: TransferTarget,
+    },
     /// Ask the peer for a key frame by signalling (RFC 5168).
     RequestKeyFrame {
         /// The call.
@@ -210,6 +225,28 @@ pub enum CallCommand {
         /// The call.
         call: CallId,
     },
+}
+
+/// Where a terminal is asked to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferTarget {
+    /// To us, where it dials this. A PIN may stand in it.
+    Number(Redacted<String>),
+    /// To a `sip:` or `sips:` URI without headers.
+    Uri(String),
+}
+
+/// What became of asking a terminal to go on elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// It has been answered there.
+    Done,
+    /// It does not do so, with this status.
+    Refused(u16),
+    /// It tried, and got this status.
+    Failed(u16),
+    /// It never said.
+    NoAnswer,
 }
 
 /// Whether media is to be encrypted.

@@ -30,6 +30,18 @@ pub enum ToControl {
         /// An account, `sip:USER@ADDRESS`, or a number that the dial plan leads to a trunk.
         target: String,
     },
+    /// Have a terminal that is in a room go on elsewhere, by a call of its own; answered by
+    /// [`FromControl::Transferred`] with the same `request` once it is known what came of it.
+    Transfer {
+        /// Echoed in the answer.
+        request: u64,
+        /// Number of the room.
+        room: String,
+        /// The terminal: its name as others see it, or the number of its leg.
+        site: Redacted<String>,
+        /// What it dials here (a room's number, with a PIN if need be), or a `sip:` URI elsewhere.
+        target: Redacted<String>,
+    },
     /// A message of a browser.
     Browser {
         /// The browser's connection.
@@ -64,6 +76,13 @@ pub enum FromControl {
         request: u64,
         /// What came of it.
         outcome: DialOutcome,
+    },
+    /// Answer to [`ToControl::Transfer`].
+    Transferred {
+        /// Of the request.
+        request: u64,
+        /// What came of it.
+        outcome: TransferOutcome,
     },
     /// Say this to a browser.
     Server {
@@ -105,6 +124,43 @@ pub enum DialOutcome {
         status: u16,
     },
     /// It did not answer in time.
+    NoAnswer,
+}
+
+/// What came of moving a terminal elsewhere. Unless it is [`Self::Moved`] or [`Self::Left`], the terminal
+/// is where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum TransferOutcome {
+    /// It was answered there, and its call here is over.
+    Moved,
+    /// Its call here ended before it said how it fares there.
+    Left,
+    /// No room has this number.
+    NoSuchRoom,
+    /// Nobody in the room has this name or number.
+    NoSuchSite,
+    /// Several have this name.
+    Ambiguous,
+    /// It is a browser: a page is in one room only.
+    NotATerminal,
+    /// It is not in the meeting: it rings, or waits before the door.
+    NotIn,
+    /// It is being moved already.
+    Busy,
+    /// Neither a number that leads to a room nor a `sip:` URI.
+    NoSuchTarget,
+    /// The terminal does not do so: it answered REFER with this SIP status.
+    Refused {
+        /// 300 to 699.
+        status: u16,
+    },
+    /// It was refused there, with this SIP status.
+    Failed {
+        /// 300 to 699.
+        status: u16,
+    },
+    /// It did not say in time what came of it.
     NoAnswer,
 }
 

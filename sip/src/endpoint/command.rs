@@ -38,6 +38,7 @@ impl Endpoint {
                 self.refuse_offer(now, id, &Refusal::new(488, "Not Acceptable Here"));
             }
             CallCommand::Refer { refused, .. } => self.referral_decided(now, id, refused),
+            CallCommand::Transfer { target, .. } => self.transfer(now, id, &target),
             CallCommand::Offer { sdp, .. } => {
                 if let Some(call) = self.calls.get_mut(&id) {
                     call.queued_offer = Some(sdp.0);
@@ -107,6 +108,7 @@ fn call_of(command: &CallCommand) -> Option<CallId> {
         | CallCommand::RejectOffer { call }
         | CallCommand::Offer { call, .. }
         | CallCommand::Refer { call, .. }
+        | CallCommand::Transfer { call, .. }
         | CallCommand::RequestKeyFrame { call }
         | CallCommand::Hangup { call }
         | CallCommand::Expel { call } => Some(*call),

@@ -14,6 +14,7 @@ use crate::call::{Branch, Call, Dialling, Stage};
 use crate::client_auth::Proofs;
 use crate::dialog::Dialog;
 use crate::flow::{Flow, FlowId, Output, Transport};
+use crate::gruu;
 use crate::message::{HeaderName, Method, TransactionKey, Uri, uri_address, uri_transport};
 use crate::registrar::Binding;
 use crate::transaction::Purpose;
@@ -50,13 +51,42 @@ impl Endpoint {
         match target {
             DialTarget::Account(account) => self.targets_of_account(now, account),
             DialTarget::Uri { uri, via } => {
-                let path = Uri::parse(uri.clone().into()).ok().and_then(|uri| {
+                let uri = Uri::parse(uri.clone().into()).ok();
+                if let Some(target) = uri.as_ref().and_then(|uri| self.target_of_gruu(now, uri)) {
+                    return vec![target];
+                }
+                let path = uri.and_then(|uri| {
                     let stated = uri.scheme().is_sip().then(|| uri_address(&uri))?;
                     let remote = via.or(stated)?;
                     let path = self.path(uri_transport(&uri), remote);
                     Some(vec![(uri, path)])
                 });
                 path.into_iter().collect()
+            }
+        }
+    }
+
+    /// The ways to the terminal that a GRUU of ours stands for (RFC 5627 §6.1), the one that it
+    /// registered last first.
+    fn target_of_gruu(&self, now: Instant, uri: &Uri) -> Option<Ways> {
+        let mut bindings: Vec<&Binding> = self.registrar.of_gruu(now, uri).collect();
+        bindings.sort_by_key(|binding| std::cmp::Reverse(binding.registered_at));
+        let ways = bindings.into_iter().filter_map(|binding| {
+            let path = self.path_of_binding(binding)?;
+            Some((binding.uri.clone(), path))
+        });
+        let ways: Ways = ways.collect();
+        (!ways.is_empty()).then_some(ways)
+    }
+
+    /// The account whose terminals a target means.
+    fn account_called(&self, now: Instant, target: &DialTarget) -> Option<String> {
+        match target {
+            DialTarget::Account(account) => Some(account.clone()),
+            DialTarget::Uri { uri, .. } => {
+                let uri = Uri::parse(uri.clone().into()).ok()?;
+                let known = self.registrar.of_gruu(now, &uri).next().is_some();
+                gruu::account(&uri).filter(|_| known)
             }
         }
     }
@@ -175,9 +205,7 @@ impl Endpoint {
             give_up_at: now + MAX_RINGING,
         };
         let mut call = Call::dialled(id, flow, wanted.number, dialog, dialling);
-        if let DialTarget::Account(account) = wanted.target {
-            call.account = Some(account);
-        }
+        call.account = self.account_called(now, &wanted.target);
         self.dialogs.insert(call.dialog.local_tag.clone(), id);
         self.calls.insert(id, call);
         let sent = branches

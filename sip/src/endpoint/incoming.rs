@@ -10,6 +10,7 @@ use super::{ALLOW, ALLOW_EVENTS, Connection, EXTENSIONS, Endpoint, SUPPORTED};
 use crate::body::SDP;
 use crate::call::{GIVE_UP, Stage};
 use crate::flow::{Flow, FlowId, Output, Transport};
+use crate::gruu;
 use crate::keepalive;
 use crate::message::{
     self, Envelope, HeaderName, Headers, Message, Method, Refusal, Request, Response, Scheme, Via,
@@ -357,7 +358,7 @@ fn check(arrival: &Arrival) -> Result<(), Refusal> {
     match &request.method {
         Method::Invite | Method::Bye | Method::Options => {}
         Method::Register | Method::Info | Method::Update | Method::Subscribe => {}
-        Method::Prack | Method::Refer => {}
+        Method::Prack | Method::Refer | Method::Notify => {}
         Method::Other(_) => {
             return Err(Refusal::new(501, "Not Implemented").with(HeaderName::Allow, ALLOW));
         }
@@ -379,6 +380,8 @@ fn check(arrival: &Arrival) -> Result<(), Refusal> {
     let unknown: Vec<String> = tokens(&request.headers, &HeaderName::Require)
         .into_iter()
         .filter(|tag| !EXTENSIONS.contains(&tag.as_str()))
+        // RFC 5627 §4.1: of the registrar.
+        .filter(|tag| request.method != Method::Register || tag != gruu::OPTION)
         .collect();
     if !unknown.is_empty() {
         let unknown = unknown.join(", ");

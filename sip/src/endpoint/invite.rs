@@ -336,10 +336,15 @@ pub(super) fn contact(call: &Call) -> String {
 
 /// Our Contact on a flow: a conference (RFC 4579 §5.2).
 pub(super) fn contact_on(flow: Flow, user: &str) -> String {
+    format!("<{}>;isfocus", uri_on(flow, user))
+}
+
+/// The URI by which the peer reaches us on a flow, for an escaped user part or none.
+pub(super) fn uri_on(flow: Flow, user: &str) -> String {
     let (local, transport) = (flow.local, flow.transport.uri_parameter());
     match user {
-        "" => format!("<sip:{local}{transport}>;isfocus"),
-        user => format!("<sip:{user}@{local}{transport}>;isfocus"),
+        "" => format!("sip:{local}{transport}"),
+        user => format!("sip:{user}@{local}{transport}"),
     }
 }
 

@@ -17,6 +17,7 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 mod timeout;
+mod transfer;
 mod within;
 
 use std::collections::{HashMap, VecDeque};
@@ -43,10 +44,11 @@ use register_client::Registrations;
 pub use register_client::{RegistrationId, RemoteRegistrar};
 pub use saving::Changes;
 use subscribe::Watchers;
+pub use transfer::can_be_referred_to;
 
 /// Methods that are served (RFC 3261 §20.5).
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, PRACK, UPDATE, \
-                     REFER, SUBSCRIBE";
+                     REFER, NOTIFY, SUBSCRIBE";
 /// Event packages that can be subscribed to (RFC 6665 §8.2.2).
 const ALLOW_EVENTS: &str = "conference";
 /// Extensions that are known (RFC 3261 §20.37): reliable provisional responses (RFC 3262), REFER

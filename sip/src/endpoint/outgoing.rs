@@ -15,6 +15,7 @@ use crate::body::{MEDIA_CONTROL, PICTURE_FAST_UPDATE, SDP, session_of_response};
 use crate::call::{Call, GIVE_UP, OurOffer, Stage};
 use crate::dialog::Draft;
 use crate::flow::{Flow, FlowId, Output};
+use crate::gruu;
 use crate::message::{
     HeaderName, Message, Method, Refusal, Response, address, cseq_number, lossy, text,
 };
@@ -29,6 +30,17 @@ impl Endpoint {
             return;
         };
         self.changes.calls += 1;
+        if call
+            .dialog
+            .target()
+            .params()
+            .is_some_and(|p| p.contains("gr"))
+        {
+            self.resolve_gruu(now, id);
+        }
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
         if call.may_offer(now) {
             if let Some(sdp) = call.queued_offer.take() {
                 call.retry_at = None;
@@ -42,6 +54,24 @@ impl Endpoint {
         self.send_key_frame_request(now, id);
         let deadline = self.calls.get(&id).and_then(|call| call.deadline());
         self.call_deadlines.set(id, deadline);
+    }
+
+    /// A terminal whose Contact is a GRUU that we gave it is reached at what it has registered, as who
+    /// gave it out has to see to (RFC 5627 §6.1). Where that is, nobody learns but who is there or has
+    /// proven the account.
+    fn resolve_gruu(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let target = call.dialog.target();
+        let own = call.account.is_some() && gruu::account(target) == call.account;
+        let bindings = self.registrar.of_gruu(now, target);
+        let known = bindings
+            .filter(|binding| own || binding.flow.remote == call.party)
+            .max_by_key(|binding| binding.registered_at);
+        if let Some(uri) = known.map(|binding| binding.uri.clone()) {
+            call.dialog.lead_back(uri);
+        }
     }
 
     /// re-INVITE (RFC 3261 §14.1). `None` when it cannot be sent.
@@ -198,6 +228,7 @@ impl Endpoint {
         }
         // The port that the dead connection came from is not one that listens; the Contact's is.
         let stated = call.dialog.stated_hop().map(|(_, address)| address);
+        let stated = stated.filter(|address| *address != flow.local);
         let flow = Flow {
             id: FlowId(self.next_flow),
             remote: stated.unwrap_or(flow.remote),
@@ -229,9 +260,12 @@ impl Endpoint {
             return self.progressed_within(now, id, response);
         }
         // RFC 3261 §12.2.1.2: the peer does not know the dialog any more.
-        if matches!(status, 408 | 481)
-            && !matches!(purpose, Purpose::Bye | Purpose::Prack | Purpose::Refer)
-        {
+        let lives_on = match purpose {
+            Purpose::Bye | Purpose::Prack | Purpose::Refer => true,
+            Purpose::Transfer => status == 408,
+            _ => false,
+        };
+        if matches!(status, 408 | 481) && !lives_on {
             let reason = match status {
                 481 => EndReason::Remote,
                 _ => EndReason::Timeout,
@@ -246,6 +280,7 @@ impl Endpoint {
                     call.key_frame.in_flight = false;
                 }
             }
+            Purpose::Transfer => self.transfer_answered(id, status),
             Purpose::Bye | Purpose::Prack | Purpose::Refer => {}
             Purpose::Notify | Purpose::Register | Purpose::Dial => {}
         }
@@ -411,6 +446,7 @@ impl Endpoint {
                     call.key_frame.in_flight = false;
                 }
             }
+            Purpose::Transfer => self.transfer_unanswered(id),
             Purpose::Bye | Purpose::Prack | Purpose::Refer => {}
             Purpose::Notify | Purpose::Register | Purpose::Dial => {}
         }

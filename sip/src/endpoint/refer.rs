@@ -15,7 +15,8 @@ use crate::call::{Call, GIVE_UP, Referral, Stage};
 use crate::dialog::Dialog;
 use crate::flow::Flow;
 use crate::message::{
-    self, HeaderName, Headers, Method, Refusal, Scheme, Uri, address, cseq_number, lossy, text,
+    self, HeaderName, Headers, MAX_KEPT_VALUE, Method, Refusal, Scheme, Uri, address, cseq_number,
+    lossy, text, unescaped,
 };
 use crate::transaction::Purpose;
 
@@ -56,20 +57,45 @@ impl Endpoint {
         if !matches!(call.stage, Stage::Up) || !may_be_room(call, &target) {
             return Err(Refusal::new(403, "Forbidden"));
         }
+        // Whoever answers a call of ours has proven nothing, were it at the contact of an account.
+        let account = call.account.clone().filter(|_| id < CallId::FIRST_DIALLED);
+        let replaces = self.replaced_by_referral(id, &target, account.as_deref())?;
         let user = target.decoded_user().map(|user| lossy(&user));
         Ok(IncomingCall {
             call: id,
             dialled: user.unwrap_or_default(),
             host: target.host().map(ToString::to_string).unwrap_or_default(),
             caller: Redacted(String::new()),
-            // Whoever answers a call of ours has proven nothing, were it at the contact of an account.
-            account: call.account.clone().filter(|_| id < CallId::FIRST_DIALLED),
+            account,
             remote: call.flow.remote,
             user_agent: None,
             offer: None,
-            replaces: None,
+            replaces,
             srtp: SrtpPolicy::default(),
         })
+    }
+
+    /// The call whose place the one that asks is to take (RFC 5589 §7.3): another one with us, by the
+    /// rules of [`Self::replaceable`]. Elsewhere there is nobody whom we would call for it.
+    fn replaced_by_referral(
+        &self,
+        id: CallId,
+        target: &Uri,
+        account: Option<&str>,
+    ) -> Result<Option<CallId>, Refusal> {
+        if !target.has_headers() {
+            return Ok(None);
+        }
+        let forbidden = || Refusal::new(403, "Forbidden");
+        let named = replaces_of(target).ok_or_else(forbidden)?;
+        let account = account.ok_or_else(forbidden)?;
+        match self.replaceable(&named, Some(account)) {
+            Ok(replaced) if replaced == id => Err(forbidden()),
+            Ok(replaced) => Ok(Some(replaced)),
+            // Within a call, 481 would say that this very call is unknown (RFC 3261 §12.2.1.2).
+            Err(refusal) if refusal.status == 481 => Err(Refusal::new(404, refusal.reason)),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// The rooms have decided on a REFER.
@@ -159,10 +185,17 @@ impl Endpoint {
     }
 }
 
-/// Whether a URI could name a room of ours: at the address or the name by which the peer knows us. Its
-/// headers, as those of a transfer that another call is asked for, are not for us, nor other methods.
+/// Replaces among the headers of a URI, unescaped, where there is no other header.
+fn replaces_of(target: &Uri) -> Option<String> {
+    let headers = target.headers().filter(|headers| headers.len() == 1)?;
+    let value = headers.value("Replaces")?;
+    unescaped(value).filter(|value| value.len() <= MAX_KEPT_VALUE)
+}
+
+/// Whether a URI could name a room of ours: at the address or the name by which the peer knows us, and
+/// for no other method.
 fn may_be_room(call: &Call, target: &Uri) -> bool {
-    if !matches!(target.scheme(), Scheme::Sip | Scheme::Sips) || target.has_headers() {
+    if !matches!(target.scheme(), Scheme::Sip | Scheme::Sips) {
         return false;
     }
     let method = target.params().and_then(|params| params.value("method"));
@@ -183,7 +216,7 @@ fn is_ours(flow: Flow, host: &str) -> bool {
 
 impl Dialog {
     /// The URI by which the peer knows us.
-    fn local_uri(&self) -> Option<Uri> {
+    pub(super) fn local_uri(&self) -> Option<Uri> {
         Some(address(self.local_address().as_bytes())?.uri)
     }
 }

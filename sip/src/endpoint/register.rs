@@ -44,6 +44,7 @@ impl Endpoint {
         }
         let update = Update {
             account,
+            address: &arrival.envelope.to.uri,
             headers: &arrival.request.headers,
             call_id: &arrival.envelope.call_id,
             cseq: arrival.envelope.cseq,

@@ -21,9 +21,26 @@ impl Endpoint {
         let Some(value) = text(headers, &HeaderName::Replaces) else {
             return Ok(None);
         };
-        let bad = || Refusal::new(400, "Bad Replaces");
-        let named = Named::read(&value).filter(|_| headers.count(&HeaderName::Replaces) == 1);
-        let named = named.ok_or_else(bad)?;
+        if headers.count(&HeaderName::Replaces) != 1 {
+            return Err(bad());
+        }
+        let account = match proof {
+            Verdict::Proven(account) => Some(account.as_str()),
+            Verdict::Stale | Verdict::Unproven => None,
+        };
+        self.replaceable(&value, account).map(Some)
+    }
+
+    /// The call that a value of Replaces names, if this account may have its place.
+    ///
+    /// # Errors
+    /// As [`Self::replaced`].
+    pub(super) fn replaceable(
+        &self,
+        value: &str,
+        account: Option<&str>,
+    ) -> Result<CallId, Refusal> {
+        let named = Named::read(value).ok_or_else(bad)?;
         let call = self
             .dialogs
             .get(named.to_tag)
@@ -33,24 +50,24 @@ impl Endpoint {
             call.dialog.call_id == named.call_id && theirs == named.from_tag
         });
         let call = call.ok_or(Refusal::new(481, "No Call To Replace"))?;
-        let same = match proof {
-            Verdict::Proven(account) => call.account.as_ref() == Some(account),
-            Verdict::Stale | Verdict::Unproven => false,
-        };
-        if !same {
+        if account.is_none() || call.account.as_deref() != account {
             return Err(Refusal::new(403, "Not Your Call"));
         }
         match call.stage {
             Stage::Up | Stage::Accepted if named.early_only => {
                 Err(Refusal::new(486, "Already Answered"))
             }
-            Stage::Up | Stage::Accepted => Ok(Some(call.id)),
+            Stage::Up | Stage::Accepted => Ok(call.id),
             Stage::Leaving => Err(Refusal::new(603, "Call Has Ended")),
             // RFC 3891 §3: an early dialog can be replaced only where this side began it; there is
             // nobody yet in whose place to come.
             Stage::Asked(_) | Stage::Dialling(_) => Err(Refusal::new(481, "No Call To Replace")),
         }
     }
+}
+
+fn bad() -> Refusal {
+    Refusal::new(400, "Bad Replaces")
 }
 
 /// A Replaces header (RFC 3891 §6.1); the tags are seen from us: `to-tag` is ours.

@@ -6,7 +6,7 @@ use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 
 use super::Endpoint;
-use crate::call::{Call, GIVE_UP, KeyFrame, Stage, T1, Unacknowledged};
+use crate::call::{Call, GIVE_UP, KeyFrame, Stage, T1, Transferring, Unacknowledged};
 use crate::dialog::Dialog;
 use crate::flow::{Flow, FlowId};
 use crate::saved::{SavedAnswer, SavedCall, SavedCalls, SavedRegistration};
@@ -127,6 +127,11 @@ impl Call {
             session: self.session.as_ref().map(|session| session.save(now)),
             last_sdp: self.last_sdp.clone().map(Redacted),
             peer_allows_update: self.peer_allows_update,
+            transferring: self
+                .transferring
+                .as_ref()
+                .filter(|t| !t.over)
+                .map(|t| t.cseq),
         }
     }
 
@@ -175,6 +180,13 @@ impl Call {
             peer_offer: None,
             unacknowledged,
             referral: None,
+            // Who asked for it waits no more; a terminal that has moved is still let go.
+            transferring: saved.transferring.map(|cseq| Transferring {
+                cseq,
+                taken: true,
+                over: false,
+                give_up_at: None,
+            }),
             our_offer: None,
             queued_offer: None,
             retry_at: None,

@@ -35,6 +35,7 @@ impl Endpoint {
             self.refuse_offer(now, id, &Refusal::new(500, "Nobody Answered"));
         }
         self.referral_due(now, id);
+        self.transfer_due(now, id);
         self.resend_due(now, id);
         self.session_due(now, id);
         if let Some(call) = self.calls.get_mut(&id) {

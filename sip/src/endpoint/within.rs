@@ -1,4 +1,4 @@
-//! Requests of the peer within a call: re-INVITE, UPDATE, INFO, BYE, OPTIONS.
+//! Requests of the peer within a call: re-INVITE, UPDATE, INFO, REFER, NOTIFY, BYE, OPTIONS.
 
 use std::time::Instant;
 
@@ -40,6 +40,7 @@ impl Endpoint {
             Method::Invite | Method::Update => self.offered_anew(now, id, arrival),
             Method::Info => self.informed(now, id, arrival),
             Method::Refer => self.refer(now, id, arrival),
+            Method::Notify => self.told_of_transfer(now, id, arrival),
             Method::Bye => self.left(now, id, arrival),
             Method::Options => self.reply(now, id, arrival, &options()),
             _ => self.reply(now, id, arrival, &not_here()),

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::door::Entrance;
 use super::exchange::Exchange;
+use super::pin::Source;
 use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, SipLeg};
 use super::{Controller, Output, address, leg_of_call};
@@ -35,6 +36,7 @@ impl Controller {
             CallEvent::Ringing { call } => debug!(%call, "rings"),
             CallEvent::Digit { call, digit } => self.digit(call, digit),
             CallEvent::Referred(wanted) => self.referred(&wanted),
+            CallEvent::Transferred { call, outcome } => self.transferred(call, outcome),
             CallEvent::Established { call } => self.established(call),
             CallEvent::Ended { call, reason } => {
                 if let Some(earlier) = &mut self.earlier {
@@ -45,6 +47,7 @@ impl Controller {
                     info!(%call, ?reason, "call ended");
                     if let Some(leg) = self.remove_leg(room, leg, "call ended") {
                         self.dial_ended(&leg, reason);
+                        self.transfer_ended(&leg);
                     }
                 }
             }
@@ -54,7 +57,10 @@ impl Controller {
     fn incoming(&mut self, call: IncomingCall) {
         let (id, replaced) = (call.call, call.replaces);
         let entrance = match replaced {
-            Some(old) => self.place_of(old, &call),
+            Some(old) => {
+                let source = self.source_of(call.account.as_deref(), call.remote.ip());
+                self.place_of(old, &call, source, &shown_name(&call.caller))
+            }
             None => self.admit(&call),
         };
         let command = match entrance.and_then(|entrance| self.accept(call, entrance)) {
@@ -77,7 +83,13 @@ impl Controller {
 
     /// Where a call is that another one replaces: in a room that takes this one, too. Its PIN was given
     /// already. Who waits before a door, or was not answered, has no place to hand on.
-    fn place_of(&mut self, old: CallId, call: &IncomingCall) -> Result<Entrance, RejectReason> {
+    pub(super) fn place_of(
+        &mut self,
+        old: CallId,
+        call: &IncomingCall,
+        source: Source,
+        name: &Redacted<String>,
+    ) -> Result<Entrance, RejectReason> {
         let found = leg_of_call(&mut self.rooms, old);
         let (room, _) = found
             .filter(|(_, leg)| leg.is_in())
@@ -86,10 +98,11 @@ impl Controller {
         let room = rooms.find(|known| known.id == room);
         let number = room.map(|room| room.number.clone());
         let number = number.ok_or(RejectReason::Forbidden)?;
-        let mut entrance = self.admit(&IncomingCall {
+        let call = IncomingCall {
             dialled: number.clone(),
             ..call.clone()
-        })?;
+        };
+        let mut entrance = self.admit_from(&call, source, name)?;
         entrance.number = number;
         entrance.waiting = None;
         Ok(entrance)
@@ -141,6 +154,7 @@ impl Controller {
                 rollovers: Rollovers::default(),
                 ringing: None,
                 dialled: false,
+                transferring: None,
             }),
         };
         let cname = self.cname_for(&entrance.number);

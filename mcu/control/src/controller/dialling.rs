@@ -167,6 +167,7 @@ impl Controller {
             }),
             ports,
             confirmed: false,
+            transferring: None,
             rollovers: Rollovers::default(),
         };
         let leg = self.dialled_leg(id, callee, sip);

@@ -22,6 +22,7 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod transfer_out;
 mod view;
 mod watched;
 
@@ -208,6 +209,17 @@ impl Controller {
             Input::Manager(manager, ToControl::GetRoom { request, number }) => {
                 let room = self.view(&number);
                 self.tell_manager(manager, FromControl::Room { request, room });
+            }
+            Input::Manager(
+                manager,
+                ToControl::Transfer {
+                    request,
+                    room,
+                    site,
+                    target,
+                },
+            ) => {
+                self.transfer((manager, request), &room, &site.0, &target.0);
             }
             // The shell asks for the way first: it comes as `Input::Dial`.
             Input::Manager(_, ToControl::Dial { .. }) => {}

@@ -474,6 +474,7 @@ fn take_up_leg(
                     rollovers: Rollovers::default(),
                     ringing: None,
                     dialled: saved.dialled,
+                    transferring: None,
                 })
             }
             _ => LegKind::Sip(SipLeg {
@@ -483,6 +484,7 @@ fn take_up_leg(
                 rollovers: Rollovers::default(),
                 ringing: None,
                 dialled: saved.dialled,
+                transferring: None,
             }),
         },
         SavedKind::Browser { token, slots } => LegKind::Browser(BrowserLeg {

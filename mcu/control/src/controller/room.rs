@@ -18,6 +18,7 @@ use super::exchange::Exchange;
 use super::pin::{Source, Waiting};
 use super::rollovers::Rollovers;
 use super::state::SavedSipCall;
+use super::transfer_out::Transferring;
 
 /// Most tiles of the composed picture.
 pub const MAX_TILES: usize = 9;
@@ -106,6 +107,8 @@ pub struct SipLeg {
     pub ringing: Option<Ringing>,
     /// We called it.
     pub dialled: bool,
+    /// It is asked to go on elsewhere.
+    pub transferring: Option<Transferring>,
 }
 
 /// A terminal's call and what was described in it.

@@ -13,3 +13,4 @@ mod media;
 mod quarantine;
 mod returning;
 mod rooms;
+mod transfer_out;

@@ -20,6 +20,10 @@ impl Controller {
             info!(%call, ?reason, "not moved");
         }
         self.tell_call(CallCommand::Refer { call, refused });
+        // RFC 3891 §3: in whose place it is now.
+        if let Some(call) = wanted.replaces.filter(|_| refused.is_none()) {
+            self.tell_call(CallCommand::Hangup { call });
+        }
     }
 
     fn try_move(&mut self, wanted: &IncomingCall) -> Result<(), RejectReason> {
@@ -30,7 +34,10 @@ impl Controller {
         // A request within a call may come from anywhere, and its address may be forged. Where the call
         // itself came from was proven by its ACK.
         let source = leg.source.clone().ok_or(RejectReason::Forbidden)?;
-        let entrance = self.admit_from(wanted, source, &name);
+        let entrance = match wanted.replaces {
+            Some(old) => self.place_of(old, wanted, source, &name),
+            None => self.admit_from(wanted, source, &name),
+        };
         // Who may not enter learns nothing about what is there.
         let entrance = entrance.map_err(|reason| match reason {
             RejectReason::Busy | RejectReason::Unavailable => reason,

@@ -7,6 +7,7 @@ mod days;
 mod dialling;
 mod floods;
 mod forking;
+mod gruus;
 mod lossy;
 mod offers;
 mod outbound;
@@ -20,6 +21,7 @@ mod streams;
 mod subscriptions;
 mod timers;
 mod torture;
+mod transferring;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

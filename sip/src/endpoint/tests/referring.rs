@@ -148,3 +148,66 @@ fn only_who_proved_an_account_asks_in_its_name() {
     bench.feed(&wish.replace("Max-Forwards", &named));
     assert_eq!(referred(&mut bench), (CALL, None));
 }
+
+/// A call of the account that was named in a REFER within another one of its calls.
+fn replaced(bench: &mut Bench) -> CallId {
+    let events = bench.take_events();
+    let [CallEvent::Referred(wanted)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    wanted.replaces.unwrap()
+}
+
+fn refer_to_replace(cseq: u32, tag: &str, host: &str, replaces: &str) -> String {
+    let target = to(&format!("sip:4000@{host}?Replaces={replaces}"));
+    refer(cseq, tag, &target).replace("one@", "first@")
+}
+
+/// RFC 5589 §7.3, where both calls are with us.
+#[test]
+fn a_call_may_move_into_the_place_of_another_of_the_same_account() {
+    let mut bench = Bench::new();
+    let (_, first) = up_proven(&mut bench, "or-1", "first", "");
+    let (second, tag) = up_proven(&mut bench, "or-1", "second", "");
+    let named = format!("second%40192.0.2.7%3Bto-tag%3D{tag}%3Bfrom-tag%3Dpeer");
+    bench.feed(&refer_to_replace(3, &first, "192.0.2.1", &named));
+    assert!(bench.sent.is_empty(), "the rooms decide");
+    assert_eq!(replaced(&mut bench), second);
+}
+
+/// Elsewhere nobody is called for it, whoever asks: it would be at our cost, or to whom the caller
+/// could not call itself.
+#[test]
+fn only_calls_with_us_are_replaced_and_only_by_their_account() {
+    let mut bench = Bench::new();
+    let (_, first) = up_proven(&mut bench, "or-1", "first", "");
+    let (_, tag) = up_proven(&mut bench, "or-1", "second", "");
+    let (_, other) = up_proven(&mut bench, "guest", "third", "");
+    let named = |call: &str, tag: &str, further: &str| {
+        format!("{call}%40192.0.2.7%3Bto-tag%3D{tag}%3Bfrom-tag%3Dpeer{further}")
+    };
+    for (cseq, (host, replaces, status)) in (3..).zip([
+        ("192.0.2.9", named("second", &tag, ""), 403),
+        ("192.0.2.1", named("first", &first, ""), 403),
+        ("192.0.2.1", named("third", &other, ""), 403),
+        ("192.0.2.1", named("second", "unknown", ""), 404),
+        ("192.0.2.1", named("second", &tag, "%3Bearly-only"), 486),
+        ("192.0.2.1", named("second", &tag, "&Subject=x"), 403),
+        ("192.0.2.1", named("second", &tag, "%3Bto-tag%3Dx"), 400),
+        ("192.0.2.1", "x%40192.0.2.7".to_owned(), 400),
+        ("192.0.2.1", "x".repeat(3_000), 403),
+    ]) {
+        bench.feed(&refer_to_replace(cseq, &first, host, &replaces));
+        let answer = bench.only();
+        let expected = format!("SIP/2.0 {status} ");
+        assert!(answer.starts_with(&expected), "{host} {replaces}: {answer}");
+    }
+    assert_eq!(bench.take_events(), []);
+    // Who has proven nothing has no call to name.
+    let mut bench = Bench::new();
+    let (_, tag) = bench.up();
+    let own = named("one", &tag, "");
+    let wish = refer_to_replace(2, &tag, "192.0.2.1", &own).replace("first@", "one@");
+    bench.feed(&wish);
+    assert!(bench.only().starts_with("SIP/2.0 403 "));
+}

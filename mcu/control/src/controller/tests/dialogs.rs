@@ -9,7 +9,7 @@ use mcu_api::plan::{LegPlan, Transport};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, TERMINAL_OFFER, demo, incoming, ports};
-use crate::config::{Config, RoomConfig, Trunk};
+use crate::config::{Account, Config, RoomConfig, Trunk};
 use crate::controller::pin::Source;
 use crate::controller::{Input, MEDIA_WAIT};
 use crate::dialplan::{Action, Pattern, Rule};
@@ -543,4 +543,45 @@ fn a_wish_to_move_is_judged_by_where_its_call_came_from() {
     let waiting = legs.find_map(|leg| leg.waiting.as_ref()).unwrap();
     assert_eq!(waiting.wrong, 1);
     assert_eq!(waiting.source, Source::new(None, [10, 1, 0, 50].into()));
+}
+
+/// RFC 5589 §7.3: it is where its other call was, without the door, and that call is over.
+#[test]
+fn a_terminal_moves_into_the_place_of_its_other_call() {
+    let mut config = rooms_to_move_between();
+    config.accounts = vec![Account {
+        user: "ward".into(),
+        password: Redacted("s3cret".into()),
+    }];
+    config.rooms[2].pin = Some(Redacted("0815".into()));
+    let mut bench = Bench::new(config);
+    let of_account = |call: u64, number: &str| IncomingCall {
+        account: Some("ward".into()),
+        ..incoming(call, number, Some(TERMINAL_OFFER))
+    };
+    bench.dial_with(of_account(CALL.0, "3000")).unwrap();
+    bench.dial_with(of_account(2, "5000*0815")).unwrap();
+    bench.pass(Duration::from_secs(3));
+    let wish = |replaces: u64| IncomingCall {
+        replaces: Some(CallId(replaces)),
+        offer: None,
+        ..of_account(CALL.0, "9999")
+    };
+    let refer = |call, refused| CallCommand::Refer { call, refused };
+    bench.commands.clear();
+    bench.input(Input::Call(CallEvent::Referred(wish(77))));
+    let refused = refer(CALL, Some(RejectReason::Forbidden));
+    assert_eq!(bench.commands, [refused]);
+    bench.commands.clear();
+    bench.input(Input::Call(CallEvent::Referred(wish(2))));
+    let hangup = CallCommand::Hangup { call: CallId(2) };
+    assert_eq!(bench.commands, [refer(CALL, None), hangup]);
+    let reason = EndReason::Local;
+    bench.input(Input::Call(CallEvent::Ended {
+        call: CallId(2),
+        reason,
+    }));
+    assert_eq!(bench.view("3000").map_or(0, |room| room.legs.len()), 0);
+    let there = bench.view("5000").unwrap().legs;
+    assert_eq!((there.len(), there[0].waiting), (1, false));
 }
