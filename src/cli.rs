@@ -1,11 +1,10 @@
 //! Command line. A flag overrides the configuration file, the file overrides the defaults.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ConfigError, MediaAddress, PortRange, Settings};
+use crate::config::{ConfigError, Listen, MediaAddress, PortRange, Settings};
 
 /// Open telemedicine conferencing: terminals and browsers in one consult room.
 #[derive(Parser)]
@@ -79,10 +78,10 @@ pub struct Flags {
     pub demo: bool,
     /// Address of the web page (HTTPS).
     #[arg(long, value_name = "ADDR:PORT")]
-    pub http: Option<SocketAddr>,
+    pub http: Option<Listen>,
     /// Address for SIP over UDP and TCP.
     #[arg(long, value_name = "ADDR:PORT")]
-    pub sip: Option<SocketAddr>,
+    pub sip: Option<Listen>,
     /// Address at which peers reach our media; repeat it for several networks.
     #[arg(long, value_name = "ADDR")]
     pub media_address: Vec<MediaAddress>,
@@ -133,6 +132,8 @@ impl Flags {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]

@@ -23,7 +23,7 @@ use toml::Spanned;
 use crate::host;
 pub use limits::Limits;
 pub use refusal::ConfigError;
-pub use values::{Filter, MediaAddress, NonEmpty, Pin, PortRange, RelayUrl};
+pub use values::{Filter, Listen, MediaAddress, NonEmpty, Pin, PortRange, RelayUrl};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Deserialize)]
@@ -59,7 +59,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Address of the web page (HTTPS).
-    pub listen: SocketAddr,
+    pub listen: Listen,
 }
 
 /// `[sip]`
@@ -67,7 +67,7 @@ pub struct Http {
 #[serde(default, deny_unknown_fields)]
 pub struct Sip {
     /// Address for SIP over UDP and TCP; see [`Sip::listen`].
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// Where SIP is listened for besides.
     pub listeners: Vec<Spanned<listeners::Listener>>,
     /// PEM file of the certificate for TLS; the page's if not given.
@@ -177,7 +177,7 @@ impl Default for Settings {
 impl Default for Http {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::new(host::any(), 8443),
+            listen: Listen(SocketAddr::new(host::any(), 8443)),
         }
     }
 }
@@ -302,6 +302,7 @@ impl Settings {
             relays: self.turn.as_ref().map(Turn::config),
             sip_listen: Some(self.sip.listen()),
             sip_listeners: listeners::config(&self.sip),
+            addresses: self.media_addresses(),
             certificate: listeners::certificate(&self.sip, &self.data_dir),
             realm: self.sip.realm.clone(),
             demo: self.demo,
@@ -326,7 +327,7 @@ impl Settings {
     /// What the manager needs.
     pub fn manager(&self) -> manager_ui_server::Config {
         manager_ui_server::Config {
-            http: self.http.listen,
+            http: self.http.listen.0,
             data_dir: self.data_dir.clone(),
             control_socket: self.control_socket(),
             streams_socket: self.streams_socket(),
@@ -363,7 +364,7 @@ impl Settings {
     /// Where browsers send media by TCP. A port that was named is taken to lead to the page's from all
     /// addresses.
     fn browser_tcp(&self) -> Vec<SocketAddr> {
-        let listen = self.http.listen;
+        let listen = self.http.listen.0;
         let leads_here = |address: &reach::MediaAddress| {
             let bound = address.address;
             let any = listen.ip().is_unspecified() && (listen.is_ipv6() || bound.is_ipv4());
@@ -490,7 +491,7 @@ mod tests {
             (
                 "[http]\nlisten = \"here\"\n",
                 "2: ",
-                &["listen", "socket address"],
+                &["listen", "\"here\" is not ADDR:PORT"],
             ),
             (
                 "[media]\nports = \"9-8\"\n",
@@ -545,6 +546,11 @@ mod tests {
                 "[media]\naddresses = [\"::\"]\n",
                 "2: ",
                 &["addresses: ", "peers cannot send to ::"],
+            ),
+            (
+                "[media]\naddresses = [\"fe80::1\"]\n",
+                "2: ",
+                &["addresses: ", "link-local"],
             ),
             (
                 "[media]\naddresses = [{ address = \"10.1.2.3\", networks = [\"10.1.2.3/8\"] }]\n",
@@ -652,6 +658,45 @@ mod tests {
                 "[sip]\nkey = \"a.pem\"\n",
                 "2: ",
                 &["key: ", "without certificate"],
+            ),
+        ]);
+    }
+
+    /// Defect: what named a peer of IPv4 as IPv6 maps it meant nobody.
+    #[test]
+    fn an_address_of_ipv4_is_refused_as_ipv6_maps_it() {
+        expect_refusals(&[
+            (
+                "[media]\naddresses = [\"::ffff:10.1.2.3\"]\n",
+                "2: ",
+                &["addresses: ", "::ffff:10.1.2.3 is written 10.1.2.3"],
+            ),
+            (
+                "[media]\naddresses = [{ address = \"10.1.2.3\",\n\
+                 networks = [\"::ffff:10.0.0.0/104\"] }]\n",
+                "3: ",
+                &["networks: ", "a network of IPv4 is written as such"],
+            ),
+            (
+                "[[sip.listeners]]\nprotocol = \"tcp\"\nlisten = \"[::ffff:10.1.2.3]:5062\"\n",
+                "3: ",
+                &["listen: ", "::ffff:10.1.2.3 is written 10.1.2.3"],
+            ),
+            (
+                "[sip]\nlisten = \"[::ffff:10.1.2.3]:5060\"\n",
+                "2: ",
+                &["listen: ", "::ffff:10.1.2.3 is written 10.1.2.3"],
+            ),
+            (
+                "[[sip.trunks]]\nname = \"a\"\naddress = \"[::ffff:10.0.0.5]:5060\"\n",
+                "3: ",
+                &["address: ", "an address of IPv4 is written as such"],
+            ),
+            (
+                "[[sip.trunks]]\nname = \"a\"\naddress = \"10.0.0.5\"\n\
+                 sources = [\n  \"10.0.0.5\",\n  \"::ffff:10.0.0.6\",\n]\n",
+                "6: ",
+                &["sources: ", "::ffff:10.0.0.6 is written 10.0.0.6"],
             ),
         ]);
     }

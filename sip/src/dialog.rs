@@ -94,7 +94,7 @@ impl Dialog {
             remote: format!("<{target}>"),
             local_tag,
             // Behind a NAT or a proxy, only the way by which the call went leads back there.
-            behind_nat: uri_address(&target) != Some(flow.remote),
+            behind_nat: uri_address(&target).map(|at| flow.as_reached(at)) != Some(flow.remote),
             remote_target: target,
             route_set: Vec::new(),
             local_cseq: 0,
@@ -247,7 +247,7 @@ impl Dialog {
         });
         let (target, routes) = self.routing();
         let transport = flow.transport.via();
-        let via = format!("SIP/2.0/{transport} {};branch={branch};rport", flow.local);
+        let via = format!("SIP/2.0/{transport} {};branch={branch};rport", flow.told());
         let builder = RequestBuilder::new(method.clone(), target)
             .header(HeaderName::Via, via)
             .map(|b| b.max_forwards(70))
@@ -283,9 +283,10 @@ impl Dialog {
             return (flow.transport, flow.remote);
         }
         self.stated_hop()
+            .map(|(transport, at)| (transport, flow.as_reached(at)))
             .filter(|(_, at)| at.is_ipv4() == flow.local.is_ipv4() && !at.ip().is_unspecified())
             // A GRUU that we gave out names ourselves.
-            .filter(|(_, at)| *at != flow.local)
+            .filter(|(_, at)| !flow.is_ours(*at))
             .unwrap_or((flow.transport, flow.remote))
     }
 

@@ -1,6 +1,6 @@
 //! Where bytes come from and go to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use mcu_api::call::CallEvent;
@@ -94,12 +94,41 @@ pub struct Flow {
     pub id: FlowId,
     /// Its transport.
     pub transport: Transport,
-    /// Our address on it, as the peer can reach it: it is written into Contact and Via. Never the
-    /// wildcard address; a shell that binds the wildcard takes it from the packet's control data.
-    /// For a stream it carries our *listening* port.
+    /// Our address on it. Never the wildcard address; a shell that binds the wildcard takes it from the
+    /// packet's control data. For a stream it carries our *listening* port.
     pub local: SocketAddr,
-    /// The peer's address on it.
+    /// The peer's address on it. A link-local one names its interface (RFC 4007 §6).
     pub remote: SocketAddr,
+    /// What the peer reaches us at in place of `local`: that of an address translation before us, which
+    /// keeps ports.
+    #[serde(default)]
+    pub advertised: Option<IpAddr>,
+}
+
+impl Flow {
+    /// Our address as the peer can reach it, which is written into Contact and Via.
+    pub fn told(&self) -> SocketAddr {
+        SocketAddr::new(
+            self.advertised.unwrap_or(self.local.ip()),
+            self.local.port(),
+        )
+    }
+
+    /// Whether an address is ours, as far as the peer or we know it.
+    pub(crate) fn is_ours(&self, address: SocketAddr) -> bool {
+        address == self.local || address == self.told()
+    }
+
+    /// An address that the peer names, as it is reached from here: it knows no interface of ours, so that
+    /// a link-local one is meant on its own link.
+    pub(crate) fn as_reached(&self, mut named: SocketAddr) -> SocketAddr {
+        if let (SocketAddr::V6(named), SocketAddr::V6(remote)) = (&mut named, self.remote)
+            && named.ip().is_unicast_link_local()
+        {
+            named.set_scope_id(remote.scope_id());
+        }
+        named
+    }
 }
 
 /// What the shell tells the core.

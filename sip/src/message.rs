@@ -387,11 +387,9 @@ pub(crate) fn reply_flow(flow: Flow, via: &Via) -> Flow {
     if flow.transport.is_stream() || via.rport().is_some() {
         return flow;
     }
-    let port = via.port.unwrap_or(5060);
-    Flow {
-        remote: SocketAddr::new(flow.remote.ip(), port),
-        ..flow
-    }
+    let mut reply = flow;
+    reply.remote.set_port(via.port.unwrap_or(5060));
+    reply
 }
 
 /// Starts a response with the headers of RFC 3261 §8.2.6.2, as many as the request has. A To without

@@ -198,6 +198,7 @@ impl Registrar {
             transport: uri_transport(&uri),
             local: saved.remote,
             remote: saved.remote,
+            advertised: None,
         });
         if left.is_zero() || self.count >= self.limits.max_registrations {
             return;

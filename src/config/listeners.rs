@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sip::Transport;
 use toml::Spanned;
 
+use super::values::Listen;
 use super::{Sip, Srtp, dialplan};
 use crate::host;
 
@@ -21,7 +22,7 @@ pub struct Listener {
     /// What is spoken on it.
     protocol: Transport,
     /// Its address.
-    listen: SocketAddr,
+    listen: Listen,
     /// Whether media of calls by it is encrypted.
     #[serde(default)]
     srtp: Srtp,
@@ -99,14 +100,16 @@ impl Sip {
         let further = self
             .listeners
             .iter()
-            .map(|listener| listener.get_ref().listen);
+            .map(|listener| listener.get_ref().listen.0);
         let v6_taken = further
             .into_iter()
             .any(|at| at.is_ipv6() && at.port() == PORT);
-        self.listen.unwrap_or_else(|| match v6_taken {
-            true => (Ipv4Addr::UNSPECIFIED, PORT).into(),
-            false => SocketAddr::new(host::any(), PORT),
-        })
+        self.listen
+            .map(|listen| listen.0)
+            .unwrap_or_else(|| match v6_taken {
+                true => (Ipv4Addr::UNSPECIFIED, PORT).into(),
+                false => SocketAddr::new(host::any(), PORT),
+            })
     }
 }
 
@@ -128,7 +131,9 @@ pub fn check(sip: &Sip) -> Result<(), dialplan::Wrong> {
         listener.get_ref().check_clients()?;
         listener.get_ref().check_origins()?;
         let Listener {
-            protocol, listen, ..
+            protocol,
+            listen: Listen(listen),
+            ..
         } = *listener.get_ref();
         let wrong = |reason: &str| Err((listener.span(), reason.into()));
         if listen.port() == 0 {
@@ -149,7 +154,7 @@ pub fn config(sip: &Sip) -> Vec<SipListener> {
     listeners
         .map(|listener| SipListener {
             transport: listener.protocol,
-            listen: listener.listen,
+            listen: listener.listen.0,
             srtp: listener.srtp.policy(),
             legacy_tls: listener.legacy_tls.as_ref().map(Spanned::get_ref) == Some(&true),
             clients: listener.client_ca.as_ref().map(|ca| ClientCertificates {

@@ -113,6 +113,7 @@ impl ConfigError {
             file: file.into(),
             line,
             reason: match key_before(text, span.start)
+                .or_else(|| key_before(text, list_around(text, span.start)?))
                 .or_else(|| key_at(text, line))
                 .or_else(|| key_of_list(text, line))
             {
@@ -143,6 +144,14 @@ fn key_before(text: &str, offset: usize) -> Option<&str> {
         .rsplit([' ', '{', ',', '.', '\n'])
         .next()?;
     Some(key).filter(|key| KEYS.contains(key))
+}
+
+/// Where the list on one line begins of which the value here is one.
+fn list_around(text: &str, offset: usize) -> Option<usize> {
+    let before = text.get(..offset)?;
+    let start = before.rfind('[')?;
+    let between = before.get(start..)?;
+    (!between.contains([']', '{', '\n'])).then_some(start)
 }
 
 /// Key with which this line begins, or the table that it opens.

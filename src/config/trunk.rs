@@ -1,6 +1,5 @@
 //! `[[sip.trunks]]`: other servers that calls come from and go to.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use mcu_api::secret::Redacted;
@@ -8,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::dialplan::Wrong;
-use super::values::{NonEmpty, Place};
+use super::values::{Address, NonEmpty, Place};
 
 /// One trunk, or a server that is a peer without a password.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,7 +34,7 @@ pub struct Trunk {
     password: Option<Spanned<Redacted<NonEmpty>>>,
     /// Calls from these addresses are its calls.
     #[serde(default)]
-    sources: Vec<IpAddr>,
+    sources: Vec<Address>,
     /// Whether we register there.
     #[serde(default)]
     register: Option<Spanned<bool>>,
@@ -93,7 +92,7 @@ impl Trunk {
             tcp: matches!(self.transport, Transport::Tcp),
             domain: self.domain.as_ref().map(text),
             credentials: self.user.as_ref().map(|user| (text(user), password)),
-            sources: self.sources.clone(),
+            sources: self.sources.iter().map(|source| source.0).collect(),
             register: registers.then(|| Duration::from_secs(expires.into())),
         }
     }

@@ -1,7 +1,8 @@
 //! Values of the configuration file and of flags that are checked as they are read.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use mcu_api::reach;
@@ -108,15 +109,55 @@ impl FromStr for HostAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let address: IpAddr = text
-            .parse()
-            .map_err(|_| format!("\"{text}\" is not an IP address"))?;
+        let Address(address) = text.parse()?;
         if address.is_unspecified() || address.is_multicast() {
             return Err(format!(
                 "peers cannot send to {address}: name an address of this host"
             ));
         }
-        Ok(Self(address))
+        match address {
+            // It means nothing without an interface, which media has no word for.
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Err(format!(
+                "{v6} is link-local: name another address of this host"
+            )),
+            _ => Ok(Self(address)),
+        }
+    }
+}
+
+/// An address, one of IPv4 written as such: peers are known by that form, whichever socket they come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub IpAddr);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address: IpAddr = text
+            .parse()
+            .map_err(|_| format!("\"{text}\" is not an IP address"))?;
+        match address.to_canonical() {
+            canonical if canonical == address => Ok(Self(address)),
+            v4 => Err(format!("{address} is written {v4}")),
+        }
+    }
+}
+
+/// Where we listen, an address of IPv4 written as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub SocketAddr);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let listen: SocketAddr = text
+            .parse()
+            .map_err(|_| format!("\"{text}\" is not ADDR:PORT"))?;
+        match listen.ip().to_canonical() {
+            canonical if canonical == listen.ip() => Ok(Self(listen)),
+            v4 => Err(format!("{} is written {v4}", listen.ip())),
+        }
     }
 }
 
@@ -235,12 +276,26 @@ impl FromStr for Filter {
     }
 }
 
+/// Reads a string where it stands, so that a refusal has its line.
+struct Text<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> de::Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! deserialize_from_str {
     ($($value:ty),*) => {$(
         impl<'de> Deserialize<'de> for $value {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(de::Error::custom)
+                deserializer.deserialize_str(Text(PhantomData))
             }
         }
     )*};
@@ -251,6 +306,8 @@ deserialize_from_str!(
     Pin,
     Place,
     HostAddress,
+    Address,
+    Listen,
     Block,
     PortRange,
     RelayUrl,

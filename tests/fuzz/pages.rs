@@ -74,6 +74,7 @@ async fn converse(bytes: &[u8]) -> usize {
         transport: Transport::Ws,
         local: ([127, 0, 0, 1], 8_088).into(),
         remote: PEER,
+        advertised: None,
     };
     let (events, heard) = mpsc::channel(8);
     let served = async move {

@@ -229,5 +229,6 @@ fn flow(transport: Transport) -> Flow {
         transport,
         local: ([127, 0, 0, 1], 5_060).into(),
         remote: PEER,
+        advertised: None,
     }
 }

@@ -79,6 +79,7 @@ pub fn sip_messages(data: &[u8]) -> usize {
         transport: Transport::Udp,
         local: SocketAddr::from(([127, 0, 0, 1], 5_060)),
         remote: PEER,
+        advertised: None,
     };
     for (n, bytes) in pieces(data).enumerate() {
         let now = start + Duration::from_millis(20 * n as u64);
@@ -117,6 +118,7 @@ pub fn answers_to_our_calls(data: &[u8]) -> usize {
         transport: Transport::Udp,
         local: SocketAddr::from(([127, 0, 0, 1], 5_060)),
         remote: PEER,
+        advertised: None,
     };
     let outgoing = OutgoingCall {
         call: CallId::FIRST_DIALLED,

@@ -20,6 +20,7 @@ pub fn wishes_to_be_elsewhere(data: &[u8]) -> usize {
         transport: Transport::Udp,
         local: SocketAddr::from(([127, 0, 0, 1], 5_060)),
         remote: PEER,
+        advertised: None,
     };
     let head = |method: &str, cseq: usize, tag: &str| {
         format!(

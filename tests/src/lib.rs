@@ -12,6 +12,7 @@ pub mod process;
 pub mod server;
 pub mod sipp;
 pub mod terminal;
+pub mod translation;
 pub mod watching;
 
 use std::path::{Path, PathBuf};

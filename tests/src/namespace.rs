@@ -1,14 +1,17 @@
 //! Network namespaces: networks of the test's own, which lead nowhere.
 
 use std::fs::File;
-use std::process::Command;
+use std::os::fd::AsRawFd;
+use std::process::{self, Command};
+use std::sync::Arc;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// A network. It lasts as long as this or a process in it.
+/// A network. It lasts as long as this, a copy of it or a process in it.
+#[derive(Clone)]
 pub struct Namespace {
-    file: File,
+    file: Arc<File>,
 }
 
 /// An interface that leads nowhere: browsers gather nothing from loopback alone. An address that came
@@ -25,17 +28,31 @@ const INTERFACE: [&str; 6] = [
 impl Namespace {
     /// A network whose interface `inside` is set up by these arguments of `ip`. It takes root.
     pub fn with(commands: &[&str]) -> Self {
+        let network = Self::empty();
+        network.run(|| INTERFACE.iter().chain(commands).for_each(|c| ip(c)));
+        network
+    }
+
+    /// A network at the other end of this one's interface. Its own interface is called `nowhere`, and set
+    /// up by these arguments of `ip`.
+    pub fn beyond(&self, commands: &[&str]) -> Self {
+        let network = Self::empty();
+        let place = format!("/proc/{}/fd/{}", process::id(), network.file.as_raw_fd());
+        self.run(|| ip(&format!("link set nowhere netns {place}")));
+        // It went down as it was moved.
+        let up = ["link set lo up", "link set nowhere up"];
+        network.run(|| up.iter().chain(commands).for_each(|c| ip(c)));
+        network
+    }
+
+    fn empty() -> Self {
         // A namespace belongs to the thread that makes it.
         thread::scope(|scope| {
             let made = scope.spawn(|| {
                 unshare(CloneFlags::CLONE_NEWNET).expect("make a network namespace");
-                for command in INTERFACE.iter().chain(commands) {
-                    let done = Command::new("ip").args(command.split(' ')).status();
-                    assert!(done.expect("run ip").success(), "ip {command}");
-                }
                 File::open("/proc/thread-self/ns/net").expect("name the namespace")
             });
-            let file = made.join().expect("make a network");
+            let file = Arc::new(made.join().expect("make a network"));
             Self { file }
         })
     }
@@ -65,6 +82,11 @@ impl Namespace {
 
     /// Puts this thread, and what it starts from now on, into the network.
     pub fn enter(&self) {
-        setns(&self.file, CloneFlags::CLONE_NEWNET).expect("enter the network");
+        setns(&*self.file, CloneFlags::CLONE_NEWNET).expect("enter the network");
     }
+}
+
+fn ip(arguments: &str) {
+    let done = Command::new("ip").args(arguments.split(' ')).status();
+    assert!(done.expect("run ip").success(), "ip {arguments}");
 }

@@ -1,6 +1,7 @@
 //! Networks without IPv4, and with both families (NET-05, TER-12).
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use benches::load::{Load, LoadLeg, Target};
@@ -111,6 +112,45 @@ fn media_address(here: IpAddr, sip: SocketAddr) -> IpAddr {
     let line = answer.lines().find_map(|line| line.strip_prefix("c=IN "));
     let address = line.and_then(|line| line.split(' ').nth(1)?.parse().ok());
     address.unwrap_or_else(|| panic!("{answer}"))
+}
+
+/// Defect: peers without any other address than that of their link got no answers over UDP.
+#[test]
+fn a_peer_on_the_link_is_answered_at_its_link_local_address() {
+    let network = Namespace::with(&[
+        "address add fe80::2/64 dev inside nodad",
+        "address add fe80::9/64 dev inside nodad",
+    ]);
+    network.run(|| {
+        let index = nix::net::if_::if_nametoindex("inside").unwrap();
+        let on_link =
+            |ip: &str, port| SocketAddrV6::new(ip.parse().unwrap(), port, 0, index).into();
+        let (peer, server_at): (SocketAddr, SocketAddr) =
+            (on_link("fe80::9", 0), on_link("fe80::2", 5060));
+        // The page is asked for by loopback.
+        let server = Server::with_defaults("::1".parse().unwrap(), &["--demo"]);
+        let options = |transport: &str| {
+            format!(
+                "OPTIONS sip:[fe80::2] SIP/2.0\r\n\
+                 Via: SIP/2.0/{transport} [fe80::9];branch=z9hG4bKlink;rport\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:a@[fe80::9]>;tag=1\r\nTo: <sip:[fe80::2]>\r\n\
+                 Call-ID: link-{transport}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+            )
+        };
+        let mut buffer = [0; 4096];
+        let udp = UdpSocket::bind(peer).unwrap();
+        udp.set_read_timeout(Some(PATIENCE)).unwrap();
+        udp.send_to(options("UDP").as_bytes(), server_at).unwrap();
+        let answered = udp.recv_from(&mut buffer);
+        let (len, from) = answered.unwrap_or_else(|_| panic!("no answer\n{}", server.log()));
+        assert!(buffer[..len].starts_with(b"SIP/2.0 200 OK\r\n"));
+        assert_eq!(from, server_at);
+        let mut tcp = TcpStream::connect(server_at).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.write_all(options("TCP").as_bytes()).unwrap();
+        let len = tcp.read(&mut buffer).unwrap();
+        assert!(buffer[..len].starts_with(b"SIP/2.0 200 OK\r\n"));
+    });
 }
 
 fn expect_all(leg: &LoadLeg, own: u8, server: &Server) {

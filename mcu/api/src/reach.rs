@@ -126,6 +126,10 @@ pub enum NetworkError {
     /// The address goes on after the prefix.
     #[error("the network is written {0}")]
     Beyond(Network),
+    /// It is one of IPv4 that IPv6 maps (RFC 4291 §2.5.5.2): peers of IPv4 count as such, so that nobody
+    /// would be in it.
+    #[error("a network of IPv4 is written as such, for example 10.0.0.0/8")]
+    Mapped,
 }
 
 impl FromStr for Network {
@@ -135,6 +139,9 @@ impl FromStr for Network {
         let (address, bits) = text.split_once('/').ok_or(NetworkError::Form)?;
         let address: IpAddr = address.parse().map_err(|_| NetworkError::Form)?;
         let bits: u8 = bits.parse().map_err(|_| NetworkError::Form)?;
+        if address.to_canonical() != address {
+            return Err(NetworkError::Mapped);
+        }
         if bits > if address.is_ipv4() { 32 } else { 128 } {
             return Err(NetworkError::Form);
         }
@@ -205,6 +212,9 @@ mod tests {
             "10.0.0.0/",
         ] {
             assert_eq!(network(text), Err(NetworkError::Form), "{text}");
+        }
+        for text in ["::ffff:10.0.0.0/104", "::ffff:0:0/96"] {
+            assert_eq!(network(text), Err(NetworkError::Mapped), "{text}");
         }
         let beyond = network("10.1.2.3/8").unwrap_err();
         assert_eq!(beyond.to_string(), "the network is written 10.0.0.0/8");

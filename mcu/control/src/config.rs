@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mcu_api::call::{Credentials, SrtpPolicy};
+use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
 use sip::Transport;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub sip_listen: Option<SocketAddr>,
     /// Where SIP is listened for besides.
     pub sip_listeners: Vec<SipListener>,
+    /// Addresses at which peers reach media: SIP names them as media does where they are its own.
+    pub addresses: Vec<MediaAddress>,
     /// Certificate and key of the TLS listeners.
     pub certificate: CertificateFiles,
     /// Digest realm.
@@ -176,10 +179,13 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = text.trim_matches(['[', ']']).parse::<IpAddr>();
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Address(address));
-        } else if let Ok(ip) = number {
-            return Ok(Self::Address(SocketAddr::new(ip, SIP_PORT)));
+        let number = number.map(|ip| SocketAddr::new(ip, SIP_PORT));
+        if let Ok(address) = text.parse::<SocketAddr>().or(number) {
+            // A socket of IPv6 need not reach what IPv4 has.
+            return match address.ip().to_canonical() == address.ip() {
+                true => Ok(Self::Address(address)),
+                false => Err("an address of IPv4 is written as such"),
+            };
         }
         let (host, port) = match text.split_once(':') {
             Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)),
@@ -272,6 +278,7 @@ impl Default for Config {
             relays: None,
             sip_listen: None,
             sip_listeners: Vec::new(),
+            addresses: Vec::new(),
             certificate: CertificateFiles::default(),
             realm: "consilium".into(),
             demo: false,
@@ -366,6 +373,8 @@ mod tests {
             "a:b:5060",
             "sip:a",
             "a b",
+            "::ffff:10.0.0.5",
+            "[::ffff:10.0.0.5]:5060",
             "\u{e9}t\u{e9}.example",
         ] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");

@@ -127,7 +127,8 @@ impl Endpoint {
         if path.flow.is_some() {
             return Some(path);
         }
-        let stated = uri_address(&binding.uri).filter(|at| at.ip() == flow.remote.ip());
+        let stated = uri_address(&binding.uri).map(|at| flow.as_reached(at));
+        let stated = stated.filter(|at| at.ip() == flow.remote.ip());
         let stated = stated.filter(|_| binding.outbound.is_none());
         Some(self.path(flow.transport, stated?))
     }
@@ -176,7 +177,7 @@ impl Endpoint {
                 .into_iter()
                 .filter_map(|(uri, path)| Some((uri, choose(&path)?)))
                 // Ourselves: a call that comes back would have the transaction that it left by.
-                .filter(|(_, flow)| flow.remote != flow.local)
+                .filter(|(_, flow)| !flow.is_ours(flow.remote))
                 .collect();
             let Some((target, flow)) = flows.pop_front() else {
                 continue;
@@ -339,7 +340,7 @@ fn first_dialog(
             "{} <sip:{}@{}>",
             quoted(&wanted.name.0),
             wanted.number,
-            flow.local
+            flow.told()
         ),
     };
     Dialog::dialled(call_id.to_owned(), tag.to_owned(), &local, target, flow)

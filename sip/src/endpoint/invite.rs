@@ -341,7 +341,7 @@ pub(super) fn contact_on(flow: Flow, user: &str) -> String {
 
 /// The URI by which the peer reaches us on a flow, for an escaped user part or none.
 pub(super) fn uri_on(flow: Flow, user: &str) -> String {
-    let (local, transport) = (flow.local, flow.transport.uri_parameter());
+    let (local, transport) = (flow.told(), flow.transport.uri_parameter());
     match user {
         "" => format!("sip:{local}{transport}"),
         user => format!("sip:{user}@{local}{transport}"),

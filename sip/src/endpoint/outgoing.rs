@@ -227,8 +227,9 @@ impl Endpoint {
             return Some(flow);
         }
         // The port that the dead connection came from is not one that listens; the Contact's is.
-        let stated = call.dialog.stated_hop().map(|(_, address)| address);
-        let stated = stated.filter(|address| *address != flow.local);
+        let stated = call.dialog.stated_hop();
+        let stated = stated.map(|(_, address)| flow.as_reached(address));
+        let stated = stated.filter(|address| !flow.is_ours(*address));
         let flow = Flow {
             id: FlowId(self.next_flow),
             remote: stated.unwrap_or(flow.remote),

@@ -134,12 +134,13 @@ fn flow_to(branch: &Branch, target: &Uri) -> Option<Flow> {
         (Some(called), Some(named)) => called.equivalent(named),
         _ => false,
     };
-    let there = uri_address(target).filter(|at| at.ip() == flow.remote.ip());
+    let there = uri_address(target).map(|at| flow.as_reached(at));
+    let there = there.filter(|at| at.ip() == flow.remote.ip());
     match there {
         Some(remote) if flow.transport == Transport::Udp => {
             let flow = Flow { remote, ..flow };
             // Not to ourselves.
-            (flow.remote != flow.local).then_some(flow)
+            (!flow.is_ours(remote)).then_some(flow)
         }
         Some(remote) if remote == flow.remote => Some(flow),
         _ if same_host && called.port() == target.port() => Some(flow),

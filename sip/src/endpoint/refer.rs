@@ -211,7 +211,7 @@ fn may_be_room(call: &Call, target: &Uri) -> bool {
 
 fn is_ours(flow: Flow, host: &str) -> bool {
     let ip = host.trim_matches(['[', ']']).parse();
-    ip.is_ok_and(|ip: std::net::IpAddr| ip == flow.local.ip())
+    ip.is_ok_and(|ip: std::net::IpAddr| ip == flow.local.ip() || ip == flow.told().ip())
 }
 
 impl Dialog {

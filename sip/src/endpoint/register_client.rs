@@ -75,7 +75,7 @@ impl Registration {
     fn contact(&self, flow: Flow) -> String {
         let transport = uri_transport(&self.dialog.request_uri()).uri_parameter();
         let user = &self.server.credentials.user;
-        format!("sip:{user}@{}{transport}", flow.local)
+        format!("sip:{user}@{}{transport}", flow.told())
     }
 }
 

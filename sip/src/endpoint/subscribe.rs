@@ -586,12 +586,12 @@ fn names_dialog(headers: &Headers, dialog: &Dialog) -> bool {
 impl Subscription {
     fn contact(&self) -> String {
         let transport = self.flow.transport.uri_parameter();
-        format!("<sip:{}{transport}>;isfocus", self.flow.local)
+        format!("<sip:{}{transport}>;isfocus", self.flow.told())
     }
 
     /// What the subscriber does not know yet.
     fn document(&mut self, conference: &Conference) -> Option<String> {
-        let host = self.flow.local.to_string();
+        let host = self.flow.told().to_string();
         let before = self.told.as_ref();
         let document = conference::document(conference, before, &host, self.version);
         let document = document

@@ -9,22 +9,29 @@ use mcu_api::reach::MediaAddress;
 /// lie in one such block.
 const NEAR_BITS: u32 = 8;
 
-/// The address among `announced` (in order of preference) that a peer at `peer` most likely
-/// reaches, of its own family: that for the narrowest network in which it is, else among those for no
-/// particular network loopback for loopback, the nearest private network for a private address, the
-/// first public one otherwise, else the first. `None` when none is of the peer's family.
+/// The address among `announced` (in order of preference) that a peer that was seen at `peer` most
+/// likely reaches, of its own family: that for the narrowest network in which it is, else the best of
+/// those for no particular network ([`choose_open`]).
 pub fn choose(announced: &[MediaAddress], peer: IpAddr) -> Option<&MediaAddress> {
     let peer = peer.to_canonical();
-    let of_family = |a: &&MediaAddress| a.told().is_ipv4() == peer.is_ipv4();
-    let family: Vec<&MediaAddress> = announced.iter().filter(of_family).collect();
-    let named = family.iter().filter_map(|a| Some((a.narrowest(peer)?, *a)));
+    let of_family = announced
+        .iter()
+        .filter(|a| a.told().is_ipv4() == peer.is_ipv4());
+    let named = of_family.filter_map(|a| Some((a.narrowest(peer)?, a)));
     // The first of equals: minimum of the reverse, where `max_by_key` would take the last.
-    if let Some((_, address)) = named.min_by_key(|(bits, _)| Reverse(*bits)) {
-        return Some(address);
-    }
-    let open = family.iter().copied().filter(|a| a.networks.is_empty());
-    let open: Vec<&MediaAddress> = open.collect();
-    nearest(if open.is_empty() { &family } else { &open }, peer)
+    let named = named.min_by_key(|(bits, _)| Reverse(*bits));
+    let named = named.map(|(_, address)| address);
+    named.or_else(|| choose_open(announced, peer))
+}
+
+/// The same for a peer that says to be at `peer`, where it was not seen: what is for particular networks
+/// it is not told. Loopback for loopback, the nearest private network for a private address, the first
+/// public one otherwise, else the first. `None` when none is of this family.
+pub fn choose_open(announced: &[MediaAddress], peer: IpAddr) -> Option<&MediaAddress> {
+    let peer = peer.to_canonical();
+    let is_open = |a: &&MediaAddress| a.networks.is_empty() && a.told().is_ipv4() == peer.is_ipv4();
+    let open: Vec<&MediaAddress> = announced.iter().filter(is_open).collect();
+    nearest(&open, peer)
 }
 
 fn nearest<'a>(family: &[&'a MediaAddress], peer: IpAddr) -> Option<&'a MediaAddress> {
@@ -45,14 +52,11 @@ fn nearest<'a>(family: &[&'a MediaAddress], peer: IpAddr) -> Option<&'a MediaAdd
     near.or_else(far).or(family.first()).copied()
 }
 
-/// The addresses among `announced` that a browser at `peer` is told, which tries them all: those for its
-/// networks, those for none in particular, and of the other family all, since nobody knows where it is
-/// there. All of them where nothing would be left.
+/// The addresses among `announced` that a browser is told, which tries them all: those for networks in
+/// which it was seen, at `peer`, and those for none in particular, of both families.
 pub fn told(announced: &[MediaAddress], peer: Option<IpAddr>) -> Vec<IpAddr> {
     let fits = |a: &&MediaAddress| {
-        let peer = peer.map(|peer| peer.to_canonical());
-        let known = peer.filter(|peer| peer.is_ipv4() == a.told().is_ipv4());
-        a.networks.is_empty() || known.is_none_or(|peer| a.narrowest(peer).is_some())
+        a.networks.is_empty() || peer.is_some_and(|peer| a.narrowest(peer).is_some())
     };
     let mut told = Vec::new();
     let fitting = announced.iter().filter(fits).map(MediaAddress::told);
@@ -60,9 +64,6 @@ pub fn told(announced: &[MediaAddress], peer: Option<IpAddr>) -> Vec<IpAddr> {
         if !told.contains(&address) {
             told.push(address);
         }
-    }
-    if told.is_empty() {
-        told.extend(announced.iter().map(MediaAddress::told));
     }
     told
 }
@@ -170,8 +171,6 @@ mod tests {
             ("198.51.100.9", "203.0.113.7"),
             ("10.1.1.1", "203.0.113.7"),
             ("2001:db8::9", "2001:db8::4"),
-            // Of its family there is no other.
-            ("2001:db9::9", "2001:db8::4"),
         ] {
             let chosen = choose(&all, peer.parse().unwrap()).unwrap();
             assert_eq!(chosen.told().to_string(), expected, "peer {peer}");
@@ -180,29 +179,36 @@ mod tests {
         assert_eq!(translated.address.to_string(), "192.168.7.4");
     }
 
+    /// Defect: who said to be in a private network, or was of a family without an open address, was told
+    /// addresses that are for the peers of other networks alone (VSEC-05).
+    #[test]
+    fn an_address_for_networks_is_told_only_to_who_was_seen_in_them() {
+        let all = hospital();
+        let outside = "2001:db9::9".parse().unwrap();
+        assert_eq!(choose(&all, outside), None);
+        for claimed in ["172.20.200.1", "10.64.9.1", "192.168.3.3"] {
+            let chosen = choose_open(&all, claimed.parse().unwrap()).unwrap();
+            assert_eq!(chosen.told().to_string(), "203.0.113.7", "{claimed}");
+        }
+        assert_eq!(choose_open(&all, "2001:db8::9".parse().unwrap()), None);
+    }
+
     #[test]
     fn a_browser_is_told_all_that_it_may_reach() {
         let all = hospital();
         for (peer, expected) in [
-            (
-                Some("172.20.200.1"),
-                &["172.20.0.4", "203.0.113.7", "2001:db8::4"][..],
-            ),
-            (Some("198.51.100.9"), &["203.0.113.7", "2001:db8::4"]),
-            (
-                Some("2001:db9::9"),
-                &["172.20.0.4", "192.168.7.4", "203.0.113.7"],
-            ),
-            (
-                None,
-                &["172.20.0.4", "192.168.7.4", "203.0.113.7", "2001:db8::4"],
-            ),
+            (Some("172.20.200.1"), &["172.20.0.4", "203.0.113.7"][..]),
+            (Some("198.51.100.9"), &["203.0.113.7"]),
+            (Some("2001:db8::9"), &["203.0.113.7", "2001:db8::4"]),
+            // Of the other family it is not known where they are.
+            (Some("2001:db9::9"), &["203.0.113.7"]),
+            (None, &["203.0.113.7"]),
         ] {
             let told = told(&all, peer.map(|text| text.parse().unwrap()));
             let told: Vec<String> = told.iter().map(ToString::to_string).collect();
             assert_eq!(told, expected, "peer {peer:?}");
         }
         let line = told(&all[..1], Some("198.51.100.9".parse().unwrap()));
-        assert_eq!(line.len(), 1, "better than none");
+        assert_eq!(line, [] as [IpAddr; 0], "not to a stranger");
     }
 }

@@ -345,6 +345,10 @@ impl Controller {
         };
         let by_tcp = self.config.browser_tcp.iter().copied();
         let by_tcp: Vec<SocketAddr> = by_tcp.filter(|at| !kept_back(at.ip())).collect();
+        if candidates.is_empty() && by_tcp.is_empty() {
+            warn!(leg = %leg, "no media address for the browser's network");
+            return Err(Refusal::NoMedia);
+        }
         let local = browser_sdp::Local {
             // Every offer comes from a new peer connection: a session of its own each time.
             session_id: self.rng.next_u64() >> 1,

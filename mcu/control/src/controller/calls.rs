@@ -163,8 +163,8 @@ impl Controller {
     }
 
     /// An address and two port pairs for a peer at `remote`, under the policy of the room and that
-    /// of the way to the peer. A peer that wants media by the other family (RFC 6157) is judged by
-    /// where it wants it.
+    /// of the way to the peer. A peer that wants media by the other family (RFC 6157) gets an address
+    /// for no particular network: it only says that it is there.
     pub(super) fn exchange_for(
         &mut self,
         remote: IpAddr,
@@ -180,9 +180,9 @@ impl Controller {
             .and(way);
         let family = |ip: IpAddr| ip.to_canonical().is_ipv4();
         let other = wanted_at.filter(|at| family(*at) != family(remote));
-        let chosen = other.and_then(|at| address::choose(&hello.addresses, at));
+        let chosen = other.and_then(|at| address::choose_open(&hello.addresses, at));
         let Some(local) = chosen.or_else(|| address::choose(&hello.addresses, remote)) else {
-            warn!(%remote, "no media address of the caller's address family");
+            warn!(%remote, "no media address for the peer's network");
             return Err(RejectReason::Unavailable);
         };
         let pairs = (self.ports.allocate(self.now), self.ports.allocate(self.now));

@@ -5,7 +5,7 @@
 //! changed is *settled*: the plan and the rosters that follow from its legs are compared with those
 //! sent last, and sent where they differ. Nothing else sends them, so that no change can forget to.
 
-mod address;
+pub(crate) mod address;
 mod browsers;
 mod calendar;
 mod calls;

@@ -4,6 +4,7 @@ mod keeping;
 mod links;
 mod names;
 mod net;
+mod routes;
 mod state_file;
 mod streams;
 mod tcp;
@@ -36,6 +37,7 @@ use crate::controller::{Controller, DialRequest, Input, ManagerId, Output, Way};
 use keeping::{Keeper, Kept, KeptRegistrations};
 use links::Managers;
 use names::{Names, Wanted};
+use routes::Routes;
 use state_file::StateFile;
 use streams::{Limits, Streams};
 use tcp::{Listener, Opening, Places};
@@ -193,8 +195,7 @@ struct Owner {
     registrations_file: Keeper,
     /// What the endpoint said last about its changes.
     changes: Changes,
-    /// At most as many as are configured.
-    udp: Vec<Udp>,
+    routes: Routes,
     streams: Streams,
     managers: HashMap<ManagerId, mpsc::Sender<FromControl>>,
     media: Option<mpsc::Sender<ToMedia>>,
@@ -221,6 +222,7 @@ impl Owner {
         restore_registrations(&mut endpoint, now, registrations_file.load());
         let trunks = register_at_trunks(&mut endpoint, &config);
         let earlier = Some(kept.rooms.clone());
+        let routes = Routes::new(udp, &config.addresses);
         Self {
             controller: Controller::new(config, earlier, rand::random(), now, wall),
             endpoint,
@@ -229,7 +231,7 @@ impl Owner {
             news: false,
             registrations_file: Keeper::new(registrations_file),
             changes: Changes::default(),
-            udp,
+            routes,
             streams: Streams::new(limits),
             managers: HashMap::new(),
             media: None,
@@ -406,7 +408,9 @@ impl Owner {
                 self.controller.handle_input(now, Input::MediaDisconnected);
             }
             Event::Bytes(flow, bytes) => self.received(now, flow, &bytes),
-            Event::StreamOpened(flow, queue) => self.stream_opened(now, &flow, queue),
+            Event::StreamOpened(flow, queue) => {
+                self.stream_opened(now, &self.routes.named(flow), queue);
+            }
             Event::StreamClosed(flow) => self.stream_closed(now, flow),
             Event::Located(wanted, found) => self.located(now, wanted, found),
         }
@@ -416,7 +420,7 @@ impl Owner {
         if let Some(way) = way {
             let paths = self.endpoint.paths_to(now, &way.target);
             // All contacts of an account get one offer, which obeys the listeners of all.
-            for flow in paths.iter().filter_map(|path| flow_by(&self.udp, path)) {
+            for flow in paths.iter().filter_map(|path| self.routes.by(path)) {
                 wanted.srtp = wanted.srtp.and(self.controller.srtp_by(&flow));
             }
             wanted.way = paths.first().map(|path| (way, path.remote));
@@ -433,8 +437,7 @@ impl Owner {
         match wanted {
             Wanted::Registration(id, transport, attempt) => {
                 let flow = found.and_then(|found| {
-                    let way =
-                        names::choose(&found, attempt, |at| flow_to(&self.udp, transport, at));
+                    let way = names::choose(&found, attempt, |at| self.routes.to(transport, at));
                     way.ok_or("no way there from here")
                 });
                 self.endpoint.located(now, id, flow);
@@ -442,7 +445,7 @@ impl Owner {
             Wanted::Call(call) => {
                 let (wanted, way) = *call;
                 let found = found.unwrap_or_default();
-                let has_way = |at: SocketAddr| flow_to(&self.udp, Transport::Udp, at).map(|_| at);
+                let has_way = |at: SocketAddr| self.routes.to(Transport::Udp, at).map(|_| at);
                 let at = names::choose(&found, 0, has_way);
                 self.room_calls(now, wanted, at.map(|at| way.through(at)));
             }
@@ -454,6 +457,7 @@ impl Owner {
         if flow.transport.is_stream() && !self.streams.note_heard(now, flow.id) {
             return;
         }
+        let flow = self.routes.named(flow);
         let input = sip::Input::Received { flow, bytes };
         self.endpoint.handle_input(now, input);
     }
@@ -523,9 +527,9 @@ impl Owner {
     /// Calls somebody, from the address of ours that leads there. Contacts may have come since the offer
     /// was made, by listeners that demand more than it obeys: they are not called.
     fn dial(&mut self, wanted: OutgoingCall) {
-        let (udp, controller, srtp) = (&self.udp, &self.controller, wanted.srtp);
+        let (routes, controller, srtp) = (&self.routes, &self.controller, wanted.srtp);
         let obeys = |flow: &Flow| srtp.and(controller.srtp_by(flow)) == srtp;
-        let choose = |path: &sip::Path| flow_by(udp, path).filter(obeys);
+        let choose = |path: &sip::Path| routes.by(path).filter(obeys);
         self.endpoint.dial(Instant::now(), wanted, choose);
     }
 
@@ -587,9 +591,7 @@ impl Owner {
 
     fn send_datagrams(&mut self) {
         for (flow, bytes) in self.datagrams.drain(..) {
-            if let Some(udp) = self.udp.iter().find(|udp| udp.id() == flow.id) {
-                udp.send(&flow, &bytes);
-            }
+            self.routes.send(&flow, &bytes);
         }
     }
 }
@@ -630,21 +632,6 @@ fn restore_registrations(
         let (ago, _) = kept.written.until(&Written::now());
         endpoint.restore_registrations(now, kept.registrations, ago);
     }
-}
-
-/// A way from us to where a call goes. A socket of an earlier life may be gone, when the configuration
-/// has changed.
-fn flow_by(sockets: &[Udp], path: &sip::Path) -> Option<Flow> {
-    let held = path
-        .flow
-        .filter(|flow| flow.transport.is_stream() || sockets.iter().any(|udp| udp.id() == flow.id));
-    held.or_else(|| flow_to(sockets, path.transport, path.remote))
-}
-
-/// A way from us to somebody who has not spoken to us.
-fn flow_to(sockets: &[Udp], transport: Transport, remote: SocketAddr) -> Option<Flow> {
-    let mut sockets = sockets.iter();
-    sockets.find_map(|udp| udp.flow_to(transport, remote))
 }
 
 /// Sleeps to this moment; for ever without one.

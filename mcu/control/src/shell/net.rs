@@ -1,6 +1,7 @@
-//! Sockets bound for one family alone, and the mark of signalling.
+//! Sockets bound for one family alone, the mark of signalling, and addresses as sockets of both families
+//! give them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
@@ -39,5 +40,42 @@ pub fn mark(socket: &impl AsFd, is_ipv6: bool) {
     let _ = setsockopt(socket, sockopt::Ipv4Tos, &tos);
     if is_ipv6 {
         let _ = setsockopt(socket, sockopt::Ipv6TClass, &tos);
+    }
+}
+
+/// A peer's address as everything knows it: one of IPv4 that IPv6 maps is of IPv4, and a link-local one
+/// keeps its interface, without which there is no way back (RFC 4007 §6).
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match (address, address.ip().to_canonical()) {
+        (SocketAddr::V6(v6), IpAddr::V6(ip)) => {
+            SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into()
+        }
+        (_, ip) => SocketAddr::new(ip, address.port()),
+    }
+}
+
+/// An address of ours for a socket that sends to a peer: at the peer's interface where it is link-local.
+pub fn facing(local: IpAddr, remote: SocketAddr) -> SocketAddr {
+    let mut local = SocketAddr::new(local, 0);
+    if let (SocketAddr::V6(local), SocketAddr::V6(remote)) = (&mut local, remote) {
+        local.set_scope_id(remote.scope_id());
+    }
+    local
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_of_ipv4_is_one_and_a_link_local_peer_keeps_its_interface() {
+        for (given, known) in [
+            ("[::ffff:192.0.2.1]:5060", "192.0.2.1:5060"),
+            ("192.0.2.1:5060", "192.0.2.1:5060"),
+            ("[2001:db8::1]:5060", "[2001:db8::1]:5060"),
+            ("[fe80::1%7]:5060", "[fe80::1%7]:5060"),
+        ] {
+            assert_eq!(canonical(given.parse().unwrap()).to_string(), known);
+        }
     }
 }

@@ -160,6 +160,7 @@ mod tests {
                 transport: Transport::Tcp,
                 local: "192.0.2.1:5060".parse().unwrap(),
                 remote: remote.parse().unwrap(),
+                advertised: None,
             };
             self.streams.add(self.now, &flow, mpsc::channel(1).0);
             let in_use = || in_use.iter().copied().map(FlowId).collect();

@@ -175,7 +175,8 @@ impl Listener {
             id: self.places.number(),
             transport,
             local: SocketAddr::new(local.ip().to_canonical(), self.listen.port()),
-            remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+            remote: net::canonical(remote),
+            advertised: None,
         }
     }
 }
@@ -267,7 +268,7 @@ async fn open(flow: &Flow) -> std::io::Result<TcpStream> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     net::mark(&socket, flow.remote.is_ipv6());
-    socket.bind(SocketAddr::new(flow.local.ip(), 0))?;
+    socket.bind(net::facing(flow.local.ip(), flow.remote))?;
     socket.connect(flow.remote).await
 }
 

@@ -1,7 +1,7 @@
 //! The UDP socket of SIP. It knows to which of our addresses a datagram came, and answers from it.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
@@ -130,7 +130,8 @@ impl Udp {
             id: self.id,
             transport: Transport::Udp,
             local: SocketAddr::new(local.to_canonical(), self.listen.port()),
-            remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+            remote: net::canonical(remote),
+            advertised: None,
         };
         Ok(Some((flow, message.bytes)))
     }
@@ -154,6 +155,7 @@ impl Udp {
             transport,
             local: SocketAddr::new(local, self.listen.port()),
             remote,
+            advertised: None,
         })
     }
 
@@ -195,7 +197,10 @@ impl Udp {
             )?;
             return Ok(());
         }
-        let remote = SocketAddr::new(mapped(flow.remote.ip()).into(), flow.remote.port());
+        let remote = match flow.remote {
+            SocketAddr::V4(v4) => SocketAddr::new(mapped(flow.remote.ip()).into(), v4.port()),
+            v6 @ SocketAddr::V6(_) => v6,
+        };
         let remote = SockaddrStorage::from(remote);
         let info = libc::in6_pktinfo {
             ipi6_addr: libc::in6_addr {
@@ -245,7 +250,7 @@ fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
         .map(|a| SocketAddr::from((a.ip(), a.port())));
     let v6 = storage
         .as_sockaddr_in6()
-        .map(|a| SocketAddr::from((a.ip(), a.port())));
+        .map(|a| SocketAddrV6::from(*a).into());
     v4.or(v6)
 }
 

@@ -244,6 +244,7 @@ mod tests {
             transport: Transport::Ws,
             local: SocketAddr::from(([10, 1, 0, 9], 8_088)),
             remote: SocketAddr::from(([10, 1, 0, 50], 40_000)),
+            advertised: None,
         };
         let (near, far) = tokio::io::duplex(4_096);
         let socket = WebSocketStream::from_raw_socket(near, Role::Server, None).await;

@@ -415,3 +415,65 @@ fn without_rport_the_answer_goes_to_the_port_of_the_via() {
     bench.feed(&request("OPTIONS", "3000", 1, "", "p", "", None));
     assert_eq!(bench.sent[1].0.remote, address("192.0.2.7:49152"));
 }
+
+/// Defect: Contact and Via named the address behind a translation, where no request from outside
+/// arrives (VSEC-05).
+#[test]
+fn outside_a_translation_we_are_named_by_its_address() {
+    let translated = Flow {
+        local: address("10.0.0.4:5060"),
+        advertised: Some("192.0.2.1".parse().unwrap()),
+        ..udp()
+    };
+    let mut bench = Bench::new().over(translated);
+    bench.feed(&request("INVITE", "3000", 1, "", "a", "", Some(OFFER)));
+    let call = bench.incoming();
+    bench.take_sent();
+    let ok = bench.accept(call);
+    assert_eq!(
+        header(&ok, "Contact"),
+        Some("<sip:3000@192.0.2.1:5060>;isfocus")
+    );
+    bench.feed(&request("ACK", "3000", 1, &tag_of(&ok), "a2", "", None));
+    bench.command(CallCommand::Hangup { call });
+    let (flow, bye) = bench.sent.pop().unwrap();
+    let via = header(&bye, "Via").unwrap();
+    assert!(via.starts_with("SIP/2.0/UDP 192.0.2.1:5060;"), "{via}");
+    assert_eq!(flow.local, translated.local, "sent from where we are");
+}
+
+/// Defect: what went to a link-local Contact named no interface, and never left (RFC 4007 §6, NET-05).
+#[test]
+fn a_link_local_contact_is_on_the_link_that_the_peer_came_by() {
+    let link = Flow {
+        local: address("[fe80::1]:5060"),
+        remote: address("[fe80::7%3]:5060"),
+        ..udp()
+    };
+    let mut bench = Bench::new().over(link);
+    let on_link = |text: String| text.replace("192.0.2.7:5060", "[fe80::7]:5062");
+    let invite = request("INVITE", "3000", 1, "", "a", "", Some(OFFER));
+    bench.feed(&on_link(invite.replace(";rport", "")));
+    let call = bench.incoming();
+    bench.pass(Duration::from_millis(200));
+    let (trying, _) = bench.sent.pop().unwrap();
+    assert_eq!(trying.remote, address("[fe80::7%3]:5062"));
+    let ok = bench.accept(call);
+    assert_eq!(
+        header(&ok, "Contact"),
+        Some("<sip:3000@[fe80::1]:5060>;isfocus")
+    );
+    bench.feed(&on_link(request(
+        "ACK",
+        "3000",
+        1,
+        &tag_of(&ok),
+        "a2",
+        "",
+        None,
+    )));
+    bench.sent.clear();
+    bench.command(CallCommand::Hangup { call });
+    let (flow, _) = bench.sent.pop().unwrap();
+    assert_eq!(flow.remote, address("[fe80::7%3]:5062"));
+}

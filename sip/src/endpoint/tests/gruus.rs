@@ -165,21 +165,28 @@ fn the_uri_of_another_leads_strangers_nowhere() {
 /// Nobody has registered any more: no connection is opened to ourselves.
 #[test]
 fn a_contact_at_our_own_address_is_not_connected_to() {
-    let mut bench = Bench::new().over(tcp(9));
-    let named = format!("<sip:or-1@192.0.2.1:5060;transport=tcp;gr={DESK}>");
-    let invite = request("INVITE", "3000", 1, "", "a", "", Some(OFFER));
-    bench.feed(&invite.replace("<sip:or-1@192.0.2.7:5060>", &named));
-    let call = bench.incoming();
-    bench.take_sent();
-    let ok = bench.accept(call);
-    bench.feed(&request("ACK", "3000", 1, &tag_of(&ok), "a-ack", "", None));
-    bench.close(FlowId(9));
-    bench.command(CallCommand::Hangup { call });
-    assert!(
-        bench
-            .connects
-            .iter()
-            .all(|flow| flow.remote == tcp(9).remote)
-    );
-    assert_eq!(bench.connects.len(), 1);
+    let translated = Flow {
+        local: address("10.0.0.4:5060"),
+        advertised: Some("192.0.2.1".parse().unwrap()),
+        ..tcp(9)
+    };
+    for flow in [tcp(9), translated] {
+        let mut bench = Bench::new().over(flow);
+        let named = format!("<sip:or-1@192.0.2.1:5060;transport=tcp;gr={DESK}>");
+        let invite = request("INVITE", "3000", 1, "", "a", "", Some(OFFER));
+        bench.feed(&invite.replace("<sip:or-1@192.0.2.7:5060>", &named));
+        let call = bench.incoming();
+        bench.take_sent();
+        let ok = bench.accept(call);
+        bench.feed(&request("ACK", "3000", 1, &tag_of(&ok), "a-ack", "", None));
+        bench.close(FlowId(9));
+        bench.command(CallCommand::Hangup { call });
+        assert!(
+            bench
+                .connects
+                .iter()
+                .all(|flow| flow.remote == tcp(9).remote)
+        );
+        assert_eq!(bench.connects.len(), 1);
+    }
 }

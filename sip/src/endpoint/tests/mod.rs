@@ -63,6 +63,7 @@ fn udp() -> Flow {
         transport: Transport::Udp,
         local: address("192.0.2.1:5060"),
         remote: address("192.0.2.7:5060"),
+        advertised: None,
     }
 }
 

@@ -159,7 +159,13 @@ fn a_terminal_is_given_the_address_for_its_network_and_family() {
             "IP6 2001:db8::4",
             "2001:db8::4",
         ),
-        ("2001:db8::9", "172.20.9.9", "IP4 172.20.0.4", "172.20.0.4"),
+        // Defect: who only said to be in a private network was told its media address.
+        (
+            "2001:db8::9",
+            "172.20.9.9",
+            "IP4 203.0.113.7",
+            "192.168.7.4",
+        ),
     ]) {
         let offer = offer_at(media);
         let incoming = IncomingCall {
@@ -174,6 +180,23 @@ fn a_terminal_is_given_the_address_for_its_network_and_family() {
         assert_eq!(transport.local_ip, ip(bound), "{remote}");
         assert_eq!(transport.remote_rtp.map(|at| at.ip()), Some(ip(media)));
     }
+}
+
+/// Of the caller's family there are addresses, but for others than it: it is told none of them (VSEC-05).
+#[test]
+fn who_is_in_no_network_that_has_an_address_is_refused() {
+    let mut bench = Bench::without_media(demo());
+    bench.addresses = vec![MediaAddress {
+        networks: vec!["172.20.0.0/16".parse().unwrap()],
+        ..IpAddr::from([172, 20, 0, 4]).into()
+    }];
+    bench.connect_media();
+    let stranger = IncomingCall {
+        remote: ([198, 51, 100, 9], 5060).into(),
+        ..incoming(1, "3000", Some(TERMINAL_OFFER))
+    };
+    assert_eq!(bench.dial_with(stranger), Err(RejectReason::Unavailable));
+    assert_eq!(bench.join_with(1, join("3000", "A")), Err(Refusal::NoMedia));
 }
 
 #[test]

@@ -27,6 +27,7 @@ async fn terminal(number: u64, ours: (FlowId, SocketAddr)) -> (UdpSocket, SavedR
             transport: Transport::Udp,
             local: ours.1,
             remote,
+            advertised: None,
         }),
         instance: None,
         reg_id: None,
