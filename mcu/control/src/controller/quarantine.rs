@@ -79,9 +79,8 @@ impl Quarantine {
         room: &str,
     ) -> bool {
         self.end(unix_s);
-        let known = |entry: &&Entry| {
-            entry.suspected && entry.source == source && entry.name.as_ref() == Some(name)
-        };
+        // Over all names: who changes his with each call is one source all the same.
+        let known = |entry: &&Entry| entry.suspected && entry.source == source;
         if self.entries.iter().filter(known).count() >= SUSPICIONS {
             self.convict(unix_s, source, name, room);
             return true;
@@ -101,7 +100,9 @@ impl Quarantine {
     fn convict(&mut self, unix_s: u64, source: Source, name: &Redacted<String>, room: &str) {
         self.end(unix_s);
         // Who is convicted once more under the same name is no other.
-        let again = |entry: &Entry| entry.source == source && entry.name.as_ref() == Some(name);
+        let again = |entry: &Entry| {
+            !entry.suspected && entry.source == source && entry.name.as_ref() == Some(name)
+        };
         self.entries.retain(|entry| !again(entry));
         let of_source = |entry: &&Entry| !entry.suspected && entry.source == source;
         let names = self.entries.iter().filter(of_source);
@@ -316,6 +317,33 @@ mod tests {
         assert!(quarantine.refuses(NOW + 9, &account, &name("B")));
         assert!(!quarantine.refuses(NOW + 9, &other, &name("A")));
         assert_eq!(quarantine.count(NOW + 9, "3000"), 1);
+    }
+
+    /// Defect: each name was suspected by itself, so that who changed his with each call was never refused.
+    #[test]
+    fn who_is_suspected_under_changing_names_is_refused_whole() {
+        let trunk = Source::Trunk("city".into());
+        let account = Source::Account("or-1".into());
+        let sources = [
+            (account, 1),
+            (at(1), MAX_NAMES_OF_ADDRESS),
+            (trunk, MAX_NAMES_OF_TRUNK),
+        ];
+        for (source, convictions) in sources {
+            let mut quarantine = Quarantine::default();
+            let most = (SUSPICIONS + convictions) as u64;
+            for n in 0..most {
+                assert!(
+                    !quarantine.refuses(NOW + n, &source, &name("innocent")),
+                    "{n}"
+                );
+                let own = name(&format!("{n}"));
+                let refused = quarantine.suspect(NOW + n, source.clone(), &own, "3000");
+                assert_eq!(refused, n >= SUSPICIONS as u64, "{source:?}, {n}");
+                assert_eq!(quarantine.refuses(NOW + n, &source, &own), refused);
+            }
+            assert!(quarantine.refuses(NOW + most, &source, &name("innocent")));
+        }
     }
 
     #[test]
