@@ -3,27 +3,43 @@
 //! Nothing in a flight is proved before the signature at its end, and whoever forges the peer's address
 //! can put a message in. The library would keep the first of each number, and fail. Here, where two
 //! say different things, all are dropped: the peer repeats its flight, and one that nobody put
-//! anything into is taken.
+//! anything into is taken. What is of another kind than a flight has at its number is passed over.
 
 use mcu_api::plan::Fingerprint;
 
 use super::certificate::matches;
 use super::hello::{HANDSHAKE_HEADER_LEN, word};
 
-/// Messages of a flight: a server's are six at most.
-const MESSAGES_MAX: u16 = 8;
-
+const SERVER_HELLO: u8 = 2;
 pub(super) const HELLO_VERIFY_REQUEST: u8 = 3;
 const CERTIFICATE: u8 = 11;
+const SERVER_KEY_EXCHANGE: u8 = 12;
+const CERTIFICATE_REQUEST: u8 = 13;
 const SERVER_HELLO_DONE: u8 = 14;
 const CERTIFICATE_VERIFY: u8 = 15;
+const CLIENT_KEY_EXCHANGE: u8 = 16;
+
+/// Kinds that each message of a flight may be of (RFC 5246 §7.3). All suites of ours have the server's
+/// key exchange, and we ask a client for its certificate; a server need not ask for ours.
+const OF_SERVER: &[&[u8]] = &[
+    &[SERVER_HELLO],
+    &[CERTIFICATE],
+    &[SERVER_KEY_EXCHANGE],
+    &[CERTIFICATE_REQUEST, SERVER_HELLO_DONE],
+    &[SERVER_HELLO_DONE],
+];
+const OF_CLIENT: &[&[u8]] = &[
+    &[CERTIFICATE],
+    &[CLIENT_KEY_EXCHANGE],
+    &[CERTIFICATE_VERIFY],
+];
 
 /// What has come of one flight. The guard bounds how much that may be.
 pub(super) struct Assembly {
     /// Number of its first message.
     first: u16,
-    /// Kind of its last one.
-    last: u8,
+    /// Those of its messages.
+    kinds: &'static [&'static [u8]],
     fragments: Vec<Fragment>,
 }
 
@@ -49,7 +65,7 @@ impl Assembly {
     pub(super) fn of_server() -> Self {
         Self {
             first: 0,
-            last: SERVER_HELLO_DONE,
+            kinds: OF_SERVER,
             fragments: Vec::new(),
         }
     }
@@ -59,7 +75,7 @@ impl Assembly {
     pub(super) fn of_client() -> Self {
         Self {
             first: 2,
-            last: CERTIFICATE_VERIFY,
+            kinds: OF_CLIENT,
             fragments: Vec::new(),
         }
     }
@@ -79,8 +95,7 @@ impl Assembly {
                 bytes: bytes.to_vec(),
             };
             body = &body[HANDSHAKE_HEADER_LEN + len..];
-            let numbers = self.first..self.first + MESSAGES_MAX;
-            if !numbers.contains(&fragment.number) {
+            if !self.has_place_for(&fragment) {
                 continue;
             }
             if self.fragments.iter().any(|known| known.denies(&fragment)) {
@@ -96,15 +111,29 @@ impl Assembly {
         self.fragments.clear();
     }
 
-    /// The flight, once, when all of it is there.
-    pub(super) fn take_whole(&mut self, fingerprints: &[Fingerprint]) -> Option<Whole> {
+    /// The flight, once, when all of it is there. One that ends early ends so by a single message, which
+    /// may be forged: it is taken when we have `waited` for what denies that.
+    pub(super) fn take_whole(
+        &mut self,
+        fingerprints: &[Fingerprint],
+        waited: bool,
+    ) -> Option<Whole> {
+        let last = self.kinds.last()?;
         let mut messages = Vec::new();
-        for number in self.first..self.first + MESSAGES_MAX {
+        for (number, kinds) in (self.first..).zip(self.kinds) {
             let message = self.message(number)?;
+            let kind = message.first()?;
+            if !kinds.contains(kind) {
+                return None;
+            }
+            let is_last = last.contains(kind);
             messages.push(message);
-            if messages.last().and_then(|message| message.first()) == Some(&self.last) {
+            if is_last {
                 break;
             }
+        }
+        if messages.len() < self.kinds.len() && !waited {
+            return None;
         }
         self.clear();
         let certificate = messages.iter().find(|message| message[0] == CERTIFICATE)?;
@@ -124,6 +153,14 @@ impl Assembly {
         self.first = 1;
         self.clear();
         Some(message)
+    }
+
+    /// Whether a message of this kind and number may be part of the flight, or come before it.
+    fn has_place_for(&self, fragment: &Fragment) -> bool {
+        let place = fragment.number.checked_sub(self.first);
+        let kinds = place.and_then(|place| self.kinds.get(usize::from(place)));
+        let asks = fragment.kind == HELLO_VERIFY_REQUEST && (fragment.number, self.first) == (0, 0);
+        asks || kinds.is_some_and(|kinds| kinds.contains(&fragment.kind))
     }
 
     /// A message whose fragments are all there.
@@ -204,22 +241,24 @@ mod tests {
         let body: Vec<u8> = (0..200).collect();
         let mut assembly = Assembly::of_server();
         for bytes in [
-            whole(14, 3, &[]),
+            whole(14, 4, &[]),
+            whole(13, 3, &[3]),
             part(11, 1, &body, 100, 200),
             whole(12, 2, &[7]),
             part(11, 1, &body, 0, 150),
             part(11, 1, &body, 0, 150),
         ] {
             assembly.push(&bytes);
-            assert!(assembly.take_whole(&[]).is_none());
+            assert!(assembly.take_whole(&[], false).is_none());
         }
         assembly.push(&whole(2, 0, &[1, 2]));
-        let flight = assembly.take_whole(&[]).unwrap();
+        let flight = assembly.take_whole(&[], false).unwrap();
         let expected = [
             (2, 0, &[1, 2][..]),
             (11, 1, &body),
             (12, 2, &[7]),
-            (14, 3, &[]),
+            (13, 3, &[3]),
+            (14, 4, &[]),
         ];
         let expected: Vec<Vec<u8>> = expected
             .iter()
@@ -227,7 +266,7 @@ mod tests {
             .collect();
         assert_eq!(flight.messages, expected);
         assert!(!flight.is_signalled);
-        assert!(assembly.take_whole(&[]).is_none(), "once");
+        assert!(assembly.take_whole(&[], false).is_none(), "once");
     }
 
     #[test]
@@ -235,19 +274,60 @@ mod tests {
         let forged = [
             whole(11, 1, &[9; 40]),
             part(11, 1, &[9; 40], 20, 40),
-            whole(12, 1, &[5; 40]),
+            whole(14, 3, &[]),
             whole(11, 1, &[5; 41]),
         ];
-        let flight = [whole(2, 0, &[1]), whole(11, 1, &[5; 40]), whole(14, 2, &[])];
+        let flight = [
+            whole(2, 0, &[1]),
+            whole(11, 1, &[5; 40]),
+            whole(12, 2, &[7]),
+            whole(13, 3, &[3]),
+            whole(14, 4, &[]),
+        ];
         for forged in forged {
             let mut assembly = Assembly::of_server();
             assembly.push(&forged);
             flight.iter().for_each(|bytes| assembly.push(bytes));
-            assert!(assembly.take_whole(&[]).is_none());
+            assert!(assembly.take_whole(&[], false).is_none());
             assembly.clear();
             flight.iter().for_each(|bytes| assembly.push(bytes));
-            assert!(assembly.take_whole(&[]).is_some());
+            assert!(assembly.take_whole(&[], false).is_some());
         }
+    }
+
+    #[test]
+    fn what_a_flight_does_not_have_at_its_number_is_passed_over() {
+        let of_server = [(2, 0), (11, 1), (12, 2), (13, 3), (14, 4)];
+        let of_client = [(11, 2), (16, 3), (15, 4)];
+        for (mut assembly, flight) in [
+            (Assembly::of_server(), &of_server[..]),
+            (Assembly::of_client(), &of_client[..]),
+        ] {
+            let all = (0..=20).flat_map(|kind| (0..9).map(move |number| (kind, number)));
+            for (kind, number) in all {
+                // Those have a place in other flights of a server.
+                let elsewhere = matches!((kind, number), (3, 0) | (14, 3));
+                if !elsewhere && !flight.contains(&(kind, number)) {
+                    assembly.push(&whole(kind, number, &[9]));
+                }
+            }
+            for (kind, number) in flight {
+                assert!(assembly.take_whole(&[], true).is_none());
+                assembly.push(&whole(*kind, *number, &[5]));
+            }
+            assert!(assembly.take_whole(&[], false).is_some());
+        }
+    }
+
+    #[test]
+    fn a_server_that_asks_for_no_certificate_is_believed_after_a_while() {
+        let flight = [(2, 0), (11, 1), (12, 2), (14, 3)];
+        let mut assembly = Assembly::of_server();
+        for (kind, number) in flight {
+            assembly.push(&whole(kind, number, &[5]));
+        }
+        assert!(assembly.take_whole(&[], false).is_none());
+        assert!(assembly.take_whole(&[], true).is_some());
     }
 
     #[test]

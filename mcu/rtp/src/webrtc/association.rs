@@ -251,8 +251,12 @@ impl Association {
         let provider = self.certificate.provider.as_ref();
         let place = (!checked).then_some(from);
         let cookies = &mut self.cookies;
-        let shown = first.cookie;
-        let shown = shown.filter(|cookie| cookies.know(now, provider, place, cookie));
+        // The peer may have asked before its first check; another cookie it would take for a repetition.
+        let known = |cookie: &Cookie| {
+            cookies.know(now, provider, Some(from), cookie)
+                || checked && cookies.know(now, provider, None, cookie)
+        };
+        let shown = first.cookie.filter(known);
         if let Some(cookie) = shown {
             return self
                 .continued_by(from, checked, first)

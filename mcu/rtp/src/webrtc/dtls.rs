@@ -247,7 +247,14 @@ impl Dtls {
             return Ok(None);
         };
         assembly.push(body);
-        let Some(whole) = assembly.take_whole(&self.peer.fingerprints) else {
+        self.hand_on(now, false)
+    }
+
+    /// Gives the library the terminal's flight, if it is there.
+    fn hand_on(&mut self, now: Instant, waited: bool) -> Result<Option<SdesKeys>, FailReason> {
+        let assembly = self.assembly.as_mut();
+        let whole = assembly.and_then(|flight| flight.take_whole(&self.peer.fingerprints, waited));
+        let Some(whole) = whole else {
             return Ok(None);
         };
         // To a client, this may be forged, and the peer's still come.
@@ -313,14 +320,17 @@ impl Dtls {
         self.remake(now)
     }
 
-    /// Answers a HelloVerifyRequest, if one came and nothing else did: whoever forges one has the time
-    /// until we would repeat ourselves to be found out.
+    /// Answers a HelloVerifyRequest, if one came and nothing else did, or a flight that asks for no
+    /// certificate: whoever forges one has the time until we would repeat ourselves to be found out.
     fn verify(&mut self, now: Instant) -> Result<bool, FailReason> {
-        let asked = self.assembly.as_mut().and_then(Assembly::take_verify);
-        match asked {
-            Some(message) => self.give(now, HANDSHAKE, &message).map(|_| true),
-            None => Ok(false),
+        let Some(assembly) = &mut self.assembly else {
+            return Ok(false);
+        };
+        if let Some(message) = assembly.take_verify() {
+            return self.give(now, HANDSHAKE, &message).map(|_| true);
         }
+        self.hand_on(now, true)?;
+        Ok(self.assembly.is_none())
     }
 
     /// Lets the library make its flight anew when it wants to.
