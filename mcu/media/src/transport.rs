@@ -572,6 +572,7 @@ impl Udp {
         }
         if old.remote_rtp != new.remote_rtp {
             self.rtp.moved(new.remote_rtp);
+            self.strange = false;
         }
         if let Some(rtcp) = &mut self.rtcp
             && old.remote_rtcp != new.remote_rtcp
@@ -619,7 +620,6 @@ impl Udp {
             None => self.srtp.as_mut(),
         };
         let proved = srtp.is_some();
-        self.strange |= !proved && !port.proves(from);
         let packet = match (srtp, kind) {
             (Some(srtp), Kind::Rtp) => srtp.unprotect_rtp(datagram).ok()?,
             (Some(srtp), _) => srtp.unprotect_rtcp(datagram).ok()?,
@@ -627,6 +627,7 @@ impl Udp {
         };
         if kind == Kind::Rtp {
             let header = RtpPacket::parse(&packet).ok()?.header;
+            self.strange |= !proved && !port.proves(from);
             port.learn(from, header.ssrc, proved);
             return Some(Incoming::Rtp(packet));
         }

@@ -93,8 +93,18 @@ impl Bench {
     }
 
     fn receive_on(&self, leg: &mut Leg, transport: usize, datagram: &[u8]) -> bool {
+        self.receive_from(self.address(), leg, transport, datagram)
+    }
+
+    fn receive_from(
+        &self,
+        from: SocketAddr,
+        leg: &mut Leg,
+        transport: usize,
+        datagram: &[u8],
+    ) -> bool {
         let mut held = Vec::new();
-        let input = (self.address(), false, datagram);
+        let input = (from, false, datagram);
         leg.receive(self.now, transport, input, &self.sockets, &mut held);
         for item in &held {
             match item {
@@ -324,6 +334,31 @@ fn packets_from_the_announced_address_prove_nothing() {
         assert_eq!(bench.send_both(&mut leg), [0]);
         assert!(!leg.is_in());
     }
+}
+
+/// Defect: one datagram that was no RTP, before the peer's address was learnt, had the peer's media taken
+/// for anybody's until the call was over.
+#[test]
+fn a_leg_is_anybodys_by_media_alone_and_until_its_peer_moves() {
+    let mut bench = Bench::new();
+    let plan = bench.plan(None);
+    let mut leg = bench.open(&plan);
+    let stranger = SocketAddr::from(([127, 0, 0, 2], 9));
+    // A header whose sources it is too short for (RFC 3550 §5.1).
+    let mut stray = rtp(1);
+    stray[0] = 0x8F;
+    stray.truncate(20);
+    assert!(!bench.receive_from(stranger, &mut leg, 0, &stray));
+    assert_eq!(leg.sender(), Sender::Peer);
+    assert!(bench.receive_from(stranger, &mut leg, 0, &rtp(1)));
+    assert_eq!(leg.sender(), Sender::Anybody);
+    let mut moved = plan.clone();
+    let [Planned::Udp(udp)] = &mut moved.transports[..] else {
+        panic!("one line");
+    };
+    udp.remote_rtp = Some(SocketAddr::from(([127, 0, 0, 3], 9)));
+    bench.update(&mut leg, &moved);
+    assert_eq!(leg.sender(), Sender::Peer);
 }
 
 /// Keys as SDES brings them, and as DTLS left them.
