@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -181,6 +181,8 @@ impl Tls {
 /// ends the handshake, even where none is required.
 #[derive(Debug)]
 struct Issuers {
+    /// Where they were read.
+    file: PathBuf,
     /// At least one.
     certificates: Vec<CertificateDer<'static>>,
     required: bool,
@@ -189,6 +191,7 @@ struct Issuers {
 impl Issuers {
     fn read(clients: &ClientCertificates) -> Result<Self, Error> {
         let issuers = Self {
+            file: clients.ca.clone(),
             certificates: certificates(&clients.ca)?,
             required: clients.required,
         };
@@ -198,14 +201,15 @@ impl Issuers {
     fn verifier(self, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, Error> {
         let mut roots = RootCertStore::empty();
         for certificate in self.certificates {
-            roots.add(certificate)?;
+            let added = roots.add(certificate);
+            added.map_err(|error| wrong(&self.file, error))?;
         }
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         let verifier = match self.required {
             true => verifier.build(),
             false => verifier.allow_unauthenticated().build(),
         };
-        verifier.map_err(|error| Error::Unusable(rustls::Error::General(error.to_string())))
+        verifier.map_err(|error| wrong(&self.file, error))
     }
 }
 
@@ -244,6 +248,34 @@ impl Drop for Handshake {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Defect: the log blamed the server's own certificate or key.
+    #[test]
+    fn issuers_that_are_none_are_named_by_their_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(["mcu.test".to_owned()]).unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        // Sound PEM of what is no certificate.
+        let none = "-----BEGIN CERTIFICATE-----\nMAMCAQc=\n-----END CERTIFICATE-----\n";
+        let ca = file("ca.pem", none);
+        for legacy in [false, true] {
+            let files = CertificateFiles {
+                chain: file("chain.pem", &own.cert.pem()),
+                key: file("key.pem", &own.signing_key.serialize_pem()),
+            };
+            let clients = ClientCertificates {
+                ca: ca.clone(),
+                required: true,
+            };
+            let error = Tls::new(files, Some(clients), legacy).load().unwrap_err();
+            let text = error.to_string();
+            assert!(text.starts_with(&ca.display().to_string()), "{text}");
+        }
+    }
 
     #[test]
     fn handshakes_are_counted_by_source_and_in_all_while_they_last() {

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 use tracing::warn;
 
-use super::Issuers;
+use super::{Error, Issuers, wrong};
 
 /// Best first; those of RSA alone, whose recorded calls whoever gets the key can read, last. All are of
 /// AES or ChaCha20: none is anonymous or without encryption, none of RC4, DES or for export.
@@ -37,7 +37,7 @@ pub fn context(
     chain: &[CertificateDer<'_>],
     key: &PrivateKeyDer<'_>,
     clients: Option<&Issuers>,
-) -> Result<SslContext, ErrorStack> {
+) -> Result<SslContext, Error> {
     // Without SSL 3 and compression, with fresh keys of ECDHE and DHE for each handshake, and with
     // what keeps the chained blocks of TLS 1.0 from being guessed.
     let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
@@ -62,7 +62,8 @@ pub fn context(
     builder.set_private_key(&key)?;
     builder.check_private_key()?;
     if let Some(clients) = clients {
-        verify(&mut builder, clients)?;
+        let verified = verify(&mut builder, clients);
+        verified.map_err(|error| wrong(&clients.file, error))?;
     }
     if key.id() != Id::RSA {
         warn!("the certificate for SIP over TLS has no RSA key: many old terminals know no other");
