@@ -279,8 +279,11 @@ fn the_answer_to_a_refresh_begins_no_other_association() {
         };
         assert_eq!(refreshed(&said("AB")), plan);
         assert_eq!(refreshed(&said("AC")), plan, "with a=tls-id: {with_id}");
-        let other_id = said("AB").replace("0123\r", "4567\r");
-        assert_eq!(refreshed(&other_id), plan);
+        // Another identity of the association, or one where none was.
+        let other_id = id.replace("0123\r", "4567\r");
+        let other = dtls_offer("AB").replace("a=setup:actpass\r\n", &other_id);
+        assert_ne!(other, said("AB"));
+        assert_eq!(refreshed(&other), plan, "after a=tls-id: {with_id}");
     }
 }
 
