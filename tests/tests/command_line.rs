@@ -190,7 +190,7 @@ fn a_good_file_is_ok_and_a_bad_one_is_refused_with_place_and_reason() {
         (
             "[http]\nlisten = \"here\"\n",
             "FILE:2: listen: ",
-            "socket address",
+            "ADDR:PORT",
         ),
         (
             "demo = true\n[http\nlisten = \"127.0.0.1:443\"\n",
