@@ -274,7 +274,7 @@ impl Transport {
     /// How far the peer's SRTP sources have come that have rolled over.
     pub fn srtp_sources(&self) -> Vec<SrtpSource> {
         match self {
-            Self::Udp(udp) => udp.srtp.as_ref().map_or_else(Vec::new, Srtp::rolled_over),
+            Self::Udp(udp) => udp.srtp.as_ref().map_or_else(Vec::new, Srtp::reached),
             Self::Webrtc(_) => Vec::new(),
         }
     }

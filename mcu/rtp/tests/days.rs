@@ -80,7 +80,7 @@ fn srtp_counts_through_lossy_rollovers_and_changes_of_process() {
             let mut taken_up = 0;
             for (place, (index, protected)) in around.iter().enumerate() {
                 if cycle % 3 == 0 && place == around.len() / 2 {
-                    let told = receiver.rolled_over();
+                    let told = receiver.reached();
                     taken_up = told[0].index;
                     receiver = srtp(suite);
                     receiver.take_up(&told).unwrap();
@@ -104,7 +104,7 @@ fn srtp_goes_on_beyond_four_thousand_million_packets() {
             let protected = sender.protect_rtp(&packet(index)).unwrap();
             receiver.unprotect_rtp(&protected).unwrap();
         }
-        assert!(receiver.rolled_over()[0].index > 1 << 32, "{suite:?}");
+        assert!(receiver.reached()[0].index > 1 << 32, "{suite:?}");
     }
 }
 
