@@ -29,7 +29,7 @@ const WARM_TIME: Duration = Duration::from_secs(35);
 /// The processes, and most in kB that one may grow from the first half of the calls watched to the
 /// second, by the least of each: what is under way, as pictures are, only adds to it. A leg of the media
 /// process that stayed would be some hundred kB, and there are 150 of them.
-const PROCESSES: [(&str, i64); 3] = [("media", 8_192), ("control", 1_024), ("manager", 256)];
+const PROCESSES: [(&str, i64); 3] = [("media", 4_096), ("control", 1_024), ("manager", 256)];
 
 /// Most in kB that a process may grow by ten pages: one that stayed would be a hundred and more each.
 const MAX_PAGES_KB: i64 = 1_024;
