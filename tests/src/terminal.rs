@@ -1,6 +1,7 @@
 //! Terminals of the load generator that call the server under test.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use benches::clip::{Clip, Config};
 use benches::load::{LegConfig, Load, LoadError, LoadLeg, Target, Watch};
@@ -24,6 +25,16 @@ pub fn watching(id: u8) -> LegConfig {
 /// This terminal, with keys by SDES (RFC 4568).
 pub fn encrypted(leg: LegConfig) -> LegConfig {
     LegConfig { sdes: true, ..leg }
+}
+
+/// This one hears these and nobody else for three seconds from now, within half a minute.
+pub fn expect_heard(leg: &LoadLeg, ids: &[u8], server: &Server) {
+    leg.reset().expect("a leg");
+    let heard = leg.wait_until(Duration::from_secs(30), |report| {
+        report.seconds >= 3.0 && report.heard() == ids
+    });
+    let heard = heard.expect("a leg");
+    heard.unwrap_or_else(|last| panic!("{last:#?}\n{}", server.log()));
 }
 
 impl Server {

@@ -4,13 +4,13 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use benches::load::{Load, LoadLeg};
+use benches::load::Load;
 use benches::tone;
 use tests::capture::Capture;
 use tests::process::free_port;
 use tests::server::Server;
 use tests::sipp;
-use tests::terminal::sending;
+use tests::terminal::{expect_heard, sending};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const HERE: u8 = 1;
@@ -46,11 +46,11 @@ fn a_terminal_that_asks_is_moved_and_heard_in_the_other_room() {
         .arg(server.sip_address().to_string())
         .spawn()
         .expect("run sipp");
-    expect_heard(&here, &server);
+    expect_heard(&here, &[MOVER], &server);
     // Nobody is moved within two seconds of its entry.
-    expect_heard(&here, &server);
+    expect_heard(&here, &[MOVER], &server);
     signal(port, 1);
-    expect_heard(&there, &server);
+    expect_heard(&there, &[MOVER], &server);
     here.reset().unwrap();
     let left = here.wait_until(PATIENCE, |report| report.seconds >= ENOUGH_S);
     let left = left.unwrap().unwrap_or_else(|last| panic!("{last:#?}"));
@@ -77,17 +77,6 @@ fn signal(port: u16, number: u32) {
     socket
         .send_to(message.as_bytes(), ("127.0.0.1", port))
         .unwrap();
-}
-
-/// For [`ENOUGH_S`] seconds from now.
-fn expect_heard(leg: &LoadLeg, server: &Server) {
-    leg.reset().unwrap();
-    let heard = leg.wait_until(PATIENCE, |report| {
-        report.seconds >= ENOUGH_S && report.heard() == [MOVER]
-    });
-    let _ = heard
-        .unwrap()
-        .unwrap_or_else(|last| panic!("{last:#?}\n{}", server.log()));
 }
 
 /// A source's tone in G.711 µ-law, once around.

@@ -17,14 +17,20 @@ fn outbound(user: &str, reg_id: u32, supported: &str) -> String {
 const KNOWS: &str = "Supported: path, outbound\r\n";
 
 fn called(bench: &mut Bench) -> Vec<(Flow, String)> {
-    let target = DialTarget::Account("or-1".into());
-    let wanted = OutgoingCall {
-        target,
-        ..outgoing(None)
-    };
-    bench.endpoint.dial(bench.now, wanted, |path| path.flow);
-    bench.drain();
-    std::mem::take(&mut bench.sent)
+    bench.called(DialTarget::Account("or-1".into()))
+}
+
+impl Bench {
+    /// A room calls by the ways that contacts registered; what leaves.
+    pub(super) fn called(&mut self, target: DialTarget) -> Vec<(Flow, String)> {
+        let wanted = OutgoingCall {
+            target,
+            ..outgoing(None)
+        };
+        self.endpoint.dial(self.now, wanted, |path| path.flow);
+        self.drain();
+        std::mem::take(&mut self.sent)
+    }
 }
 
 #[test]
