@@ -50,7 +50,8 @@ pub enum Command {
         #[arg(long, value_name = "TERMINAL")]
         who: String,
         /// What it is to dial here: a room's number, `NUMBER*PIN` where it knows no PIN. Or
-        /// `sip:USER@HOST` elsewhere.
+        /// `sip:USER@HOST` elsewhere. `-` reads it from standard input, which keeps a PIN out of the
+        /// list of processes.
         #[arg(long, value_name = "TARGET")]
         to: String,
     },

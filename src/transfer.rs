@@ -1,21 +1,32 @@
 //! `consilium transfer`: has a terminal go on elsewhere, by a call of its own. As with `consilium dial`, only
 //! the server's own user may.
 
+use std::io::stdin;
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use mcu_api::manager::{FromControl, ToControl, TransferOutcome};
 use mcu_api::secret::Redacted;
 
 use crate::dial::{REQUEST, ask};
 
-/// Asks the terminal, and returns when it has arrived.
+/// Asks the terminal, and returns when it has arrived. The target `-` is read from the first line of
+/// standard input, and none is printed: a PIN may stand in it.
 pub fn run(socket: &Path, room: &str, who: &str, target: &str) -> anyhow::Result<()> {
+    let target = match target {
+        "-" => {
+            let mut line = String::new();
+            let read = stdin().read_line(&mut line);
+            read.context("reading the target from standard input")?;
+            line.trim().to_owned()
+        }
+        given => given.to_owned(),
+    };
     let wish = ToControl::Transfer {
         request: REQUEST,
         room: room.to_owned(),
         site: Redacted(who.to_owned()),
-        target: Redacted(target.to_owned()),
+        target: Redacted(target),
     };
     let outcome = ask(socket, &wish, |answer| match answer {
         FromControl::Transferred {
@@ -26,7 +37,7 @@ pub fn run(socket: &Path, room: &str, who: &str, target: &str) -> anyhow::Result
     });
     match outcome? {
         TransferOutcome::Moved => {
-            println!("{who} has gone from room {room} to {target}");
+            println!("{who} has gone from room {room}");
             Ok(())
         }
         TransferOutcome::Left => bail!("{who} left room {room} and did not say how it fares there"),
@@ -37,13 +48,13 @@ pub fn run(socket: &Path, room: &str, who: &str, target: &str) -> anyhow::Result
         TransferOutcome::NotIn => bail!("{who} is not in the meeting of room {room} yet"),
         TransferOutcome::Busy => bail!("{who} is being moved already"),
         TransferOutcome::NoSuchTarget => {
-            bail!("{target} is neither a number that leads to a room nor a sip: address")
+            bail!("the target is neither a number that leads to a room nor a sip: address")
         }
         TransferOutcome::Refused { status } => {
             bail!("{who} does not go elsewhere when asked: SIP status {status}")
         }
         TransferOutcome::Failed { status } => {
-            bail!("{who} was refused at {target}: SIP status {status}")
+            bail!("{who} was refused there: SIP status {status}")
         }
         TransferOutcome::NoAnswer => bail!("{who} did not say what came of it"),
     }

@@ -1,7 +1,7 @@
 //! The state of one call: its dialog and what is under way in it.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -195,6 +195,8 @@ pub(crate) struct Call {
     /// Where the peer was when it acknowledged our answer, or when we called it; it stays so. What is
     /// granted by address is granted here.
     pub party: SocketAddr,
+    /// Where its INVITE came from, or went at first: by this the calls of a source are counted.
+    pub begun_from: IpAddr,
     /// User part of our Contact, escaped.
     pub user: String,
     pub stage: Stage,
@@ -247,6 +249,7 @@ impl Call {
             restored: false,
             flow,
             party: flow.remote,
+            begun_from: flow.remote.ip(),
             user,
             invite_cseq: dialog.remote_cseq,
             peer_allows_update: false,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use mcu_api::secret::Redacted;
 
 use crate::flow::{Flow, Transport};
+use crate::gruu;
 use crate::message::{
     Envelope, HeaderName, Headers, MAX_KEPT_VALUE, Method, Refusal, Request, RequestBuilder, Uri,
     Via, address, contact_uri, lossy, record_routes, text, uri_address, uri_transport,
@@ -285,15 +286,17 @@ impl Dialog {
         self.stated_hop()
             .map(|(transport, at)| (transport, flow.as_reached(at)))
             .filter(|(_, at)| at.is_ipv4() == flow.local.is_ipv4() && !at.ip().is_unspecified())
-            // A GRUU that we gave out names ourselves.
+            // Nobody has us send to ourselves.
             .filter(|(_, at)| !flow.is_ours(*at))
             .unwrap_or((flow.transport, flow.remote))
     }
 
-    /// The address in the first route or the target, where a new connection would go.
+    /// The address in the first route or the target, where a new connection would go. A GRUU names its
+    /// registrar, which may be us at any of our addresses, and no way to the peer.
     pub fn stated_hop(&self) -> Option<(Transport, SocketAddr)> {
         let hop = match self.route_set.first() {
             Some(route) => address(route.as_bytes())?.uri,
+            None if gruu::is(&self.remote_target) => return None,
             None => self.remote_target.clone(),
         };
         Some((uri_transport(&hop), uri_address(&hop)?))

@@ -22,9 +22,13 @@ pub(crate) fn public(aor: &Uri, instance: &str) -> Option<String> {
 
 /// The account that a GRUU belongs to; `None` for any other URI.
 pub(crate) fn account(uri: &Uri) -> Option<String> {
-    let is_gruu = uri.params().is_some_and(|params| params.contains("gr"));
-    let user = uri.decoded_user().filter(|_| is_gruu)?;
+    let user = uri.decoded_user().filter(|_| is(uri))?;
     String::from_utf8(user).ok()
+}
+
+/// Whether a URI is a GRUU, of whichever registrar.
+pub(crate) fn is(uri: &Uri) -> bool {
+    uri.params().is_some_and(|params| params.contains("gr"))
 }
 
 /// What the terminal calls itself that a public GRUU stands for, without brackets.

@@ -1,7 +1,7 @@
 //! What outlives the endpoint, as plain data. Moments are durations from when it was kept, so that the
 //! shell alone knows the calendar.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mcu_api::ids::CallId;
@@ -54,6 +54,9 @@ pub struct SavedCall {
     /// Where the peer acknowledged our answer, or was called.
     #[serde(default)]
     pub party: Option<SocketAddr>,
+    /// Where its INVITE came from, or went at first.
+    #[serde(default)]
+    pub begun_from: Option<IpAddr>,
     /// User part of our Contact, escaped.
     pub user: String,
     /// CSeq of the INVITE.

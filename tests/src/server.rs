@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -137,20 +137,33 @@ impl Server {
         self.command("dial", &["--room", room, "--to", target])
     }
 
-    /// Has a terminal go on elsewhere, by the command line: what it printed, if the terminal arrived
-    /// there, or its complaint.
+    /// Has a terminal go on elsewhere, by the command line and a target on standard input: what it
+    /// printed, if the terminal arrived there, or its complaint.
     pub fn transfer(&self, room: &str, who: &str, target: &str) -> Result<String, String> {
-        self.command("transfer", &["--room", room, "--who", who, "--to", target])
+        let flags = ["--room", room, "--who", who, "--to", "-"];
+        self.command_reading("transfer", &flags, target)
     }
 
     fn command(&self, name: &str, arguments: &[&str]) -> Result<String, String> {
+        self.command_reading(name, arguments, "")
+    }
+
+    fn command_reading(&self, name: &str, flags: &[&str], input: &str) -> Result<String, String> {
         let data = self.dir().join("data");
-        let output = Command::new(binary())
+        let mut child = Command::new(binary())
             .args([name, "--data-dir"])
             .arg(data)
-            .args(arguments)
-            .output()
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .expect("run a command of consilium");
+        let mut stdin = child.stdin.take().expect("standard input");
+        // Who reads nothing may have ended.
+        let _ = writeln!(stdin, "{input}");
+        drop(stdin);
+        let output = child.wait_with_output().expect("its output");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match output.status.success() {
             true => Ok(text(&output.stdout)),

@@ -232,8 +232,8 @@ pub enum CallCommand {
 pub enum TransferTarget {
     /// To us, where it dials this. A PIN may stand in it.
     Number(Redacted<String>),
-    /// To a `sip:` or `sips:` URI without headers.
-    Uri(String),
+    /// To a `sip:` or `sips:` URI without headers. A PIN may stand in it, too.
+    Uri(Redacted<String>),
 }
 
 /// What became of asking a terminal to go on elsewhere.

@@ -59,7 +59,8 @@ impl Endpoint {
     }
 
     /// Whether this is the INVITE, come again, of a call that an earlier life has answered, whose
-    /// transaction died with it: then the answer is sent once more.
+    /// transaction died with it: then the answer is sent once more. To that caller's address alone, for
+    /// keys stand in it.
     fn answers_again(&mut self, arrival: &Arrival) -> bool {
         let envelope = &arrival.envelope;
         let answered = self.calls.values().find(|call| {
@@ -67,6 +68,8 @@ impl Endpoint {
             unacknowledged && call.is_begun_by(envelope)
         });
         let answer = answered.and_then(|call| call.unacknowledged.as_ref());
+        let way = |flow: Flow| (flow.transport, flow.remote.ip());
+        let answer = answer.filter(|waiting| way(waiting.reply) == way(arrival.reply));
         let answer = answer.map(|waiting| waiting.bytes.clone());
         if let Some(bytes) = answer {
             self.transmit(arrival.reply, bytes);
@@ -78,7 +81,7 @@ impl Endpoint {
     /// Whether somebody without a proven account may begin one more call.
     fn admits_stranger(&mut self, now: Instant, ip: IpAddr) -> bool {
         let of_source =
-            |call: &&Call| call.account.is_none() && source(call.party.ip()) == source(ip);
+            |call: &&Call| call.account.is_none() && source(call.begun_from) == source(ip);
         let held = self.calls.values().filter(of_source).count();
         held < self.config.max_calls_per_source && self.admission.admits(now, ip)
     }

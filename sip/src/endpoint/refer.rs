@@ -185,9 +185,16 @@ impl Endpoint {
     }
 }
 
-/// Replaces among the headers of a URI, unescaped, where there is no other header.
+/// Replaces among the headers of a URI, unescaped, where there is no other header but one that requires
+/// it.
 fn replaces_of(target: &Uri) -> Option<String> {
-    let headers = target.headers().filter(|headers| headers.len() == 1)?;
+    let headers = target.headers()?;
+    let required = headers.value("Require");
+    if required.is_some_and(|tag| !tag.eq_ignore_ascii_case(b"replaces"))
+        || headers.len() != 1 + usize::from(required.is_some())
+    {
+        return None;
+    }
     let value = headers.value("Replaces")?;
     unescaped(value).filter(|value| value.len() <= MAX_KEPT_VALUE)
 }

@@ -140,6 +140,7 @@ impl Endpoint {
         match (flow, self.registrations_out.held.get_mut(&id)) {
             (Ok(flow), Some(held)) => {
                 held.flow = Some(flow);
+                self.trunks.note(flow.remote.ip());
                 self.send_register(now, id);
             }
             (Err(why), Some(_)) => self.registration_failed(now, id, why),

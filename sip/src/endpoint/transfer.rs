@@ -50,10 +50,10 @@ impl Endpoint {
         let call = self.calls.get_mut(&id)?;
         let uri = match target {
             TransferTarget::Number(number) => uri_on(flow, &escaped_user(&number.0)),
-            TransferTarget::Uri(uri) => uri.clone(),
+            TransferTarget::Uri(uri) => uri.0.clone(),
         };
-        // RFC 3892: in whose name it calls there.
-        let by = call.dialog.local_uri()?;
+        // RFC 3892: in whose name it calls there. Not what was dialled here, which may hold a PIN.
+        let by = uri_on(flow, "");
         call.transferring = Some(Transferring {
             cseq: draft.cseq,
             taken: false,

@@ -63,7 +63,7 @@ impl Controller {
     fn transfer_target(&self, target: &str) -> Option<TransferTarget> {
         if target.starts_with("sip:") || target.starts_with("sips:") {
             let fits = sip::can_be_referred_to(target);
-            return fits.then(|| TransferTarget::Uri(target.to_owned()));
+            return fits.then(|| TransferTarget::Uri(Redacted(target.to_owned())));
         }
         let dialled = Dialled {
             user: target,
@@ -115,15 +115,19 @@ impl Controller {
     }
 }
 
-/// The leg that is meant: by its name, else by its number.
+/// The leg that is meant: by its number, else by the name of one that is in. Names are what callers say:
+/// none stands for the number of another leg, and whoever waits at the door has none yet.
 fn named(room: &Room, site: &str) -> Result<LegId, TransferOutcome> {
-    let mut by_name = room.legs.iter().filter(|leg| leg.name.0 == site);
-    match (by_name.next(), by_name.next()) {
-        (Some(leg), None) => return Ok(leg.id),
-        (Some(_), Some(_)) => return Err(TransferOutcome::Ambiguous),
-        (None, _) => {}
-    }
     let number = site.parse().map(LegId);
-    let leg = number.ok().and_then(|id| room.leg(id));
-    leg.map(|leg| leg.id).ok_or(TransferOutcome::NoSuchSite)
+    if let Some(leg) = number.ok().and_then(|id| room.leg(id)) {
+        return Ok(leg.id);
+    }
+    let by_name = room.legs.iter().filter(|leg| leg.name.0 == site);
+    let (inside, waiting): (Vec<_>, Vec<_>) = by_name.partition(|leg| leg.is_in());
+    match (inside.as_slice(), waiting.is_empty()) {
+        ([leg], _) => Ok(leg.id),
+        ([], true) => Err(TransferOutcome::NoSuchSite),
+        ([], false) => Err(TransferOutcome::NotIn),
+        _ => Err(TransferOutcome::Ambiguous),
+    }
 }

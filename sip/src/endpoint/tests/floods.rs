@@ -53,6 +53,37 @@ fn a_flood_of_calls_is_challenged_without_state_and_an_account_gets_in() {
     }
 }
 
+/// Defect: an ACK from another address, which may be forged, had the call count there.
+#[test]
+fn calls_count_where_their_invite_came_from() {
+    let mut bench = Bench::with(Config {
+        accounts: Vec::new(),
+        max_calls_per_source: 1,
+        ..config()
+    });
+    let elsewhere = Flow {
+        remote: address("198.51.100.4:5060"),
+        ..udp()
+    };
+    bench.feed(&invite(0, ""));
+    let call = bench.incoming();
+    let ok = bench.accept(call);
+    bench.flow = elsewhere;
+    let ack = request("ACK", "3000", 1, &tag_of(&ok), "k", "", None);
+    bench.feed(&ack.replace("one@192.0.2.7", "flood-0"));
+    assert_eq!(bench.take_events(), [CallEvent::Established { call }]);
+    for life in 0..2 {
+        bench.flow = udp();
+        bench.feed(&invite(life + 1, ""));
+        assert_eq!(bench.start_lines(), ["SIP/2.0 503 Service Unavailable"]);
+        assert_eq!(bench.take_events(), []);
+        bench.restart(seconds(1));
+    }
+    bench.flow = elsewhere;
+    bench.feed(&invite(9, "").replace("192.0.2.7:5060", "198.51.100.4:5060"));
+    bench.incoming();
+}
+
 #[test]
 fn without_accounts_a_flood_gets_503_and_hears_when_to_come_again() {
     let config = Config {

@@ -1,9 +1,8 @@
 //! URIs that stand for one terminal of an account (RFC 5627).
 
-use mcu_api::call::{DialTarget, OutgoingCall};
+use mcu_api::call::DialTarget;
 
 use super::accounts::Client;
-use super::dialling::outgoing;
 use super::*;
 
 const DESK: &str = "urn:uuid:00000000-0000-1000-8000-000A95A0E128";
@@ -33,17 +32,10 @@ fn registered() -> Client {
 }
 
 fn called(bench: &mut Bench, uri: &str) -> Vec<(Flow, String)> {
-    let target = DialTarget::Uri {
+    bench.called(DialTarget::Uri {
         uri: uri.to_owned(),
         via: None,
-    };
-    let wanted = OutgoingCall {
-        target,
-        ..outgoing(None)
-    };
-    bench.endpoint.dial(bench.now, wanted, |path| path.flow);
-    bench.drain();
-    std::mem::take(&mut bench.sent)
+    })
 }
 
 #[test]
@@ -160,6 +152,22 @@ fn the_uri_of_another_leads_strangers_nowhere() {
     assert_eq!(flow.remote, address("198.51.100.66:5060"));
     assert!(bye.starts_with("BYE sip:or-1@192.0.2.1:5060;gr="), "{bye}");
     assert!(!bye.contains("10.9.9.9"), "{bye}");
+}
+
+/// Defect: where it named us by our address on another listener, our requests went there, and the call
+/// ended by our own 481.
+#[test]
+fn the_uri_of_nobody_who_registered_leads_back_to_the_caller() {
+    let mut bench = Bench::new();
+    let named = format!("<sip:or-1@192.0.2.55:5060;gr={DESK}>");
+    let invite = request("INVITE", "3000", 1, "", "a", "", Some(OFFER));
+    bench.feed(&invite.replace("<sip:or-1@192.0.2.7:5060>", &named));
+    let call = bench.incoming();
+    let ok = bench.accept(call);
+    bench.feed(&request("ACK", "3000", 1, &tag_of(&ok), "a-ack", "", None));
+    bench.command(CallCommand::Hangup { call });
+    let (flow, bye) = bench.sent.pop().unwrap();
+    assert_eq!(flow.remote, udp().remote, "{bye}");
 }
 
 /// Nobody has registered any more: no connection is opened to ourselves.

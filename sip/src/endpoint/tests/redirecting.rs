@@ -141,6 +141,9 @@ fn by_a_trunks_address_nobody_else_is_called_either() {
     bench.take_events();
     bench.take_sent();
     assert!(!followed(&mut bench));
+    // And where we register, before any call.
+    let (mut bench, _) = registering::registering();
+    assert!(!followed(&mut bench));
 }
 
 /// Those who rang before took the places of those who ring after it.

@@ -175,6 +175,21 @@ fn a_call_may_move_into_the_place_of_another_of_the_same_account() {
     assert_eq!(replaced(&mut bench), second);
 }
 
+/// RFC 5589 §7.3 has the new call require what it cannot do without.
+#[test]
+fn a_replaces_may_be_required() {
+    let mut bench = Bench::new();
+    let (_, first) = up_proven(&mut bench, "or-1", "first", "");
+    let (second, tag) = up_proven(&mut bench, "or-1", "second", "");
+    let named = format!("second%40192.0.2.7%3Bto-tag%3D{tag}%3Bfrom-tag%3Dpeer");
+    let other = format!("{named}&Require=100rel");
+    bench.feed(&refer_to_replace(3, &first, "192.0.2.1", &other));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 403 Forbidden"]);
+    let required = format!("{named}&Require=replaces");
+    bench.feed(&refer_to_replace(4, &first, "192.0.2.1", &required));
+    assert_eq!(replaced(&mut bench), second);
+}
+
 /// Elsewhere nobody is called for it, whoever asks: it would be at our cost, or to whom the caller
 /// could not call itself.
 #[test]

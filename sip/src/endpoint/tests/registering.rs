@@ -19,7 +19,7 @@ fn server() -> RemoteRegistrar {
     }
 }
 
-fn registering() -> (Bench, String) {
+pub(super) fn registering() -> (Bench, String) {
     let mut bench = Bench::new();
     bench.endpoint.register_at(server());
     bench.drain();

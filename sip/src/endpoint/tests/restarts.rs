@@ -354,6 +354,31 @@ fn an_answer_that_was_not_acknowledged_is_sent_on_and_the_call_established() {
     bench.ended(call, EndReason::Remote);
 }
 
+/// Defect: whoever knew the Call-ID, the tag and the number of an INVITE was sent its answer, with the
+/// keys in it (MCU-23).
+#[test]
+fn an_answer_goes_again_to_its_caller_alone() {
+    let (mut bench, _, ok) = answered();
+    bench.restart(DEAD);
+    bench.pass(seconds(1));
+    bench.take_sent();
+    let invite = request("INVITE", "3000", 1, "", "a", "", Some(OFFER));
+    for stranger in [
+        Flow {
+            remote: address("203.0.113.9:5060"),
+            ..udp()
+        },
+        tcp(9),
+    ] {
+        bench.flow = stranger;
+        bench.feed(&invite);
+        assert!(!bench.take_sent().contains(&ok), "{stranger:?}");
+    }
+    bench.flow = udp();
+    bench.feed(&invite);
+    assert!(bench.take_sent().contains(&ok));
+}
+
 #[test]
 fn an_answer_that_nobody_acknowledges_after_the_death_ends_the_call() {
     let (mut bench, call, _) = answered();

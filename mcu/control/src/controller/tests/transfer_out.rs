@@ -15,6 +15,11 @@ const CALL: CallId = CallId(1);
 impl Bench {
     /// Asks for a move; what the terminal is asked, if it is.
     fn transfer(&mut self, room: &str, site: &str, target: &str) -> Option<TransferTarget> {
+        Some(self.ask(room, site, target)?.1)
+    }
+
+    /// Asks for a move; whose call is asked, and what.
+    fn ask(&mut self, room: &str, site: &str, target: &str) -> Option<(CallId, TransferTarget)> {
         self.commands.clear();
         let wish = ToControl::Transfer {
             request: 9,
@@ -24,7 +29,7 @@ impl Bench {
         };
         self.input(Input::Manager(MANAGER, wish));
         match self.commands.pop() {
-            Some(CallCommand::Transfer { target, .. }) => Some(target),
+            Some(CallCommand::Transfer { call, target }) => Some((call, target)),
             None => None,
             other => panic!("{other:?}"),
         }
@@ -119,6 +124,30 @@ fn a_terminal_that_does_not_go_stays_and_may_be_asked_again() {
     let reason = EndReason::Remote;
     bench.input(Input::Call(CallEvent::Ended { call: CALL, reason }));
     assert_eq!(bench.moved(), Some(TransferOutcome::Left));
+}
+
+/// Defect: whoever called himself by the number of another leg was moved in its place, and told the PIN
+/// of the room there; and whoever waited at the door under another's name had that one not moved.
+#[test]
+fn a_name_stands_for_no_other_leg() {
+    let mut bench = Bench::new(two_rooms());
+    bench.dial(1, "3000").unwrap();
+    let (meant, _) = bench.dial(2, "3000").unwrap();
+    let mut impostor = incoming(3, "3000", Some(TERMINAL_OFFER));
+    impostor.caller = Redacted(meant.0.to_string());
+    bench.dial_with(impostor).unwrap();
+    let mut waiting = incoming(4, "3000", Some(TERMINAL_OFFER));
+    waiting.caller = Redacted("Terminal 1".into());
+    bench.call_unacknowledged(waiting).unwrap();
+    let mut only_waiting = incoming(5, "3000", Some(TERMINAL_OFFER));
+    only_waiting.caller = Redacted("Ward 7".into());
+    bench.call_unacknowledged(only_waiting).unwrap();
+    for (who, call) in [(meant.0.to_string(), 2), ("Terminal 1".into(), 1)] {
+        let asked = bench.ask("3000", &who, "4000*4711").unwrap();
+        assert_eq!(asked.0, CallId(call), "{who}");
+    }
+    assert_eq!(bench.transfer("3000", "Ward 7", "4000*4711"), None);
+    assert_eq!(bench.moved(), Some(TransferOutcome::NotIn));
 }
 
 #[test]
