@@ -27,8 +27,9 @@ const TOGETHER: usize = 10;
 const WARM: usize = 1_200;
 const WARM_TIME: Duration = Duration::from_secs(35);
 /// The processes, and most in kB that one may grow from the first half of the calls watched to the
-/// second, by the least of each: what is under way, as pictures are, only adds to it. A leg of the media
-/// process that stayed would be some hundred kB, and there are 150 of them.
+/// second, by the lower quartile of each: what is under way, as pictures are, only adds to it, and a
+/// process that still warms up is low for a moment. A leg of the media process that stayed would be some
+/// hundred kB, and there are 150 of them.
 const PROCESSES: [(&str, i64); 3] = [("media", 4_096), ("control", 1_024), ("manager", 256)];
 
 /// Most in kB that a process may grow by ten pages: one that stayed would be a hundred and more each.
@@ -63,7 +64,7 @@ fn calls_leave_nothing_behind() {
     println!("before {before:?}, after {after:?}");
     for ((process, most), samples) in PROCESSES.into_iter().zip(&resident) {
         let (first, second) = samples.split_at(samples.len() / 2);
-        let grown = least(second) - least(first);
+        let grown = lower_quartile(second) - lower_quartile(first);
         println!("{process}: {grown} kB more, of {samples:?}");
         assert!(grown <= most, "{process} has grown by {grown} kB");
     }
@@ -113,8 +114,11 @@ fn expect_connected(server: &Server, browser: &Browser) {
     });
 }
 
-fn least(samples: &[i64]) -> i64 {
-    *samples.iter().min().expect("samples")
+/// What three quarters of the samples reach.
+fn lower_quartile(samples: &[i64]) -> i64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 4]
 }
 
 /// Calls of every kind enter the room, see and hear it, and leave it.
