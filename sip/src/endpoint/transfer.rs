@@ -104,9 +104,18 @@ impl Endpoint {
             return self.reply(now, id, arrival, &bad);
         };
         let call = self.calls.get_mut(&id);
-        let Some(transferring) = call.and_then(|call| call.transferring.as_mut()) else {
+        let known = call.filter(|call| call.restored || call.transferring.is_some());
+        let Some(call) = known else {
             return self.reply(now, id, arrival, &not_here());
         };
+        // An earlier life may have asked and died before that was kept, or have told the rooms already:
+        // a terminal that has moved is let go all the same.
+        let transferring = call.transferring.get_or_insert(Transferring {
+            cseq: named.unwrap_or_default(),
+            taken: true,
+            over: false,
+            give_up_at: None,
+        });
         // The number may be left out (RFC 3515 §2.4.6); another one is that of an earlier REFER.
         let counts = named.is_none_or(|number| number == transferring.cseq);
         transferring.taken |= counts;

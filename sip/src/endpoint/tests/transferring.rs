@@ -269,6 +269,43 @@ fn what_comes_of_it_is_heard_by_the_next_life() {
     assert_eq!(bench.take_events(), told(call, Transfer::Done));
 }
 
+/// Defect: 481, at which some terminals end the call (RFC 5057 §5.1), where the outcome was known before
+/// the restart, or the REFER had not been kept.
+#[test]
+fn what_the_next_life_knows_nothing_of_ends_no_call() {
+    for (kept_before, outcome) in [
+        (false, Transfer::Failed(486)),
+        (true, Transfer::Failed(486)),
+        (true, Transfer::Done),
+    ] {
+        let mut bench = Bench::new();
+        let (call, tag) = bench.up();
+        let before = bench.endpoint.save_calls(bench.now);
+        let refer = asked(&mut bench, call);
+        let event = format!(
+            "refer;id={}",
+            header(&refer, "CSeq").unwrap().replace(" REFER", "")
+        );
+        let fragment = match outcome {
+            Transfer::Done => "SIP/2.0 200 OK\r\n",
+            _ => "SIP/2.0 486 Busy Here\r\n",
+        };
+        if kept_before {
+            bench.endpoint = Endpoint::new(bench.config.clone(), [9; 32]);
+            bench.endpoint.restore_calls(bench.now, before, seconds(2));
+            bench.drain();
+        } else {
+            bench.feed(&notify(2, &tag, &event, "active", fragment));
+            bench.take_events();
+            bench.restart(seconds(2));
+        }
+        bench.take_sent();
+        bench.feed(&notify(3, &tag, &event, "terminated", fragment));
+        assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
+        assert_eq!(bench.take_events(), told(call, outcome));
+    }
+}
+
 #[test]
 fn a_connection_that_is_gone_asks_nobody() {
     let mut bench = Bench::new().over(Flow {
