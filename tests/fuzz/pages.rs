@@ -190,6 +190,7 @@ struct Hospital {
     controller: Controller,
     now: Instant,
     held: HashMap<RoomId, RoomPlan>,
+    untold: Vec<(RoomId, u64)>,
     resume: String,
     joined: usize,
 }
@@ -212,6 +213,7 @@ impl Hospital {
             controller: Controller::new(config, None, [1; 32], now, wall),
             now,
             held: HashMap::new(),
+            untold: Vec::new(),
             resume: String::new(),
             joined: 0,
         };
@@ -266,6 +268,16 @@ impl Hospital {
     }
 
     fn drain(&mut self) {
+        self.take_outputs();
+        while !self.untold.is_empty() {
+            let rooms = std::mem::take(&mut self.untold);
+            let held = controller::Input::Media(FromMedia::Held { rooms });
+            self.controller.handle_input(self.now, held);
+            self.take_outputs();
+        }
+    }
+
+    fn take_outputs(&mut self) {
         while let Some(output) = self.controller.poll_output() {
             match output {
                 controller::Output::Media(message) => self.hold(message),
@@ -292,11 +304,12 @@ impl Hospital {
                 let (room, generation) = (plan.room, plan.generation);
                 let before = self.held.insert(room, plan);
                 assert!(before.is_none_or(|before| before.generation < generation));
+                self.untold.push((room, generation));
             }
             ToMedia::RemoveRoom { room } => {
                 self.held.remove(&room);
             }
-            ToMedia::Hello | ToMedia::KeyFrame { .. } => {}
+            ToMedia::Hello { .. } | ToMedia::KeyFrame { .. } => {}
         }
     }
 }

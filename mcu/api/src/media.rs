@@ -13,7 +13,11 @@ use crate::reach::MediaAddress;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToMedia {
     /// First message of a connection.
-    Hello,
+    Hello {
+        /// The controller knows [`FromMedia::Held`]; an older one does not.
+        #[serde(default)]
+        takes_held: bool,
+    },
     /// Hold this room like this.
     Plan(RoomPlan),
     /// Hold this room no more.
@@ -40,6 +44,12 @@ pub enum FromMedia {
     Hello(ProcessorHello),
     /// Once after hello with the plans in force, then every second without.
     Inventory(Inventory),
+    /// Plans have come and been carried out, but for legs that were refused before: ports are open. Only
+    /// to controllers that take it.
+    Held {
+        /// Rooms, each with the generation that is in force.
+        rooms: Vec<(RoomId, u64)>,
+    },
     /// A plan was not taken.
     Refused {
         /// The room.
@@ -126,4 +136,23 @@ pub enum MediaEvent {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         key: char,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hello_is_read_by_older_and_newer_neighbours() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(tag = "type", rename_all = "snake_case")]
+        enum Older {
+            Hello,
+        }
+        let ours = ToMedia::Hello { takes_held: true };
+        let ours = serde_json::to_string(&ours).unwrap();
+        assert_eq!(serde_json::from_str::<Older>(&ours).unwrap(), Older::Hello);
+        let older = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
+        assert_eq!(ToMedia::Hello { takes_held: false }, older);
+    }
 }

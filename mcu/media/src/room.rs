@@ -434,6 +434,11 @@ impl Room {
         }
     }
 
+    /// Of the plan in force; 0 without one.
+    pub fn generation(&self) -> u64 {
+        self.plan.as_ref().map_or(0, |plan| plan.generation)
+    }
+
     /// What the room holds.
     pub fn inventory(&mut self, now: Instant, with_plan: bool) -> RoomInventory {
         let mut legs = Vec::with_capacity(self.legs.len());
@@ -443,7 +448,7 @@ impl Room {
         }
         RoomInventory {
             room: self.id,
-            generation: self.plan.as_ref().map_or(0, |plan| plan.generation),
+            generation: self.generation(),
             plan: self.plan.clone().filter(|_| with_plan),
             active_speaker: self.mixer.active_speaker(),
             encoders: self.picture.encoders(),

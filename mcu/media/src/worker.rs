@@ -131,6 +131,10 @@ struct Worker {
     pool: Pool<Done>,
     link: Receiver<LinkEvent>,
     outbox: Option<Outbox>,
+    /// Rooms whose plans were carried out in this turn, with the generations in force, to be told.
+    held: BTreeMap<RoomId, u64>,
+    /// The controller takes such news.
+    takes_held: bool,
     /// Sockets with datagrams left.
     ready: Vec<Token>,
     /// Browser legs by our ICE user fragment, which names the leg in every check.
@@ -171,6 +175,8 @@ impl Worker {
             pool: Pool::new(threads, waker.clone()).context("start the video pool")?,
             link: link::listen(&config.socket, waker)?,
             outbox: None,
+            held: BTreeMap::new(),
+            takes_held: false,
             ready: Vec::new(),
             by_ufrag: HashMap::new(),
             by_remote: HashMap::new(),
@@ -378,16 +384,28 @@ impl Worker {
     fn take_link_events(&mut self) {
         while let Ok(event) = self.link.try_recv() {
             match event {
-                LinkEvent::Connected(outbox) => self.outbox = Some(outbox),
+                LinkEvent::Connected(outbox) => {
+                    (self.outbox, self.takes_held) = (Some(outbox), false);
+                }
                 LinkEvent::Message(message) => self.handle_message(message),
             }
+        }
+        self.tell_held();
+    }
+
+    /// One message a turn, however many plans came: signalling waits for it.
+    fn tell_held(&mut self) {
+        let rooms: Vec<(RoomId, u64)> = std::mem::take(&mut self.held).into_iter().collect();
+        if self.takes_held && !rooms.is_empty() {
+            self.send(FromMedia::Held { rooms });
         }
     }
 
     fn handle_message(&mut self, message: ToMedia) {
         let now = Instant::now();
         match message {
-            ToMedia::Hello => {
+            ToMedia::Hello { takes_held } => {
+                self.takes_held = takes_held;
                 self.send(FromMedia::Hello(self.hello.clone()));
                 self.report(now, true);
             }
@@ -422,6 +440,7 @@ impl Worker {
             events,
         };
         let refusals = room.apply(&mut context, plan);
+        self.held.insert(id, room.generation());
         for (leg, reason) in refusals {
             warn!(room = %id, leg = ?leg, reason, "plan refused");
             self.send(FromMedia::Refused {

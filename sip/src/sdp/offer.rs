@@ -1,7 +1,9 @@
 //! Our offer, and the terminal's answer to it.
 
 use mcu_api::codec::{AudioCodec, PacketizationMode};
-use mcu_api::plan::{AudioPayload, DtlsKeys, Feedback, SdesKeys, SrtpSuite, UdpTransport};
+use mcu_api::plan::{
+    AudioPayload, DtlsKeys, Feedback, SdesKeys, SrtpSuite, Transport, UdpTransport,
+};
 use mcu_api::secret::Redacted;
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
@@ -238,6 +240,16 @@ struct Accepted<'a, L, O> {
 }
 
 impl Offer {
+    /// The ports that it names, as transports of which nothing else is known.
+    pub fn ports(&self) -> Vec<Transport> {
+        let audio = self.local.audio.as_ref().filter(|_| self.audio.is_some());
+        let audio = audio.map(|line| self.line_ports(line.rtp_port, line.rtcp_port, DSCP_AUDIO));
+        let video = self.local.video.as_ref().filter(|_| self.video.is_some());
+        let video = video.map(|line| self.line_ports(line.rtp_port, line.rtcp_port, DSCP_VIDEO));
+        let lines = audio.into_iter().chain(video);
+        lines.map(|line| Transport::Udp(line.bare())).collect()
+    }
+
     /// Puts these SSRCs in place of those of the last exchange.
     pub fn set_ssrcs(&mut self, audio_ssrc: u32, video_ssrc: u32) {
         let audio = self.audio.as_mut().and_then(|audio| audio.before.as_mut());
@@ -313,7 +325,7 @@ impl Offer {
         Some((index, line))
     }
 
-    fn ports(&self, rtp: u16, rtcp: u16, dscp: u8) -> LocalPorts {
+    fn line_ports(&self, rtp: u16, rtcp: u16, dscp: u8) -> LocalPorts {
         LocalPorts {
             ip: self.local.bound(),
             rtp,
@@ -550,7 +562,7 @@ fn accept_audio(
     let Some(choice) = audio::choose(line, local) else {
         return Ok(None);
     };
-    let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_AUDIO);
+    let ports = offer.line_ports(local.rtp_port, local.rtcp_port, DSCP_AUDIO);
     let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
     let place = (index, line, offer.secured.audio);
     let AcceptedLine {
@@ -608,7 +620,7 @@ fn accept_video(
     let Some(choice) = video::choose(line, local, session_bps) else {
         return Ok(None);
     };
-    let ports = offer.ports(local.rtp_port, local.rtcp_port, DSCP_VIDEO);
+    let ports = offer.line_ports(local.rtp_port, local.rtcp_port, DSCP_VIDEO);
     let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
     let place = (index, line, offer.secured.video);
     let AcceptedLine {

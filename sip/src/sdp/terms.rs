@@ -49,6 +49,24 @@ pub(super) struct LocalPorts {
     pub dscp: u8,
 }
 
+impl LocalPorts {
+    /// A transport whose peer is not known.
+    pub fn bare(self) -> UdpTransport {
+        UdpTransport {
+            local_ip: self.ip,
+            rtp_port: self.rtp,
+            rtcp_port: Some(self.rtcp),
+            remote_rtp: None,
+            remote_rtcp: None,
+            sdes: None,
+            dtls: None,
+            ice: None,
+            srtp_sources: Vec::new(),
+            dscp: self.dscp,
+        }
+    }
+}
+
 /// The transport of a line that the peer described, and what we may do on it.
 pub(super) fn transport(line: &MediaLine, ports: LocalPorts) -> (UdpTransport, Direction) {
     let mux = line.attribute("rtcp-mux").is_some();
@@ -60,16 +78,10 @@ pub(super) fn transport(line: &MediaLine, ports: LocalPorts) -> (UdpTransport, D
         line.remote_rtcp().filter(same_family)
     };
     let transport = UdpTransport {
-        local_ip: ports.ip,
-        rtp_port: ports.rtp,
         rtcp_port: (!mux).then_some(ports.rtcp),
         remote_rtp,
         remote_rtcp,
-        sdes: None,
-        dtls: None,
-        ice: None,
-        srtp_sources: Vec::new(),
-        dscp: ports.dscp,
+        ..ports.bare()
     };
     (transport, line.our_direction())
 }

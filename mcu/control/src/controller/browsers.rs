@@ -10,9 +10,10 @@ use mcu_api::secret::Redacted;
 use rand::RngCore;
 use tracing::{info, warn};
 
+use super::answers::Peer;
 use super::pin::Source;
 use super::room::{BrowserLeg, Conn, Leg, LegKind, Media};
-use super::{Controller, RESUME_WAIT, address, find_leg, leg_of_conn, legs_where};
+use super::{Controller, Output, RESUME_WAIT, address, find_leg, leg_of_conn, legs_where};
 use crate::browser_sdp;
 
 /// Longest name, in characters (see [`BrowserMessage::Join`]).
@@ -198,7 +199,7 @@ impl Controller {
         };
         self.enter(&join.room, cname, leg);
         self.tell_relays(conn);
-        self.tell(
+        self.tell_once_open(
             conn,
             ServerMessage::Joined {
                 leg: id,
@@ -277,7 +278,7 @@ impl Controller {
         if sdp.is_some() {
             self.tell_relays(conn);
         }
-        self.tell(conn, ServerMessage::Joined { leg, sdp, resume });
+        self.tell_once_open(conn, ServerMessage::Joined { leg, sdp, resume });
         Ok(())
     }
 
@@ -294,7 +295,7 @@ impl Controller {
         let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
         leg.replace_media(media);
         self.tell_relays(conn);
-        self.tell(conn, ServerMessage::Answer { sdp });
+        self.tell_once_open(conn, ServerMessage::Answer { sdp });
         Ok(())
     }
 
@@ -406,6 +407,15 @@ impl Controller {
     pub(super) fn tell(&mut self, conn: Conn, message: ServerMessage) {
         let (manager, conn) = conn;
         self.tell_manager(manager, FromControl::Server { conn, message });
+    }
+
+    /// For what lets the page begin to send: by TCP, nobody would know the first check's leg, and the
+    /// connection would be closed.
+    fn tell_once_open(&mut self, conn: Conn, message: ServerMessage) {
+        let (manager, id) = conn;
+        let message = FromControl::Server { conn: id, message };
+        let said = Output::Manager(manager, message);
+        self.answer(Peer::Browser(conn), [said]);
     }
 
     pub(super) fn close(&mut self, conn: Conn) {

@@ -10,6 +10,7 @@ use mcu_api::secret::Redacted;
 use sip::sdp;
 use tracing::{debug, info, warn};
 
+use super::answers::Peer;
 use super::door::Entrance;
 use super::exchange::Exchange;
 use super::pin::Source;
@@ -63,21 +64,19 @@ impl Controller {
             }
             None => self.admit(&call),
         };
-        let command = match entrance.and_then(|entrance| self.accept(call, entrance)) {
-            Ok(sdp) => CallCommand::Accept {
-                call: id,
-                sdp: Redacted(sdp),
-            },
+        match entrance.and_then(|entrance| self.accept(call, entrance)) {
+            Ok(sdp) => {
+                let sdp = Redacted(sdp);
+                let accept = CallCommand::Accept { call: id, sdp };
+                // RFC 3891 §3: the call that was replaced ends when the new one is accepted.
+                let hangup = replaced.map(|call| CallCommand::Hangup { call });
+                let said = std::iter::once(accept).chain(hangup).map(Output::Call);
+                self.answer(Peer::Call(id), said);
+            }
             Err(reason) => {
                 info!(call = %id, ?reason, "call refused");
-                CallCommand::Reject { call: id, reason }
+                self.tell_call(CallCommand::Reject { call: id, reason });
             }
-        };
-        let accepted = matches!(command, CallCommand::Accept { .. });
-        self.tell_call(command);
-        // RFC 3891 §3: the call that was replaced ends when the new one is accepted.
-        if let Some(call) = replaced.filter(|_| accepted) {
-            self.tell_call(CallCommand::Hangup { call });
         }
     }
 
@@ -284,17 +283,17 @@ impl Controller {
             None => Ok(exchange.offer(&mut self.rng)),
         };
         *media = exchange.media(id);
-        let command = match described {
-            Ok(sdp) => CallCommand::Answer {
-                call,
-                sdp: Redacted(sdp),
-            },
+        match described {
+            Ok(sdp) => {
+                let sdp = Redacted(sdp);
+                let answer = Output::Call(CallCommand::Answer { call, sdp });
+                self.answer(Peer::Call(call), [answer]);
+            }
             Err(reason) => {
                 warn!(%call, leg = %id, %reason, "new offer refused");
-                CallCommand::RejectOffer { call }
+                self.tell_call(CallCommand::RejectOffer { call });
             }
-        };
-        self.tell_call(command);
+        }
     }
 
     /// Asks terminals that are silent whether they are still there, by an offer of what is agreed on:
@@ -305,7 +304,9 @@ impl Controller {
         for room in &mut self.rooms {
             for leg in &mut room.legs {
                 let silent_s = leg.stats.as_ref().map_or(0, |stats| stats.silent_s);
-                let Some(dialog) = leg.dialog_mut().filter(|_| silent_s >= PROBE_AFTER_S) else {
+                let dialog = leg.dialog_mut().filter(|_| silent_s >= PROBE_AFTER_S);
+                // Whom we still call has agreed on nothing.
+                let Some(dialog) = dialog.filter(|dialog| !dialog.exchange.is_empty()) else {
                     continue;
                 };
                 if dialog

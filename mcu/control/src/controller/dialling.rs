@@ -219,7 +219,10 @@ impl Controller {
             video_muted: false,
             waiting: None,
             source: Some(source),
-            media: None,
+            media: sip
+                .dialog
+                .as_ref()
+                .and_then(|dialog| dialog.exchange.media(id)),
             stats: None,
             sound_lag_ms: None,
             spoke_at: None,

@@ -268,9 +268,12 @@ impl Exchange {
         self.agreed().is_none()
     }
 
-    /// What the leg's plan holds by what is in force; `None` while nothing is.
+    /// What the leg's plan holds by what is in force, or the bare ports of a first offer of ours;
+    /// `None` while there is neither.
     pub fn media(&self, leg: LegId) -> Option<Media> {
-        let agreed = self.agreed()?;
+        let Some(agreed) = self.agreed() else {
+            return self.offered(leg);
+        };
         let video = agreed.video.as_ref();
         let plan = LegPlan {
             id: leg,
@@ -289,6 +292,24 @@ impl Exchange {
             plan,
             class: video.and_then(|video| video.class.clone()),
         })
+    }
+
+    /// Whoever reads our offer may send (RFC 3264 §5.1): what comes before its answer is passed over, but
+    /// finds no closed port, which some terminals take for the end.
+    fn offered(&self, leg: LegId) -> Option<Media> {
+        let Progress::Offered { offer, .. } = &self.progress else {
+            return None;
+        };
+        let plan = LegPlan {
+            id: leg,
+            confirmed: false,
+            waiting: None,
+            transports: offer.ports(),
+            audio: None,
+            video_receive: None,
+            video_send: Vec::new(),
+        };
+        Some(Media { plan, class: None })
     }
 
     /// Draws new SSRCs for all that we send, to be kept in later exchanges, and in the one that is

@@ -6,6 +6,7 @@
 //! sent last, and sent where they differ. Nothing else sends them, so that no change can forget to.
 
 pub(crate) mod address;
+mod answers;
 mod browsers;
 mod calendar;
 mod calls;
@@ -39,6 +40,7 @@ use rand::{RngCore, SeedableRng};
 use tracing::info;
 
 use crate::config::Config;
+use answers::Answer;
 pub use dialling::{DialRequest, Way};
 use ports::PortPool;
 use processor::Processor;
@@ -118,6 +120,10 @@ pub struct Controller {
     guard: pin::Guard,
     quarantine: Quarantine,
     postponed: VecDeque<Input>,
+    /// At most one a peer.
+    answers: Vec<Answer>,
+    /// The rooms have changed since they were last given out to be kept.
+    unsaved: bool,
     /// Drained after every input, so bounded by what one input can cause.
     outputs: VecDeque<Output>,
     now: Instant,
@@ -149,6 +155,8 @@ impl Controller {
             guard: pin::Guard::default(),
             quarantine,
             postponed: VecDeque::new(),
+            answers: Vec::new(),
+            unsaved: false,
             outputs: VecDeque::new(),
             now,
         }
@@ -189,6 +197,7 @@ impl Controller {
         let wait = (!self.postponed.is_empty()).then(|| self.processor.awaited_until());
         self.resume_deadlines()
             .chain(self.door_deadlines())
+            .chain(self.answer_deadlines())
             .chain(wait)
             .min()
     }
@@ -236,7 +245,10 @@ impl Controller {
                 self.browser_gone(|c| c == (manager, conn));
             }
             Input::ManagerGone(manager) => self.browser_gone(|(m, _)| m == manager),
-            Input::MediaConnected => self.outputs.push_back(Output::Media(ToMedia::Hello)),
+            Input::MediaConnected => {
+                let hello = ToMedia::Hello { takes_held: true };
+                self.outputs.push_back(Output::Media(hello));
+            }
             Input::MediaDisconnected => self.processor.disconnected(self.now),
             Input::Media(message) => self.handle_media(message),
             Input::Stop => self.stop(),
@@ -294,12 +306,24 @@ impl Controller {
             view::settle_rosters(room, &mut self.outputs);
             watched::settle_conference(room, &self.config, &mut self.outputs);
         }
-        let state = if changed { self.state() } else { return };
+        self.unsaved |= changed;
+        let released = self.release_answers();
+        // A call is kept together with its answer, for which it is written at once.
+        if self.unsaved && (released || self.answers.is_empty()) {
+            self.save();
+        }
+        if changed {
+            self.close_empty_rooms();
+        }
+    }
+
+    fn save(&mut self) {
+        self.unsaved = false;
+        let state = self.state();
         if state != self.saved {
             self.saved = state.clone();
             self.outputs.push_back(Output::Save(state));
         }
-        self.close_empty_rooms();
     }
 
     fn close_empty_rooms(&mut self) {

@@ -81,6 +81,7 @@ impl Controller {
         match message {
             FromMedia::Hello(hello) => self.media_hello(hello),
             FromMedia::Inventory(inventory) => self.media_inventory(inventory),
+            FromMedia::Held { rooms } => self.media_holds(&rooms),
             FromMedia::Refused {
                 room,
                 generation,
@@ -134,7 +135,7 @@ impl Controller {
     fn start_media_anew(&mut self) {
         let mut renew = Vec::new();
         for room in &mut self.rooms {
-            room.sent = None;
+            (room.sent, room.held) = (None, 0);
             room.dirty = true;
             for leg in &mut room.legs {
                 leg.stats = None;
@@ -159,6 +160,13 @@ impl Controller {
         }
         for conn in renew {
             self.tell(conn, ServerMessage::Renew);
+        }
+    }
+
+    fn media_holds(&mut self, held: &[(RoomId, u64)]) {
+        for room in &mut self.rooms {
+            let news = held.iter().find(|(id, _)| *id == room.id);
+            room.held = news.map_or(room.held, |(_, generation)| *generation);
         }
     }
 
@@ -379,6 +387,7 @@ impl Controller {
 }
 
 fn note_inventory(room: &mut Room, held: &RoomInventory, now: Instant) {
+    room.held = held.generation;
     room.encoders = held.encoders;
     room.decoders = held.decoders;
     note_speaker(room, held.active_speaker, now);

@@ -41,6 +41,8 @@ pub struct Room {
     pub legs: Vec<Leg>,
     /// Plan in force as far as we know; `None` when the processor holds none.
     pub sent: Option<RoomPlan>,
+    /// Generation that the processor has told us it holds; 0 for none.
+    pub held: u64,
     /// When `sent` was sent: an inventory may still be older for a moment.
     pub sent_at: Instant,
     /// What subscribers were told last.
@@ -149,6 +151,7 @@ impl Room {
             cname,
             legs: Vec::new(),
             sent: None,
+            held: 0,
             sent_at: now,
             published: None,
             tiles: Vec::new(),

@@ -1,6 +1,7 @@
 //! Tests of the controller in virtual time.
 
 mod adopting;
+mod answers;
 mod bench;
 mod browsers;
 mod calendar;

@@ -493,7 +493,14 @@ impl Owner {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Call(CallCommand::Dial(wanted)) => self.dial(*wanted),
-            Output::Call(command) => self.endpoint.command(Instant::now(), command),
+            Output::Call(command) => {
+                let now = Instant::now();
+                // What the rooms have changed for it may have been written before.
+                if let CallCommand::Accept { .. } | CallCommand::Answer { .. } = command {
+                    self.want_rooms(now);
+                }
+                self.endpoint.command(now, command);
+            }
             Output::Conference(conference) => {
                 self.endpoint.publish(Instant::now(), conference);
             }

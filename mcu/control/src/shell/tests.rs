@@ -102,7 +102,10 @@ impl Link {
 async fn accept_media(listener: &UnixListener, held: &[RoomPlan]) -> Link {
     let (stream, _) = timeout(LIMIT, listener.accept()).await.unwrap().unwrap();
     let mut link = Link::new(stream);
-    assert_eq!(link.receive::<ToMedia>().await, ToMedia::Hello);
+    assert_eq!(
+        link.receive::<ToMedia>().await,
+        ToMedia::Hello { takes_held: true }
+    );
     link.send(&FromMedia::Hello(ProcessorHello {
         instance: InstanceId(5),
         addresses: vec![std::net::IpAddr::from([127, 0, 0, 1]).into()],

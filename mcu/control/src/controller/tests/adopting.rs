@@ -59,7 +59,7 @@ fn media_is_not_disturbed_by_the_controllers_death() {
     let plan = bench.plan().clone();
     bench.restart_controller();
     bench.connect_media();
-    assert_eq!(bench.to_media, [ToMedia::Hello]);
+    assert_eq!(bench.to_media, [ToMedia::Hello { takes_held: true }]);
     bench.pass(Duration::from_secs(10));
     assert_eq!(bench.plan(), &plan);
     let view = bench.view("3000").unwrap();

@@ -44,6 +44,10 @@ pub struct Bench {
     /// The processor's life, and the plans that it holds.
     pub instance: u64,
     pub held: HashMap<RoomId, RoomPlan>,
+    /// It has not got round to its plans: see [`Self::catch_up`].
+    pub slow: bool,
+    /// Plans that it has not told of.
+    untold: Vec<(RoomId, u64)>,
     /// Seconds of silence of legs that are not heard; all others are heard now.
     pub silent: HashMap<LegId, u32>,
     /// How late the sound of every leg is.
@@ -101,6 +105,8 @@ impl Bench {
             config,
             instance: 1,
             held: HashMap::new(),
+            slow: false,
+            untold: Vec::new(),
             silent: HashMap::new(),
             sound_lag_ms: None,
             srtp_sources: HashMap::new(),
@@ -134,6 +140,7 @@ impl Bench {
     pub fn restart_media(&mut self) {
         self.instance += 1;
         self.held.clear();
+        self.untold.clear();
         self.input(Input::MediaDisconnected);
         self.connect_media();
     }
@@ -196,7 +203,10 @@ impl Bench {
 
     /// What the played processor holds.
     pub fn inventory(&self, with_plans: bool) -> Inventory {
-        let rooms = self.held.values().map(|plan| RoomInventory {
+        let told =
+            |plan: &&RoomPlan| !self.slow || self.untold.iter().all(|(room, _)| *room != plan.room);
+        let held = self.held.values().filter(told);
+        let rooms = held.map(|plan| RoomInventory {
             room: plan.room,
             generation: plan.generation,
             plan: with_plans.then(|| plan.clone()),
@@ -232,6 +242,21 @@ impl Bench {
     }
 
     fn drain(&mut self) {
+        self.take_outputs();
+        while !self.slow && !self.untold.is_empty() {
+            self.catch_up();
+        }
+    }
+
+    /// The processor carries out the plans that have come, and says so.
+    pub fn catch_up(&mut self) {
+        let rooms = std::mem::take(&mut self.untold);
+        let held = Input::Media(FromMedia::Held { rooms });
+        self.controller.handle_input(self.now, held);
+        self.take_outputs();
+    }
+
+    fn take_outputs(&mut self) {
         while let Some(output) = self.controller.poll_output() {
             match output {
                 Output::Call(command) => self.commands.push(command),
@@ -263,11 +288,12 @@ impl Bench {
                     "generation {} after {held}",
                     plan.generation
                 );
+                self.untold.push((plan.room, plan.generation));
             }
             ToMedia::RemoveRoom { room } => {
                 self.held.remove(room);
             }
-            ToMedia::Hello | ToMedia::KeyFrame { .. } => {}
+            ToMedia::Hello { .. } | ToMedia::KeyFrame { .. } => {}
         }
     }
 

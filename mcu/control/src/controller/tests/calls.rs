@@ -46,7 +46,9 @@ fn a_call_without_offer_has_media_once_it_answers_ours() {
     let mut bench = Bench::new(demo());
     let (leg, offer) = bench.dial_with(incoming(1, "3000", None)).unwrap();
     assert!(offer.contains("m=video"), "{offer}");
-    assert!(bench.held.is_empty(), "no media before the answer");
+    let offered = bench.leg_plan(leg);
+    assert_eq!(ports(offered).len(), 2, "open before our offer is read");
+    assert!(offered.audio.is_none(), "no media before the answer");
     let h264 = offer
         .lines()
         .find(|line| line.ends_with("H264/90000"))

@@ -1,11 +1,13 @@
 //! Calls that rooms make (MCU-03).
 
+use std::time::Duration;
+
 use mcu_api::call::{CallCommand, CallEvent, DialTarget, EndReason, OutgoingCall, SrtpPolicy};
 use mcu_api::ids::LegId;
 use mcu_api::manager::{DialOutcome, FromControl};
 use mcu_api::secret::Redacted;
 
-use super::bench::{Bench, MANAGER, demo, with_room};
+use super::bench::{Bench, MANAGER, demo, ports, with_room};
 use crate::config::Account;
 use crate::controller::{DialRequest, Input};
 
@@ -69,14 +71,20 @@ fn a_terminal_that_is_called_is_in_once_it_answers() {
     let call = wanted.call;
     bench.input(Input::Call(CallEvent::Ringing { call }));
     assert_eq!(bench.roster(1).0.len(), 1, "not in yet");
-    assert_eq!(bench.legs_planned(), [page]);
+    let leg = LegId(page.0 + 1);
+    let offered = bench.leg_plan(leg);
+    assert_eq!(
+        ports(offered).len(),
+        2,
+        "it may send before we have its answer"
+    );
+    assert!(!offered.confirmed && offered.audio.is_none());
     assert_eq!(bench.conferences["3000"].users.len(), 1);
 
     let sdp = Redacted(answer_to(&wanted.sdp.0));
     bench.input(Input::Call(CallEvent::Answered { call, sdp }));
     bench.input(Input::Call(CallEvent::Established { call }));
     assert_eq!(bench.outcome(), Some(DialOutcome::Answered));
-    let leg = LegId(page.0 + 1);
     assert_eq!(bench.legs_planned(), [page, leg]);
     assert!(bench.leg_plan(leg).confirmed);
     assert_eq!(bench.plan().composition.tiles, [page, leg]);
@@ -96,6 +104,16 @@ fn a_terminal_that_is_called_is_in_once_it_answers() {
     let reason = EndReason::Remote;
     bench.input(Input::Call(CallEvent::Ended { call, reason }));
     assert_eq!(bench.legs_planned(), [page]);
+}
+
+#[test]
+fn a_callee_that_rings_for_long_is_not_asked_whether_it_is_there() {
+    let mut bench = Bench::new(demo());
+    bench.call_out("3000", "sip:x@10.1.0.60").unwrap();
+    let leg = bench.legs_planned()[0];
+    bench.silent.insert(leg, 100);
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(bench.commands, []);
 }
 
 #[test]

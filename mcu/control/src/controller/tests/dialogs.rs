@@ -80,7 +80,11 @@ fn a_call_goes_on_and_its_end_removes_the_leg() {
     let (mut bench, leg, plan) = meeting();
     bench.restart_controller();
     bench.connect_media();
-    assert_eq!(bench.to_media, [ToMedia::Hello], "media is left alone");
+    assert_eq!(
+        bench.to_media,
+        [ToMedia::Hello { takes_held: true }],
+        "media is left alone"
+    );
     assert_eq!(bench.commands, []);
     bench.silent.insert(leg, 59);
     bench.pass(Duration::from_secs(3));
@@ -234,7 +238,7 @@ fn an_offer_of_ours_that_was_open_is_made_again() {
         bench.commands[..],
         [CallCommand::Offer { call: CALL, .. }]
     ));
-    assert_eq!(bench.to_media, [ToMedia::Hello]);
+    assert_eq!(bench.to_media, [ToMedia::Hello { takes_held: true }]);
     let sdp = Redacted(offer(2));
     bench.input(Input::Call(CallEvent::Answered { call: CALL, sdp }));
     assert_eq!(bench.leg_plan(leg).transports, before.transports);

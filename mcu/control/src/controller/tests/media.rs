@@ -514,7 +514,7 @@ fn a_processor_that_reconnects_is_sent_only_what_changed() {
     bench.forget();
     bench.input(Input::MediaDisconnected);
     bench.connect_media();
-    assert_eq!(bench.to_media, [ToMedia::Hello]);
+    assert_eq!(bench.to_media, [ToMedia::Hello { takes_held: true }]);
     assert_eq!(bench.told, []);
     bench.input(Input::MediaDisconnected);
     bench.input(Input::Call(CallEvent::Ended {

@@ -27,7 +27,7 @@ fn a_closed_controller_has_no_room_for_anybody() {
     );
     assert!(bench.closed(1));
     assert_eq!(bench.view("3000"), None);
-    assert_eq!(bench.to_media, [ToMedia::Hello]);
+    assert_eq!(bench.to_media, [ToMedia::Hello { takes_held: true }]);
 }
 
 #[test]
