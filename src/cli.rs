@@ -34,7 +34,7 @@ pub enum Command {
         /// Number of the room.
         #[arg(long, value_name = "NUMBER")]
         room: String,
-        /// An account that is registered, or `sip:USER@ADDRESS`.
+        /// An account that is registered, `sip:USER@HOST`, or a number for a trunk.
         #[arg(long, value_name = "TARGET")]
         to: String,
     },

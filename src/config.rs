@@ -23,7 +23,7 @@ use toml::Spanned;
 use crate::host;
 pub use limits::Limits;
 pub use refusal::ConfigError;
-pub use values::{Filter, Listen, MediaAddress, NonEmpty, Pin, PortRange, RelayUrl};
+pub use values::{DnsServer, Filter, Listen, MediaAddress, NonEmpty, Pin, PortRange, RelayUrl};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Deserialize)]
@@ -74,6 +74,8 @@ pub struct Sip {
     pub certificate: Option<Spanned<PathBuf>>,
     /// PEM file of its key.
     pub key: Option<Spanned<PathBuf>>,
+    /// Servers of DNS that are asked for where others are; the system's if none is given.
+    pub dns: Vec<DnsServer>,
     /// Digest realm.
     pub realm: String,
     /// Accounts of terminals.
@@ -189,6 +191,7 @@ impl Default for Sip {
             listeners: Vec::new(),
             certificate: None,
             key: None,
+            dns: Vec::new(),
             realm: "consilium".into(),
             accounts: Vec::new(),
             trunks: Vec::new(),
@@ -304,6 +307,7 @@ impl Settings {
             sip_listeners: listeners::config(&self.sip),
             addresses: self.media_addresses(),
             certificate: listeners::certificate(&self.sip, &self.data_dir),
+            dns: self.sip.dns.iter().map(|server| server.0).collect(),
             realm: self.sip.realm.clone(),
             demo: self.demo,
             rooms: self.rooms.iter().map(Room::config).collect(),
@@ -765,6 +769,11 @@ mod tests {
                 "[[dialplan]]\nfrom_trunk = \"city\"\nprefix = \"0\"\nrefuse = 404\n",
                 "2: ",
                 &["from_trunk: ", "no trunk has this name"],
+            ),
+            (
+                "[sip]\ndns = [\n\"10.0.0.1\",\n\"dns.example\",\n]\n",
+                "4: ",
+                &["dns: ", "neither ADDR nor ADDR:PORT"],
             ),
             (
                 "[[sip.trunks]]\nname = \"a\"\naddress = \"10.0.0.5:5060\"\nregister = true\n",

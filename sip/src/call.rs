@@ -60,6 +60,8 @@ pub(crate) struct Dialling {
     pub credentials: Option<Credentials>,
     /// Redirections are followed.
     pub may_be_redirected: bool,
+    /// The flows lead to servers, of which any will do (RFC 3263 §4.3), and not to one terminal.
+    pub servers: bool,
     /// INVITEs without a final answer: one for each contact that is called, all in one go. At most as
     /// many as an account has contacts.
     pub branches: Vec<Branch>,
@@ -93,7 +95,7 @@ pub(crate) struct Branch {
     pub proofs: Proofs,
     /// Further targets that a redirection named.
     pub alternatives: VecDeque<Uri>,
-    /// Further flows of the same terminal (RFC 5626 §7).
+    /// Further flows of the same terminal (RFC 5626 §7), or to further servers.
     pub flows: VecDeque<(Uri, Flow)>,
 }
 

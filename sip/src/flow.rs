@@ -171,14 +171,12 @@ pub enum Output {
         /// Which.
         flow: FlowId,
     },
-    /// Find a way to a server at which we register, and tell it by [`crate::Endpoint::located`].
+    /// Find the ways to a server at which we register, and tell them by [`crate::Endpoint::located`].
     Locate {
         /// For whom.
         registration: RegistrationId,
         /// Name of the server.
         server: String,
-        /// How many attempts have failed: the next address may be better than the first.
-        attempt: u32,
     },
     /// News for the rooms.
     Event(CallEvent),

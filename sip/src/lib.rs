@@ -26,6 +26,7 @@ mod endpoint;
 mod flow;
 mod gruu;
 mod keepalive;
+pub mod location;
 mod message;
 mod registrar;
 mod saved;
@@ -43,6 +44,7 @@ pub use endpoint::{
     can_be_referred_to,
 };
 pub use flow::{Flow, FlowId, Input, Output, Transport};
+pub use location::named_host;
 pub use saved::{
     SavedAnswer, SavedCall, SavedCalls, SavedDialog, SavedRegistration, SavedSession,
     SavedSubscription,

@@ -16,6 +16,7 @@ const KEYS: &[&str] = &[
     "data_dir",
     "demo",
     "dialplan",
+    "dns",
     "domain",
     "expires",
     "filter",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mcu_api::call::HopTransport;
 use mcu_api::secret::Redacted;
 use serde::Deserialize;
 use toml::Spanned;
@@ -19,7 +20,7 @@ pub struct Trunk {
     address: Place,
     /// How they go there.
     #[serde(default)]
-    transport: Transport,
+    transport: Option<Transport>,
     /// Host part of its addresses.
     #[serde(default)]
     domain: Option<NonEmpty>,
@@ -43,10 +44,9 @@ pub struct Trunk {
     expires: Option<Spanned<u32>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Transport {
-    #[default]
     Udp,
     Tcp,
 }
@@ -89,7 +89,10 @@ impl Trunk {
             name: text(self.name.get_ref()),
             address: self.address.0.clone(),
             realm: self.realm.as_ref().map(|realm| text(realm.get_ref())),
-            tcp: matches!(self.transport, Transport::Tcp),
+            transport: self.transport.map(|transport| match transport {
+                Transport::Udp => HopTransport::Udp,
+                Transport::Tcp => HopTransport::Tcp,
+            }),
             domain: self.domain.as_ref().map(text),
             credentials: self.user.as_ref().map(|user| (text(user), password)),
             sources: self.sources.iter().map(|source| source.0).collect(),

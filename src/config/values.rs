@@ -173,6 +173,26 @@ impl FromStr for Place {
     }
 }
 
+/// A server of DNS: `ADDR:PORT`, or `ADDR` at the port of DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsServer(pub SocketAddr);
+
+impl FromStr for DnsServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let alone = text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53));
+        let server: SocketAddr = text
+            .parse()
+            .or(alone)
+            .map_err(|_| format!("\"{text}\" is neither ADDR nor ADDR:PORT"))?;
+        match server.port() {
+            0 => Err("port 0 is none".into()),
+            _ => Ok(Self(server)),
+        }
+    }
+}
+
 /// A block of addresses.
 struct Block(reach::Network);
 
@@ -305,6 +325,7 @@ deserialize_from_str!(
     NonEmpty,
     Pin,
     Place,
+    DnsServer,
     HostAddress,
     Address,
     Listen,

@@ -209,7 +209,7 @@ fn registered(endpoint: &mut Endpoint, now: Instant, request: &mut String) -> us
     while let Some(output) = endpoint.poll_output() {
         match output {
             Output::Locate { registration, .. } => {
-                endpoint.located(now, registration, Ok(flow(Transport::Udp)));
+                endpoint.located(now, registration, Ok(vec![flow(Transport::Udp)]));
             }
             Output::Transmit { bytes, .. } => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();

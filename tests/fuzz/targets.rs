@@ -124,7 +124,8 @@ pub fn answers_to_our_calls(data: &[u8]) -> usize {
         call: CallId::FIRST_DIALLED,
         target: DialTarget::Uri {
             uri: format!("sip:or-1@{PEER}"),
-            via: None,
+            via: Vec::new(),
+            trunk: false,
         },
         number: "3000".to_owned(),
         name: Redacted("Room".to_owned()),

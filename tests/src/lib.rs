@@ -4,6 +4,7 @@ pub mod baresip;
 pub mod browser;
 pub mod capture;
 pub mod coturn;
+pub mod dns;
 pub mod firewall;
 pub mod measure;
 pub mod meeting;

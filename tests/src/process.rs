@@ -115,12 +115,26 @@ pub fn free_port_at(ip: IpAddr) -> u16 {
 /// Whether somebody has bound this UDP port, as the kernel tells: trying to bind it could take it from
 /// who is about to.
 pub fn is_udp_port_taken(port: u16) -> bool {
-    let of_kernel = ["/proc/net/udp", "/proc/net/udp6"];
-    let listed = of_kernel.map(|file| std::fs::read_to_string(file).unwrap_or_default());
-    let sockets = listed.iter().flat_map(|text| text.lines().skip(1));
-    let mut ports = sockets.filter_map(|line| {
-        let local = line.split_whitespace().nth(1)?;
-        u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()
+    sockets(["/proc/net/udp", "/proc/net/udp6"]).any(|(taken, _)| taken == port)
+}
+
+/// Whether somebody listens on this TCP port: connecting would count as a caller.
+pub fn is_tcp_port_taken(port: u16) -> bool {
+    // The kernel's TCP_LISTEN.
+    let listens = (port, 0x0a);
+    sockets(["/proc/net/tcp", "/proc/net/tcp6"]).any(|socket| socket == listens)
+}
+
+/// Local ports and states of the sockets that the kernel lists.
+fn sockets(files: [&str; 2]) -> impl Iterator<Item = (u16, u8)> {
+    let listed = files.map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    let sockets = listed.map(|text| {
+        let sockets = text.lines().skip(1).filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let port = u16::from_str_radix(fields.next()?.rsplit_once(':')?.1, 16).ok()?;
+            Some((port, u8::from_str_radix(fields.nth(1)?, 16).ok()?))
+        });
+        sockets.collect::<Vec<_>>()
     });
-    ports.any(|taken| taken == port)
+    sockets.into_iter().flatten()
 }

@@ -126,9 +126,30 @@ pub enum DialTarget {
     Uri {
         /// `sip:USER@HOST:PORT`.
         uri: String,
-        /// Where the call is sent to, if not to the address in the URI.
-        via: Option<SocketAddr>,
+        /// Where the call is sent to, if not to the address in the URI: to the first of these, and to the
+        /// next where one cannot be reached.
+        via: Vec<Hop>,
+        /// Those are of a trunk, which calls others at our cost.
+        trunk: bool,
     },
+}
+
+/// Where requests are sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hop {
+    /// How.
+    pub transport: HopTransport,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// What a server that is called speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HopTransport {
+    /// Datagrams.
+    Udp,
+    /// A connection in clear.
+    Tcp,
 }
 
 /// A call that waits for an answer.

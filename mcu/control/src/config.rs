@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use mcu_api::call::{Credentials, SrtpPolicy};
+use mcu_api::call::{Credentials, HopTransport, SrtpPolicy};
 use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
 use sip::Transport;
@@ -37,6 +37,8 @@ pub struct Config {
     pub addresses: Vec<MediaAddress>,
     /// Certificate and key of the TLS listeners.
     pub certificate: CertificateFiles,
+    /// Servers of DNS that are asked for where others are; none asks the system's.
+    pub dns: Vec<SocketAddr>,
     /// Digest realm.
     pub realm: String,
     /// Room [`DEMO_ROOM`] exists and anybody may enter it.
@@ -136,8 +138,8 @@ pub struct Trunk {
     pub name: String,
     /// Where calls to it go.
     pub address: Place,
-    /// By TCP, and not by UDP.
-    pub tcp: bool,
+    /// How they go there, if DNS is not to say.
+    pub transport: Option<HopTransport>,
     /// Host part of its addresses, if not `address`.
     pub domain: Option<String>,
     /// Who we are there, and our password.
@@ -159,9 +161,18 @@ pub enum Place {
     Name {
         /// Its name.
         host: String,
-        /// Its port.
-        port: u16,
+        /// Its port, if DNS is not to say.
+        port: Option<u16>,
     },
+}
+
+/// A server that is to be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// Where it is.
+    pub place: Place,
+    /// What is spoken with it, if DNS is not to say.
+    pub transport: Option<HopTransport>,
 }
 
 impl Place {
@@ -171,6 +182,17 @@ impl Place {
             Self::Address(address) => address.ip().to_string(),
             Self::Name { host, .. } => host.clone(),
         }
+    }
+
+    /// Whether it is written as a host's name is.
+    pub fn is_name(text: &str) -> bool {
+        let label = |label: &str| {
+            let is_known = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+            (1..=63).contains(&label.len()) && label.bytes().all(is_known)
+        };
+        // RFC 1123 §2.1: a last label of digits is a mistyped address.
+        let last = text.rsplit('.').next().unwrap_or_default();
+        text.len() <= 253 && text.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
     }
 }
 
@@ -188,19 +210,10 @@ impl FromStr for Place {
             };
         }
         let (host, port) = match text.split_once(':') {
-            Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)),
-            None => (text, Some(SIP_PORT)),
+            Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0).map(Some)),
+            None => (text, Some(None)),
         };
-        let label = |label: &str| {
-            let is_known = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-            (1..=63).contains(&label.len()) && label.bytes().all(is_known)
-        };
-        // RFC 1123 §2.1: a last label of digits is a mistyped address.
-        let last = host.rsplit('.').next().unwrap_or_default();
-        let is_name = host.len() <= 253
-            && host.split('.').all(label)
-            && !last.bytes().all(|b| b.is_ascii_digit());
-        match port.filter(|_| is_name) {
+        match port.filter(|_| Self::is_name(host)) {
             Some(port) => Ok(Self::Name {
                 host: host.into(),
                 port,
@@ -223,6 +236,22 @@ pub struct Account {
 }
 
 impl Trunk {
+    /// How it is found.
+    pub fn sought(&self) -> Sought {
+        Sought {
+            place: self.address.clone(),
+            transport: self.transport,
+        }
+    }
+
+    /// Parameter of its URIs.
+    pub fn uri_parameter(&self) -> &'static str {
+        match self.transport {
+            None | Some(HopTransport::Udp) => "",
+            Some(HopTransport::Tcp) => ";transport=tcp",
+        }
+    }
+
     /// Addresses at which it is, as far as they are configured.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let mut addresses = self.sources.clone();
@@ -280,6 +309,7 @@ impl Default for Config {
             sip_listeners: Vec::new(),
             addresses: Vec::new(),
             certificate: CertificateFiles::default(),
+            dns: Vec::new(),
             realm: "consilium".into(),
             demo: false,
             rooms: Vec::new(),
@@ -355,10 +385,10 @@ mod tests {
             ("[2001:db8::5]:5070", address("[2001:db8::5]:5070")),
             ("[2001:db8::5]", address("[2001:db8::5]:5060")),
             ("2001:db8::5", address("[2001:db8::5]:5060")),
-            ("carrier.example", name("carrier.example", 5060)),
+            ("carrier.example", name("carrier.example", None)),
             (
                 "sip-1.carrier.example:5080",
-                name("sip-1.carrier.example", 5080),
+                name("sip-1.carrier.example", Some(5080)),
             ),
         ] {
             assert_eq!(text.parse(), place, "{text}");
@@ -416,7 +446,7 @@ mod tests {
         let trunk = |domain: Option<&str>, realm: Option<&str>| Trunk {
             name: "city".into(),
             address: "sip.carrier.example".parse().unwrap(),
-            tcp: false,
+            transport: None,
             domain: domain.map(Into::into),
             credentials: Some(("us".into(), Redacted("secret".into()))),
             realm: realm.map(Into::into),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mcu_api::call::{CallEvent, DialTarget, EndReason, OutgoingCall};
+use mcu_api::call::{CallEvent, DialTarget, EndReason, Hop, OutgoingCall};
 use mcu_api::ids::CallId;
 
 use super::invite::contact_on;
@@ -38,8 +38,8 @@ type Ways = Vec<(Uri, Path)>;
 
 impl Endpoint {
     /// Where a target is reached: an account at all its contacts, each by the way that it registered
-    /// by, the one registered last first; a URI at the address in it, for names are not resolved here.
-    /// Empty for an account that is not registered, and for a name.
+    /// by, the one registered last first; a URI at the servers that are stated, else at the address in
+    /// it. Empty for an account that is not registered, and for a name of which nothing is stated.
     pub fn paths_to(&self, now: Instant, target: &DialTarget) -> Vec<Path> {
         let targets = self.targets(now, target).into_iter().flatten();
         targets.map(|(_, path)| path).collect()
@@ -50,18 +50,21 @@ impl Endpoint {
     fn targets(&self, now: Instant, target: &DialTarget) -> Vec<Ways> {
         match target {
             DialTarget::Account(account) => self.targets_of_account(now, account),
-            DialTarget::Uri { uri, via } => {
+            DialTarget::Uri { uri, via, .. } => {
                 let uri = Uri::parse(uri.clone().into()).ok();
-                if let Some(target) = uri.as_ref().and_then(|uri| self.target_of_gruu(now, uri)) {
+                let Some(uri) = uri.filter(|uri| uri.scheme().is_sip()) else {
+                    return Vec::new();
+                };
+                if let Some(target) = self.target_of_gruu(now, &uri) {
                     return vec![target];
                 }
-                let path = uri.and_then(|uri| {
-                    let stated = uri.scheme().is_sip().then(|| uri_address(&uri))?;
-                    let remote = via.or(stated)?;
-                    let path = self.path(uri_transport(&uri), remote);
-                    Some(vec![(uri, path)])
-                });
-                path.into_iter().collect()
+                let path = |hop: &Hop| self.path(hop.transport.into(), hop.address);
+                let mut paths: Vec<Path> = via.iter().map(path).collect();
+                if let Some(remote) = uri_address(&uri).filter(|_| via.is_empty()) {
+                    paths.push(self.path(uri_transport(&uri), remote));
+                }
+                let ways = paths.into_iter().map(|path| (uri.clone(), path));
+                Vec::from([ways.collect()])
             }
         }
     }
@@ -171,6 +174,7 @@ impl Endpoint {
             return None;
         }
         let (call_id, tag) = (self.token(), self.token());
+        let servers = matches!(&wanted.target, DialTarget::Uri { via, .. } if !via.is_empty());
         let mut branches = Vec::new();
         for ways in self.targets(now, &wanted.target) {
             let mut flows: VecDeque<(Uri, Flow)> = ways
@@ -191,13 +195,17 @@ impl Endpoint {
         }
         let (dialog, flow, _) = branches.first().cloned()?;
         let id = wanted.call;
-        if let DialTarget::Uri { via: Some(at), .. } = wanted.target {
-            self.trunks.note(at.ip());
+        if let DialTarget::Uri { via, trunk, .. } = &wanted.target
+            && *trunk
+        {
+            via.iter()
+                .for_each(|hop| self.trunks.note(hop.address.ip()));
         }
         let dialling = Dialling {
             sdp: wanted.sdp.0,
             // Our password would prove that we want what others name.
             may_be_redirected: wanted.credentials.is_none(),
+            servers,
             credentials: wanted.credentials,
             branches: Vec::new(),
             early: Vec::new(),
@@ -273,13 +281,19 @@ impl Endpoint {
         Some(())
     }
 
-    /// Calls a terminal by the next of its flows that is there: the last one has failed (RFC 5626 §7).
-    /// `false` when there is none.
+    /// Calls a terminal by the next of its flows that is there (RFC 5626 §7), or by the next server that
+    /// there can be a connection to (RFC 3263 §4.3): the last one has failed. `false` when there is none.
     pub(super) fn call_next_flow(&mut self, now: Instant, id: CallId, mut branch: Branch) -> bool {
         while let Some((target, flow)) = branch.flows.pop_front() {
-            if flow.transport.is_stream() && !self.connections.contains_key(&flow.id) {
+            let is_there = !flow.transport.is_stream() || self.connections.contains_key(&flow.id);
+            let servers = self.dialling(id).is_some_and(|dialling| dialling.servers);
+            let opened = match is_there || !servers {
+                true => Some(flow).filter(|_| is_there),
+                false => self.opened(now, flow),
+            };
+            let Some(flow) = opened else {
                 continue;
-            }
+            };
             branch.flow = flow;
             branch.attempts = 0;
             branch.proofs = Proofs::default();

@@ -67,7 +67,7 @@ impl Endpoint {
     /// A branch whose INVITE got no answer at all (RFC 3261 §8.1.3.1: as if it were 408).
     pub(super) fn branch_failed(&mut self, now: Instant, id: CallId, key: &TransactionKey) {
         if self.dialling(id).is_some() {
-            self.branch_refused(now, id, key, 408);
+            self.branch_over(now, id, key, 408, false);
         }
     }
 
@@ -196,8 +196,7 @@ impl Endpoint {
         self.invite_again(now, id, branch)
     }
 
-    /// A branch refuses: its next target is called. When none is left in any branch the call is over;
-    /// at 6xx in any case (RFC 3261 §16.7).
+    /// A branch refuses: its next target is called.
     pub(super) fn branch_refused(
         &mut self,
         now: Instant,
@@ -205,12 +204,32 @@ impl Endpoint {
         key: &TransactionKey,
         status: u16,
     ) {
+        self.branch_over(now, id, key, status, true);
+    }
+
+    /// A branch refuses, or nobody has answered by it: its next target is called. When none is left in
+    /// any branch the call is over; at 6xx in any case (RFC 3261 §16.7).
+    fn branch_over(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        key: &TransactionKey,
+        status: u16,
+        answered: bool,
+    ) {
+        let to_servers = self.dialling(id).is_some_and(|dialling| dialling.servers);
+        let next_flow = match status {
+            // A server passes on a 408 of whom it has called (RFC 3263 §4.3).
+            408 if to_servers => !answered,
+            503 => to_servers,
+            // Nobody has answered by this flow, or it is known to have failed.
+            status => matches!(status, 408 | 430),
+        };
         // One whose further INVITE could not be sent is gone already.
         let branch = self.take_branch(id, key).filter(|_| status < 600);
-        let goes_on = branch.is_some_and(|branch| match status {
-            // Nobody has answered by this flow, or it is known to have failed.
-            408 | 430 if !branch.flows.is_empty() => self.call_next_flow(now, id, branch),
-            _ => self.call_alternative(now, id, branch),
+        let goes_on = branch.is_some_and(|branch| match next_flow && !branch.flows.is_empty() {
+            true => self.call_next_flow(now, id, branch),
+            false => self.call_alternative(now, id, branch),
         });
         if goes_on {
             return;

@@ -1,6 +1,6 @@
 //! Registrations of ours at other servers (RFC 3261 §10.2), kept up for as long as we live.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use mcu_api::call::Credentials;
@@ -13,7 +13,7 @@ use crate::deadlines::Deadlines;
 use crate::dialog::Dialog;
 use crate::flow::{Flow, Output};
 use crate::message::{
-    Address, HeaderName, Headers, Method, Response, Uri, lossy, text, uri_address, uri_transport,
+    Address, HeaderName, Headers, Method, Response, Uri, lossy, text, uri_address,
 };
 use crate::transaction::Purpose;
 
@@ -61,6 +61,8 @@ struct Registration {
     /// The way there; `None` until the shell finds one, and again after a failure, since a name may
     /// lead elsewhere by then.
     flow: Option<Flow>,
+    /// Ways to further servers, for when this one cannot be reached (RFC 3263 §4.3).
+    further: VecDeque<Flow>,
     /// Call-ID, tag and CSeq, which go on from one REGISTER to the next (RFC 3261 §10.2.4).
     dialog: Dialog,
     expires: Duration,
@@ -73,7 +75,7 @@ struct Registration {
 impl Registration {
     /// Our address as the server is to know it.
     fn contact(&self, flow: Flow) -> String {
-        let transport = uri_transport(&self.dialog.request_uri()).uri_parameter();
+        let transport = flow.transport.uri_parameter();
         let user = &self.server.credentials.user;
         format!("sip:{user}@{}{transport}", flow.told())
     }
@@ -107,6 +109,7 @@ impl Endpoint {
             expires: server.expires,
             server,
             flow: None,
+            further: VecDeque::new(),
             dialog,
             proofs: Proofs::default(),
             attempts: 0,
@@ -124,29 +127,42 @@ impl Endpoint {
         self.outputs.push_back(Output::Locate {
             registration: RegistrationId(id),
             server: held.server.name.clone(),
-            attempt: held.failures,
         });
     }
 
-    /// The answer to [`Output::Locate`]: a flow whose `local` is where the server can reach us, or why
-    /// there is none.
+    /// The answer to [`Output::Locate`]: flows whose `local` is where the server can reach us, the first
+    /// of which is tried first, or why there are none.
     pub fn located(
         &mut self,
         now: Instant,
         registration: RegistrationId,
-        flow: Result<Flow, &str>,
+        flows: Result<Vec<Flow>, &str>,
     ) {
         let id = registration.0;
-        match (flow, self.registrations_out.held.get_mut(&id)) {
-            (Ok(flow), Some(held)) => {
-                held.flow = Some(flow);
-                self.trunks.note(flow.remote.ip());
-                self.send_register(now, id);
+        match (flows, self.registrations_out.held.get_mut(&id)) {
+            (Ok(flows), Some(held)) => {
+                held.further = flows.into();
+                self.server_unreachable(now, id, "no way there from here");
             }
             (Err(why), Some(_)) => self.registration_failed(now, id, why),
             (_, None) => {}
         }
         self.pump(now);
+    }
+
+    /// Registers at the next server; waits where there is none.
+    fn server_unreachable(&mut self, now: Instant, id: CallId, why: &str) {
+        let Some(held) = self.registrations_out.held.get_mut(&id) else {
+            return;
+        };
+        let Some(flow) = held.further.pop_front() else {
+            return self.registration_failed(now, id, why);
+        };
+        held.flow = Some(flow);
+        held.attempts = 0;
+        held.proofs = Proofs::default();
+        self.trunks.note(flow.remote.ip());
+        self.send_register(now, id);
     }
 
     pub(super) fn registrations_due(&mut self, now: Instant) {
@@ -170,7 +186,7 @@ impl Endpoint {
             return;
         };
         let Some(flow) = flow else {
-            return self.registration_failed(now, id, "no connection");
+            return self.server_unreachable(now, id, "no connection");
         };
         held.flow = Some(flow);
         held.attempts += 1;
@@ -204,7 +220,7 @@ impl Endpoint {
             return;
         };
         let Some(response) = response else {
-            return self.registration_failed(now, id, "no answer");
+            return self.server_unreachable(now, id, "no answer");
         };
         let again = held.attempts < MAX_ATTEMPTS;
         match response.status.code() {
@@ -240,6 +256,7 @@ impl Endpoint {
                 held.expires = held.expires.max(least);
                 self.send_register(now, id);
             }
+            503 => self.server_unreachable(now, id, "out of service"),
             _ => self.registration_failed(now, id, "refused"),
         }
     }
@@ -259,6 +276,7 @@ impl Endpoint {
         held.attempts = 0;
         held.proofs = Proofs::default();
         held.flow = None;
+        held.further.clear();
         held.failures = held.failures.saturating_add(1);
         self.registrations_out.deadlines.set(id, Some(now + wait));
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use mcu_api::call::{
-    CallCommand, Credentials, DialTarget, EndReason, OutgoingCall, RejectReason, SrtpPolicy,
+    CallCommand, Credentials, DialTarget, EndReason, Hop, OutgoingCall, RejectReason, SrtpPolicy,
 };
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{DialOutcome, FromControl};
@@ -15,8 +15,8 @@ use super::calls::shown_name;
 use super::pin::Source;
 use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, SipLeg};
-use super::{Controller, ManagerId, find_leg};
-use crate::config::Place;
+use super::{Controller, ManagerId, address, find_leg};
+use crate::config::Sought;
 use crate::dialplan::{self, Destination, Dialled};
 
 /// Where a room's call goes.
@@ -28,8 +28,8 @@ pub struct Way {
     pub from: Option<String>,
     /// For the server that the call is sent to.
     pub credentials: Option<Credentials>,
-    /// Where that is, if it is neither in the target nor known by its registration.
-    pub place: Option<Place>,
+    /// What that is found by, if it is neither in the target nor known by its registration.
+    pub sought: Option<Sought>,
 }
 
 /// A wish to have a room call somebody.
@@ -57,10 +57,15 @@ pub struct Ringing {
 }
 
 impl Way {
-    /// The way, once it is known where its server is.
-    pub fn through(mut self, server: SocketAddr) -> Self {
+    /// Whether it leads to a trunk.
+    pub fn is_by_trunk(&self) -> bool {
+        matches!(self.target, DialTarget::Uri { trunk: true, .. })
+    }
+
+    /// The way, once it is known where its servers are.
+    pub fn through(mut self, servers: Vec<Hop>) -> Self {
         if let DialTarget::Uri { via, .. } = &mut self.target {
-            *via = Some(server);
+            *via = servers;
         }
         self
     }
@@ -72,24 +77,41 @@ impl Controller {
         self.config.srtp_at(flow.transport, flow.local)
     }
 
+    /// Of these servers, those whose media goes to the same address of ours as the first one's: all get
+    /// one offer.
+    pub fn with_one_offer(&self, mut servers: Vec<Hop>) -> Vec<Hop> {
+        let told = |hop: &Hop| {
+            let hello = self.processor.hello()?;
+            address::choose(&hello.addresses, hop.address.ip()).cloned()
+        };
+        if let Some(first) = servers.first().map(told) {
+            servers.retain(|hop| told(hop) == first);
+        }
+        servers
+    }
+
     /// What a target in words means: an account, a `sip:` URI, or a number that the dial plan leads
     /// elsewhere.
     pub fn way_to(&self, target: &str) -> Option<Way> {
-        let direct = |target| {
+        let direct = |target, sought| {
             Some(Way {
                 target,
                 from: None,
                 credentials: None,
-                place: None,
+                sought,
             })
         };
         if target.starts_with("sip:") {
-            let (uri, via) = (target.to_owned(), None);
-            return direct(DialTarget::Uri { uri, via });
+            let uri = DialTarget::Uri {
+                uri: target.to_owned(),
+                via: Vec::new(),
+                trunk: false,
+            };
+            return direct(uri, sought(target));
         }
         let mut accounts = self.config.accounts.iter();
         if accounts.any(|account| account.user == target) {
-            return direct(DialTarget::Account(target.to_owned()));
+            return direct(DialTarget::Account(target.to_owned()), None);
         }
         self.way_by_trunk(target)
     }
@@ -112,16 +134,17 @@ impl Controller {
         let number = number.replace('#', "%23");
         let trunk = self.config.trunks.iter().find(|trunk| trunk.name == name)?;
         let domain = trunk.domain();
-        let transport = if trunk.tcp { ";transport=tcp" } else { "" };
+        let transport = trunk.uri_parameter();
         let user = trunk.credentials.as_ref().map(|(user, _)| user);
         Some(Way {
             target: DialTarget::Uri {
                 uri: format!("sip:{number}@{domain}{transport}"),
-                via: None,
+                via: Vec::new(),
+                trunk: true,
             },
             from: user.map(|user| format!("sip:{user}@{domain}")),
             credentials: trunk.credentials(),
-            place: Some(trunk.address.clone()),
+            sought: Some(trunk.sought()),
         })
     }
 
@@ -260,4 +283,17 @@ impl Controller {
         let Ringing { manager, request } = ringing;
         self.tell_manager(manager, FromControl::Dialled { request, outcome });
     }
+}
+
+/// What DNS is to be asked for a URI whose host is a name.
+fn sought(uri: &str) -> Option<Sought> {
+    let named = sip::named_host(uri)?;
+    let place = match named.port {
+        Some(port) => format!("{}:{port}", named.host).parse(),
+        None => named.host.parse(),
+    };
+    Some(Sought {
+        place: place.ok()?,
+        transport: named.transport,
+    })
 }

@@ -1,5 +1,6 @@
 //! The shell around the cores: sockets, timers and one task that owns everything.
 
+mod dns;
 mod keeping;
 mod links;
 mod names;
@@ -16,23 +17,21 @@ pub mod web_socket;
 mod written;
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use mcu_api::call::{CallCommand, CallEvent, OutgoingCall, SrtpPolicy};
+use mcu_api::call::{CallCommand, CallEvent, Hop, OutgoingCall, SrtpPolicy};
 use mcu_api::ids::CallId;
 use mcu_api::manager::{FromControl, ToControl};
 use mcu_api::media::ToMedia;
-use sip::{Changes, Flow, FlowId, Ha1, Transport};
+use sip::{Changes, Flow, FlowId, Ha1};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::config::Place;
-use crate::config::{Config, SipListener, Trunk};
+use crate::config::{Config, SipListener, Sought, Trunk};
 use crate::controller::{Controller, DialRequest, Input, ManagerId, Output, Way};
 use keeping::{Keeper, Kept, KeptRegistrations};
 use links::Managers;
@@ -79,8 +78,8 @@ pub enum Event {
     StreamOpened(Flow, mpsc::Sender<Bytes>),
     /// A SIP connection is gone.
     StreamClosed(FlowId),
-    /// Addresses that were looked for, or why there are none.
-    Located(Wanted, Result<Vec<SocketAddr>, &'static str>),
+    /// Servers that were looked for, the first one to be tried first, or why there are none.
+    Located(Wanted, Result<Vec<Hop>, &'static str>),
 }
 
 /// Runs a controller until its future is dropped. Calls stay as they are: the next life takes them
@@ -202,7 +201,7 @@ struct Owner {
     /// What managers know of the media processor.
     media_told: bool,
     /// Where the trunks are at which we register.
-    trunks: HashMap<String, (Transport, Place)>,
+    trunks: HashMap<String, Sought>,
     names: Names,
     /// Datagrams to be sent: at most [`MAX_DATAGRAMS`], and what one event causes.
     datagrams: Vec<(Flow, Bytes)>,
@@ -223,6 +222,7 @@ impl Owner {
         let trunks = register_at_trunks(&mut endpoint, &config);
         let earlier = Some(kept.rooms.clone());
         let routes = Routes::new(udp, &config.addresses);
+        let names = Names::new(&config.dns, events.clone());
         Self {
             controller: Controller::new(config, earlier, rand::random(), now, wall),
             endpoint,
@@ -237,7 +237,7 @@ impl Owner {
             media: None,
             media_told: false,
             trunks,
-            names: Names::new(events.clone()),
+            names,
             datagrams: Vec::new(),
             events,
         }
@@ -371,7 +371,6 @@ impl Owner {
                     target,
                 },
             )) => {
-                let way = self.controller.way_to(&target);
                 let wanted = DialRequest {
                     manager,
                     request,
@@ -380,13 +379,7 @@ impl Owner {
                     way: None,
                     srtp: SrtpPolicy::default(),
                 };
-                match way.clone().and_then(|way| Some((way.place.clone()?, way))) {
-                    Some((place, way)) => {
-                        let wanted = Wanted::Call(Box::new((wanted, way)));
-                        self.names.locate(place, wanted);
-                    }
-                    None => self.room_calls(now, wanted, way),
-                }
+                self.room_wants_to_call(now, wanted);
             }
             Event::Input(input) => self.controller.handle_input(now, input),
             Event::ManagerOpened(id, queue) => {
@@ -416,6 +409,21 @@ impl Owner {
         }
     }
 
+    fn room_wants_to_call(&mut self, now: Instant, wanted: DialRequest) {
+        let Some(way) = self.controller.way_to(&wanted.target) else {
+            return self.room_calls(now, wanted, None);
+        };
+        // A URI of a terminal of ours leads to where that registered, whatever its host.
+        let is_known = !way.is_by_trunk() && !self.endpoint.paths_to(now, &way.target).is_empty();
+        match way.sought.clone().filter(|_| !is_known) {
+            Some(sought) => {
+                let wanted = Wanted::Call(Box::new((wanted, way)));
+                self.names.locate(sought, wanted);
+            }
+            None => self.room_calls(now, wanted, Some(way)),
+        }
+    }
+
     fn room_calls(&mut self, now: Instant, mut wanted: DialRequest, way: Option<Way>) {
         if let Some(way) = way {
             let paths = self.endpoint.paths_to(now, &way.target);
@@ -428,26 +436,23 @@ impl Owner {
         self.controller.handle_input(now, Input::Dial(wanted));
     }
 
-    fn located(
-        &mut self,
-        now: Instant,
-        wanted: Wanted,
-        found: Result<Vec<SocketAddr>, &'static str>,
-    ) {
+    fn located(&mut self, now: Instant, wanted: Wanted, found: Result<Vec<Hop>, &'static str>) {
+        let way_to = |hop: &Hop| self.routes.to(hop.transport.into(), hop.address);
         match wanted {
-            Wanted::Registration(id, transport, attempt) => {
-                let flow = found.and_then(|found| {
-                    let way = names::choose(&found, attempt, |at| self.routes.to(transport, at));
-                    way.ok_or("no way there from here")
-                });
-                self.endpoint.located(now, id, flow);
+            Wanted::Registration(id) => {
+                let flows = found.map(|found| found.iter().filter_map(way_to).collect());
+                self.endpoint.located(now, id, flows);
             }
             Wanted::Call(call) => {
                 let (wanted, way) = *call;
-                let found = found.unwrap_or_default();
-                let has_way = |at: SocketAddr| self.routes.to(Transport::Udp, at).map(|_| at);
-                let at = names::choose(&found, 0, has_way);
-                self.room_calls(now, wanted, at.map(|at| way.through(at)));
+                if let Err(why) = &found {
+                    info!(target = wanted.target, why, "no server found to call by");
+                }
+                let mut found = found.unwrap_or_default();
+                found.retain(|hop| way_to(hop).is_some());
+                let found = self.controller.with_one_offer(found);
+                let way = (!found.is_empty()).then(|| way.through(found));
+                self.room_calls(now, wanted, way);
             }
         }
     }
@@ -571,11 +576,10 @@ impl Owner {
             sip::Output::Locate {
                 registration,
                 server,
-                attempt,
             } => {
-                if let Some((transport, place)) = self.trunks.get(&server) {
-                    let wanted = Wanted::Registration(registration, *transport, attempt);
-                    self.names.locate(place.clone(), wanted);
+                if let Some(sought) = self.trunks.get(&server) {
+                    let wanted = Wanted::Registration(registration);
+                    self.names.locate(sought.clone(), wanted);
                 }
             }
         }
@@ -650,20 +654,14 @@ async fn sleep_to(next: Option<Instant>) {
 }
 
 /// Begins to register at the trunks that want it; where they are, by name.
-fn register_at_trunks(
-    endpoint: &mut sip::Endpoint,
-    config: &Config,
-) -> HashMap<String, (Transport, Place)> {
+fn register_at_trunks(endpoint: &mut sip::Endpoint, config: &Config) -> HashMap<String, Sought> {
     let mut places = HashMap::new();
     for trunk in &config.trunks {
         let (Some(expires), Some(credentials)) = (trunk.register, trunk.credentials()) else {
             continue;
         };
-        let (transport, parameter) = match trunk.tcp {
-            true => (Transport::Tcp, ";transport=tcp"),
-            false => (Transport::Udp, ""),
-        };
-        places.insert(trunk.name.clone(), (transport, trunk.address.clone()));
+        let parameter = trunk.uri_parameter();
+        places.insert(trunk.name.clone(), trunk.sought());
         endpoint.register_at(sip::RemoteRegistrar {
             name: trunk.name.clone(),
             uri: format!("sip:{}{parameter}", trunk.domain()),

@@ -1,6 +1,6 @@
 //! Calls of ours (RFC 3261 §13.2, §9.1).
 
-use mcu_api::call::{Credentials, DialTarget, OutgoingCall, SrtpPolicy};
+use mcu_api::call::{Credentials, DialTarget, Hop, HopTransport, OutgoingCall, SrtpPolicy};
 
 use super::*;
 use crate::Path;
@@ -12,7 +12,8 @@ pub(super) fn outgoing(credentials: Option<&str>) -> OutgoingCall {
         call: CALL,
         target: DialTarget::Uri {
             uri: "sip:or-1@192.0.2.7:5060".into(),
-            via: None,
+            via: Vec::new(),
+            trunk: false,
         },
         number: "3000".into(),
         name: Redacted("手术室 \"3\"".into()),
@@ -24,6 +25,27 @@ pub(super) fn outgoing(credentials: Option<&str>) -> OutgoingCall {
         }),
         sdp: Redacted(OFFER.into()),
         srtp: SrtpPolicy::default(),
+    }
+}
+
+/// A server at this address, over UDP.
+pub(super) fn hop(at: &str) -> Hop {
+    Hop {
+        transport: HopTransport::Udp,
+        address: address(at),
+    }
+}
+
+/// A domain, and the servers that its name leads to.
+pub(super) fn located(hops: &[(HopTransport, &str)]) -> DialTarget {
+    let hop = |(transport, at): &(HopTransport, &str)| Hop {
+        transport: *transport,
+        address: address(at),
+    };
+    DialTarget::Uri {
+        uri: "sip:5551234@carrier.example".into(),
+        via: hops.iter().map(hop).collect(),
+        trunk: false,
     }
 }
 
@@ -399,8 +421,13 @@ fn a_registered_account_is_called_at_its_contact_and_by_its_connection() {
 fn what_cannot_be_reached_ends_at_once() {
     let mut bench = Bench::new();
     for uri in ["sip:x@hospital.example", "tel:113", "nonsense"] {
-        let uri = uri.to_owned();
-        assert_eq!(bench.path_to(&DialTarget::Uri { uri, via: None }), None);
+        let (uri, via) = (uri.to_owned(), Vec::new());
+        let target = DialTarget::Uri {
+            uri,
+            via,
+            trunk: false,
+        };
+        assert_eq!(bench.path_to(&target), None);
     }
     bench.endpoint.dial(bench.now, outgoing(None), |_| None);
     bench.drain();
@@ -409,9 +436,9 @@ fn what_cannot_be_reached_ends_at_once() {
     bench.flow.remote = bench.flow.local;
     bench.dial(outgoing(None));
     bench.ended(CALL, EndReason::Refused(480));
-    // By a trunk a name is fine: it is the trunk that resolves it.
-    let uri = "sip:5551234@carrier.example".to_owned();
-    let via = Some(address("192.0.2.7:5080"));
-    let path = bench.path_to(&DialTarget::Uri { uri, via }).unwrap();
+    // A name is fine where it is known whereto it leads.
+    let path = bench.path_to(&located(&[(HopTransport::Tcp, "192.0.2.7:5080")]));
+    let path = path.unwrap();
     assert_eq!(path.remote, address("192.0.2.7:5080"));
+    assert_eq!(path.transport, Transport::Tcp);
 }

@@ -34,7 +34,8 @@ fn registered() -> Client {
 fn called(bench: &mut Bench, uri: &str) -> Vec<(Flow, String)> {
     bench.called(DialTarget::Uri {
         uri: uri.to_owned(),
-        via: None,
+        via: Vec::new(),
+        trunk: false,
     })
 }
 

@@ -8,6 +8,7 @@ mod dialling;
 mod floods;
 mod forking;
 mod gruus;
+mod locating;
 mod lossy;
 mod offers;
 mod outbound;
@@ -50,7 +51,7 @@ struct Bench {
     events: Vec<CallEvent>,
     closed: Vec<FlowId>,
     connects: Vec<Flow>,
-    locates: Vec<(RegistrationId, u32)>,
+    locates: Vec<RegistrationId>,
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -156,11 +157,7 @@ impl Bench {
                 Output::Event(event) => self.events.push(event),
                 Output::Close { flow } => self.closed.push(flow),
                 Output::Connect { flow } => self.connects.push(flow),
-                Output::Locate {
-                    registration,
-                    attempt,
-                    ..
-                } => self.locates.push((registration, attempt)),
+                Output::Locate { registration, .. } => self.locates.push(registration),
             }
         }
     }

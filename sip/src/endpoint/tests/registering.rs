@@ -30,15 +30,14 @@ pub(super) fn registering() -> (Bench, String) {
 
 impl Bench {
     /// The shell finds the way that is asked for.
-    fn locate(&mut self) -> u32 {
-        let (registration, attempt) = self.asked_for_the_way();
-        let flow = self.flow;
-        self.endpoint.located(self.now, registration, Ok(flow));
+    fn locate(&mut self) {
+        let registration = self.asked_for_the_way();
+        let flows = Ok(vec![self.flow]);
+        self.endpoint.located(self.now, registration, flows);
         self.drain();
-        attempt
     }
 
-    fn asked_for_the_way(&mut self) -> (RegistrationId, u32) {
+    fn asked_for_the_way(&mut self) -> RegistrationId {
         assert_eq!(self.locates.len(), 1, "{:?}", self.locates);
         self.locates.remove(0)
     }
@@ -51,9 +50,8 @@ fn a_server_without_a_way_is_looked_for_again_after_longer_and_longer_waits() {
     bench.endpoint.register_at(server());
     bench.drain();
     let mut waits = Vec::new();
-    for n in 0..9 {
-        let (registration, attempt) = bench.asked_for_the_way();
-        assert_eq!(attempt, n);
+    for _ in 0..9 {
+        let registration = bench.asked_for_the_way();
         let why = Err("no such name");
         bench.endpoint.located(bench.now, registration, why);
         bench.drain();
@@ -69,7 +67,7 @@ fn a_server_without_a_way_is_looked_for_again_after_longer_and_longer_waits() {
         let most = (30u64 << n).min(1_800);
         assert!((most / 2..=most).contains(wait), "{waits:?}");
     }
-    assert_eq!(bench.locate(), 9);
+    bench.locate();
     let register = bench.only();
     bench.feed(&respond(&register, "200 OK", "Expires: 600\r\n", None));
     bench.pass(seconds(480));
@@ -205,4 +203,66 @@ fn a_wrong_password_is_not_hammered_and_silence_is_a_failure() {
             .any(|text| header(text, "CSeq") == Some("2 REGISTER")),
         "{again:#?}"
     );
+}
+
+/// A registration at the first of three servers, and the REGISTER to it.
+fn at_three_servers() -> (Bench, String) {
+    let mut bench = Bench::new();
+    bench.endpoint.register_at(server());
+    bench.drain();
+    let registration = bench.asked_for_the_way();
+    let at = |last: u8, transport| Flow {
+        transport,
+        remote: ([192, 0, 2, last], 5060).into(),
+        ..udp()
+    };
+    let flows = vec![
+        at(7, Transport::Udp),
+        at(8, Transport::Tcp),
+        at(9, Transport::Udp),
+    ];
+    bench.endpoint.located(bench.now, registration, Ok(flows));
+    bench.drain();
+    assert_eq!(bench.sent[0].0.remote, address("192.0.2.7:5060"));
+    let register = bench.only();
+    (bench, register)
+}
+
+/// Where a server could not be reached, the next one was tried after half a minute at the soonest
+/// (RFC 3263 §4.3).
+#[test]
+fn the_next_server_is_registered_at_when_one_cannot_be_reached() {
+    let (mut bench, first) = at_three_servers();
+    bench.feed(&respond(&first, "503 Service Unavailable", "", None));
+    let (flow, second) = bench.sent.pop().unwrap();
+    assert_eq!(flow.remote, address("192.0.2.8:5060"));
+    assert_eq!(bench.connects, [flow], "a connection of its own");
+    assert_eq!(
+        header(&second, "Contact"),
+        Some("<sip:hospital@192.0.2.1:5060;transport=tcp>")
+    );
+    bench.close(flow.id);
+    let (flow, third) = bench.sent.pop().unwrap();
+    assert_eq!(flow.remote, address("192.0.2.9:5060"));
+    bench.feed(&respond(&third, "200 OK", "Expires: 600\r\n", None));
+    bench.pass(seconds(480));
+    let (flow, _) = bench.sent.pop().unwrap();
+    assert_eq!(flow.remote, address("192.0.2.9:5060"), "it stays there");
+    // Nobody answers there any more: where the name leads now is asked anew.
+    bench.pass(seconds(32 + 30));
+    bench.asked_for_the_way();
+}
+
+#[test]
+fn silence_leads_to_the_next_server_and_a_refusal_to_none() {
+    let (mut bench, _) = at_three_servers();
+    bench.pass(seconds(32));
+    assert_eq!(
+        bench.sent.pop().unwrap().0.remote,
+        address("192.0.2.8:5060")
+    );
+    let (mut bench, first) = at_three_servers();
+    bench.feed(&respond(&first, "403 Forbidden", "", None));
+    bench.pass(seconds(10));
+    assert!(bench.sent.is_empty() && bench.connects.is_empty());
 }

@@ -67,7 +67,12 @@ fn a_terminal_that_is_called_is_in_once_it_answers() {
     let wanted = bench.call_out("3000", "sip:ward-7@10.1.0.60").unwrap();
     assert_eq!(wanted.number, "3000");
     let uri = "sip:ward-7@10.1.0.60".to_owned();
-    assert_eq!(wanted.target, DialTarget::Uri { uri, via: None });
+    let target = DialTarget::Uri {
+        uri,
+        via: Vec::new(),
+        trunk: false,
+    };
+    assert_eq!(wanted.target, target);
     let call = wanted.call;
     bench.input(Input::Call(CallEvent::Ringing { call }));
     assert_eq!(bench.roster(1).0.len(), 1, "not in yet");

@@ -514,7 +514,7 @@ fn a_wish_to_move_is_judged_by_where_its_call_came_from() {
     config.trunks = vec![Trunk {
         name: "city".into(),
         address: "10.9.0.1:5060".parse().unwrap(),
-        tcp: false,
+        transport: None,
         domain: None,
         credentials: None,
         realm: None,

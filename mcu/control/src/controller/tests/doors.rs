@@ -347,7 +347,7 @@ fn with_trunk() -> Config {
     config.trunks = vec![Trunk {
         name: "city".into(),
         address: "10.9.0.1:5060".parse().unwrap(),
-        tcp: false,
+        transport: None,
         domain: Some("carrier.example".into()),
         credentials: Some(("hospital".into(), Redacted("t0p".into()))),
         realm: None,
@@ -408,8 +408,14 @@ fn rooms_call_by_the_trunk_that_the_dial_plan_names() {
     let bench = Bench::new(with_trunk());
     let way = bench.controller.way_to("0491234").unwrap();
     let uri = "sip:+491234@carrier.example".to_owned();
-    assert_eq!(way.target, DialTarget::Uri { uri, via: None });
-    assert_eq!(way.place, Some("10.9.0.1:5060".parse().unwrap()));
+    let target = DialTarget::Uri {
+        uri,
+        via: Vec::new(),
+        trunk: true,
+    };
+    assert_eq!(way.target, target);
+    let place = way.sought.as_ref().map(|sought| sought.place.clone());
+    assert_eq!(place, Some("10.9.0.1:5060".parse().unwrap()));
     assert_eq!(way.from.as_deref(), Some("sip:hospital@carrier.example"));
     let realms = &way.credentials.as_ref().unwrap().realms;
     assert_eq!(realms[..], ["carrier.example", "10.9.0.1"]);

@@ -1,0 +1,131 @@
+//! Calls to a name that leads to several servers (RFC 3263 §4.3).
+
+use mcu_api::call::{HopTransport, OutgoingCall};
+
+use super::dialling::{CALL, answered, located, outgoing};
+use super::*;
+
+const FIRST: &str = "192.0.2.7:5060";
+const SECOND: &str = "192.0.2.8:5080";
+const THIRD: &str = "192.0.2.9:5060";
+
+/// A call whose name leads to these, and what was sent.
+fn called(hops: &[(HopTransport, &str)]) -> Bench {
+    let mut bench = Bench::new();
+    let wanted = OutgoingCall {
+        target: located(hops),
+        ..outgoing(None)
+    };
+    let by = |path: &crate::Path| {
+        Some(Flow {
+            transport: path.transport,
+            remote: path.remote,
+            ..udp()
+        })
+    };
+    bench.endpoint.dial(bench.now, wanted, by);
+    bench.drain();
+    bench
+}
+
+const OVER_UDP: [(HopTransport, &str); 3] = [
+    (HopTransport::Udp, FIRST),
+    (HopTransport::Udp, SECOND),
+    (HopTransport::Udp, THIRD),
+];
+
+/// The INVITE sent last, and where; what else was sent are ACKs, and the same again.
+fn last_invite(bench: &mut Bench) -> (SocketAddr, String) {
+    let sent = bench.sent.drain(..);
+    let mut invites = sent.filter(|(_, text)| text.starts_with("INVITE "));
+    let (flow, text) = invites.next_back().expect("an INVITE");
+    (flow.remote, text)
+}
+
+#[test]
+fn the_next_server_is_called_when_one_is_out_of_service_or_silent() {
+    let mut bench = called(&OVER_UDP);
+    let (at, first) = last_invite(&mut bench);
+    assert_eq!(at, address(FIRST));
+    assert!(
+        first.starts_with("INVITE sip:5551234@carrier.example SIP/2.0"),
+        "{first}"
+    );
+    bench.feed(&respond(&first, "503 Service Unavailable", "", None));
+    let (at, second) = last_invite(&mut bench);
+    assert_eq!(at, address(SECOND));
+    assert!(
+        second.starts_with("INVITE sip:5551234@carrier.example SIP/2.0"),
+        "{second}"
+    );
+    let branch = |invite: &str| header(invite, "Via").unwrap().to_owned();
+    assert_ne!(branch(&first), branch(&second));
+    assert_eq!(body_of(&second), OFFER);
+    bench.pass(seconds(32));
+    let (at, third) = last_invite(&mut bench);
+    assert_eq!(at, address(THIRD));
+    bench.feed(&answered(&third, "200 OK", Some(ANSWER)));
+    assert!(matches!(
+        bench.take_events()[..],
+        [
+            CallEvent::Answered { .. },
+            CallEvent::Established { call: CALL }
+        ]
+    ));
+}
+
+#[test]
+fn a_connection_that_fails_leads_to_the_next_server_by_one_of_its_own() {
+    let mut bench = called(&[(HopTransport::Tcp, FIRST), (HopTransport::Tcp, SECOND)]);
+    let (at, _) = last_invite(&mut bench);
+    assert_eq!(at, address(FIRST));
+    let first = bench.connects.pop().unwrap();
+    bench.close(first.id);
+    let (at, second) = last_invite(&mut bench);
+    assert_eq!(at, address(SECOND));
+    assert!(second.contains("SIP/2.0/TCP"), "{second}");
+    let second = bench.connects.pop().unwrap();
+    assert_eq!(second.remote, address(SECOND));
+    bench.close(second.id);
+    bench.ended(CALL, EndReason::Timeout);
+}
+
+/// A server that answers has been reached, and speaks for whom it has called.
+#[test]
+fn a_refusal_is_the_callees_and_leads_nowhere_else() {
+    for (status, reason) in [
+        ("486 Busy Here", EndReason::Refused(486)),
+        ("404 Not Found", EndReason::Refused(404)),
+        ("408 Request Timeout", EndReason::Timeout),
+        ("500 Server Error", EndReason::Refused(500)),
+        ("603 Decline", EndReason::Refused(603)),
+    ] {
+        let mut bench = called(&OVER_UDP);
+        let (_, first) = last_invite(&mut bench);
+        bench.feed(&respond(&first, status, "", None));
+        bench.ended(CALL, reason);
+        bench.pass(seconds(60));
+        assert!(bench.take_sent().iter().all(|text| text.starts_with("ACK")));
+    }
+}
+
+#[test]
+fn the_call_is_over_when_no_server_is_left() {
+    let mut bench = called(&OVER_UDP);
+    for _ in OVER_UDP {
+        let (_, invite) = last_invite(&mut bench);
+        bench.feed(&respond(&invite, "503 Service Unavailable", "", None));
+    }
+    bench.ended(CALL, EndReason::Refused(503));
+}
+
+#[test]
+fn a_caller_who_gives_up_meanwhile_has_nobody_else_called() {
+    let mut bench = called(&OVER_UDP);
+    last_invite(&mut bench);
+    bench.command(CallCommand::Hangup { call: CALL });
+    bench.take_events();
+    bench.pass(seconds(120));
+    let sent = bench.sent.iter();
+    assert!(sent.clone().all(|(flow, _)| flow.remote == address(FIRST)));
+}
