@@ -9,6 +9,7 @@ pub mod firewall;
 pub mod measure;
 pub mod meeting;
 pub mod namespace;
+pub mod openssl;
 pub mod process;
 pub mod server;
 pub mod sipp;

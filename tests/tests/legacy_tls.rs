@@ -15,6 +15,7 @@ use benches::tone;
 use tests::baresip::{self, Baresip};
 use tests::capture::Capture;
 use tests::measure::{markers_in, tones_in};
+use tests::openssl;
 use tests::process::free_port;
 use tests::server::Server;
 use tests::wait_for;
@@ -310,37 +311,9 @@ fn old_terminal(server: &Server) -> Baresip {
     )
 }
 
-/// What OpenSSL says of the connection, up to the first line that the server answers to OPTIONS.
+/// What OpenSSL says of the connection and of the answer to OPTIONS.
 fn s_client(at: &str, flags: &[&str]) -> String {
-    let mut client = Command::new("openssl")
-        .args(["s_client", "-connect", at, "-ign_eof"])
-        .args(flags)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("run openssl");
-    let request = format!(
-        "OPTIONS sip:3000@{at} SIP/2.0\r\nVia: SIP/2.0/TLS {at};branch=z9hG4bKa;rport\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:a@{at}>;tag=1\r\nTo: <sip:3000@{at}>\r\nCall-ID: old\r\n\
-         CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
-    );
-    let mut requests = client.stdin.take().expect("stdin");
-    // It has ended already if there is no TLS.
-    let _ = requests.write_all(request.as_bytes());
-    let mut output = BufReader::new(client.stdout.take().expect("stdout"));
-    let mut said = String::new();
-    let mut line = Vec::new();
-    while output.read_until(b'\n', &mut line).expect("read") > 0 {
-        said += &String::from_utf8_lossy(&line);
-        if line.starts_with(b"SIP/2.0") {
-            break;
-        }
-        line.clear();
-    }
-    let _ = client.kill();
-    let _ = client.wait();
-    said.trim_end().to_owned()
+    openssl::s_client(at, flags, "sip")
 }
 
 /// A ClientHello (RFC 2246 §7.4.1.2) without extensions, as old libraries send it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use benches::load::Load;
 use benches::tone;
 use tests::baresip::{self, Baresip};
+use tests::openssl::{options, s_client};
 use tests::process::free_port;
 use tests::server::Server;
 use tests::terminal::sending;
@@ -36,14 +37,6 @@ fn start() -> (Server, Ports) {
         ports.tls, ports.v6, ports.v6
     ));
     (server, ports)
-}
-
-fn options(scheme: &str, transport: &str, at: &str) -> String {
-    format!(
-        "OPTIONS {scheme}:3000@{at} SIP/2.0\r\nVia: SIP/2.0/{transport} {at};branch=z9hG4bKa;rport\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:a@{at}>;tag=1\r\nTo: <sip:3000@{at}>\r\nCall-ID: {transport}\r\n\
-         CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
-    )
 }
 
 #[test]
@@ -74,17 +67,17 @@ fn a_terminal_over_tls_is_heard_in_its_room() {
 fn tls_takes_sips_and_a_renewed_certificate_and_no_old_version() {
     let (server, ports) = start();
     let at = format!("127.0.0.1:{}", ports.tls);
-    let said = s_client(&at, &[], &options("sips", "TLS", &at));
+    let said = s_client(&at, &[], "sips");
     assert!(said.contains("SIP/2.0 200 OK"), "{said}\n{}", server.log());
     assert!(said.contains("Consilium self-signed"), "{said}");
     // What is no TLS, and what is too old for it.
     assert!(!tcp(&at, &options("sip", "TCP", &at)).contains("SIP/2.0"));
     let old = ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
-    let said = s_client(&at, &old, &options("sips", "TLS", &at));
+    let said = s_client(&at, &old, "sips");
     assert!(!said.contains("SIP/2.0 200"), "{said}");
 
     renew(&server.dir().join("data"));
-    let said = s_client(&at, &[], &options("sips", "TLS", &at));
+    let said = s_client(&at, &[], "sips");
     assert!(said.contains("SIP/2.0 200 OK"), "{said}\n{}", server.log());
     assert!(said.contains("renewed.example"), "{said}");
 }
@@ -120,26 +113,6 @@ fn tcp(at: &str, request: &str) -> String {
     let mut buffer = vec![0; 65_536];
     let len = stream.read(&mut buffer).unwrap_or(0);
     String::from_utf8_lossy(&buffer[..len]).into_owned()
-}
-
-/// What OpenSSL says of the connection, and what the peer answers within two seconds.
-fn s_client(at: &str, flags: &[&str], request: &str) -> String {
-    let mut child = Command::new("timeout")
-        .args(["2", "openssl", "s_client", "-connect", at, "-ign_eof"])
-        .args(flags)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("run openssl");
-    // It has ended already if there is no TLS.
-    let _ = child
-        .stdin
-        .take()
-        .expect("stdin")
-        .write_all(request.as_bytes());
-    let output = child.wait_with_output().expect("wait");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Puts another certificate where the server's lies.

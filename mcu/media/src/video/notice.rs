@@ -193,9 +193,28 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_picture_does_not_fail() {
-        for size in [0, 1, 2, 17] {
-            draw(&notice(NoticeText::WrongPin, 16), size, size);
+    fn the_smallest_pictures_are_whole() {
+        for (size, side) in [(0, 2), (1, 2), (2, 2), (17, 16)] {
+            let picture = draw(&notice(NoticeText::WrongPin, 16), size, size);
+            assert_eq!(
+                (picture.width(), picture.height()),
+                (side as u32, side as u32)
+            );
+            let samples = |plane: usize, rows: usize| -> Vec<u8> {
+                let plane = picture.plane(plane);
+                (0..rows).flat_map(|y| plane.row(y).to_vec()).collect()
+            };
+            let luma = samples(0, side);
+            assert_eq!(luma.len(), side * side);
+            let range = BACKGROUND[0]..=WHITE;
+            assert!(luma.iter().all(|sample| range.contains(sample)), "{luma:?}");
+            // Words of which nothing can be read are still there.
+            let lit = luma.iter().any(|sample| *sample > BACKGROUND[0]);
+            assert!(lit, "{side}: {luma:?}");
+            for plane in [1, 2] {
+                let coloured = vec![BACKGROUND[plane]; side * side / 4];
+                assert_eq!(samples(plane, side / 2), coloured);
+            }
         }
     }
 }
