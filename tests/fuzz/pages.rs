@@ -327,6 +327,7 @@ fn connected(leg: mcu_api::ids::LegId) -> LegInventory {
         round_trip_ms: None,
         sound_lag_ms: Some(30),
         srtp_sources: Vec::new(),
+        srtcp_sources: Vec::new(),
         dtls_keys: Vec::new(),
     }
 }

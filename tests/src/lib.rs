@@ -2,6 +2,7 @@
 
 pub mod baresip;
 pub mod browser;
+pub mod caller;
 pub mod capture;
 pub mod coturn;
 pub mod dns;

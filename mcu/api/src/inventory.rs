@@ -61,6 +61,9 @@ pub struct LegInventory {
     /// whose keys end with the process.
     #[serde(default)]
     pub srtp_sources: Vec<Vec<SrtpSource>>,
+    /// Of each transport in the plan's order, how far sources of SRTCP have come.
+    #[serde(default)]
+    pub srtcp_sources: Vec<Vec<SrtpSource>>,
     /// Of each transport in the plan's order, the keys that DTLS agreed on. Only of transports on
     /// ports of their own.
     #[serde(default)]

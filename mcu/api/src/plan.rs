@@ -118,6 +118,9 @@ pub struct UdpTransport {
     /// that opens the transport looks at them: what runs knows better.
     #[serde(default)]
     pub srtp_sources: Vec<SrtpSource>,
+    /// The same of SRTCP, by the indices that its packets name.
+    #[serde(default)]
+    pub srtcp_sources: Vec<SrtpSource>,
     /// DSCP of audio that leaves by this transport, 0 to 63.
     pub dscp: u8,
 }
@@ -237,7 +240,8 @@ pub struct IceTerms {
 pub struct SrtpSource {
     /// The source.
     pub ssrc: u32,
-    /// Highest packet index that was verified: the rollover counter above 16 bits of sequence number.
+    /// Highest packet index that was verified: of SRTP the rollover counter above 16 bits of sequence
+    /// number, of SRTCP 31 bits.
     pub index: u64,
 }
 

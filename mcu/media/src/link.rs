@@ -28,6 +28,9 @@ const MAX_OUTGOING: usize = 256;
 /// A controller that does not read for this long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time for the last messages of a process that ends.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// What the link tells the worker.
 pub enum LinkEvent {
     /// A controller connected; answers go here.
@@ -40,6 +43,8 @@ pub enum LinkEvent {
 pub struct Outbox {
     queue: SyncSender<FromMedia>,
     stream: UnixStream,
+    /// Ends when all is written, or cannot be.
+    written: Receiver<()>,
 }
 
 impl Outbox {
@@ -51,6 +56,13 @@ impl Outbox {
             let _ = self.stream.shutdown(std::net::Shutdown::Both);
         }
         sent
+    }
+
+    /// Waits until what was sent is written: for [`LAST_WORDS`], and no longer for a controller that does
+    /// not read.
+    pub fn finish(self) {
+        drop(self.queue);
+        let _ = self.written.recv_timeout(LAST_WORDS);
     }
 }
 
@@ -97,17 +109,25 @@ fn serve(
 ) -> std::io::Result<()> {
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     let (queue, outgoing) = sync_channel(MAX_OUTGOING);
+    let (writing, written) = sync_channel(1);
     let (reader, writer) = (stream.try_clone()?, stream.try_clone()?);
     info!("controller connected");
     if events
-        .send(LinkEvent::Connected(Outbox { queue, stream }))
+        .send(LinkEvent::Connected(Outbox {
+            queue,
+            stream,
+            written,
+        }))
         .is_err()
     {
         return Ok(());
     }
     thread::Builder::new()
         .name("link-write".into())
-        .spawn(move || write(writer, &outgoing))?;
+        .spawn(move || {
+            write(writer, &outgoing);
+            drop::<SyncSender<()>>(writing);
+        })?;
     thread::Builder::new()
         .name("link-read".into())
         .spawn(move || {

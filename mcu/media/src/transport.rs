@@ -279,6 +279,14 @@ impl Transport {
         }
     }
 
+    /// How far the peer's sources of SRTCP have come.
+    pub fn srtcp_sources(&self) -> Vec<SrtpSource> {
+        match self {
+            Self::Udp(udp) => udp.srtcp().map_or_else(Vec::new, Srtp::reached_rtcp),
+            Self::Webrtc(_) => Vec::new(),
+        }
+    }
+
     /// What DTLS agreed on, of a transport on ports of its own.
     pub fn dtls_keys(&self) -> Option<DtlsKeys> {
         match self {
@@ -386,7 +394,8 @@ impl Udp {
             None => {
                 let keys = plan.rtp_keys().map(|keys| srtp_of(keys, plan));
                 let ours = certificate.fingerprint_sha256();
-                let dtls = plan.dtls.as_deref().map(|terms| Dtls::new(terms, ours));
+                let dtls = plan.dtls.as_deref();
+                let dtls = dtls.map(|terms| Dtls::new(terms, ours, &plan.srtcp_sources));
                 (keys.transpose()?, dtls.transpose()?)
             }
         };
@@ -484,6 +493,14 @@ impl Udp {
 
     fn has_keys(&self) -> bool {
         self.dtls.is_none() || self.srtp.is_some()
+    }
+
+    /// SRTP of what comes as RTCP.
+    fn srtcp(&self) -> Option<&Srtp> {
+        match &self.dtls {
+            Some(dtls) if self.rtcp.is_some() => dtls.rtcp_srtp.as_ref(),
+            _ => self.srtp.as_ref(),
+        }
     }
 
     fn dtls_keys(&self) -> Option<DtlsKeys> {
@@ -670,13 +687,18 @@ impl Udp {
 fn srtp_of(keys: &SdesKeys, plan: &UdpTransport) -> Result<Srtp, SrtpError> {
     let mut srtp = Srtp::from_sdes(keys)?;
     srtp.take_up(&plan.srtp_sources)?;
+    srtp.take_up_rtcp(&plan.srtcp_sources);
     Ok(srtp)
 }
 
 impl Dtls {
     /// With keys that an earlier processor agreed on, by its certificate, if the plan has them, or by
     /// ours.
-    fn new(terms: &DtlsTerms, ours: [u8; 32]) -> Result<Self, SrtpError> {
+    fn new(
+        terms: &DtlsTerms,
+        ours: [u8; 32],
+        srtcp_sources: &[SrtpSource],
+    ) -> Result<Self, SrtpError> {
         let keys = terms.keys.as_ref();
         let origin = Origin {
             association: terms.association,
@@ -687,10 +709,14 @@ impl Dtls {
             ),
         };
         let rtcp_keys = keys.and_then(|keys| keys.rtcp.clone());
+        let mut rtcp_srtp = rtcp_keys.as_ref().map(Srtp::from_sdes).transpose()?;
+        if let Some(srtp) = &mut rtcp_srtp {
+            srtp.take_up_rtcp(srtcp_sources);
+        }
         Ok(Self {
             origin,
             rtp_keys: keys.map(|keys| keys.rtp.clone()),
-            rtcp_srtp: rtcp_keys.as_ref().map(Srtp::from_sdes).transpose()?,
+            rtcp_srtp,
             rtcp_keys,
         })
     }

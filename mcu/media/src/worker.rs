@@ -75,8 +75,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         );
         worker.turn();
     }
-    if GOODBYE.load(Ordering::Relaxed) {
-        worker.say_goodbye();
+    match GOODBYE.load(Ordering::Relaxed) {
+        true => worker.say_goodbye(),
+        false => worker.hand_over(),
     }
     info!(sockets = worker.sockets.len(), "media processor ends");
     Ok(())
@@ -535,6 +536,14 @@ impl Worker {
             .is_some_and(|outbox| !outbox.send(message))
         {
             self.outbox = None;
+        }
+    }
+
+    /// Nothing is taken after this: the next process learns of every packet that was.
+    fn hand_over(&mut self) {
+        self.report(Instant::now(), false);
+        if let Some(outbox) = self.outbox.take() {
+            outbox.finish();
         }
     }
 

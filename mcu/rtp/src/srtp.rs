@@ -32,6 +32,8 @@ const ROLLOVERS_MAX: u64 = 1 << 14;
 /// Step at which a source is counted up, below half a cycle (RFC 3711 §3.3.1).
 const STRIDE: u64 = 0x7000;
 const RTP_HEADER_LEN: usize = 12;
+/// Bit of the word behind an SRTCP packet that says that it is encrypted; the others are its index.
+const ENCRYPTED: u32 = 1 << 31;
 /// Sequence numbers until they begin again.
 const CYCLE: u64 = 1 << 16;
 
@@ -104,6 +106,24 @@ impl Srtp {
             self.receiver.take_up(source)?;
         }
         Ok(())
+    }
+
+    /// As [`Self::take_up`], of sources of SRTCP. Each of its packets names its index (RFC 3711 §3.4), so
+    /// that nothing has to be counted: but what the other process may have taken is refused.
+    pub fn take_up_rtcp(&mut self, sources: &[SrtpSource]) {
+        for source in sources.iter().take(TOLD_MAX).rev() {
+            self.receiver.take_up_rtcp(source);
+        }
+    }
+
+    /// How far sources of SRTCP have come, those that came last first.
+    pub fn reached_rtcp(&self) -> Vec<SrtpSource> {
+        let sources = self.receiver.rtcp_sources.iter().rev();
+        let told = sources.map(|source| SrtpSource {
+            ssrc: source.ssrc,
+            index: source.highest.into(),
+        });
+        told.take(TOLD_MAX).collect()
     }
 
     /// How far sources have come, those that came last first. Told before they roll over, too: nobody
@@ -227,7 +247,7 @@ struct Receiver {
     /// At most [`SOURCES_MAX`]; further ones are refused.
     rtp_sources: Vec<RtpSource>,
     /// At most [`SOURCES_MAX`]; further ones are refused.
-    rtcp_sources: Vec<u32>,
+    rtcp_sources: Vec<RtcpSource>,
 }
 
 impl Receiver {
@@ -294,24 +314,42 @@ impl Receiver {
         admit(&mut self.rtp_sources, RtpSource::at(source)).map(|_| ())
     }
 
-    fn unprotect_rtcp(&mut self, packet: &[u8]) -> Result<Bytes, SrtpError> {
-        let ssrc = rtcp_source(packet)?;
-        if !self.is_marked_encrypted(packet) {
-            return Err(SrtpError::Authentication);
+    fn take_up_rtcp(&mut self, source: &SrtpSource) {
+        let known = self.rtcp_sources.iter();
+        let is_new = known.clone().all(|known| known.ssrc != source.ssrc);
+        if let Some(index) = u32::try_from(source.index).ok().filter(|_| is_new)
+            && self.rtcp_sources.len() < SOURCES_MAX
+        {
+            self.rtcp_sources.push(RtcpSource {
+                ssrc: source.ssrc,
+                highest: index,
+                taken_before: Some(index),
+            });
         }
-        if !self.rtcp_sources.contains(&ssrc) {
-            let trial = self.stranger()?.decrypt_rtcp(packet);
-            finish(trial, ssrc, packet.len())?;
-            admit(&mut self.rtcp_sources, ssrc)?;
-        }
-        finish(self.context.decrypt_rtcp(packet), ssrc, packet.len())
     }
 
-    /// The first bit of the index says whether the packet is encrypted (RFC 3711 §3.4); one that is
-    /// not is never agreed (RFC 4568 §6.3.2). To be asked before the library, which with AES-CM
-    /// takes such a packet without authenticating it, and with AES-GCM verifies as if the bit were
-    /// set.
-    fn is_marked_encrypted(&self, packet: &[u8]) -> bool {
+    fn unprotect_rtcp(&mut self, packet: &[u8]) -> Result<Bytes, SrtpError> {
+        let ssrc = rtcp_source(packet)?;
+        let index = self.rtcp_index(packet).ok_or(SrtpError::Authentication)?;
+        let known = |source: &RtcpSource| source.ssrc == ssrc;
+        let place = match self.rtcp_sources.iter().position(known) {
+            Some(place) => place,
+            None => {
+                let trial = self.stranger()?.decrypt_rtcp(packet);
+                finish(trial, ssrc, packet.len())?;
+                admit(&mut self.rtcp_sources, RtcpSource::new(ssrc))?
+            }
+        };
+        let plain = finish(self.context.decrypt_rtcp(packet), ssrc, packet.len())?;
+        let is_new = self.rtcp_sources[place].counts(index);
+        is_new.then_some(plain).ok_or(SrtpError::Replayed { ssrc })
+    }
+
+    /// The index that a packet names. Its first bit says whether the packet is encrypted
+    /// (RFC 3711 §3.4); one that is not is never agreed (RFC 4568 §6.3.2), and has none here. To be
+    /// asked before the library, which with AES-CM takes such a packet without authenticating it, and
+    /// with AES-GCM verifies as if the bit were set.
+    fn rtcp_index(&self, packet: &[u8]) -> Option<u32> {
         let behind = match self.suite {
             // The tag of RTCP has 80 bits in either suite (RFC 4568 §6.2.2).
             SrtpSuite::AesCm128HmacSha1_80
@@ -321,11 +359,10 @@ impl Receiver {
             // RFC 7714 §9.2: the index comes last.
             SrtpSuite::AeadAes128Gcm | SrtpSuite::AeadAes256Gcm => 4,
         };
-        let first = packet
-            .len()
-            .checked_sub(behind)
-            .and_then(|at| packet.get(at));
-        first.is_some_and(|byte| byte & 0x80 != 0)
+        let at = packet.len().checked_sub(behind)?;
+        let word = packet.get(at..)?.first_chunk().copied()?;
+        let word = u32::from_be_bytes(word);
+        (word & ENCRYPTED != 0).then_some(word & !ENCRYPTED)
     }
 
     fn stranger(&mut self) -> Result<&mut Context, SrtpError> {
@@ -383,6 +420,31 @@ impl RtpSource {
     fn index(&self) -> u64 {
         let highest = self.numbers.highest().map_or(0, ExtSeq::get);
         highest.saturating_sub(CYCLE)
+    }
+}
+
+/// A source that has sent authentic packets of RTCP.
+struct RtcpSource {
+    ssrc: u32,
+    /// Highest index so far.
+    highest: u32,
+    /// Index up to which another process may have taken packets.
+    taken_before: Option<u32>,
+}
+
+impl RtcpSource {
+    fn new(ssrc: u32) -> Self {
+        Self {
+            ssrc,
+            highest: 0,
+            taken_before: None,
+        }
+    }
+
+    /// Counts a packet that was verified; whether no other process can have taken it.
+    fn counts(&mut self, index: u32) -> bool {
+        self.highest = self.highest.max(index);
+        self.taken_before.is_none_or(|before| index > before)
     }
 }
 
@@ -840,6 +902,34 @@ mod tests {
             }
             let packet = run(&mut sender, [index + 1]);
             receiver.unprotect_rtp(&packet).unwrap();
+        }
+    }
+
+    /// Defect: all that a terminal had ever reported, or asked for, could be said again to a process that
+    /// replaced another.
+    #[test]
+    fn reports_that_an_earlier_process_may_have_taken_are_refused() {
+        for (suite, key) in SUITES {
+            let (mut sender, mut old) = (keyed(suite, key), keyed(suite, key));
+            let mut report = || sender.protect_rtcp(&hex(RTCP)).unwrap();
+            let [first, last, untold, next] = [report(), report(), report(), report()];
+            old.unprotect_rtcp(&last).unwrap();
+            old.unprotect_rtcp(&first).unwrap();
+            let told = old.reached_rtcp();
+            let ssrc = 0xcafe_babe;
+            assert_eq!(told, [SrtpSource { ssrc, index: 2 }], "{suite:?}");
+            let mut new = keyed(suite, key);
+            new.take_up_rtcp(&told);
+            assert_eq!(new.reached_rtcp(), told, "known before the first packet");
+            for replayed in [&first, &last] {
+                let error = new.unprotect_rtcp(replayed).unwrap_err();
+                assert!(matches!(error, SrtpError::Replayed { .. }), "{error}");
+            }
+            new.unprotect_rtcp(&next).unwrap();
+            // Late, or lost on its way to the process that died.
+            new.unprotect_rtcp(&untold).unwrap();
+            assert_eq!(new.reached_rtcp()[0].index, 4, "{suite:?}");
+            assert!(new.unprotect_rtcp(&next).is_err());
         }
     }
 

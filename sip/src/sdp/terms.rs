@@ -62,6 +62,7 @@ impl LocalPorts {
             dtls: None,
             ice: None,
             srtp_sources: Vec::new(),
+            srtcp_sources: Vec::new(),
             dscp: self.dscp,
         }
     }

@@ -409,7 +409,7 @@ fn note_rollovers(leg: &mut Leg, in_force: Option<&RoomPlan>, stats: &LegInvento
     let id = leg.id;
     let plan = in_force.and_then(|plan| plan.legs.iter().find(|plan| plan.id == id));
     if let (LegKind::Sip(sip), Some(plan)) = (&mut leg.kind, plan) {
-        sip.rollovers.note(&plan.transports, &stats.srtp_sources);
+        sip.rollovers.note(&plan.transports, stats);
     }
 }
 

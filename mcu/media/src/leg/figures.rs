@@ -33,6 +33,11 @@ impl Leg {
                 .iter()
                 .map(Transport::srtp_sources)
                 .collect(),
+            srtcp_sources: self
+                .transports
+                .iter()
+                .map(Transport::srtcp_sources)
+                .collect(),
             dtls_keys: self.transports.iter().map(Transport::dtls_keys).collect(),
         }
     }

@@ -59,6 +59,7 @@ impl Bench {
             dtls: None,
             ice: None,
             srtp_sources: Vec::new(),
+            srtcp_sources: Vec::new(),
             dscp: 46,
         };
         LegPlan {
@@ -265,6 +266,53 @@ fn a_terminal_that_rolled_over_is_heard_in_the_next_life_of_the_process() {
     let index = 0x2_0040;
     let counted = SrtpSource { index, ..source };
     assert_eq!(srtp_sources(&bench, &mut second), [[counted]]);
+}
+
+/// Defect: the next process took all reports of a terminal once more, its goodbye among them, from whoever
+/// had recorded them (RFC 3711 §3.3.2, §3.4).
+#[test]
+fn reports_are_taken_once_in_all_lives_of_the_process() {
+    for (by_dtls, own_port) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut bench = Bench::new();
+        let mut plan = bench.plan(None);
+        let [Planned::Udp(udp)] = &mut plan.transports[..] else {
+            panic!("one line");
+        };
+        *udp = keyed(udp.clone(), keys(1, 2), by_dtls);
+        udp.rtcp_port = own_port.then_some(0);
+        let mut sender = keys(2, 1);
+        if let Some(agreed) = udp.dtls.as_mut().and_then(|dtls| dtls.keys.as_mut())
+            && own_port
+        {
+            agreed.rtcp = Some(keys(3, 4));
+            sender = keys(4, 3);
+        }
+        let mut terminal = Srtp::from_sdes(&sender).unwrap();
+        let [recorded, next] = [(); 2].map(|()| terminal.protect_rtcp(&report()).unwrap());
+        let takes = |bench: &Bench, leg: &mut Leg, datagram: &[u8]| {
+            let mut held = Vec::new();
+            let input = (bench.address(), own_port, datagram);
+            leg.receive(bench.now, 0, input, &bench.sockets, &mut held);
+            !held.is_empty()
+        };
+        let mut first = bench.open(&plan);
+        assert!(takes(&bench, &mut first, &recorded));
+        let told = first.inventory(bench.now, 0).srtcp_sources;
+        let source = SrtpSource {
+            ssrc: TERMINAL_SSRC,
+            index: 1,
+        };
+        assert_eq!(told, [[source]]);
+        if let [Planned::Udp(udp)] = &mut plan.transports[..] {
+            udp.srtcp_sources = told.concat();
+        }
+        let mut second = bench.open(&plan);
+        assert!(
+            !takes(&bench, &mut second, &recorded),
+            "{by_dtls} {own_port}"
+        );
+        assert!(takes(&bench, &mut second, &next), "{by_dtls} {own_port}");
+    }
 }
 
 #[test]

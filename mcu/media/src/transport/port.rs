@@ -257,6 +257,7 @@ mod tests {
                 dtls: Some(Box::new(terms(named))),
                 ice: None,
                 srtp_sources: Vec::new(),
+                srtcp_sources: Vec::new(),
                 dscp: 0,
             };
             let mut port = Port::new(Token(1), None);

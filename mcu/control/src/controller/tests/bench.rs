@@ -54,6 +54,8 @@ pub struct Bench {
     pub sound_lag_ms: Option<u16>,
     /// How far SRTP sources of legs have come, by transport.
     pub srtp_sources: HashMap<LegId, Vec<Vec<SrtpSource>>>,
+    /// The same of SRTCP.
+    pub srtcp_sources: HashMap<LegId, Vec<Vec<SrtpSource>>>,
     /// What DTLS agreed on, by leg and transport.
     pub dtls_keys: HashMap<LegId, Vec<Option<DtlsKeys>>>,
     /// What the processor says that earlier lives died of.
@@ -110,6 +112,7 @@ impl Bench {
             silent: HashMap::new(),
             sound_lag_ms: None,
             srtp_sources: HashMap::new(),
+            srtcp_sources: HashMap::new(),
             dtls_keys: HashMap::new(),
             deaths: Vec::new(),
             addresses: [[10, 1, 0, 1], [127, 0, 0, 1]]
@@ -237,6 +240,7 @@ impl Bench {
             round_trip_ms: Some(12),
             sound_lag_ms: self.sound_lag_ms,
             srtp_sources: self.srtp_sources.get(&leg).cloned().unwrap_or_default(),
+            srtcp_sources: self.srtcp_sources.get(&leg).cloned().unwrap_or_default(),
             dtls_keys: self.dtls_keys.get(&leg).cloned().unwrap_or_default(),
         }
     }

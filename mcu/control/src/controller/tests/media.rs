@@ -196,6 +196,27 @@ fn a_replaced_processor_learns_how_far_srtp_sources_have_come() {
     assert_eq!(srtp_sources(&bench, leg), quiet);
 }
 
+/// MCU-23: what a terminal has reported is not to be said again to the next processor.
+#[test]
+fn a_replaced_processor_learns_how_far_reports_have_come() {
+    let mut bench = Bench::new(demo());
+    let call = incoming(1, "3000", Some(&secure_offer('1')));
+    let (leg, _) = bench.dial_with(call).unwrap();
+    // A terminal that sends nothing reports all the same.
+    let audio = SrtpSource { ssrc: 7, index: 40 };
+    bench
+        .srtcp_sources
+        .insert(leg, vec![vec![audio], Vec::new()]);
+    bench.pass(Duration::from_secs(2));
+    bench.restart_media();
+    let told = |transport: &Transport| match transport {
+        Transport::Udp(udp) => (udp.srtp_sources.clone(), udp.srtcp_sources.clone()),
+        Transport::Webrtc(_) => panic!("a terminal has ports of its own"),
+    };
+    let told: Vec<_> = bench.leg_plan(leg).transports.iter().map(told).collect();
+    assert_eq!(told, [(vec![], vec![audio]), (vec![], vec![])]);
+}
+
 /// A report that was made before the terminal changed its keys says nothing of the new ones.
 #[test]
 fn counts_under_old_keys_are_not_taken_for_those_under_new_ones() {
