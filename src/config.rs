@@ -76,6 +76,8 @@ pub struct Sip {
     pub key: Option<Spanned<PathBuf>>,
     /// Servers of DNS that are asked for where others are; the system's if none is given.
     pub dns: Vec<DnsServer>,
+    /// PEM file of those whose certificates of other servers are believed.
+    pub ca: Option<PathBuf>,
     /// Digest realm.
     pub realm: String,
     /// Accounts of terminals.
@@ -192,6 +194,7 @@ impl Default for Sip {
             certificate: None,
             key: None,
             dns: Vec::new(),
+            ca: None,
             realm: "consilium".into(),
             accounts: Vec::new(),
             trunks: Vec::new(),
@@ -247,7 +250,7 @@ impl Settings {
             numbers.any(|n| n == number) || self.demo && number == mcu_control::DEMO_ROOM
         };
         for trunk in &self.sip.trunks {
-            trunk.check()?;
+            trunk.check(listeners::has_tls(&self.sip))?;
         }
         let trunks = self.sip.trunks.iter();
         let is_trunk = |name: &str| trunks.clone().any(|t| t.name.get_ref().0 == name);
@@ -308,6 +311,11 @@ impl Settings {
             addresses: self.media_addresses(),
             certificate: listeners::certificate(&self.sip, &self.data_dir),
             dns: self.sip.dns.iter().map(|server| server.0).collect(),
+            ca: self
+                .sip
+                .ca
+                .clone()
+                .unwrap_or_else(|| mcu_control::SYSTEM_CA.into()),
             realm: self.sip.realm.clone(),
             demo: self.demo,
             rooms: self.rooms.iter().map(Room::config).collect(),
@@ -769,6 +777,17 @@ mod tests {
                 "[[dialplan]]\nfrom_trunk = \"city\"\nprefix = \"0\"\nrefuse = 404\n",
                 "2: ",
                 &["from_trunk: ", "no trunk has this name"],
+            ),
+            (
+                "[[sip.trunks]]\nname = \"a\"\naddress = \"a.example\"\ntransport = \"tls\"\n",
+                "4: ",
+                &["transport: ", "needs a listener with \"tls\""],
+            ),
+            (
+                "[[sip.trunks]]\nname = \"a\"\naddress = \"10.0.0.5\"\ntransport = \"tls\"\n\
+                 [[sip.listeners]]\nprotocol = \"tls\"\nlisten = \"127.0.0.1:5061\"\n",
+                "4: ",
+                &["transport: ", "an address that is a name"],
             ),
             (
                 "[sip]\ndns = [\n\"10.0.0.1\",\n\"dns.example\",\n]\n",

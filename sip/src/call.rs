@@ -60,8 +60,9 @@ pub(crate) struct Dialling {
     pub credentials: Option<Credentials>,
     /// Redirections are followed.
     pub may_be_redirected: bool,
-    /// The flows lead to servers, of which any will do (RFC 3263 §4.3), and not to one terminal.
-    pub servers: bool,
+    /// The name that led to the servers to which the flows lead, of which any will do (RFC 3263 §4.3);
+    /// `None` where they lead to one terminal.
+    pub servers: Option<String>,
     /// INVITEs without a final answer: one for each contact that is called, all in one go. At most as
     /// many as an account has contacts.
     pub branches: Vec<Branch>,

@@ -55,15 +55,6 @@ impl Transport {
         }
     }
 
-    /// Whether a connection can be opened to a peer: one over TLS would have to believe a certificate
-    /// that nobody vouches for, and who speaks WebSocket is a client that listens nowhere.
-    pub fn can_be_opened(self) -> bool {
-        match self {
-            Self::Tcp => true,
-            Self::Udp | Self::Tls | Self::Ws | Self::Wss => false,
-        }
-    }
-
     /// Its name in Via.
     pub(crate) fn via(self) -> &'static str {
         match self {
@@ -164,6 +155,8 @@ pub enum Output {
     Connect {
         /// The connection wanted; its id is at least [`FlowId::FIRST_OUTBOUND`].
         flow: Flow,
+        /// What the peer's certificate has to show, over TLS. Without it there is no connection.
+        domain: Option<String>,
     },
     /// Close the connection once what was transmitted before is written. No [`Input::Closed`] is
     /// needed for it.

@@ -22,6 +22,9 @@ pub struct NamedHost {
 /// Most servers that one call or registration tries.
 pub const MAX_HOPS: usize = 6;
 
+/// Most services of a domain: each is a question of its own.
+const MAX_SERVICES: usize = 4;
+
 /// Most records of a kind that are looked at; a server of DNS may send hundreds.
 pub const MAX_RECORDS: usize = 32;
 
@@ -64,9 +67,6 @@ pub struct Service {
     pub name: String,
 }
 
-/// What we speak, what is preferred first where a domain does not say.
-const OURS: [HopTransport; 2] = [HopTransport::Udp, HopTransport::Tcp];
-
 /// What a `sip:` URI says of where its host is. `None` for another scheme, for an address, which needs
 /// no DNS, and where it demands a transport that we cannot open.
 pub fn named_host(uri: &str) -> Option<NamedHost> {
@@ -78,6 +78,7 @@ pub fn named_host(uri: &str) -> Option<NamedHost> {
         None => None,
         Some(name) if name.eq_ignore_ascii_case(b"udp") => Some(HopTransport::Udp),
         Some(name) if name.eq_ignore_ascii_case(b"tcp") => Some(HopTransport::Tcp),
+        Some(name) if name.eq_ignore_ascii_case(b"tls") => Some(HopTransport::Tls),
         Some(_) => return None,
     };
     Some(NamedHost {
@@ -87,35 +88,42 @@ pub fn named_host(uri: &str) -> Option<NamedHost> {
     })
 }
 
-/// The services that a domain names, its favourite first (RFC 3263 §4.1). None if no record is usable.
-pub fn services(records: &[Naptr]) -> Vec<Service> {
+/// The services that a domain names, of those that we speak, its favourite first (RFC 3263 §4.1). None
+/// if no record is usable.
+pub fn services(records: &[Naptr], spoken: &[HopTransport]) -> Vec<Service> {
     let mut usable: Vec<(&Naptr, HopTransport)> = records
         .iter()
         .take(MAX_RECORDS)
         .filter(|record| record.flags.eq_ignore_ascii_case(b"s") && !record.rewrites)
         .filter(|record| !record.replacement.is_empty())
         .filter_map(|record| Some((record, transport_of(&record.services)?)))
+        .filter(|(_, transport)| spoken.contains(transport))
         .collect();
     usable.sort_by_key(|(record, _)| (record.order, record.preference));
     let mut services: Vec<Service> = Vec::new();
     for (record, transport) in usable {
         let name = record.replacement.clone();
         let service = Service { transport, name };
-        if !services.contains(&service) && services.len() < OURS.len() {
+        if !services.contains(&service) && services.len() < MAX_SERVICES {
             services.push(service);
         }
     }
     services
 }
 
-/// The services of a domain without NAPTR, or of one whose transport is given (RFC 3263 §4.1, §4.2).
-pub fn services_of(domain: &str, transport: Option<HopTransport>) -> Vec<Service> {
-    let wanted = OURS
-        .into_iter()
-        .filter(|ours| transport.is_none_or(|wanted| wanted == *ours));
-    let service = |transport| Service {
-        transport,
-        name: format!("{}.{domain}", prefix(transport)),
+/// The services of a domain without NAPTR, or of one whose transport is given (RFC 3263 §4.1, §4.2), in
+/// the order of what we speak.
+pub fn services_of(
+    domain: &str,
+    transport: Option<HopTransport>,
+    spoken: &[HopTransport],
+) -> Vec<Service> {
+    let wanted = spoken
+        .iter()
+        .filter(|spoken| transport.is_none_or(|wanted| wanted == **spoken));
+    let service = |transport: &HopTransport| Service {
+        transport: *transport,
+        name: format!("{}.{domain}", prefix(*transport)),
     };
     wanted.map(service).collect()
 }
@@ -147,6 +155,7 @@ pub fn default_port(transport: Option<HopTransport>) -> u16 {
     match transport {
         // RFC 3261 §19.1.2.
         None | Some(HopTransport::Udp | HopTransport::Tcp) => 5060,
+        Some(HopTransport::Tls) => 5061,
     }
 }
 
@@ -154,6 +163,7 @@ fn prefix(transport: HopTransport) -> &'static str {
     match transport {
         HopTransport::Udp => "_sip._udp",
         HopTransport::Tcp => "_sip._tcp",
+        HopTransport::Tls => "_sips._tcp",
     }
 }
 
@@ -163,6 +173,7 @@ fn transport_of(services: &[u8]) -> Option<HopTransport> {
     match () {
         () if is(b"SIP+D2U") => Some(HopTransport::Udp),
         () if is(b"SIP+D2T") => Some(HopTransport::Tcp),
+        () if is(b"SIPS+D2T") => Some(HopTransport::Tls),
         () => None,
     }
 }
@@ -172,6 +183,7 @@ impl From<HopTransport> for Transport {
         match transport {
             HopTransport::Udp => Self::Udp,
             HopTransport::Tcp => Self::Tcp,
+            HopTransport::Tls => Self::Tls,
         }
     }
 }
@@ -219,6 +231,8 @@ mod tests {
         }
     }
 
+    const ALL: [HopTransport; 3] = [HopTransport::Tls, HopTransport::Tcp, HopTransport::Udp];
+
     fn naptr(order: u16, preference: u16, services: &str, replacement: &str) -> Naptr {
         Naptr {
             order,
@@ -247,22 +261,28 @@ mod tests {
     /// RFC 3263 §4.1, whose example prefers TLS to TCP to UDP.
     #[test]
     fn a_domain_says_what_it_likes_best_of_what_we_speak() {
-        let found = services(&[
+        let records = [
             naptr(100, 50, "SIP+D2U", "_sip._udp.example.com"),
             naptr(90, 50, "sip+d2t", "_sip._tcp.elsewhere.example"),
+            naptr(95, 50, "SIPS+D2T", "_sips._tcp.example.com"),
             naptr(50, 50, "SIPS+D2X", "_sips._x.example.com"),
             naptr(40, 1, "E2U+email", "example.com"),
-        ]);
+        ];
+        let found = services(&records, &ALL);
         let found: Vec<_> = found.iter().map(|s| (s.transport, &s.name[..])).collect();
         let wanted = [
             (HopTransport::Tcp, "_sip._tcp.elsewhere.example"),
+            (HopTransport::Tls, "_sips._tcp.example.com"),
             (HopTransport::Udp, "_sip._udp.example.com"),
         ];
         assert_eq!(found, wanted);
-        let by_preference = services(&[
+        let clear = [HopTransport::Udp, HopTransport::Tcp];
+        assert_eq!(services(&records, &clear).len(), 2, "no TLS is spoken");
+        let records = [
             naptr(1, 20, "SIP+D2T", "tcp.example"),
             naptr(1, 10, "SIP+D2U", "udp.example"),
-        ]);
+        ];
+        let by_preference = services(&records, &ALL);
         assert_eq!(by_preference[0].transport, HopTransport::Udp);
     }
 
@@ -295,20 +315,18 @@ mod tests {
                 ..good.clone()
             },
         ];
-        assert_eq!(services(&wrong), []);
-        assert_eq!(services(&vec![good; 1_000]).len(), 1, "each once");
+        assert_eq!(services(&wrong, &ALL), []);
+        assert_eq!(services(&vec![good; 1_000], &ALL).len(), 1, "each once");
     }
 
     #[test]
     fn without_naptr_every_transport_of_ours_is_asked_for_or_the_one_that_is_given() {
         let names = |transport| {
-            let found = services_of("example.com", transport).into_iter();
+            let found = services_of("example.com", transport, &ALL).into_iter();
             found.map(|service| service.name).collect::<Vec<_>>()
         };
-        assert_eq!(
-            names(None),
-            ["_sip._udp.example.com", "_sip._tcp.example.com"]
-        );
+        let all = ["_sips._tcp", "_sip._tcp", "_sip._udp"];
+        assert_eq!(names(None), all.map(|name| format!("{name}.example.com")));
         assert_eq!(names(Some(HopTransport::Tcp)), ["_sip._tcp.example.com"]);
     }
 

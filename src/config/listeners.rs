@@ -93,6 +93,12 @@ fn is_origin(text: &str) -> bool {
     })
 }
 
+/// Whether other servers reach us over TLS.
+pub fn has_tls(sip: &Sip) -> bool {
+    let mut listeners = sip.listeners.iter();
+    listeners.any(|listener| listener.get_ref().protocol == Transport::Tls)
+}
+
 impl Sip {
     /// Where SIP is listened for over UDP and TCP. Unless it is named, that is every address of both
     /// families, or of IPv4 alone where a further listener takes IPv6 at the same port.

@@ -9,6 +9,7 @@ const KEYS: &[&str] = &[
     "address",
     "addresses",
     "advertised",
+    "ca",
     "calls_per_source",
     "certificate",
     "client_ca",

@@ -20,7 +20,7 @@ pub struct Trunk {
     address: Place,
     /// How they go there.
     #[serde(default)]
-    transport: Option<Transport>,
+    transport: Option<Spanned<Transport>>,
     /// Host part of its addresses.
     #[serde(default)]
     domain: Option<NonEmpty>,
@@ -49,11 +49,22 @@ pub struct Trunk {
 enum Transport {
     Udp,
     Tcp,
+    Tls,
 }
 
 impl Trunk {
     /// What no value alone can tell.
-    pub fn check(&self) -> Result<(), Wrong> {
+    pub fn check(&self, has_tls: bool) -> Result<(), Wrong> {
+        let transport = self.transport.as_ref();
+        if let Some(tls) = transport.filter(|t| matches!(t.get_ref(), Transport::Tls)) {
+            if !has_tls {
+                return Err((tls.span(), "needs a listener with \"tls\"".into()));
+            }
+            if matches!(self.address.0, mcu_control::Place::Address(_)) {
+                let reason = "needs an address that is a name, for a certificate to show";
+                return Err((tls.span(), reason.into()));
+            }
+        }
         let registers = self
             .register
             .as_ref()
@@ -89,9 +100,10 @@ impl Trunk {
             name: text(self.name.get_ref()),
             address: self.address.0.clone(),
             realm: self.realm.as_ref().map(|realm| text(realm.get_ref())),
-            transport: self.transport.map(|transport| match transport {
+            transport: self.transport.as_ref().map(|t| match t.get_ref() {
                 Transport::Udp => HopTransport::Udp,
                 Transport::Tcp => HopTransport::Tcp,
+                Transport::Tls => HopTransport::Tls,
             }),
             domain: self.domain.as_ref().map(text),
             credentials: self.user.as_ref().map(|user| (text(user), password)),

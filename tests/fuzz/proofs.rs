@@ -179,6 +179,7 @@ pub fn answers_to_our_registrations(data: &[u8]) -> usize {
     endpoint.register_at(RemoteRegistrar {
         name: "city".to_owned(),
         uri: format!("sip:{PEER}"),
+        host: "carrier.example".to_owned(),
         domain: "carrier.example".to_owned(),
         credentials: Credentials {
             user: USER.to_owned(),

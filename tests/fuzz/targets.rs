@@ -124,8 +124,7 @@ pub fn answers_to_our_calls(data: &[u8]) -> usize {
         call: CallId::FIRST_DIALLED,
         target: DialTarget::Uri {
             uri: format!("sip:or-1@{PEER}"),
-            via: Vec::new(),
-            trunk: false,
+            via: None,
         },
         number: "3000".to_owned(),
         name: Redacted("Room".to_owned()),

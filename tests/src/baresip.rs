@@ -29,6 +29,7 @@ pub struct Config<'a> {
 /// A running baresip.
 pub struct Baresip {
     process: Process,
+    sip: SocketAddr,
     control: SocketAddr,
     dir: PathBuf,
 }
@@ -46,10 +47,28 @@ impl Baresip {
 
     /// The same by this command for the program.
     pub fn start_as(command: &mut Command, host: IpAddr, config: &Config<'_>) -> Self {
+        Self::start_with(command, host, config, "")
+    }
+
+    /// At 127.0.0.1, reached over TLS, too, at [`Self::tls_port`], with the certificate and key in this
+    /// PEM file.
+    pub fn start_secure(config: &Config<'_>, certificate: &Path) -> Self {
+        let further = format!("sip_certificate {}\n", certificate.display());
+        let command = &mut Command::new("baresip");
+        Self::start_with(command, Ipv4Addr::LOCALHOST.into(), config, &further)
+    }
+
+    /// Where it listens for SIP over TLS, where it does.
+    pub fn tls_port(&self) -> u16 {
+        self.sip.port() + 1
+    }
+
+    fn start_with(command: &mut Command, host: IpAddr, config: &Config<'_>, further: &str) -> Self {
         let dir = config.dir.to_path_buf();
         fs::create_dir_all(dir.join("sound")).expect("make a folder");
         let [sip, control, rtp] = [(); 3].map(|()| SocketAddr::new(host, free_port_at(host)));
-        fs::write(dir.join("config"), settings(config, sip, control, rtp)).expect("write");
+        let settings = settings(config, sip, control, rtp) + further;
+        fs::write(dir.join("config"), settings).expect("write");
         // Registers only where the account says so.
         let registers = config.account.contains("regint=");
         let account = format!(
@@ -65,6 +84,7 @@ impl Baresip {
         let process = Process::start(command, &dir.join("log"));
         let mut baresip = Self {
             process,
+            sip,
             control,
             dir,
         };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tests::baresip::{self, Baresip};
 use tests::dns::Dns;
 use tests::process::{Process, free_port, is_tcp_port_taken, is_udp_port_taken};
 use tests::server::Server;
@@ -160,4 +161,55 @@ fn we_register_at_the_next_server_when_the_first_is_dead() {
             .then_some(())
     });
     registrar.is_done();
+}
+
+/// A certificate of this name by itself, and its key, in one file as baresip reads them.
+fn certificate(dir: &Path, name: &str) -> PathBuf {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let file = dir.join(format!("{name}.pem"));
+    let text = made.cert.pem() + &made.signing_key.serialize_pem();
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// Calls `carrier.test`, whose SRV names another host, over TLS; that has this certificate, which is
+/// believed. What the command said, and the log.
+fn called_over_tls(shown: &str) -> (Result<String, String>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let certificate = certificate(dir.path(), shown);
+    let callee = Baresip::start_secure(
+        &baresip::Config {
+            dir: &dir.path().join("baresip"),
+            tone_hz: 440,
+            clip: None,
+            audio_codec: "opus/48000/2",
+            account: "",
+        },
+        &certificate,
+    );
+    let records = [srv("_sips._tcp", callee.tls_port(), 10), host()];
+    let dns = Dns::start(dir.path(), &records);
+    let text = format!(
+        "[sip]\n{}\nca = \"{}\"\n\
+         [[sip.listeners]]\nprotocol = \"tls\"\nlisten = \"127.0.0.1:{}\"\n\
+         [[rooms]]\nnumber = \"4000\"\n",
+        dns.key(),
+        certificate.display(),
+        free_port()
+    );
+    let server = Server::configured(&text);
+    let said = server.dial("4000", "sip:terminal@carrier.test");
+    (said, format!("{}\n{}", server.log(), callee.log()))
+}
+
+/// RFC 5922 §4: the certificate is of the domain that was called. One of the host that SRV names is
+/// whoever's who can forge DNS.
+#[test]
+fn over_tls_a_server_shows_the_name_that_was_called() {
+    let (said, log) = called_over_tls("carrier.test");
+    assert!(said.is_ok(), "{said:?}\n{log}");
+    let (said, log) = called_over_tls("pbx.carrier.test");
+    assert!(said.is_err(), "{log}");
+    assert!(log.contains("no TLS to a server"), "{log}");
+    assert!(log.contains("not valid for name"), "{log}");
 }

@@ -126,12 +126,20 @@ pub enum DialTarget {
     Uri {
         /// `sip:USER@HOST:PORT`.
         uri: String,
-        /// Where the call is sent to, if not to the address in the URI: to the first of these, and to the
-        /// next where one cannot be reached.
-        via: Vec<Hop>,
-        /// Those are of a trunk, which calls others at our cost.
-        trunk: bool,
+        /// Where the call is sent to, if not to the address in the URI.
+        via: Option<Via>,
     },
+}
+
+/// The servers that a call is sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// The name that led to them. Over TLS it is what their certificate has to show (RFC 5922 §4).
+    pub domain: String,
+    /// The first one is tried, and the next where one cannot be reached.
+    pub hops: Vec<Hop>,
+    /// They are of a trunk, which calls others at our cost.
+    pub trunk: bool,
 }
 
 /// Where requests are sent to.
@@ -150,6 +158,8 @@ pub enum HopTransport {
     Udp,
     /// A connection in clear.
     Tcp,
+    /// The same inside TLS.
+    Tls,
 }
 
 /// A call that waits for an answer.

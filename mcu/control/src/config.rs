@@ -39,6 +39,8 @@ pub struct Config {
     pub certificate: CertificateFiles,
     /// Servers of DNS that are asked for where others are; none asks the system's.
     pub dns: Vec<SocketAddr>,
+    /// PEM file of those whose certificates of other servers are believed.
+    pub ca: PathBuf,
     /// Digest realm.
     pub realm: String,
     /// Room [`DEMO_ROOM`] exists and anybody may enter it.
@@ -58,6 +60,9 @@ pub struct Config {
     /// What callers may take who proved no account.
     pub strangers: StrangerLimits,
 }
+
+/// Where Debian keeps those that it believes.
+pub const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// One socket on which SIP is listened for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +254,7 @@ impl Trunk {
         match self.transport {
             None | Some(HopTransport::Udp) => "",
             Some(HopTransport::Tcp) => ";transport=tcp",
+            Some(HopTransport::Tls) => ";transport=tls",
         }
     }
 
@@ -310,6 +316,7 @@ impl Default for Config {
             addresses: Vec::new(),
             certificate: CertificateFiles::default(),
             dns: Vec::new(),
+            ca: SYSTEM_CA.into(),
             realm: "consilium".into(),
             demo: false,
             rooms: Vec::new(),
@@ -327,6 +334,19 @@ impl Config {
     /// Whether a room has this number, and if so whether guests may enter it.
     pub fn room(&self, number: &str) -> Option<&RoomConfig> {
         self.rooms.iter().find(|room| room.number == number)
+    }
+
+    /// What can be spoken with other servers, what is preferred first: TLS where a listener of ours lets
+    /// them reach us by it, too.
+    pub fn spoken(&self) -> Vec<HopTransport> {
+        let listens = |transport| {
+            let mut listeners = self.sip_listeners.iter();
+            listeners.any(|listener| listener.transport == transport)
+        };
+        let tls = listens(Transport::Tls).then_some(HopTransport::Tls);
+        let clear = self.sip_listen.is_some() || listens(Transport::Udp);
+        let clear = [HopTransport::Udp, HopTransport::Tcp].map(|spoken| clear.then_some(spoken));
+        [tls].into_iter().chain(clear).flatten().collect()
     }
 
     /// What the listener demands of media by which something comes to this address of ours.

@@ -12,7 +12,7 @@ pub mod relay;
 mod shell;
 
 pub use config::{
-    Account, CertificateFiles, ClientCertificates, Config, DEMO_ROOM, Place, RoomConfig,
+    Account, CertificateFiles, ClientCertificates, Config, DEMO_ROOM, Place, RoomConfig, SYSTEM_CA,
     SipListener, StrangerLimits, Trunk,
 };
 pub use shell::{Event, run, run_until, web_socket};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mcu_api::call::{CallEvent, DialTarget, EndReason, Hop, OutgoingCall};
+use mcu_api::call::{CallEvent, DialTarget, EndReason, Hop, OutgoingCall, Via};
 use mcu_api::ids::CallId;
 
 use super::invite::contact_on;
@@ -58,11 +58,16 @@ impl Endpoint {
                 if let Some(target) = self.target_of_gruu(now, &uri) {
                     return vec![target];
                 }
-                let path = |hop: &Hop| self.path(hop.transport.into(), hop.address);
-                let mut paths: Vec<Path> = via.iter().map(path).collect();
-                if let Some(remote) = uri_address(&uri).filter(|_| via.is_empty()) {
-                    paths.push(self.path(uri_transport(&uri), remote));
-                }
+                let paths: Vec<Path> = match via {
+                    Some(Via { domain, hops, .. }) => {
+                        hops.iter().map(|hop| self.path_by(hop, domain)).collect()
+                    }
+                    None => {
+                        let stated = uri_address(&uri).into_iter();
+                        let transport = uri_transport(&uri);
+                        stated.map(|remote| self.path(transport, remote)).collect()
+                    }
+                };
                 let ways = paths.into_iter().map(|path| (uri.clone(), path));
                 Vec::from([ways.collect()])
             }
@@ -147,6 +152,23 @@ impl Endpoint {
         }
     }
 
+    /// The way to a server that this name led to. What it has proven to be for another name counts for
+    /// nothing here.
+    fn path_by(&self, hop: &Hop, domain: &str) -> Path {
+        let transport = Transport::from(hop.transport);
+        if !transport.is_secure() {
+            return self.path(transport, hop.address);
+        }
+        let proven = self.connections.values().find(|connection| {
+            connection.flow.remote == hop.address && connection.domain.as_deref() == Some(domain)
+        });
+        Path {
+            transport,
+            remote: hop.address,
+            flow: proven.map(|connection| connection.flow),
+        }
+    }
+
     /// Calls all that the target means, each by the flow that `choose` gives for its way, whose
     /// `local` is where the peer can reach us; who answers first is it. Without a flow, or when there
     /// is no room for another call, the call ends at once.
@@ -174,7 +196,11 @@ impl Endpoint {
             return None;
         }
         let (call_id, tag) = (self.token(), self.token());
-        let servers = matches!(&wanted.target, DialTarget::Uri { via, .. } if !via.is_empty());
+        let via = match &wanted.target {
+            DialTarget::Uri { via, .. } => via.clone(),
+            DialTarget::Account(_) => None,
+        };
+        let servers = via.as_ref().map(|via| via.domain.clone());
         let mut branches = Vec::new();
         for ways in self.targets(now, &wanted.target) {
             let mut flows: VecDeque<(Uri, Flow)> = ways
@@ -186,7 +212,7 @@ impl Endpoint {
             let Some((target, flow)) = flows.pop_front() else {
                 continue;
             };
-            let Some(flow) = self.opened(now, flow) else {
+            let Some(flow) = self.opened(now, flow, servers.as_deref()) else {
                 continue;
             };
             // A forked INVITE is one (RFC 3261 §16.6): the same identification for all targets.
@@ -195,11 +221,8 @@ impl Endpoint {
         }
         let (dialog, flow, _) = branches.first().cloned()?;
         let id = wanted.call;
-        if let DialTarget::Uri { via, trunk, .. } = &wanted.target
-            && *trunk
-        {
-            via.iter()
-                .for_each(|hop| self.trunks.note(hop.address.ip()));
+        for hop in via.iter().filter(|via| via.trunk).flat_map(|via| &via.hops) {
+            self.trunks.note(hop.address.ip());
         }
         let dialling = Dialling {
             sdp: wanted.sdp.0,
@@ -228,8 +251,13 @@ impl Endpoint {
         (sent > 0).then_some(())
     }
 
-    /// The flow, with its connection asked for if there is none yet.
-    pub(super) fn opened(&mut self, now: Instant, flow: Flow) -> Option<Flow> {
+    /// The flow, with its connection asked for if there is none yet, to a server that this name led to.
+    pub(super) fn opened(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        domain: Option<&str>,
+    ) -> Option<Flow> {
         if !flow.transport.is_stream() || self.connections.contains_key(&flow.id) {
             return Some(flow);
         }
@@ -239,8 +267,10 @@ impl Endpoint {
         let id = FlowId(self.next_flow);
         self.next_flow += 1;
         let flow = Flow { id, ..flow };
-        self.add_connection(now, flow);
-        self.outputs.push_back(Output::Connect { flow });
+        let domain = domain.filter(|_| flow.transport.is_secure());
+        let domain = domain.map(str::to_owned);
+        self.add_connection(now, flow, domain.clone());
+        self.outputs.push_back(Output::Connect { flow, domain });
         Some(flow)
     }
 
@@ -286,10 +316,12 @@ impl Endpoint {
     pub(super) fn call_next_flow(&mut self, now: Instant, id: CallId, mut branch: Branch) -> bool {
         while let Some((target, flow)) = branch.flows.pop_front() {
             let is_there = !flow.transport.is_stream() || self.connections.contains_key(&flow.id);
-            let servers = self.dialling(id).is_some_and(|dialling| dialling.servers);
-            let opened = match is_there || !servers {
-                true => Some(flow).filter(|_| is_there),
-                false => self.opened(now, flow),
+            let servers = self
+                .dialling(id)
+                .and_then(|dialling| dialling.servers.clone());
+            let opened = match servers {
+                Some(domain) => self.opened(now, flow, Some(&domain)),
+                None => Some(flow).filter(|_| is_there),
             };
             let Some(flow) = opened else {
                 continue;

@@ -217,7 +217,8 @@ impl Endpoint {
         status: u16,
         answered: bool,
     ) {
-        let to_servers = self.dialling(id).is_some_and(|dialling| dialling.servers);
+        let dialling = self.dialling(id);
+        let to_servers = dialling.is_some_and(|dialling| dialling.servers.is_some());
         let next_flow = match status {
             // A server passes on a 408 of whom it has called (RFC 3263 §4.3).
             408 if to_servers => !answered,

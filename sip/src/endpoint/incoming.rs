@@ -98,13 +98,14 @@ impl Endpoint {
             self.outputs.push_back(Output::Close { flow: flow.id });
             return false;
         }
-        self.add_connection(now, flow);
+        self.add_connection(now, flow, None);
         true
     }
 
-    pub(super) fn add_connection(&mut self, now: Instant, flow: Flow) {
+    pub(super) fn add_connection(&mut self, now: Instant, flow: Flow, domain: Option<String>) {
         let connection = Connection {
             flow,
+            domain,
             framer: Framer::new(self.config.max_message_bytes),
             partial_since: None,
             last_input: now,

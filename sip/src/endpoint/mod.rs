@@ -85,6 +85,9 @@ pub struct Load {
 
 struct Connection {
     flow: Flow,
+    /// What the peer has proven to be, or is to prove when the connection is opened: over TLS, of our
+    /// wish.
+    domain: Option<String>,
     framer: Framer,
     /// Since when a message is unfinished.
     partial_since: Option<Instant>,

@@ -239,8 +239,9 @@ impl Endpoint {
             return None;
         }
         self.next_flow += 1;
-        self.add_connection(now, flow);
-        self.outputs.push_back(Output::Connect { flow });
+        self.add_connection(now, flow, None);
+        let domain = None;
+        self.outputs.push_back(Output::Connect { flow, domain });
         self.calls.get_mut(&id)?.flow = flow;
         Some(flow)
     }

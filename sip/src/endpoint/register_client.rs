@@ -39,6 +39,8 @@ pub struct RemoteRegistrar {
     pub name: String,
     /// Its URI, with the transport.
     pub uri: String,
+    /// The name that leads to it, which its certificate has to show over TLS.
+    pub host: String,
     /// Host part of our address there.
     pub domain: String,
     /// Who we are there.
@@ -173,13 +175,14 @@ impl Endpoint {
     }
 
     fn send_register(&mut self, now: Instant, id: CallId) {
-        let Some(flow) = self.registrations_out.held.get(&id).map(|held| held.flow) else {
+        let Some(held) = self.registrations_out.held.get(&id) else {
             return;
         };
-        let Some(flow) = flow else {
+        let Some(flow) = held.flow else {
             return self.locate(id);
         };
-        let flow = self.opened(now, flow);
+        let host = held.server.host.clone();
+        let flow = self.opened(now, flow, Some(&host));
         let branch = format!("z9hG4bK{}", self.token());
         let agent = self.config.server_name.clone();
         let Some(held) = self.registrations_out.held.get_mut(&id) else {

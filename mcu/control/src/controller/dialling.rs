@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use mcu_api::call::{
     CallCommand, Credentials, DialTarget, EndReason, Hop, OutgoingCall, RejectReason, SrtpPolicy,
+    Via,
 };
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{DialOutcome, FromControl};
@@ -28,6 +29,8 @@ pub struct Way {
     pub from: Option<String>,
     /// For the server that the call is sent to.
     pub credentials: Option<Credentials>,
+    /// That server is a trunk.
+    pub trunk: bool,
     /// What that is found by, if it is neither in the target nor known by its registration.
     pub sought: Option<Sought>,
 }
@@ -57,15 +60,16 @@ pub struct Ringing {
 }
 
 impl Way {
-    /// Whether it leads to a trunk.
-    pub fn is_by_trunk(&self) -> bool {
-        matches!(self.target, DialTarget::Uri { trunk: true, .. })
-    }
-
     /// The way, once it is known where its servers are.
-    pub fn through(mut self, servers: Vec<Hop>) -> Self {
-        if let DialTarget::Uri { via, .. } = &mut self.target {
-            *via = servers;
+    pub fn through(mut self, hops: Vec<Hop>) -> Self {
+        let sought = self.sought.as_ref().map(|sought| sought.place.host());
+        if let (DialTarget::Uri { via, .. }, Some(domain)) = (&mut self.target, sought) {
+            let trunk = self.trunk;
+            *via = Some(Via {
+                domain,
+                hops,
+                trunk,
+            });
         }
         self
     }
@@ -98,16 +102,13 @@ impl Controller {
                 target,
                 from: None,
                 credentials: None,
+                trunk: false,
                 sought,
             })
         };
         if target.starts_with("sip:") {
-            let uri = DialTarget::Uri {
-                uri: target.to_owned(),
-                via: Vec::new(),
-                trunk: false,
-            };
-            return direct(uri, sought(target));
+            let (uri, via) = (target.to_owned(), None);
+            return direct(DialTarget::Uri { uri, via }, sought(target));
         }
         let mut accounts = self.config.accounts.iter();
         if accounts.any(|account| account.user == target) {
@@ -139,11 +140,11 @@ impl Controller {
         Some(Way {
             target: DialTarget::Uri {
                 uri: format!("sip:{number}@{domain}{transport}"),
-                via: Vec::new(),
-                trunk: true,
+                via: None,
             },
             from: user.map(|user| format!("sip:{user}@{domain}")),
             credentials: trunk.credentials(),
+            trunk: true,
             sought: Some(trunk.sought()),
         })
     }

@@ -79,7 +79,7 @@ pub enum Input {
     /// Of the media processor.
     Media(FromMedia),
     /// Somebody wants a room to call out.
-    Dial(DialRequest),
+    Dial(Box<DialRequest>),
     /// The whole server stops: everybody is to be told, and nobody enters any more.
     Stop,
 }
@@ -232,7 +232,7 @@ impl Controller {
             }
             // The shell asks for the way first: it comes as `Input::Dial`.
             Input::Manager(_, ToControl::Dial { .. }) => {}
-            Input::Dial(wanted) => self.dial(wanted),
+            Input::Dial(wanted) => self.dial(*wanted),
             Input::Manager(
                 manager,
                 ToControl::Browser {

@@ -24,7 +24,7 @@ use mcu_api::call::{CallCommand, CallEvent, Hop, OutgoingCall, SrtpPolicy};
 use mcu_api::ids::CallId;
 use mcu_api::manager::{FromControl, ToControl};
 use mcu_api::media::ToMedia;
-use sip::{Changes, Flow, FlowId, Ha1};
+use sip::{Changes, Flow, FlowId, Ha1, Transport};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
@@ -203,6 +203,8 @@ struct Owner {
     /// Where the trunks are at which we register.
     trunks: HashMap<String, Sought>,
     names: Names,
+    /// For connections that we open.
+    tls: tls::Client,
     /// Datagrams to be sent: at most [`MAX_DATAGRAMS`], and what one event causes.
     datagrams: Vec<(Flow, Bytes)>,
     events: mpsc::Sender<Event>,
@@ -221,8 +223,12 @@ impl Owner {
         restore_registrations(&mut endpoint, now, registrations_file.load());
         let trunks = register_at_trunks(&mut endpoint, &config);
         let earlier = Some(kept.rooms.clone());
-        let routes = Routes::new(udp, &config.addresses);
-        let names = Names::new(&config.dns, events.clone());
+        let tls = config.sip_listeners.iter();
+        let tls = tls.filter(|listener| listener.transport == Transport::Tls);
+        let tls = tls.map(|listener| listener.listen).collect();
+        let routes = Routes::new(udp, tls, &config.addresses);
+        let names = Names::new(&config.dns, &config.spoken(), events.clone());
+        let tls = tls::Client::new(config.ca.clone());
         Self {
             controller: Controller::new(config, earlier, rand::random(), now, wall),
             endpoint,
@@ -238,6 +244,7 @@ impl Owner {
             media_told: false,
             trunks,
             names,
+            tls,
             datagrams: Vec::new(),
             events,
         }
@@ -414,7 +421,7 @@ impl Owner {
             return self.room_calls(now, wanted, None);
         };
         // A URI of a terminal of ours leads to where that registered, whatever its host.
-        let is_known = !way.is_by_trunk() && !self.endpoint.paths_to(now, &way.target).is_empty();
+        let is_known = !way.trunk && !self.endpoint.paths_to(now, &way.target).is_empty();
         match way.sought.clone().filter(|_| !is_known) {
             Some(sought) => {
                 let wanted = Wanted::Call(Box::new((wanted, way)));
@@ -433,7 +440,8 @@ impl Owner {
             }
             wanted.way = paths.first().map(|path| (way, path.remote));
         }
-        self.controller.handle_input(now, Input::Dial(wanted));
+        self.controller
+            .handle_input(now, Input::Dial(Box::new(wanted)));
     }
 
     fn located(&mut self, now: Instant, wanted: Wanted, found: Result<Vec<Hop>, &'static str>) {
@@ -560,16 +568,7 @@ impl Owner {
                 self.controller.handle_input(now, Input::Call(event));
             }
             sip::Output::Transmit { flow, bytes } => self.transmit(&flow, bytes),
-            sip::Output::Connect { flow } if !flow.transport.can_be_opened() => {
-                debug!(remote = %flow.remote, "no connection of ours over this transport");
-                let closed = sip::Input::Closed { flow: flow.id };
-                self.endpoint.handle_input(Instant::now(), closed);
-            }
-            sip::Output::Connect { flow } => {
-                let (queue, outbound) = mpsc::channel(tcp::QUEUE);
-                self.streams.add(Instant::now(), &flow, queue);
-                tokio::spawn(tcp::connect(flow, outbound, self.events.clone()));
-            }
+            sip::Output::Connect { flow, domain } => self.connect(flow, domain),
             sip::Output::Close { flow } => {
                 self.streams.remove(flow);
             }
@@ -583,6 +582,23 @@ impl Owner {
                 }
             }
         }
+    }
+
+    /// Over TLS nobody is connected to of whom it is not known who it has to be: it would have to believe a
+    /// certificate that nobody vouches for. Who speaks WebSocket is a client that listens nowhere.
+    fn connect(&mut self, flow: Flow, domain: Option<String>) {
+        let secured = match (flow.transport, domain) {
+            (Transport::Tcp, _) => None,
+            (Transport::Tls, Some(domain)) => Some((self.tls.clone(), domain)),
+            _ => {
+                debug!(remote = %flow.remote, "no connection of ours over this transport");
+                let closed = sip::Input::Closed { flow: flow.id };
+                return self.endpoint.handle_input(Instant::now(), closed);
+            }
+        };
+        let (queue, outbound) = mpsc::channel(tcp::QUEUE);
+        self.streams.add(Instant::now(), &flow, queue);
+        tokio::spawn(tcp::connect(flow, secured, outbound, self.events.clone()));
     }
 
     fn transmit(&mut self, flow: &Flow, bytes: Bytes) {
@@ -665,6 +681,7 @@ fn register_at_trunks(endpoint: &mut sip::Endpoint, config: &Config) -> HashMap<
         endpoint.register_at(sip::RemoteRegistrar {
             name: trunk.name.clone(),
             uri: format!("sip:{}{parameter}", trunk.domain()),
+            host: trunk.address.host(),
             domain: trunk.domain(),
             credentials,
             expires,

@@ -47,6 +47,8 @@ pub struct Names {
     free: Arc<Semaphore>,
     /// Servers of DNS; the system's if empty.
     dns: Arc<[SocketAddr]>,
+    /// What we speak, what is preferred first.
+    spoken: Arc<[HopTransport]>,
     events: mpsc::Sender<Event>,
 }
 
@@ -60,10 +62,11 @@ struct Server {
 
 impl Names {
     /// Tells by these events.
-    pub fn new(dns: &[SocketAddr], events: mpsc::Sender<Event>) -> Self {
+    pub fn new(dns: &[SocketAddr], spoken: &[HopTransport], events: mpsc::Sender<Event>) -> Self {
         Self {
             free: Arc::new(Semaphore::new(LOOKUPS)),
             dns: dns.into(),
+            spoken: spoken.into(),
             events,
         }
     }
@@ -114,10 +117,10 @@ impl Names {
             let dns = Dns::new(&self.dns).await;
             let mut services = Vec::new();
             if transport.is_none() {
-                services = location::services(&dns.naptr(domain).await.ok()?);
+                services = location::services(&dns.naptr(domain).await.ok()?, &self.spoken);
             }
             if services.is_empty() {
-                services = location::services_of(domain, transport);
+                services = location::services_of(domain, transport, &self.spoken);
             }
             let asked = services.into_iter().map(async |service| {
                 let found = dns.srv(&service.name).await.unwrap_or_default();
@@ -214,6 +217,8 @@ mod tests {
 
     use super::*;
 
+    const CLEAR: [HopTransport; 2] = [HopTransport::Udp, HopTransport::Tcp];
+
     type Data = AllRecordData<Bytes, Name<Bytes>>;
 
     fn name(text: &str) -> Name<Bytes> {
@@ -242,7 +247,7 @@ mod tests {
                 socket.send_to(&answer, from).await.unwrap();
             }
         });
-        Names::new(&[dns], mpsc::channel(1).0)
+        Names::new(&[dns], &CLEAR, mpsc::channel(1).0)
     }
 
     fn answer(question: &[u8], zone: &[(&str, Data)]) -> Vec<u8> {
@@ -276,7 +281,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_lead_to_addresses_and_wrong_ones_nowhere() {
-        let names = Names::new(&[], mpsc::channel(1).0);
+        let names = Names::new(&[], &CLEAR, mpsc::channel(1).0);
         let here = sought("localhost:5070", None);
         let found = names.look_up(here.clone()).await.unwrap();
         assert!(!found.is_empty());
@@ -332,6 +337,21 @@ mod tests {
         assert_eq!(found, Err("the domain offers no SIP"));
     }
 
+    /// What a server of DNS names may be anything; it goes to the resolver of the system.
+    #[tokio::test]
+    async fn what_is_no_name_of_a_host_is_passed_over() {
+        let names = names(vec![
+            ("_sip._udp.carrier.test", srv(1, 5071, "a\\032b.test")),
+            ("_sip._udp.carrier.test", srv(2, 5072, "\\000.test")),
+            ("_sip._udp.carrier.test", srv(3, 0, "localhost")),
+            ("_sip._udp.carrier.test", srv(4, 5074, "localhost")),
+        ])
+        .await;
+        let mut found = found(&names, "carrier.test", None).await;
+        found.dedup();
+        assert_eq!(found, ["Udp 5074"]);
+    }
+
     #[tokio::test]
     async fn no_answer_leads_to_more_servers_than_are_tried() {
         let zone = (1..30).map(|port| ("_sip._udp.carrier.test", srv(10, port, "localhost")));
@@ -346,7 +366,7 @@ mod tests {
         let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let dns = closed.local_addr().unwrap();
         drop(closed);
-        let names = Names::new(&[dns], mpsc::channel(1).0);
+        let names = Names::new(&[dns], &CLEAR, mpsc::channel(1).0);
         assert_eq!(names.servers("carrier.test", None).await, Ok(None));
         let found = names.look_up(sought("localhost:5060", None)).await;
         assert!(found.is_ok(), "{found:?}");

@@ -1,7 +1,7 @@
 //! Sockets bound for one family alone, the mark of signalling, and addresses as sockets of both families
 //! give them.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
@@ -52,6 +52,24 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
         }
         (_, ip) => SocketAddr::new(ip, address.port()),
     }
+}
+
+/// Where we are for a peer that has not spoken to us: the address that the kernel would send from, at the
+/// port on which we listen. `None` where a listener at this address does not reach it.
+pub fn own_side(listen: SocketAddr, remote: SocketAddr) -> Option<SocketAddr> {
+    let mut local = listen.ip().to_canonical();
+    if local.is_unspecified() {
+        // Connecting a UDP socket sends nothing: it only looks up the route.
+        let any: IpAddr = match remote {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let probe = std::net::UdpSocket::bind((any, 0)).ok()?;
+        probe.connect(remote).ok()?;
+        local = probe.local_addr().ok()?.ip();
+    }
+    let is_same_family = local.is_ipv4() == remote.is_ipv4();
+    is_same_family.then(|| SocketAddr::new(local, listen.port()))
 }
 
 /// An address of ours for a socket that sends to a peer: at the peer's interface where it is link-local.

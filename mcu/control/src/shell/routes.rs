@@ -6,26 +6,33 @@ use std::net::{IpAddr, SocketAddr};
 use mcu_api::reach::MediaAddress;
 use sip::{Flow, Transport};
 
-use super::udp::Udp;
+use super::net;
+use super::udp::{FIRST, Udp};
 use crate::controller::address;
 
 /// The sockets, at most as many as are configured.
 pub struct Routes {
     udp: Vec<Udp>,
+    /// Where peers reach us over TLS.
+    tls: Vec<SocketAddr>,
     /// By our address, what peers are told, where that differs for some.
     translated: HashMap<IpAddr, Vec<MediaAddress>>,
 }
 
 impl Routes {
     /// Peers are told of these addresses what media tells them.
-    pub fn new(udp: Vec<Udp>, addresses: &[MediaAddress]) -> Self {
+    pub fn new(udp: Vec<Udp>, tls: Vec<SocketAddr>, addresses: &[MediaAddress]) -> Self {
         let mut translated: HashMap<IpAddr, Vec<MediaAddress>> = HashMap::new();
         for address in addresses {
             let known = translated.entry(address.address).or_default();
             known.push(address.clone());
         }
         translated.retain(|_, known| known.iter().any(|a| a.advertised.is_some()));
-        Self { udp, translated }
+        Self {
+            udp,
+            tls,
+            translated,
+        }
     }
 
     /// The flow with what this peer reaches our end of it at.
@@ -41,8 +48,23 @@ impl Routes {
     /// A way from us to somebody who has not spoken to us.
     pub fn to(&self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
         let mut sockets = self.udp.iter();
-        let flow = sockets.find_map(|udp| udp.flow_to(transport, remote))?;
-        Some(self.named(flow))
+        let flow = match transport {
+            Transport::Tls => self.tls_to(remote),
+            _ => sockets.find_map(|udp| udp.flow_to(transport, remote)),
+        };
+        flow.map(|flow| self.named(flow))
+    }
+
+    /// One that has no connection yet, and gets its number when it has.
+    fn tls_to(&self, remote: SocketAddr) -> Option<Flow> {
+        let mut listeners = self.tls.iter();
+        Some(Flow {
+            id: FIRST,
+            transport: Transport::Tls,
+            local: listeners.find_map(|listen| net::own_side(*listen, remote))?,
+            remote,
+            advertised: None,
+        })
     }
 
     /// A way from us to where a call goes. A socket of an earlier life may be gone, when the
@@ -84,6 +106,7 @@ mod tests {
     #[test]
     fn a_peer_is_told_what_media_tells_it_of_the_address_that_it_reached() {
         let routes = Routes::new(
+            Vec::new(),
             Vec::new(),
             &[
                 address("172.20.0.4", None, &["172.20.0.0/16"]),

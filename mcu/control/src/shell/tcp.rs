@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::streams::Limits;
-use super::tls::{Handshake, Handshakes, Tls};
+use super::tls::{self, Handshake, Handshakes, Secured, Tls};
 use super::web_socket::{self, Pages};
 use super::{Event, net};
 
@@ -247,15 +247,35 @@ async fn serve_inbound(
     drop(place);
 }
 
-/// Opens a connection that the core asked for. `outbound` may fill meanwhile.
-pub async fn connect(flow: Flow, outbound: mpsc::Receiver<Bytes>, events: mpsc::Sender<Event>) {
-    match timeout(CONNECT_WAIT, open(&flow)).await {
+/// Opens a connection that the core asked for, over TLS to who proves to be this domain. `outbound` may
+/// fill meanwhile.
+pub async fn connect(
+    flow: Flow,
+    secured: Option<(tls::Client, String)>,
+    outbound: mpsc::Receiver<Bytes>,
+    events: mpsc::Sender<Event>,
+) {
+    let opening = async {
+        let stream = open(&flow).await?;
+        let _ = stream.set_nodelay(true);
+        match &secured {
+            Some((client, domain)) => match client.connect(domain, stream).await {
+                Err(error) => {
+                    warn!(remote = %flow.remote, domain, %error, "no TLS to a server");
+                    Err(error)
+                }
+                opened => opened,
+            },
+            None => Ok(Box::new(stream) as Box<dyn Secured>),
+        }
+    };
+    match timeout(CONNECT_WAIT, opening).await {
         Ok(Ok(stream)) => {
-            let _ = stream.set_nodelay(true);
-            let (reader, writer) = stream.into_split();
+            let (reader, writer) = tokio::io::split(stream);
             run(flow, reader, writer, outbound, events).await;
         }
         failed => {
+            let failed = failed.map(|opened| opened.err());
             debug!(remote = %flow.remote, ?failed, "connection failed");
             let _ = events.send(Event::StreamClosed(flow.id)).await;
         }

@@ -1,5 +1,6 @@
 //! TLS of SIP connections: the certificate, and how many may be at their handshake.
 
+mod client;
 mod legacy;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::config::{CertificateFiles, ClientCertificates};
+pub use client::Client;
 
 /// Handshakes of one source at a time. Further connections of it are closed at once: a terminal tries
 /// again.

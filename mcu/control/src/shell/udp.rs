@@ -1,7 +1,7 @@
 //! The UDP socket of SIP. It knows to which of our addresses a datagram came, and answers from it.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
@@ -139,21 +139,10 @@ impl Udp {
     /// A way to a peer that has not spoken to us, from the address that the kernel would send from.
     /// One over TCP has no connection yet, and gets its number when it has.
     pub fn flow_to(&self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
-        let mut local = self.listen.ip().to_canonical();
-        if local.is_unspecified() {
-            // Connecting a UDP socket sends nothing: it only looks up the route.
-            let any: IpAddr = match remote {
-                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-            };
-            let probe = std::net::UdpSocket::bind((any, 0)).ok()?;
-            probe.connect(remote).ok()?;
-            local = probe.local_addr().ok()?.ip();
-        }
-        (local.is_ipv4() == remote.is_ipv4()).then_some(Flow {
+        Some(Flow {
             id: self.id,
             transport,
-            local: SocketAddr::new(local, self.listen.port()),
+            local: net::own_side(self.listen, remote)?,
             remote,
             advertised: None,
         })

@@ -1,6 +1,6 @@
 //! Calls of ours (RFC 3261 §13.2, §9.1).
 
-use mcu_api::call::{Credentials, DialTarget, Hop, HopTransport, OutgoingCall, SrtpPolicy};
+use mcu_api::call::{Credentials, DialTarget, Hop, HopTransport, OutgoingCall, SrtpPolicy, Via};
 
 use super::*;
 use crate::Path;
@@ -12,8 +12,7 @@ pub(super) fn outgoing(credentials: Option<&str>) -> OutgoingCall {
         call: CALL,
         target: DialTarget::Uri {
             uri: "sip:or-1@192.0.2.7:5060".into(),
-            via: Vec::new(),
-            trunk: false,
+            via: None,
         },
         number: "3000".into(),
         name: Redacted("手术室 \"3\"".into()),
@@ -28,12 +27,16 @@ pub(super) fn outgoing(credentials: Option<&str>) -> OutgoingCall {
     }
 }
 
-/// A server at this address, over UDP.
-pub(super) fn hop(at: &str) -> Hop {
-    Hop {
-        transport: HopTransport::Udp,
-        address: address(at),
-    }
+/// A trunk at this address, over UDP.
+pub(super) fn trunk(at: &str) -> Option<Via> {
+    Some(Via {
+        domain: "carrier.example".into(),
+        hops: vec![Hop {
+            transport: HopTransport::Udp,
+            address: address(at),
+        }],
+        trunk: true,
+    })
 }
 
 /// A domain, and the servers that its name leads to.
@@ -44,8 +47,11 @@ pub(super) fn located(hops: &[(HopTransport, &str)]) -> DialTarget {
     };
     DialTarget::Uri {
         uri: "sip:5551234@carrier.example".into(),
-        via: hops.iter().map(hop).collect(),
-        trunk: false,
+        via: Some(Via {
+            domain: "carrier.example".into(),
+            hops: hops.iter().map(hop).collect(),
+            trunk: false,
+        }),
     }
 }
 
@@ -421,13 +427,8 @@ fn a_registered_account_is_called_at_its_contact_and_by_its_connection() {
 fn what_cannot_be_reached_ends_at_once() {
     let mut bench = Bench::new();
     for uri in ["sip:x@hospital.example", "tel:113", "nonsense"] {
-        let (uri, via) = (uri.to_owned(), Vec::new());
-        let target = DialTarget::Uri {
-            uri,
-            via,
-            trunk: false,
-        };
-        assert_eq!(bench.path_to(&target), None);
+        let uri = uri.to_owned();
+        assert_eq!(bench.path_to(&DialTarget::Uri { uri, via: None }), None);
     }
     bench.endpoint.dial(bench.now, outgoing(None), |_| None);
     bench.drain();

@@ -34,8 +34,7 @@ fn registered() -> Client {
 fn called(bench: &mut Bench, uri: &str) -> Vec<(Flow, String)> {
     bench.called(DialTarget::Uri {
         uri: uri.to_owned(),
-        via: Vec::new(),
-        trunk: false,
+        via: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Calls to a name that leads to several servers (RFC 3263 §4.3).
 
-use mcu_api::call::{HopTransport, OutgoingCall};
+use mcu_api::call::{DialTarget, HopTransport, OutgoingCall};
 
 use super::dialling::{CALL, answered, located, outgoing};
 use super::*;
@@ -128,4 +128,52 @@ fn a_caller_who_gives_up_meanwhile_has_nobody_else_called() {
     bench.pass(seconds(120));
     let sent = bench.sent.iter();
     assert!(sent.clone().all(|(flow, _)| flow.remote == address(FIRST)));
+}
+
+/// RFC 5922 §4: who forges DNS would have us believe the certificate of any other name.
+#[test]
+fn over_tls_a_server_is_to_prove_the_name_that_was_called_and_not_another() {
+    let over_tls = [(HopTransport::Tls, FIRST), (HopTransport::Tls, SECOND)];
+    let mut bench = called(&over_tls);
+    let domain = Some("carrier.example".to_owned());
+    assert_eq!(bench.domains.last(), Some(&domain));
+    let (_, invite) = last_invite(&mut bench);
+    assert!(invite.contains("SIP/2.0/TLS"), "{invite}");
+    assert!(
+        header(&invite, "Contact")
+            .unwrap()
+            .contains(";transport=tls"),
+        "{invite}"
+    );
+    let path = |bench: &Bench, domain: &str| {
+        let mut target = located(&over_tls[..1]);
+        if let DialTarget::Uri { via: Some(via), .. } = &mut target {
+            via.domain = domain.to_owned();
+        }
+        bench.endpoint.paths_to(bench.now, &target)[0].flow
+    };
+    let proven = bench.connects[0];
+    assert_eq!(path(&bench, "carrier.example"), Some(proven));
+    assert_eq!(path(&bench, "other.example"), None);
+    // The next server has to be the same one by name.
+    bench.close(proven.id);
+    assert_eq!(bench.connects[1].remote, address(SECOND));
+    assert_eq!(bench.domains[1], domain);
+}
+
+/// A connection that a peer has opened proves nothing of who it is.
+#[test]
+fn over_tls_a_peers_own_connection_is_not_taken_for_the_servers() {
+    let mut bench = Bench::new();
+    bench.flow = Flow {
+        id: FlowId(9),
+        transport: Transport::Tls,
+        remote: address(FIRST),
+        ..udp()
+    };
+    bench.feed("\r\n\r\n");
+    let path = bench
+        .endpoint
+        .paths_to(bench.now, &located(&[(HopTransport::Tls, FIRST)]))[0];
+    assert_eq!((path.transport, path.flow), (Transport::Tls, None));
 }

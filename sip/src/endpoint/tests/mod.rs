@@ -51,6 +51,8 @@ struct Bench {
     events: Vec<CallEvent>,
     closed: Vec<FlowId>,
     connects: Vec<Flow>,
+    /// What the peers of those are to prove to be.
+    domains: Vec<Option<String>>,
     locates: Vec<RegistrationId>,
 }
 
@@ -106,6 +108,7 @@ impl Bench {
             events: Vec::new(),
             closed: Vec::new(),
             connects: Vec::new(),
+            domains: Vec::new(),
             locates: Vec::new(),
         }
     }
@@ -156,7 +159,10 @@ impl Bench {
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Close { flow } => self.closed.push(flow),
-                Output::Connect { flow } => self.connects.push(flow),
+                Output::Connect { flow, domain } => {
+                    self.connects.push(flow);
+                    self.domains.push(domain);
+                }
                 Output::Locate { registration, .. } => self.locates.push(registration),
             }
         }

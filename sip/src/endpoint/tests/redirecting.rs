@@ -3,7 +3,7 @@
 
 use mcu_api::call::{DialTarget, OutgoingCall};
 
-use super::dialling::{CALL, answered, answered_by, hop, of_callee, outgoing};
+use super::dialling::{CALL, answered, answered_by, of_callee, outgoing, trunk};
 use super::*;
 
 fn moved(invite: &str, contacts: &str) -> String {
@@ -89,8 +89,7 @@ fn by_a_trunk_nobody_else_is_called() {
     let uri = "sip:5551234@carrier.example".to_owned();
     let by_trunk = DialTarget::Uri {
         uri,
-        via: vec![hop("192.0.2.7:5080")],
-        trunk: true,
+        via: trunk("192.0.2.7:5080"),
     };
     let direct = outgoing(None).target;
     for (target, credentials) in [
@@ -134,8 +133,7 @@ fn by_a_trunks_address_nobody_else_is_called_either() {
     let mut bench = Bench::new();
     let target = DialTarget::Uri {
         uri: "sip:1@carrier.example".into(),
-        via: vec![hop("192.0.2.7:5060")],
-        trunk: true,
+        via: trunk("192.0.2.7:5060"),
     };
     bench.dial(OutgoingCall {
         target,

@@ -9,6 +9,7 @@ fn server() -> RemoteRegistrar {
     RemoteRegistrar {
         name: "city".into(),
         uri: "sip:carrier.example".into(),
+        host: "carrier.example".into(),
         domain: "carrier.example".into(),
         credentials: Credentials {
             user: "hospital".into(),

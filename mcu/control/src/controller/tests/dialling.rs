@@ -34,14 +34,14 @@ impl Bench {
     fn call_out(&mut self, room: &str, target: &str) -> Option<OutgoingCall> {
         let way = self.controller.way_to(target);
         let remote = ([10, 1, 0, 60], 5060).into();
-        self.input(Input::Dial(DialRequest {
+        self.input(Input::Dial(Box::new(DialRequest {
             manager: MANAGER,
             request: 5,
             room: room.into(),
             target: target.into(),
             way: way.map(|way| (way, remote)),
             srtp: SrtpPolicy::default(),
-        }));
+        })));
         match self.commands.pop() {
             Some(CallCommand::Dial(wanted)) => Some(*wanted),
             None => None,
@@ -67,11 +67,7 @@ fn a_terminal_that_is_called_is_in_once_it_answers() {
     let wanted = bench.call_out("3000", "sip:ward-7@10.1.0.60").unwrap();
     assert_eq!(wanted.number, "3000");
     let uri = "sip:ward-7@10.1.0.60".to_owned();
-    let target = DialTarget::Uri {
-        uri,
-        via: Vec::new(),
-        trunk: false,
-    };
+    let target = DialTarget::Uri { uri, via: None };
     assert_eq!(wanted.target, target);
     let call = wanted.call;
     bench.input(Input::Call(CallEvent::Ringing { call }));

@@ -408,11 +408,7 @@ fn rooms_call_by_the_trunk_that_the_dial_plan_names() {
     let bench = Bench::new(with_trunk());
     let way = bench.controller.way_to("0491234").unwrap();
     let uri = "sip:+491234@carrier.example".to_owned();
-    let target = DialTarget::Uri {
-        uri,
-        via: Vec::new(),
-        trunk: true,
-    };
+    let target = DialTarget::Uri { uri, via: None };
     assert_eq!(way.target, target);
     let place = way.sought.as_ref().map(|sought| sought.place.clone());
     assert_eq!(place, Some("10.9.0.1:5060".parse().unwrap()));

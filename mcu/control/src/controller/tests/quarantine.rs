@@ -281,14 +281,14 @@ fn a_room_does_not_call_who_is_refused() {
     die_of(&mut bench, &[guilty]);
     let target = "sip:lab@10.1.0.50".to_string();
     let way = bench.controller.way_to(&target).unwrap();
-    bench.input(Input::Dial(DialRequest {
+    bench.input(Input::Dial(Box::new(DialRequest {
         manager: MANAGER,
         request: 5,
         room: "3000".into(),
         target,
         way: Some((way, SocketAddr::from(([10, 1, 0, 50], 5060)))),
         srtp: SrtpPolicy::default(),
-    }));
+    })));
     let outcome = FromControl::Dialled {
         request: 5,
         outcome: DialOutcome::Refused { status: 403 },
