@@ -344,6 +344,7 @@ impl Settings {
             control_socket: self.control_socket(),
             streams_socket: self.streams_socket(),
             addresses: self.told_addresses(),
+            database: manager_ui_server::Database::Sqlite,
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
         }
     }

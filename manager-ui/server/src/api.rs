@@ -1,30 +1,103 @@
 //! The HTTP API and its errors, which are problem details (RFC 9457).
+//!
+//! One module for each kind of thing. Every operation says in its description (`x-right`) which right
+//! it asks for, and shows and changes nothing at an organisation where the asker does not hold it.
+
+pub(crate) mod audit;
+mod body;
+pub(crate) mod organisations;
+mod page;
+pub(crate) mod people;
+pub(crate) mod roles;
+pub(crate) mod session;
 
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::{Path, State as StateOf};
+use axum::extract::{Path, Request, State as StateOf};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::Serialize;
+use tracing::error;
+use utoipa::ToSchema;
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::State;
 use crate::link::Upstream;
+use crate::rights::Right;
+use crate::store;
+
+pub(crate) use body::Body;
+pub(crate) use page::{Page, Paging};
 
 const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An error as RFC 9457 §3 has it; the type is `about:blank`, so the status says the kind.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
+    /// HTTP status.
     status: u16,
+    /// In words, for a developer.
     title: &'static str,
+    /// In one word, for a program, where the status does not say enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, title: &'static str) -> Self {
+        Self {
+            status: status.as_u16(),
+            title,
+            code: None,
+        }
+    }
+
+    /// The same with a word for programs.
+    pub(crate) fn code(self, code: &'static str) -> Self {
+        Self {
+            code: Some(code),
+            ..self
+        }
+    }
+
+    pub(crate) fn not_logged_in() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Not logged in").code("not_logged_in")
+    }
+
+    /// Who lacks a right.
+    pub(crate) fn missing(right: Right) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "This right is not held here").code(right.as_str())
+    }
+
+    /// What is not there, or not shown to whoever asks.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Nothing is here")
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(failure: store::Error) -> Self {
+        if matches!(failure, store::Error::Away) {
+            let title = "The database is away";
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, title).code("database_away");
+        }
+        error!(error = store::chain(&failure), "the database refuses");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The database refuses")
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(failure: sqlx::Error) -> Self {
+        store::Error::from(failure).into()
+    }
 }
 
 pub(crate) fn problem(status: StatusCode, title: &'static str) -> Problem {
-    Problem {
-        status: status.as_u16(),
-        title,
-    }
+    Problem::new(status, title)
 }
 
 impl IntoResponse for Problem {
@@ -33,6 +106,46 @@ impl IntoResponse for Problem {
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (status, kind, Json(self).into_response().into_body()).into_response()
     }
+}
+
+/// Every operation, and the description of all of them at `/api/openapi.json`.
+pub(crate) fn router() -> Router<State> {
+    let (router, document) = described().split_for_parts();
+    let document = std::sync::Arc::new(document);
+    let answer = move || {
+        let document = document.clone();
+        async move { Json(OpenApi::clone(&document)) }
+    };
+    router
+        .route("/api/openapi.json", get(answer))
+        .layer(from_fn(refuse_nul))
+}
+
+/// PostgreSQL keeps no such character, and neither an id nor a name has one.
+async fn refuse_nul(request: Request, next: Next) -> Response {
+    match request.uri().to_string().contains("%00") {
+        true => {
+            let title = "There is a character in the address that no text has";
+            Problem::new(StatusCode::BAD_REQUEST, title).into_response()
+        }
+        false => next.run(request).await,
+    }
+}
+
+/// Operations with their descriptions.
+pub(crate) fn described() -> OpenApiRouter<State> {
+    let info = InfoBuilder::new()
+        .title("Consilium")
+        .version(env!("CARGO_PKG_VERSION"))
+        .build();
+    let operations = OpenApiRouter::new()
+        .merge(session::routes())
+        .merge(organisations::routes())
+        .merge(people::routes())
+        .merge(roles::routes())
+        .merge(audit::routes());
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
+        .nest("/api/v1", operations)
 }
 
 #[derive(Serialize)]
@@ -90,3 +203,6 @@ pub(crate) async fn room(
 pub(crate) async fn not_found() -> Problem {
     problem(StatusCode::NOT_FOUND, "Nothing is here")
 }
+
+#[cfg(test)]
+mod tests;

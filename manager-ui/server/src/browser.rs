@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::State as StateOf;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use mcu_api::ids::ConnId;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tracing::{debug, info};
 
 use crate::api::problem;
+use crate::asker::same_origin;
 use crate::limits::Place;
 use crate::link::{Closing, Link, ToBrowser};
 use crate::{State, serve};
@@ -43,6 +44,7 @@ pub(crate) async fn upgrade(
     headers: HeaderMap,
     socket: WebSocketUpgrade,
 ) -> Response {
+    // RFC 6455 §10.2: a page of another site could otherwise open the socket with this user's rights.
     if !same_origin(&headers) {
         return problem(StatusCode::FORBIDDEN, "The page comes from another origin")
             .into_response();
@@ -59,17 +61,6 @@ pub(crate) async fn upgrade(
         .max_message_size(MAX_MESSAGE_LEN)
         .max_frame_size(MAX_MESSAGE_LEN)
         .on_upgrade(move |socket| serve_browser(socket, state.link, peer, place))
-}
-
-/// RFC 6455 §10.2: a page of another site could otherwise open the socket with this user's rights.
-fn same_origin(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    match (text(header::ORIGIN), text(header::HOST)) {
-        (Some(origin), Some(host)) => origin
-            .strip_prefix("https://")
-            .is_some_and(|o| o.eq_ignore_ascii_case(host)),
-        _ => false,
-    }
 }
 
 async fn serve_browser(socket: WebSocket, link: Link, peer: SocketAddr, place: Place) {
@@ -264,23 +255,5 @@ mod tests {
         let later = start + Duration::from_secs(1);
         let sent = (0..100).filter(|_| budget.spend(later)).count();
         assert_eq!(sent, 20);
-    }
-
-    #[test]
-    fn only_the_page_of_this_host_may_open_the_socket() {
-        let headers = |origin: Option<&str>| {
-            let mut map = HeaderMap::new();
-            map.insert(header::HOST, "mcu.example:8443".parse().unwrap());
-            if let Some(origin) = origin {
-                map.insert(header::ORIGIN, origin.parse().unwrap());
-            }
-            map
-        };
-        assert!(same_origin(&headers(Some("https://mcu.example:8443"))));
-        assert!(same_origin(&headers(Some("https://MCU.example:8443"))));
-        assert!(!same_origin(&headers(Some("http://mcu.example:8443"))));
-        assert!(!same_origin(&headers(Some("https://mcu.example"))));
-        assert!(!same_origin(&headers(Some("null"))));
-        assert!(!same_origin(&headers(None)));
     }
 }

@@ -16,16 +16,27 @@ use axum::middleware::from_fn;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
+use tracing::warn;
 
 mod api;
+mod asker;
+mod audit;
 mod browser;
 mod divert;
 mod limits;
 mod link;
 mod page;
+mod password;
 mod patient;
+pub mod rights;
 mod serve;
+mod sessions;
+mod setup;
+mod store;
 mod tls;
+
+pub use setup::FILE as SETUP_FILE;
+pub use store::Database;
 
 /// Most time for browsers to hear that the manager ends.
 const PARTING: Duration = Duration::from_secs(1);
@@ -43,6 +54,8 @@ pub struct Config {
     pub streams_socket: PathBuf,
     /// Addresses of this host, written into the certificate that is made at first start.
     pub addresses: Vec<IpAddr>,
+    /// Where people, what they may do, and the record of what they did are kept.
+    pub database: Database,
     /// Room of a demonstration: `GET /api/v1/rooms/{number}` answers for it without an account.
     pub demo_room: Option<String>,
 }
@@ -53,6 +66,9 @@ pub enum Error {
     /// The certificate can neither be read nor made.
     #[error("certificate")]
     Certificate(#[from] tls::Error),
+    /// The address of the database cannot be read.
+    #[error("database")]
+    Database(#[from] store::Error),
     /// The port is taken or not ours.
     #[error("listen on {address}")]
     Listen {
@@ -76,6 +92,8 @@ pub struct Server {
     sockets: Arc<limits::Places>,
     limits: limits::Limits,
     streams: Arc<Path>,
+    store: store::Store,
+    setup: setup::Setup,
 }
 
 impl Server {
@@ -88,11 +106,17 @@ impl Server {
     }
 
     async fn bind_with(config: Config, limits: limits::Limits) -> Result<Self, Error> {
-        let store = tls::Store::new(config.data_dir.join("tls"), config.addresses);
-        let acceptor = tls::Acceptor::open(store)?;
+        let store = store::Store::open(&config.database, &config.data_dir)?;
+        let host = config.addresses.first().copied();
+        let certificates = tls::Store::new(config.data_dir.join("tls"), config.addresses);
+        let acceptor = tls::Acceptor::open(certificates)?;
         let address = config.http;
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let port = listener.local_addr().map_err(listen)?.port();
+        let host = host.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        let page = format!("https://{}", SocketAddr::new(host, port));
+        let setup = setup::Setup::new(&config.data_dir, page);
         let (link, control) = link::new(config.control_socket);
         let streams = config.streams_socket.into();
         let sockets = limits::Places::new(limits.sockets);
@@ -100,6 +124,9 @@ impl Server {
             link: link.clone(),
             demo_room: config.demo_room,
             sockets: sockets.clone(),
+            store: store.clone(),
+            setup: setup.clone(),
+            logins: Arc::default(),
         });
         Ok(Self {
             listener,
@@ -110,6 +137,8 @@ impl Server {
             sockets,
             limits,
             streams,
+            store,
+            setup,
         })
     }
 
@@ -145,6 +174,8 @@ impl Server {
             sockets,
             limits,
             streams,
+            store,
+            setup,
         } = self;
         let part = async {
             stop.await;
@@ -154,10 +185,23 @@ impl Server {
         tokio::select! {
             () = control.run() => Err(Error::TaskEnded),
             () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
+            () = keep_data(store, setup) => Err(Error::TaskEnded),
             () = serve::accept(listener, acceptor, app, limits, streams) => Err(Error::TaskEnded),
             () = part => Ok(()),
         }
     }
+}
+
+/// Makes the tables ready, and offers the first administrator's link. Never ends.
+async fn keep_data(store: store::Store, setup: setup::Setup) {
+    store.prepare_when_there().await;
+    if let Err(error) = setup.offer(&store).await {
+        warn!(
+            error = store::chain(&error),
+            "no link for the first administrator"
+        );
+    }
+    std::future::pending().await
 }
 
 /// What every handler may use.
@@ -166,6 +210,9 @@ struct State {
     link: link::Link,
     demo_room: Option<String>,
     sockets: Arc<limits::Places>,
+    store: store::Store,
+    setup: setup::Setup,
+    logins: Arc<limits::Attempts>,
 }
 
 fn router(state: State) -> Router {
@@ -174,8 +221,13 @@ fn router(state: State) -> Router {
         .route("/room/{number}", get(page::index))
         .route("/assets/{*path}", get(page::asset))
         .route("/favicon.svg", get(page::icon))
+        .route("/setup", get(page::index))
+        .route("/login", get(page::index))
+        .route("/admin", get(page::index))
+        .route("/admin/{*path}", get(page::index))
         .route("/health", get(api::health))
         .route("/api/v1/rooms/{number}", get(api::room))
+        .merge(api::router())
         .route("/ws", get(browser::upgrade))
         .fallback(api::not_found)
         .layer(from_fn(page::security_headers))

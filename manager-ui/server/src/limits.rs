@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -120,6 +120,47 @@ impl Drop for Place {
     }
 }
 
+/// Attempts to prove a password, by source. A hospital's people often share one address, so it bounds
+/// what is written and hashed for a flood; guessing is bounded by the login.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    sources: Mutex<HashMap<IpAddr, (f64, Instant)>>,
+}
+
+/// Attempts that a source has at once, and gets back in a second.
+const ATTEMPTS: f64 = 30.0;
+const ATTEMPTS_PER_S: f64 = 0.5;
+/// Sources that are remembered. Beyond, those that have all their attempts are forgotten, and when
+/// there are none of these nobody new is heard.
+const MAX_SOURCES: usize = 10_000;
+
+impl Attempts {
+    /// Whether this peer may try.
+    pub(crate) fn take(&self, peer: IpAddr) -> bool {
+        self.take_at(peer, Instant::now())
+    }
+
+    fn take_at(&self, peer: IpAddr, now: Instant) -> bool {
+        let left = |(left, at): (f64, Instant)| {
+            let gained = now.saturating_duration_since(at).as_secs_f64() * ATTEMPTS_PER_S;
+            (left + gained).min(ATTEMPTS)
+        };
+        let source = source(peer);
+        let mut sources = self.sources.lock().unwrap_or_else(|p| p.into_inner());
+        if sources.len() >= MAX_SOURCES && !sources.contains_key(&source) {
+            sources.retain(|_, known| left(*known) < ATTEMPTS);
+            if sources.len() >= MAX_SOURCES {
+                return false;
+            }
+        }
+        let left = sources.get(&source).map_or(ATTEMPTS, |known| left(*known));
+        let may = left >= 1.0;
+        let left = if may { left - 1.0 } else { left };
+        sources.insert(source, (left, now));
+        may
+    }
+}
+
 /// One IPv6 site owns a whole /64 (RFC 6177), so its hosts count together.
 fn source(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
@@ -149,6 +190,19 @@ mod tests {
         assert!(places.take(b).is_none(), "fourth in total");
         drop(first);
         assert!(places.take(a).is_some());
+    }
+
+    #[test]
+    fn attempts_are_bounded_by_source_and_come_back() {
+        let attempts = Attempts::default();
+        let now = Instant::now();
+        let [a, b]: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+        let taken = (0..100).filter(|_| attempts.take_at(a, now)).count();
+        assert_eq!(taken, 30);
+        assert!(attempts.take_at(b, now), "another source");
+        let later = now + Duration::from_secs(4);
+        let taken = (0..100).filter(|_| attempts.take_at(a, later)).count();
+        assert_eq!(taken, 2);
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Manager {
             control_socket: dir.path().join("control.sock"),
             streams_socket: dir.path().join("tcp.sock"),
             addresses: vec!["127.0.0.1".parse().unwrap()],
+            database: crate::Database::Sqlite,
             demo_room: demo_room.map(str::to_string),
         };
         let server = Server::bind_with(config, limits).await.unwrap();

@@ -1,0 +1,157 @@
+//! The record of what was done, as an auditor sees it (WS/T 545: SW-07, PRV-07).
+
+use axum::Json;
+use axum::extract::{Query, State as StateOf};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Page, Problem};
+use crate::State;
+use crate::asker::LoggedIn;
+use crate::audit::{self, Action, Change, Entry, Object};
+use crate::rights::{Right, allowed};
+
+/// Entries of a page, at most and usually.
+const MAX: u32 = 1000;
+const USUAL: u32 = 100;
+
+pub(crate) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// Which entries.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// `next` of the page before: only entries older than this one.
+    #[serde(default)]
+    before: Option<i64>,
+    /// Entries of a page: 1 to 1000, else 100.
+    #[serde(default)]
+    limit: Option<u32>,
+    /// Not before this moment, in milliseconds since 1970.
+    #[serde(default)]
+    from_ms: Option<i64>,
+    /// And before this one.
+    #[serde(default)]
+    to_ms: Option<i64>,
+    /// Login of who did it.
+    #[serde(default)]
+    actor: Option<String>,
+    /// `login`, `grant`, …
+    #[serde(default)]
+    action: Option<String>,
+    /// Id of what it was done to.
+    #[serde(default)]
+    object: Option<String>,
+}
+
+/// One entry.
+#[derive(Debug, Serialize, ToSchema)]
+struct EntryView {
+    seq: i64,
+    at_ms: i64,
+    /// Id of who did it; none for the server itself and for who proved nothing.
+    actor: Option<String>,
+    /// Login at that time, `server` or `unknown`.
+    actor_name: String,
+    /// Address that the request came from.
+    source: Option<String>,
+    action: String,
+    object_kind: String,
+    object: Option<String>,
+    organisation: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    before: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    after: Option<Value>,
+    hash: String,
+}
+
+/// What was done at organisations where the asker may see it, newest first. What belongs to none is
+/// shown to who may see the root's.
+#[utoipa::path(get, path = "/audit", tag = "audit", params(Which),
+    extensions(("x-right" = json!("audit.view"))),
+    responses((status = 200, body = Page<EntryView>), (status = 401, body = Problem), (status = 403, body = Problem)))]
+async fn list(
+    StateOf(state): StateOf<State>,
+    who: LoggedIn,
+    Query(which): Query<Which>,
+) -> Result<Json<Page<EntryView>>, Problem> {
+    who.need(&state.store, Right::AuditView).await?;
+    let limit = which.limit.filter(|limit| (1..=MAX).contains(limit));
+    let limit = limit.unwrap_or(USUAL);
+    let mut rows: Vec<Entry> = sqlx::query_as(concat!(
+        "SELECT a.seq, a.at_ms, a.actor, a.actor_name, a.source, a.action, a.object_kind, a.object, \
+         a.organisation, a.before_json, a.after_json, a.hash FROM audit a \
+         JOIN organisations o ON o.id = COALESCE(\
+         (SELECT w.id FROM organisations w WHERE w.id = a.organisation), \
+         (SELECT w.id FROM organisations w WHERE w.parent IS NULL)) WHERE ",
+        allowed!(),
+        " AND a.seq < $3 AND a.at_ms >= $4 AND a.at_ms < $5 AND ($6 = '' OR a.actor_name = $6) \
+         AND ($7 = '' OR a.action = $7) AND ($8 = '' OR a.object = $8) ORDER BY a.seq DESC LIMIT $9"
+    ))
+    .bind(&who.person.id)
+    .bind(Right::AuditView.as_str())
+    .bind(which.before.unwrap_or(i64::MAX))
+    .bind(which.from_ms.unwrap_or(0))
+    .bind(which.to_ms.unwrap_or(i64::MAX))
+    .bind(which.actor.as_deref().unwrap_or_default())
+    .bind(which.action.as_deref().unwrap_or_default())
+    .bind(which.object.as_deref().unwrap_or_default())
+    .bind(i64::from(limit) + 1)
+    .fetch_all(state.store.pool()?)
+    .await?;
+    let next = match rows.len() > limit as usize {
+        true => {
+            rows.truncate(limit as usize);
+            rows.last().map(|row| row.seq.to_string())
+        }
+        false => None,
+    };
+    note(&state, &who, rows.len()).await?;
+    let items = rows.into_iter().map(EntryView::from).collect();
+    Ok(Json(Page { items, next }))
+}
+
+/// That the record was looked at is in the record, too.
+async fn note(state: &State, who: &LoggedIn, shown: usize) -> Result<(), Problem> {
+    let mut tx = state.store.begin().await?;
+    let object = Object {
+        kind: "audit",
+        id: None,
+        organisation: Some(&who.person.organisation),
+    };
+    let change = Change {
+        before: None,
+        after: Some(json!({ "shown": shown })),
+    };
+    audit::write(&mut tx, &who.asker(), Action::View, object, change).await?;
+    Ok(tx.commit().await?)
+}
+
+impl From<Entry> for EntryView {
+    fn from(entry: Entry) -> Self {
+        let json = |text: Option<String>| {
+            let text = text?;
+            Some(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        };
+        Self {
+            seq: entry.seq,
+            at_ms: entry.at_ms,
+            actor: entry.actor,
+            actor_name: entry.actor_name,
+            source: entry.source,
+            action: entry.action,
+            object_kind: entry.object_kind,
+            object: entry.object,
+            organisation: entry.organisation,
+            before: json(entry.before),
+            after: json(entry.after),
+            hash: entry.hash,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Long lists, a page at a time.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// Most items of a page.
+const MAX: u32 = 200;
+const USUAL: u32 = 50;
+
+/// Which page of a list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Paging {
+    /// `next` of the page before.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// Items of a page: 1 to 200, else 50.
+    #[serde(default)]
+    pub limit: Option<u32>,
+    /// Only what has this in its name, whatever the case.
+    #[serde(default)]
+    pub q: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// `after` of the next page; none on the last.
+    pub next: Option<String>,
+}
+
+impl Paging {
+    /// How many rows to ask for: one more than a page has, to see whether there is a next.
+    pub(crate) fn rows(&self) -> i64 {
+        i64::from(self.len()) + 1
+    }
+
+    fn len(&self) -> u32 {
+        self.limit
+            .filter(|limit| (1..=MAX).contains(limit))
+            .unwrap_or(USUAL)
+    }
+
+    /// Pattern of SQL's `LIKE … ESCAPE '!'` for what is looked for, in lower case.
+    pub(crate) fn pattern(&self) -> String {
+        let text = self.q.as_deref().unwrap_or_default().to_lowercase();
+        let escaped = text
+            .replace('!', "!!")
+            .replace('%', "!%")
+            .replace('_', "!_");
+        format!("%{escaped}%")
+    }
+
+    /// A page of these rows.
+    pub(crate) fn page<T>(&self, mut rows: Vec<T>, cursor: impl Fn(&T) -> String) -> Page<T> {
+        let len = self.len() as usize;
+        let next = match rows.len() > len {
+            true => {
+                rows.truncate(len);
+                rows.last().map(cursor)
+            }
+            false => None,
+        };
+        Page { items: rows, next }
+    }
+}

@@ -1,0 +1,331 @@
+//! Logging in and out, one's own sessions and password, and the first administrator.
+
+use axum::Json;
+use axum::extract::{Path, State as StateOf};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use mcu_api::secret::Redacted;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::{FromRow, Row};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::people::{self, Name};
+use super::{Body, Problem};
+use crate::State;
+use crate::asker::{Asker, LoggedIn, Person, Source};
+use crate::audit::{self, Action, Change, Object};
+use crate::password;
+use crate::rights::{self, Right, SYSTEM_ADMINISTRATOR};
+use crate::sessions::{self, Proof};
+use crate::store::{Error, new_id, now_ms};
+
+pub(crate) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(log_in, who_am_i, log_out))
+        .routes(routes!(set_up))
+        .routes(routes!(change_password))
+        .routes(routes!(list))
+        .routes(routes!(end))
+}
+
+/// Login and password.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Credentials {
+    login: String,
+    #[schema(value_type = String)]
+    password: Redacted<String>,
+}
+
+/// Who is logged in.
+#[derive(Debug, Serialize, ToSchema)]
+struct Me {
+    /// Id of the person.
+    person: String,
+    login: String,
+    name: String,
+    /// Id of the organisation that the person belongs to.
+    organisation: String,
+    /// Rights that are held somewhere.
+    rights: Vec<Right>,
+}
+
+/// Log in. The answer sets the session's cookie.
+#[utoipa::path(post, path = "/session", tag = "session", request_body = Credentials,
+    responses((status = 204), (status = 401, body = Problem), (status = 429, body = Problem)))]
+async fn log_in(
+    StateOf(state): StateOf<State>,
+    Source(source): Source,
+    headers: HeaderMap,
+    Body(given): Body<Credentials>,
+) -> Result<Response, Problem> {
+    if !state.logins.take(source) {
+        return Err(too_many());
+    }
+    let asker = Asker::unknown(source);
+    let proof = sessions::prove(&state.store, &asker, &given.login, given.password);
+    let person = proved(proof.await?, StatusCode::UNAUTHORIZED)?;
+    let mut tx = state.store.begin().await?;
+    let secret = sessions::begin(&mut tx, &asker, &agent(&headers), person).await?;
+    tx.commit().await?;
+    Ok(with_cookie(&secret))
+}
+
+/// The person, or why there is none.
+fn proved(proof: Proof, refusal: StatusCode) -> Result<Person, Problem> {
+    match proof {
+        Proof::Person(person) => Ok(person),
+        Proof::Refused => {
+            let title = "Login or password is wrong";
+            Err(Problem::new(refusal, title).code("wrong_password"))
+        }
+        Proof::Locked => {
+            let title = "Too many wrong passwords, try again in some minutes";
+            Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, title).code("locked"))
+        }
+    }
+}
+
+/// Who is logged in, and what they may do.
+#[utoipa::path(get, path = "/session", tag = "session",
+    responses((status = 200, body = Me), (status = 401, body = Problem)))]
+async fn who_am_i(StateOf(state): StateOf<State>, who: LoggedIn) -> Result<Json<Me>, Problem> {
+    let mut connection = state.store.pool()?.acquire().await?;
+    let name: String = sqlx::query("SELECT name FROM people WHERE id = $1")
+        .bind(&who.person.id)
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get("name")?;
+    let rights = rights::of_person(&mut connection, &who.person.id).await?;
+    Ok(Json(Me {
+        person: who.person.id,
+        login: who.person.login,
+        name,
+        organisation: who.person.organisation,
+        rights,
+    }))
+}
+
+/// Log out.
+#[utoipa::path(delete, path = "/session", tag = "session",
+    responses((status = 204), (status = 401, body = Problem)))]
+async fn log_out(StateOf(state): StateOf<State>, who: LoggedIn) -> Result<Response, Problem> {
+    let id = who.person.session.clone();
+    end_session(&state, &who, &id).await?;
+    let gone = format!("{}=; Path=/; Secure; HttpOnly; Max-Age=0", sessions::COOKIE);
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
+}
+
+/// Old and new password.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewPassword {
+    #[schema(value_type = String)]
+    old: Redacted<String>,
+    #[schema(value_type = String)]
+    new: Redacted<String>,
+}
+
+/// Change one's own password. All other sessions end.
+#[utoipa::path(put, path = "/session/password", tag = "session", request_body = NewPassword,
+    responses((status = 204), (status = 401, body = Problem), (status = 422, body = Problem)))]
+async fn change_password(
+    StateOf(state): StateOf<State>,
+    who: LoggedIn,
+    Body(given): Body<NewPassword>,
+) -> Result<StatusCode, Problem> {
+    // The old password is proved as at a login, so that a session left open guesses no better.
+    let asker = who.asker();
+    let person = who.person.clone();
+    let source = asker.source().ok_or_else(Problem::not_logged_in)?;
+    if !state.logins.take(source) {
+        return Err(too_many());
+    }
+    let proof = sessions::prove(&state.store, &asker, &person.login, given.old);
+    proved(proof.await?, StatusCode::UNPROCESSABLE_ENTITY)?;
+    people::accept_password(&given.new.0, &person.login)?;
+    let hash = password::hash(given.new).await;
+    let mut tx = state.store.begin().await?;
+    people::write_password(&mut tx, &asker, &person.id, &person.organisation, &hash).await?;
+    sessions::end_all(&mut tx, &person.id, Some(&person.session)).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A session of one's own.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+struct Session {
+    id: String,
+    /// Address that it was begun from.
+    source: String,
+    /// What the browser called itself.
+    agent: String,
+    created_ms: i64,
+    seen_ms: i64,
+}
+
+/// One's own sessions.
+#[utoipa::path(get, path = "/sessions", tag = "session",
+    responses((status = 200, body = [Session]), (status = 401, body = Problem)))]
+async fn list(
+    StateOf(state): StateOf<State>,
+    who: LoggedIn,
+) -> Result<Json<Vec<Session>>, Problem> {
+    let rows = sqlx::query_as(
+        "SELECT id, source, agent, created_ms, seen_ms FROM sessions WHERE person = $1 \
+         ORDER BY seen_ms DESC",
+    )
+    .bind(&who.person.id)
+    .fetch_all(state.store.pool()?)
+    .await?;
+    Ok(Json(rows))
+}
+
+/// End one of one's own sessions.
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "session", params(("id" = String, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem)))]
+async fn end(
+    StateOf(state): StateOf<State>,
+    who: LoggedIn,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    match end_session(&state, &who, &id).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::not_found()),
+    }
+}
+
+async fn end_session(state: &State, who: &LoggedIn, id: &str) -> Result<bool, Error> {
+    let mut tx = state.store.begin().await?;
+    let ended = sqlx::query("DELETE FROM sessions WHERE person = $1 AND id = $2")
+        .bind(&who.person.id)
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
+    if ended.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let object = Object {
+        kind: "session",
+        id: Some(id),
+        organisation: Some(&who.person.organisation),
+    };
+    audit::write(
+        &mut tx,
+        &who.asker(),
+        Action::Logout,
+        object,
+        Change::default(),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// The first administrator, with the secret of the link that the server wrote at its first start.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SetUp {
+    #[schema(value_type = String)]
+    secret: Redacted<String>,
+    /// Name of the organisation at the root: a region, or the one hospital.
+    organisation: Name,
+    login: people::LoginName,
+    name: Name,
+    #[schema(value_type = String)]
+    password: Redacted<String>,
+}
+
+/// Make the first administrator and the organisation at the root. The link is good once.
+#[utoipa::path(post, path = "/setup", tag = "session", request_body = SetUp,
+    responses((status = 204), (status = 403, body = Problem), (status = 422, body = Problem)))]
+async fn set_up(
+    StateOf(state): StateOf<State>,
+    Source(source): Source,
+    headers: HeaderMap,
+    Body(given): Body<SetUp>,
+) -> Result<Response, Problem> {
+    if !state.logins.take(source) {
+        return Err(too_many());
+    }
+    people::accept_password(&given.password.0, given.login.as_str())?;
+    let hash = password::hash(given.password).await;
+    let mut tx = state.store.begin().await?;
+    let used = sqlx::query("DELETE FROM setup_links WHERE secret_hash = $1")
+        .bind(sessions::hash(&given.secret.0))
+        .execute(&mut *tx)
+        .await?;
+    if used.rows_affected() == 0 {
+        let title = "The link is used or was never made";
+        return Err(Problem::new(StatusCode::FORBIDDEN, title).code("link_used"));
+    }
+    let organisation = new_id();
+    sqlx::query(
+        "INSERT INTO organisations (id, parent, path, kind, name, created_ms) \
+         VALUES ($1, NULL, $2, 'region', $3, $4)",
+    )
+    .bind(&organisation)
+    .bind(format!("{organisation}/"))
+    .bind(given.organisation.as_str())
+    .bind(now_ms())
+    .execute(&mut *tx)
+    .await?;
+    let id = new_id();
+    let new = people::NewPerson {
+        organisation: organisation.clone(),
+        login: given.login,
+        name: given.name,
+        password: None,
+    };
+    people::insert(&mut tx, &id, &new, Some(&hash)).await?;
+    people::allow(&mut tx, &id, SYSTEM_ADMINISTRATOR, &organisation).await?;
+    let person = Person {
+        id: id.clone(),
+        login: new.login.as_str().to_owned(),
+        organisation: organisation.clone(),
+        session: new_id(),
+    };
+    let object = Object {
+        kind: "person",
+        id: Some(&id),
+        organisation: Some(&organisation),
+    };
+    let change = Change {
+        before: None,
+        after: Some(json!({ "login": person.login, "role": SYSTEM_ADMINISTRATOR })),
+    };
+    let asker = Asker::unknown(source);
+    audit::write(&mut tx, &asker, Action::Create, object, change).await?;
+    let secret = sessions::begin(&mut tx, &asker, &agent(&headers), person).await?;
+    tx.commit().await?;
+    state.setup.done();
+    Ok(with_cookie(&secret))
+}
+
+fn too_many() -> Problem {
+    let title = "Too many attempts, try again in a minute";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, title).code("too_many")
+}
+
+fn with_cookie(secret: &Redacted<String>) -> Response {
+    let cookie = format!(
+        "{}={}; Path=/; Secure; HttpOnly; SameSite=Lax",
+        sessions::COOKIE,
+        secret.0
+    );
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Ok(mut value) = HeaderValue::from_str(&cookie) {
+        value.set_sensitive(true);
+        response.headers_mut().insert(header::SET_COOKIE, value);
+    }
+    response
+}
+
+fn agent(headers: &HeaderMap) -> String {
+    let agent = headers.get(header::USER_AGENT);
+    let agent = agent.and_then(|value| value.to_str().ok());
+    agent.unwrap_or_default().to_owned()
+}

@@ -1,0 +1,49 @@
+//! The API as a program sees it, on both databases.
+
+mod bench;
+mod logins;
+mod matrix;
+mod people;
+mod record;
+
+use bench::{Api, Postgres};
+
+/// Tests that run on SQLite each by itself, and on one PostgreSQL server one after the other.
+macro_rules! on_both {
+    ($($module:ident::$test:ident,)*) => {
+        mod on_sqlite {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    $module::$test(Api::sqlite().await).await;
+                }
+            )*
+        }
+
+        #[tokio::test]
+        async fn the_same_on_postgresql() {
+            let postgres = Postgres::start();
+            $(
+                println!(stringify!($test));
+                $module::$test(postgres.api(stringify!($test)).await).await;
+            )*
+        }
+    };
+}
+
+on_both! {
+    logins::the_first_link_makes_an_administrator_once,
+    logins::a_wrong_password_is_refused_and_five_close_the_login,
+    logins::a_session_ends_when_it_is_ended_and_with_its_person,
+    logins::a_page_of_another_site_changes_nothing,
+    logins::a_new_password_ends_all_other_sessions,
+    people::nobody_hands_on_more_than_they_hold,
+    people::a_denial_holds_before_any_allowance,
+    people::a_subtree_moves_with_its_people_and_rights,
+    people::long_lists_come_in_pages_and_are_searched,
+    matrix::each_role_may_do_what_it_allows_where_it_is_held,
+    matrix::probes_between_two_hospitals_show_nothing,
+    record::each_change_is_in_the_record_with_before_and_after,
+    record::a_changed_a_removed_and_a_cut_record_are_found,
+}

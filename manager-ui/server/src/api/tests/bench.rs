@@ -1,0 +1,264 @@
+//! An API with a database of its own, and what is asked of it.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Extension;
+use axum::http::{Request, StatusCode, header};
+use http_body_util::BodyExt;
+use mcu_api::secret::Redacted;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+use crate::setup::{FILE, Setup};
+use crate::store::{Database, Store};
+use crate::{State, limits, link, serve, sessions};
+
+pub(crate) const PASSWORD: &str = "seven grey horses";
+
+/// An API without a controller.
+pub(crate) struct Api {
+    router: Router,
+    pub store: Store,
+    pub dir: TempDir,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    pub cookie: Option<String>,
+    pub body: Value,
+}
+
+impl Api {
+    pub(crate) async fn sqlite() -> Self {
+        Self::on(&Database::Sqlite).await
+    }
+
+    async fn on(database: &Database) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(database, dir.path()).unwrap();
+        store.prepare().await.unwrap();
+        let setup = Setup::new(dir.path(), "https://192.0.2.1:8443".into());
+        setup.offer(&store).await.unwrap();
+        let (link, task) = link::new(dir.path().join("control.sock"));
+        drop(task);
+        let limits = limits::Limits::default();
+        let state = State {
+            link,
+            demo_room: None,
+            sockets: limits::Places::new(limits.sockets),
+            store: store.clone(),
+            setup,
+            logins: Arc::default(),
+        };
+        let peer = serve::Peer("192.0.2.7:5000".parse().unwrap());
+        let router = crate::router(state).layer(Extension(peer));
+        Self { router, store, dir }
+    }
+
+    /// The secret of the first administrator's link.
+    pub(crate) fn setup_secret(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.dir.path().join(FILE)).ok()?;
+        let (page, secret) = text.trim().split_once("/setup#").unwrap();
+        assert_eq!(page, "https://192.0.2.1:8443");
+        Some(secret.to_owned())
+    }
+
+    /// Makes the first administrator; the cookie of its session.
+    pub(crate) async fn first(&self) -> String {
+        let answer = self
+            .ask(
+                "",
+                "POST",
+                "/setup",
+                json!({
+                    "secret": self.setup_secret().unwrap(), "organisation": "华东", "login": "root",
+                    "name": "管理员", "password": PASSWORD,
+                }),
+            )
+            .await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+        answer.cookie.unwrap()
+    }
+
+    /// Logs in; the cookie.
+    pub(crate) async fn log_in(&self, login: &str) -> String {
+        let answer = self.try_log_in(login, PASSWORD).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+        answer.cookie.unwrap()
+    }
+
+    pub(crate) async fn try_log_in(&self, login: &str, password: &str) -> Answer {
+        let body = json!({ "login": login, "password": password });
+        self.ask("", "POST", "/session", body).await
+    }
+
+    /// Asks as our own page does.
+    pub(crate) async fn ask(&self, cookie: &str, method: &str, path: &str, body: Value) -> Answer {
+        self.ask_from(Some("https://192.0.2.1:8443"), cookie, method, path, body)
+            .await
+    }
+
+    /// Asks as a page of this origin does.
+    pub(crate) async fn ask_from(
+        &self,
+        origin: Option<&str>,
+        cookie: &str,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header(header::HOST, "192.0.2.1:8443");
+        if let Some(origin) = origin {
+            request = request.header(header::ORIGIN, origin);
+        }
+        if !cookie.is_empty() {
+            let pair = format!("other=1; {}={cookie}", sessions::COOKIE);
+            request = request.header(header::COOKIE, pair);
+        }
+        let request = match body {
+            Value::Null => request.body(Body::empty()),
+            body => request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Body::from(body.to_string())),
+        };
+        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+        let status = response.status();
+        let cookie = response.headers().get(header::SET_COOKIE).map(|value| {
+            let value = value.to_str().unwrap();
+            assert!(value.contains("; Secure; HttpOnly"), "{value}");
+            let (name, rest) = value.split_once('=').unwrap();
+            assert_eq!(name, sessions::COOKIE);
+            rest.split(';').next().unwrap().to_owned()
+        });
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer {
+            status,
+            cookie,
+            body,
+        }
+    }
+
+    pub(crate) async fn get(&self, cookie: &str, path: &str) -> Value {
+        let answer = self.ask(cookie, "GET", path, Value::Null).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+        answer.body
+    }
+
+    /// Asks, and expects that something was made; its id.
+    pub(crate) async fn make(&self, cookie: &str, path: &str, body: Value) -> String {
+        let answer = self.ask(cookie, "POST", path, body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{path}: {answer:?}");
+        answer.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Id of the organisation at the root.
+    pub(crate) async fn root(&self, cookie: &str) -> String {
+        let me = self.get(cookie, "/session").await;
+        me["organisation"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes an organisation.
+    pub(crate) async fn organisation(&self, cookie: &str, parent: &str, name: &str) -> String {
+        let body = json!({ "parent": parent, "kind": "hospital", "name": name });
+        self.make(cookie, "/organisations", body).await
+    }
+
+    /// Makes a person with this role where the person belongs.
+    pub(crate) async fn person(&self, cookie: &str, at: &str, login: &str, role: &str) -> String {
+        let id = self.nobody(cookie, at, login).await;
+        let grant = json!({ "role": role, "organisation": at });
+        self.make(cookie, &format!("/people/{id}/grants"), grant)
+            .await;
+        id
+    }
+
+    /// Makes a person without a role.
+    pub(crate) async fn nobody(&self, cookie: &str, at: &str, login: &str) -> String {
+        let body =
+            json!({ "organisation": at, "login": login, "name": login, "password": PASSWORD });
+        self.make(cookie, "/people", body).await
+    }
+}
+
+/// A PostgreSQL server of one's own, reached by a unix socket.
+pub(crate) struct Postgres {
+    dir: TempDir,
+    bin: PathBuf,
+}
+
+impl Postgres {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = newest_binaries();
+        let postgres = Self { dir, bin };
+        let path = postgres.dir.path().display().to_string();
+        // It refuses to run as root.
+        if nix::unistd::geteuid().is_root() {
+            let chown = Command::new("chown").args(["postgres", &path]).status();
+            assert!(chown.unwrap().success());
+        }
+        postgres.run(&format!(
+            "initdb --no-sync -A trust -U consilium -E UTF8 --locale C.UTF-8 -D {path}/data"
+        ));
+        postgres.run(&format!(
+            "pg_ctl -w -D {path}/data -l {path}/log -o '-c listen_addresses= -c fsync=off -k {path}' start"
+        ));
+        postgres
+    }
+
+    fn run(&self, command: &str) {
+        let script = format!("exec {}/{command}", self.bin.display());
+        let mut shell = match nix::unistd::geteuid().is_root() {
+            true => {
+                let mut shell = Command::new("runuser");
+                shell.args(["-u", "postgres", "--", "sh", "-c", &script]);
+                shell
+            }
+            false => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &script]);
+                shell
+            }
+        };
+        let output = shell.stdin(Stdio::null()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {told}");
+    }
+
+    /// An API with an empty database.
+    pub(crate) async fn api(&self, name: &str) -> Api {
+        let path = self.dir.path().display().to_string();
+        // PostgreSQL cuts names at 63 bytes.
+        let name: String = name.chars().take(60).collect();
+        self.run(&format!("createdb -h {path} -U consilium {name}"));
+        let host = path.replace('/', "%2F");
+        let address = format!("postgres://consilium@{host}/{name}");
+        Api::on(&Database::Postgres(Redacted(address))).await
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let path = self.dir.path().display().to_string();
+        self.run(&format!("pg_ctl -m immediate -D {path}/data stop"));
+    }
+}
+
+/// Where Debian keeps the server of the newest version.
+fn newest_binaries() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
+    let mut paths: Vec<PathBuf> = versions.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.pop().unwrap().join("bin")
+}

@@ -1,0 +1,117 @@
+//! Logging in and out.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::bench::{Api, PASSWORD};
+
+pub(crate) async fn the_first_link_makes_an_administrator_once(api: Api) {
+    let secret = api.setup_secret().unwrap();
+    let body = |secret: &str, password: &str| {
+        json!({ "secret": secret, "organisation": "华东", "login": "root", "name": "管理员",
+            "password": password })
+    };
+    let wrong = api.ask("", "POST", "/setup", body("x", PASSWORD)).await;
+    assert_eq!(wrong.status, StatusCode::FORBIDDEN);
+    let weak = api
+        .ask("", "POST", "/setup", body(&secret, "rootroot"))
+        .await;
+    assert_eq!(weak.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(weak.body["code"], "weak_password");
+    let cookie = api.first().await;
+    assert_eq!(api.setup_secret(), None, "the link is gone");
+    let again = api.ask("", "POST", "/setup", body(&secret, PASSWORD)).await;
+    assert_eq!(again.status, StatusCode::FORBIDDEN);
+    let me = api.get(&cookie, "/session").await;
+    assert_eq!(me["name"], "管理员");
+    assert!(
+        me["rights"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("system.manage"))
+    );
+}
+
+pub(crate) async fn a_wrong_password_is_refused_and_five_close_the_login(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let person = api.person(&root, &home, "Li.Chun", "clinician").await;
+    api.log_in("li.chun").await;
+    let unknown = api.try_log_in("nobody", PASSWORD).await;
+    assert_eq!(unknown.status, StatusCode::UNAUTHORIZED);
+    for _ in 0..5 {
+        let wrong = api.try_log_in("li.chun", "seven grey horse").await;
+        assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(wrong.body, unknown.body, "they are told apart by nothing");
+    }
+    let locked = api.try_log_in("li.chun", PASSWORD).await;
+    assert_eq!(locked.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(locked.body["code"], "locked");
+    let body = json!({ "password": "eight grey horses" });
+    let path = format!("/people/{person}/password");
+    let opened = api.ask(&root, "PUT", &path, body).await;
+    assert_eq!(opened.status, StatusCode::NO_CONTENT);
+    let back = api.try_log_in("li.chun", "eight grey horses").await;
+    assert_eq!(back.status, StatusCode::NO_CONTENT);
+}
+
+pub(crate) async fn a_session_ends_when_it_is_ended_and_with_its_person(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let person = api.person(&root, &home, "chun", "clinician").await;
+    let (a, b) = (api.log_in("chun").await, api.log_in("chun").await);
+    let sessions = api.get(&a, "/sessions").await;
+    assert_eq!(sessions.as_array().unwrap().len(), 2);
+    let out = api.ask(&a, "DELETE", "/session", Value::Null).await;
+    assert_eq!(out.status, StatusCode::NO_CONTENT);
+    let gone = api.ask(&a, "GET", "/session", Value::Null).await;
+    assert_eq!(gone.status, StatusCode::UNAUTHORIZED);
+    api.get(&b, "/session").await;
+    let path = format!("/people/{person}");
+    let body = json!({ "disabled": true });
+    api.ask(&root, "PATCH", &path, body).await;
+    let gone = api.ask(&b, "GET", "/session", Value::Null).await;
+    assert_eq!(gone.status, StatusCode::UNAUTHORIZED);
+    let refused = api.try_log_in("chun", PASSWORD).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    let forged = api.ask("forged", "GET", "/session", Value::Null).await;
+    assert_eq!(forged.status, StatusCode::UNAUTHORIZED);
+}
+
+pub(crate) async fn a_page_of_another_site_changes_nothing(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let body = json!({ "parent": home, "kind": "hospital", "name": "B" });
+    for origin in [Some("https://evil.example"), Some("null"), None] {
+        let path = "/organisations";
+        let refused = api
+            .ask_from(origin, &root, "POST", path, body.clone())
+            .await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{origin:?}");
+        let login = json!({ "login": "root", "password": PASSWORD });
+        let refused = api.ask_from(origin, "", "POST", "/session", login).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{origin:?}");
+    }
+    let list = api.get(&root, "/organisations").await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+}
+
+pub(crate) async fn a_new_password_ends_all_other_sessions(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    api.person(&root, &home, "chun", "clinician").await;
+    let (a, b) = (api.log_in("chun").await, api.log_in("chun").await);
+    let path = "/session/password";
+    let wrong = json!({ "old": "seven grey horse", "new": "eight grey horses" });
+    let wrong = api.ask(&a, "PUT", path, wrong).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let body = json!({ "old": PASSWORD, "new": "eight grey horses" });
+    let changed = api.ask(&a, "PUT", path, body).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT, "{changed:?}");
+    api.get(&a, "/session").await;
+    let gone = api.ask(&b, "GET", "/session", Value::Null).await;
+    assert_eq!(gone.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(api.get(&a, "/sessions").await.as_array().unwrap().len(), 1);
+    let old = api.try_log_in("chun", PASSWORD).await;
+    assert_eq!(old.status, StatusCode::UNAUTHORIZED);
+}

@@ -1,0 +1,326 @@
+//! Rights: every operation, role and place (WS/T 545: SW-04, MGT-04, MGT-05, PRV-05).
+
+use axum::http::StatusCode;
+use rand::seq::{IndexedRandom, IteratorRandom};
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use sqlx::Row;
+
+use super::bench::{Api, PASSWORD};
+use crate::api::described;
+use crate::rights::{BUILT_IN, Right};
+
+/// Operations that ask for a session, and for no right.
+const OWN: &[&str] = &[
+    "GET /session",
+    "DELETE /session",
+    "PUT /session/password",
+    "GET /sessions",
+    "DELETE /sessions/{id}",
+];
+/// Operations that ask for nothing.
+const OPEN: &[&str] = &["POST /session", "POST /setup"];
+
+/// Where an object is, seen from the place where a role is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Own,
+    Parent,
+    Child,
+    Stranger,
+}
+
+const PLACES: [Place; 4] = [Place::Own, Place::Parent, Place::Child, Place::Stranger];
+
+/// An operation of the description: `GET /people`, and the right it asks for.
+fn operations() -> Vec<(String, Option<Right>)> {
+    let document = serde_json::to_value(described().into_openapi()).unwrap();
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let path = path.strip_prefix("/api/v1").unwrap();
+        for (method, operation) in methods.as_object().unwrap() {
+            let right = operation["x-right"].as_str();
+            let right = right.map(|name| Right::from_name(name).unwrap());
+            operations.push((format!("{} {path}", method.to_uppercase()), right));
+        }
+    }
+    assert!(operations.len() >= 20, "{operations:?}");
+    operations
+}
+
+struct Hospital {
+    api: Api,
+    root: String,
+    /// Own, parent, child, stranger.
+    places: [String; 4],
+}
+
+impl Hospital {
+    async fn new(api: Api) -> Self {
+        let root = api.first().await;
+        let home = api.root(&root).await;
+        let own = api.organisation(&root, &home, "own").await;
+        let child = api.organisation(&root, &own, "child").await;
+        let stranger = api.organisation(&root, &home, "stranger").await;
+        let places = [own, home, child, stranger];
+        Self { api, root, places }
+    }
+
+    fn id(&self, place: Place) -> &str {
+        &self.places[PLACES.iter().position(|p| *p == place).unwrap()]
+    }
+
+    async fn someone(&self, at: &str) -> String {
+        let login = format!("p{:016x}", rand::random::<u64>());
+        let body = json!({ "organisation": at, "login": login, "name": "x" });
+        self.api.make(&self.root, "/people", body).await
+    }
+
+    async fn some_role(&self, at: &str) -> String {
+        let body = json!({ "organisation": at, "name": "r", "rights": ["recordings.view"] });
+        self.api.make(&self.root, "/roles", body).await
+    }
+
+    /// A request of this operation about a fresh object at this organisation.
+    async fn request(&self, operation: &str, at: &str) -> (String, Value) {
+        let api = &self.api;
+        match operation {
+            "GET /organisations" | "GET /people" | "GET /roles" | "GET /audit" => {
+                let path = operation.split_once(' ').unwrap().1;
+                (path.to_owned(), Value::Null)
+            }
+            "POST /organisations" => {
+                let body = json!({ "parent": at, "kind": "department", "name": "new" });
+                ("/organisations".into(), body)
+            }
+            "GET /organisations/{id}" => (format!("/organisations/{at}"), Value::Null),
+            "PATCH /organisations/{id}" => {
+                let id = api.organisation(&self.root, at, "old").await;
+                (format!("/organisations/{id}"), json!({ "name": "new" }))
+            }
+            "DELETE /organisations/{id}" => {
+                let id = api.organisation(&self.root, at, "old").await;
+                (format!("/organisations/{id}"), Value::Null)
+            }
+            "POST /people" => {
+                let login = format!("n{:016x}", rand::random::<u64>());
+                let body = json!({ "organisation": at, "login": login, "name": "new" });
+                ("/people".into(), body)
+            }
+            "GET /people/{id}" | "DELETE /people/{id}" => {
+                (format!("/people/{}", self.someone(at).await), Value::Null)
+            }
+            "PATCH /people/{id}" => {
+                let path = format!("/people/{}", self.someone(at).await);
+                (path, json!({ "name": "new" }))
+            }
+            "PUT /people/{id}/password" => {
+                let path = format!("/people/{}/password", self.someone(at).await);
+                (path, json!({ "password": PASSWORD }))
+            }
+            "GET /people/{id}/grants" => {
+                let path = format!("/people/{}/grants", self.someone(at).await);
+                (path, Value::Null)
+            }
+            "POST /people/{id}/grants" => {
+                let path = format!("/people/{}/grants", self.someone(at).await);
+                (path, json!({ "role": "student", "organisation": at }))
+            }
+            "DELETE /people/{id}/grants/{grant}" => {
+                let person = self.someone(at).await;
+                let grants = format!("/people/{person}/grants");
+                let body = json!({ "role": "student", "organisation": at });
+                let grant = api.make(&self.root, &grants, body).await;
+                (format!("{grants}/{grant}"), Value::Null)
+            }
+            "POST /roles" => {
+                let body =
+                    json!({ "organisation": at, "name": "r", "rights": ["recordings.view"] });
+                ("/roles".into(), body)
+            }
+            "PATCH /roles/{id}" => {
+                let path = format!("/roles/{}", self.some_role(at).await);
+                (path, json!({ "name": "new", "rights": [] }))
+            }
+            "DELETE /roles/{id}" => (format!("/roles/{}", self.some_role(at).await), Value::Null),
+            other => panic!("{other} has no request here"),
+        }
+    }
+}
+
+pub(crate) async fn each_role_may_do_what_it_allows_where_it_is_held(api: Api) {
+    let hospital = Hospital::new(api).await;
+    let mut cells = 0;
+    for role in BUILT_IN {
+        let own = hospital.id(Place::Own);
+        hospital
+            .api
+            .person(&hospital.root, own, role.id, role.id)
+            .await;
+        let cookie = hospital.api.log_in(role.id).await;
+        for (operation, right) in operations() {
+            let Some(right) = right else {
+                assert!(
+                    OWN.contains(&&*operation) || OPEN.contains(&&*operation),
+                    "{operation}"
+                );
+                continue;
+            };
+            for place in PLACES {
+                let at = hospital.id(place);
+                let (path, body) = hospital.request(&operation, at).await;
+                let method = operation.split_once(' ').unwrap().0;
+                let nobody = hospital.api.ask("", method, &path, body.clone()).await;
+                assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "{operation}");
+                let answer = hospital.api.ask(&cookie, method, &path, body).await;
+                let is_list = path.matches('/').count() == 1 && method == "GET";
+                let reaches = is_list || matches!(place, Place::Own | Place::Child);
+                let may = role.rights.contains(&right) && reaches;
+                let refused =
+                    matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+                let cell = format!("{} {operation} {place:?}: {answer:?}", role.id);
+                assert_eq!(answer.status.is_success(), may, "{cell}");
+                assert_eq!(refused, !may, "{cell}");
+                if is_list && may {
+                    let shown = answer.body.to_string();
+                    for place in [Place::Parent, Place::Stranger] {
+                        // The id of the one above is told as `parent`, and nothing of it.
+                        let id = format!("\"id\":\"{}\"", hospital.id(place));
+                        assert!(!shown.contains(&id), "{cell}");
+                    }
+                }
+                cells += 1;
+            }
+        }
+    }
+    assert!(cells >= 7 * 4 * 15, "{cells}");
+}
+
+/// All rows that belong to an organisation.
+async fn rows_of(api: &Api, organisation: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    for statement in [
+        "SELECT id || name || path || kind AS row FROM organisations WHERE path LIKE '%' || $1 || '%' ORDER BY id",
+        "SELECT id || login || name || COALESCE(password, '') AS row FROM people WHERE organisation = $1 ORDER BY id",
+        "SELECT id || name AS row FROM roles WHERE organisation = $1 ORDER BY id",
+        "SELECT id || person || role || effect AS row FROM grants WHERE organisation = $1 ORDER BY id",
+    ] {
+        let found = sqlx::query(statement)
+            .bind(organisation)
+            .fetch_all(api.store.pool().unwrap())
+            .await
+            .unwrap();
+        rows.extend(found.iter().map(|row| row.get::<String, _>("row")));
+    }
+    rows
+}
+
+/// Requests of one hospital's administrator with ids and words of another's.
+const PROBES: usize = 10_000;
+
+pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
+    let mut rng = rand::rngs::StdRng::seed_from_u64(545);
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "geheim-B").await;
+    let boss = "organisation_administrator";
+    let own = api.person(&root, &a, "boss_a", boss).await;
+    let person = api.person(&root, &b, "geheim_boss", boss).await;
+    let other = api.nobody(&root, &b, "geheim_nurse").await;
+    let role = json!({ "organisation": b, "name": "geheim-role", "rights": ["people.view"] });
+    let role = api.make(&root, "/roles", role).await;
+    let grants = api.get(&root, &format!("/people/{person}/grants")).await;
+    let grant = grants[0]["id"].as_str().unwrap().to_owned();
+    let cookie = api.log_in("boss_a").await;
+    let before = rows_of(&api, &b).await;
+    assert!(before.len() >= 5, "{before:?}");
+
+    let secrets = [&b, &person, &other, &role, &grant, "geheim"];
+    let ids = [
+        &b,
+        &person,
+        &other,
+        &role,
+        &grant,
+        &home,
+        &own,
+        "geheim_nurse",
+        "%",
+        "'",
+        "\u{0}",
+    ];
+    let operations = operations();
+    let mut statuses = std::collections::BTreeMap::new();
+    for n in 0..PROBES {
+        let (operation, right) = operations.choose(&mut rng).unwrap();
+        if right.is_none() {
+            continue;
+        }
+        let (method, path) = operation.split_once(' ').unwrap();
+        let mut path = path.to_owned();
+        for mark in ["{id}", "{grant}"] {
+            let foreign = ids[..5].choose(&mut rng).unwrap();
+            path = path.replacen(mark, foreign, 1);
+        }
+        if method == "GET" && rng.random_bool(0.5) {
+            let key = ["organisation", "q", "after", "object", "actor"]
+                .choose(&mut rng)
+                .unwrap();
+            let value = ids[..8]
+                .iter()
+                .chain(&["%00", "%25"])
+                .choose(&mut rng)
+                .unwrap();
+            path = format!("{path}?{key}={value}&limit=200");
+        }
+        let body = match method {
+            "GET" | "DELETE" => Value::Null,
+            _ => random_body(&mut rng, &ids),
+        };
+        let answer = api.ask(&cookie, method, &path, body.clone()).await;
+        let shown = answer.body.to_string();
+        for secret in secrets {
+            let probe = format!("{n}: {method} {path} {body}: {answer:?}");
+            assert!(!shown.contains(secret), "{probe}");
+        }
+        assert!(
+            !answer.status.is_server_error(),
+            "{method} {path} {body}: {answer:?}"
+        );
+        *statuses.entry(answer.status.as_u16()).or_insert(0_usize) += 1;
+    }
+    assert_eq!(rows_of(&api, &b).await, before);
+    assert!(statuses.keys().len() >= 4, "{statuses:?}");
+}
+
+/// A body with fields that some operation has, and values of the other hospital.
+fn random_body(rng: &mut impl Rng, ids: &[&str]) -> Value {
+    let fields = [
+        "parent",
+        "organisation",
+        "role",
+        "name",
+        "login",
+        "kind",
+        "rights",
+        "password",
+        "effect",
+        "disabled",
+    ];
+    let mut body = serde_json::Map::new();
+    for _ in 0..rng.random_range(1..=4) {
+        let field = *fields.choose(rng).unwrap();
+        let value = match field {
+            "rights" => json!(["people.view"]),
+            "kind" => json!("hospital"),
+            "password" => json!("eight grey horses"),
+            "effect" => json!("allow"),
+            "disabled" => json!(true),
+            "name" => json!("x"),
+            _ => json!(ids.choose(rng).unwrap()),
+        };
+        body.insert(field.to_owned(), value);
+    }
+    Value::Object(body)
+}

@@ -1,0 +1,233 @@
+//! The record of who saw and changed what. Each entry holds a hash over itself and the hash of the
+//! entry before it, so that a change, a removal and a gap show. An entry is written in the transaction
+//! of what it tells of: both are there or neither is.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use sqlx::{Any, AnyConnection, Row, Transaction};
+
+use crate::asker::Asker;
+use crate::store::{Error, now_ms};
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Shown to the actor.
+    View,
+    /// Made.
+    Create,
+    /// Changed.
+    Change,
+    /// Removed.
+    Remove,
+    /// A role was given.
+    Grant,
+    /// A role was taken away.
+    Revoke,
+    /// Somebody proved who he is.
+    Login,
+    /// Somebody did not.
+    LoginFailed,
+    /// A session was ended.
+    Logout,
+}
+
+impl Action {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Create => "create",
+            Self::Change => "change",
+            Self::Remove => "remove",
+            Self::Grant => "grant",
+            Self::Revoke => "revoke",
+            Self::Login => "login",
+            Self::LoginFailed => "login_failed",
+            Self::Logout => "logout",
+        }
+    }
+}
+
+/// What it was done to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Object<'a> {
+    /// `person`, `organisation`, …
+    pub kind: &'static str,
+    /// Its id, where there is one.
+    pub id: Option<&'a str>,
+    /// Whose it is.
+    pub organisation: Option<&'a str>,
+}
+
+/// Before and after.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+/// Writes one entry.
+///
+/// # Errors
+/// Those of the database; nothing that the transaction did stands then.
+pub(crate) async fn write(
+    tx: &mut Transaction<'static, Any>,
+    asker: &Asker,
+    action: Action,
+    object: Object<'_>,
+    change: Change,
+) -> Result<(), Error> {
+    // Who writes next waits here until this transaction ends.
+    let head = sqlx::query("UPDATE audit_head SET seq = seq + 1 WHERE one = 1 RETURNING seq, hash")
+        .fetch_one(&mut **tx)
+        .await?;
+    let text = |value: Option<Value>| value.map(|value| value.to_string());
+    let mut entry = Entry {
+        seq: head.try_get("seq")?,
+        at_ms: now_ms(),
+        actor: asker.person_id().map(str::to_owned),
+        actor_name: asker.name().to_owned(),
+        source: asker.source().map(|ip| ip.to_string()),
+        action: action.as_str().to_owned(),
+        object_kind: object.kind.to_owned(),
+        object: object.id.map(str::to_owned),
+        organisation: object.organisation.map(str::to_owned),
+        before: text(change.before),
+        after: text(change.after),
+        hash: String::new(),
+    };
+    entry.hash = entry.hash_after(head.try_get("hash")?);
+    entry.insert(tx).await?;
+    sqlx::query("UPDATE audit_head SET hash = $1 WHERE one = 1")
+        .bind(&entry.hash)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// One row.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct Entry {
+    pub seq: i64,
+    pub at_ms: i64,
+    pub actor: Option<String>,
+    pub actor_name: String,
+    pub source: Option<String>,
+    pub action: String,
+    pub object_kind: String,
+    pub object: Option<String>,
+    pub organisation: Option<String>,
+    #[sqlx(rename = "before_json")]
+    pub before: Option<String>,
+    #[sqlx(rename = "after_json")]
+    pub after: Option<String>,
+    pub hash: String,
+}
+
+impl Entry {
+    /// SHA-256 over the hash before it and over the entry as a JSON array, in hexadecimal digits.
+    fn hash_after(&self, previous: &str) -> String {
+        let told = json!([
+            previous,
+            self.seq,
+            self.at_ms,
+            self.actor,
+            self.actor_name,
+            self.source,
+            self.action,
+            self.object_kind,
+            self.object,
+            self.organisation,
+            self.before,
+            self.after,
+        ]);
+        hex(&Sha256::digest(told.to_string()))
+    }
+
+    async fn insert(&self, tx: &mut Transaction<'static, Any>) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO audit (seq, at_ms, actor, actor_name, source, action, object_kind, object, \
+             organisation, before_json, after_json, hash) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        )
+        .bind(self.seq)
+        .bind(self.at_ms)
+        .bind(&self.actor)
+        .bind(&self.actor_name)
+        .bind(&self.source)
+        .bind(&self.action)
+        .bind(&self.object_kind)
+        .bind(&self.object)
+        .bind(&self.organisation)
+        .bind(&self.before)
+        .bind(&self.after)
+        .bind(&self.hash)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// An entry is not what was written, or the one before it was removed and the rest renumbered.
+    #[error("entry {0} was changed")]
+    Changed(i64),
+    /// Entries are missing.
+    #[error("entries {0} to {1} are missing")]
+    Missing(i64, i64),
+    /// The last entries are missing.
+    #[error("the record ends at entry {found}, and went on to entry {told}")]
+    Cut {
+        /// Last entry that is there.
+        found: i64,
+        /// Last one that was written.
+        told: i64,
+    },
+}
+
+/// Goes through the whole record; yields how many entries it has, or the first fault.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn verify(connection: &mut AnyConnection) -> Result<Result<i64, Fault>, Error> {
+    const PAGE: i64 = 1000;
+    let zero = "0".repeat(64);
+    let (mut seq, mut previous) = (0_i64, zero);
+    loop {
+        let page: Vec<Entry> = sqlx::query_as(
+            "SELECT seq, at_ms, actor, actor_name, source, action, object_kind, object, organisation, \
+             before_json, after_json, hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
+        )
+        .bind(seq)
+        .bind(PAGE)
+        .fetch_all(&mut *connection)
+        .await?;
+        for entry in &page {
+            if entry.seq != seq + 1 {
+                return Ok(Err(Fault::Missing(seq + 1, entry.seq - 1)));
+            }
+            if entry.hash != entry.hash_after(&previous) {
+                return Ok(Err(Fault::Changed(entry.seq)));
+            }
+            (seq, previous) = (entry.seq, entry.hash.clone());
+        }
+        if page.is_empty() {
+            break;
+        }
+    }
+    let head = sqlx::query("SELECT seq, hash FROM audit_head WHERE one = 1")
+        .fetch_one(&mut *connection)
+        .await?;
+    let (told, hash): (i64, String) = (head.try_get("seq")?, head.try_get("hash")?);
+    Ok(match told == seq {
+        true if hash == previous => Ok(seq),
+        true => Err(Fault::Changed(seq)),
+        false => Err(Fault::Cut { found: seq, told }),
+    })
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

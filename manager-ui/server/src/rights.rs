@@ -1,0 +1,310 @@
+//! What people may do. A right is held at an organisation by way of a role, and reaches its whole
+//! subtree; nothing is allowed that no role allows, and a denial holds before any allowance
+//! (WS/T 545: PRV-01 to PRV-03, MGT-04).
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Any, AnyConnection, Row, Transaction};
+use utoipa::ToSchema;
+
+use crate::store::{Error, now_ms};
+
+/// SQL that is true where person `$1` holds the right `$2` at the organisation `o`.
+macro_rules! allowed {
+    () => {
+        "(EXISTS (SELECT 1 FROM grants g JOIN role_rights r ON r.role = g.role \
+          JOIN organisations s ON s.id = g.organisation \
+          WHERE g.person = $1 AND r.right_name = $2 AND g.effect = 'allow' \
+          AND substr(o.path, 1, length(s.path)) = s.path) \
+          AND NOT EXISTS (SELECT 1 FROM grants g JOIN role_rights r ON r.role = g.role \
+          JOIN organisations s ON s.id = g.organisation \
+          WHERE g.person = $1 AND r.right_name = $2 AND g.effect = 'deny' \
+          AND substr(o.path, 1, length(s.path)) = s.path))"
+    };
+}
+pub(crate) use allowed;
+
+/// Declares the rights and their names.
+macro_rules! rights {
+    ($($(#[$doc:meta])* $right:ident = $name:literal,)*) => {
+        /// One thing that somebody may do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        pub enum Right {
+            $($(#[$doc])* #[serde(rename = $name)] $right,)*
+        }
+
+        impl Right {
+            /// Each right.
+            pub const ALL: &[Self] = &[$(Self::$right,)*];
+
+            /// Its name in the interface and in the database.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$right => $name,)*
+                }
+            }
+        }
+    };
+}
+
+rights! {
+    /// See organisations.
+    OrganisationsView = "organisations.view",
+    /// Make, rename, move and remove organisations below.
+    OrganisationsManage = "organisations.manage",
+    /// See people and what they may do.
+    PeopleView = "people.view",
+    /// Make, change and remove people, and give and take roles.
+    PeopleManage = "people.manage",
+    /// See roles.
+    RolesView = "roles.view",
+    /// Make, change and remove own roles.
+    RolesManage = "roles.manage",
+    /// See rooms.
+    RoomsView = "rooms.view",
+    /// Make, change and remove rooms.
+    RoomsManage = "rooms.manage",
+    /// Mute, remove and call sites of a meeting.
+    RoomsControl = "rooms.control",
+    /// Enter rooms.
+    RoomsJoin = "rooms.join",
+    /// See accounts of terminals, and trunks.
+    AccountsView = "accounts.view",
+    /// Make, change and remove accounts of terminals, and trunks.
+    AccountsManage = "accounts.manage",
+    /// See terminals and their alarms.
+    TerminalsView = "terminals.view",
+    /// Configure terminals.
+    TerminalsManage = "terminals.manage",
+    /// See recordings and lectures.
+    RecordingsView = "recordings.view",
+    /// Publish, change and remove recordings and lectures.
+    RecordingsManage = "recordings.manage",
+    /// See the record of what was done.
+    AuditView = "audit.view",
+    /// See the server's state.
+    SystemView = "system.view",
+    /// Change the server's settings.
+    SystemManage = "system.manage",
+}
+
+impl Right {
+    /// The right of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|right| right.as_str() == name)
+    }
+}
+
+/// A role that every server has.
+#[derive(Debug)]
+pub struct BuiltIn {
+    /// Its id, which is the same on every server.
+    pub id: &'static str,
+    /// What it allows.
+    pub rights: &'static [Right],
+}
+
+/// The role of the first administrator.
+pub const SYSTEM_ADMINISTRATOR: &str = "system_administrator";
+
+/// The roles that every server has.
+pub const BUILT_IN: &[BuiltIn] = {
+    use Right::*;
+    &[
+        BuiltIn {
+            id: SYSTEM_ADMINISTRATOR,
+            rights: Right::ALL,
+        },
+        BuiltIn {
+            id: "organisation_administrator",
+            rights: &[
+                OrganisationsView,
+                OrganisationsManage,
+                PeopleView,
+                PeopleManage,
+                RolesView,
+                RolesManage,
+                RoomsView,
+                RoomsManage,
+                RoomsControl,
+                RoomsJoin,
+                AccountsView,
+                AccountsManage,
+                TerminalsView,
+                TerminalsManage,
+                RecordingsView,
+                RecordingsManage,
+                AuditView,
+            ],
+        },
+        BuiltIn {
+            id: "network_operator",
+            rights: &[
+                OrganisationsView,
+                RoomsView,
+                RoomsControl,
+                AccountsView,
+                AccountsManage,
+                TerminalsView,
+                TerminalsManage,
+                SystemView,
+            ],
+        },
+        BuiltIn {
+            id: "clinician",
+            rights: &[OrganisationsView, RoomsView, RoomsJoin, RecordingsView],
+        },
+        BuiltIn {
+            id: "teacher",
+            rights: &[
+                OrganisationsView,
+                RoomsView,
+                RoomsJoin,
+                RecordingsView,
+                RecordingsManage,
+            ],
+        },
+        BuiltIn {
+            id: "student",
+            rights: &[RecordingsView],
+        },
+        BuiltIn {
+            id: "auditor",
+            rights: &[OrganisationsView, PeopleView, RolesView, AuditView],
+        },
+    ]
+};
+
+/// Writes the roles that every server has, as this version knows them.
+pub(crate) async fn write_roles(tx: &mut Transaction<'static, Any>) -> Result<(), Error> {
+    for role in BUILT_IN {
+        sqlx::query(
+            "INSERT INTO roles (id, organisation, name, created_ms) VALUES ($1, NULL, $1, $2) \
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(role.id)
+        .bind(now_ms())
+        .execute(&mut **tx)
+        .await?;
+        write_rights(tx, role.id, role.rights).await?;
+    }
+    Ok(())
+}
+
+/// Sets what a role allows.
+pub(crate) async fn write_rights(
+    tx: &mut Transaction<'static, Any>,
+    role: &str,
+    rights: &[Right],
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM role_rights WHERE role = $1")
+        .bind(role)
+        .execute(&mut **tx)
+        .await?;
+    for right in rights {
+        sqlx::query("INSERT INTO role_rights (role, right_name) VALUES ($1, $2)")
+            .bind(role)
+            .bind(right.as_str())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Whether a person holds a right at an organisation.
+pub(crate) async fn holds(
+    connection: &mut AnyConnection,
+    person: &str,
+    right: Right,
+    organisation: &str,
+) -> Result<bool, Error> {
+    let row = sqlx::query(concat!(
+        "SELECT COUNT(*) AS n FROM organisations o WHERE o.id = $3 AND ",
+        allowed!()
+    ))
+    .bind(person)
+    .bind(right.as_str())
+    .bind(organisation)
+    .fetch_one(connection)
+    .await?;
+    Ok(row.try_get::<i64, _>("n")? > 0)
+}
+
+/// Whether a person holds a right anywhere.
+pub(crate) async fn holds_anywhere(
+    connection: &mut AnyConnection,
+    person: &str,
+    right: Right,
+) -> Result<bool, Error> {
+    let row = sqlx::query(concat!(
+        "SELECT COUNT(*) AS n FROM organisations o WHERE ",
+        allowed!()
+    ))
+    .bind(person)
+    .bind(right.as_str())
+    .fetch_one(connection)
+    .await?;
+    Ok(row.try_get::<i64, _>("n")? > 0)
+}
+
+/// Rights that a person holds somewhere.
+pub(crate) async fn of_person(
+    connection: &mut AnyConnection,
+    person: &str,
+) -> Result<Vec<Right>, Error> {
+    let mut held = Vec::new();
+    for right in Right::ALL {
+        if holds_anywhere(connection, person, *right).await? {
+            held.push(*right);
+        }
+    }
+    Ok(held)
+}
+
+/// Whether `person` holds all that a role allows, at an organisation: only then may it be handed on.
+pub(crate) async fn covers_role(
+    connection: &mut AnyConnection,
+    person: &str,
+    role: &str,
+    organisation: &str,
+) -> Result<bool, Error> {
+    let rows = sqlx::query("SELECT right_name FROM role_rights WHERE role = $1")
+        .bind(role)
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in rows {
+        let name: String = row.try_get("right_name")?;
+        let Some(right) = Right::from_name(&name) else {
+            continue;
+        };
+        if !holds(connection, person, right, organisation).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether `person` holds all that `other` holds: only then may it take the other's place, by a new
+/// password for one.
+pub(crate) async fn covers_person(
+    connection: &mut AnyConnection,
+    person: &str,
+    other: &str,
+) -> Result<bool, Error> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT g.role, g.organisation FROM grants g WHERE g.person = $1 AND g.effect = 'allow'",
+    )
+    .bind(other)
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in rows {
+        let (role, organisation): (String, String) =
+            (row.try_get("role")?, row.try_get("organisation")?);
+        if !covers_role(connection, person, &role, &organisation).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,234 @@
+//! The database: SQLite in the data folder, or PostgreSQL. The same statements run on both.
+//!
+//! It may be away: the manager starts without it and goes on when it is lost, and whatever needs it
+//! answers 503 meanwhile.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mcu_api::secret::Redacted;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::MigrateError;
+use sqlx::{Any, AnyPool, ConnectOptions, Transaction};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::rights;
+
+/// Connections of the manager to its database.
+const CONNECTIONS: u32 = 8;
+/// Longest that a request waits for one.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between attempts to prepare a database that is away.
+const RETRY: Duration = Duration::from_secs(1);
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Where the database is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Database {
+    /// `consilium.db` in the data folder.
+    #[default]
+    Sqlite,
+    /// A PostgreSQL server, `postgres://USER:PASSWORD@HOST/NAME`.
+    Postgres(Redacted<String>),
+}
+
+/// A pool of connections, and whether its tables are there.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pool: AnyPool,
+    database: Database,
+    ready: watch::Sender<bool>,
+}
+
+/// A statement could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address of the database cannot be read. Its text, which holds a password, is not shown.
+    #[error("the address of the database is none")]
+    Address,
+    /// The database is away, or its tables are not there yet.
+    #[error("the database is away")]
+    Away,
+    /// It is there and refuses.
+    #[error("database")]
+    Statement(#[source] sqlx::Error),
+    /// The tables are of another version.
+    #[error("tables")]
+    Tables(#[from] MigrateError),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as E;
+        match error {
+            E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => Self::Away,
+            // Class 57 of PostgreSQL: shut down, or not open yet. Class 08: connection.
+            E::Database(error)
+                if error
+                    .code()
+                    .is_some_and(|code| code.starts_with("57P") || code.starts_with("08")) =>
+            {
+                Self::Away
+            }
+            error => Self::Statement(error),
+        }
+    }
+}
+
+impl Error {
+    /// Whether a row that is there already stands against it.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Self::Statement(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+
+    /// Whether rows that refer to it stand against it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Self::Statement(sqlx::Error::Database(error)) if error.is_foreign_key_violation())
+    }
+}
+
+impl Store {
+    /// A pool that connects when it is used first.
+    ///
+    /// # Errors
+    /// [`Error::Address`].
+    pub(crate) fn open(database: &Database, data_dir: &Path) -> Result<Self, Error> {
+        sqlx::any::install_default_drivers();
+        let address = match database {
+            Database::Sqlite => sqlite_address(&data_dir.join("consilium.db"))?,
+            Database::Postgres(address) => address.0.clone(),
+        };
+        let options = AnyConnectOptions::from_str(&address)
+            .map_err(|_| Error::Address)?
+            .disable_statement_logging();
+        let is_sqlite = matches!(database, Database::Sqlite);
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if is_sqlite {
+                        // One writer at a time, readers beside it; a commit survives the process,
+                        // and the machine too once the log is synced.
+                        sqlx::raw_sql(
+                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                             PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;",
+                        )
+                        .execute(connection)
+                        .await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(options);
+        Ok(Self {
+            pool,
+            database: database.clone(),
+            ready: watch::channel(false).0,
+        })
+    }
+
+    /// Makes the tables, and brings older ones up to date.
+    ///
+    /// # Errors
+    /// [`Error::Away`] and [`Error::Tables`].
+    pub(crate) async fn prepare(&self) -> Result<(), Error> {
+        MIGRATIONS.run(&self.pool).await?;
+        let mut tx = self.begin_unready().await?;
+        rights::write_roles(&mut tx).await?;
+        tx.commit().await?;
+        self.ready.send_replace(true);
+        Ok(())
+    }
+
+    /// Prepares the database as soon as it is there.
+    pub(crate) async fn prepare_when_there(&self) {
+        let mut told = false;
+        while let Err(error) = self.prepare().await {
+            if !told {
+                let error = chain(&error);
+                warn!(error, "the database is not ready, tried again each second");
+                told = true;
+            }
+            sleep(RETRY).await;
+        }
+        info!("the database is ready");
+    }
+
+    /// Returns once the tables are there.
+    pub(crate) async fn ready(&self) {
+        // The sender lives as long as this.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// For statements that only read.
+    ///
+    /// # Errors
+    /// [`Error::Away`] until the tables are there.
+    pub(crate) fn pool(&self) -> Result<&AnyPool, Error> {
+        match *self.ready.borrow() {
+            true => Ok(&self.pool),
+            false => Err(Error::Away),
+        }
+    }
+
+    /// For statements that change something, together or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Away`] until the tables are there.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, Error> {
+        self.pool()?;
+        self.begin_unready().await
+    }
+
+    async fn begin_unready(&self) -> Result<Transaction<'static, Any>, Error> {
+        let begin = match self.database {
+            // The place of the one writer is taken at once: a transaction that reads first could
+            // not be given it later.
+            Database::Sqlite => "BEGIN IMMEDIATE",
+            Database::Postgres(_) => "BEGIN",
+        };
+        Ok(self.pool.begin_with(begin).await?)
+    }
+}
+
+/// The address of a file, whatever its name holds.
+fn sqlite_address(path: &Path) -> Result<String, Error> {
+    let path = path.to_str().ok_or(Error::Address)?;
+    let escaped: String = path
+        .bytes()
+        .map(|byte| match byte {
+            b'/' | b'.' | b'-' | b'_' => char::from(byte).to_string(),
+            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
+    Ok(format!("sqlite://{escaped}?mode=rwc"))
+}
+
+/// An error and what it came of, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// A new id. Later ones sort behind earlier ones.
+pub(crate) fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
