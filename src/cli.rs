@@ -58,11 +58,56 @@ pub enum Command {
     /// Restart the processes of the running server, one after the other, as the program that is
     /// installed now. Calls go on.
     Upgrade(Flags),
+    /// Copy the database of people, rights and record into a new file. The server may run meanwhile.
+    Backup {
+        /// Flags that the server was started with.
+        #[command(flatten)]
+        flags: Flags,
+        /// The file, which is not there yet.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Put such a copy in the place of the database. The server may not run meanwhile.
+    Restore {
+        /// Flags that the server is started with.
+        #[command(flatten)]
+        flags: Flags,
+        /// The copy.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+    },
+    /// Look at the installation, and name what is wrong with it and what to do. Exit status 1 if
+    /// something does not work. The server may run meanwhile.
+    Doctor {
+        /// Flags that the server is started with.
+        #[command(flatten)]
+        flags: Flags,
+        /// A server of network time to compare this machine's clock with.
+        #[arg(long, value_name = "HOST[:PORT]")]
+        ntp: Option<String>,
+        /// Print what is found as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look after the record of who saw and changed what.
+    Audit {
+        /// What to do.
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Read a configuration file and say what is wrong with it.
     CheckConfig {
         /// The file.
         file: PathBuf,
     },
+}
+
+/// What is done with the record.
+#[derive(Subcommand)]
+pub enum AuditCommand {
+    /// Go through the whole record: whether an entry was changed or removed, whether its end was cut,
+    /// and whether it is what was signed. Exit status 1 if not. The server may run meanwhile.
+    Verify(Flags),
 }
 
 /// Flags of every process; the supervisor hands them on as it got them.
@@ -98,7 +143,13 @@ impl Cli {
             Command::Serve(f) | Command::Control(f) | Command::Media(f) | Command::Manager(f) => f,
             Command::Upgrade(flags)
             | Command::Dial { flags, .. }
-            | Command::Transfer { flags, .. } => flags,
+            | Command::Transfer { flags, .. }
+            | Command::Backup { flags, .. }
+            | Command::Doctor { flags, .. }
+            | Command::Restore { flags, .. }
+            | Command::Audit {
+                command: AuditCommand::Verify(flags),
+            } => flags,
             Command::CheckConfig { .. } => &Flags::default(),
         };
         let mut settings = match &flags.config {

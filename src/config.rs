@@ -10,9 +10,11 @@ mod values;
 use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
 use mcu_api::reach;
@@ -23,7 +25,9 @@ use toml::Spanned;
 use crate::host;
 pub use limits::Limits;
 pub use refusal::ConfigError;
-pub use values::{DnsServer, Filter, Listen, MediaAddress, NonEmpty, Pin, PortRange, RelayUrl};
+pub use values::{
+    DatabaseUrl, DnsServer, Filter, Listen, MediaAddress, NonEmpty, Pin, PortRange, RelayUrl,
+};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +45,8 @@ pub struct Settings {
     pub media: Media,
     /// Relays for browsers.
     pub turn: Option<Turn>,
+    /// The manager's database.
+    pub database: Data,
     /// Rooms.
     pub rooms: Vec<Room>,
     /// What is looked at before the numbers of the rooms.
@@ -109,6 +115,20 @@ pub struct Media {
     pub tcp_port: Option<u16>,
 }
 
+/// `[database]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// A PostgreSQL server; SQLite in the data folder if not given.
+    pub url: Option<DatabaseUrl>,
+    /// Folder for copies that are made by themselves; none if not given.
+    pub backup_dir: Option<PathBuf>,
+    /// Hours between two of them.
+    pub backup_hours: NonZeroU32,
+    /// How many stay.
+    pub backup_keep: NonZeroU32,
+}
+
 /// `[turn]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -169,11 +189,23 @@ impl Default for Settings {
             sip: Sip::default(),
             media: Media::default(),
             turn: None,
+            database: Data::default(),
             rooms: Vec::new(),
             dialplan: Vec::new(),
             rules: Vec::new(),
             limits: Limits::default(),
             log: Log::default(),
+        }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            url: None,
+            backup_dir: None,
+            backup_hours: const { NonZeroU32::new(24).unwrap() },
+            backup_keep: const { NonZeroU32::new(14).unwrap() },
         }
     }
 }
@@ -212,6 +244,19 @@ impl Default for Media {
             },
             tcp_port: None,
         }
+    }
+}
+
+impl Data {
+    fn schedule(&self) -> Option<manager_ui_server::Schedule> {
+        let hours = u64::from(self.backup_hours.get());
+        self.backup_dir
+            .clone()
+            .map(|dir| manager_ui_server::Schedule {
+                dir,
+                every: Duration::from_secs(hours * 3600),
+                keep: self.backup_keep.get() as usize,
+            })
     }
 }
 
@@ -344,9 +389,16 @@ impl Settings {
             control_socket: self.control_socket(),
             streams_socket: self.streams_socket(),
             addresses: self.told_addresses(),
-            database: manager_ui_server::Database::Sqlite,
+            database: self.database(),
+            backups: self.database.schedule(),
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
         }
+    }
+
+    /// The manager's database.
+    pub fn database(&self) -> manager_ui_server::Database {
+        let url = self.database.url.clone();
+        url.map_or_else(Default::default, |url| url.0)
     }
 
     /// Filter of the log.

@@ -2,7 +2,9 @@
 
 mod cli;
 mod config;
+mod data;
 mod dial;
+mod doctor;
 mod host;
 mod supervisor;
 mod transfer;
@@ -39,6 +41,15 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         println!("{}: ok", file.display());
         return Ok(());
     }
+    if let Command::Doctor { flags, ntp, json } = &cli.command {
+        let wishes = doctor::Wishes {
+            config: flags.config.as_deref(),
+            ntp: ntp.as_deref(),
+            json: *json,
+        };
+        let sound = runtime()?.block_on(doctor::run(cli.settings(), wishes));
+        return sound.then_some(()).context("something does not work");
+    }
     let settings = cli.settings()?;
     if let Command::Dial { room, to, .. } = &cli.command {
         return dial::run(&settings.control_socket(), room, to);
@@ -48,6 +59,14 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     if let Command::Upgrade(_) = &cli.command {
         return supervisor::upgrade::ask(&settings.supervisor_socket());
+    }
+    match &cli.command {
+        Command::Audit { .. } => return runtime()?.block_on(data::verify(&settings)),
+        Command::Backup { to, .. } => return runtime()?.block_on(data::backup(&settings, to)),
+        Command::Restore { from, .. } => {
+            return runtime()?.block_on(data::restore(&settings, from));
+        }
+        _ => {}
     }
     start_log(&settings)?;
     // Started from /proc/self/exe, a process would be `exe` to ps and top.
@@ -64,6 +83,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::CheckConfig { .. }
         | Command::Dial { .. }
         | Command::Transfer { .. }
+        | Command::Audit { .. }
+        | Command::Backup { .. }
+        | Command::Doctor { .. }
+        | Command::Restore { .. }
         | Command::Upgrade(_) => unreachable!("handled above"),
     }
 }

@@ -114,7 +114,7 @@ async fn watch_over(
 }
 
 /// A data folder is one server's: another would take the sockets away from it.
-fn lock(settings: &Settings) -> anyhow::Result<Flock<File>> {
+pub fn lock(settings: &Settings) -> anyhow::Result<Flock<File>> {
     let path = settings.run_dir().join("serve.lock");
     let file = File::create(&path).with_context(|| format!("open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -207,6 +207,18 @@ impl FromStr for Block {
     }
 }
 
+/// Where a PostgreSQL server is.
+#[derive(Clone, Debug)]
+pub struct DatabaseUrl(pub manager_ui_server::Database);
+
+impl FromStr for DatabaseUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
 /// The URL of a relay (RFC 7065).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayUrl(pub String);
@@ -332,6 +344,7 @@ deserialize_from_str!(
     Block,
     PortRange,
     RelayUrl,
+    DatabaseUrl,
     Filter
 );
 

@@ -1,5 +1,6 @@
 //! The server under test: `consilium serve` with a data folder and ports of its own.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,10 @@ use crate::wait_for;
 pub struct Server {
     process: Process,
     dir: TempDir,
+    /// What it was started with, to start it again.
+    words: Vec<OsString>,
+    /// Where its configuration file is, which every process of it reads.
+    config: Option<TempDir>,
     /// Address of everything, 127.0.0.1 unless started elsewhere.
     pub host: IpAddr,
     /// Port of the page there.
@@ -47,7 +52,24 @@ impl Server {
         let dir = tempfile::tempdir().expect("make a folder");
         let file = dir.path().join("consilium.toml");
         std::fs::write(&file, text).expect("write");
-        Self::start(&["--config", file.to_str().expect("path")])
+        let mut server = Self::start(&["--config", file.to_str().expect("path")]);
+        server.config = Some(dir);
+        server
+    }
+
+    /// Ends it in good order.
+    pub fn stop(&mut self) {
+        self.process.signal(Signal::SIGTERM);
+        wait_for("the server ended", Duration::from_secs(20), || self.ended());
+    }
+
+    /// Starts it again on the same data and ports, and waits until page and controller answer.
+    pub fn resume(self) -> Self {
+        let mut program = Command::new(&self.words[0]);
+        program.args(&self.words[1..]);
+        let log = self.dir.path().join("server.log");
+        let process = Process::start(&mut program, &log);
+        Self { process, ..self }.healthy()
     }
 
     /// Starts with further flags and waits until page and controller answer.
@@ -96,10 +118,15 @@ impl Server {
         let dir = tempfile::tempdir().expect("make a data folder");
         let data = dir.path().join("data");
         program.args(["serve", "--data-dir"]).arg(data).args(flags);
+        let name = program.get_program().to_owned();
+        let words = std::iter::once(name).chain(program.get_args().map(OsString::from));
+        let words = words.collect();
         let process = Process::start(program, &dir.path().join("server.log"));
         Self {
             process,
             dir,
+            words,
+            config: None,
             host,
             http,
             sip,

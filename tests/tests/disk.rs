@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// the server, does more to it, and starts the server there.
 fn on_a_small_disk(and: &str) -> Command {
     let script = format!(
-        "mkdir -p \"$3\" && mount -t tmpfs -o size=256k,mode=700 none \"$3\" && {and} && exec \"$0\" \"$@\""
+        "mkdir -p \"$3\" && mount -t tmpfs -o size=4m,mode=700 none \"$3\" && {and} && exec \"$0\" \"$@\""
     );
     let mut command = Command::new("unshare");
     command

@@ -32,12 +32,6 @@ pub(crate) struct Person {
 }
 
 impl Asker {
-    /// The server itself.
-    pub(crate) const SERVER: Self = Self {
-        person: None,
-        source: None,
-    };
-
     /// Somebody who proved nothing.
     pub(crate) const fn unknown(source: IpAddr) -> Self {
         Self {

@@ -2,12 +2,15 @@
 //! entry before it, so that a change, a removal and a gap show. An entry is written in the transaction
 //! of what it tells of: both are there or neither is.
 
+pub(crate) mod checkpoints;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::{Any, AnyConnection, Row, Transaction};
 
 use crate::asker::Asker;
 use crate::store::{Error, now_ms};
+use checkpoints::Checkpoint;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +129,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// SHA-256 over the hash before it and over the entry as a JSON array, in hexadecimal digits.
-    fn hash_after(&self, previous: &str) -> String {
+    pub(crate) fn hash_after(&self, previous: &str) -> String {
         let told = json!([
             previous,
             self.seq,
@@ -171,61 +174,104 @@ impl Entry {
 /// What is wrong with a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// An entry is not what was written, or the one before it was removed and the rest renumbered.
+    /// An entry is not what was written.
     #[error("entry {0} was changed")]
     Changed(i64),
     /// Entries are missing.
     #[error("entries {0} to {1} are missing")]
     Missing(i64, i64),
     /// The last entries are missing.
-    #[error("the record ends at entry {found}, and went on to entry {told}")]
+    #[error("the record ends at entry {found}, and went on to entry {told} at least")]
     Cut {
         /// Last entry that is there.
         found: i64,
-        /// Last one that was written.
+        /// Last one that is known to have been written.
         told: i64,
     },
+    /// The chain holds, and yet this entry is not the one that was signed: it, or one before it, was
+    /// changed and all hashes were computed anew.
+    #[error("entry {0} is not the one that was signed: what comes before it was rewritten")]
+    Rewritten(i64),
 }
 
-/// Goes through the whole record; yields how many entries it has, or the first fault.
+/// What the whole record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Entries.
+    pub entries: i64,
+    /// Checkpoints, each of which is right.
+    pub checkpoints: usize,
+}
+
+/// Goes through the whole record; yields what it holds, or the first fault.
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn verify(connection: &mut AnyConnection) -> Result<Result<i64, Fault>, Error> {
-    const PAGE: i64 = 1000;
-    let zero = "0".repeat(64);
-    let (mut seq, mut previous) = (0_i64, zero);
-    loop {
-        let page: Vec<Entry> = sqlx::query_as(
-            "SELECT seq, at_ms, actor, actor_name, source, action, object_kind, object, organisation, \
-             before_json, after_json, hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
-        )
-        .bind(seq)
-        .bind(PAGE)
-        .fetch_all(&mut *connection)
+pub(crate) async fn verify(
+    connection: &mut AnyConnection,
+    checkpoints: &[Checkpoint],
+) -> Result<Result<Whole, Fault>, Error> {
+    // Before the entries: what is written meanwhile is behind it.
+    let head = sqlx::query("SELECT seq, hash FROM audit_head WHERE one = 1")
+        .fetch_one(&mut *connection)
         .await?;
-        for entry in &page {
+    let (told, hash): (i64, String) = (head.try_get("seq")?, head.try_get("hash")?);
+    let head = Checkpoint {
+        seq: told,
+        at_ms: 0,
+        hash,
+    };
+    let mut known = checkpoints.iter().chain([&head]).peekable();
+    let (mut seq, mut previous) = (0_i64, "0".repeat(64));
+    loop {
+        while let Some(checkpoint) = known.next_if(|checkpoint| checkpoint.seq == seq) {
+            if checkpoint.hash != previous {
+                return Ok(Err(Fault::Rewritten(seq)));
+            }
+        }
+        let Some(next) = known.peek() else {
+            break;
+        };
+        if next.seq < seq {
+            // The head was set back, or a checkpoint is older than the one before it.
+            return Ok(Err(Fault::Rewritten(next.seq)));
+        }
+        let page = page_after(connection, seq, next.seq).await?;
+        if page.is_empty() {
+            let told = checkpoints.last().map_or(told, |last| last.seq.max(told));
+            return Ok(Err(Fault::Cut { found: seq, told }));
+        }
+        for entry in page {
             if entry.seq != seq + 1 {
                 return Ok(Err(Fault::Missing(seq + 1, entry.seq - 1)));
             }
             if entry.hash != entry.hash_after(&previous) {
                 return Ok(Err(Fault::Changed(entry.seq)));
             }
-            (seq, previous) = (entry.seq, entry.hash.clone());
-        }
-        if page.is_empty() {
-            break;
+            (seq, previous) = (entry.seq, entry.hash);
         }
     }
-    let head = sqlx::query("SELECT seq, hash FROM audit_head WHERE one = 1")
-        .fetch_one(&mut *connection)
-        .await?;
-    let (told, hash): (i64, String) = (head.try_get("seq")?, head.try_get("hash")?);
-    Ok(match told == seq {
-        true if hash == previous => Ok(seq),
-        true => Err(Fault::Changed(seq)),
-        false => Err(Fault::Cut { found: seq, told }),
-    })
+    Ok(Ok(Whole {
+        entries: seq,
+        checkpoints: checkpoints.len(),
+    }))
+}
+
+/// The entries behind this one, in their order; a thousand at most, and none behind `to`.
+pub(crate) async fn page_after(
+    connection: &mut AnyConnection,
+    seq: i64,
+    to: i64,
+) -> Result<Vec<Entry>, Error> {
+    let page = sqlx::query_as(
+        "SELECT seq, at_ms, actor, actor_name, source, action, object_kind, object, organisation, \
+         before_json, after_json, hash FROM audit WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1000",
+    )
+    .bind(seq)
+    .bind(to)
+    .fetch_all(connection)
+    .await?;
+    Ok(page)
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

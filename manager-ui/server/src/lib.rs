@@ -35,8 +35,16 @@ mod setup;
 mod store;
 mod tls;
 
+pub use audit::{Fault, Whole};
 pub use setup::FILE as SETUP_FILE;
-pub use store::Database;
+pub use store::backup::{BackupError, Schedule, backup, restore};
+pub use store::{Database, Error as DatabaseError};
+pub use tls::examine::{Flaw, examine as examine_certificate};
+
+use audit::checkpoints;
+
+/// Folder in the data folder for the key and the checkpoints of the record of what was done.
+const RECORD: &str = "audit";
 
 /// Most time for browsers to hear that the manager ends.
 const PARTING: Duration = Duration::from_secs(1);
@@ -56,6 +64,8 @@ pub struct Config {
     pub addresses: Vec<IpAddr>,
     /// Where people, what they may do, and the record of what they did are kept.
     pub database: Database,
+    /// When the database is copied by itself.
+    pub backups: Option<Schedule>,
     /// Room of a demonstration: `GET /api/v1/rooms/{number}` answers for it without an account.
     pub demo_room: Option<String>,
 }
@@ -94,6 +104,7 @@ pub struct Server {
     streams: Arc<Path>,
     store: store::Store,
     setup: setup::Setup,
+    data: Data,
 }
 
 impl Server {
@@ -107,6 +118,11 @@ impl Server {
 
     async fn bind_with(config: Config, limits: limits::Limits) -> Result<Self, Error> {
         let store = store::Store::open(&config.database, &config.data_dir)?;
+        let data = Data {
+            database: config.database.clone(),
+            dir: config.data_dir.clone(),
+            backups: config.backups,
+        };
         let host = config.addresses.first().copied();
         let certificates = tls::Store::new(config.data_dir.join("tls"), config.addresses);
         let acceptor = tls::Acceptor::open(certificates)?;
@@ -139,6 +155,7 @@ impl Server {
             streams,
             store,
             setup,
+            data,
         })
     }
 
@@ -176,6 +193,7 @@ impl Server {
             streams,
             store,
             setup,
+            data,
         } = self;
         let part = async {
             stop.await;
@@ -185,15 +203,60 @@ impl Server {
         tokio::select! {
             () = control.run() => Err(Error::TaskEnded),
             () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
-            () = keep_data(store, setup) => Err(Error::TaskEnded),
+            () = keep_data(store, setup, data) => Err(Error::TaskEnded),
             () = serve::accept(listener, acceptor, app, limits, streams) => Err(Error::TaskEnded),
             () = part => Ok(()),
         }
     }
 }
 
-/// Makes the tables ready, and offers the first administrator's link. Never ends.
-async fn keep_data(store: store::Store, setup: setup::Setup) {
+/// Whether the database is there and takes us.
+///
+/// # Errors
+/// Why not.
+pub async fn try_database(database: &Database, data_dir: &Path) -> Result<(), DatabaseError> {
+    let store = store::Store::open(database, data_dir)?;
+    match store.exists() {
+        true => store.ping().await,
+        // SQLite's file is made at the first start.
+        false => Ok(()),
+    }
+}
+
+/// Goes through the record of what was done and its checkpoints.
+///
+/// # Errors
+/// When the database or the checkpoints cannot be read. A fault of the record is an answer.
+pub async fn verify_record(
+    database: &Database,
+    data_dir: &Path,
+) -> Result<Result<Whole, Fault>, VerifyError> {
+    let checkpoints = checkpoints::read(&data_dir.join(RECORD))?;
+    let store = store::Store::open(database, data_dir)?;
+    if !store.exists() {
+        return Err(VerifyError::None);
+    }
+    store.prepare().await?;
+    let mut connection = store.pool()?.acquire().await.map_err(store::Error::from)?;
+    Ok(audit::verify(&mut connection, &checkpoints).await?)
+}
+
+/// Why a record cannot be gone through.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// Nothing was ever written.
+    #[error("there is no record in this data folder")]
+    None,
+    /// The database cannot be read.
+    #[error(transparent)]
+    Database(#[from] store::Error),
+    /// The checkpoints cannot be read, or are not signed with the key beside them.
+    #[error("checkpoints")]
+    Checkpoints(#[from] io::Error),
+}
+
+/// Makes the tables ready, offers the first administrator's link, and signs the record. Never ends.
+async fn keep_data(store: store::Store, setup: setup::Setup, data: Data) {
     store.prepare_when_there().await;
     if let Err(error) = setup.offer(&store).await {
         warn!(
@@ -201,7 +264,21 @@ async fn keep_data(store: store::Store, setup: setup::Setup) {
             "no link for the first administrator"
         );
     }
-    std::future::pending().await
+    let record = data.dir.join(RECORD);
+    let copies = async {
+        match &data.backups {
+            Some(schedule) => store::backup::keep(schedule, &data.database, &data.dir).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(checkpoints::keep(&record, &store), copies);
+}
+
+/// What the tasks that look after the data need.
+struct Data {
+    database: Database,
+    dir: PathBuf,
+    backups: Option<Schedule>,
 }
 
 /// What every handler may use.

@@ -3,13 +3,17 @@
 //! It may be away: the manager starts without it and goes on when it is lost, and whatever needs it
 //! answers 503 meanwhile.
 
-use std::path::Path;
+pub mod backup;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mcu_api::secret::Redacted;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Any, AnyPool, ConnectOptions, Transaction};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -24,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Between attempts to prepare a database that is away.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// SQLite's file in the data folder.
+const FILE: &str = "consilium.db";
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// Where the database is.
@@ -36,11 +43,48 @@ pub enum Database {
     Postgres(Redacted<String>),
 }
 
+impl FromStr for Database {
+    type Err = &'static str;
+
+    /// The address of a PostgreSQL server. What is wrong is said without the address, which holds a
+    /// password.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let schemes = ["postgres://", "postgresql://"];
+        if !schemes.iter().any(|scheme| text.starts_with(scheme)) {
+            return Err("must be postgres://USER:PASSWORD@HOST/NAME; without it, SQLite is used");
+        }
+        let options = PgConnectOptions::from_str(text).map_err(
+            |_| "cannot be read: a character of the password may have to be written as %XX",
+        )?;
+        if options.get_database().is_none_or(str::is_empty) {
+            return Err("must end with the name of the database");
+        }
+        let host = options.get_host();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_here = host == "localhost"
+            || host.starts_with('/')
+            || options.get_socket().is_some()
+            || address.is_ok_and(|ip| ip.is_loopback());
+        let is_proved = matches!(
+            options.get_ssl_mode(),
+            PgSslMode::VerifyCa | PgSslMode::VerifyFull
+        );
+        match is_here || is_proved {
+            true => Ok(Self::Postgres(Redacted(text.to_owned()))),
+            false => Err(
+                "needs ?sslmode=verify-full (and sslrootcert=FILE where the issuer is \
+                          your own), since the server is another machine",
+            ),
+        }
+    }
+}
+
 /// A pool of connections, and whether its tables are there.
 #[derive(Clone)]
 pub(crate) struct Store {
     pool: AnyPool,
-    database: Database,
+    /// SQLite's.
+    file: Option<PathBuf>,
     ready: watch::Sender<bool>,
 }
 
@@ -66,16 +110,21 @@ impl From<sqlx::Error> for Error {
         use sqlx::Error as E;
         match error {
             E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => Self::Away,
-            // Class 57 of PostgreSQL: shut down, or not open yet. Class 08: connection.
-            E::Database(error)
-                if error
-                    .code()
-                    .is_some_and(|code| code.starts_with("57P") || code.starts_with("08")) =>
-            {
-                Self::Away
-            }
+            E::Database(error) if error.code().is_some_and(|code| is_away(&code)) => Self::Away,
             error => Self::Statement(error),
         }
+    }
+}
+
+/// Whether a code says that the database cannot be used for now. PostgreSQL: class 57P, shut down or not
+/// open yet, and class 08, connection. SQLite: 8 read-only, 10 I/O, 13 full, 14 cannot be opened, whose
+/// extended codes have them in their low byte.
+fn is_away(code: &str) -> bool {
+    match code.len() {
+        5 => code.starts_with("57P") || code.starts_with("08"),
+        _ => code
+            .parse::<u32>()
+            .is_ok_and(|code| matches!(code & 0xff, 8 | 10 | 13 | 14)),
     }
 }
 
@@ -98,14 +147,17 @@ impl Store {
     /// [`Error::Address`].
     pub(crate) fn open(database: &Database, data_dir: &Path) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
-        let address = match database {
-            Database::Sqlite => sqlite_address(&data_dir.join("consilium.db"))?,
-            Database::Postgres(address) => address.0.clone(),
+        let (address, file) = match database {
+            Database::Postgres(address) => (address.0.clone(), None),
+            Database::Sqlite => {
+                let file = data_dir.join(FILE);
+                (sqlite_address(&file)?, Some(file))
+            }
         };
         let options = AnyConnectOptions::from_str(&address)
             .map_err(|_| Error::Address)?
             .disable_statement_logging();
-        let is_sqlite = matches!(database, Database::Sqlite);
+        let is_sqlite = file.is_some();
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
@@ -127,9 +179,23 @@ impl Store {
             .connect_lazy_with(options);
         Ok(Self {
             pool,
-            database: database.clone(),
+            file,
             ready: watch::channel(false).0,
         })
+    }
+
+    /// Whether there is a database, as far as can be told without connecting.
+    pub(crate) fn exists(&self) -> bool {
+        self.file.as_ref().is_none_or(|file| file.exists())
+    }
+
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// [`Error::Away`] and [`Error::Statement`].
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
     }
 
     /// Makes the tables, and brings older ones up to date.
@@ -159,12 +225,6 @@ impl Store {
         info!("the database is ready");
     }
 
-    /// Returns once the tables are there.
-    pub(crate) async fn ready(&self) {
-        // The sender lives as long as this.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
-    }
-
     /// For statements that only read.
     ///
     /// # Errors
@@ -186,11 +246,11 @@ impl Store {
     }
 
     async fn begin_unready(&self) -> Result<Transaction<'static, Any>, Error> {
-        let begin = match self.database {
+        let begin = match self.file {
             // The place of the one writer is taken at once: a transaction that reads first could
             // not be given it later.
-            Database::Sqlite => "BEGIN IMMEDIATE",
-            Database::Postgres(_) => "BEGIN",
+            Some(_) => "BEGIN IMMEDIATE",
+            None => "BEGIN",
         };
         Ok(self.pool.begin_with(begin).await?)
     }
@@ -231,4 +291,45 @@ pub(crate) fn new_id() -> String {
 pub(crate) fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_postgresql_names_a_database_and_proves_another_machine() {
+        for good in [
+            "postgres://u:p@127.0.0.1/consilium",
+            "postgresql://u@localhost:5433/consilium",
+            "postgres://u@%2Frun%2Fpostgresql/consilium",
+            "postgres://u:p@db.example/consilium?sslmode=verify-full",
+        ] {
+            let read = good.parse::<Database>();
+            assert!(
+                matches!(read, Ok(Database::Postgres(_))),
+                "{good}: {read:?}"
+            );
+        }
+        for bad in [
+            "",
+            "mysql://u:p@127.0.0.1/consilium",
+            "postgres://u:p@127.0.0.1",
+            "postgres://u:p@db.example/consilium",
+            "postgres://u:p@db.example/consilium?sslmode=require",
+            "postgres://u:p@192.0.2.1/consilium?sslmode=prefer",
+        ] {
+            let read = bad.parse::<Database>();
+            assert!(read.is_err(), "{bad}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_any_name_has_an_address() {
+        let address = sqlite_address(Path::new("/srv/a b?c#%/医.db")).unwrap();
+        assert_eq!(
+            address,
+            "sqlite:///srv/a%20b%3Fc%23%25/%E5%8C%BB.db?mode=rwc"
+        );
+    }
 }

@@ -77,6 +77,7 @@ impl Manager {
             streams_socket: dir.path().join("tcp.sock"),
             addresses: vec!["127.0.0.1".parse().unwrap()],
             database: crate::Database::Sqlite,
+            backups: None,
             demo_room: demo_room.map(str::to_string),
         };
         let server = Server::bind_with(config, limits).await.unwrap();

@@ -1,6 +1,8 @@
 //! The server's certificate: made at first start, kept, made anew before it expires. An operator may
 //! put another in its place.
 
+pub mod examine;
+
 use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -271,23 +273,28 @@ impl Store {
     }
 
     fn load(&self) -> Result<Arc<ServerConfig>, Error> {
-        let (cert_path, key_path) = (self.cert(), self.key());
-        let content = |path: &Path, reason: String| Error::Content {
-            path: path.into(),
-            reason,
-        };
-        let chain = CertificateDer::pem_slice_iter(&read(&cert_path)?)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| content(&cert_path, e.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(&read(&key_path)?)
-            .map_err(|e| content(&key_path, e.to_string()))?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
+        let mut config = config_of(&self.cert(), &self.key())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// TLS with this pair of files.
+fn config_of(cert: &Path, key: &Path) -> Result<ServerConfig, Error> {
+    let content = |path: &Path, reason: String| Error::Content {
+        path: path.into(),
+        reason,
+    };
+    let chain = CertificateDer::pem_slice_iter(&read(cert)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| content(cert, e.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| content(key, e.to_string()))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    Ok(config)
 }
 
 fn half(missing: PathBuf, present: PathBuf) -> Error {

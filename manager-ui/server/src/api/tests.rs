@@ -4,9 +4,13 @@ mod bench;
 mod logins;
 mod matrix;
 mod people;
+// The server that end-to-end tests start, too.
+#[path = "../../../../tests/src/postgres.rs"]
+mod postgres;
 mod record;
 
-use bench::{Api, Postgres};
+use bench::Api;
+use postgres::Postgres;
 
 /// Tests that run on SQLite each by itself, and on one PostgreSQL server one after the other.
 macro_rules! on_both {
@@ -26,7 +30,7 @@ macro_rules! on_both {
             let postgres = Postgres::start();
             $(
                 println!(stringify!($test));
-                $module::$test(postgres.api(stringify!($test)).await).await;
+                $module::$test(Api::postgres(&postgres, stringify!($test)).await).await;
             )*
         }
     };
@@ -46,4 +50,5 @@ on_both! {
     matrix::probes_between_two_hospitals_show_nothing,
     record::each_change_is_in_the_record_with_before_and_after,
     record::a_changed_a_removed_and_a_cut_record_are_found,
+    record::a_record_that_was_rewritten_does_not_fit_its_checkpoints,
 }

@@ -1,7 +1,5 @@
 //! An API with a database of its own, and what is asked of it.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use super::postgres::Postgres;
 use crate::setup::{FILE, Setup};
 use crate::store::{Database, Store};
 use crate::{State, limits, link, serve, sessions};
@@ -38,6 +37,12 @@ pub(crate) struct Answer {
 impl Api {
     pub(crate) async fn sqlite() -> Self {
         Self::on(&Database::Sqlite).await
+    }
+
+    /// With an empty database of this name.
+    pub(crate) async fn postgres(server: &Postgres, name: &str) -> Self {
+        let address = Redacted(server.database(name));
+        Self::on(&Database::Postgres(address)).await
     }
 
     async fn on(database: &Database) -> Self {
@@ -189,76 +194,4 @@ impl Api {
             json!({ "organisation": at, "login": login, "name": login, "password": PASSWORD });
         self.make(cookie, "/people", body).await
     }
-}
-
-/// A PostgreSQL server of one's own, reached by a unix socket.
-pub(crate) struct Postgres {
-    dir: TempDir,
-    bin: PathBuf,
-}
-
-impl Postgres {
-    pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let bin = newest_binaries();
-        let postgres = Self { dir, bin };
-        let path = postgres.dir.path().display().to_string();
-        // It refuses to run as root.
-        if nix::unistd::geteuid().is_root() {
-            let chown = Command::new("chown").args(["postgres", &path]).status();
-            assert!(chown.unwrap().success());
-        }
-        postgres.run(&format!(
-            "initdb --no-sync -A trust -U consilium -E UTF8 --locale C.UTF-8 -D {path}/data"
-        ));
-        postgres.run(&format!(
-            "pg_ctl -w -D {path}/data -l {path}/log -o '-c listen_addresses= -c fsync=off -k {path}' start"
-        ));
-        postgres
-    }
-
-    fn run(&self, command: &str) {
-        let script = format!("exec {}/{command}", self.bin.display());
-        let mut shell = match nix::unistd::geteuid().is_root() {
-            true => {
-                let mut shell = Command::new("runuser");
-                shell.args(["-u", "postgres", "--", "sh", "-c", &script]);
-                shell
-            }
-            false => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &script]);
-                shell
-            }
-        };
-        let output = shell.stdin(Stdio::null()).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {told}");
-    }
-
-    /// An API with an empty database.
-    pub(crate) async fn api(&self, name: &str) -> Api {
-        let path = self.dir.path().display().to_string();
-        // PostgreSQL cuts names at 63 bytes.
-        let name: String = name.chars().take(60).collect();
-        self.run(&format!("createdb -h {path} -U consilium {name}"));
-        let host = path.replace('/', "%2F");
-        let address = format!("postgres://consilium@{host}/{name}");
-        Api::on(&Database::Postgres(Redacted(address))).await
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let path = self.dir.path().display().to_string();
-        self.run(&format!("pg_ctl -m immediate -D {path}/data stop"));
-    }
-}
-
-/// Where Debian keeps the server of the newest version.
-fn newest_binaries() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
-    let mut paths: Vec<PathBuf> = versions.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths.pop().unwrap().join("bin")
 }

@@ -257,23 +257,8 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
         if right.is_none() {
             continue;
         }
-        let (method, path) = operation.split_once(' ').unwrap();
-        let mut path = path.to_owned();
-        for mark in ["{id}", "{grant}"] {
-            let foreign = ids[..5].choose(&mut rng).unwrap();
-            path = path.replacen(mark, foreign, 1);
-        }
-        if method == "GET" && rng.random_bool(0.5) {
-            let key = ["organisation", "q", "after", "object", "actor"]
-                .choose(&mut rng)
-                .unwrap();
-            let value = ids[..8]
-                .iter()
-                .chain(&["%00", "%25"])
-                .choose(&mut rng)
-                .unwrap();
-            path = format!("{path}?{key}={value}&limit=200");
-        }
+        let method = operation.split_once(' ').unwrap().0;
+        let path = random_path(&mut rng, operation, &ids);
         let body = match method {
             "GET" | "DELETE" => Value::Null,
             _ => random_body(&mut rng, &ids),
@@ -292,6 +277,22 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
     }
     assert_eq!(rows_of(&api, &b).await, before);
     assert!(statuses.keys().len() >= 4, "{statuses:?}");
+}
+
+/// The path of an operation with ids, and perhaps a query, of the other hospital.
+fn random_path(rng: &mut impl Rng, operation: &str, ids: &[&str]) -> String {
+    let (method, path) = operation.split_once(' ').unwrap();
+    let mut path = path.to_owned();
+    for mark in ["{id}", "{grant}"] {
+        path = path.replacen(mark, ids[..5].choose(rng).unwrap(), 1);
+    }
+    if method == "GET" && rng.random_bool(0.5) {
+        let keys = ["organisation", "q", "after", "object", "actor"];
+        let key = keys.choose(rng).unwrap();
+        let value = ids[..8].iter().chain(&["%00", "%25"]).choose(rng).unwrap();
+        path = format!("{path}?{key}={value}&limit=200");
+    }
+    path
 }
 
 /// A body with fields that some operation has, and values of the other hospital.

@@ -1,11 +1,11 @@
 //! The record of what was done.
 
-use axum::http::StatusCode;
 use serde_json::json;
-use sqlx::Row;
+use sqlx::AnyConnection;
 
 use super::bench::Api;
-use crate::audit::{Fault, verify};
+use crate::audit::checkpoints::{self, Signer};
+use crate::audit::{Fault, page_after, verify};
 
 pub(crate) async fn each_change_is_in_the_record_with_before_and_after(api: Api) {
     let root = api.first().await;
@@ -50,64 +50,99 @@ pub(crate) async fn a_changed_a_removed_and_a_cut_record_are_found(api: Api) {
         api.organisation(&root, &home, &format!("H{n}")).await;
     }
     let mut connection = api.store.pool().unwrap().acquire().await.unwrap();
-    let whole = verify(&mut connection).await.unwrap();
-    let last = whole.expect("untouched");
+    let whole = verify(&mut connection, &[]).await.unwrap();
+    let last = whole.expect("untouched").entries;
     assert!(last >= 12, "{last}");
 
-    let faults = [
+    for (spoil, mend) in [
         (
-            "UPDATE audit SET after_json = replace(after_json, 'H3', 'H4') WHERE after_json LIKE '%H3%'",
-            "UPDATE audit SET after_json = replace(after_json, 'H4', 'H3') WHERE seq = $1",
+            "UPDATE audit SET after_json = replace(after_json, 'H3', 'H4') WHERE seq = 6",
+            "UPDATE audit SET after_json = replace(after_json, 'H4', 'H3') WHERE seq = 6",
         ),
         (
-            "UPDATE audit SET at_ms = at_ms + 1 WHERE seq = 4",
-            "UPDATE audit SET at_ms = at_ms - 1 WHERE seq = 4",
+            "UPDATE audit SET at_ms = at_ms + 1 WHERE seq = 6",
+            "UPDATE audit SET at_ms = at_ms - 1 WHERE seq = 6",
         ),
-    ];
-    for (spoil, mend) in faults {
-        sqlx::query(spoil).execute(&mut *connection).await.unwrap();
-        let found = verify(&mut connection).await.unwrap().unwrap_err();
-        let Fault::Changed(seq) = found else {
-            panic!("{found:?}");
-        };
-        let mend = sqlx::query(mend);
-        let mend = if mend_needs(spoil) {
-            mend.bind(seq)
-        } else {
-            mend
-        };
-        mend.execute(&mut *connection).await.unwrap();
-        assert_eq!(verify(&mut connection).await.unwrap(), Ok(last));
+    ] {
+        run(&mut connection, spoil).await;
+        let found = verify(&mut connection, &[]).await.unwrap();
+        assert_eq!(found, Err(Fault::Changed(6)), "{spoil}");
+        run(&mut connection, mend).await;
+        assert!(verify(&mut connection, &[]).await.unwrap().is_ok());
     }
-    sqlx::query("DELETE FROM audit WHERE seq = $1")
-        .bind(last)
-        .execute(&mut *connection)
-        .await
-        .unwrap();
-    let cut = verify(&mut connection).await.unwrap();
+    let cut = format!("DELETE FROM audit WHERE seq = {last}");
+    run(&mut connection, &cut).await;
+    let cut = verify(&mut connection, &[]).await.unwrap();
     let told = Fault::Cut {
         found: last - 1,
         told: last,
     };
     assert_eq!(cut, Err(told));
-    sqlx::query("DELETE FROM audit WHERE seq = 5")
-        .execute(&mut *connection)
-        .await
-        .unwrap();
-    let gap = verify(&mut connection).await.unwrap();
+    run(&mut connection, "DELETE FROM audit WHERE seq = 5").await;
+    let gap = verify(&mut connection, &[]).await.unwrap();
     assert_eq!(gap, Err(Fault::Missing(5, 5)));
-    let rows = sqlx::query("SELECT COUNT(*) AS n FROM audit")
-        .fetch_one(&mut *connection)
-        .await
-        .unwrap();
-    assert_eq!(rows.get::<i64, _>("n"), last - 2);
-    assert_eq!(
-        api.try_log_in("root", "wrong wrong wrong").await.status,
-        StatusCode::UNAUTHORIZED
-    );
 }
 
-/// Whether the statement that mends takes the entry's number.
-fn mend_needs(spoil: &str) -> bool {
-    spoil.contains("after_json")
+/// Somebody who may write the database computes the whole chain anew, so that it holds in itself.
+async fn rewrite(connection: &mut AnyConnection, to: i64) {
+    let mut previous = "0".repeat(64);
+    for seq in 1..=to {
+        let page = page_after(connection, seq - 1, seq).await.unwrap();
+        previous = page[0].hash_after(&previous);
+        let hash = format!("UPDATE audit SET hash = '{previous}' WHERE seq = {seq}");
+        run(connection, &hash).await;
+    }
+    run(connection, &format!("DELETE FROM audit WHERE seq > {to}")).await;
+    let head = format!("UPDATE audit_head SET seq = {to}, hash = '{previous}'");
+    run(connection, &head).await;
+}
+
+pub(crate) async fn a_record_that_was_rewritten_does_not_fit_its_checkpoints(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let dir = api.dir.path().join("audit");
+    let mut signer = Signer::open(&dir).unwrap();
+    for n in 0..6 {
+        api.organisation(&root, &home, &format!("H{n}")).await;
+        signer.sign(&api.store).await.unwrap();
+        signer.sign(&api.store).await.unwrap();
+    }
+    let signed = checkpoints::read(&dir).unwrap();
+    assert_eq!(
+        signed.len(),
+        6,
+        "a record that did not change is signed once"
+    );
+    let last = signed[5].seq;
+    let mut connection = api.store.pool().unwrap().acquire().await.unwrap();
+    let whole = verify(&mut connection, &signed).await.unwrap().unwrap();
+    assert_eq!((whole.entries, whole.checkpoints), (last, 6));
+
+    rewrite(&mut connection, last).await;
+    assert!(verify(&mut connection, &signed).await.unwrap().is_ok());
+    let spoil = "UPDATE audit SET after_json = replace(after_json, 'H1', 'H9') WHERE seq = 4";
+    run(&mut connection, spoil).await;
+    rewrite(&mut connection, last).await;
+    assert!(verify(&mut connection, &[]).await.unwrap().is_ok());
+    let found = verify(&mut connection, &signed).await.unwrap();
+    assert_eq!(found, Err(Fault::Rewritten(4)));
+    let mend = "UPDATE audit SET after_json = replace(after_json, 'H9', 'H1') WHERE seq = 4";
+    run(&mut connection, mend).await;
+    rewrite(&mut connection, last - 2).await;
+    assert!(verify(&mut connection, &[]).await.unwrap().is_ok());
+    let cut = Fault::Cut {
+        found: last - 2,
+        told: last,
+    };
+    assert_eq!(verify(&mut connection, &signed).await.unwrap(), Err(cut));
+
+    // Nor can the checkpoints be changed, or be written with another key.
+    let lines = std::fs::read_to_string(dir.join("checkpoints")).unwrap();
+    std::fs::write(dir.join("checkpoints"), lines.replacen("4 ", "5 ", 1)).unwrap();
+    assert!(checkpoints::read(&dir).is_err());
+}
+
+async fn run(connection: &mut AnyConnection, statement: &str) {
+    let statement = sqlx::AssertSqlSafe(statement.to_owned());
+    sqlx::raw_sql(statement).execute(connection).await.unwrap();
 }

@@ -1,0 +1,194 @@
+//! Signed checkpoints: every minute in which something was written, the number and the hash of the
+//! last entry are signed and appended to a file beside the database. Whoever changes the database and
+//! computes the chain anew cannot sign; a record that was cut ends before its last checkpoint. Lines of
+//! the file may be kept elsewhere, too, where this machine cannot reach them.
+//!
+//! A line is `SEQ AT_MS HASH SIGNATURE`: Ed25519 (RFC 8032) in base64 over the three words before it.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use sqlx::Row;
+use tokio::time::sleep;
+use tracing::{error, info};
+
+use crate::store::{self, Store, now_ms};
+
+/// How often what was written is signed.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+const KEY: &str = "key.pem";
+const PUBLIC_KEY: &str = "public.pem";
+const LINES: &str = "checkpoints";
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub seq: i64,
+    pub at_ms: i64,
+    pub hash: String,
+}
+
+impl Checkpoint {
+    fn text(&self) -> String {
+        format!("{} {} {}", self.seq, self.at_ms, self.hash)
+    }
+}
+
+/// Signs what was written, again and again, in this folder. Never ends: what cannot be signed now is
+/// signed later.
+pub(crate) async fn keep(dir: &Path, store: &Store) {
+    let mut signer = None;
+    loop {
+        match step(&mut signer, dir, store).await {
+            Ok(()) | Err(SignError::Database(store::Error::Away)) => {}
+            Err(error) => error!(error = store::chain(&error), "the record cannot be signed"),
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+async fn step(signer: &mut Option<Signer>, dir: &Path, store: &Store) -> Result<(), SignError> {
+    let signer = match signer {
+        Some(signer) => signer,
+        None => signer.insert(Signer::open(dir)?),
+    };
+    signer.sign(store).await
+}
+
+/// Signs and appends.
+pub(crate) struct Signer {
+    dir: PathBuf,
+    key: SigningKey,
+    last: i64,
+}
+
+impl Signer {
+    /// Reads the key in this folder, or makes one.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or a key is there that cannot be read.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        let invalid =
+            |error: &dyn ToString| io::Error::new(ErrorKind::InvalidData, error.to_string());
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+        let key = match fs::read_to_string(dir.join(KEY)) {
+            Ok(text) => SigningKey::from_pkcs8_pem(&text).map_err(|error| invalid(&error))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let key = SigningKey::from_bytes(&rand::random());
+                let pem = key.to_pkcs8_pem(LineEnding::LF);
+                let pem = pem.map_err(|error| invalid(&error))?;
+                write_new(&dir.join(KEY), 0o600, &pem)?;
+                info!(dir = %dir.display(), "made a key that signs the record of what was done");
+                key
+            }
+            Err(error) => return Err(error),
+        };
+        let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
+        let public = public.map_err(|error| invalid(&error))?;
+        fs::write(dir.join(PUBLIC_KEY), public)?;
+        let last = read(dir)?.last().map_or(0, |checkpoint| checkpoint.seq);
+        Ok(Self {
+            dir: dir.to_owned(),
+            key,
+            last,
+        })
+    }
+
+    /// Signs the last entry, unless it is signed already.
+    ///
+    /// # Errors
+    /// Those of the database and of the file.
+    pub(crate) async fn sign(&mut self, store: &Store) -> Result<(), SignError> {
+        let head = sqlx::query("SELECT seq, hash FROM audit_head WHERE one = 1")
+            .fetch_one(store.pool()?)
+            .await
+            .map_err(store::Error::from)?;
+        let checkpoint = Checkpoint {
+            seq: head.try_get("seq").map_err(store::Error::from)?,
+            at_ms: now_ms(),
+            hash: head.try_get("hash").map_err(store::Error::from)?,
+        };
+        if checkpoint.seq <= self.last {
+            return Ok(());
+        }
+        let text = checkpoint.text();
+        let signature = STANDARD.encode(self.key.sign(text.as_bytes()).to_bytes());
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.dir.join(LINES))?;
+        file.write_all(format!("{text} {signature}\n").as_bytes())?;
+        file.sync_data()?;
+        self.last = checkpoint.seq;
+        Ok(())
+    }
+}
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignError {
+    #[error(transparent)]
+    Database(#[from] store::Error),
+    #[error("file of checkpoints")]
+    File(#[from] io::Error),
+}
+
+/// The checkpoints in this folder whose signature is right.
+///
+/// # Errors
+/// A file that cannot be read, and a line that was not signed with this key.
+pub(crate) fn read(dir: &Path) -> io::Result<Vec<Checkpoint>> {
+    let text = match fs::read_to_string(dir.join(LINES)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let invalid = |text: String| io::Error::new(ErrorKind::InvalidData, text);
+    let key = fs::read_to_string(dir.join(PUBLIC_KEY))?;
+    let key = VerifyingKey::from_public_key_pem(&key).map_err(|e| invalid(e.to_string()))?;
+    // A machine that lost power may leave the beginning of a line, which was never told.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole
+        .lines()
+        .enumerate()
+        .map(|(n, line)| {
+            parse(line, &key).ok_or_else(|| invalid(format!("checkpoint {} is not signed", n + 1)))
+        })
+        .collect()
+}
+
+fn parse(line: &str, key: &VerifyingKey) -> Option<Checkpoint> {
+    let (text, signature) = line.rsplit_once(' ')?;
+    let bytes = STANDARD.decode(signature).ok()?;
+    let signature = Signature::from_slice(&bytes).ok()?;
+    key.verify_strict(text.as_bytes(), &signature).ok()?;
+    let mut words = text.split(' ');
+    Some(Checkpoint {
+        seq: words.next()?.parse().ok()?,
+        at_ms: words.next()?.parse().ok()?,
+        hash: words.next()?.to_owned(),
+    })
+}
+
+fn write_new(path: &Path, mode: u32, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
