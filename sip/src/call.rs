@@ -49,6 +49,8 @@ pub(crate) struct Asked {
     /// The password was proven with a nonce that is too old: a challenge says so.
     pub stale: bool,
     pub terms: Option<Terms>,
+    /// The call that ends when this one is accepted (RFC 3891 §3).
+    pub replaces: Option<CallId>,
     pub give_up_at: Instant,
 }
 

@@ -193,7 +193,8 @@ pub enum CallCommand {
     /// Call somebody. [`CallEvent::Answered`] and [`CallEvent::Established`] follow, or
     /// [`CallEvent::Ended`].
     Dial(Box<OutgoingCall>),
-    /// Accept with an answer, or with an offer if the caller sent none.
+    /// Accept with an answer, or with an offer if the caller sent none. The call in whose place this one
+    /// comes ends.
     Accept {
         /// The call.
         call: CallId,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mcu_api::call::{CallEvent, EndReason, IncomingCall, SrtpPolicy};
+use mcu_api::call::{CallCommand, CallEvent, EndReason, IncomingCall, SrtpPolicy};
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 
@@ -142,6 +142,7 @@ impl Endpoint {
             offered: invitation.offer.is_some(),
             stale: invitation.proof == Verdict::Stale,
             terms: invitation.terms,
+            replaces: invitation.replaces,
             invite,
         };
         let mut call = new_call(id, arrival.flow, user, invitation.dialog, asked);
@@ -152,12 +153,14 @@ impl Endpoint {
         self.settle(now, id);
     }
 
-    /// Sends the 2xx and goes on sending it until the ACK (RFC 3261 §13.3.1.4).
+    /// Sends the 2xx and goes on sending it until the ACK (RFC 3261 §13.3.1.4). A call that is replaced
+    /// ends now, and no earlier (RFC 3891 §3).
     pub(super) fn accept(&mut self, now: Instant, id: CallId, sdp: String) {
         let Some(Stage::Asked(asked)) = self.calls.get(&id).map(|call| &call.stage) else {
             return;
         };
         let (terms, reply, offered) = (asked.terms, asked.reply, asked.offered);
+        let replaces = asked.replaces;
         let answer = with_terms(Refusal::new(200, "OK"), terms);
         let Some((key, mut response)) = self.answer_invite(id, &answer) else {
             return;
@@ -177,6 +180,9 @@ impl Endpoint {
             !offered,
         ));
         self.transactions.respond(now, &key, response);
+        if let Some(call) = replaces {
+            self.carry_out(now, CallCommand::Hangup { call });
+        }
     }
 
     /// Sends a final refusal and ends the call.

@@ -57,6 +57,12 @@ impl Controller {
         }
     }
 
+    /// A terminal has another offer: what is answered now is taken for the answer to that one.
+    pub(super) fn withdraw_answer(&mut self, call: CallId) {
+        self.answers
+            .retain(|answer| answer.peer != Peer::Call(call));
+    }
+
     /// When answers fall due whatever the processor says.
     pub(super) fn answer_deadlines(&self) -> impl Iterator<Item = Instant> {
         self.answers.iter().map(|answer| answer.until)

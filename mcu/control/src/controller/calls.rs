@@ -56,8 +56,8 @@ impl Controller {
     }
 
     fn incoming(&mut self, call: IncomingCall) {
-        let (id, replaced) = (call.call, call.replaces);
-        let entrance = match replaced {
+        let id = call.call;
+        let entrance = match call.replaces {
             Some(old) => {
                 let source = self.source_of(call.account.as_deref(), call.remote.ip());
                 self.place_of(old, &call, source, &shown_name(&call.caller))
@@ -67,11 +67,8 @@ impl Controller {
         match entrance.and_then(|entrance| self.accept(call, entrance)) {
             Ok(sdp) => {
                 let sdp = Redacted(sdp);
-                let accept = CallCommand::Accept { call: id, sdp };
-                // RFC 3891 §3: the call that was replaced ends when the new one is accepted.
-                let hangup = replaced.map(|call| CallCommand::Hangup { call });
-                let said = std::iter::once(accept).chain(hangup).map(Output::Call);
-                self.answer(Peer::Call(id), said);
+                let accept = Output::Call(CallCommand::Accept { call: id, sdp });
+                self.answer(Peer::Call(id), [accept]);
             }
             Err(reason) => {
                 info!(call = %id, ?reason, "call refused");
@@ -270,6 +267,7 @@ impl Controller {
     }
 
     fn reoffer(&mut self, call: CallId, sdp: Option<Redacted<String>>) {
+        self.withdraw_answer(call);
         let Some((_, leg)) = leg_of_call(&mut self.rooms, call) else {
             // A call of an earlier life that waits for the media processor goes on as it was.
             return self.tell_call(CallCommand::RejectOffer { call });

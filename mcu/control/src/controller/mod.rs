@@ -168,6 +168,10 @@ impl Controller {
         if !self.is_waiting_for_media() {
             self.take_up_postponed();
         } else if self.must_wait(&input) {
+            // What was meant for an earlier offer does not wait with the new one.
+            if let Input::Call(CallEvent::Reoffer { call, .. }) = &input {
+                self.withdraw_answer(*call);
+            }
             if self.postponed.len() < MAX_POSTPONED {
                 self.postponed.push_back(input);
                 return;

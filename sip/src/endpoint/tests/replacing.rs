@@ -25,6 +25,17 @@ fn answered_proven(
     call_id: &str,
     headers: &str,
 ) -> Result<(CallId, String), String> {
+    let call = asked_proven(bench, user, call_id, headers)?;
+    Ok((call, bench.accept(call)))
+}
+
+/// The same before it is answered.
+fn asked_proven(
+    bench: &mut Bench,
+    user: &str,
+    call_id: &str,
+    headers: &str,
+) -> Result<CallId, String> {
     let invite = |cseq: u32, headers: &str| {
         let branch = format!("{call_id}{cseq}");
         request("INVITE", "3000", cseq, "", &branch, headers, Some(OFFER))
@@ -62,8 +73,12 @@ fn answered_proven(
     let (call, replaces) = (incoming.call, incoming.replaces);
     assert_eq!(incoming.account.as_deref(), Some(user));
     assert_eq!(replaces.is_some(), !headers.is_empty());
-    let ok = bench.accept(call);
-    Ok((call, ok))
+    Ok(call)
+}
+
+fn accept(call: CallId) -> CallCommand {
+    let sdp = Redacted(ANSWER.to_owned());
+    CallCommand::Accept { call, sdp }
 }
 
 fn replaces(tag: &str, further: &str) -> String {
@@ -76,12 +91,38 @@ fn replaces(tag: &str, further: &str) -> String {
 fn the_same_account_may_take_the_place_of_its_call() {
     let mut bench = Bench::new();
     let (old, tag) = up_proven(&mut bench, "or-1", "first", "");
-    let (new, _) = up_proven(&mut bench, "or-1", "second", &replaces(&tag, ""));
+    let new = asked_proven(&mut bench, "or-1", "second", &replaces(&tag, "")).unwrap();
     assert_ne!(old, new);
-    bench.command(CallCommand::Hangup { call: old });
-    assert!(bench.only().starts_with("BYE "));
+    assert_eq!(bench.endpoint.load().calls, 2);
+    // RFC 3891 §3: once the new one is accepted.
+    bench.command(accept(new));
+    let [ok, bye] = bench.take_sent().try_into().unwrap();
+    assert!(ok.starts_with("SIP/2.0 200 "), "{ok}");
+    assert!(bye.starts_with("BYE "), "{bye}");
+    assert!(bye.contains("Call-ID: first@"), "{bye}");
     bench.ended(old, EndReason::Local);
     assert_eq!(bench.endpoint.load().calls, 1);
+}
+
+/// Defect: the rooms, which hear of it later, hung up a call whose replacement was cancelled.
+#[test]
+fn a_call_stays_whose_replacement_is_cancelled_or_refused() {
+    for refused in [false, true] {
+        let mut bench = Bench::new();
+        let (old, tag) = up_proven(&mut bench, "or-1", "first", "");
+        let new = asked_proven(&mut bench, "or-1", "second", &replaces(&tag, "")).unwrap();
+        match refused {
+            true => bench.command(reject(new, RejectReason::Busy)),
+            false => {
+                let cancel = request("CANCEL", "3000", 2, "", "second2", "", None);
+                bench.feed(&cancel.replace("one@", "second@"));
+            }
+        }
+        bench.take_sent();
+        bench.command(accept(new));
+        assert_eq!(bench.take_sent(), [] as [String; 0]);
+        assert!(bench.endpoint.has_call(old));
+    }
 }
 
 #[test]

@@ -118,6 +118,78 @@ fn a_call_that_ends_meanwhile_is_not_answered_and_replaces_none() {
     assert_eq!(bench.controller.next_timeout(), None);
 }
 
+/// Defect: the call was refused a place that it no longer wanted, but the one that it was to replace was
+/// hung up all the same: its end was put off while a processor was awaited, its answer was not.
+#[test]
+fn a_call_that_ends_while_no_processor_is_there_is_not_answered_either() {
+    let mut bench = Bench::new(demo());
+    bench.dial(2, "3000").unwrap();
+    let mut bench = slowed(bench);
+    let mut call = incoming(CALL.0, "3000", Some(TERMINAL_OFFER));
+    call.replaces = Some(CallId(2));
+    bench.input(Input::Call(CallEvent::Incoming(call)));
+    bench.input(Input::MediaDisconnected);
+    bench.ends(EndReason::Cancelled);
+    bench.time_out(bench.now + OPENING_WAIT);
+    let hangup = CallCommand::Hangup { call: CallId(2) };
+    assert!(!bench.commands.contains(&hangup), "{:?}", bench.commands);
+}
+
+/// The answers that were given, by their versions.
+fn answers(bench: &Bench) -> Vec<&str> {
+    let version = |command| match command {
+        &CallCommand::Answer {
+            call: CALL,
+            ref sdp,
+        } => {
+            let origin = sdp.0.lines().find(|line| line.starts_with("o="));
+            origin.and_then(|origin| origin.split(' ').nth(2))
+        }
+        _ => None,
+    };
+    bench.commands.iter().filter_map(version).collect()
+}
+
+/// Defect: a new offer was answered with what had been meant for the one before, which its terminal had
+/// cancelled meanwhile (RFC 3261 §9.2).
+#[test]
+fn an_offer_has_no_answer_that_was_meant_for_another() {
+    let sound_only = TERMINAL_OFFER.split("m=video").next().unwrap();
+    let call = incoming(CALL.0, "3000", Some(sound_only));
+    let offer = |bench: &mut Bench, version: u8| {
+        let origin = format!("o=t 1 {version}");
+        let sdp = Some(Redacted(TERMINAL_OFFER.replace("o=t 1 1", &origin)));
+        bench.input(Input::Call(CallEvent::Reoffer { call: CALL, sdp }));
+    };
+    let up = || {
+        let mut bench = Bench::new(demo());
+        bench.dial_with(call.clone()).unwrap();
+        slowed(bench)
+    };
+    let mut bench = up();
+    offer(&mut bench, 2);
+    offer(&mut bench, 3);
+    bench.catch_up();
+    assert_eq!(answers(&bench), ["3"]);
+    // The processor dies, and offers wait for the next one.
+    let mut bench = up();
+    offer(&mut bench, 2);
+    bench.input(Input::MediaDisconnected);
+    offer(&mut bench, 3);
+    assert!(bench.controller.next_timeout() > Some(bench.now + OPENING_WAIT));
+    offer(&mut bench, 4);
+    bench.restart_media();
+    bench.catch_up();
+    assert_eq!(answers(&bench), ["4"]);
+    // One is refused.
+    let mut bench = up();
+    offer(&mut bench, 2);
+    let sdp = Some(Redacted("nonsense".to_owned()));
+    bench.input(Input::Call(CallEvent::Reoffer { call: CALL, sdp }));
+    bench.catch_up();
+    assert_eq!(bench.commands, [CallCommand::RejectOffer { call: CALL }]);
+}
+
 #[test]
 fn ports_that_cannot_be_opened_are_not_answered_with() {
     let mut bench = slowed(Bench::new(demo()));
