@@ -158,6 +158,8 @@ pub(crate) struct Transferring {
     pub over: bool,
     /// Until when the rooms wait for an outcome.
     pub give_up_at: Option<Instant>,
+    /// It is of an earlier life, whose later ones may not have been kept.
+    pub restored: bool,
 }
 
 /// A 2xx to INVITE that is sent again until its ACK comes (RFC 3261 §13.3.1.4).

@@ -188,6 +188,7 @@ impl Call {
                 taken: true,
                 over: false,
                 give_up_at: None,
+                restored: true,
             }),
             our_offer: None,
             queued_offer: None,

@@ -59,6 +59,7 @@ impl Endpoint {
             taken: false,
             over: false,
             give_up_at: Some(now + MAX_WAIT),
+            restored: false,
         });
         let draft = draft
             .header(HeaderName::Contact, super::invite::contact(call))
@@ -110,12 +111,22 @@ impl Endpoint {
         };
         // An earlier life may have asked and died before that was kept, or have told the rooms already:
         // a terminal that has moved is let go all the same.
-        let transferring = call.transferring.get_or_insert(Transferring {
-            cseq: named.unwrap_or_default(),
+        let earlier = |cseq| Transferring {
+            cseq,
             taken: true,
             over: false,
             give_up_at: None,
-        });
+            restored: true,
+        };
+        let transferring = call
+            .transferring
+            .get_or_insert_with(|| earlier(named.unwrap_or_default()));
+        // It may have asked again since what was kept.
+        if let Some(number) = named.filter(|number| *number > transferring.cseq)
+            && transferring.restored
+        {
+            *transferring = earlier(number);
+        }
         // The number may be left out (RFC 3515 §2.4.6); another one is that of an earlier REFER.
         let counts = named.is_none_or(|number| number == transferring.cseq);
         transferring.taken |= counts;
@@ -140,14 +151,21 @@ impl Endpoint {
     }
 }
 
-/// The number in `Event: refer;id=NUMBER`, none where it is left out; `None` for other events.
+/// The number in `Event: refer;id=NUMBER`, none where it is left out; `None` for other events, and where
+/// it is no number, which none of our subscriptions has.
 fn refer_event(headers: &Headers) -> Option<Option<u32>> {
     let value = text(headers, &HeaderName::Event)?;
     let mut parts = value.split(';').map(str::trim);
     let is_refer = parts.next()?.eq_ignore_ascii_case("refer");
-    let id = parts.find_map(|part| part.strip_prefix("id="));
-    // What is no number is none of ours.
-    is_refer.then(|| id.map(|id| id.trim().parse().unwrap_or(0)))
+    if !is_refer {
+        return None;
+    }
+    let Some(id) = parts.find_map(|part| part.strip_prefix("id=")) else {
+        return Some(None);
+    };
+    let id = id.trim();
+    let is_number = id.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| id.parse().ok()).flatten().map(Some)
 }
 
 /// What a NOTIFY says for good: a final status, or that nothing more will be said.

@@ -306,6 +306,56 @@ fn what_the_next_life_knows_nothing_of_ends_no_call() {
     }
 }
 
+fn event_of(refer: &str) -> String {
+    let number = header(refer, "CSeq").unwrap().replace(" REFER", "");
+    format!("refer;id={number}")
+}
+
+/// Defect: what came of a REFER that was not kept was passed over where an older one had been.
+#[test]
+fn a_later_refer_than_the_kept_one_is_heard_of() {
+    let done = "SIP/2.0 200 OK\r\n";
+    let mut bench = Bench::new();
+    let (call, tag) = bench.up();
+    let older = asked(&mut bench, call);
+    bench.feed(&respond(&older, "202 Accepted", "", None));
+    let before = bench.endpoint.save_calls(bench.now);
+    let newer = asked(&mut bench, call);
+    bench.endpoint = Endpoint::new(bench.config.clone(), [9; 32]);
+    bench.endpoint.restore_calls(bench.now, before, seconds(2));
+    bench.drain();
+    bench.take_sent();
+    bench.feed(&notify(2, &tag, &event_of(&newer), "terminated", done));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
+    assert_eq!(bench.take_events(), told(call, Transfer::Done));
+    // The older one is over.
+    let failed = "SIP/2.0 486 Busy Here\r\n";
+    bench.feed(&notify(3, &tag, &event_of(&older), "terminated", failed));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
+    assert_eq!(bench.take_events(), []);
+    // No number is higher than that of a REFER of this life.
+    let own = asked(&mut bench, call);
+    bench.feed(&notify(4, &tag, "refer;id=4294967295", "active", done));
+    assert_eq!(bench.start_lines(), ["SIP/2.0 200 OK"]);
+    assert_eq!(bench.take_events(), []);
+    bench.feed(&notify(5, &tag, &event_of(&own), "active", done));
+    assert_eq!(bench.take_events(), told(call, Transfer::Done));
+}
+
+/// Defect: it was taken for the number 0, and told the rooms that a terminal has moved.
+#[test]
+fn a_subscription_that_is_no_number_is_none_of_ours() {
+    for id in ["x", "", "-1", "+5", "4294967296", "1 2"] {
+        let mut bench = Bench::new();
+        let (_, tag) = bench.up();
+        bench.restart(seconds(2));
+        let event = format!("refer;id={id}");
+        bench.feed(&notify(2, &tag, &event, "active", "SIP/2.0 200 OK\r\n"));
+        assert_eq!(bench.start_lines(), ["SIP/2.0 489 Bad Event"], "{id:?}");
+        assert_eq!(bench.take_events(), [], "{id:?}");
+    }
+}
+
 #[test]
 fn a_connection_that_is_gone_asks_nobody() {
     let mut bench = Bench::new().over(Flow {
