@@ -94,6 +94,8 @@ pub(crate) struct Branch {
     pub cseq: u32,
     /// INVITEs sent to this target.
     pub attempts: u8,
+    /// More than 100 came for the last of them: somebody is called there.
+    pub progressed: bool,
     /// What we have proven to it.
     pub proofs: Proofs,
     /// Further targets that a redirection named.

@@ -289,6 +289,7 @@ impl Endpoint {
             key,
             cseq,
             attempts: 1,
+            progressed: false,
             proofs,
             alternatives: VecDeque::new(),
             flows,
@@ -307,6 +308,7 @@ impl Endpoint {
         let way = (&mut branch.dialog, branch.flow);
         (branch.key, branch.cseq) = self.invite(now, id, way, &branch.proofs)?;
         branch.attempts += 1;
+        branch.progressed = false;
         self.dialling(id)?.branches.push(branch);
         Some(())
     }

@@ -78,6 +78,10 @@ impl Endpoint {
         }
         let rings = response.status.code() >= 180;
         let number = reliable_number(&response.headers);
+        let mut branches = self.dialling(id).into_iter().flat_map(|d| &mut d.branches);
+        if let Some(branch) = branches.find(|branch| branch.key == *key) {
+            branch.progressed = true;
+        }
         let Some(early) = self.early(id, key, response) else {
             return;
         };
@@ -228,9 +232,13 @@ impl Endpoint {
         };
         // One whose further INVITE could not be sent is gone already.
         let branch = self.take_branch(id, key).filter(|_| status < 600);
-        let goes_on = branch.is_some_and(|branch| match next_flow && !branch.flows.is_empty() {
-            true => self.call_next_flow(now, id, branch),
-            false => self.call_alternative(now, id, branch),
+        let goes_on = branch.is_some_and(|branch| {
+            // Another server would call whom this one has called already. A terminal knows it for one call.
+            let next_flow = next_flow && !(to_servers && branch.progressed);
+            match next_flow && !branch.flows.is_empty() {
+                true => self.call_next_flow(now, id, branch),
+                false => self.call_alternative(now, id, branch),
+            }
         });
         if goes_on {
             return;

@@ -90,6 +90,50 @@ fn a_connection_that_fails_leads_to_the_next_server_by_one_of_its_own() {
     bench.ended(CALL, EndReason::Timeout);
 }
 
+/// Defect: the next server called a callee who rang already.
+#[test]
+fn a_callee_who_rings_is_not_called_by_another_server() {
+    let over_tcp = [(HopTransport::Tcp, FIRST), (HopTransport::Tcp, SECOND)];
+    for (rings, status) in [
+        ("180 Ringing", None),
+        ("183 Session Progress", None),
+        ("180 Ringing", Some("503 Service Unavailable")),
+        (
+            "199 Early Dialog Terminated",
+            Some("503 Service Unavailable"),
+        ),
+    ] {
+        let mut bench = called(&over_tcp);
+        let (_, first) = last_invite(&mut bench);
+        let connection = bench.connects.pop().unwrap();
+        bench.flow = connection;
+        bench.feed(&answered(&first, rings, None));
+        bench.take_events();
+        match status {
+            Some(status) => bench.feed(&respond(&first, status, "", None)),
+            None => bench.close(connection.id),
+        }
+        let reason = match status {
+            Some(_) => EndReason::Refused(503),
+            None => EndReason::Timeout,
+        };
+        bench.ended(CALL, reason);
+        assert!(bench.connects.is_empty());
+    }
+}
+
+/// 100 says only that the server is there.
+#[test]
+fn a_server_that_is_trying_may_still_be_gone() {
+    let mut bench = called(&[(HopTransport::Tcp, FIRST), (HopTransport::Tcp, SECOND)]);
+    let (_, first) = last_invite(&mut bench);
+    let connection = bench.connects.pop().unwrap();
+    bench.flow = connection;
+    bench.feed(&respond(&first, "100 Trying", "", None));
+    bench.close(connection.id);
+    assert_eq!(last_invite(&mut bench).0, address(SECOND));
+}
+
 /// A server that answers has been reached, and speaks for whom it has called.
 #[test]
 fn a_refusal_is_the_callees_and_leads_nowhere_else() {
