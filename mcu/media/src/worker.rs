@@ -594,7 +594,17 @@ fn after(due: Instant, period: Duration, now: Instant) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixStream;
+
+    use mcu_api::frame::Decoder;
+    use mcu_api::plan::{
+        Composition, LegPlan, SdesKeys, SrtpSource, SrtpSuite, Transport, UdpTransport,
+    };
     use mcu_api::reach::MediaAddress;
+    use mcu_api::secret::Redacted;
+    use mcu_rtp::srtp::Srtp;
 
     use super::*;
 
@@ -621,5 +631,104 @@ mod tests {
             let opened = open_doors(&config, &mut sockets).unwrap();
             assert_eq!((opened.v4.is_some(), opened.v6.is_some()), doors);
         }
+    }
+
+    /// A terminal's keys, both ways.
+    fn keys() -> SdesKeys {
+        SdesKeys {
+            suite: SrtpSuite::AesCm128HmacSha1_80,
+            local: Redacted(vec![1; 30]),
+            remote: Redacted(vec![2; 30]),
+        }
+    }
+
+    /// A room with one terminal, whose media is encrypted by these keys.
+    fn plan(terminal: SocketAddr) -> RoomPlan {
+        let transport = UdpTransport {
+            local_ip: Ipv4Addr::LOCALHOST.into(),
+            rtp_port: 0,
+            rtcp_port: None,
+            remote_rtp: Some(terminal),
+            remote_rtcp: Some(terminal),
+            sdes: Some(keys()),
+            dtls: None,
+            ice: None,
+            srtp_sources: Vec::new(),
+            srtcp_sources: Vec::new(),
+            dscp: 46,
+        };
+        let leg = LegPlan {
+            id: LegId(1),
+            confirmed: true,
+            waiting: None,
+            transports: vec![Transport::Udp(transport)],
+            audio: None,
+            video_receive: None,
+            video_send: Vec::new(),
+        };
+        RoomPlan {
+            room: RoomId(1),
+            generation: 1,
+            cname: "room".into(),
+            composition: Composition::default(),
+            legs: vec![leg],
+        }
+    }
+
+    /// Defect: what came after the last report before the end could be said again to the next process
+    /// (RFC 3711 §3.3.2, MCU-23). No periodic report comes between here.
+    #[test]
+    fn a_process_that_is_told_to_end_tells_of_its_last_packet() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            socket: dir.path().join("media.sock"),
+            streams_socket: dir.path().join("streams.sock"),
+            deaths_file: dir.path().join("deaths"),
+            addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST).into()],
+            port_low: 1,
+            port_high: 2,
+            webrtc_port: 0,
+        };
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
+        let mut worker = Worker::new(&config, &poll, waker).unwrap();
+        let now = Instant::now();
+        worker.next_inventory = now + Duration::from_secs(3_600);
+        let mut controller = UnixStream::connect(&config.socket).unwrap();
+        let mut events = Events::with_capacity(16);
+        while worker.outbox.is_none() {
+            poll.poll(&mut events, Some(worker.pause())).unwrap();
+            worker.turn();
+        }
+        let terminal = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let from = terminal.local_addr().unwrap();
+        worker.apply(now, plan(from));
+        let mut srtp = Srtp::from_sdes(&SdesKeys {
+            local: keys().remote,
+            remote: keys().local,
+            ..keys()
+        })
+        .unwrap();
+        let rtp = [&[0x80, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7][..], &[0xff; 160]].concat();
+        let packet = srtp.protect_rtp(&rtp).unwrap();
+        worker.give((RoomId(1), LegId(1)), 0, (from, false, &packet));
+        worker.hand_over();
+        let patience = Some(Duration::from_secs(20));
+        controller.set_read_timeout(patience).unwrap();
+        let mut decoder = Decoder::default();
+        let mut buffer = [0; 4_096];
+        let inventory = loop {
+            match decoder.next_message().unwrap() {
+                Some(FromMedia::Inventory(inventory)) => break inventory,
+                Some(_) => {}
+                None => {
+                    let len = controller.read(&mut buffer).unwrap();
+                    assert_ne!(len, 0, "it ended without a word");
+                    decoder.push(&buffer[..len]);
+                }
+            }
+        };
+        let source = SrtpSource { ssrc: 7, index: 9 };
+        assert_eq!(inventory.rooms[0].legs[0].srtp_sources, [[source]]);
     }
 }
