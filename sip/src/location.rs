@@ -4,6 +4,7 @@
 
 use mcu_api::call::{Hop, HopTransport};
 use rand::Rng;
+use rand::seq::SliceRandom;
 
 use crate::flow::Transport;
 use crate::message::{Scheme, Uri, uri_address};
@@ -111,6 +112,15 @@ pub fn services(records: &[Naptr], spoken: &[HopTransport]) -> Vec<Service> {
     services
 }
 
+/// Whether a domain says by NAPTR how SIP is spoken there, be it in a way that is not ours: then it is
+/// called in no other (RFC 3263 §4.1).
+pub fn offers_sip(records: &[Naptr]) -> bool {
+    records.iter().any(|record| {
+        let services = record.services.to_ascii_lowercase();
+        services.starts_with(b"sip+") || services.starts_with(b"sips+")
+    })
+}
+
 /// The services of a domain without NAPTR, or of one whose transport is given (RFC 3263 §4.1, §4.2), in
 /// the order of what we speak.
 pub fn services_of(
@@ -132,6 +142,8 @@ pub fn services_of(
 /// of their weight (RFC 2782, "Usage rules").
 pub fn in_order(mut records: Vec<Srv>, random: &mut impl Rng) -> Vec<Srv> {
     records.truncate(MAX_RECORDS);
+    // Equals stay in this order below.
+    records.shuffle(random);
     // Those without a weight stand first, so that they have a small chance at all.
     records.sort_by_key(|record| (record.priority, record.weight));
     let mut ordered = Vec::new();
@@ -359,9 +371,17 @@ mod tests {
         assert!((1_600..2_000).contains(&b), "{first:?}");
         assert!((750..1_050).contains(&c), "{first:?}");
         // One without a weight goes first now and then; all without take turns by chance alone.
+        let is_first = |records: &[Srv], name: &str| {
+            let first = (0..1_000).filter(|seed| targets(records, *seed)[0] == name);
+            first.count()
+        };
         let rare = [srv(1, 0, "a"), srv(1, 9, "b")];
-        let rare = (0..1_000).filter(|seed| targets(&rare, *seed)[0] == "a");
-        assert!((40..200).contains(&rare.count()));
+        assert!((40..200).contains(&is_first(&rare, "a")));
+        let alike = [srv(1, 0, "a"), srv(1, 0, "b")];
+        assert!((400..600).contains(&is_first(&alike, "a")));
+        let rare = [srv(1, 0, "a"), srv(1, 0, "b"), srv(1, 9, "c")];
+        assert!((20..100).contains(&is_first(&rare, "a")));
+        assert!((20..100).contains(&is_first(&rare, "b")));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 use nix::unistd::Pid;
 
 /// A running peer. Dropping it ends it by SIGTERM, and by SIGKILL when it does not listen.
@@ -108,6 +110,33 @@ pub fn free_port_at(ip: IpAddr) -> u16 {
         let next = port.saturating_add(1);
         if free(port) && free(next) && TcpListener::bind((ip, next)).is_ok() {
             return port;
+        }
+    }
+}
+
+/// A TCP port of 127.0.0.1 at which nobody listens, nor can while this is held.
+pub struct DeadPort {
+    /// Its number.
+    pub number: u16,
+    _socket: OwnedFd,
+}
+
+impl DeadPort {
+    /// Takes one.
+    pub fn take() -> Self {
+        let socket = socket(
+            AddressFamily::Inet,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        );
+        let socket = socket.expect("a socket");
+        let any = SockaddrIn::new(127, 0, 0, 1, 0);
+        bind(socket.as_raw_fd(), &any).expect("bind");
+        let bound: SockaddrIn = getsockname(socket.as_raw_fd()).expect("address");
+        Self {
+            number: bound.port(),
+            _socket: socket,
         }
     }
 }

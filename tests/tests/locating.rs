@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tests::baresip::{self, Baresip};
 use tests::dns::Dns;
-use tests::process::{Process, free_port, is_tcp_port_taken, is_udp_port_taken};
+use tests::process::{DeadPort, Process, free_port, is_tcp_port_taken, is_udp_port_taken};
 use tests::server::Server;
 use tests::{sipp, wait_for};
 
@@ -107,7 +107,8 @@ fn a_trunk_is_called_at_the_port_that_srv_names() {
 #[test]
 fn a_domain_is_called_at_the_first_server_that_serves() {
     let dir = tempfile::tempdir().unwrap();
-    let (dead, busy, good, other) = (free_port(), free_port(), free_port(), free_port());
+    let dead = DeadPort::take();
+    let (busy, good, other) = (free_port(), free_port(), free_port());
     let mut out = Peer::start(dir.path(), "out_of_service.xml", busy, "t1");
     let mut callee = Peer::start(dir.path(), "answering.xml", good, "t1");
     let mut by_udp = Peer::start(dir.path(), "answering.xml", other, "u1");
@@ -118,7 +119,7 @@ fn a_domain_is_called_at_the_first_server_that_serves() {
         naptr(20, "SIP+D2U", "_sip._udp"),
         naptr(10, "SIP+D2T", "_sip._tcp"),
         srv("_sip._tcp", good, 30),
-        srv("_sip._tcp", dead, 10),
+        srv("_sip._tcp", dead.number, 10),
         srv("_sip._tcp", busy, 20),
         srv("_sip._udp", other, 5),
         host(),
@@ -141,10 +142,10 @@ fn a_domain_is_called_at_the_first_server_that_serves() {
 #[test]
 fn we_register_at_the_next_server_when_the_first_is_dead() {
     let dir = tempfile::tempdir().unwrap();
-    let (dead, port) = (free_port(), free_port());
+    let (dead, port) = (DeadPort::take(), free_port());
     let mut registrar = Peer::start(dir.path(), "registrar.xml", port, "t1");
     let records = [
-        srv("_sip._tcp", dead, 10),
+        srv("_sip._tcp", dead.number, 10),
         srv("_sip._tcp", port, 20),
         host(),
     ];
@@ -212,4 +213,24 @@ fn over_tls_a_server_shows_the_name_that_was_called() {
     assert!(said.is_err(), "{log}");
     assert!(log.contains("no TLS to a server"), "{log}");
     assert!(log.contains("not valid for name"), "{log}");
+}
+
+/// Defect: it was called over UDP, with the keys of its media in clear.
+#[test]
+fn a_domain_that_offers_tls_alone_is_not_called_in_clear() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut by_udp = Peer::start(dir.path(), "answering.xml", port, "u1");
+    let secure = "naptr-record=carrier.test,10,10,s,SIPS+D2T,,_sips._tcp.carrier.test";
+    let records = [secure.to_owned(), srv("_sip._udp", port, 10), host()];
+    let dns = Dns::start(dir.path(), &records);
+    let server = Server::configured(&configuration(&dns));
+    let said = server.dial("4000", "sip:ward@carrier.test");
+    assert!(said.is_err(), "{said:?}");
+    let log = server.log();
+    assert!(
+        log.contains("the domain offers no SIP that we speak"),
+        "{log}"
+    );
+    assert!(by_udp.process.is_running() && by_udp.heard().is_empty());
 }

@@ -8,6 +8,7 @@ use mcu_api::call::{
 };
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{DialOutcome, FromControl};
+use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
 use sip::Flow;
 use tracing::info;
@@ -52,6 +53,20 @@ pub struct DialRequest {
     pub srtp: SrtpPolicy,
 }
 
+/// The addresses at which media is reached; `None` without a processor.
+pub struct MediaReach(Option<Vec<MediaAddress>>);
+
+impl MediaReach {
+    /// Whether media for a server has an address. While that is not known, nobody is left out.
+    pub fn includes(&self, server: &Hop) -> bool {
+        self.0.is_none() || self.address(server).is_some()
+    }
+
+    fn address(&self, server: &Hop) -> Option<&MediaAddress> {
+        address::choose(self.0.as_ref()?, server.address.ip())
+    }
+}
+
 /// A call that is not answered yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Ringing {
@@ -81,15 +96,18 @@ impl Controller {
         self.config.srtp_at(flow.transport, flow.local)
     }
 
-    /// Of these servers, those whose media goes to the same address of ours as the first one's: all get
-    /// one offer.
+    /// Where media can go to, as things are now.
+    pub fn media_reach(&self) -> MediaReach {
+        let hello = self.processor.hello();
+        MediaReach(hello.map(|hello| hello.addresses.clone()))
+    }
+
+    /// Of these servers, those whose media goes to the same address of ours as that of the first one for
+    /// which there is any: all get one offer.
     pub fn with_one_offer(&self, mut servers: Vec<Hop>) -> Vec<Hop> {
-        let told = |hop: &Hop| {
-            let hello = self.processor.hello()?;
-            address::choose(&hello.addresses, hop.address.ip()).cloned()
-        };
-        if let Some(first) = servers.first().map(told) {
-            servers.retain(|hop| told(hop) == first);
+        let reach = self.media_reach();
+        if let Some(first) = servers.iter().find_map(|hop| reach.address(hop)) {
+            servers.retain(|hop| reach.address(hop) == Some(first));
         }
         servers
     }

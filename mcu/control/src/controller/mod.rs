@@ -41,7 +41,7 @@ use tracing::info;
 
 use crate::config::Config;
 use answers::Answer;
-pub use dialling::{DialRequest, Way};
+pub use dialling::{DialRequest, MediaReach, Way};
 use ports::PortPool;
 use processor::Processor;
 use quarantine::Quarantine;

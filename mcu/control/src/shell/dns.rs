@@ -4,6 +4,7 @@
 //! and nobody is waited for longer than [`ANSWER_WAIT`] at a time.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,9 @@ use domain::net::client::{dgram, dgram_stream, multi_stream};
 use domain::rdata;
 use domain::resolv::stub::conf::ResolvConf;
 use sip::location::{MAX_RECORDS, Naptr, Srv};
+use tokio::join;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::config::Place;
@@ -30,10 +33,13 @@ const MAX_SERVERS: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAnswer;
 
-/// The servers that are asked, the first one first.
-#[derive(Clone, Debug)]
+/// The servers that are asked, for one look-up: the first one first, and then the one that answered last,
+/// so that those that are silent are waited for once.
+#[derive(Debug)]
 pub struct Dns {
     servers: Vec<SocketAddr>,
+    /// Place of the one that answered last.
+    answered: AtomicUsize,
 }
 
 impl Dns {
@@ -46,14 +52,17 @@ impl Dns {
             servers.extend(system.iter().map(|server| server.addr));
         }
         servers.truncate(MAX_SERVERS);
-        Self { servers }
+        Self {
+            servers,
+            answered: AtomicUsize::new(0),
+        }
     }
 
     /// The services of a domain.
     pub async fn naptr(&self, domain: &str) -> Result<Vec<Naptr>, NoAnswer> {
         type Data = rdata::Naptr<Bytes, ParsedName<Bytes>>;
         let found = self.ask::<Data>(domain, Rtype::NAPTR).await?;
-        Ok(found.into_iter().filter_map(naptr).collect())
+        Ok(found.into_iter().map(naptr).collect())
     }
 
     /// The servers of a service.
@@ -63,13 +72,18 @@ impl Dns {
         Ok(found.into_iter().filter_map(srv).collect())
     }
 
-    /// The addresses of a host.
-    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NoAnswer> {
-        let v4 = self.ask::<rdata::A>(host, Rtype::A).await?;
-        let v6 = self.ask::<rdata::Aaaa>(host, Rtype::AAAA).await?;
-        let v4 = v4.into_iter().map(|data| IpAddr::V4(data.addr()));
-        let v6 = v6.into_iter().map(|data| IpAddr::V6(data.addr()));
-        Ok(v4.chain(v6).collect())
+    /// The addresses of a host, as far as they are known by then. One family may be all that there is an
+    /// answer for.
+    pub async fn addresses(&self, host: &str, until: Instant) -> Vec<IpAddr> {
+        let (v4, v6) = join!(
+            timeout_at(until, self.ask::<rdata::A>(host, Rtype::A)),
+            timeout_at(until, self.ask::<rdata::Aaaa>(host, Rtype::AAAA)),
+        );
+        let v4 = v4.into_iter().flatten().flatten();
+        let v6 = v6.into_iter().flatten().flatten();
+        let v4 = v4.map(|data| IpAddr::V4(data.addr()));
+        let v6 = v6.map(|data| IpAddr::V6(data.addr()));
+        v4.chain(v6).collect()
     }
 
     /// The first [`MAX_RECORDS`] records of this type; none of a name that is not there.
@@ -78,7 +92,9 @@ impl Dns {
         D: for<'a> ParseRecordData<'a, Bytes>,
     {
         let name: Name<Vec<u8>> = name.parse().map_err(|_| NoAnswer)?;
-        for server in &self.servers {
+        let first = self.answered.load(Ordering::Relaxed);
+        let (before, from_it) = self.servers.split_at(first);
+        for (place, server) in (first..).zip(from_it).chain((0..).zip(before)) {
             let answer = match ask(*server, &name, kind).await {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -88,7 +104,10 @@ impl Dns {
             };
             match answer.header().rcode() {
                 Rcode::NOERROR => {}
-                Rcode::NXDOMAIN => return Ok(Vec::new()),
+                Rcode::NXDOMAIN => {
+                    self.answered.store(place, Ordering::Relaxed);
+                    return Ok(Vec::new());
+                }
                 code => {
                     debug!(%server, %name, %kind, %code, "no answer of DNS");
                     continue;
@@ -97,6 +116,7 @@ impl Dns {
             let Ok(section) = answer.answer() else {
                 continue;
             };
+            self.answered.store(place, Ordering::Relaxed);
             let records = section.limit_to::<D>().map_while(Result::ok);
             let records = records.take(MAX_RECORDS);
             return Ok(records.map(|record| record.into_data()).collect());
@@ -131,15 +151,16 @@ async fn ask(
     }
 }
 
-fn naptr(data: rdata::Naptr<Bytes, ParsedName<Bytes>>) -> Option<Naptr> {
-    Some(Naptr {
+fn naptr(data: rdata::Naptr<Bytes, ParsedName<Bytes>>) -> Naptr {
+    Naptr {
         order: data.order(),
         preference: data.preference(),
         flags: data.flags().as_slice().to_vec(),
         services: data.services().as_slice().to_vec(),
         rewrites: !data.regexp().is_empty(),
-        replacement: host_name(data.replacement())?,
-    })
+        // A record that leads nowhere still says that there is such a service.
+        replacement: host_name(data.replacement()).unwrap_or_default(),
+    }
 }
 
 fn srv(data: rdata::Srv<ParsedName<Bytes>>) -> Option<Srv> {

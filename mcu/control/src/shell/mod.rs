@@ -17,6 +17,7 @@ pub mod web_socket;
 mod written;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -194,7 +195,7 @@ struct Owner {
     registrations_file: Keeper,
     /// What the endpoint said last about its changes.
     changes: Changes,
-    routes: Routes,
+    routes: Arc<Routes>,
     streams: Streams,
     managers: HashMap<ManagerId, mpsc::Sender<FromControl>>,
     media: Option<mpsc::Sender<ToMedia>>,
@@ -223,10 +224,7 @@ impl Owner {
         restore_registrations(&mut endpoint, now, registrations_file.load());
         let trunks = register_at_trunks(&mut endpoint, &config);
         let earlier = Some(kept.rooms.clone());
-        let tls = config.sip_listeners.iter();
-        let tls = tls.filter(|listener| listener.transport == Transport::Tls);
-        let tls = tls.map(|listener| listener.listen).collect();
-        let routes = Routes::new(udp, tls, &config.addresses);
+        let routes = Arc::new(routes(&config, udp));
         let names = Names::new(&config.dns, &config.spoken(), events.clone());
         let tls = tls::Client::new(config.ca.clone());
         Self {
@@ -425,7 +423,9 @@ impl Owner {
         match way.sought.clone().filter(|_| !is_known) {
             Some(sought) => {
                 let wanted = Wanted::Call(Box::new((wanted, way)));
-                self.names.locate(sought, wanted);
+                let (routes, reach) = (self.routes.clone(), self.controller.media_reach());
+                let usable = move |hop: &Hop| routes.to_hop(hop).is_some() && reach.includes(hop);
+                self.names.locate(sought, wanted, usable);
             }
             None => self.room_calls(now, wanted, Some(way)),
         }
@@ -445,7 +445,7 @@ impl Owner {
     }
 
     fn located(&mut self, now: Instant, wanted: Wanted, found: Result<Vec<Hop>, &'static str>) {
-        let way_to = |hop: &Hop| self.routes.to(hop.transport.into(), hop.address);
+        let way_to = |hop: &Hop| self.routes.to_hop(hop);
         match wanted {
             Wanted::Registration(id) => {
                 let flows = found.map(|found| found.iter().filter_map(way_to).collect());
@@ -578,7 +578,9 @@ impl Owner {
             } => {
                 if let Some(sought) = self.trunks.get(&server) {
                     let wanted = Wanted::Registration(registration);
-                    self.names.locate(sought.clone(), wanted);
+                    let routes = self.routes.clone();
+                    let usable = move |hop: &Hop| routes.to_hop(hop).is_some();
+                    self.names.locate(sought.clone(), wanted, usable);
                 }
             }
         }
@@ -621,6 +623,18 @@ impl Owner {
             self.routes.send(&flow, &bytes);
         }
     }
+}
+
+/// The ways by these sockets over UDP, and by the listeners of this configuration.
+fn routes(config: &Config, udp: Vec<Udp>) -> Routes {
+    // What listens on UDP first takes connections, too.
+    let both = udp.first().filter(|_| config.sip_listen.is_some());
+    let both = both.map(|udp| (Transport::Tcp, udp.listen()));
+    let further = config.sip_listeners.iter();
+    let further = further.map(|listener| (listener.transport, listener.listen));
+    let further = further.filter(|(transport, _)| transport.is_stream());
+    let streams = both.into_iter().chain(further).collect();
+    Routes::new(udp, streams, &config.addresses)
 }
 
 /// Hands the endpoint the calls that were kept, and forgets the legs of those that it did not take up.

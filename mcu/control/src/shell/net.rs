@@ -54,19 +54,24 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// The address that the kernel would send from to this peer; `None` where there is no way to it.
+pub fn source_to(remote: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Connecting a UDP socket sends nothing: it only looks up the route.
+    let probe = std::net::UdpSocket::bind((any, 0)).ok()?;
+    probe.connect(remote).ok()?;
+    Some(probe.local_addr().ok()?.ip())
+}
+
 /// Where we are for a peer that has not spoken to us: the address that the kernel would send from, at the
 /// port on which we listen. `None` where a listener at this address does not reach it.
 pub fn own_side(listen: SocketAddr, remote: SocketAddr) -> Option<SocketAddr> {
     let mut local = listen.ip().to_canonical();
     if local.is_unspecified() {
-        // Connecting a UDP socket sends nothing: it only looks up the route.
-        let any: IpAddr = match remote {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let probe = std::net::UdpSocket::bind((any, 0)).ok()?;
-        probe.connect(remote).ok()?;
-        local = probe.local_addr().ok()?.ip();
+        local = source_to(remote)?;
     }
     let is_same_family = local.is_ipv4() == remote.is_ipv4();
     is_same_family.then(|| SocketAddr::new(local, listen.port()))

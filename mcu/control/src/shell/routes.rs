@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use mcu_api::call::Hop;
 use mcu_api::reach::MediaAddress;
 use sip::{Flow, Transport};
 
@@ -13,15 +14,20 @@ use crate::controller::address;
 /// The sockets, at most as many as are configured.
 pub struct Routes {
     udp: Vec<Udp>,
-    /// Where peers reach us over TLS.
-    tls: Vec<SocketAddr>,
+    /// Where we take connections.
+    streams: Vec<(Transport, SocketAddr)>,
     /// By our address, what peers are told, where that differs for some.
     translated: HashMap<IpAddr, Vec<MediaAddress>>,
 }
 
 impl Routes {
-    /// Peers are told of these addresses what media tells them.
-    pub fn new(udp: Vec<Udp>, tls: Vec<SocketAddr>, addresses: &[MediaAddress]) -> Self {
+    /// The sockets, and the addresses at which we take connections. Peers are told of these addresses what
+    /// media tells them.
+    pub fn new(
+        udp: Vec<Udp>,
+        streams: Vec<(Transport, SocketAddr)>,
+        addresses: &[MediaAddress],
+    ) -> Self {
         let mut translated: HashMap<IpAddr, Vec<MediaAddress>> = HashMap::new();
         for address in addresses {
             let known = translated.entry(address.address).or_default();
@@ -30,7 +36,7 @@ impl Routes {
         translated.retain(|_, known| known.iter().any(|a| a.advertised.is_some()));
         Self {
             udp,
-            tls,
+            streams,
             translated,
         }
     }
@@ -45,8 +51,12 @@ impl Routes {
         }
     }
 
-    /// A way from us to somebody who has not spoken to us.
+    /// A way from us to somebody who has not spoken to us. None to ourselves, nor to what is no address of
+    /// one host, whoever names them.
     pub fn to(&self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
+        if !is_of_a_host(remote) || self.is_ours(transport, remote) {
+            return None;
+        }
         let mut sockets = self.udp.iter();
         let flow = match transport {
             Transport::Tls => self.tls_to(remote),
@@ -57,14 +67,29 @@ impl Routes {
 
     /// One that has no connection yet, and gets its number when it has.
     fn tls_to(&self, remote: SocketAddr) -> Option<Flow> {
-        let mut listeners = self.tls.iter();
+        let listeners = self.streams.iter();
+        let mut listeners = listeners.filter(|(transport, _)| *transport == Transport::Tls);
         Some(Flow {
             id: FIRST,
             transport: Transport::Tls,
-            local: listeners.find_map(|listen| net::own_side(*listen, remote))?,
+            // By which the peer reaches us.
+            local: listeners.find_map(|(_, listen)| net::own_side(*listen, remote))?,
             remote,
             advertised: None,
         })
+    }
+
+    /// The same to a server.
+    pub fn to_hop(&self, hop: &Hop) -> Option<Flow> {
+        self.to(hop.transport.into(), hop.address)
+    }
+
+    fn is_ours(&self, transport: Transport, remote: SocketAddr) -> bool {
+        let udp = self.udp.iter().map(Udp::listen);
+        let mut udp = udp.filter(|_| !transport.is_stream());
+        let streams = self.streams.iter().map(|(_, listen)| *listen);
+        let mut streams = streams.filter(|_| transport.is_stream());
+        udp.any(|listen| hears(listen, remote)) || streams.any(|listen| hears(listen, remote))
     }
 
     /// A way from us to where a call goes. A socket of an earlier life may be gone, when the
@@ -85,6 +110,25 @@ impl Routes {
     fn socket(&self, flow: &Flow) -> Option<&Udp> {
         self.udp.iter().find(|udp| udp.id() == flow.id)
     }
+}
+
+fn is_of_a_host(address: SocketAddr) -> bool {
+    let is_host = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
+        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+    };
+    is_host && address.port() != 0
+}
+
+/// Whether what is sent to this address comes to this listener of ours.
+fn hears(listen: SocketAddr, remote: SocketAddr) -> bool {
+    let (own, ip) = (listen.ip().to_canonical(), remote.ip().to_canonical());
+    if listen.port() != remote.port() || own.is_ipv4() != ip.is_ipv4() {
+        return false;
+    }
+    // All of 127.0.0.0/8 is this machine, and what it sends to an address of its own leaves from it.
+    let is_local = || ip.is_loopback() || net::source_to(remote) == Some(ip);
+    own == ip || (own.is_unspecified() && is_local())
 }
 
 #[cfg(test)]
@@ -139,5 +183,33 @@ mod tests {
             assert_eq!(flow.told().to_string(), told, "{local} {remote}");
             assert_eq!(flow.local.to_string(), local, "where it is sent from");
         }
+    }
+
+    /// Defect: who answers for DNS had us call ourselves, and everybody in a network (RFC 3263 §4.2).
+    #[tokio::test]
+    async fn there_is_no_way_to_ourselves_nor_to_many() {
+        let udp = Udp::bind("0.0.0.0:0".parse().unwrap()).await.unwrap();
+        let port = udp.listen().port();
+        let other = Udp::bind("127.0.0.9:0".parse().unwrap()).await.unwrap();
+        let other_port = other.listen().port();
+        let streams = vec![(Transport::Tcp, "0.0.0.0:5071".parse().unwrap())];
+        let routes = Routes::new(vec![udp, other], streams, &[]);
+        let is_there = |transport, ip: &str, port: u16| {
+            let remote = SocketAddr::new(ip.parse().unwrap(), port);
+            routes.to(transport, remote).is_some()
+        };
+        for ip in ["127.0.0.1", "127.3.2.1", "::ffff:127.0.0.1"] {
+            assert!(!is_there(Transport::Udp, ip, port), "{ip}");
+            assert!(!is_there(Transport::Tcp, ip, 5071), "{ip}");
+        }
+        assert!(!is_there(Transport::Udp, "127.0.0.9", other_port));
+        for ip in ["0.0.0.0", "::", "224.0.0.1", "255.255.255.255", "ff02::1"] {
+            assert!(!is_there(Transport::Udp, ip, 5062), "{ip}");
+        }
+        assert!(!is_there(Transport::Udp, "127.0.0.1", 0));
+        // Another server on this machine.
+        assert!(is_there(Transport::Udp, "127.0.0.1", 5071));
+        assert!(is_there(Transport::Tcp, "127.0.0.1", 5072));
+        assert!(is_there(Transport::Udp, "127.0.0.1", other_port));
     }
 }

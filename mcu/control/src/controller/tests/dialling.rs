@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mcu_api::call::{CallCommand, CallEvent, DialTarget, EndReason, OutgoingCall, SrtpPolicy};
+use mcu_api::call::{
+    CallCommand, CallEvent, DialTarget, EndReason, Hop, HopTransport, OutgoingCall, SrtpPolicy,
+};
 use mcu_api::ids::LegId;
 use mcu_api::manager::{DialOutcome, FromControl};
 use mcu_api::secret::Redacted;
@@ -171,4 +173,24 @@ fn what_rings_is_not_kept() {
     bench.restart_controller();
     bench.connect_media();
     assert_eq!(bench.legs_planned(), [page]);
+}
+
+/// Defect: a first server for whose media there is no address of ours left out all others.
+#[test]
+fn servers_that_get_one_offer_are_those_that_media_reaches() {
+    let hop = |address: &str| Hop {
+        transport: HopTransport::Udp,
+        address: address.parse().unwrap(),
+    };
+    let mut bench = Bench::new(demo());
+    let (out, v4) = (hop("[2001:db8::7]:5060"), hop("10.1.0.60:5060"));
+    let (second, local) = (hop("10.1.0.61:5060"), hop("127.0.0.1:5060"));
+    let servers = vec![out, v4, local, second];
+    let kept = bench.controller.with_one_offer(servers.clone());
+    assert_eq!(kept, [v4, second]);
+    let reach = bench.controller.media_reach();
+    assert!(reach.includes(&v4) && !reach.includes(&out));
+    bench.input(Input::MediaDisconnected);
+    assert!(bench.controller.media_reach().includes(&out));
+    assert_eq!(bench.controller.with_one_offer(servers.clone()), servers);
 }
