@@ -4,17 +4,21 @@
 //! it asks for, and shows and changes nothing at an organisation where the asker does not hold it.
 
 pub(crate) mod audit;
+mod authenticator;
 mod body;
 pub(crate) mod organisations;
 mod page;
 pub(crate) mod people;
 pub(crate) mod roles;
 pub(crate) mod session;
+mod tokens;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State as StateOf};
-use axum::http::{StatusCode, header};
+use axum::extract::{MatchedPath, Path, Request, State as StateOf};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -132,6 +136,42 @@ async fn refuse_nul(request: Request, next: Next) -> Response {
     }
 }
 
+/// What an operation asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// This right, as its `x-right` says.
+    Right(Right),
+    /// That somebody asks, be it by a token: `x-token`.
+    Anybody,
+    /// That the person asks.
+    Person,
+}
+
+/// What the operation at this path asks for. What is not described is for people alone.
+pub(crate) fn asks_for(method: &Method, path: Option<&MatchedPath>) -> Access {
+    static KNOWN: LazyLock<HashMap<(String, String), Access>> = LazyLock::new(accesses);
+    let path = path.map(MatchedPath::as_str).unwrap_or_default();
+    let known = KNOWN.get(&(method.as_str().to_ascii_lowercase(), path.to_owned()));
+    known.copied().unwrap_or(Access::Person)
+}
+
+fn accesses() -> HashMap<(String, String), Access> {
+    let document = serde_json::to_value(described().into_openapi()).unwrap_or_default();
+    let mut known = HashMap::new();
+    for (path, methods) in document["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in methods.as_object().into_iter().flatten() {
+            let right = operation["x-right"].as_str().and_then(Right::from_name);
+            let access = match right {
+                Some(right) => Access::Right(right),
+                None if operation["x-token"] == true => Access::Anybody,
+                None => Access::Person,
+            };
+            known.insert((method.clone(), path.clone()), access);
+        }
+    }
+    known
+}
+
 /// Operations with their descriptions.
 pub(crate) fn described() -> OpenApiRouter<State> {
     let info = InfoBuilder::new()
@@ -140,6 +180,8 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .build();
     let operations = OpenApiRouter::new()
         .merge(session::routes())
+        .merge(authenticator::routes())
+        .merge(tokens::routes())
         .merge(organisations::routes())
         .merge(people::routes())
         .merge(roles::routes())

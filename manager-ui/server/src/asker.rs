@@ -1,15 +1,15 @@
-//! Who asks: what a request proves by the cookie of a session.
+//! Who asks: what a request proves by the cookie of a session, or by a token.
 
 use std::net::IpAddr;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 
 use crate::api::Problem;
-use crate::rights::{self, Right};
+use crate::rights::{self, Right, Subject};
 use crate::store::{Error, Store};
-use crate::{State, serve, sessions};
+use crate::{State, api, serve, sessions, tokens};
 
 /// Somebody who did something, or the server itself.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Asker {
     source: Option<IpAddr>,
 }
 
-/// A person whom a session stands for.
+/// A person whom a session or a token stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Person {
     /// Id.
@@ -27,8 +27,19 @@ pub(crate) struct Person {
     pub login: String,
     /// The organisation that they belong to.
     pub organisation: String,
-    /// Id of the session.
+    /// Id of the session, or of the token.
     pub session: String,
+    /// Whether it is a token, which may do no more than its scope.
+    pub by_token: bool,
+}
+
+impl Person {
+    fn subject(&self) -> Subject {
+        match self.by_token {
+            true => Subject::token(&self.session),
+            false => Subject::person(&self.id),
+        }
+    }
 }
 
 impl Asker {
@@ -66,6 +77,12 @@ impl Asker {
     pub(crate) const fn source(&self) -> Option<IpAddr> {
         self.source
     }
+
+    /// Id of the token by which the request came, if it did.
+    pub(crate) fn token(&self) -> Option<&str> {
+        let person = self.person.as_ref().filter(|person| person.by_token);
+        person.map(|person| person.session.as_str())
+    }
 }
 
 /// A person who is logged in, as a handler's argument: 401 where a request proves none, and 403 where
@@ -73,6 +90,8 @@ impl Asker {
 #[derive(Clone, Debug)]
 pub(crate) struct LoggedIn {
     pub person: Person,
+    /// Whose rights count. All that asks for a right asks for this one's.
+    pub subject: Subject,
     source: IpAddr,
 }
 
@@ -83,10 +102,10 @@ impl LoggedIn {
     }
 
     /// # Errors
-    /// 403 where the person holds this right nowhere.
+    /// 403 where the person, or the token, holds this right nowhere.
     pub(crate) async fn need(&self, store: &Store, right: Right) -> Result<(), Problem> {
         let mut connection = store.pool()?.acquire().await.map_err(Error::from)?;
-        match rights::holds_anywhere(&mut connection, &self.person.id, right).await? {
+        match rights::holds_anywhere(&mut connection, &self.subject, right).await? {
             true => Ok(()),
             false => Err(Problem::missing(right)),
         }
@@ -98,11 +117,40 @@ impl FromRequestParts<State> for LoggedIn {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let source = source(parts)?;
-        let secret = cookie(&parts.headers).ok_or_else(Problem::not_logged_in)?;
-        refuse_foreign(&parts.method, &parts.headers)?;
-        let person = sessions::person_of(&state.store, &secret).await?;
+        let person = match bearer(&parts.headers) {
+            // No page of another site can have a browser send this header.
+            Some(token) => tokens::person_of(&state.store, token, source).await?,
+            None => {
+                let secret = cookie(&parts.headers).ok_or_else(Problem::not_logged_in)?;
+                refuse_foreign(&parts.method, &parts.headers)?;
+                sessions::person_of(&state.store, &secret).await?
+            }
+        };
         let person = person.ok_or_else(Problem::not_logged_in)?;
-        Ok(Self { person, source })
+        let who = Self {
+            subject: person.subject(),
+            person,
+            source,
+        };
+        if who.person.by_token {
+            who.admit_token(parts, state).await?;
+        }
+        Ok(who)
+    }
+}
+
+impl LoggedIn {
+    /// A token does what its scope names, and nothing that is for the person alone. Each handler asks
+    /// for its right again, at the place where it is needed.
+    async fn admit_token(&self, parts: &Parts, state: &State) -> Result<(), Problem> {
+        match api::asks_for(&parts.method, parts.extensions.get::<MatchedPath>()) {
+            api::Access::Right(right) => self.need(&state.store, right).await,
+            api::Access::Anybody => Ok(()),
+            api::Access::Person => {
+                let title = "A token cannot do this, only the person";
+                Err(Problem::new(StatusCode::FORBIDDEN, title).code("by_token"))
+            }
+        }
     }
 }
 
@@ -123,6 +171,15 @@ fn source(parts: &Parts) -> Result<IpAddr, Problem> {
     let peer = parts.extensions.get::<serve::Peer>();
     let peer = peer.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "No peer"))?;
     Ok(peer.0.ip().to_canonical())
+}
+
+/// The token that a program sends (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
 }
 
 /// The secret of the session.

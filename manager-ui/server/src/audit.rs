@@ -90,7 +90,10 @@ pub(crate) async fn write(
         at_ms: now_ms(),
         actor: asker.person_id().map(str::to_owned),
         actor_name: asker.name().to_owned(),
-        source: asker.source().map(|ip| ip.to_string()),
+        source: asker.source().map(|ip| match asker.token() {
+            Some(token) => format!("{ip} by token {token}"),
+            None => ip.to_string(),
+        }),
         action: action.as_str().to_owned(),
         object_kind: object.kind.to_owned(),
         object: object.id.map(str::to_owned),

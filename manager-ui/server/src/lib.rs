@@ -29,13 +29,18 @@ mod page;
 mod password;
 mod patient;
 pub mod rights;
+mod seal;
+mod second_factor;
 mod serve;
 mod sessions;
 mod setup;
 mod store;
 mod tls;
+mod tokens;
+mod totp;
 
 pub use audit::{Fault, Whole};
+pub use seal::FILE as SEAL_FILE;
 pub use setup::FILE as SETUP_FILE;
 pub use store::backup::{BackupError, Schedule, backup, restore};
 pub use store::{Database, Error as DatabaseError};
@@ -133,6 +138,7 @@ impl Server {
         let host = host.unwrap_or(IpAddr::from([127, 0, 0, 1]));
         let page = format!("https://{}", SocketAddr::new(host, port));
         let setup = setup::Setup::new(&config.data_dir, page);
+        let seal = seal::Seal::new(&config.data_dir);
         let (link, control) = link::new(config.control_socket);
         let streams = config.streams_socket.into();
         let sockets = limits::Places::new(limits.sockets);
@@ -142,6 +148,7 @@ impl Server {
             sockets: sockets.clone(),
             store: store.clone(),
             setup: setup.clone(),
+            seal,
             logins: Arc::default(),
         });
         Ok(Self {
@@ -289,6 +296,7 @@ struct State {
     sockets: Arc<limits::Places>,
     store: store::Store,
     setup: setup::Setup,
+    seal: seal::Seal,
     logins: Arc<limits::Attempts>,
 }
 

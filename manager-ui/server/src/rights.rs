@@ -8,17 +8,43 @@ use utoipa::ToSchema;
 
 use crate::store::{Error, now_ms};
 
-/// SQL that is true where person `$1` holds the right `$2` at the organisation `o`.
+/// Whose rights are asked for: those of a person, or of one of the person's tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subject(String);
+
+impl Subject {
+    /// All that a person may do.
+    pub(crate) fn person(id: &str) -> Self {
+        Self(id.to_owned())
+    }
+
+    /// What a person may do and one of the person's tokens, too.
+    pub(crate) fn token(id: &str) -> Self {
+        Self(id.to_owned())
+    }
+
+    /// The id, as [`allowed!`] takes it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// SQL that is true where the [`Subject`] `$1`, a person or a token, holds the right `$2` at the
+/// organisation `o`. A token holds what both its person and its scope allow.
 macro_rules! allowed {
     () => {
         "(EXISTS (SELECT 1 FROM grants g JOIN role_rights r ON r.role = g.role \
           JOIN organisations s ON s.id = g.organisation \
-          WHERE g.person = $1 AND r.right_name = $2 AND g.effect = 'allow' \
+          WHERE g.person = COALESCE((SELECT t.person FROM tokens t WHERE t.id = $1), $1) \
+          AND r.right_name = $2 AND g.effect = 'allow' \
           AND substr(o.path, 1, length(s.path)) = s.path) \
           AND NOT EXISTS (SELECT 1 FROM grants g JOIN role_rights r ON r.role = g.role \
           JOIN organisations s ON s.id = g.organisation \
-          WHERE g.person = $1 AND r.right_name = $2 AND g.effect = 'deny' \
-          AND substr(o.path, 1, length(s.path)) = s.path))"
+          WHERE g.person = COALESCE((SELECT t.person FROM tokens t WHERE t.id = $1), $1) \
+          AND r.right_name = $2 AND g.effect = 'deny' \
+          AND substr(o.path, 1, length(s.path)) = s.path) \
+          AND (NOT EXISTS (SELECT 1 FROM tokens t WHERE t.id = $1) \
+          OR EXISTS (SELECT 1 FROM token_rights x WHERE x.token = $1 AND x.right_name = $2)))"
     };
 }
 pub(crate) use allowed;
@@ -213,10 +239,10 @@ pub(crate) async fn write_rights(
     Ok(())
 }
 
-/// Whether a person holds a right at an organisation.
+/// Whether a person or token holds a right at an organisation.
 pub(crate) async fn holds(
     connection: &mut AnyConnection,
-    person: &str,
+    subject: &Subject,
     right: Right,
     organisation: &str,
 ) -> Result<bool, Error> {
@@ -224,7 +250,7 @@ pub(crate) async fn holds(
         "SELECT COUNT(*) AS n FROM organisations o WHERE o.id = $3 AND ",
         allowed!()
     ))
-    .bind(person)
+    .bind(subject.as_str())
     .bind(right.as_str())
     .bind(organisation)
     .fetch_one(connection)
@@ -232,41 +258,41 @@ pub(crate) async fn holds(
     Ok(row.try_get::<i64, _>("n")? > 0)
 }
 
-/// Whether a person holds a right anywhere.
+/// Whether a person or token holds a right anywhere.
 pub(crate) async fn holds_anywhere(
     connection: &mut AnyConnection,
-    person: &str,
+    subject: &Subject,
     right: Right,
 ) -> Result<bool, Error> {
     let row = sqlx::query(concat!(
         "SELECT COUNT(*) AS n FROM organisations o WHERE ",
         allowed!()
     ))
-    .bind(person)
+    .bind(subject.as_str())
     .bind(right.as_str())
     .fetch_one(connection)
     .await?;
     Ok(row.try_get::<i64, _>("n")? > 0)
 }
 
-/// Rights that a person holds somewhere.
-pub(crate) async fn of_person(
+/// Rights that a person or token holds somewhere.
+pub(crate) async fn of_subject(
     connection: &mut AnyConnection,
-    person: &str,
+    subject: &Subject,
 ) -> Result<Vec<Right>, Error> {
     let mut held = Vec::new();
     for right in Right::ALL {
-        if holds_anywhere(connection, person, *right).await? {
+        if holds_anywhere(connection, subject, *right).await? {
             held.push(*right);
         }
     }
     Ok(held)
 }
 
-/// Whether `person` holds all that a role allows, at an organisation: only then may it be handed on.
+/// Whether `subject` holds all that a role allows, at an organisation: only then may it be handed on.
 pub(crate) async fn covers_role(
     connection: &mut AnyConnection,
-    person: &str,
+    subject: &Subject,
     role: &str,
     organisation: &str,
 ) -> Result<bool, Error> {
@@ -279,18 +305,18 @@ pub(crate) async fn covers_role(
         let Some(right) = Right::from_name(&name) else {
             continue;
         };
-        if !holds(connection, person, right, organisation).await? {
+        if !holds(connection, subject, right, organisation).await? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Whether `person` holds all that `other` holds: only then may it take the other's place, by a new
+/// Whether `subject` holds all that `other` holds: only then may it take the other's place, by a new
 /// password for one.
 pub(crate) async fn covers_person(
     connection: &mut AnyConnection,
-    person: &str,
+    subject: &Subject,
     other: &str,
 ) -> Result<bool, Error> {
     let rows = sqlx::query(
@@ -302,7 +328,7 @@ pub(crate) async fn covers_person(
     for row in rows {
         let (role, organisation): (String, String) =
             (row.try_get("role")?, row.try_get("organisation")?);
-        if !covers_role(connection, person, &role, &organisation).await? {
+        if !covers_role(connection, subject, &role, &organisation).await? {
             return Ok(false);
         }
     }

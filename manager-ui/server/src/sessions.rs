@@ -87,6 +87,7 @@ pub(crate) async fn prove(
         login: row.try_get("login")?,
         organisation: row.try_get("organisation")?,
         session: new_id(),
+        by_token: false,
     };
     let locked = row.try_get::<i64, _>("locked_until_ms")? > now_ms();
     let disabled = row.try_get::<i64, _>("disabled")? != 0;
@@ -189,6 +190,7 @@ pub(crate) async fn person_of(store: &Store, secret: &str) -> Result<Option<Pers
         login: row.try_get("login")?,
         organisation: row.try_get("organisation")?,
         session: row.try_get("session")?,
+        by_token: false,
     };
     if row.try_get::<i64, _>("seen_ms")? < now - SEEN_STEP_MS {
         sqlx::query("UPDATE sessions SET seen_ms = $2 WHERE id = $1")
@@ -214,7 +216,11 @@ pub(crate) async fn end_all(
     Ok(ended.rows_affected())
 }
 
-async fn count_failure(tx: &mut Transaction<'static, Any>, person: &str) -> Result<(), Error> {
+/// Counts a wrong password or code, and closes the login where there were too many.
+pub(crate) async fn count_failure(
+    tx: &mut Transaction<'static, Any>,
+    person: &str,
+) -> Result<(), Error> {
     sqlx::query(
         "UPDATE people SET failures = CASE WHEN failures + 1 >= $2 THEN 0 ELSE failures + 1 END, \
          locked_until_ms = CASE WHEN failures + 1 >= $2 THEN $3 ELSE locked_until_ms END WHERE id = $1",
@@ -227,7 +233,8 @@ async fn count_failure(tx: &mut Transaction<'static, Any>, person: &str) -> Resu
     Ok(())
 }
 
-async fn note_failure(
+/// Notes that somebody did not prove who he is, and why not.
+pub(crate) async fn note_failure(
     tx: &mut Transaction<'static, Any>,
     asker: &Asker,
     person: Option<&str>,

@@ -58,7 +58,7 @@ struct EntryView {
     actor: Option<String>,
     /// Login at that time, `server` or `unknown`.
     actor_name: String,
-    /// Address that the request came from.
+    /// Address that the request came from, and ` by token ID` where it came by one.
     source: Option<String>,
     action: String,
     object_kind: String,
@@ -94,7 +94,7 @@ async fn list(
         " AND a.seq < $3 AND a.at_ms >= $4 AND a.at_ms < $5 AND ($6 = '' OR a.actor_name = $6) \
          AND ($7 = '' OR a.action = $7) AND ($8 = '' OR a.object = $8) ORDER BY a.seq DESC LIMIT $9"
     ))
-    .bind(&who.person.id)
+    .bind(who.subject.as_str())
     .bind(Right::AuditView.as_str())
     .bind(which.before.unwrap_or(i64::MAX))
     .bind(which.from_ms.unwrap_or(0))

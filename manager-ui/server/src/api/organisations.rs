@@ -74,7 +74,7 @@ async fn list(
         allowed!(),
         " AND o.path > $3 AND lower(o.name) LIKE $4 ESCAPE '!' ORDER BY o.path LIMIT $5"
     ))
-    .bind(&who.person.id)
+    .bind(who.subject.as_str())
     .bind(Right::OrganisationsView.as_str())
     .bind(paging.after.as_deref().unwrap_or_default())
     .bind(paging.pattern())
@@ -288,7 +288,7 @@ pub(crate) async fn seen(
         "SELECT o.id, o.parent, o.path, o.kind, o.name FROM organisations o WHERE o.id = $3 AND ",
         allowed!()
     ))
-    .bind(&who.person.id)
+    .bind(who.subject.as_str())
     .bind(right.as_str())
     .bind(id)
     .fetch_optional(connection)
@@ -304,11 +304,11 @@ async fn managed(
 ) -> Result<Organisation, Problem> {
     let found = seen(tx, who, id, Right::OrganisationsManage).await;
     // Who sees it but may not change it is told so.
-    if found.is_err() && rights::holds(tx, &who.person.id, Right::OrganisationsView, id).await? {
+    if found.is_err() && rights::holds(tx, &who.subject, Right::OrganisationsView, id).await? {
         return Err(Problem::missing(Right::OrganisationsManage));
     }
     if found.is_err()
-        && !rights::holds_anywhere(tx, &who.person.id, Right::OrganisationsManage).await?
+        && !rights::holds_anywhere(tx, &who.subject, Right::OrganisationsManage).await?
     {
         return Err(Problem::missing(Right::OrganisationsManage));
     }

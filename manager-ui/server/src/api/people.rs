@@ -93,6 +93,9 @@ pub(crate) struct PersonView {
     /// May not log in.
     #[sqlx(try_from = "i64")]
     pub disabled: Flag,
+    /// Whether a code is asked for beside the password.
+    #[sqlx(try_from = "i64")]
+    pub second_factor: Flag,
     /// Until when, after too many wrong passwords, no login is taken; milliseconds since 1970, 0 for
     /// never.
     pub locked_until_ms: i64,
@@ -131,14 +134,15 @@ async fn list(
 ) -> Result<Json<Page<PersonView>>, Problem> {
     who.need(&state.store, Right::PeopleView).await?;
     let rows = sqlx::query_as::<_, PersonView>(concat!(
-        "SELECT p.id, p.organisation, p.login, p.name, p.disabled, p.locked_until_ms, p.last_login_ms \
-         FROM people p JOIN organisations o ON o.id = p.organisation WHERE ",
+        "SELECT p.id, p.organisation, p.login, p.name, p.disabled, p.locked_until_ms, p.last_login_ms, \
+         (SELECT COUNT(*) FROM authenticators a WHERE a.person = p.id AND a.confirmed = 1) \
+         AS second_factor FROM people p JOIN organisations o ON o.id = p.organisation WHERE ",
         allowed!(),
         " AND p.login_key > $3 AND (lower(p.name) LIKE $4 ESCAPE '!' OR p.login_key LIKE $4 ESCAPE '!') \
          AND ($5 = '' OR EXISTS (SELECT 1 FROM organisations t WHERE t.id = $5 \
          AND substr(o.path, 1, length(t.path)) = t.path)) ORDER BY p.login_key LIMIT $6"
     ))
-    .bind(&who.person.id)
+    .bind(who.subject.as_str())
     .bind(Right::PeopleView.as_str())
     .bind(paging.after.as_deref().unwrap_or_default())
     .bind(paging.pattern())
@@ -298,6 +302,10 @@ async fn set_password(
     Path(id): Path<String>,
     Body(given): Body<Password>,
 ) -> Result<StatusCode, Problem> {
+    if id == who.person.id {
+        let title = "One's own password is changed with the old one";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("oneself"));
+    }
     let mut tx = state.store.begin().await?;
     let person = managed(&mut tx, &who, &id).await?;
     tx.rollback().await?;
@@ -483,7 +491,7 @@ async fn may_hand_on(
     if known.is_none() {
         return Err(Problem::not_found());
     }
-    match rights::covers_role(tx, &who.person.id, role, organisation).await? {
+    match rights::covers_role(tx, &who.subject, role, organisation).await? {
         true => Ok(()),
         false => Err(holds_more()),
     }
@@ -497,37 +505,38 @@ pub(crate) async fn need_at(
     right: Right,
     organisation: &str,
 ) -> Result<(), Problem> {
-    if rights::holds(connection, &who.person.id, right, organisation).await? {
+    if rights::holds(connection, &who.subject, right, organisation).await? {
         return Ok(());
     }
-    let person = &who.person.id;
-    let sees = rights::holds(connection, person, Right::OrganisationsView, organisation).await?;
-    match sees || !rights::holds_anywhere(connection, person, right).await? {
+    let subject = &who.subject;
+    let sees = rights::holds(connection, subject, Right::OrganisationsView, organisation).await?;
+    match sees || !rights::holds_anywhere(connection, subject, right).await? {
         true => Err(Problem::missing(right)),
         false => Err(Problem::not_found()),
     }
 }
 
 /// The person of this id, if the asker holds this right where the person belongs.
-async fn seen(
+pub(super) async fn seen(
     connection: &mut AnyConnection,
     who: &LoggedIn,
     id: &str,
     right: Right,
 ) -> Result<PersonView, Problem> {
     let row = sqlx::query_as(concat!(
-        "SELECT p.id, p.organisation, p.login, p.name, p.disabled, p.locked_until_ms, p.last_login_ms \
-         FROM people p JOIN organisations o ON o.id = p.organisation WHERE p.id = $3 AND ",
+        "SELECT p.id, p.organisation, p.login, p.name, p.disabled, p.locked_until_ms, p.last_login_ms, \
+         (SELECT COUNT(*) FROM authenticators a WHERE a.person = p.id AND a.confirmed = 1) \
+         AS second_factor FROM people p JOIN organisations o ON o.id = p.organisation WHERE p.id = $3 AND ",
         allowed!()
     ))
-    .bind(&who.person.id)
+    .bind(who.subject.as_str())
     .bind(right.as_str())
     .bind(id)
     .fetch_optional(&mut *connection)
     .await?;
     match row {
         Some(row) => Ok(row),
-        None if rights::holds_anywhere(connection, &who.person.id, right).await? => {
+        None if rights::holds_anywhere(connection, &who.subject, right).await? => {
             Err(Problem::not_found())
         }
         None => Err(Problem::missing(right)),
@@ -536,7 +545,7 @@ async fn seen(
 
 /// The person of this id, if the asker may change it: who holds more than the asker is out of reach,
 /// or a new password would hand it over.
-async fn managed(
+pub(super) async fn managed(
     tx: &mut Transaction<'static, Any>,
     who: &LoggedIn,
     id: &str,
@@ -546,7 +555,7 @@ async fn managed(
         return Err(Problem::missing(Right::PeopleManage));
     }
     let found = found?;
-    match rights::covers_person(tx, &who.person.id, id).await? {
+    match rights::covers_person(tx, &who.subject, id).await? {
         true => Ok(found),
         false => Err(holds_more()),
     }

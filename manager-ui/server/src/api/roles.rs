@@ -49,7 +49,7 @@ async fn list(StateOf(state): StateOf<State>, who: LoggedIn) -> Result<Json<Vec<
         allowed!(),
         " ORDER BY x.created_ms, x.id"
     ))
-    .bind(&who.person.id)
+    .bind(who.subject.as_str())
     .bind(Right::RolesView.as_str())
     .fetch_all(&mut *connection)
     .await?;
@@ -188,7 +188,7 @@ async fn managed(
         .fetch_optional(&mut **tx)
         .await?;
     let Some(row) = row else {
-        return match rights::holds_anywhere(tx, &who.person.id, Right::RolesManage).await? {
+        return match rights::holds_anywhere(tx, &who.subject, Right::RolesManage).await? {
             true => Err(Problem::not_found()),
             false => Err(Problem::missing(Right::RolesManage)),
         };
@@ -216,7 +216,7 @@ async fn need_all(
     organisation: &str,
 ) -> Result<(), Problem> {
     for right in rights {
-        if !rights::holds(connection, &who.person.id, *right, organisation).await? {
+        if !rights::holds(connection, &who.subject, *right, organisation).await? {
             return Err(Problem::missing(*right));
         }
     }

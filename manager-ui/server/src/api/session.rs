@@ -19,6 +19,7 @@ use crate::asker::{Asker, LoggedIn, Person, Source};
 use crate::audit::{self, Action, Change, Object};
 use crate::password;
 use crate::rights::{self, Right, SYSTEM_ADMINISTRATOR};
+use crate::second_factor::{self, Verdict};
 use crate::sessions::{self, Proof};
 use crate::store::{Error, new_id, now_ms};
 
@@ -31,13 +32,17 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(end))
 }
 
-/// Login and password.
+/// Login and password, and a code where one is wanted.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Credentials {
     login: String,
     #[schema(value_type = String)]
     password: Redacted<String>,
+    /// Of the authenticator, or a recovery code. Whether one is wanted is told by 401 with
+    /// `second_factor_wanted`.
+    #[schema(value_type = Option<String>)]
+    code: Option<Redacted<String>>,
 }
 
 /// Who is logged in.
@@ -69,28 +74,53 @@ async fn log_in(
     let proof = sessions::prove(&state.store, &asker, &given.login, given.password);
     let person = proved(proof.await?, StatusCode::UNAUTHORIZED)?;
     let mut tx = state.store.begin().await?;
+    let code = given.code.as_ref().map(|code| code.0.as_str());
+    let verdict = second_factor::check(&mut tx, &state.seal, &asker, &person, code).await?;
+    if verdict != Verdict::Passed {
+        tx.commit().await?;
+        return Err(refused(verdict, StatusCode::UNAUTHORIZED));
+    }
     let secret = sessions::begin(&mut tx, &asker, &agent(&headers), person).await?;
     tx.commit().await?;
     Ok(with_cookie(&secret))
 }
 
+/// Why a code is not taken.
+pub(super) fn refused(verdict: Verdict, refusal: StatusCode) -> Problem {
+    let (status, title, code) = match verdict {
+        Verdict::Wanted => (refusal, "A code is wanted", "second_factor_wanted"),
+        Verdict::Passed | Verdict::Wrong => {
+            (refusal, "The code is wrong or was used", "wrong_code")
+        }
+        Verdict::Locked => return locked(),
+        Verdict::Unreadable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The server cannot read the authenticator's secret: use a recovery code",
+            "no_key",
+        ),
+    };
+    Problem::new(status, title).code(code)
+}
+
 /// The person, or why there is none.
-fn proved(proof: Proof, refusal: StatusCode) -> Result<Person, Problem> {
+pub(super) fn proved(proof: Proof, refusal: StatusCode) -> Result<Person, Problem> {
     match proof {
         Proof::Person(person) => Ok(person),
         Proof::Refused => {
             let title = "Login or password is wrong";
             Err(Problem::new(refusal, title).code("wrong_password"))
         }
-        Proof::Locked => {
-            let title = "Too many wrong passwords, try again in some minutes";
-            Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, title).code("locked"))
-        }
+        Proof::Locked => Err(locked()),
     }
 }
 
-/// Who is logged in, and what they may do.
-#[utoipa::path(get, path = "/session", tag = "session",
+fn locked() -> Problem {
+    let title = "Too many wrong passwords or codes, try again in some minutes";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, title).code("locked")
+}
+
+/// Who is logged in, and what they may do; of a token what it may do.
+#[utoipa::path(get, path = "/session", tag = "session", extensions(("x-token" = json!(true))),
     responses((status = 200, body = Me), (status = 401, body = Problem)))]
 async fn who_am_i(StateOf(state): StateOf<State>, who: LoggedIn) -> Result<Json<Me>, Problem> {
     let mut connection = state.store.pool()?.acquire().await?;
@@ -99,7 +129,7 @@ async fn who_am_i(StateOf(state): StateOf<State>, who: LoggedIn) -> Result<Json<
         .fetch_one(&mut *connection)
         .await?
         .try_get("name")?;
-    let rights = rights::of_person(&mut connection, &who.person.id).await?;
+    let rights = rights::of_subject(&mut connection, &who.subject).await?;
     Ok(Json(Me {
         person: who.person.id,
         login: who.person.login,
@@ -287,6 +317,7 @@ async fn set_up(
         login: new.login.as_str().to_owned(),
         organisation: organisation.clone(),
         session: new_id(),
+        by_token: false,
     };
     let object = Object {
         kind: "person",
@@ -305,7 +336,7 @@ async fn set_up(
     Ok(with_cookie(&secret))
 }
 
-fn too_many() -> Problem {
+pub(super) fn too_many() -> Problem {
     let title = "Too many attempts, try again in a minute";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, title).code("too_many")
 }

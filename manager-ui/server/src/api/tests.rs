@@ -8,6 +8,8 @@ mod people;
 #[path = "../../../../tests/src/postgres.rs"]
 mod postgres;
 mod record;
+mod second_factor;
+mod tokens;
 
 use bench::Api;
 use postgres::Postgres;
@@ -47,8 +49,19 @@ on_both! {
     people::a_subtree_moves_with_its_people_and_rights,
     people::long_lists_come_in_pages_and_are_searched,
     matrix::each_role_may_do_what_it_allows_where_it_is_held,
+    matrix::a_token_does_what_its_scope_names_where_its_person_may,
     matrix::probes_between_two_hospitals_show_nothing,
     record::each_change_is_in_the_record_with_before_and_after,
+    second_factor::an_authenticator_is_asked_for_once_it_is_confirmed_and_each_code_counts_once,
+    second_factor::wrong_codes_close_the_login_as_wrong_passwords_do,
+    second_factor::a_recovery_code_is_good_once,
+    second_factor::an_administrator_removes_a_lost_authenticator,
+    second_factor::an_authenticator_is_sealed_and_needs_the_key_of_the_data_folder,
+    second_factor::an_authenticator_is_begun_and_removed_by_its_person_alone,
+    tokens::a_token_is_told_once_listed_and_revoked,
+    tokens::tokens_that_are_good_no_more_are_refused_and_noted,
+    tokens::a_token_hands_on_no_more_than_its_scope,
+    tokens::what_no_token_may_be_is_refused,
     record::a_changed_a_removed_and_a_cut_record_are_found,
     record::a_record_that_was_rewritten_does_not_fit_its_checkpoints,
 }

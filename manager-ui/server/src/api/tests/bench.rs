@@ -13,10 +13,14 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::postgres::Postgres;
+use crate::rights::Right;
+use crate::seal::Seal;
 use crate::setup::{FILE, Setup};
-use crate::store::{Database, Store};
+use crate::store::{Database, Store, now_ms};
 use crate::{State, limits, link, serve, sessions};
 
+/// Where the page is.
+const PAGE: &str = "https://192.0.2.1:8443";
 pub(crate) const PASSWORD: &str = "seven grey horses";
 
 /// An API without a controller.
@@ -49,8 +53,12 @@ impl Api {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(database, dir.path()).unwrap();
         store.prepare().await.unwrap();
-        let setup = Setup::new(dir.path(), "https://192.0.2.1:8443".into());
+        let setup = Setup::new(dir.path(), PAGE.into());
         setup.offer(&store).await.unwrap();
+        Self::with(store, dir)
+    }
+
+    fn with(store: Store, dir: TempDir) -> Self {
         let (link, task) = link::new(dir.path().join("control.sock"));
         drop(task);
         let limits = limits::Limits::default();
@@ -59,12 +67,18 @@ impl Api {
             demo_room: None,
             sockets: limits::Places::new(limits.sockets),
             store: store.clone(),
-            setup,
+            setup: Setup::new(dir.path(), PAGE.into()),
+            seal: Seal::new(dir.path()),
             logins: Arc::default(),
         };
         let peer = serve::Peer("192.0.2.7:5000".parse().unwrap());
         let router = crate::router(state).layer(Extension(peer));
         Self { router, store, dir }
+    }
+
+    /// As the server's next life has it.
+    pub(crate) fn reopened(self) -> Self {
+        Self::with(self.store, self.dir)
     }
 
     /// The secret of the first administrator's link.
@@ -110,6 +124,18 @@ impl Api {
             .await
     }
 
+    /// Asks as a program with a token does.
+    pub(crate) async fn ask_by(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> Answer {
+        let token = format!("Bearer {token}");
+        self.ask_from(None, &token, method, path, body).await
+    }
+
     /// Asks as a page of this origin does.
     pub(crate) async fn ask_from(
         &self,
@@ -126,7 +152,9 @@ impl Api {
         if let Some(origin) = origin {
             request = request.header(header::ORIGIN, origin);
         }
-        if !cookie.is_empty() {
+        if cookie.starts_with("Bearer ") {
+            request = request.header(header::AUTHORIZATION, cookie);
+        } else if !cookie.is_empty() {
             let pair = format!("other=1; {}={cookie}", sessions::COOKIE);
             request = request.header(header::COOKIE, pair);
         }
@@ -186,6 +214,22 @@ impl Api {
         self.make(cookie, &format!("/people/{id}/grants"), grant)
             .await;
         id
+    }
+
+    /// Makes a token that may do this at most, for a day.
+    pub(crate) async fn token(&self, cookie: &str, rights: &[Right]) -> String {
+        let expires_ms = now_ms() + 24 * 60 * 60 * 1000;
+        let body = json!({ "name": "程序", "rights": rights, "expires_ms": expires_ms });
+        let answer = self.ask(cookie, "POST", "/session/tokens", body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        answer.body["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Entries of the record with this action, newest first.
+    pub(crate) async fn noted(&self, cookie: &str, action: &str) -> Vec<Value> {
+        let path = format!("/audit?action={action}");
+        let page = self.get(cookie, &path).await;
+        page["items"].as_array().unwrap().clone()
     }
 
     /// Makes a person without a role.

@@ -17,6 +17,13 @@ const OWN: &[&str] = &[
     "PUT /session/password",
     "GET /sessions",
     "DELETE /sessions/{id}",
+    "GET /session/authenticator",
+    "POST /session/authenticator",
+    "PUT /session/authenticator",
+    "POST /session/authenticator/removal",
+    "GET /session/tokens",
+    "POST /session/tokens",
+    "DELETE /session/tokens/{id}",
 ];
 /// Operations that ask for nothing.
 const OPEN: &[&str] = &["POST /session", "POST /setup"];
@@ -81,6 +88,28 @@ impl Hospital {
         self.api.make(&self.root, "/roles", body).await
     }
 
+    async fn some_token(&self, person: &str) -> String {
+        let id = crate::store::new_id();
+        sqlx::query(
+            "INSERT INTO tokens (id, secret_hash, person, name, created_ms, expires_ms) \
+             VALUES ($1, $1, $2, 't', 0, 0)",
+        )
+        .bind(&id)
+        .bind(person)
+        .execute(self.api.store.pool().unwrap())
+        .await
+        .unwrap();
+        id
+    }
+
+    async fn some_authenticator(&self, person: &str) {
+        sqlx::query("INSERT INTO authenticators (person, secret, created_ms) VALUES ($1, '', 0)")
+            .bind(person)
+            .execute(self.api.store.pool().unwrap())
+            .await
+            .unwrap();
+    }
+
     /// A request of this operation about a fresh object at this organisation.
     async fn request(&self, operation: &str, at: &str) -> (String, Value) {
         let api = &self.api;
@@ -143,6 +172,27 @@ impl Hospital {
                 (path, json!({ "name": "new", "rights": [] }))
             }
             "DELETE /roles/{id}" => (format!("/roles/{}", self.some_role(at).await), Value::Null),
+            other => self.request_about_proofs(other, at).await,
+        }
+    }
+
+    /// The same of what proves who somebody is.
+    async fn request_about_proofs(&self, operation: &str, at: &str) -> (String, Value) {
+        match operation {
+            "DELETE /people/{id}/authenticator" => {
+                let person = self.someone(at).await;
+                self.some_authenticator(&person).await;
+                (format!("/people/{person}/authenticator"), Value::Null)
+            }
+            "GET /people/{id}/tokens" => {
+                let path = format!("/people/{}/tokens", self.someone(at).await);
+                (path, Value::Null)
+            }
+            "DELETE /people/{id}/tokens/{token}" => {
+                let person = self.someone(at).await;
+                let token = self.some_token(&person).await;
+                (format!("/people/{person}/tokens/{token}"), Value::Null)
+            }
             other => panic!("{other} has no request here"),
         }
     }
@@ -194,6 +244,57 @@ pub(crate) async fn each_role_may_do_what_it_allows_where_it_is_held(api: Api) {
         }
     }
     assert!(cells >= 7 * 4 * 15, "{cells}");
+}
+
+/// Of all that an administrator may do, a token does what its scope names, in the same places. What
+/// hands `recordings.view` on, as these requests do, needs that in the scope, too.
+pub(crate) async fn a_token_does_what_its_scope_names_where_its_person_may(api: Api) {
+    let hospital = Hospital::new(api).await;
+    let api = &hospital.api;
+    let role = &BUILT_IN[1];
+    assert_eq!(role.id, "organisation_administrator");
+    let own = hospital.id(Place::Own);
+    api.person(&hospital.root, own, "boss", role.id).await;
+    let cookie = api.log_in("boss").await;
+    let operations = operations();
+    let mut used: Vec<Right> = operations.iter().filter_map(|(_, right)| *right).collect();
+    used.sort_unstable();
+    used.dedup();
+    let mut cells = 0;
+    for scope in used.iter().filter(|right| role.rights.contains(right)) {
+        let rights = [*scope, Right::RecordingsView];
+        let token = api.token(&cookie, &rights).await;
+        for (operation, right) in &operations {
+            let (method, path) = operation.split_once(' ').unwrap();
+            let Some(right) = right else {
+                if OWN.contains(&&**operation) {
+                    let answer = api.ask_by(&token, method, path, Value::Null).await;
+                    let expected = match &**operation {
+                        "GET /session" => StatusCode::OK,
+                        _ => StatusCode::FORBIDDEN,
+                    };
+                    assert_eq!(answer.status, expected, "{operation}");
+                }
+                continue;
+            };
+            for place in [Place::Own, Place::Stranger] {
+                let (path, body) = hospital.request(operation, hospital.id(place)).await;
+                let answer = api.ask_by(&token, method, &path, body).await;
+                let is_list = path.matches('/').count() == 1 && method == "GET";
+                let may = rights.contains(right) && (is_list || place == Place::Own);
+                let cell = format!("{scope:?}: {operation} {place:?}: {answer:?}");
+                assert_eq!(answer.status.is_success(), may, "{cell}");
+                let refused =
+                    matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+                assert_eq!(refused, !may, "{cell}");
+                if !rights.contains(right) {
+                    assert_eq!(answer.body["code"], json!(right), "{cell}");
+                }
+                cells += 1;
+            }
+        }
+    }
+    assert!(cells >= 7 * 2 * 15, "{cells}");
 }
 
 /// All rows that belong to an organisation.
@@ -283,7 +384,7 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
 fn random_path(rng: &mut impl Rng, operation: &str, ids: &[&str]) -> String {
     let (method, path) = operation.split_once(' ').unwrap();
     let mut path = path.to_owned();
-    for mark in ["{id}", "{grant}"] {
+    for mark in ["{id}", "{grant}", "{token}"] {
         path = path.replacen(mark, ids[..5].choose(rng).unwrap(), 1);
     }
     if method == "GET" && rng.random_bool(0.5) {
