@@ -146,6 +146,8 @@ pub(crate) struct PeerOffer {
 pub(crate) struct Referral {
     pub request: Request,
     pub key: TransactionKey,
+    /// The call that ends when it is granted (RFC 3891 §3).
+    pub replaces: Option<CallId>,
     pub give_up_at: Instant,
 }
 

@@ -227,7 +227,7 @@ pub enum CallCommand {
         /// SDP.
         sdp: Redacted<String>,
     },
-    /// Answer to [`CallEvent::Referred`].
+    /// Answer to [`CallEvent::Referred`]. The call in whose place this one has come ends.
     Refer {
         /// The call.
         call: CallId,

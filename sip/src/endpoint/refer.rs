@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use mcu_api::call::{CallEvent, IncomingCall, RejectReason, SrtpPolicy};
+use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason, SrtpPolicy};
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 
@@ -37,6 +37,7 @@ impl Endpoint {
         call.referral = Some(Referral {
             request,
             key,
+            replaces: wanted.replaces,
             give_up_at: now + GIVE_UP,
         });
         self.pump(now);
@@ -98,7 +99,7 @@ impl Endpoint {
         }
     }
 
-    /// The rooms have decided on a REFER.
+    /// The rooms have decided on a REFER. A call whose place is taken ends now, and no earlier.
     pub(super) fn referral_decided(
         &mut self,
         now: Instant,
@@ -123,6 +124,9 @@ impl Endpoint {
         self.answer_referral(now, id, &referral, &answer);
         if refused.is_none() && !unwatched {
             self.tell_outcome(now, id, cseq_number(headers));
+        }
+        if let Some(call) = referral.replaces.filter(|_| refused.is_none()) {
+            self.carry_out(now, CallCommand::Hangup { call });
         }
     }
 

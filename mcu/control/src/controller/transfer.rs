@@ -20,10 +20,6 @@ impl Controller {
             info!(%call, ?reason, "not moved");
         }
         self.tell_call(CallCommand::Refer { call, refused });
-        // RFC 3891 §3: in whose place it is now.
-        if let Some(call) = wanted.replaces.filter(|_| refused.is_none()) {
-            self.tell_call(CallCommand::Hangup { call });
-        }
     }
 
     fn try_move(&mut self, wanted: &IncomingCall) -> Result<(), RejectReason> {

@@ -167,12 +167,42 @@ fn refer_to_replace(cseq: u32, tag: &str, host: &str, replaces: &str) -> String 
 #[test]
 fn a_call_may_move_into_the_place_of_another_of_the_same_account() {
     let mut bench = Bench::new();
-    let (_, first) = up_proven(&mut bench, "or-1", "first", "");
+    let (call, first) = up_proven(&mut bench, "or-1", "first", "");
     let (second, tag) = up_proven(&mut bench, "or-1", "second", "");
     let named = format!("second%40192.0.2.7%3Bto-tag%3D{tag}%3Bfrom-tag%3Dpeer");
     bench.feed(&refer_to_replace(3, &first, "192.0.2.1", &named));
     assert!(bench.sent.is_empty(), "the rooms decide");
     assert_eq!(replaced(&mut bench), second);
+    bench.command(decide(call, None));
+    let [accepted, notify, bye] = bench.take_sent().try_into().unwrap();
+    assert!(accepted.starts_with("SIP/2.0 202 "), "{accepted}");
+    assert!(notify.starts_with("NOTIFY "), "{notify}");
+    assert!(bye.starts_with("BYE "), "{bye}");
+    assert!(bye.contains("Call-ID: second@"), "{bye}");
+    bench.ended(second, EndReason::Local);
+}
+
+/// Defect: the rooms, which hear of it later, hung it up all the same.
+#[test]
+fn a_call_stays_whose_place_is_not_taken_any_more() {
+    for refused in [false, true] {
+        let mut bench = Bench::new();
+        let (call, first) = up_proven(&mut bench, "or-1", "first", "");
+        let (second, tag) = up_proven(&mut bench, "or-1", "second", "");
+        let named = format!("second%40192.0.2.7%3Bto-tag%3D{tag}%3Bfrom-tag%3Dpeer");
+        bench.feed(&refer_to_replace(3, &first, "192.0.2.1", &named));
+        match refused {
+            true => bench.command(decide(call, Some(RejectReason::Busy))),
+            false => {
+                let bye = request("BYE", "3000", 4, &first, "b", "", None);
+                bench.feed(&bye.replace("one@", "first@"));
+            }
+        }
+        bench.take_sent();
+        bench.command(decide(call, None));
+        assert_eq!(bench.take_sent(), [] as [String; 0]);
+        assert!(bench.endpoint.has_call(second));
+    }
 }
 
 /// RFC 5589 §7.3 has the new call require what it cannot do without.
