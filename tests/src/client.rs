@@ -37,12 +37,15 @@ impl<'a> Client<'a> {
         client
     }
 
-    /// Somebody who logs in.
+    /// Somebody who logs in, as soon as the database is ready, which calls do not wait for.
     pub fn log_in(server: &'a Server, login: &str) -> Self {
         let client = Self::new(server, login);
         let body = json!({ "login": login, "password": PASSWORD });
-        let (status, answer) = client.ask("POST", "/session", &body);
-        assert_eq!(status, 204, "{answer}");
+        wait_for("the database is ready", Duration::from_secs(20), || {
+            let (status, answer) = client.ask("POST", "/session", &body);
+            assert!([204, 503].contains(&status), "{status} {answer}");
+            (status == 204).then_some(())
+        });
         client
     }
 

@@ -5,7 +5,8 @@
 
 pub(crate) mod audit;
 mod authenticator;
-mod body;
+mod document;
+mod extract;
 pub(crate) mod organisations;
 mod page;
 pub(crate) mod people;
@@ -34,7 +35,7 @@ use crate::link::Upstream;
 use crate::rights::Right;
 use crate::store;
 
-pub(crate) use body::Body;
+pub(crate) use extract::{Body, Params};
 pub(crate) use page::{Page, Paging};
 
 const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -114,7 +115,8 @@ impl IntoResponse for Problem {
 
 /// Every operation, and the description of all of them at `/api/openapi.json`.
 pub(crate) fn router() -> Router<State> {
-    let (router, document) = described().split_for_parts();
+    let (router, mut document) = described().split_for_parts();
+    document::finish(&mut document);
     let document = std::sync::Arc::new(document);
     let answer = move || {
         let document = document.clone();

@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Any, AnyConnection, Row, Transaction};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::store::{Error, now_ms};
 
@@ -53,7 +55,7 @@ pub(crate) use allowed;
 macro_rules! rights {
     ($($(#[$doc:meta])* $right:ident = $name:literal,)*) => {
         /// One thing that somebody may do.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Right {
             $($(#[$doc])* #[serde(rename = $name)] $right,)*
         }
@@ -111,6 +113,19 @@ rights! {
     SystemView = "system.view",
     /// Change the server's settings.
     SystemManage = "system.manage",
+}
+
+impl ToSchema for Right {}
+
+/// A string, one of the names. (The derived one would tell the names of the variants.)
+impl PartialSchema for Right {
+    fn schema() -> RefOr<Schema> {
+        let names = Self::ALL.iter().map(|right| right.as_str());
+        let names = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(names));
+        names.into()
+    }
 }
 
 impl Right {

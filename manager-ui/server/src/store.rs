@@ -17,7 +17,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Any, AnyPool, ConnectOptions, Transaction};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::rights;
 
@@ -108,10 +108,17 @@ pub enum Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as E;
-        match error {
-            E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => Self::Away,
-            E::Database(error) if error.code().is_some_and(|code| is_away(&code)) => Self::Away,
-            error => Self::Statement(error),
+        let away = match &error {
+            E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => true,
+            E::Database(error) => error.code().is_some_and(|code| is_away(&code)),
+            _ => false,
+        };
+        match away {
+            true => {
+                debug!(error = chain(&error), "the database is away");
+                Self::Away
+            }
+            false => Self::Statement(error),
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The record of what was done, as an auditor sees it (WS/T 545: SW-07, PRV-07).
 
 use axum::Json;
-use axum::extract::{Query, State as StateOf};
+use axum::extract::State as StateOf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Page, Problem};
+use super::extract::Limit;
+use super::{Page, Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Entry, Object};
@@ -29,9 +30,10 @@ struct Which {
     /// `next` of the page before: only entries older than this one.
     #[serde(default)]
     before: Option<i64>,
-    /// Entries of a page: 1 to 1000, else 100.
+    /// Entries of a page; 100 if not given.
     #[serde(default)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<Limit<MAX>>,
     /// Not before this moment, in milliseconds since 1970.
     #[serde(default)]
     from_ms: Option<i64>,
@@ -79,11 +81,10 @@ struct EntryView {
 async fn list(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
-    Query(which): Query<Which>,
+    Params(which): Params<Which>,
 ) -> Result<Json<Page<EntryView>>, Problem> {
     who.need(&state.store, Right::AuditView).await?;
-    let limit = which.limit.filter(|limit| (1..=MAX).contains(limit));
-    let limit = limit.unwrap_or(USUAL);
+    let limit = which.limit.map_or(USUAL, Limit::get);
     let mut rows: Vec<Entry> = sqlx::query_as(concat!(
         "SELECT a.seq, a.at_ms, a.actor, a.actor_name, a.source, a.action, a.object_kind, a.object, \
          a.organisation, a.before_json, a.after_json, a.hash FROM audit a \

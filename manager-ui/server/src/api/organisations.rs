@@ -1,7 +1,7 @@
 //! The tree of organisations: regions, hospitals, departments (WS/T 545: MGT-04, MGT-05, MGT-07).
 
 use axum::Json;
-use axum::extract::{Path, Query, State as StateOf};
+use axum::extract::{Path, State as StateOf};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::people::Name;
-use super::{Body, Page, Paging, Problem};
+use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Object};
@@ -66,7 +66,7 @@ pub(crate) struct Organisation {
 async fn list(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
-    Query(paging): Query<Paging>,
+    Params(paging): Params<Paging>,
 ) -> Result<Json<Page<Organisation>>, Problem> {
     who.need(&state.store, Right::OrganisationsView).await?;
     let rows = sqlx::query_as::<_, Organisation>(concat!(

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::extract::Limit;
+
 /// Most items of a page.
 const MAX: u32 = 200;
 const USUAL: u32 = 50;
@@ -14,9 +16,10 @@ pub(crate) struct Paging {
     /// `next` of the page before.
     #[serde(default)]
     pub after: Option<String>,
-    /// Items of a page: 1 to 200, else 50.
+    /// Items of a page; 50 if not given.
     #[serde(default)]
-    pub limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    pub limit: Option<Limit<MAX>>,
     /// Only what has this in its name, whatever the case.
     #[serde(default)]
     pub q: Option<String>,
@@ -38,9 +41,7 @@ impl Paging {
     }
 
     fn len(&self) -> u32 {
-        self.limit
-            .filter(|limit| (1..=MAX).contains(limit))
-            .unwrap_or(USUAL)
+        self.limit.map_or(USUAL, Limit::get)
     }
 
     /// Pattern of SQL's `LIKE … ESCAPE '!'` for what is looked for, in lower case.

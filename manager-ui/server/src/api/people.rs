@@ -1,7 +1,7 @@
 //! People, and which roles they have where (WS/T 545: PRV-02, PRV-04, MGT-04).
 
 use axum::Json;
-use axum::extract::{Path, Query, State as StateOf};
+use axum::extract::{Path, State as StateOf};
 use axum::http::StatusCode;
 use mcu_api::secret::Redacted;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Body, Page, Paging, Problem};
+use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::{Asker, LoggedIn};
 use crate::audit::{self, Action, Change, Object};
@@ -129,8 +129,8 @@ struct Where {
 async fn list(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
-    Query(paging): Query<Paging>,
-    Query(place): Query<Where>,
+    Params(paging): Params<Paging>,
+    Params(place): Params<Where>,
 ) -> Result<Json<Page<PersonView>>, Problem> {
     who.need(&state.store, Right::PeopleView).await?;
     let rows = sqlx::query_as::<_, PersonView>(concat!(

@@ -1,6 +1,7 @@
 //! The API as a program sees it, on both databases.
 
 mod bench;
+mod description;
 mod logins;
 mod matrix;
 mod people;
@@ -39,6 +40,8 @@ macro_rules! on_both {
 }
 
 on_both! {
+    description::operations_have_names_of_their_own_and_refusals_their_media_type,
+    description::what_is_out_of_its_range_is_refused,
     logins::the_first_link_makes_an_administrator_once,
     logins::a_wrong_password_is_refused_and_five_close_the_login,
     logins::a_session_ends_when_it_is_ended_and_with_its_person,

@@ -182,6 +182,14 @@ impl Api {
         }
     }
 
+    /// The description of the API.
+    pub(crate) async fn document(&self) -> Value {
+        let request = Request::get("/api/openapi.json").body(Body::empty());
+        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
     pub(crate) async fn get(&self, cookie: &str, path: &str) -> Value {
         let answer = self.ask(cookie, "GET", path, Value::Null).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");

@@ -1,10 +1,12 @@
-//! The JSON body of a request.
+//! The JSON body and the query of a request.
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Problem;
@@ -46,6 +48,46 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
                 "The body is to be application/json",
             )),
             Err(rejection) => Err(Problem::new(rejection.status(), "The body cannot be read")),
+        }
+    }
+}
+
+/// A query that was read as `T`; 400 as problem details otherwise.
+#[derive(Debug)]
+pub(crate) struct Params<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<State> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(_) => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "A parameter is out of its range or of another kind",
+            )),
+        }
+    }
+}
+
+/// How many items of a list are asked for: 1 to `MAX`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u32")]
+pub(crate) struct Limit<const MAX: u32>(u32);
+
+impl<const MAX: u32> Limit<MAX> {
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<const MAX: u32> TryFrom<u32> for Limit<MAX> {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        match (1..=MAX).contains(&number) {
+            true => Ok(Self(number)),
+            false => Err("out of range"),
         }
     }
 }

@@ -1,0 +1,92 @@
+//! What is the same for every operation of the description (OpenAPI 3.1), and so is written once.
+
+use axum::http::StatusCode;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::Problem;
+use crate::sessions;
+
+/// Media type of RFC 9457.
+const PROBLEM: &str = "application/problem+json";
+/// Name of the way to prove who asks.
+const SESSION: &str = "session";
+
+/// Operations get names that are theirs alone, responses a description, refusals their media type; and
+/// what may refuse any request (too large, too many, database away) is said of each.
+pub(super) fn finish(document: &mut OpenApi) {
+    let components = document.components.get_or_insert_default();
+    let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(sessions::COOKIE)));
+    components
+        .security_schemes
+        .insert(SESSION.to_owned(), cookie.into());
+    components
+        .schemas
+        .insert(Problem::name().into_owned(), Problem::schema());
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            operation.operation_id = Some(name(method, path));
+            finish_operation(operation);
+        }
+    }
+}
+
+/// `get_people_id` for `GET /api/v1/people/{id}`.
+fn name(method: &str, path: &str) -> String {
+    let words = path.split('/').filter(|word| !word.is_empty()).skip(2);
+    let words = words.map(|word| word.trim_matches(['{', '}']).replace('-', "_"));
+    let all: Vec<String> = std::iter::once(method.to_owned()).chain(words).collect();
+    all.join("_")
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let all = [
+        ("get", &mut item.get),
+        ("put", &mut item.put),
+        ("post", &mut item.post),
+        ("patch", &mut item.patch),
+        ("delete", &mut item.delete),
+    ];
+    all.into_iter()
+        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+fn finish_operation(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    let is_open = !responses.contains_key("401");
+    for (status, response) in responses.iter_mut() {
+        if let RefOr::T(response) = response {
+            finish_response(status, response);
+        }
+    }
+    let refused = ResponseBuilder::new()
+        .description("Refused")
+        .content(PROBLEM, problem())
+        .build();
+    responses.insert("default".to_owned(), refused.into());
+    if !is_open {
+        let proof = SecurityRequirement::new::<_, [&str; 0], &str>(SESSION, []);
+        operation.security = Some(vec![proof]);
+    }
+}
+
+fn finish_response(status: &str, response: &mut Response) {
+    let code = status.parse::<StatusCode>().ok();
+    if response.description.is_empty() {
+        let reason = code.and_then(|code| code.canonical_reason());
+        response.description = reason.unwrap_or(status).to_owned();
+    }
+    if code.is_some_and(|code| !code.is_success()) {
+        response.content.clear();
+        response
+            .content
+            .insert(PROBLEM.to_owned(), problem().into());
+    }
+}
+
+fn problem() -> utoipa::openapi::Content {
+    let schema = Ref::from_schema_name(Problem::name());
+    ContentBuilder::new().schema(Some(schema)).build()
+}

@@ -1,0 +1,60 @@
+//! The description of the API (ARC-16).
+
+use std::collections::BTreeSet;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::bench::Api;
+use crate::rights::Right;
+
+pub(crate) async fn operations_have_names_of_their_own_and_refusals_their_media_type(api: Api) {
+    let document = api.document().await;
+    let mut names = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name.to_owned()), "{name} twice");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let at = format!("{method} {path} {status}: {response}");
+                assert_ne!(response["description"].as_str().unwrap_or(""), "", "{at}");
+                if !status.starts_with('2') {
+                    let content = response["content"].as_object().unwrap();
+                    assert_eq!(
+                        content.keys().collect::<Vec<_>>(),
+                        ["application/problem+json"],
+                        "{at}"
+                    );
+                }
+            }
+            assert!(
+                operation["responses"]["default"].is_object(),
+                "{method} {path}"
+            );
+            let is_open =
+                method == "post" && (path.ends_with("/session") || path.ends_with("/setup"));
+            let proved = json!([{ "session": [] }]);
+            if !is_open {
+                assert_eq!(operation["security"], proved, "{method} {path}");
+            }
+        }
+    }
+    let told = document["components"]["schemas"]["Right"]["enum"]
+        .as_array()
+        .unwrap();
+    let told: Vec<&str> = told.iter().map(|name| name.as_str().unwrap()).collect();
+    let all: Vec<&str> = Right::ALL.iter().map(|right| right.as_str()).collect();
+    assert_eq!(told, all);
+}
+
+pub(crate) async fn what_is_out_of_its_range_is_refused(api: Api) {
+    let root = api.first().await;
+    for query in ["limit=0", "limit=201", "limit=x", "limit=4294967296"] {
+        let path = format!("/people?{query}");
+        let answer = api.ask(&root, "GET", &path, Value::Null).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
+        assert_eq!(answer.body["status"], 400, "{query}");
+    }
+    let fine = api.get(&root, "/people?limit=200").await;
+    assert_eq!(fine["items"].as_array().unwrap().len(), 1);
+}
