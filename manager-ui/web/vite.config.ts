@@ -24,6 +24,8 @@ export default defineConfig({
   html: { cspNonce: "CSP_NONCE" },
   esbuild: { jsx: "automatic" },
   plugins: [packed()],
+  // Tests read in the server's source what it may say.
+  server: { fs: { allow: [".."] } },
   build: {
     target: "es2022",
     // Inlined data: URLs would widen the content security policy.

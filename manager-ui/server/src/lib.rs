@@ -308,6 +308,7 @@ fn router(state: State) -> Router {
         .route("/favicon.svg", get(page::icon))
         .route("/setup", get(page::index))
         .route("/login", get(page::index))
+        .route("/account", get(page::index))
         .route("/admin", get(page::index))
         .route("/admin/{*path}", get(page::index))
         .route("/health", get(api::health))

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { houseWords } from "./house/words";
 import { firstLanguage, words } from "./words";
 
 /** Every text of a language with its key; functions are called with a sample. */
@@ -9,7 +10,10 @@ function texts(value: unknown, path = ""): [string, string][] {
 }
 
 describe("words", () => {
-  const [en, zh] = [texts(words.en), texts(words.zh)];
+  const [en, zh] = [
+    texts({ room: words.en, house: houseWords.en }),
+    texts({ room: words.zh, house: houseWords.zh }),
+  ];
 
   it("has the same keys in both languages, none empty", () => {
     expect(zh.map(([key]) => key).sort()).toEqual(en.map(([key]) => key).sort());
@@ -18,7 +22,7 @@ describe("words", () => {
 
   it("leaves nothing untranslated", () => {
     const chinese = /\p{Script=Han}/u;
-    const other = (key: string) => key === ".language" || key === ".languageLabel";
+    const other = (key: string) => key === ".room.language" || key === ".room.languageLabel";
     for (const [key, text] of zh) if (!other(key)) expect(text, key).toMatch(chinese);
     for (const [key, text] of en) if (!other(key)) expect(text, key).not.toMatch(chinese);
   });

@@ -89,6 +89,8 @@ const en = {
   left: "You have left the consult room",
   rejoin: "Join again",
   home: "Start page",
+  pageFailed: "This part of the page does not load. It may have been updated on the server.",
+  reload: "Load again",
   refusals: {
     no_such_room: "There is no consult room with this number.",
     not_allowed: "This room admits invited sites only.",
@@ -194,6 +196,8 @@ const zh: Words = {
   left: "您已离开会诊室",
   rejoin: "重新加入",
   home: "返回首页",
+  pageFailed: "页面的这一部分无法加载，服务器上的页面可能已更新。",
+  reload: "重新加载",
   refusals: {
     no_such_room: "没有此号码的会诊室。",
     not_allowed: "此会诊室仅限受邀会场加入。",

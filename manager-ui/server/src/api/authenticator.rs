@@ -59,6 +59,7 @@ async fn show(
 /// One's own password.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = OwnPassword)]
 struct Password {
     #[schema(value_type = String)]
     password: Redacted<String>,

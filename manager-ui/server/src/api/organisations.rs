@@ -30,6 +30,7 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 /// What an organisation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = OrganisationKind)]
 pub(crate) enum Kind {
     Region,
     Hospital,
@@ -101,6 +102,7 @@ async fn get(
 /// What a new organisation is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewOrganisation)]
 struct New {
     /// Id of the one above.
     parent: String,
@@ -150,6 +152,7 @@ async fn create(
 /// What is to change.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = OrganisationChanges)]
 struct Changes {
     /// A new name.
     name: Option<Name>,

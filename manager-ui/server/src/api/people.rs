@@ -224,6 +224,7 @@ async fn create(
 /// What is to change.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PersonChanges)]
 struct Changes {
     name: Option<Name>,
     login: Option<LoginName>,

@@ -69,6 +69,7 @@ async fn list(StateOf(state): StateOf<State>, who: LoggedIn) -> Result<Json<Vec<
 /// A new role.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewRole)]
 struct New {
     /// Id of the organisation whose own role it is. It can be given there and below.
     organisation: String,
@@ -110,6 +111,7 @@ async fn create(
 /// What is to change.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RoleChanges)]
 struct Changes {
     name: Option<Name>,
     rights: Option<Vec<Right>>,

@@ -195,6 +195,9 @@ struct Session {
     agent: String,
     created_ms: i64,
     seen_ms: i64,
+    /// The one that asks.
+    #[sqlx(try_from = "i64")]
+    own: people::Flag,
 }
 
 /// One's own sessions.
@@ -205,10 +208,12 @@ async fn list(
     who: LoggedIn,
 ) -> Result<Json<Vec<Session>>, Problem> {
     let rows = sqlx::query_as(
-        "SELECT id, source, agent, created_ms, seen_ms FROM sessions WHERE person = $1 \
-         ORDER BY seen_ms DESC",
+        "SELECT id, source, agent, created_ms, seen_ms, \
+         CAST(CASE WHEN id = $2 THEN 1 ELSE 0 END AS BIGINT) AS own \
+         FROM sessions WHERE person = $1 ORDER BY seen_ms DESC",
     )
     .bind(&who.person.id)
+    .bind(&who.person.session)
     .fetch_all(state.store.pool()?)
     .await?;
     Ok(Json(rows))

@@ -2,6 +2,7 @@
 
 mod bench;
 mod description;
+mod document;
 mod logins;
 mod matrix;
 mod people;

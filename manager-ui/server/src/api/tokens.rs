@@ -65,6 +65,7 @@ async fn list_own(
 /// A new token.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewToken)]
 struct New {
     name: Name,
     /// What it may do at most: rights that the person holds somewhere, one at least.
@@ -76,6 +77,7 @@ struct New {
 
 /// A token as it is told once.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MadeToken)]
 struct Made {
     id: String,
     /// What a program sends: `Authorization: Bearer TOKEN`.

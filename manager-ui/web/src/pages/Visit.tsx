@@ -23,7 +23,7 @@ const MICROPHONE = "consilium.microphone";
 const MUTED = "consilium.muted";
 
 /** From the join page through the room to the end of the visit. */
-export function Visit({ room, home }: { room: string; home: () => void }) {
+export default function Visit({ room, home }: { room: string; home: () => void }) {
   const [entry, setEntry] = useState(remembered);
   const [devices, setDevices] = useState(rememberedDevices);
   const [state, setState] = useState<Snapshot | null>(null);

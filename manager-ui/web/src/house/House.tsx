@@ -1,0 +1,65 @@
+import "./house.css";
+import { lazy, Suspense, useEffect } from "react";
+import { Account } from "./Account";
+import { Home } from "./Home";
+import { HouseFrame } from "./HouseFrame";
+import { SessionProvider, useHouseWords, useSession } from "./hooks";
+import { Login } from "./Login";
+import { safeReturn } from "./logic";
+import { Loading, type Go } from "./parts";
+import { Setup } from "./Setup";
+
+const Admin = lazy(() => import("./admin/Admin"));
+
+/** Every page but the room. */
+export default function House(props: { path: string; search: string; go: Go }) {
+  return (
+    <SessionProvider>
+      <HouseFrame go={props.go} path={props.path} wide={props.path.startsWith("/admin")}>
+        <Page {...props} />
+      </HouseFrame>
+    </SessionProvider>
+  );
+}
+
+function Page({ path, search, go }: { path: string; search: string; go: Go }) {
+  const words = useHouseWords();
+  const { me, failure } = useSession();
+  const page = path.split("/")[1] ?? "";
+  useEffect(() => {
+    const titles: Record<string, string> = {
+      login: words.logInTitle,
+      setup: words.setup.title,
+      account: words.account.title,
+      admin: words.administration,
+    };
+    document.title = titles[page] ? `${titles[page]} · Consilium` : "Consilium";
+  }, [page, words]);
+  const from = new URLSearchParams(search).get("from");
+  // Who is logged in already has no business at the login.
+  useEffect(() => {
+    if (page === "login" && me) go(safeReturn(from));
+  }, [page, me, from, go]);
+  if (page === "setup") return <Setup go={go} />;
+  if (me === undefined) return <Waiting failure={failure} />;
+  if (page === "login") return <Login arrived={() => {}} />;
+  if (page === "account" || page === "admin") {
+    // Where they wanted to go stays in the address, and is there once they are logged in.
+    if (!me) return <Login arrived={() => {}} />;
+    if (page === "account") return <Account me={me} />;
+    return (
+      <Suspense fallback={<Loading />}>
+        <Admin me={me} path={path} search={search} go={go} />
+      </Suspense>
+    );
+  }
+  return <Home me={me} go={go} />;
+}
+
+function Waiting({ failure }: { failure: ReturnType<typeof useSession>["failure"] }) {
+  return (
+    <div className="waiting">
+      <Loading failure={failure} />
+    </div>
+  );
+}

@@ -1,0 +1,133 @@
+import { useState, type FormEvent } from "react";
+import Button from "antd/es/button";
+import { api, ask, type Me, type Right, type Token } from "./api";
+import { useDoing, useHouseWords, useLoad, useMoment } from "./hooks";
+import { isName } from "./logic";
+import { Choice, Done, Field, Loading, State, Trouble } from "./parts";
+import { RightsList } from "./RightsList";
+
+/** Tokens with which programs ask in one's name (RFC 6750). */
+export function Tokens({ me }: { me: Me }) {
+  const words = useHouseWords();
+  const loaded = useLoad(() => ask(api.GET("/api/v1/session/tokens")), "tokens");
+  const [making, setMaking] = useState(false);
+  const [told, setTold] = useState<string | null>(null);
+  const doing = useDoing();
+  const revoke = async ({ id }: Token) => {
+    const params = { path: { id } };
+    const remove = () => ask(api.DELETE("/api/v1/session/tokens/{id}", { params }));
+    if (await doing.act(remove, words.tokens.revokedNow)) loaded.again();
+  };
+  const made = (token: string) => {
+    setTold(token);
+    setMaking(false);
+    loaded.again();
+  };
+  return (
+    <section className="card wide">
+      <h2>{words.tokens.title}</h2>
+      <p>{words.tokens.why}</p>
+      {!loaded.value && <Loading failure={loaded.failure} />}
+      <ul className="sessions" data-testid="tokens">
+        {loaded.value?.map((token) => (
+          <One key={token.id} token={token} revoke={() => void revoke(token)} />
+        ))}
+      </ul>
+      <Trouble failure={doing.failure} />
+      <Done text={doing.done} />
+      {told && (
+        <div role="status">
+          <p>{words.tokens.keep}</p>
+          <code className="told" data-testid="token">
+            {told}
+          </code>
+        </div>
+      )}
+      {making ? (
+        <Make me={me} made={made} />
+      ) : (
+        <Button data-testid="new-token" disabled={me.rights.length === 0} onClick={() => setMaking(true)}>
+          {words.tokens.fresh}
+        </Button>
+      )}
+    </section>
+  );
+}
+
+function One({ token, revoke }: { token: Token; revoke: () => void }) {
+  const words = useHouseWords();
+  const moment = useMoment();
+  const good = !token.revoked_ms && token.expires_ms > Date.now();
+  const state = () => {
+    if (token.revoked_ms) return words.tokens.revoked;
+    return good ? words.tokens.good : words.tokens.over;
+  };
+  const seen = token.seen_ms ? moment(token.seen_ms) : words.tokens.unused;
+  return (
+    <li>
+      <div>
+        <strong>{token.name}</strong> <State kind={good ? "good" : "off"}>{state()}</State>
+        <small>
+          {words.tokens.until(moment(token.expires_ms))} · {words.account.seen} {seen}
+        </small>
+        <small>{token.rights.map((right) => words.rights[right]).join("; ")}</small>
+      </div>
+      {good && (
+        <Button data-testid="revoke-token" aria-label={words.tokens.revokeOf(token.name)} onClick={revoke}>
+          {words.tokens.revoke}
+        </Button>
+      )}
+    </li>
+  );
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const DAYS = ["30", "90", "365"];
+
+function Make({ me, made }: { me: Me; made: (token: string) => void }) {
+  const words = useHouseWords();
+  const [name, setName] = useState("");
+  const [days, setDays] = useState("90");
+  const [rights, setRights] = useState<readonly Right[]>([]);
+  const [tried, setTried] = useState(false);
+  const doing = useDoing();
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setTried(true);
+    if (!isName(name) || rights.length === 0) return;
+    const expires_ms = Date.now() + Number(days) * DAY_MS;
+    const body = { name, rights: [...rights], expires_ms };
+    await doing.act(async () => made((await ask(api.POST("/api/v1/session/tokens", { body }))).token));
+  };
+  return (
+    <form className="landing" onSubmit={submit} noValidate>
+      <Trouble failure={doing.failure} />
+      <Field
+        label={words.tokens.name}
+        testId="token-name"
+        autoFocus
+        value={name}
+        change={setName}
+        wrong={tried && !isName(name) ? words.nameWrong : ""}
+      />
+      <Choice
+        label={words.tokens.good}
+        testId="token-days"
+        value={days}
+        change={setDays}
+        options={DAYS.map((value) => ({ value, label: words.tokens.days(value) }))}
+      />
+      <RightsList
+        legend={words.tokens.rights}
+        rights={rights}
+        change={setRights}
+        own={me.rights}
+        fixed={false}
+      />
+      {tried && rights.length === 0 && <small className="wrong">{words.rolesPage.noRights}</small>}
+      <Button type="primary" htmlType="submit" data-testid="make-token" loading={doing.busy}>
+        {words.tokens.make}
+      </Button>
+    </form>
+  );
+}

@@ -1,0 +1,97 @@
+import { useMemo } from "react";
+import { useLanguage } from "../../language";
+import { api, ask, organisations, type Me } from "../api";
+import { useHouseWords, useLoad } from "../hooks";
+import { addressOf, placeOf, sectionsOf, treeOf, type Place, type Section } from "../logic";
+import { Link, type Go } from "../parts";
+import { Audit } from "./Audit";
+import { DirectoryContext, type Directory } from "./directory";
+import { Organisations } from "./Organisations";
+import { People } from "./People";
+import { Roles } from "./Roles";
+import { Tree } from "./Tree";
+
+/** What a section of the administration is given. */
+export interface SectionProps {
+  me: Me;
+  place: Place;
+  /** Goes elsewhere in the administration. */
+  move: (to: Partial<Place>) => void;
+  search: string;
+}
+
+const PAGES: Record<Section, (props: SectionProps) => React.JSX.Element> = {
+  organisations: Organisations,
+  people: People,
+  roles: Roles,
+  audit: Audit,
+};
+
+interface Props {
+  me: Me;
+  path: string;
+  search: string;
+  go: Go;
+}
+
+/** The administration: what the person's rights show, and nothing else. */
+export default function Admin({ me, path, search, go }: Props) {
+  const words = useHouseWords();
+  const sections = sectionsOf(me.rights);
+  const asked = placeOf(path, search);
+  const section = sections.find((one) => one === asked.section) ?? sections[0];
+  const directory = useNames(me);
+  if (!section) return <p className="card">{words.nothingHere}</p>;
+  const place = { ...asked, section };
+  const move = (to: Partial<Place>) => go(addressOf({ ...place, ...to }));
+  const Page = PAGES[section];
+  const hasTree = section === "organisations" || section === "people";
+  return (
+    <DirectoryContext.Provider value={directory}>
+      <h1 className="hidden">{words.administration}</h1>
+      <nav className="tabs" aria-label={words.administration}>
+        {sections.map((one) => (
+          <Link
+            key={one}
+            to={addressOf({ section: one, chosen: null, at: place.at })}
+            go={go}
+            current={one === section}
+            testId={`tab-${one}`}
+          >
+            {words.sections[one]}
+          </Link>
+        ))}
+      </nav>
+      <div className={`admin ${hasTree ? "with-tree" : ""} ${place.chosen ? "has-chosen" : ""}`}>
+        {hasTree && directory.tree.length > 0 && (
+          <Tree at={place.at} choose={(at) => move({ at, chosen: null })} />
+        )}
+        <Page key={section} me={me} place={place} move={move} search={search} />
+      </div>
+    </DirectoryContext.Provider>
+  );
+}
+
+function useNames(me: Me): Directory {
+  const { language } = useLanguage();
+  const may = (right: Me["rights"][number]) => me.rights.includes(right);
+  const rows = useLoad(
+    async () => (may("organisations.view") ? organisations() : []),
+    `organisations ${may("organisations.view")}`,
+  );
+  const roles = useLoad(
+    async () => (may("roles.view") ? ask(api.GET("/api/v1/roles")) : []),
+    `roles ${may("roles.view")}`,
+  );
+  const list = rows.value;
+  const tree = useMemo(() => treeOf(list ?? [], language), [list, language]);
+  return {
+    organisations: list ?? [],
+    tree,
+    roles: roles.value ?? [],
+    again: rows.again,
+    rolesAgain: roles.again,
+    may,
+  };
+}
+

@@ -1,0 +1,232 @@
+import { useState, type FormEvent } from "react";
+import Button from "antd/es/button";
+import { api, ask, type Organisation } from "../api";
+import { useDoing, useHouseWords } from "../hooks";
+import { isName } from "../logic";
+import { Choice, Done, Field, Sure, Trouble } from "../parts";
+import type { SectionProps } from "./Admin";
+import { organisationOptions, useDirectory } from "./directory";
+import { Panel } from "./Panel";
+import { Table } from "./Table";
+
+type Kind = "region" | "hospital" | "department";
+const KINDS: Kind[] = ["region", "hospital", "department"];
+
+/** The tree of organisations: make, rename, move, remove. */
+export function Organisations({ place, move }: SectionProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const [filter, setFilter] = useState("");
+  const at = directory.organisations.find((row) => row.id === place.at);
+  const wanted = filter.trim().toLowerCase();
+  const rows = directory.organisations.filter(
+    (row) =>
+      (!at || (row.path.startsWith(at.path) && row.id !== at.id)) &&
+      row.name.toLowerCase().includes(wanted),
+  );
+  const shown = directory.organisations.find((row) => row.id === (place.chosen ?? place.at));
+  const kindOf = (row: Organisation) => words.kinds[row.kind as Kind];
+  const above = (row: Organisation) =>
+    !row.parent
+      ? words.organisations.top
+      : (directory.organisations.find((one) => one.id === row.parent)?.name ??
+        words.organisations.hidden);
+  return (
+    <>
+      <div className="middle">
+        <div className="tools">
+          <Field label={words.filter} testId="filter" value={filter} change={setFilter} />
+          {directory.may("organisations.manage") && (
+            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
+              {words.organisations.fresh}
+            </Button>
+          )}
+        </div>
+        <Table
+          caption={words.sections.organisations}
+          columns={[
+            { title: words.name, cell: (row) => row.name },
+            { title: words.kind, cell: kindOf },
+            { title: words.organisations.below, cell: above, wide: true },
+          ]}
+          rows={rows}
+          idOf={(row) => row.id}
+          chosen={place.chosen}
+          choose={(id) => move({ chosen: id })}
+        />
+      </div>
+      {place.chosen === "new" ? (
+        <New at={at ?? directory.organisations[0]} move={move} />
+      ) : (
+        shown && <One key={shown.id} row={shown} chosen={place.chosen} move={move} />
+      )}
+    </>
+  );
+}
+
+const kindOptions = (words: ReturnType<typeof useHouseWords>) =>
+  KINDS.map((value) => ({ value, label: words.kinds[value] }));
+
+function New({ at, move }: { at: Organisation | undefined; move: SectionProps["move"] }) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const [name, setName] = useState("");
+  const [kind, setKind] = useState<Kind>(at?.kind === "region" ? "hospital" : "department");
+  const [parent, setParent] = useState(at?.id ?? "");
+  const [tried, setTried] = useState(false);
+  const doing = useDoing();
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setTried(true);
+    if (!isName(name) || !parent) return;
+    await doing.act(async () => {
+      const made = await ask(api.POST("/api/v1/organisations", { body: { name, kind, parent } }));
+      directory.again();
+      move({ chosen: made.id });
+    });
+  };
+  return (
+    <Panel
+      title={words.organisations.fresh}
+      chosen="new"
+      close={() => move({ chosen: null })}
+    >
+      <form className="landing" onSubmit={submit} noValidate>
+        <Trouble failure={doing.failure} />
+        <Field
+          label={words.name}
+          testId="organisation-name"
+          value={name}
+          change={setName}
+          wrong={tried && !isName(name) ? words.nameWrong : ""}
+        />
+        <Choice
+          label={words.kind}
+          testId="organisation-kind"
+          value={kind}
+          change={(value) => setKind(value as Kind)}
+          options={kindOptions(words)}
+        />
+        <Choice
+          label={words.organisations.below}
+          testId="organisation-parent"
+          value={parent}
+          change={setParent}
+          options={organisationOptions(directory)}
+        />
+        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
+          {words.save}
+        </Button>
+      </form>
+    </Panel>
+  );
+}
+
+interface OneProps {
+  row: Organisation;
+  chosen: string | null;
+  move: SectionProps["move"];
+}
+
+function One({ row, chosen, move }: OneProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const manage = directory.may("organisations.manage");
+  return (
+    <Panel title={row.name} chosen={chosen} close={() => move({ chosen: null })}>
+      {manage ? (
+        <Change row={row} move={move} />
+      ) : (
+        <>
+          <dl className="facts">
+            <dt>{words.kind}</dt>
+            <dd>{words.kinds[row.kind as Kind]}</dd>
+          </dl>
+          <p>{words.organisations.readOnly}</p>
+        </>
+      )}
+      {directory.may("people.view") && (
+        <Button
+          data-testid="people-here"
+          onClick={() => move({ section: "people", at: row.id, chosen: null })}
+        >
+          {words.organisations.people}
+        </Button>
+      )}
+    </Panel>
+  );
+}
+
+function Change({ row, move }: { row: Organisation; move: SectionProps["move"] }) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const [name, setName] = useState(row.name);
+  const [kind, setKind] = useState(row.kind as Kind);
+  const [parent, setParent] = useState(row.parent ?? "");
+  const doing = useDoing();
+  const params = { path: { id: row.id } };
+  const save = async (event: FormEvent) => {
+    event.preventDefault();
+    if (!isName(name)) return;
+    const body = { name, kind, parent: parent || undefined };
+    const patch = () => ask(api.PATCH("/api/v1/organisations/{id}", { params, body }));
+    if (await doing.act(patch, words.saved)) directory.again();
+  };
+  const remove = async () => {
+    const done = await doing.act(() => ask(api.DELETE("/api/v1/organisations/{id}", { params })));
+    if (!done) return;
+    directory.again();
+    move({ chosen: null, at: row.parent ?? null });
+  };
+  // Not below itself, and the one above stays to be seen where it is out of sight.
+  const options = organisationOptions(directory).filter(({ value }) => {
+    const path = directory.organisations.find((one) => one.id === value)?.path ?? "";
+    return !path.startsWith(row.path);
+  });
+  if (row.parent && !options.some(({ value }) => value === row.parent)) {
+    options.unshift({ value: row.parent, label: words.organisations.hidden });
+  }
+  return (
+    <form className="landing" onSubmit={save} noValidate>
+      <Trouble failure={doing.failure} />
+      <Field
+        label={words.name}
+        testId="organisation-name"
+        value={name}
+        change={setName}
+        wrong={isName(name) ? "" : words.nameWrong}
+      />
+      <Choice
+        label={words.kind}
+        testId="organisation-kind"
+        value={kind}
+        change={(value) => setKind(value as Kind)}
+        options={kindOptions(words)}
+      />
+      {row.parent && (
+        <Choice
+          label={words.organisations.below}
+          testId="organisation-parent"
+          value={parent}
+          change={setParent}
+          options={options}
+        />
+      )}
+      <div className="acts">
+        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
+          {words.save}
+        </Button>
+        {row.parent && (
+          <Sure
+            label={words.remove}
+            question={words.organisations.ask(row.name)}
+            act={() => void remove()}
+            busy={doing.busy}
+            testId="remove"
+          />
+        )}
+        <Done text={doing.done} />
+      </div>
+    </form>
+  );
+}

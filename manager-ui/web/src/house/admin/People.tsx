@@ -1,0 +1,356 @@
+import { useState, type FormEvent } from "react";
+import Button from "antd/es/button";
+import { api, ask, type Person } from "../api";
+import { useDelayed, useDoing, useHouseWords, useLoad, useMoment, usePages } from "../hooks";
+import { isLogin, isName, weakness } from "../logic";
+import { Choice, Done, Field, Loading, PasswordField, State, Sure, Trouble } from "../parts";
+import type { SectionProps } from "./Admin";
+import { organisationName, organisationOptions, useDirectory } from "./directory";
+import { Grants } from "./Grants";
+import { Panel } from "./Panel";
+import { Table } from "./Table";
+
+/** People of an organisation and of all below it. */
+export function People({ me, place, move }: SectionProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const moment = useMoment();
+  const [filter, setFilter] = useState("");
+  const q = useDelayed(filter.trim());
+  const pages = usePages(
+    (after) => {
+      const query = { after, q, organisation: place.at ?? undefined, limit: 50 };
+      return ask(api.GET("/api/v1/people", { params: { query } }));
+    },
+    `people ${place.at} ${q}`,
+  );
+  const last = (row: Person) =>
+    row.last_login_ms ? moment(row.last_login_ms) : words.people.never;
+  return (
+    <>
+      <div className="middle">
+        <div className="tools">
+          <Field label={words.filterPeople} testId="filter" value={filter} change={setFilter} />
+          {directory.may("people.manage") && (
+            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
+              {words.people.fresh}
+            </Button>
+          )}
+        </div>
+        <Trouble failure={pages.failure} />
+        {!pages.items ? (
+          !pages.failure && <Loading />
+        ) : (
+          <Table
+            caption={words.sections.people}
+            columns={[
+              { title: words.personName, cell: (row) => row.name },
+              { title: words.login, cell: (row) => row.login },
+              { title: words.state, cell: (row) => <PersonState row={row} /> },
+              {
+                title: words.place,
+                cell: (row) => organisationName(directory, row.organisation),
+                wide: true,
+              },
+              { title: words.people.lastLogin, cell: last, wide: true },
+            ]}
+            rows={pages.items}
+            idOf={(row) => row.id}
+            chosen={place.chosen}
+            choose={(id) => move({ chosen: id })}
+            more={pages.more}
+            busy={pages.busy}
+          />
+        )}
+      </div>
+      {place.chosen === "new" ? (
+        <New at={place.at ?? me.organisation} move={move} made={pages.again} />
+      ) : (
+        place.chosen && (
+          <One
+            key={place.chosen}
+            id={place.chosen}
+            isMe={place.chosen === me.person}
+            move={move}
+            changed={pages.again}
+          />
+        )
+      )}
+    </>
+  );
+}
+
+function PersonState({ row }: { row: Person }) {
+  const words = useHouseWords();
+  const moment = useMoment();
+  if (row.disabled) return <State kind="off">{words.people.disabled}</State>;
+  if (row.locked_until_ms > Date.now()) {
+    return <State kind="bad">{words.people.locked(moment(row.locked_until_ms))}</State>;
+  }
+  return <State kind="good">{words.people.active}</State>;
+}
+
+interface NewProps {
+  at: string;
+  move: SectionProps["move"];
+  made: () => void;
+}
+
+function New({ at, move, made }: NewProps) {
+  const words = useHouseWords();
+  const [entry, setEntry] = useState({ login: "", name: "", password: "", organisation: at });
+  const [tried, setTried] = useState(false);
+  const doing = useDoing();
+  const set = (change: Partial<typeof entry>) => setEntry({ ...entry, ...change });
+  const wrong = {
+    login: isLogin(entry.login) ? "" : words.loginWrong,
+    name: isName(entry.name) ? "" : words.nameWrong,
+    password: entry.password ? weakness(entry.password, words) : "",
+  };
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setTried(true);
+    if (Object.values(wrong).some(Boolean)) return;
+    const body = { ...entry, password: entry.password || undefined };
+    await doing.act(async () => {
+      const person = await ask(api.POST("/api/v1/people", { body }));
+      made();
+      move({ chosen: person.id });
+    });
+  };
+  return (
+    <Panel title={words.people.fresh} chosen="new" close={() => move({ chosen: null })}>
+      <form className="landing" onSubmit={submit} noValidate>
+        <Trouble failure={doing.failure} />
+        <Field
+          label={words.personName}
+          testId="person-name"
+          value={entry.name}
+          change={(name) => set({ name })}
+          wrong={tried ? wrong.name : ""}
+        />
+        <Field
+          label={words.login}
+          testId="person-login"
+          hint={words.loginHint}
+          value={entry.login}
+          change={(login) => set({ login })}
+          wrong={tried ? wrong.login : ""}
+        />
+        <PlaceChoice value={entry.organisation} change={(organisation) => set({ organisation })} />
+        <PasswordField
+          label={words.people.firstPassword}
+          testId="person-password"
+          hint={words.people.firstPasswordHint}
+          autoComplete="new-password"
+          value={entry.password}
+          change={(password) => set({ password })}
+          wrong={tried ? wrong.password : ""}
+        />
+        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
+          {words.save}
+        </Button>
+      </form>
+    </Panel>
+  );
+}
+
+/** Where somebody belongs. Places out of sight are kept. */
+function PlaceChoice({ value, change }: { value: string; change: (value: string) => void }) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const options = organisationOptions(directory);
+  if (!options.some((option) => option.value === value)) {
+    options.unshift({ value, label: organisationName(directory, value) });
+  }
+  return (
+    <Choice
+      label={words.place}
+      testId="person-organisation"
+      value={value}
+      change={change}
+      options={options}
+    />
+  );
+}
+
+interface OneProps {
+  id: string;
+  isMe: boolean;
+  move: SectionProps["move"];
+  changed: () => void;
+}
+
+function One({ id, isMe, move, changed }: OneProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const params = { path: { id } };
+  const loaded = useLoad(() => ask(api.GET("/api/v1/people/{id}", { params })), `person ${id}`);
+  const row = loaded.value;
+  const close = () => move({ chosen: null });
+  if (!row) {
+    return (
+      <Panel title={words.sections.people} chosen={id} close={close}>
+        <Loading failure={loaded.failure} />
+      </Panel>
+    );
+  }
+  const again = () => {
+    loaded.again();
+    changed();
+  };
+  const manage = directory.may("people.manage");
+  return (
+    <Panel title={row.name} chosen={id} close={close}>
+      <p>
+        <PersonState row={row} />
+      </p>
+      {isMe && <p className="hint">{words.people.oneself}</p>}
+      {manage ? (
+        <Details row={row} isMe={isMe} changed={again} />
+      ) : (
+        <dl className="facts">
+          <dt>{words.login}</dt>
+          <dd>{row.login}</dd>
+          <dt>{words.place}</dt>
+          <dd>{organisationName(directory, row.organisation)}</dd>
+        </dl>
+      )}
+      <Grants person={row} manage={manage && !isMe} />
+      {manage && !isMe && (
+        <Reach
+          row={row}
+          changed={again}
+          removed={() => {
+            changed();
+            close();
+          }}
+        />
+      )}
+    </Panel>
+  );
+}
+
+function Details(props: { row: Person; isMe: boolean; changed: () => void }) {
+  const words = useHouseWords();
+  const { row } = props;
+  const [entry, setEntry] = useState({
+    name: row.name,
+    login: row.login,
+    organisation: row.organisation,
+  });
+  const doing = useDoing();
+  const set = (change: Partial<typeof entry>) => setEntry({ ...entry, ...change });
+  const save = async (event: FormEvent) => {
+    event.preventDefault();
+    if (!isName(entry.name) || !isLogin(entry.login)) return;
+    const params = { path: { id: row.id } };
+    const patch = () => ask(api.PATCH("/api/v1/people/{id}", { params, body: entry }));
+    if (await doing.act(patch, words.saved)) props.changed();
+  };
+  return (
+    <form className="landing" onSubmit={save} noValidate>
+      <Trouble failure={doing.failure} />
+      <Field
+        label={words.personName}
+        testId="person-name"
+        value={entry.name}
+        change={(name) => set({ name })}
+        wrong={isName(entry.name) ? "" : words.nameWrong}
+      />
+      <Field
+        label={words.login}
+        testId="person-login"
+        value={entry.login}
+        change={(login) => set({ login })}
+        wrong={isLogin(entry.login) ? "" : words.loginWrong}
+      />
+      <PlaceChoice value={entry.organisation} change={(organisation) => set({ organisation })} />
+      <div className="acts">
+        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
+          {words.save}
+        </Button>
+        <Done text={doing.done} />
+      </div>
+    </form>
+  );
+}
+
+/** What keeps somebody out or lets them in: password, disabling, removing. */
+function Reach(props: { row: Person; changed: () => void; removed: () => void }) {
+  const words = useHouseWords();
+  const { row } = props;
+  const [password, setPassword] = useState("");
+  const [tried, setTried] = useState(false);
+  const doing = useDoing();
+  const params = { path: { id: row.id } };
+  const setNew = async (event: FormEvent) => {
+    event.preventDefault();
+    setTried(true);
+    if (weakness(password, words)) return;
+    const body = { password };
+    const put = () => ask(api.PUT("/api/v1/people/{id}/password", { params, body }));
+    if (await doing.act(put, words.people.passwordSet)) {
+      setPassword("");
+      setTried(false);
+      props.changed();
+    }
+  };
+  const disable = async () => {
+    const body = { disabled: !row.disabled };
+    const patch = () => ask(api.PATCH("/api/v1/people/{id}", { params, body }));
+    if (await doing.act(patch, words.saved)) props.changed();
+  };
+  const removeAuthenticator = async () => {
+    const remove = () => ask(api.DELETE("/api/v1/people/{id}/authenticator", { params }));
+    if (await doing.act(remove, words.authenticator.removedFor)) props.changed();
+  };
+  const remove = async () => {
+    if (await doing.act(() => ask(api.DELETE("/api/v1/people/{id}", { params })))) props.removed();
+  };
+  return (
+    <>
+      <h3>{words.people.setPassword}</h3>
+      <form className="landing" onSubmit={setNew} noValidate>
+        <PasswordField
+          label={words.passwords.fresh}
+          testId="person-password"
+          hint={words.people.setPasswordHint}
+          autoComplete="new-password"
+          value={password}
+          change={setPassword}
+          wrong={tried ? weakness(password, words) : ""}
+        />
+        <div className="acts">
+          <Button htmlType="submit" data-testid="set-password" loading={doing.busy}>
+            {words.people.setPassword}
+          </Button>
+        </div>
+      </form>
+      <Trouble failure={doing.failure} />
+      <Done text={doing.done} />
+      <div className="acts end">
+        {row.second_factor && (
+          <Button
+            data-testid="remove-authenticator"
+            title={words.authenticator.removeForHint}
+            onClick={() => void removeAuthenticator()}
+          >
+            {words.authenticator.removeFor}
+          </Button>
+        )}
+        <Button data-testid="disable" title={words.people.disableHint} onClick={() => void disable()}>
+          {row.disabled ? words.people.enable : words.people.disable}
+        </Button>
+        <Sure
+          label={words.remove}
+          question={words.people.ask(row.name)}
+          act={() => void remove()}
+          busy={doing.busy}
+          testId="remove"
+        />
+      </div>
+      <p className="hint">{words.people.disableHint}</p>
+    </>
+  );
+}

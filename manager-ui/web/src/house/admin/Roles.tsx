@@ -1,0 +1,159 @@
+import { useState, type FormEvent } from "react";
+import Button from "antd/es/button";
+import { api, ask, type Right, type Role } from "../api";
+import { useDoing, useHouseWords } from "../hooks";
+import { isName } from "../logic";
+import { Choice, Done, Field, Sure, Trouble } from "../parts";
+import { RightsList } from "../RightsList";
+import type { SectionProps } from "./Admin";
+import { organisationName, organisationOptions, roleName, useDirectory } from "./directory";
+import { Panel } from "./Panel";
+import { Table } from "./Table";
+
+/** Roles that every server has, and organisations' own. */
+export function Roles({ me, place, move }: SectionProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const [filter, setFilter] = useState("");
+  const wanted = filter.trim().toLowerCase();
+  const name = (row: Role) => roleName(directory, row.id, words);
+  const rows = directory.roles.filter((row) => name(row).toLowerCase().includes(wanted));
+  const whose = (row: Role) =>
+    row.organisation ? organisationName(directory, row.organisation) : words.rolesPage.builtIn;
+  const shown = directory.roles.find((row) => row.id === place.chosen);
+  return (
+    <>
+      <div className="middle">
+        <div className="tools">
+          <Field label={words.filter} testId="filter" value={filter} change={setFilter} />
+          {directory.may("roles.manage") && (
+            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
+              {words.rolesPage.fresh}
+            </Button>
+          )}
+        </div>
+        <Table
+          caption={words.sections.roles}
+          columns={[
+            { title: words.name, cell: name },
+            { title: words.rolesPage.whose, cell: whose },
+            { title: words.rolesPage.count, cell: (row) => row.rights.length, wide: true },
+          ]}
+          rows={rows}
+          idOf={(row) => row.id}
+          chosen={place.chosen}
+          choose={(id) => move({ chosen: id })}
+        />
+      </div>
+      {place.chosen === "new" && (
+        <Edit row={null} at={place.at ?? me.organisation} own={me.rights} move={move} />
+      )}
+      {shown && (
+        <Edit
+          key={shown.id}
+          row={shown}
+          at={shown.organisation ?? me.organisation}
+          own={me.rights}
+          move={move}
+        />
+      )}
+    </>
+  );
+}
+
+interface EditProps {
+  /** None for a new one. */
+  row: Role | null;
+  at: string;
+  /** Rights of whoever looks: nobody hands on what they do not hold. */
+  own: readonly Right[];
+  move: SectionProps["move"];
+}
+
+function Edit({ row, at, own, move }: EditProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const isBuiltIn = row !== null && !row.organisation;
+  const fixed = isBuiltIn || !directory.may("roles.manage");
+  const [name, setName] = useState(row?.name ?? "");
+  const [organisation, setOrganisation] = useState(at);
+  const [rights, setRights] = useState<readonly Right[]>(row?.rights ?? []);
+  const [tried, setTried] = useState(false);
+  const doing = useDoing();
+  const title = row ? roleName(directory, row.id, words) : words.rolesPage.fresh;
+  const save = async (event: FormEvent) => {
+    event.preventDefault();
+    setTried(true);
+    if (!isName(name) || rights.length === 0) return;
+    const done = await doing.act(async () => {
+      const body = { name, rights: [...rights] };
+      if (row) {
+        const params = { path: { id: row.id } };
+        await ask(api.PATCH("/api/v1/roles/{id}", { params, body }));
+      } else {
+        const made = await ask(api.POST("/api/v1/roles", { body: { ...body, organisation } }));
+        move({ chosen: made.id });
+      }
+    }, words.saved);
+    if (done) directory.rolesAgain();
+  };
+  const remove = async () => {
+    if (!row) return;
+    const params = { path: { id: row.id } };
+    if (await doing.act(() => ask(api.DELETE("/api/v1/roles/{id}", { params })))) {
+      directory.rolesAgain();
+      move({ chosen: null });
+    }
+  };
+  return (
+    <Panel title={title} chosen={row?.id ?? "new"} close={() => move({ chosen: null })}>
+      <form className="landing" onSubmit={save} noValidate>
+        {isBuiltIn && <p>{words.rolesPage.readOnly}</p>}
+        <Trouble failure={doing.failure} />
+        {!fixed && (
+          <Field
+            label={words.name}
+            testId="role-name"
+            value={name}
+            change={setName}
+            wrong={tried && !isName(name) ? words.nameWrong : ""}
+          />
+        )}
+        {!row && (
+          <Choice
+            label={words.rolesPage.whose}
+            testId="role-organisation"
+            value={organisation}
+            change={setOrganisation}
+            options={organisationOptions(directory)}
+          />
+        )}
+        <RightsList
+          legend={words.rolesPage.rights}
+          rights={rights}
+          change={setRights}
+          own={own}
+          fixed={fixed}
+        />
+        {tried && rights.length === 0 && <small className="wrong">{words.rolesPage.noRights}</small>}
+        {!fixed && (
+          <div className="acts">
+            <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
+              {words.save}
+            </Button>
+            {row && (
+              <Sure
+                label={words.remove}
+                question={words.rolesPage.ask(row.name)}
+                act={() => void remove()}
+                busy={doing.busy}
+                testId="remove"
+              />
+            )}
+            <Done text={doing.done} />
+          </div>
+        )}
+      </form>
+    </Panel>
+  );
+}

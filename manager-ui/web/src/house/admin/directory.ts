@@ -1,0 +1,48 @@
+// Names of organisations and roles, which rows and entries hold by id.
+
+import { createContext, useContext } from "react";
+import type { Organisation, Right, Role } from "../api";
+import { linesOf, type Node } from "../logic";
+import type { HouseWords } from "../words";
+
+export interface Directory {
+  organisations: readonly Organisation[];
+  tree: readonly Node[];
+  roles: readonly Role[];
+  /** Loads organisations again. */
+  again: () => void;
+  /** Loads roles again. */
+  rolesAgain: () => void;
+  /** Whether the right is held somewhere; where, the server says. */
+  may: (right: Right) => boolean;
+}
+
+export const DirectoryContext = createContext<Directory>({
+  organisations: [],
+  tree: [],
+  roles: [],
+  again: () => {},
+  rolesAgain: () => {},
+  may: () => false,
+});
+
+export const useDirectory = () => useContext(DirectoryContext);
+
+/** The start of an id, for what has no name here. */
+export const short = (id: string) => id.slice(0, 8);
+
+export function organisationName({ organisations }: Directory, id: string): string {
+  return organisations.find((row) => row.id === id)?.name ?? short(id);
+}
+
+export function roleName({ roles }: Directory, id: string, words: HouseWords): string {
+  return words.roles[id] ?? roles.find((row) => row.id === id)?.name ?? short(id);
+}
+
+/** Organisations to choose from, each below and further in than the one that it belongs to. */
+export function organisationOptions({ tree }: Directory): { value: string; label: string }[] {
+  return linesOf(tree, () => true).map(({ node, level }) => ({
+    value: node.organisation.id,
+    label: `${"\u2003".repeat(level - 1)}${node.organisation.name}`,
+  }));
+}

@@ -1,0 +1,96 @@
+// What the server's interface is asked, typed by the description that the server itself gives.
+
+import createClient from "openapi-fetch";
+import type { components, paths } from "../schema";
+
+type Schemas = components["schemas"];
+export type Me = Schemas["Me"];
+export type Right = Schemas["Right"];
+export type Organisation = Schemas["Organisation"];
+export type Person = Schemas["PersonView"];
+export type Grant = Schemas["Grant"];
+export type Role = Schemas["Role"];
+export type OwnSession = Schemas["Session"];
+export type Token = Schemas["Token"];
+export type Entry = Schemas["EntryView"];
+
+/** The server refused, or could not be asked. */
+export class Failure extends Error {
+  /** @param status HTTP status, 0 where nothing answered. @param code the problem's word for programs. */
+  constructor(
+    readonly status: number,
+    readonly code?: string,
+  ) {
+    super(code ?? String(status));
+  }
+
+  /** It may go better by itself: the server or its database is away. */
+  get passes(): boolean {
+    return this.status === 0 || this.status === 503;
+  }
+}
+
+export const api = createClient<paths>({ baseUrl: globalThis.location?.origin });
+
+interface Answer<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
+}
+
+/** What was answered. Throws a `Failure` and nothing else. */
+export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
+  const answer = await request.catch(() => {
+    throw new Failure(0, "unreachable");
+  });
+  if (!answer.response.ok) throw new Failure(answer.response.status, codeOf(answer.error));
+  return answer.data as T;
+}
+
+function codeOf(problem: unknown): string | undefined {
+  const code = problem && typeof problem === "object" && "code" in problem ? problem.code : undefined;
+  return typeof code === "string" ? code : undefined;
+}
+
+interface Page<T> {
+  items: T[];
+  next?: string | null;
+}
+
+/** Every page of a list, one after the other. */
+export async function all<T>(page: (after?: string) => Promise<Page<T>>): Promise<T[]> {
+  const items: T[] = [];
+  let after: string | undefined;
+  do {
+    const one = await page(after);
+    items.push(...one.items);
+    after = one.next ?? undefined;
+  } while (after);
+  return items;
+}
+
+/** The most rows that the server gives at a time. */
+export const PAGE = 200;
+
+/** All organisations that may be seen. */
+export const organisations = () =>
+  all((after) =>
+    ask(api.GET("/api/v1/organisations", { params: { query: { after, limit: PAGE } } })),
+  );
+
+/** State of the server's processes, as `/health` tells it. */
+export interface Health {
+  status: string;
+  version: string;
+  control: string;
+  media: string;
+}
+
+/** `/health`, which answers 503 with the same body where something is away. */
+export async function health(): Promise<Health> {
+  try {
+    return (await (await fetch("/health")).json()) as Health;
+  } catch {
+    throw new Failure(0, "unreachable");
+  }
+}

@@ -1,0 +1,183 @@
+import { describe, expect, it } from "vitest";
+import { Failure, type Organisation, type Right } from "./api";
+import {
+  administers,
+  addressOf,
+  agentName,
+  differences,
+  isLogin,
+  isName,
+  landingOf,
+  linesOf,
+  placeOf,
+  problemText,
+  safeReturn,
+  sectionsOf,
+  treeKey,
+  treeOf,
+  weakness,
+} from "./logic";
+import { houseWords } from "./words";
+
+const { en, zh } = houseWords;
+
+/** Every source file of the server, by its path. */
+const server = import.meta.glob<string>("../../../server/src/**/*.rs", {
+  query: "?raw",
+  import: "default",
+  eager: true,
+});
+const source = (name: string) => server[`../../../server/src/${name}`] ?? "";
+
+const found = (pattern: RegExp, texts: string[]) =>
+  [...new Set(texts.flatMap((text) => [...text.matchAll(pattern)].map((match) => match[1] ?? "")))];
+
+describe("what the server may say", () => {
+  const all = Object.values(server);
+  const [audit, rights] = [source("audit.rs"), source("rights.rs")];
+
+  it("has words for every problem", () => {
+    const codes = [
+      ...found(/\.code\(\s*"(\w+)"/g, all),
+      ...found(/unprocessable\(\s*"[^"]*",\s*"(\w+)"/g, all),
+    ];
+    expect(codes.length).toBeGreaterThan(10);
+    for (const code of codes) expect(Object.keys(en.problems), code).toContain(code);
+  });
+
+  it("has words for every action and object of the audit log", () => {
+    const actions = found(/Self::\w+ => "(\w+)"/g, [audit]);
+    expect(actions.length).toBeGreaterThan(5);
+    for (const action of actions) expect(Object.keys(en.actions), action).toContain(action);
+    const kinds = found(/\bkind: "(\w+)"/g, all);
+    expect(kinds.length).toBeGreaterThan(5);
+    for (const kind of kinds) expect(Object.keys(en.objects), kind).toContain(kind);
+  });
+
+  it("has words for every right and role", () => {
+    const names = found(/^ {4}\w+ = "([\w.]+)",$/gm, [rights]);
+    expect(names.sort()).toEqual(Object.keys(en.rights).sort());
+    const roles = [
+      ...found(/\bid: "(\w+)"/g, [rights]),
+      ...found(/SYSTEM_ADMINISTRATOR: &str = "(\w+)"/g, [rights]),
+    ];
+    expect(roles.sort()).toEqual(Object.keys(en.roles).sort());
+  });
+});
+
+describe.each([en, zh])("problems in words", (words) => {
+  it("are said by their word, else by what is missing, else by their status", () => {
+    expect(problemText(new Failure(503, "database_away"), words)).toBe(words.problems.database_away);
+    expect(problemText(new Failure(403, "people.manage"), words)).toContain(
+      words.rights["people.manage"],
+    );
+    expect(problemText(new Failure(404), words)).toBe(words.statuses[404]);
+    expect(problemText(new Failure(418, "new_one"), words)).toBe(words.statuses[400]);
+    expect(problemText(new Failure(599), words)).toBe(words.statuses[500]);
+  });
+
+  it("tells what is wrong with a password before the server does", () => {
+    expect(weakness("elf Zeichen", words)).toBe(words.passwords.short("11"));
+    expect(weakness("会".repeat(86), words)).toBe(words.passwords.long);
+    expect(weakness("seven grey horses", words)).toBe("");
+  });
+});
+
+describe("going back after the login", () => {
+  it("stays on this page", () => {
+    expect(safeReturn("/admin/people?at=1")).toBe("/admin/people?at=1");
+    const elsewhere = [null, "", "//evil.example", "/\\evil.example", "https://evil.example", "/\t/evil"];
+    for (const from of [...elsewhere, "javascript:1", "/login", "/setup"]) {
+      expect(safeReturn(from), String(from)).toBe("/");
+    }
+  });
+});
+
+describe("what people are shown", () => {
+  const clinician: Right[] = ["organisations.view", "rooms.view", "rooms.join", "recordings.view"];
+  const operator: Right[] = ["organisations.view", "accounts.manage", "system.view"];
+
+  it("follows their rights", () => {
+    expect(landingOf(null)).toEqual({ attention: false, enter: true, lectures: false });
+    expect(landingOf(clinician)).toEqual({ attention: false, enter: true, lectures: true });
+    expect(landingOf(operator)).toEqual({ attention: true, enter: false, lectures: false });
+    expect(landingOf(["recordings.view"])).toEqual({ attention: false, enter: false, lectures: true });
+    expect(landingOf([]).enter).toBe(true);
+    expect(administers(clinician)).toBe(false);
+    expect(administers(["audit.view"])).toBe(true);
+    expect(sectionsOf(["audit.view", "people.view"])).toEqual(["people", "audit"]);
+  });
+
+  it("has an address of its own for each thing", () => {
+    const place = { section: "people", chosen: "a b", at: "1&2" } as const;
+    const [path, search] = addressOf(place).split("?");
+    expect(placeOf(path ?? "", `?${search}`)).toEqual(place);
+    expect(placeOf("/admin/nonsense/%", "")).toEqual({ section: null, chosen: null, at: null });
+  });
+});
+
+describe("names", () => {
+  it("are taken as the server takes them", () => {
+    expect(isLogin("li.chun@renji")).toBe(true);
+    expect(isLogin("李春")).toBe(true);
+    for (const login of ["", "a b", "a/b", "x".repeat(65)]) expect(isLogin(login)).toBe(false);
+    expect(isName(" ")).toBe(false);
+    expect(isName("仁济医院")).toBe(true);
+  });
+
+  it("of browsers are short", () => {
+    const chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36";
+    expect(agentName(chrome)).toBe("Chrome 140, Linux");
+    expect(agentName("Mozilla/5.0 (Windows NT 10.0; rv:140.0) Gecko/20100101 Firefox/140.0")).toBe(
+      "Firefox 140, Windows",
+    );
+    expect(agentName("curl/8")).toBe("curl/8");
+  });
+});
+
+describe("the tree", () => {
+  const row = (id: string, parent: string | null, name: string): Organisation => ({
+    id,
+    parent,
+    name,
+    path: "",
+    kind: "hospital",
+  });
+  const rows = [row("r", null, "R"), row("b", "r", "B"), row("a", "r", "A"), row("c", "a", "C"), row("x", "hidden", "X")];
+  const tree = treeOf(rows, "en");
+  const open = new Set(["r"]);
+  const isOpen = (id: string) => open.has(id);
+  const lines = linesOf(tree, isOpen);
+
+  it("is sorted, and has at its top what belongs to something out of sight", () => {
+    expect(lines.map((line) => [line.node.organisation.id, line.level])).toEqual([
+      ["r", 1],
+      ["a", 2],
+      ["b", 2],
+      ["x", 1],
+    ]);
+  });
+
+  it("is walked by keys", () => {
+    expect(treeKey("ArrowDown", lines, "r", isOpen)).toEqual({ focus: "a" });
+    expect(treeKey("ArrowRight", lines, "a", isOpen)).toEqual({ toggle: "a" });
+    expect(treeKey("ArrowLeft", lines, "b", isOpen)).toEqual({ focus: "r" });
+    expect(treeKey("ArrowLeft", lines, "r", isOpen)).toEqual({ toggle: "r" });
+    expect(treeKey("End", lines, "r", isOpen)).toEqual({ focus: "x" });
+    expect(treeKey("ArrowUp", lines, "r", isOpen)).toEqual({ focus: undefined });
+    expect(treeKey("q", lines, "r", isOpen)).toBeNull();
+  });
+});
+
+describe("before and after", () => {
+  it("are compared field by field", () => {
+    expect(differences({ name: "A", kind: "x" }, { name: "B", kind: "x" })).toEqual([
+      { field: "name", before: "A", after: "B", changed: true },
+      { field: "kind", before: "x", after: "x", changed: false },
+    ]);
+    expect(differences(null, { role: "r" })).toEqual([
+      { field: "role", before: undefined, after: "r", changed: true },
+    ]);
+    expect(differences("text", 3)).toEqual([]);
+  });
+});

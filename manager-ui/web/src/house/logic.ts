@@ -1,0 +1,210 @@
+// What the pages work out without a browser.
+
+import type { Failure, Organisation, Right } from "./api";
+import type { HouseWords } from "./words";
+
+/** Where to go after logging in: a path of this page, and never anywhere else. */
+export function safeReturn(from: string | null): string {
+  if (!from || !/^\/(?![/\\])/.test(from) || /[\u0000-\u0020\\]/.test(from)) return "/";
+  return /^\/(login|setup)\b/.test(from) ? "/" : from;
+}
+
+/** What is wrong with a password before the server is asked; empty when nothing is. */
+export function weakness(password: string, words: HouseWords): string {
+  const count = [...password].length;
+  if (count < 12) return words.passwords.short(String(count));
+  return new TextEncoder().encode(password).length > 256 ? words.passwords.long : "";
+}
+
+/** As the server takes a login. */
+export const isLogin = (text: string) => /^[\p{L}\p{N}.@_-]{1,64}$/u.test(text);
+
+/** As the server takes a name. */
+export function isName(text: string): boolean {
+  const name = text.trim();
+  return name !== "" && [...name].length <= 64;
+}
+
+/** A problem in words. */
+export function problemText({ status, code }: Failure, words: HouseWords): string {
+  if (code && code in words.problems) return words.problems[code] as string;
+  if (code && code in words.rights) return words.rightMissing(words.rights[code as Right]);
+  return words.statuses[status] ?? words.statuses[status >= 500 ? 500 : 400] ?? "";
+}
+
+/** Sections of the administration, and the right that shows each. */
+export const SECTIONS = ["organisations", "people", "roles", "audit"] as const;
+export type Section = (typeof SECTIONS)[number];
+
+/** Sections that these rights show. */
+export const sectionsOf = (rights: readonly Right[]): Section[] =>
+  SECTIONS.filter((section) => rights.includes(`${section}.view`));
+
+/** Whether somebody with these rights has something to administer or to oversee. */
+export const administers = (rights: readonly Right[]): boolean =>
+  rights.some((right) => right === "people.view" || right === "audit.view" || right === "system.view" || /^(organisations|roles|accounts)\.manage$/.test(right));
+
+/** What the landing page shows. */
+export interface Landing {
+  attention: boolean;
+  enter: boolean;
+  lectures: boolean;
+}
+
+/** What the landing page shows whom; null for who is not logged in. */
+export function landingOf(rights: readonly Right[] | null): Landing {
+  if (!rights) return { attention: false, enter: true, lectures: false };
+  const attention = administers(rights);
+  return {
+    attention,
+    enter: rights.includes("rooms.join") || rights.length === 0,
+    lectures: rights.includes("recordings.view") && !attention,
+  };
+}
+
+/** Where the administration is: `/admin/people/ID?at=ORGANISATION`. */
+export interface Place {
+  section: Section | null;
+  chosen: string | null;
+  at: string | null;
+}
+
+export function placeOf(path: string, search: string): Place {
+  const [, , section, chosen] = path.split("/");
+  return {
+    section: SECTIONS.find((one) => one === section) ?? null,
+    chosen: chosen ? decode(chosen) : null,
+    at: new URLSearchParams(search).get("at"),
+  };
+}
+
+function decode(text: string): string | null {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return null;
+  }
+}
+
+export function addressOf({ section, chosen, at }: Place): string {
+  const path = ["/admin", section, chosen && encodeURIComponent(chosen)].filter(Boolean).join("/");
+  return at ? `${path}?at=${encodeURIComponent(at)}` : path;
+}
+
+/** One organisation and those below it. */
+export interface Node {
+  organisation: Organisation;
+  children: Node[];
+}
+
+/** The tree. What belongs to one that is not shown stands at the top. */
+export function treeOf(rows: readonly Organisation[], language: string): Node[] {
+  const nodes = new Map(rows.map((row) => [row.id, { organisation: row, children: [] as Node[] }]));
+  const roots: Node[] = [];
+  for (const node of nodes.values()) {
+    const parent = nodes.get(node.organisation.parent ?? "");
+    (parent ? parent.children : roots).push(node);
+  }
+  const { compare } = new Intl.Collator(language, { numeric: true });
+  const sort = (list: Node[]) => {
+    list.sort((a, b) => compare(a.organisation.name, b.organisation.name));
+    for (const node of list) sort(node.children);
+  };
+  sort(roots);
+  return roots;
+}
+
+/** A line of the tree as it is shown. */
+export interface Line {
+  node: Node;
+  level: number;
+  parent: string | null;
+}
+
+/** Lines of the tree from top to bottom; below those that are open only. */
+export function linesOf(nodes: readonly Node[], isOpen: (id: string) => boolean): Line[] {
+  const lines: Line[] = [];
+  const add = (list: readonly Node[], level: number, parent: string | null) => {
+    for (const node of list) {
+      const { id } = node.organisation;
+      lines.push({ node, level, parent });
+      if (isOpen(id)) add(node.children, level + 1, id);
+    }
+  };
+  add(nodes, 1, null);
+  return lines;
+}
+
+/** Where the focus of the tree goes by a key, and what the key opens or closes. */
+export function treeKey(
+  key: string,
+  lines: readonly Line[],
+  focused: string,
+  isOpen: (id: string) => boolean,
+): { focus?: string; toggle?: string } | null {
+  const index = lines.findIndex((line) => line.node.organisation.id === focused);
+  const line = lines[index];
+  if (!line) return null;
+  const id = (at: number) => lines[at]?.node.organisation.id;
+  const hasChildren = line.node.children.length > 0;
+  switch (key) {
+    case "ArrowDown":
+      return { focus: id(index + 1) };
+    case "ArrowUp":
+      return { focus: id(index - 1) };
+    case "Home":
+      return { focus: id(0) };
+    case "End":
+      return { focus: id(lines.length - 1) };
+    case "ArrowRight":
+      if (!hasChildren) return {};
+      return isOpen(focused) ? { focus: id(index + 1) } : { toggle: focused };
+    case "ArrowLeft":
+      if (hasChildren && isOpen(focused)) return { toggle: focused };
+      return line.parent ? { focus: line.parent } : {};
+    default:
+      return null;
+  }
+}
+
+/** Fields of an entry of the audit log, before and after. */
+export interface Difference {
+  field: string;
+  before: unknown;
+  after: unknown;
+  changed: boolean;
+}
+
+export function differences(before: unknown, after: unknown): Difference[] {
+  const of = (value: unknown) =>
+    value !== null && typeof value === "object" ? (value as Record<string, unknown>) : {};
+  const [old, fresh] = [of(before), of(after)];
+  const fields = [...new Set([...Object.keys(old), ...Object.keys(fresh)])];
+  return fields.map((field) => ({
+    field,
+    before: old[field],
+    after: fresh[field],
+    changed: JSON.stringify(old[field]) !== JSON.stringify(fresh[field]),
+  }));
+}
+
+/** What a browser calls itself, in a few words: `Chromium 140, Linux`. */
+export function agentName(agent: string): string {
+  const browsers: [RegExp, string][] = [
+    [/Edg\/(\d+)/, "Edge"],
+    [/Firefox\/(\d+)/, "Firefox"],
+    [/Chrom(?:e|ium)\/(\d+)/, "Chrome"],
+    [/Version\/(\d+).*Safari/, "Safari"],
+  ];
+  const systems: [RegExp, string][] = [
+    [/Android/, "Android"],
+    [/iPhone|iPad/, "iOS"],
+    [/Windows/, "Windows"],
+    [/Mac OS X/, "macOS"],
+    [/Linux/, "Linux"],
+  ];
+  const found = browsers.find(([pattern]) => pattern.test(agent));
+  const browser = found && `${found[1]} ${found[0].exec(agent)?.[1]}`;
+  const system = systems.find(([pattern]) => pattern.test(agent))?.[1];
+  return [browser, system].filter(Boolean).join(", ") || agent.slice(0, 40);
+}

@@ -1,0 +1,201 @@
+import { useId, useState, type ReactNode, type Ref } from "react";
+import Alert from "antd/es/alert";
+import Button from "antd/es/button";
+import Input, { type InputRef } from "antd/es/input";
+import type { Failure } from "./api";
+import { useHouseWords } from "./hooks";
+import { problemText } from "./logic";
+
+/** Goes to another page without loading anew. */
+export type Go = (to: string) => void;
+
+/** A link within the page. */
+export function Link(props: {
+  to: string;
+  go: Go;
+  children: ReactNode;
+  current?: boolean;
+  testId?: string;
+}) {
+  return (
+    <a
+      href={props.to}
+      data-testid={props.testId}
+      aria-current={props.current ? "page" : undefined}
+      onClick={(event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+        event.preventDefault();
+        props.go(props.to);
+      }}
+    >
+      {props.children}
+    </a>
+  );
+}
+
+interface FieldProps {
+  label: string;
+  value: string;
+  change: (value: string) => void;
+  testId: string;
+  hint?: string;
+  /** What is wrong with it, in words. */
+  wrong?: string;
+  type?: string;
+  autoComplete?: string;
+  autoFocus?: boolean;
+  disabled?: boolean;
+  input?: Ref<InputRef>;
+  suffix?: ReactNode;
+}
+
+/** A field with its label, and below it a hint or what is wrong. */
+export function Field(props: FieldProps) {
+  const id = useId();
+  const told = props.wrong || props.hint;
+  return (
+    <div className="field">
+      <label htmlFor={id}>{props.label}</label>
+      <Input
+        id={id}
+        ref={props.input}
+        data-testid={props.testId}
+        type={props.type}
+        autoComplete={props.autoComplete ?? "off"}
+        autoFocus={props.autoFocus}
+        disabled={props.disabled}
+        suffix={props.suffix}
+        value={props.value}
+        status={props.wrong ? "error" : undefined}
+        aria-invalid={Boolean(props.wrong)}
+        aria-describedby={told ? `${id}-told` : undefined}
+        onChange={(event) => props.change(event.target.value)}
+      />
+      {told && (
+        <small id={`${id}-told`} className={props.wrong ? "wrong" : ""}>
+          {told}
+        </small>
+      )}
+    </div>
+  );
+}
+
+/** A field for a password, which can be shown. */
+export function PasswordField(props: FieldProps) {
+  const words = useHouseWords();
+  const [shown, setShown] = useState(false);
+  const button = (
+    <button
+      type="button"
+      className="show"
+      aria-pressed={shown}
+      aria-label={words.showPassword}
+      onClick={() => setShown(!shown)}
+    >
+      {shown ? words.hide : words.show}
+    </button>
+  );
+  return <Field {...props} type={shown ? "text" : "password"} suffix={button} />;
+}
+
+/** A choice of a few. */
+export function Choice(props: {
+  label: string;
+  value: string;
+  change: (value: string) => void;
+  options: { value: string; label: string }[];
+  testId: string;
+  disabled?: boolean;
+}) {
+  const id = useId();
+  return (
+    <div className="field">
+      <label htmlFor={id}>{props.label}</label>
+      <select
+        id={id}
+        data-testid={props.testId}
+        value={props.value}
+        disabled={props.disabled}
+        onChange={(event) => props.change(event.target.value)}
+      >
+        {props.options.map(({ value, label }) => (
+          <option key={value} value={value}>
+            {label}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}
+
+/** What went wrong, in words. */
+export function Trouble({ failure }: { failure: Failure | undefined }) {
+  const words = useHouseWords();
+  return (
+    <div role="alert">
+      {failure && (
+        <Alert
+          data-testid="trouble"
+          type={failure.passes ? "warning" : "error"}
+          showIcon
+          title={problemText(failure, words)}
+        />
+      )}
+    </div>
+  );
+}
+
+/** What was done, for eyes and ears. */
+export function Done({ text }: { text: string }) {
+  return (
+    <div role="status" data-testid="done" className="done">
+      {text}
+    </div>
+  );
+}
+
+/** While something loads, or cannot be. */
+export function Loading({ failure }: { failure?: Failure }) {
+  const words = useHouseWords();
+  return failure ? <Trouble failure={failure} /> : <p role="status">{words.loading}</p>;
+}
+
+/** A button that asks once more before it does something for good. */
+export function Sure(props: {
+  label: string;
+  question: string;
+  act: () => void;
+  busy: boolean;
+  testId: string;
+}) {
+  const words = useHouseWords();
+  const [asked, setAsked] = useState(false);
+  if (!asked) {
+    return (
+      <Button danger data-testid={props.testId} onClick={() => setAsked(true)}>
+        {props.label}
+      </Button>
+    );
+  }
+  return (
+    <div className="sure" role="group" aria-label={props.question}>
+      <p>{props.question}</p>
+      <Button
+        danger
+        type="primary"
+        autoFocus
+        data-testid={`${props.testId}-sure`}
+        loading={props.busy}
+        onClick={props.act}
+      >
+        {props.label}
+      </Button>
+      <Button onClick={() => setAsked(false)}>{words.cancel}</Button>
+    </div>
+  );
+}
+
+/** A state, by word and colour. */
+export function State({ kind, children }: { kind: "good" | "off" | "bad"; children: ReactNode }) {
+  return <span className={`state ${kind}`}>{children}</span>;
+}

@@ -1,0 +1,334 @@
+// The pages around the room as an administrator and then a clinician use them, with axe-core on each.
+// Arguments: the first administrator's link, `en` or `zh`, `mouse` or `keyboard`. Ends with status 0 if
+// all is as it should be. With SHOTS naming a folder, pictures of each page are left there.
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { openPage } from "./launch.mjs";
+
+const [link, language, way] = process.argv.slice(2);
+const base = new URL(link).origin;
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const DESKTOP = { width: 1440, height: 900 };
+const PHONE = { width: 390, height: 844 };
+const PASSWORD = "seven grey horses";
+const SAID = {
+  en: {
+    tooShort: "12 characters",
+    guessable: "easily guessed",
+    ready: "Calls can be taken",
+    clinician: "Clinician",
+    made: "made",
+    wrong: "Login or password is wrong",
+    used: "used already",
+    wrongCode: "The code is wrong",
+    away: "database is away",
+    offline: "cannot be reached",
+    room: "Enter a consult room",
+  },
+  zh: {
+    tooShort: "12 个字符",
+    guessable: "容易被猜到",
+    ready: "可以接入呼叫",
+    clinician: "临床医生",
+    made: "新建",
+    wrong: "账号或密码错误",
+    used: "链接已被使用",
+    wrongCode: "验证码错误",
+    away: "数据库暂不可用",
+    offline: "无法连接服务器",
+    room: "进入会诊室",
+  },
+}[language];
+const locale = language === "zh" ? "zh-CN" : "en-GB";
+const source = { id: 1, width: 320, height: 180, frameRate: 5 };
+const { browser, page } = await openPage(source, { locale, viewport: DESKTOP });
+page.setDefaultTimeout(10000);
+
+const at = (id) => page.getByTestId(id).filter({ visible: true }).first();
+const text = (id) => at(id).innerText();
+
+/** By the mouse. */
+const mouse = {
+  press: (id) => at(id).click(),
+  fill: (id, value) => at(id).fill(value),
+  async choose(id, label) {
+    const value = await at(id).evaluate((list, label) => {
+      const option = [...list.options].find((one) => one.textContent.trim() === label);
+      return option?.value;
+    }, label);
+    await at(id).selectOption(value);
+  },
+  row: (name) => page.locator("button.row", { hasText: name }).first().click(),
+};
+
+/** By the keyboard alone: whatever the Tab key does not reach, nobody finds. */
+const keyboard = {
+  async reach(found) {
+    for (let step = 0; step < 150; step++) {
+      if (await page.evaluate(found.test, found.what)) return;
+      await page.keyboard.press("Tab");
+    }
+    assert.fail(`the Tab key does not reach ${found.what}`);
+  },
+  to: (id) =>
+    keyboard.reach({ what: id, test: (id) => document.activeElement?.dataset.testid === id }),
+  async press(id) {
+    await at(id).waitFor();
+    await keyboard.to(id);
+    await page.keyboard.press("Enter");
+  },
+  async fill(id, value) {
+    await at(id).waitFor();
+    await keyboard.to(id);
+    await page.keyboard.press("Control+A");
+    await page.keyboard.insertText(value);
+  },
+  async choose(id, label) {
+    await at(id).waitFor();
+    await keyboard.to(id);
+    await page.keyboard.press("Home");
+    for (let step = 0; step < 50; step++) {
+      const now = await page.evaluate(
+        () => document.activeElement.selectedOptions[0].textContent.trim(),
+      );
+      if (now === label.trim()) return;
+      await page.keyboard.press("ArrowDown");
+    }
+    assert.fail(`${label} is no choice of ${id}`);
+  },
+  async row(name) {
+    await page.locator("button.row", { hasText: name }).first().waitFor();
+    const test = (name) =>
+      document.activeElement?.className === "row" &&
+      document.activeElement.textContent.includes(name);
+    await keyboard.reach({ what: name, test });
+    await page.keyboard.press("Enter");
+  },
+};
+const hand = way === "keyboard" ? keyboard : mouse;
+
+/** Whether a page can be used by everybody, wide and narrow. */
+async function check(name) {
+  for (const [size, viewport] of [["desktop", DESKTOP], ["phone", PHONE]]) {
+    await page.setViewportSize(viewport);
+    await page.evaluate(`if (!globalThis.axe) { ${axe} }`);
+    const broken = await page.evaluate(async () => {
+      const { violations } = await globalThis.axe.run(document);
+      return violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(" | ")}`);
+    });
+    assert.deepEqual(broken, [], `axe on ${name}, ${size}`);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= viewport.width, `${name} is ${wide} px wide on a ${size}`);
+    if (process.env.SHOTS) {
+      const path = `${process.env.SHOTS}/${name}-${language}-${size}.png`;
+      await page.screenshot({ path, fullPage: size === "phone" });
+    }
+  }
+  await page.setViewportSize(DESKTOP);
+}
+
+const says = (words) => page.getByText(words).filter({ visible: true }).first().waitFor();
+const step = (name) => console.error(`${((performance.now()) / 1000).toFixed(1)} s: ${name}`);
+
+async function setUp() {
+  step("nobody is logged in");
+  await page.goto(`${base}/`);
+  await at("number").waitFor();
+  await check("start");
+  step("the first administrator");
+  await page.goto(link);
+  await hand.fill("setup-organisation", "华东区");
+  await hand.fill("setup-login", "root");
+  await hand.fill("setup-name", "王院长");
+  await hand.fill("setup-password", "too short");
+  await hand.fill("setup-repeat", "too short");
+  await hand.press("set-up");
+  await says(SAID.tooShort);
+  await check("setup");
+  for (const [password, told] of [["consilium1234", SAID.guessable], [PASSWORD, SAID.ready]]) {
+    await hand.fill("setup-password", password);
+    await hand.fill("setup-repeat", password);
+    await hand.press("set-up");
+    await says(told);
+  }
+  assert.equal(new URL(page.url()).hash, "", "the secret does not stay in the address");
+  await check("home-administrator");
+}
+
+async function administer() {
+  step("an organisation");
+  await hand.press("door-organisations");
+  await hand.press("new");
+  await hand.fill("organisation-name", "仁济医院");
+  await hand.press("save");
+  await page.getByTestId("tree-item").filter({ hasText: "仁济医院" }).waitFor();
+  await hand.press("new");
+  await hand.fill("organisation-name", "秘密医院");
+  await hand.press("save");
+  await page.getByTestId("tree-item").filter({ hasText: "秘密医院" }).waitFor();
+  await hand.fill("filter", "秘");
+  await page.locator("button.row", { hasText: "仁济" }).waitFor({ state: "detached" });
+  await check("organisations");
+  step("a person with a role");
+  await hand.press("tab-people");
+  await hand.press("new");
+  await hand.fill("person-name", "李春");
+  await hand.fill("person-login", "li.chun");
+  await hand.choose("person-organisation", "仁济医院");
+  await hand.fill("person-password", PASSWORD);
+  await hand.press("save");
+  await hand.choose("grant-role", SAID.clinician);
+  await hand.press("give");
+  await page.getByTestId("grants").getByText(SAID.clinician).waitFor();
+  await check("people");
+  step("a role");
+  await hand.press("tab-roles");
+  await hand.row(SAID.clinician);
+  await page.getByTestId("panel").getByText(SAID.clinician).first().waitFor();
+  await check("roles-built-in");
+  await hand.press("new");
+  await hand.fill("role-name", "值班");
+  await at("right-rooms.view").focus();
+  await page.keyboard.press("Space");
+  await check("roles");
+  await hand.press("save");
+  await page.locator("button.row", { hasText: "值班" }).waitFor();
+  step("the audit log");
+  await hand.press("tab-audit");
+  await hand.choose("audit-action", SAID.made);
+  await page.locator("tbody .state", { hasText: SAID.made }).first().waitFor();
+  await page.locator("tbody .state:not(.good)").first().waitFor({ state: "detached" });
+  await hand.fill("audit-actor", "root");
+  await hand.row(":");
+  await at("differences").waitFor();
+  await check("audit");
+  step("the own account");
+  await hand.press("to-account");
+  await at("sessions").waitFor();
+  await check("account");
+  await hand.press("log-out");
+  await at("to-login").waitFor();
+}
+
+async function workAsClinician() {
+  step("a login that leads back");
+  await page.goto(`${base}/account`);
+  await hand.fill("login", "li.chun");
+  await hand.fill("password", "wrong wrong wrong");
+  await hand.press("log-in");
+  await says(SAID.wrong);
+  await check("login");
+  await hand.fill("password", PASSWORD);
+  await hand.press("log-in");
+  await at("sessions").waitFor();
+  assert.equal(new URL(page.url()).pathname, "/account");
+  step("what a clinician sees");
+  await page.goto(`${base}/`);
+  await says(SAID.room);
+  await says("李春");
+  assert.equal(await page.getByTestId("to-admin").count(), 0);
+  assert.equal(await page.getByTestId("attention").count(), 0);
+  await check("home-clinician");
+  await page.goto(`${base}/admin/people`);
+  await page.locator("button.row", { hasText: "仁济医院" }).waitFor();
+  assert.equal(await page.getByTestId("tree-item").count(), 1);
+  assert.equal(await page.locator("nav.tabs a").count(), 1, "organisations alone");
+  assert.equal(await page.getByTestId("new").count(), 0);
+  const seen = await page.locator("body").innerText();
+  for (const foreign of ["秘密医院", "华东区", "王院长"]) assert.ok(!seen.includes(foreign), foreign);
+  const status = await page.evaluate(async () => (await fetch("/api/v1/people")).status);
+  assert.equal(status, 403);
+  await check("organisations-clinician");
+}
+
+/** The code of an authenticator that knows this secret, now (RFC 6238, RFC 4648 §6). */
+function codeOf(secret) {
+  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  const bits = [...secret.replace(/[^A-Z2-7]/g, "")]
+    .map((letter) => letters.indexOf(letter).toString(2).padStart(5, "0"))
+    .join("");
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => Number.parseInt(byte, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30000)));
+  const hash = createHmac("sha1", key).update(counter).digest();
+  const number = hash.readUInt32BE(hash[19] & 15) & 0x7fffffff;
+  return String(number % 1000000).padStart(6, "0");
+}
+
+async function proveMore() {
+  step("a second factor");
+  await hand.press("to-account");
+  await hand.fill("authenticator-password", PASSWORD);
+  await hand.press("authenticator-begin");
+  const secret = await text("authenticator-secret");
+  await check("authenticator");
+  await hand.fill("authenticator-code", codeOf(secret));
+  await hand.press("authenticator-confirm");
+  const recovery = await at("recovery-codes").locator("code").first().innerText();
+  step("a token for a program");
+  await hand.press("new-token");
+  await hand.fill("token-name", "HIS");
+  await at("right-recordings.view").focus();
+  await page.keyboard.press("Space");
+  await hand.press("make-token");
+  const token = await text("token");
+  await check("account-clinician");
+  const headers = { authorization: `Bearer ${token}` };
+  const asked = await page.request.get(`${base}/api/v1/session`, { headers });
+  assert.deepEqual((await asked.json()).rights, ["recordings.view"]);
+  await hand.press("log-out");
+  step("a login with a code");
+  await hand.press("to-login");
+  await hand.fill("login", "li.chun");
+  await hand.fill("password", PASSWORD);
+  await hand.press("log-in");
+  await hand.fill("code", "000000");
+  await hand.press("log-in");
+  await says(SAID.wrongCode);
+  await check("login-code");
+  await hand.fill("code", recovery);
+  await hand.press("log-in");
+  await says("李春");
+}
+
+async function meetTrouble() {
+  step("a link that is used");
+  await page.goto("about:blank");
+  await page.goto(link);
+  for (const field of ["organisation", "login", "name"]) await hand.fill(`setup-${field}`, "x");
+  for (const field of ["password", "repeat"]) await hand.fill(`setup-${field}`, PASSWORD);
+  await hand.press("set-up");
+  await says(SAID.used);
+  step("the database is away, and comes back");
+  const away = { status: 503, contentType: "application/problem+json" };
+  const body = JSON.stringify({ status: 503, title: "x", code: "database_away" });
+  await page.route("**/api/v1/session", (route) => route.fulfill({ ...away, body }));
+  await page.goto(`${base}/`);
+  await says(SAID.away);
+  await page.unroute("**/api/v1/session");
+  await says("李春");
+  step("the server is away, and comes back");
+  await page.getByTestId("to-account").waitFor();
+  await page.context().setOffline(true);
+  await hand.press("to-account");
+  await says(SAID.offline);
+  await page.context().setOffline(false);
+  await at("sessions").waitFor();
+}
+
+try {
+  await setUp();
+  await administer();
+  await workAsClinician();
+  await proveMore();
+  await meetTrouble();
+  step("done");
+} catch (error) {
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/failed-${language}.png` });
+  console.error(error.stack);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}
