@@ -263,6 +263,7 @@ async function proveMore() {
   await hand.fill("authenticator-password", PASSWORD);
   await hand.press("authenticator-begin");
   const secret = await text("authenticator-secret");
+  await page.locator(".ant-qrcode svg").waitFor();
   await check("authenticator");
   await hand.fill("authenticator-code", codeOf(secret));
   await hand.press("authenticator-confirm");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::api::{described, document};
 
-/// Set to have the file written instead of compared.
+/// Set to have the file written where it differs.
 const WRITE: &str = "CONSILIUM_WRITE_OPENAPI";
 
 #[test]
@@ -16,13 +16,15 @@ fn the_page_is_made_from_the_description_that_the_code_gives() {
     let mut told = serde_json::to_string_pretty(&document).unwrap();
     told.push('\n');
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/openapi.json");
-    if std::env::var_os(WRITE).is_some() {
+    let kept = fs::read_to_string(&file).unwrap_or_default();
+    // Written or not, what was checked in is not what the code gives.
+    if kept != told && std::env::var_os(WRITE).is_some() {
         fs::write(&file, &told).unwrap();
     }
-    let kept = fs::read_to_string(&file).unwrap_or_default();
     let help = format!(
-        "the interface has changed: run this test with {WRITE}=1, then `npm ci && npm run check && \
-         npm test` in manager-ui/web, which says what new words the page needs"
+        "the interface has changed: run this test with {WRITE}=1, which writes the file and fails once \
+         more, then `npm ci && npm run check && npm test` in manager-ui/web, which say what new words \
+         the page needs"
     );
     assert!(kept == told, "{help}");
 }
