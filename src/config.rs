@@ -371,13 +371,14 @@ impl Settings {
                 .iter()
                 .map(|account| mcu_control::Account {
                     user: account.user.get_ref().0.clone(),
-                    password: Redacted(account.password.0.0.clone()),
+                    secret: mcu_control::Secret::Password(Redacted(account.password.0.0.clone())),
                 })
                 .collect(),
             max_legs: self.limits.legs.get() as usize,
             max_legs_per_room: self.limits.legs_per_room.get() as usize,
             strangers: self.limits.strangers(),
             trunks: self.sip.trunks.iter().map(trunk::Trunk::config).collect(),
+            held: Default::default(),
         }
     }
 
@@ -392,6 +393,9 @@ impl Settings {
             database: self.database(),
             backups: self.database.schedule(),
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
+            realm: self.sip.realm.clone(),
+            rooms: self.room_numbers(),
+            accounts: self.users(),
         }
     }
 
@@ -399,6 +403,21 @@ impl Settings {
     pub fn database(&self) -> manager_ui_server::Database {
         let url = self.database.url.clone();
         url.map_or_else(Default::default, |url| url.0)
+    }
+
+    /// Numbers of all rooms, demo mode's among them.
+    fn room_numbers(&self) -> Vec<String> {
+        let numbers = self
+            .rooms
+            .iter()
+            .map(|room| room.number.get_ref().0.clone());
+        let demo = self.demo.then(|| mcu_control::DEMO_ROOM.to_string());
+        numbers.chain(demo).collect()
+    }
+
+    fn users(&self) -> Vec<String> {
+        let accounts = self.sip.accounts.iter();
+        accounts.map(|a| a.user.get_ref().0.clone()).collect()
     }
 
     /// Filter of the log.
@@ -505,6 +524,7 @@ impl Room {
             srtp: self.srtp.policy(),
             pin: self.pin.as_ref().map(digits),
             guest_pin: self.guest_pin.as_ref().map(|pin| digits(pin.get_ref())),
+            made: false,
         }
     }
 }

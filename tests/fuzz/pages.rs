@@ -173,6 +173,7 @@ pub fn page_messages(data: &[u8]) -> usize {
         let message = match serde_json::from_str::<BrowserMessage>(&text) {
             Ok(message) => ToControl::Browser {
                 conn,
+                person: None,
                 source: Some(PEER.ip()),
                 message,
             },

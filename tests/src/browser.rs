@@ -73,6 +73,15 @@ impl Browser {
         Self::start(url, id, log, &[], pins)
     }
 
+    /// As [`Self::join`], after having logged in with this login and password.
+    pub fn join_logged_in(url: &str, id: u8, log: &Path, (login, password): (&str, &str)) -> Self {
+        let mut command = script("participant.mjs");
+        command
+            .args([url, &id.to_string()])
+            .env("CONSILIUM_LOGIN", format!("{login} {password}"));
+        Self::run(command, log)
+    }
+
     /// A SIP telephone in a page at `url`, which calls this number by the WebSocket at `socket`.
     pub fn call(url: &str, socket: &str, number: &str, id: u8, log: &Path) -> Self {
         let mut command = script("telephone.mjs");

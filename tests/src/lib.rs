@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: the server under test, peers, and measuring at the far end.
 
+pub mod administrator;
 pub mod baresip;
 pub mod browser;
 pub mod caller;

@@ -31,7 +31,7 @@ fn a_server_without_configuration_lets_nobody_in() {
     let server = Server::start(&[]);
     assert_eq!(refusal_of(&server, "3000"), "404 Not Found");
     let (status, _) = server.get("/api/v1/rooms/3000").unwrap();
-    assert_eq!(status, 403);
+    assert_eq!(status, 401);
     let registered = server.sip_tcp(&register(server.sip));
     assert!(registered.starts_with("SIP/2.0 40"), "{registered}");
     assert!(!registered.starts_with("SIP/2.0 400"), "{registered}");

@@ -3,22 +3,25 @@
 //! One module for each kind of thing. Every operation says in its description (`x-right`) which right
 //! it asks for, and shows and changes nothing at an organisation where the asker does not hold it.
 
+mod accounts;
 pub(crate) mod audit;
 mod authenticator;
 mod document;
 mod extract;
+mod meeting;
 pub(crate) mod organisations;
 mod page;
 pub(crate) mod people;
 pub(crate) mod roles;
+pub(crate) mod rooms;
 pub(crate) mod session;
+mod shares;
 mod tokens;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
-use std::time::Duration;
 
-use axum::extract::{MatchedPath, Path, Request, State as StateOf};
+use axum::extract::{MatchedPath, Request, State as StateOf};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -37,8 +40,6 @@ use crate::store;
 
 pub(crate) use extract::{Body, Params};
 pub(crate) use page::{Page, Paging};
-
-const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An error as RFC 9457 §3 has it; the type is `about:blank`, so the status says the kind.
 #[derive(Debug, Serialize, ToSchema)]
@@ -187,6 +188,10 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(organisations::routes())
         .merge(people::routes())
         .merge(roles::routes())
+        .merge(rooms::routes())
+        .merge(shares::routes())
+        .merge(meeting::routes())
+        .merge(accounts::routes())
         .merge(audit::routes());
     OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
         .nest("/api/v1", operations)
@@ -221,26 +226,6 @@ pub(crate) async fn health(StateOf(state): StateOf<State>) -> Response {
         reason,
     };
     (code, Json(health)).into_response()
-}
-
-/// `GET /api/v1/rooms/{number}`: the room as an administrator sees it. Names of participants are in
-/// it, so without accounts it answers for the demonstration's room only.
-pub(crate) async fn room(
-    StateOf(state): StateOf<State>,
-    Path(number): Path<String>,
-) -> Result<Response, Problem> {
-    if state.demo_room.as_deref() != Some(&number) {
-        let title = "Only the room of a demonstration is shown";
-        return Err(problem(StatusCode::FORBIDDEN, title));
-    }
-    match state.link.room(number, ROOM_TIMEOUT).await {
-        Ok(Some(room)) => Ok(Json(room).into_response()),
-        Ok(None) => Err(problem(StatusCode::NOT_FOUND, "No such room")),
-        Err(_) => Err(problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The conference controller is away",
-        )),
-    }
 }
 
 /// Everything else.

@@ -10,13 +10,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use mcu_api::ids::ConnId;
-use mcu_api::manager::{BrowserMessage, Refusal, ServerMessage};
+use mcu_api::manager::{BrowserMessage, Person, Refusal, ServerMessage};
+use mcu_api::secret::Redacted;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tracing::{debug, info};
 
 use crate::api::problem;
-use crate::asker::same_origin;
+use crate::asker::{cookie, same_origin};
+use crate::entering;
 use crate::limits::Place;
 use crate::link::{Closing, Link, ToBrowser};
 use crate::{State, serve};
@@ -60,10 +62,20 @@ pub(crate) async fn upgrade(
     socket
         .max_message_size(MAX_MESSAGE_LEN)
         .max_frame_size(MAX_MESSAGE_LEN)
-        .on_upgrade(move |socket| serve_browser(socket, state.link, peer, place))
+        .on_upgrade(move |socket| {
+            let session = cookie(&headers).map(Redacted);
+            serve_browser(socket, state, session, peer, place)
+        })
 }
 
-async fn serve_browser(socket: WebSocket, link: Link, peer: SocketAddr, place: Place) {
+async fn serve_browser(
+    socket: WebSocket,
+    state: State,
+    session: Option<Redacted<String>>,
+    peer: SocketAddr,
+    place: Place,
+) {
+    let link = state.link.clone();
     let Ok((conn, queue)) = link.open().await else {
         return;
     };
@@ -71,6 +83,8 @@ async fn serve_browser(socket: WebSocket, link: Link, peer: SocketAddr, place: P
     let relay = Relay {
         socket,
         link: link.clone(),
+        state,
+        session,
         conn,
         peer,
         queue,
@@ -94,9 +108,25 @@ enum End {
     Close(u16),
 }
 
+/// Who is there, if the message asks for a room that this person may enter. Asked each time, so that a
+/// right which is gone, or a session that was ended, counts no more.
+async fn who_joins(
+    state: &State,
+    session: Option<&Redacted<String>>,
+    message: &BrowserMessage,
+) -> Option<Person> {
+    let BrowserMessage::Join { room, .. } = message else {
+        return None;
+    };
+    entering::who(state, &session?.0, room).await
+}
+
 struct Relay {
     socket: WebSocket,
     link: Link,
+    state: State,
+    /// Secret of the session that the browser has, as it says.
+    session: Option<Redacted<String>>,
     conn: ConnId,
     peer: SocketAddr,
     queue: mpsc::Receiver<ToBrowser>,
@@ -154,7 +184,9 @@ impl Relay {
         }
         match serde_json::from_str::<BrowserMessage>(text) {
             Ok(message) => {
-                let sent = self.link.message(self.conn, self.peer.ip(), message).await;
+                let person = who_joins(&self.state, self.session.as_ref(), &message).await;
+                let source = self.peer.ip();
+                let sent = self.link.message(self.conn, source, person, message).await;
                 sent.map_err(|_| End::Close(SERVICE_RESTART))
             }
             Err(error) => {

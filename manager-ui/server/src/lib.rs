@@ -2,7 +2,7 @@
 //! the controller say to each other. It holds no room: when it ends, calls go on.
 //!
 //! [`link`] is the one connection to the controller, owned by one task; [`browser`] is one task for
-//! each WebSocket; [`serve`] accepts, [`divert`] passes media on, [`tls`] keeps the certificate, [`page`] and [`api`] answer.
+//! each WebSocket; [`directory`] tells the controller of rooms and accounts; [`serve`] accepts, [`divert`] passes media on, [`tls`] keeps the certificate, [`page`] and [`api`] answer.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,7 +22,9 @@ mod api;
 mod asker;
 mod audit;
 mod browser;
+mod directory;
 mod divert;
+mod entering;
 mod limits;
 mod link;
 mod page;
@@ -73,6 +75,12 @@ pub struct Config {
     pub backups: Option<Schedule>,
     /// Room of a demonstration: `GET /api/v1/rooms/{number}` answers for it without an account.
     pub demo_room: Option<String>,
+    /// Realm of the passwords of SIP accounts.
+    pub realm: String,
+    /// Numbers of the configuration file's rooms: none else may have them.
+    pub rooms: Vec<String>,
+    /// Users of the configuration file's SIP accounts.
+    pub accounts: Vec<String>,
 }
 
 /// Why the manager cannot start or go on.
@@ -110,6 +118,8 @@ pub struct Server {
     store: store::Store,
     setup: setup::Setup,
     data: Data,
+    follower: directory::Follower,
+    file: Arc<directory::File>,
 }
 
 impl Server {
@@ -142,6 +152,12 @@ impl Server {
         let (link, control) = link::new(config.control_socket);
         let streams = config.streams_socket.into();
         let sockets = limits::Places::new(limits.sockets);
+        let follower = directory::Follower::new(link.clone());
+        let file = Arc::new(directory::File {
+            realm: config.realm,
+            rooms: config.rooms,
+            accounts: config.accounts,
+        });
         let app = router(State {
             link: link.clone(),
             demo_room: config.demo_room,
@@ -150,6 +166,8 @@ impl Server {
             setup: setup.clone(),
             seal,
             logins: Arc::default(),
+            follower: follower.clone(),
+            file: file.clone(),
         });
         Ok(Self {
             listener,
@@ -163,6 +181,8 @@ impl Server {
             store,
             setup,
             data,
+            follower,
+            file,
         })
     }
 
@@ -201,6 +221,8 @@ impl Server {
             store,
             setup,
             data,
+            follower,
+            file,
         } = self;
         let part = async {
             stop.await;
@@ -210,7 +232,8 @@ impl Server {
         tokio::select! {
             () = control.run() => Err(Error::TaskEnded),
             () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
-            () = keep_data(store, setup, data) => Err(Error::TaskEnded),
+            () = keep_data(store.clone(), setup, data) => Err(Error::TaskEnded),
+            () = follower.run(store, &file.realm) => Err(Error::TaskEnded),
             () = serve::accept(listener, acceptor, app, limits, streams) => Err(Error::TaskEnded),
             () = part => Ok(()),
         }
@@ -298,6 +321,8 @@ struct State {
     setup: setup::Setup,
     seal: seal::Seal,
     logins: Arc<limits::Attempts>,
+    follower: directory::Follower,
+    file: Arc<directory::File>,
 }
 
 fn router(state: State) -> Router {
@@ -312,7 +337,6 @@ fn router(state: State) -> Router {
         .route("/admin", get(page::index))
         .route("/admin/{*path}", get(page::index))
         .route("/health", get(api::health))
-        .route("/api/v1/rooms/{number}", get(api::room))
         .merge(api::router())
         .route("/ws", get(browser::upgrade))
         .fallback(api::not_found)

@@ -10,9 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use mcu_api::directory::{Directory, Held};
 use mcu_api::frame::{self, Decoder, FrameError};
-use mcu_api::ids::ConnId;
-use mcu_api::manager::{BrowserMessage, FromControl, RoomView, ServerMessage, ToControl};
+use mcu_api::ids::{ConnId, LegId};
+use mcu_api::manager::{
+    BrowserMessage, ControlOutcome, DialOutcome, FromControl, LegAction, Person, RoomView,
+    ServerMessage, ToControl,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -39,6 +43,8 @@ const LAST_RETRY: Duration = Duration::from_millis(400);
 pub(crate) struct Link {
     commands: mpsc::Sender<Command>,
     upstream: watch::Receiver<Upstream>,
+    directory: watch::Sender<Option<Arc<Directory>>>,
+    held: watch::Receiver<Held>,
     next_conn: Arc<AtomicU64>,
 }
 
@@ -79,10 +85,17 @@ pub(crate) struct Task {
     socket: PathBuf,
     commands: mpsc::Receiver<Command>,
     upstream: watch::Sender<Upstream>,
+    /// What the controller is to go by, said when it is there and after each change.
+    directory: watch::Receiver<Option<Arc<Directory>>>,
+    /// What it goes by, as it said last.
+    held: watch::Sender<Held>,
     browsers: HashMap<ConnId, mpsc::Sender<ToBrowser>>,
-    requests: HashMap<u64, oneshot::Sender<Option<RoomView>>>,
+    requests: HashMap<u64, oneshot::Sender<FromControl>>,
     next_request: u64,
 }
+
+/// A question, once it has its number.
+type Question = Box<dyn FnOnce(u64) -> ToControl + Send>;
 
 enum Command {
     Open {
@@ -92,14 +105,15 @@ enum Command {
     Message {
         conn: ConnId,
         source: IpAddr,
-        message: BrowserMessage,
+        person: Option<Person>,
+        message: Box<BrowserMessage>,
     },
     Gone {
         conn: ConnId,
     },
-    GetRoom {
-        number: String,
-        answer: oneshot::Sender<Option<RoomView>>,
+    Ask {
+        question: Question,
+        answer: oneshot::Sender<FromControl>,
     },
     Part,
 }
@@ -134,15 +148,21 @@ impl From<FrameError> for LinkError {
 pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
     let (sender, commands) = mpsc::channel(COMMANDS);
     let (upstream, seen) = watch::channel(Upstream::ControlAway);
+    let (wanted, directory) = watch::channel(None);
+    let (held, told) = watch::channel(Held::default());
     let link = Link {
         commands: sender,
         upstream: seen,
+        directory: wanted,
+        held: told,
         next_conn: Arc::new(AtomicU64::new(1)),
     };
     let task = Task {
         socket,
         commands,
         upstream,
+        directory,
+        held,
         browsers: HashMap::new(),
         requests: HashMap::new(),
         next_request: 1,
@@ -192,17 +212,19 @@ impl Link {
         Ok((conn, receiver))
     }
 
-    /// Passes on what a browser at `source` says.
+    /// Passes on what a browser at `source` says, and who is there, where it counts.
     pub(crate) async fn message(
         &self,
         conn: ConnId,
         source: IpAddr,
+        person: Option<Person>,
         message: BrowserMessage,
     ) -> Result<(), Away> {
         let command = Command::Message {
             conn,
             source,
-            message,
+            person,
+            message: Box::new(message),
         };
         self.send(command).await
     }
@@ -218,13 +240,87 @@ impl Link {
         number: String,
         wait: Duration,
     ) -> Result<Option<RoomView>, Away> {
+        let question = |request| ToControl::GetRoom { request, number };
+        match self.ask(wait, question).await? {
+            FromControl::Room { room, .. } => Ok(room),
+            _ => Err(Away),
+        }
+    }
+
+    /// Has the controller do something to a leg.
+    pub(crate) async fn control(
+        &self,
+        room: String,
+        leg: LegId,
+        action: LegAction,
+        wait: Duration,
+    ) -> Result<ControlOutcome, Away> {
+        let question = move |request| ToControl::Control {
+            request,
+            room,
+            leg,
+            action,
+        };
+        match self.ask(wait, question).await? {
+            FromControl::Controlled { outcome, .. } => Ok(outcome),
+            _ => Err(Away),
+        }
+    }
+
+    /// Has a room call somebody; answered once the callee has answered, or will not.
+    pub(crate) async fn dial(
+        &self,
+        room: String,
+        target: String,
+        wait: Duration,
+    ) -> Result<DialOutcome, Away> {
+        let question = |request| ToControl::Dial {
+            request,
+            room,
+            target,
+        };
+        match self.ask(wait, question).await? {
+            FromControl::Dialled { outcome, .. } => Ok(outcome),
+            _ => Err(Away),
+        }
+    }
+
+    async fn ask(
+        &self,
+        wait: Duration,
+        question: impl FnOnce(u64) -> ToControl + Send + 'static,
+    ) -> Result<FromControl, Away> {
         let (answer, answered) = oneshot::channel();
+        let question: Question = Box::new(question);
         timeout(wait, async {
-            self.send(Command::GetRoom { number, answer }).await?;
+            self.send(Command::Ask { question, answer }).await?;
             answered.await.map_err(|_| Away)
         })
         .await
         .map_err(|_| Away)?
+    }
+
+    /// Has the controller go by this directory, now and whenever it comes back.
+    pub(crate) fn direct(&self, directory: Directory) {
+        self.directory.send_replace(Some(Arc::new(directory)));
+    }
+
+    /// Returns once the controller goes by a directory of this generation or a later one.
+    pub(crate) async fn holds(&self, generation: u64) {
+        let mut held = self.held.clone();
+        // The sender lives as long as the task, and the task as long as the server.
+        let _ = held.wait_for(|held| held.generation >= generation).await;
+    }
+
+    /// Returns with the generation of the directory that the controller goes by once that is later
+    /// than this one.
+    pub(crate) async fn holds_later(&self, generation: u64) -> u64 {
+        let mut held = self.held.clone();
+        let later = held.wait_for(|held| held.generation > generation).await;
+        match later.map(|held| held.generation) {
+            Ok(generation) => generation,
+            Err(_) => std::future::pending().await,
+        }
     }
 
     async fn send(&self, command: Command) -> Result<(), Away> {
@@ -262,6 +358,8 @@ impl Task {
     async fn serve(&mut self, stream: UnixStream) -> Result<Infallible, LinkError> {
         let (reader, writer) = stream.into_split();
         let (frames, queue) = mpsc::channel(FRAMES);
+        // To this controller it is news.
+        self.directory.mark_changed();
         tokio::select! {
             lost = self.route(reader, frames) => lost,
             lost = write(writer, queue) => lost,
@@ -285,6 +383,12 @@ impl Task {
                         return Err(LinkError::Parted);
                     }
                     if let Some(message) = self.translate(command) {
+                        permit?.send(frame::encode(&message)?);
+                    }
+                }
+                (permit, directory) = next_directory(&frames, &mut self.directory) => {
+                    if let Some(directory) = directory {
+                        let message = ToControl::Directory(Directory::clone(&directory));
                         permit?.send(frame::encode(&message)?);
                     }
                 }
@@ -330,6 +434,7 @@ impl Task {
             Command::Message {
                 conn,
                 source,
+                person,
                 message,
             } => self
                 .browsers
@@ -337,19 +442,20 @@ impl Task {
                 .then_some(ToControl::Browser {
                     conn,
                     source: Some(source),
-                    message,
+                    person,
+                    message: *message,
                 }),
             // A browser that the controller closed, or never heard of, is not reported again.
             Command::Gone { conn } => self
                 .browsers
                 .remove(&conn)
                 .map(|_| ToControl::BrowserGone { conn }),
-            Command::GetRoom { number, answer } => {
+            Command::Ask { question, answer } => {
                 self.requests.retain(|_, waiting| !waiting.is_closed());
                 let request = self.next_request;
                 self.next_request += 1;
                 self.requests.insert(request, answer);
-                Some(ToControl::GetRoom { request, number })
+                Some(question(request))
             }
             // Looked for where commands are received.
             Command::Part => None,
@@ -358,11 +464,16 @@ impl Task {
 
     fn deliver(&mut self, message: FromControl) {
         match message {
-            FromControl::Room { request, room } => {
+            FromControl::Room { request, .. }
+            | FromControl::Dialled { request, .. }
+            | FromControl::Controlled { request, .. } => {
                 if let Some(answer) = self.requests.remove(&request) {
                     // Whoever asked may have given up meanwhile.
-                    let _ = answer.send(room);
+                    let _ = answer.send(message);
                 }
+            }
+            FromControl::Directory(held) => {
+                self.held.send_replace(held);
             }
             FromControl::Server { conn, message } => {
                 let Some(queue) = self.browsers.get(&conn) else {
@@ -382,7 +493,7 @@ impl Task {
                 }
             }
             // Nobody asked by this way.
-            FromControl::Dialled { .. } | FromControl::Transferred { .. } => {}
+            FromControl::Transferred { .. } => {}
             FromControl::Media { ready: true } => {
                 self.upstream.send_replace(Upstream::Ready);
             }
@@ -414,7 +525,7 @@ impl Task {
                 }
                 // Dropping an answer's sender tells the asker; messages of browsers have no one to
                 // go to, and their connections are closed already.
-                Command::GetRoom { .. } | Command::Message { .. } | Command::Gone { .. } => {}
+                Command::Ask { .. } | Command::Message { .. } | Command::Gone { .. } => {}
                 // There is no controller to leave.
                 Command::Part => {}
             }
@@ -434,6 +545,19 @@ async fn next_command<'a>(
         Some(command) => (permit, command),
         // No handle is left, so the server is ending.
         None => std::future::pending().await,
+    }
+}
+
+/// The directory, when it is another than was said last.
+async fn next_directory<'a>(
+    frames: &'a mpsc::Sender<Vec<u8>>,
+    directory: &mut watch::Receiver<Option<Arc<Directory>>>,
+) -> (Permit<'a>, Option<Arc<Directory>>) {
+    let permit = frames.reserve().await.map_err(|_| LinkError::Closed);
+    match directory.changed().await {
+        Ok(()) => (permit, directory.borrow_and_update().clone()),
+        // No handle is left, so the server is ending.
+        Err(_) => std::future::pending().await,
     }
 }
 

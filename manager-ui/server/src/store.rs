@@ -232,6 +232,12 @@ impl Store {
         info!("the database is ready");
     }
 
+    /// Returns once the tables are there.
+    pub(crate) async fn ready(&self) {
+        // The sender lives as long as this.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
     /// For statements that only read.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 
 pub mod call;
 pub mod codec;
+pub mod directory;
 pub mod frame;
 pub mod ids;
 pub mod inventory;

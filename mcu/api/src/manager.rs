@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::directory::{Directory, Held};
 use crate::ids::{ConnId, LegId};
 use crate::inventory::{FlowStats, LegState, VideoStats};
 use crate::secret::Redacted;
@@ -42,6 +43,19 @@ pub enum ToControl {
         /// What it dials here (a room's number, with a PIN if need be), or a `sip:` URI elsewhere.
         target: Redacted<String>,
     },
+    /// Change what a leg of a room may do; answered by [`FromControl::Controlled`].
+    Control {
+        /// Echoed in the answer.
+        request: u64,
+        /// Number of the room.
+        room: String,
+        /// The leg.
+        leg: LegId,
+        /// What is to become of it.
+        action: LegAction,
+    },
+    /// All rooms and accounts that people made; answered by [`FromControl::Directory`].
+    Directory(Directory),
     /// A message of a browser.
     Browser {
         /// The browser's connection.
@@ -49,6 +63,9 @@ pub enum ToControl {
         /// Where it comes from, as far as the manager knows.
         #[serde(default)]
         source: Option<IpAddr>,
+        /// Who has logged in there and may enter the room that the message asks for; `None`: a guest.
+        #[serde(default)]
+        person: Option<Person>,
         /// What it said.
         message: BrowserMessage,
     },
@@ -84,6 +101,15 @@ pub enum FromControl {
         /// What came of it.
         outcome: TransferOutcome,
     },
+    /// Answer to [`ToControl::Control`].
+    Controlled {
+        /// Of the request.
+        request: u64,
+        /// What came of it.
+        outcome: ControlOutcome,
+    },
+    /// Answer to [`ToControl::Directory`].
+    Directory(Held),
     /// Say this to a browser.
     Server {
         /// The browser's connection.
@@ -102,6 +128,42 @@ pub enum FromControl {
         /// It is there.
         ready: bool,
     },
+}
+
+/// Somebody whom a session of the manager stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Its id.
+    pub id: String,
+    /// Name to show to others.
+    pub name: Redacted<String>,
+}
+
+/// What an operator does to a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum LegAction {
+    /// Have it not be heard, or not be seen, whatever it wants itself; or take that back.
+    Mute {
+        /// Its sound; `None` leaves that as it is.
+        audio: Option<bool>,
+        /// Its picture; `None` leaves that as it is.
+        video: Option<bool>,
+    },
+    /// Put it out of the room.
+    Remove,
+}
+
+/// What came of an operator's wish about a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlOutcome {
+    /// It is so.
+    Done,
+    /// No room has this number.
+    NoSuchRoom,
+    /// The room has no such leg.
+    NoSuchLeg,
 }
 
 /// What came of a call that a room made.
@@ -316,6 +378,12 @@ pub struct Site {
     pub audio_muted: bool,
     /// It cannot be seen.
     pub video_muted: bool,
+    /// An operator has it not be heard.
+    #[serde(default)]
+    pub audio_silenced: bool,
+    /// An operator has it not be seen.
+    #[serde(default)]
+    pub video_silenced: bool,
     /// How much later its sound leaves in the mix than its forwarded picture, in ms, when known.
     pub sound_lag_ms: Option<u16>,
 }

@@ -6,9 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mcu_api::call::{Credentials, HopTransport, SrtpPolicy};
+use mcu_api::directory::Held;
 use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
-use sip::Transport;
+use sip::{Ha1, Transport};
 
 use crate::dialplan::Rule;
 use crate::relay::Relays;
@@ -59,6 +60,8 @@ pub struct Config {
     pub max_legs: usize,
     /// What callers may take who proved no account.
     pub strangers: StrangerLimits,
+    /// The directory whose rooms and accounts are among those above; generation 0 before any.
+    pub held: Held,
 }
 
 /// Where Debian keeps those that it believes.
@@ -134,6 +137,8 @@ pub struct RoomConfig {
     pub pin: Option<Redacted<String>>,
     /// PIN that is asked of those who proved no account, in place of `pin`.
     pub guest_pin: Option<Redacted<String>>,
+    /// People made it, and may change or remove it: it is not in the configuration file.
+    pub made: bool,
 }
 
 /// Another server that calls come from and go to.
@@ -236,8 +241,17 @@ const SIP_PORT: u16 = 5060;
 pub struct Account {
     /// User part of the terminal's address.
     pub user: String,
-    /// Its password.
-    pub password: Redacted<String>,
+    /// What proves it.
+    pub secret: Secret,
+}
+
+/// What proves an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// A password of the configuration file.
+    Password(Redacted<String>),
+    /// Hashes of the password of an account that people made.
+    Ha1(Ha1),
 }
 
 impl Trunk {
@@ -326,6 +340,7 @@ impl Default for Config {
             max_legs_per_room: 32,
             max_legs: 256,
             strangers: StrangerLimits::default(),
+            held: Held::default(),
         }
     }
 }
@@ -369,7 +384,7 @@ impl Config {
         trunks.find(|trunk| trunk.sources.contains(&address))
     }
 
-    /// All rooms that exist, demo mode's among them.
+    /// All rooms that exist, demo mode's among them. It is to be there before any that people made.
     pub fn with_demo_room(mut self) -> Self {
         if !self.demo {
             return self;

@@ -8,11 +8,12 @@ pub mod browser_sdp;
 mod config;
 pub mod controller;
 pub mod dialplan;
+mod directory;
 pub mod relay;
 mod shell;
 
 pub use config::{
     Account, CertificateFiles, ClientCertificates, Config, DEMO_ROOM, Place, RoomConfig, SYSTEM_CA,
-    SipListener, StrangerLimits, Trunk,
+    Secret, SipListener, StrangerLimits, Trunk,
 };
 pub use shell::{Event, run, run_until, web_socket};

@@ -214,12 +214,16 @@ impl Endpoint {
         .min()
     }
 
-    /// Replaces the accounts. Registrations of accounts that are gone end; calls go on.
-    pub fn set_accounts(&mut self, accounts: Vec<Account>) {
-        self.accounts = by_user(accounts);
+    /// Replaces the accounts, and whether a caller has to prove one ([`Config::require_auth`]).
+    /// Registrations of accounts that are gone, or have another password, end; calls go on.
+    pub fn set_accounts(&mut self, accounts: Vec<Account>, require_auth: bool) {
+        self.config.require_auth = require_auth;
+        let before = std::mem::replace(&mut self.accounts, by_user(accounts));
         let accounts = &self.accounts;
-        self.registrar
-            .retain_accounts(|user| accounts.get(user).is_some_and(|a| a.may_register));
+        self.registrar.retain_accounts(|user| {
+            let account = accounts.get(user).filter(|account| account.may_register);
+            account.is_some_and(|a| before.get(user).is_some_and(|b| a.ha1 == b.ha1))
+        });
         self.changes.registrations += 1;
     }
 

@@ -10,6 +10,7 @@ mod people;
 #[path = "../../../../tests/src/postgres.rs"]
 mod postgres;
 mod record;
+mod rooms;
 mod second_factor;
 mod tokens;
 
@@ -55,6 +56,13 @@ on_both! {
     matrix::each_role_may_do_what_it_allows_where_it_is_held,
     matrix::a_token_does_what_its_scope_names_where_its_person_may,
     matrix::probes_between_two_hospitals_show_nothing,
+    rooms::a_room_is_made_changed_shown_and_removed_and_its_pins_are_told_to_nobody,
+    rooms::a_number_is_taken_once_and_never_from_the_configuration_file,
+    rooms::a_room_is_shared_to_see_enter_and_control,
+    rooms::an_accounts_password_is_told_once_and_kept_as_hashes_of_its_realm,
+    rooms::an_operator_mutes_removes_and_calls_and_the_record_says_so,
+    rooms::each_change_reaches_the_controller_whole,
+    rooms::who_is_logged_in_enters_where_the_right_is_held,
     record::each_change_is_in_the_record_with_before_and_after,
     second_factor::an_authenticator_is_asked_for_once_it_is_confirmed_and_each_code_counts_once,
     second_factor::wrong_codes_close_the_login_as_wrong_passwords_do,

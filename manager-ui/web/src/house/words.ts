@@ -78,6 +78,7 @@ const en = {
     too_deep: "The tree would have too many levels: 16 at most.",
     oneself: "Nobody can do this to themselves. Please ask another administrator.",
     more_than_own: "That would be more than you may do yourself.",
+    no_more: "The server has as many of these as it can hold. Please remove one first.",
   } as Record<string, string>,
   /** Where a problem has no word. */
   statuses: {
@@ -419,6 +420,7 @@ const zh: HouseWords = {
     too_deep: "层级过多，最多 16 级。",
     oneself: "不能对自己执行此操作，请由其他管理员进行。",
     more_than_own: "超出了您自己的权限。",
+    no_more: "已达到服务器可容纳的上限，请先移除一个。",
   },
   statuses: {
     400: "服务器无法识别此请求。",

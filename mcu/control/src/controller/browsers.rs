@@ -4,15 +4,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use mcu_api::ids::LegId;
-use mcu_api::manager::{BrowserMessage, FromControl, Refusal, ServerMessage, SlotSize};
+use mcu_api::manager::{BrowserMessage, FromControl, Person, Refusal, ServerMessage, SlotSize};
 use mcu_api::plan::{LegPlan, Transport};
 use mcu_api::secret::Redacted;
 use rand::RngCore;
 use tracing::{info, warn};
 
 use super::answers::Peer;
+use super::calls::shown_name;
 use super::pin::Source;
-use super::room::{BrowserLeg, Conn, Leg, LegKind, Media};
+use super::room::{BrowserLeg, Conn, Leg, LegKind, Media, Silenced};
 use super::{Controller, Output, RESUME_WAIT, address, find_leg, leg_of_conn, legs_where};
 use crate::browser_sdp;
 
@@ -40,6 +41,7 @@ struct Join {
     video_muted: bool,
     pin: Option<Redacted<String>>,
     source: Option<IpAddr>,
+    person: Option<Person>,
 }
 
 /// What an offer is answered with, and the media that follows from it.
@@ -49,7 +51,7 @@ impl Controller {
     pub(super) fn handle_browser(
         &mut self,
         conn: Conn,
-        source: Option<IpAddr>,
+        (source, person): (Option<IpAddr>, Option<Person>),
         message: BrowserMessage,
     ) {
         let done = match message {
@@ -72,6 +74,7 @@ impl Controller {
                     video_muted,
                     pin,
                     source,
+                    person,
                 };
                 self.join(conn, sdp, join)
             }
@@ -140,9 +143,12 @@ impl Controller {
         if leg_of_conn(&mut self.rooms, conn).is_some() {
             return Err(Refusal::BadRequest);
         }
+        if let Some(person) = &join.person {
+            join.name = shown_name(&person.name);
+        }
         join.name = checked_name(&join.name).ok_or(Refusal::BadRequest)?;
         let room = self.config.room(&join.room).ok_or(Refusal::NoSuchRoom)?;
-        let guests = room.guests;
+        let closed = !room.guests && join.person.is_none();
         let known = join
             .resume
             .as_ref()
@@ -155,7 +161,7 @@ impl Controller {
             let described = self.describe(leg, join.source, &offer.0, &cname)?;
             return self.resume(conn, leg, join, Some(described));
         }
-        if !guests {
+        if closed {
             return Err(Refusal::NotAllowed);
         }
         if !self.has_place(&join.room) {
@@ -163,7 +169,8 @@ impl Controller {
         }
         // Browsers whose origin a manager does not tell count together.
         let source = join.source.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-        let source = Source::new(None, source);
+        let person = join.person.as_ref().map(|person| person.id.as_str());
+        let source = Source::new(person, source);
         self.check_quarantine(&source, &join.name)
             .map_err(|_| Refusal::Quarantined)?;
         self.check_pin_of_browser(&join.room, &source, join.pin.as_ref())?;
@@ -189,6 +196,7 @@ impl Controller {
             joined_unix_s: self.unix_s(),
             audio_muted: join.audio_muted,
             video_muted: join.video_muted,
+            silenced: Silenced::default(),
             waiting: None,
             source: Some(source),
             media: Some(media),
@@ -251,7 +259,11 @@ impl Controller {
             return Err(Refusal::BadRequest);
         };
         info!(room = %room, leg = %leg, offered = described.is_some(), "browser came back");
-        found.name = join.name;
+        // Who entered as a person stays that one, also when nobody can prove who he is meanwhile.
+        let is_known = matches!(found.source, Some(Source::Account(_)));
+        if !is_known || join.person.is_some() {
+            found.name = join.name;
+        }
         found.audio_muted = join.audio_muted;
         found.video_muted = join.video_muted;
         let Some(browser) = found.browser_mut() else {

@@ -15,7 +15,7 @@ use super::door::Entrance;
 use super::exchange::Exchange;
 use super::pin::Source;
 use super::rollovers::Rollovers;
-use super::room::{Dialog, Leg, LegKind, SipLeg};
+use super::room::{Dialog, Leg, LegKind, Silenced, SipLeg};
 use super::{Controller, Output, address, leg_of_call};
 
 /// Seconds of silence, RTCP included, after which a terminal is asked whether it is still there, and
@@ -133,6 +133,7 @@ impl Controller {
             joined_unix_s: self.unix_s(),
             audio_muted: false,
             video_muted: false,
+            silenced: Silenced::default(),
             waiting: entrance.waiting,
             source: Some(entrance.source),
             media: exchange.media(id),

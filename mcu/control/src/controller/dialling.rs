@@ -16,7 +16,7 @@ use tracing::info;
 use super::calls::shown_name;
 use super::pin::Source;
 use super::rollovers::Rollovers;
-use super::room::{Dialog, Leg, LegKind, SipLeg};
+use super::room::{Dialog, Leg, LegKind, Silenced, SipLeg};
 use super::{Controller, ManagerId, address, find_leg};
 use crate::config::Sought;
 use crate::dialplan::{self, Destination, Dialled};
@@ -259,6 +259,7 @@ impl Controller {
             joined_unix_s: self.unix_s(),
             audio_muted: false,
             video_muted: false,
+            silenced: Silenced::default(),
             waiting: None,
             source: Some(source),
             media: sip

@@ -161,7 +161,8 @@ impl Controller {
         given: Option<&Redacted<String>>,
     ) -> Result<(), Refusal> {
         let room = self.config.room(number).ok_or(Refusal::NoSuchRoom)?;
-        let Some(wanted) = pin::wanted(room, true) else {
+        let guest = !matches!(source, Source::Account(_));
+        let Some(wanted) = pin::wanted(room, guest) else {
             return Ok(());
         };
         if self.guard.is_blocked(self.now, source) {

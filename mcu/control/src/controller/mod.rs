@@ -13,6 +13,7 @@ mod calls;
 mod dialling;
 mod door;
 mod exchange;
+mod operating;
 mod pin;
 mod ports;
 mod processor;
@@ -31,6 +32,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::call::{CallCommand, CallEvent};
+use mcu_api::directory::Directory;
 use mcu_api::ids::{CallId, LegId, RoomId};
 use mcu_api::manager::{FromControl, Refusal, ToControl};
 use mcu_api::media::{FromMedia, ToMedia};
@@ -100,6 +102,9 @@ pub enum Output {
     /// Keep this state in place of the last one, with the ports at rest at the time of writing
     /// ([`Controller::resting`]).
     Save(State),
+    /// Keep this directory in place of the last one, and go by the accounts that there are now
+    /// ([`Controller::config`]).
+    Directory(Directory),
 }
 
 /// The one owner of all rooms.
@@ -242,9 +247,22 @@ impl Controller {
                 ToControl::Browser {
                     conn,
                     source,
+                    person,
                     message,
                 },
-            ) => self.handle_browser((manager, conn), source, message),
+            ) => self.handle_browser((manager, conn), (source, person), message),
+            Input::Manager(manager, ToControl::Directory(directory)) => {
+                self.direct(manager, directory);
+            }
+            Input::Manager(
+                manager,
+                ToControl::Control {
+                    request,
+                    room,
+                    leg,
+                    action,
+                },
+            ) => self.control((manager, request), &room, leg, action),
             Input::Manager(manager, ToControl::BrowserGone { conn }) => {
                 self.browser_gone(|c| c == (manager, conn));
             }
@@ -279,7 +297,7 @@ impl Controller {
     fn must_wait(&self, input: &Input) -> bool {
         match input {
             Input::Call(event) => !matches!(event, CallEvent::Established { .. }),
-            Input::Manager(_, ToControl::GetRoom { .. }) => false,
+            Input::Manager(_, ToControl::GetRoom { .. } | ToControl::Directory(_)) => false,
             Input::Manager(_, _) | Input::Dial(_) => true,
             Input::ManagerGone(_) => !self.postponed.is_empty(),
             Input::MediaConnected | Input::MediaDisconnected | Input::Media(_) => false,

@@ -45,7 +45,7 @@ const MAX_SOURCES: usize = 4_096;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// An account.
+    /// Who proved who it is: the user of an account, or the id of a person.
     Account(String),
     /// All callers of a trunk.
     Trunk(String),

@@ -11,6 +11,7 @@ use mcu_api::plan::{Composition, LegPlan, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
 use rand::{CryptoRng, RngCore};
+use serde::{Deserialize, Serialize};
 
 use super::ManagerId;
 use super::dialling::Ringing;
@@ -61,8 +62,11 @@ pub struct Leg {
     pub id: LegId,
     pub name: Redacted<String>,
     pub joined_unix_s: u64,
+    /// As it wants it itself; see [`Leg::is_unheard`] and [`Leg::is_unseen`].
     pub audio_muted: bool,
     pub video_muted: bool,
+    /// As an operator wants it.
+    pub silenced: Silenced,
     /// It waits before the door, no part of the meeting yet.
     pub waiting: Option<Waiting>,
     /// Where it came from, as far as it can be refused there; unknown of who was kept by an older
@@ -77,6 +81,15 @@ pub struct Leg {
     /// When it was last the active speaker.
     pub spoke_at: Option<Instant>,
     pub kind: LegKind,
+}
+
+/// What an operator has a leg not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Silenced {
+    /// Be heard.
+    pub audio: bool,
+    /// Be seen.
+    pub video: bool,
 }
 
 /// What the leg's transports carry. Mutes and sources are filled in when the plan is made.
@@ -235,7 +248,7 @@ impl Room {
 
     fn shown(&self) -> impl Iterator<Item = &Leg> {
         self.present()
-            .filter(|leg| leg.has_video() && !leg.video_muted)
+            .filter(|leg| leg.has_video() && !leg.is_unseen())
     }
 
     /// The whole desired state, with the generation that is in force.
@@ -260,10 +273,10 @@ impl Room {
         let mut plan = media.plan.clone();
         plan.waiting = leg.waiting.as_ref().map(Waiting::notice);
         if let Some(audio) = &mut plan.audio {
-            audio.muted = leg.audio_muted;
+            audio.muted = leg.is_unheard();
         }
         if let Some(video) = &mut plan.video_receive {
-            video.muted = leg.video_muted;
+            video.muted = leg.is_unseen();
         }
         if let LegKind::Sip(sip) = &leg.kind {
             plan.confirmed = sip.confirmed;
@@ -285,7 +298,7 @@ impl Room {
         let leg = self.leg(browser.shown_in(index)?)?;
         let height = browser.heights.get(index).copied().flatten();
         let max_height = height.unwrap_or(DEFAULT_SLOT_HEIGHT);
-        let forwarded = leg.is_in() && leg.has_video() && !leg.video_muted && max_height > 0;
+        let forwarded = leg.is_in() && leg.has_video() && !leg.is_unseen() && max_height > 0;
         forwarded.then_some(VideoSource::Forward {
             leg: leg.id,
             max_height,
@@ -294,6 +307,16 @@ impl Room {
 }
 
 impl Leg {
+    /// Whether it cannot be heard, by its own wish or an operator's.
+    pub fn is_unheard(&self) -> bool {
+        self.audio_muted || self.silenced.audio
+    }
+
+    /// Whether it cannot be seen, by its own wish or an operator's.
+    pub fn is_unseen(&self) -> bool {
+        self.video_muted || self.silenced.video
+    }
+
     /// Whether we receive a picture from it, muted or not.
     pub fn has_video(&self) -> bool {
         self.media

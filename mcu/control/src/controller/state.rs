@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::exchange::Exchange;
 use super::pin::{Source, Waiting};
 use super::quarantine::Quarantine;
+use super::room::Silenced;
 
 /// Everything that is kept, as one JSON document.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -64,6 +65,9 @@ pub struct SavedLeg {
     pub audio_muted: bool,
     /// It cannot be seen.
     pub video_muted: bool,
+    /// What an operator has it not do.
+    #[serde(default)]
+    pub silenced: Silenced,
     /// It has not entered the room's PIN yet.
     #[serde(default)]
     pub waiting: Option<SavedWaiting>,

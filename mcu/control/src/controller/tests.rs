@@ -11,6 +11,7 @@ mod dialling;
 mod dialogs;
 mod doors;
 mod media;
+mod operating;
 mod quarantine;
 mod returning;
 mod rooms;

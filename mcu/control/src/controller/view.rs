@@ -66,8 +66,10 @@ fn site(leg: &Leg) -> Site {
         leg: leg.id,
         name: leg.name.clone(),
         kind: leg.site_kind(),
-        audio_muted: leg.audio_muted,
-        video_muted: leg.video_muted,
+        audio_muted: leg.is_unheard(),
+        video_muted: leg.is_unseen(),
+        audio_silenced: leg.silenced.audio,
+        video_silenced: leg.silenced.video,
         sound_lag_ms: leg.sound_lag_ms,
     }
 }

@@ -41,8 +41,8 @@ fn user(leg: &Leg) -> ConferenceUser {
         call,
         name: leg.name.clone(),
         dialled_out: leg.sip().is_some_and(|sip| sip.dialled),
-        audio: audio.map(|audio| sound(audio, leg.audio_muted)),
-        video: video.map(|(sends, receives)| MediaStatus::new(sends && !leg.video_muted, receives)),
+        audio: audio.map(|audio| sound(audio, leg.is_unheard())),
+        video: video.map(|(sends, receives)| MediaStatus::new(sends && !leg.is_unseen(), receives)),
     }
 }
 

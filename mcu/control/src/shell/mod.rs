@@ -22,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use mcu_api::call::{CallCommand, CallEvent, Hop, OutgoingCall, SrtpPolicy};
+use mcu_api::directory::{Directory, MAX_ACCOUNTS};
 use mcu_api::ids::CallId;
 use mcu_api::manager::{FromControl, ToControl};
 use mcu_api::media::ToMedia;
@@ -32,7 +33,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::config::{Config, SipListener, Sought, Trunk};
+use crate::config::{Config, Secret, SipListener, Sought, Trunk};
 use crate::controller::{Controller, DialRequest, Input, ManagerId, Output, Way};
 use keeping::{Keeper, Kept, KeptRegistrations};
 use links::Managers;
@@ -126,6 +127,9 @@ async fn run_within(
     let now = Instant::now();
     owner.write_rooms(now);
     owner.write_registrations(now);
+    if owner.directory_file.due().is_some() {
+        owner.directory_file.write(now, &owner.directory);
+    }
     owner.send_datagrams();
     Ok(())
 }
@@ -193,6 +197,9 @@ struct Owner {
     /// Calls have begun or ended since it was written.
     news: bool,
     registrations_file: Keeper,
+    /// Rooms and accounts that people made, as they are kept.
+    directory: Directory,
+    directory_file: Keeper,
     /// What the endpoint said last about its changes.
     changes: Changes,
     routes: Arc<Routes>,
@@ -215,6 +222,10 @@ impl Owner {
     fn new(config: Config, limits: Limits, udp: Vec<Udp>, events: mpsc::Sender<Event>) -> Self {
         let rooms_file = StateFile::new(&config.data_dir, state_file::ROOMS);
         let registrations_file = StateFile::new(&config.data_dir, state_file::REGISTRATIONS);
+        let directory_file = StateFile::new(&config.data_dir, state_file::DIRECTORY);
+        let directory: Directory = directory_file.load().unwrap_or_default();
+        let mut config = config.with_demo_room();
+        config.take_up(&directory);
         let mut endpoint = sip::Endpoint::new(endpoint_config(&config), rand::random());
         let (now, wall) = (Instant::now(), SystemTime::now());
         let mut kept: Kept = rooms_file.load().unwrap_or_default();
@@ -234,6 +245,8 @@ impl Owner {
             rooms_file: Keeper::new(rooms_file),
             news: false,
             registrations_file: Keeper::new(registrations_file),
+            directory,
+            directory_file: Keeper::new(directory_file),
             changes: Changes::default(),
             routes,
             streams: Streams::new(limits),
@@ -282,6 +295,7 @@ impl Owner {
             self.controller.next_timeout(),
             self.rooms_file.due(),
             self.registrations_file.due(),
+            self.directory_file.due(),
         ];
         // The owner has a sender itself, so that the channel does not close.
         tokio::select! {
@@ -328,6 +342,9 @@ impl Owner {
         }
         if self.registrations_file.due().is_some_and(|due| due <= now) {
             self.write_registrations(now);
+        }
+        if self.directory_file.due().is_some_and(|due| due <= now) {
+            self.directory_file.write(now, &self.directory);
         }
     }
 
@@ -524,6 +541,13 @@ impl Owner {
                 self.kept.rooms = state;
                 self.want_rooms(Instant::now());
             }
+            Output::Directory(directory) => {
+                let (accounts, require_auth) = accounts_of(self.controller.config());
+                self.endpoint.set_accounts(accounts, require_auth);
+                self.directory = directory;
+                // At once: who is told that it is in force counts on it.
+                self.directory_file.write(Instant::now(), &self.directory);
+            }
             Output::Manager(id, message) => {
                 let Some(queue) = self.managers.get(&id) else {
                     return;
@@ -705,19 +729,12 @@ fn register_at_trunks(endpoint: &mut sip::Endpoint, config: &Config) -> HashMap<
 }
 
 fn endpoint_config(config: &Config) -> sip::Config {
-    let accounts = config.accounts.iter().map(|account| sip::Account {
-        user: account.user.clone(),
-        ha1: Ha1::from_password(&account.user, &config.realm, &account.password.0),
-        may_register: true,
-    });
     let defaults = sip::Config::default();
-    let guests = config.demo || config.rooms.iter().any(|room| room.guests);
+    let (accounts, require_auth) = accounts_of(config);
     sip::Config {
         realm: config.realm.clone(),
-        accounts: accounts.collect(),
-        // Where no room takes guests, every caller has to prove an account, and before the call
-        // takes any memory. Elsewhere the dial plan decides by the number.
-        require_auth: !config.accounts.is_empty() && !guests,
+        accounts,
+        require_auth,
         // A trunk cannot answer a challenge; the dial plan says where its calls may go.
         unchallenged: config
             .trunks
@@ -730,7 +747,25 @@ fn endpoint_config(config: &Config) -> sip::Config {
         new_calls_per_source_per_s: config.strangers.new_calls_per_source_per_s,
         new_calls_per_s: config.strangers.new_calls_per_s,
         // Room for each account's terminal, and for another that takes its place.
-        max_registrations: (2 * config.accounts.len()).max(defaults.max_registrations),
+        max_registrations: (2 * (config.accounts.len() + MAX_ACCOUNTS))
+            .max(defaults.max_registrations),
         ..defaults
     }
+}
+
+/// All accounts, and whether every caller has to prove one: where no room takes guests, and before the
+/// call takes any memory. Elsewhere the dial plan decides by the number.
+fn accounts_of(config: &Config) -> (Vec<sip::Account>, bool) {
+    let accounts = config.accounts.iter().map(|account| sip::Account {
+        user: account.user.clone(),
+        ha1: match &account.secret {
+            Secret::Password(password) => {
+                Ha1::from_password(&account.user, &config.realm, &password.0)
+            }
+            Secret::Ha1(ha1) => ha1.clone(),
+        },
+        may_register: true,
+    });
+    let guests = config.demo || config.rooms.iter().any(|room| room.guests);
+    (accounts.collect(), !config.accounts.is_empty() && !guests)
 }

@@ -12,6 +12,8 @@ use tracing::warn;
 
 /// Rooms and calls.
 pub const ROOMS: &str = "control-state.json";
+/// Rooms and accounts that people made.
+pub const DIRECTORY: &str = "control-directory.json";
 /// Registrations.
 pub const REGISTRATIONS: &str = "control-registrations.json";
 

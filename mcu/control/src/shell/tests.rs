@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use super::streams::Limits;
 use super::{run, run_until, run_within};
-use crate::config::{Account, Config, RoomConfig};
+use crate::config::{Account, Config, RoomConfig, Secret};
 
 use outliving::{calls_up, kept, kill, until_kept, within};
 
@@ -220,6 +220,7 @@ async fn joined(dir: &Path) -> Link {
     let joined = ToControl::Browser {
         conn: ConnId(1),
         source: None,
+        person: None,
         message,
     };
     manager.send(&joined).await;
@@ -321,7 +322,7 @@ async fn guests_enter_the_demo_room_and_a_closed_one_challenges_them() {
     };
     let account = Account {
         user: "ward".into(),
-        password: Redacted("s3cret".into()),
+        secret: Secret::Password(Redacted("s3cret".into())),
     };
     let controller = tokio::spawn(run(Config {
         rooms: vec![closed],

@@ -227,9 +227,20 @@ fn contacts_are_bounded_by_account_and_in_all() {
 fn accounts_that_go_take_their_registrations_along() {
     let mut client = Client::new(config());
     client.proven("Contact: <sip:a@192.0.2.7>\r\n");
-    client.bench.endpoint.set_accounts(config().accounts);
+    client.bench.endpoint.set_accounts(config().accounts, false);
     assert_eq!(client.contacts().len(), 1);
-    client.bench.endpoint.set_accounts(Vec::new());
+    client.bench.endpoint.set_accounts(Vec::new(), false);
+    assert!(client.contacts().is_empty());
+
+    // A terminal that knows the old password only is not the account's any more.
+    client.bench.endpoint.set_accounts(config().accounts, false);
+    client.proven("Contact: <sip:a@192.0.2.7>\r\n");
+    assert_eq!(client.contacts().len(), 1);
+    let mut accounts = config().accounts;
+    for account in &mut accounts {
+        account.ha1 = Ha1::from_password(&account.user, "consilium", "another");
+    }
+    client.bench.endpoint.set_accounts(accounts, false);
     assert!(client.contacts().is_empty());
 }
 

@@ -1,15 +1,21 @@
 //! An API with a database of its own, and what is asked of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Extension;
 use axum::http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
+use mcu_api::directory::Held;
+use mcu_api::frame::{self, Decoder};
+use mcu_api::manager::{ControlOutcome, DialOutcome, FromControl, RoomView, ToControl};
 use mcu_api::secret::Redacted;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::postgres::Postgres;
@@ -17,17 +23,24 @@ use crate::rights::Right;
 use crate::seal::Seal;
 use crate::setup::{FILE, Setup};
 use crate::store::{Database, Store, now_ms};
-use crate::{State, limits, link, serve, sessions};
+use crate::{State, directory, limits, link, serve, sessions};
 
 /// Where the page is.
 const PAGE: &str = "https://192.0.2.1:8443";
 pub(crate) const PASSWORD: &str = "seven grey horses";
+/// Of the passwords of SIP accounts.
+pub(crate) const REALM: &str = "hospital.example";
 
-/// An API without a controller.
+/// An API with a controller that the test plays.
 pub(crate) struct Api {
     router: Router,
+    pub state: State,
     pub store: Store,
     pub dir: TempDir,
+    /// What the controller was asked, but for rooms.
+    pub asked: Arc<Mutex<Vec<ToControl>>>,
+    /// They end with it, and their connections to the database.
+    _tasks: JoinSet<()>,
 }
 
 /// What was answered.
@@ -59,8 +72,22 @@ impl Api {
     }
 
     fn with(store: Store, dir: TempDir) -> Self {
-        let (link, task) = link::new(dir.path().join("control.sock"));
-        drop(task);
+        let socket = dir.path().join("control.sock");
+        let asked = Arc::default();
+        // One of an earlier life.
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(play_controller(listener, Arc::clone(&asked)));
+        let (link, task) = link::new(socket);
+        tasks.spawn(task.run());
+        let follower = directory::Follower::new(link.clone());
+        tasks.spawn(follower.clone().run(store.clone(), REALM));
+        let file = directory::File {
+            realm: REALM.into(),
+            rooms: vec!["100".into()],
+            accounts: vec!["ward".into()],
+        };
         let limits = limits::Limits::default();
         let state = State {
             link,
@@ -70,10 +97,19 @@ impl Api {
             setup: Setup::new(dir.path(), PAGE.into()),
             seal: Seal::new(dir.path()),
             logins: Arc::default(),
+            follower,
+            file: Arc::new(file),
         };
         let peer = serve::Peer("192.0.2.7:5000".parse().unwrap());
-        let router = crate::router(state).layer(Extension(peer));
-        Self { router, store, dir }
+        let router = crate::router(state.clone()).layer(Extension(peer));
+        Self {
+            router,
+            state,
+            store,
+            dir,
+            asked,
+            _tasks: tasks,
+        }
     }
 
     /// As the server's next life has it.
@@ -245,5 +281,53 @@ impl Api {
         let body =
             json!({ "organisation": at, "login": login, "name": login, "password": PASSWORD });
         self.make(cookie, "/people", body).await
+    }
+}
+
+/// Answers whatever is asked as a controller does where all goes well.
+async fn play_controller(listener: UnixListener, asked: Arc<Mutex<Vec<ToControl>>>) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut decoder = Decoder::default();
+    let mut bytes = vec![0; 65_536];
+    loop {
+        while let Some(message) = decoder.next_message::<ToControl>().unwrap() {
+            let answer = match message.clone() {
+                ToControl::GetRoom { request, number } => FromControl::Room {
+                    request,
+                    room: Some(RoomView {
+                        number,
+                        encoders: 0,
+                        decoders: 0,
+                        speaker: None,
+                        quarantined: 0,
+                        legs: Vec::new(),
+                    }),
+                },
+                ToControl::Control { request, .. } => FromControl::Controlled {
+                    request,
+                    outcome: ControlOutcome::Done,
+                },
+                ToControl::Dial { request, .. } => FromControl::Dialled {
+                    request,
+                    outcome: DialOutcome::Refused { status: 486 },
+                },
+                ToControl::Directory(directory) => FromControl::Directory(Held {
+                    generation: directory.generation,
+                    ..Held::default()
+                }),
+                other => panic!("not by this way: {other:?}"),
+            };
+            if !matches!(message, ToControl::GetRoom { .. }) {
+                asked.lock().unwrap().push(message);
+            }
+            stream
+                .write_all(&frame::encode(&answer).unwrap())
+                .await
+                .unwrap();
+        }
+        match stream.read(&mut bytes).await {
+            Ok(n) if n > 0 => decoder.push(&bytes[..n]),
+            _ => return,
+        }
     }
 }

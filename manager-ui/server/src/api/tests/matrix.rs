@@ -114,7 +114,8 @@ impl Hospital {
     async fn request(&self, operation: &str, at: &str) -> (String, Value) {
         let api = &self.api;
         match operation {
-            "GET /organisations" | "GET /people" | "GET /roles" | "GET /audit" => {
+            "GET /organisations" | "GET /people" | "GET /roles" | "GET /audit" | "GET /rooms"
+            | "GET /accounts" => {
                 let path = operation.split_once(' ').unwrap().1;
                 (path.to_owned(), Value::Null)
             }
@@ -172,6 +173,8 @@ impl Hospital {
                 (path, json!({ "name": "new", "rights": [] }))
             }
             "DELETE /roles/{id}" => (format!("/roles/{}", self.some_role(at).await), Value::Null),
+            other if other.contains(" /rooms") => self.room_request(other, at).await,
+            other if other.contains(" /accounts") => self.account_request(other, at).await,
             other => self.request_about_proofs(other, at).await,
         }
     }
@@ -193,6 +196,54 @@ impl Hospital {
                 let token = self.some_token(&person).await;
                 (format!("/people/{person}/tokens/{token}"), Value::Null)
             }
+            other => panic!("{other} has no request here"),
+        }
+    }
+
+    async fn room_request(&self, operation: &str, at: &str) -> (String, Value) {
+        let number = format!("n{:016x}", rand::random::<u64>());
+        let new = json!({ "organisation": at, "number": number, "name": "room" });
+        if operation == "POST /rooms" {
+            return ("/rooms".into(), new);
+        }
+        self.api.make(&self.root, "/rooms", new).await;
+        let room = format!("/rooms/{number}");
+        match operation {
+            "GET /rooms/{number}" | "DELETE /rooms/{number}" => (room, Value::Null),
+            "PATCH /rooms/{number}" => (room, json!({ "name": "new", "pin": "4711" })),
+            "GET /rooms/{number}/shares" => (format!("{room}/shares"), Value::Null),
+            "PUT /rooms/{number}/shares/{organisation}" => {
+                let partner = self.api.organisation(&self.root, at, "partner").await;
+                (format!("{room}/shares/{partner}"), json!({}))
+            }
+            "DELETE /rooms/{number}/shares/{organisation}" => {
+                let partner = self.api.organisation(&self.root, at, "partner").await;
+                let path = format!("{room}/shares/{partner}");
+                let made = self.api.ask(&self.root, "PUT", &path, json!({})).await;
+                assert_eq!(made.status, StatusCode::OK, "{made:?}");
+                (path, Value::Null)
+            }
+            "PATCH /rooms/{number}/legs/{leg}" => {
+                (format!("{room}/legs/1"), json!({ "audio_silenced": true }))
+            }
+            "DELETE /rooms/{number}/legs/{leg}" => (format!("{room}/legs/1"), Value::Null),
+            "POST /rooms/{number}/calls" => (format!("{room}/calls"), json!({ "target": "x" })),
+            other => panic!("{other} has no request here"),
+        }
+    }
+
+    async fn account_request(&self, operation: &str, at: &str) -> (String, Value) {
+        let user = format!("u{:016x}", rand::random::<u64>());
+        let new = json!({ "organisation": at, "user": user, "name": "terminal" });
+        if operation == "POST /accounts" {
+            return ("/accounts".into(), new);
+        }
+        let id = self.api.make(&self.root, "/accounts", new).await;
+        let account = format!("/accounts/{id}");
+        match operation {
+            "GET /accounts/{id}" | "DELETE /accounts/{id}" => (account, Value::Null),
+            "PATCH /accounts/{id}" => (account, json!({ "name": "new" })),
+            "PUT /accounts/{id}/password" => (format!("{account}/password"), json!({})),
             other => panic!("{other} has no request here"),
         }
     }
@@ -305,6 +356,9 @@ async fn rows_of(api: &Api, organisation: &str) -> Vec<String> {
         "SELECT id || login || name || COALESCE(password, '') AS row FROM people WHERE organisation = $1 ORDER BY id",
         "SELECT id || name AS row FROM roles WHERE organisation = $1 ORDER BY id",
         "SELECT id || person || role || effect AS row FROM grants WHERE organisation = $1 ORDER BY id",
+        "SELECT id || number || name || srtp || COALESCE(pin, '') AS row FROM rooms WHERE organisation = $1 ORDER BY id",
+        "SELECT a.id || a.username || a.name || s.ha1 AS row FROM accounts a JOIN account_secrets s ON s.account = a.id WHERE a.organisation = $1 ORDER BY a.id, s.algorithm",
+        "SELECT room AS row FROM room_shares WHERE organisation = $1 ORDER BY room",
     ] {
         let found = sqlx::query(statement)
             .bind(organisation)
@@ -333,17 +387,26 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
     let role = api.make(&root, "/roles", role).await;
     let grants = api.get(&root, &format!("/people/{person}/grants")).await;
     let grant = grants[0]["id"].as_str().unwrap().to_owned();
+    let room = json!({ "organisation": b, "number": "geheim-1", "name": "geheim", "pin": "4711" });
+    let room = api.make(&root, "/rooms", room).await;
+    let account = json!({ "organisation": b, "user": "geheim-2", "name": "geheim" });
+    let account = api.make(&root, "/accounts", account).await;
     let cookie = api.log_in("boss_a").await;
     let before = rows_of(&api, &b).await;
     assert!(before.len() >= 5, "{before:?}");
 
-    let secrets = [&b, &person, &other, &role, &grant, "geheim"];
+    let secrets = [
+        &b, &person, &other, &role, &grant, &room, &account, "geheim",
+    ];
     let ids = [
         &b,
         &person,
         &other,
         &role,
         &grant,
+        &room,
+        &account,
+        "geheim-1",
         &home,
         &own,
         "geheim_nurse",
@@ -384,13 +447,21 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
 fn random_path(rng: &mut impl Rng, operation: &str, ids: &[&str]) -> String {
     let (method, path) = operation.split_once(' ').unwrap();
     let mut path = path.to_owned();
-    for mark in ["{id}", "{grant}", "{token}"] {
-        path = path.replacen(mark, ids[..5].choose(rng).unwrap(), 1);
+    let marks = [
+        "{id}",
+        "{grant}",
+        "{token}",
+        "{number}",
+        "{organisation}",
+        "{leg}",
+    ];
+    for mark in marks {
+        path = path.replacen(mark, ids[..8].choose(rng).unwrap(), 1);
     }
     if method == "GET" && rng.random_bool(0.5) {
         let keys = ["organisation", "q", "after", "object", "actor"];
         let key = keys.choose(rng).unwrap();
-        let value = ids[..8].iter().chain(&["%00", "%25"]).choose(rng).unwrap();
+        let value = ids[..11].iter().chain(&["%00", "%25"]).choose(rng).unwrap();
         path = format!("{path}?{key}={value}&limit=200");
     }
     path
@@ -409,6 +480,10 @@ fn random_body(rng: &mut impl Rng, ids: &[&str]) -> Value {
         "password",
         "effect",
         "disabled",
+        "number",
+        "user",
+        "pin",
+        "target",
     ];
     let mut body = serde_json::Map::new();
     for _ in 0..rng.random_range(1..=4) {

@@ -266,6 +266,7 @@ impl Bench {
                 Output::Call(command) => self.commands.push(command),
                 Output::Manager(manager, message) => self.told.push((manager, message)),
                 Output::Save(state) => self.state = Some(state),
+                Output::Directory(_) => {}
                 Output::Conference(conference) => {
                     let number = conference.number.clone();
                     self.conferences.insert(number, conference);
@@ -382,6 +383,7 @@ impl Bench {
         let message = ToControl::Browser {
             conn: ConnId(conn),
             source: None,
+            person: None,
             message,
         };
         self.input(Input::Manager(MANAGER, message));

@@ -10,7 +10,7 @@ use mcu_api::manager::{DialOutcome, FromControl};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, MANAGER, demo, ports, with_room};
-use crate::config::Account;
+use crate::config::{Account, Secret};
 use crate::controller::{DialRequest, Input};
 
 /// Answers an offer of ours as a terminal does: one codec each, its own ports.
@@ -153,7 +153,7 @@ fn rooms_call_only_whom_they_can() {
     config.max_legs_per_room = 1;
     config.accounts = vec![Account {
         user: "ward".into(),
-        password: Redacted("s3cret".into()),
+        secret: Secret::Password(Redacted("s3cret".into())),
     }];
     let mut bench = Bench::new(config);
     let wanted = bench.call_out("3000", "ward").unwrap();

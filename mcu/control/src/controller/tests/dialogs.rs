@@ -9,7 +9,7 @@ use mcu_api::plan::{LegPlan, Transport};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, TERMINAL_OFFER, demo, incoming, ports};
-use crate::config::{Account, Config, RoomConfig, Trunk};
+use crate::config::{Account, Config, RoomConfig, Secret, Trunk};
 use crate::controller::pin::Source;
 use crate::controller::{Input, MEDIA_WAIT};
 use crate::dialplan::{Action, Pattern, Rule};
@@ -555,7 +555,7 @@ fn a_terminal_moves_into_the_place_of_its_other_call() {
     let mut config = rooms_to_move_between();
     config.accounts = vec![Account {
         user: "ward".into(),
-        password: Redacted("s3cret".into()),
+        secret: Secret::Password(Redacted("s3cret".into())),
     }];
     config.rooms[2].pin = Some(Redacted("0815".into()));
     let mut bench = Bench::new(config);

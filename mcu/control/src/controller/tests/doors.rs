@@ -10,7 +10,7 @@ use mcu_api::plan::{Notice, NoticeText};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, TERMINAL_OFFER, incoming, join};
-use crate::config::{Account, Config, RoomConfig, Trunk};
+use crate::config::{Account, Config, RoomConfig, Secret, Trunk};
 use crate::controller::Input;
 use crate::dialplan::{Action, Pattern, RefusalCode, Rule};
 
@@ -315,7 +315,7 @@ fn the_dial_plan_leads_into_rooms_and_refuses() {
 fn where_there_are_accounts_a_stranger_is_challenged_whatever_it_dials() {
     let account = Account {
         user: "ward".into(),
-        password: Redacted("s3cret".into()),
+        secret: Secret::Password(Redacted("s3cret".into())),
     };
     let mut config = planned();
     config.accounts = vec![account];
@@ -342,7 +342,7 @@ fn with_trunk() -> Config {
     config.rooms[0].guests = false;
     config.accounts = vec![Account {
         user: "ward".into(),
-        password: Redacted("s3cret".into()),
+        secret: Secret::Password(Redacted("s3cret".into())),
     }];
     config.trunks = vec![Trunk {
         name: "city".into(),

@@ -110,6 +110,7 @@ fn pages_are_told_apart_by_address() {
         let message = ToControl::Browser {
             conn: ConnId(conn),
             source: Some(address.parse().unwrap()),
+            person: None,
             message: join("3000", "A"),
         };
         bench.input(Input::Manager(MANAGER, message));

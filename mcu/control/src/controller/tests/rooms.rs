@@ -14,7 +14,7 @@ use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, TERMINAL_OFFER, demo, incoming, join, ports, with_room};
-use crate::config::{Account, Config, RoomConfig};
+use crate::config::{Account, Config, RoomConfig, Secret};
 use crate::controller::Input;
 
 #[test]
@@ -55,7 +55,7 @@ fn beside_a_guest_room_a_closed_one_asks_for_an_account() {
     };
     let account = Account {
         user: "ward".into(),
-        password: Redacted("s3cret".into()),
+        secret: Secret::Password(Redacted("s3cret".into())),
     };
     for (demo, guests) in [(false, true), (true, false)] {
         let mut bench = Bench::new(Config {

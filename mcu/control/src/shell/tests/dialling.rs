@@ -43,7 +43,7 @@ async fn terminal(number: u64, ours: (FlowId, SocketAddr)) -> (UdpSocket, SavedR
 fn account() -> Account {
     Account {
         user: ACCOUNT.into(),
-        password: Redacted("s3cret".into()),
+        secret: Secret::Password(Redacted("s3cret".into())),
     }
 }
 

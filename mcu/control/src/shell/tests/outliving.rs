@@ -289,7 +289,7 @@ async fn registrations_outlive_the_controller() {
     file.save(&written).unwrap();
     let account = Account {
         user: "ward".into(),
-        password: Redacted("s3cret".into()),
+        secret: Secret::Password(Redacted("s3cret".into())),
     };
     let config = Config {
         accounts: vec![account],
@@ -310,7 +310,7 @@ async fn registrations_outlive_the_controller() {
     // Any change writes them anew, with what is left then.
     owner
         .endpoint
-        .set_accounts(endpoint_config(&config).accounts);
+        .set_accounts(endpoint_config(&config).accounts, false);
     owner.keep(now);
     let again: KeptRegistrations = file.load().unwrap();
     assert!(again.written.unix_ms > written.written.unix_ms);

@@ -1,0 +1,241 @@
+//! What goes on in a room: live figures, and what an operator does to a site (MGT-01).
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State as StateOf};
+use axum::http::StatusCode;
+use mcu_api::ids::LegId;
+use mcu_api::manager::{ControlOutcome, DialOutcome, LegAction};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::rooms::{self, RoomView};
+use super::{Body, Problem};
+use crate::State;
+use crate::asker::LoggedIn;
+use crate::audit::{self, Action, Change, Object};
+use crate::link::Away;
+use crate::rights::{self, Right};
+
+/// For the controller to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Longer than any callee may ring.
+const RINGING: Duration = Duration::from_secs(150);
+
+pub(crate) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(live))
+        .routes(routes!(silence, put_out))
+        .routes(routes!(ring))
+}
+
+/// A room with its live figures.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LiveRoom)]
+struct Live {
+    /// `number`, `encoders`, `decoders`, `speaker`, `quarantined`, `legs`: see `docs/ref/api.md`.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    meeting: mcu_api::manager::RoomView,
+    /// How it was made; none for a room of the configuration file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<RoomView>,
+}
+
+/// A room and everybody in it, with the quality both ways. The room of a demonstration is shown without
+/// a login.
+#[utoipa::path(get, path = "/rooms/{number}", tag = "rooms", params(("number" = String, Path)),
+    extensions(("x-right" = json!("rooms.view"))),
+    responses((status = 200, body = Live), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+async fn live(
+    StateOf(state): StateOf<State>,
+    who: Result<LoggedIn, Problem>,
+    Path(number): Path<String>,
+) -> Result<Json<Live>, Problem> {
+    let room = match state.demo_room.as_deref() == Some(&number) {
+        true => None,
+        false => shown(&state, &who?, &number).await?,
+    };
+    match state.link.room(number, PATIENCE).await {
+        Ok(Some(meeting)) => Ok(Json(Live { meeting, room })),
+        Ok(None) => Err(Problem::not_found()),
+        Err(away) => Err(away.into()),
+    }
+}
+
+/// How the room was made, if the asker may see it.
+async fn shown(state: &State, who: &LoggedIn, number: &str) -> Result<Option<RoomView>, Problem> {
+    let mut connection = state.store.pool()?.acquire().await?;
+    let subject = &who.subject;
+    if state.file.rooms.iter().any(|known| known == number)
+        && rooms::reaches(&mut connection, state, subject, number, Right::RoomsView).await?
+    {
+        return Ok(None);
+    }
+    rooms::seen(&mut connection, who, number).await.map(Some)
+}
+
+/// Who may not be heard or seen.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Silence {
+    /// Its sound; nothing changes where it is left out.
+    audio_silenced: Option<bool>,
+    /// Its picture.
+    video_silenced: Option<bool>,
+}
+
+/// Have a site not be heard, or not be seen, whatever it wants itself; or take that back.
+#[utoipa::path(patch, path = "/rooms/{number}/legs/{leg}", tag = "rooms", params(("number" = String, Path), ("leg" = u64, Path)), request_body = Silence,
+    extensions(("x-right" = json!("rooms.control"))),
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+async fn silence(
+    StateOf(state): StateOf<State>,
+    who: LoggedIn,
+    Path((number, leg)): Path<(String, String)>,
+    Body(wanted): Body<Silence>,
+) -> Result<StatusCode, Problem> {
+    let action = LegAction::Mute {
+        audio: wanted.audio_silenced,
+        video: wanted.video_silenced,
+    };
+    let leg = numbered(&leg)?;
+    let told = json!({ "leg": leg, "audio_silenced": wanted.audio_silenced,
+        "video_silenced": wanted.video_silenced });
+    control(&state, &who, &number, (leg, action), told).await
+}
+
+/// Put a site out of a room.
+#[utoipa::path(delete, path = "/rooms/{number}/legs/{leg}", tag = "rooms", params(("number" = String, Path), ("leg" = u64, Path)),
+    extensions(("x-right" = json!("rooms.control"))),
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+async fn put_out(
+    StateOf(state): StateOf<State>,
+    who: LoggedIn,
+    Path((number, leg)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let leg = numbered(&leg)?;
+    let told = json!({ "leg": leg, "removed": true });
+    control(&state, &who, &number, (leg, LegAction::Remove), told).await
+}
+
+fn numbered(leg: &str) -> Result<LegId, Problem> {
+    leg.parse().map(LegId).map_err(|_| Problem::not_found())
+}
+
+async fn control(
+    state: &State,
+    who: &LoggedIn,
+    number: &str,
+    (leg, action): (LegId, LegAction),
+    told: Value,
+) -> Result<StatusCode, Problem> {
+    may_control(state, who, number).await?;
+    let outcome = state.link.control(number.to_owned(), leg, action, PATIENCE);
+    match outcome.await? {
+        ControlOutcome::Done => {}
+        ControlOutcome::NoSuchRoom | ControlOutcome::NoSuchLeg => return Err(Problem::not_found()),
+    }
+    note(state, who, number, told).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whom to call.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Call {
+    /// User of an account, `sip:USER@ADDRESS`, or a number that the dial plan leads to a trunk.
+    #[schema(min_length = 1, max_length = 256)]
+    target: String,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, ToSchema)]
+struct Called {
+    /// `answered`, `room_full`, `unreachable`, `no_media`, `refused` (with `status`) or `no_answer`.
+    outcome: &'static str,
+    /// Status of SIP, 300 to 699.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+}
+
+/// Have a room call somebody. The answer comes when the callee has answered, or will not; who does not
+/// wait for it sees the callee among the legs.
+#[utoipa::path(post, path = "/rooms/{number}/calls", tag = "rooms", params(("number" = String, Path)), request_body = Call,
+    extensions(("x-right" = json!("rooms.control"))),
+    responses((status = 200, body = Called), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+async fn ring(
+    StateOf(state): StateOf<State>,
+    who: LoggedIn,
+    Path(number): Path<String>,
+    Body(call): Body<Call>,
+) -> Result<Json<Called>, Problem> {
+    may_control(&state, &who, &number).await?;
+    let is_fit = |c: char| !c.is_control() && !c.is_whitespace();
+    if !(1..=256).contains(&call.target.len()) || !call.target.chars().all(is_fit) {
+        let title = "That is nobody's number or address";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("target"));
+    }
+    // Before it rings: who waits for no answer is in the record, too.
+    note(&state, &who, &number, json!({ "called": call.target })).await?;
+    let outcome = state.link.dial(number, call.target, RINGING).await?;
+    let (outcome, status) = match outcome {
+        DialOutcome::Answered => ("answered", None),
+        DialOutcome::NoSuchRoom => return Err(Problem::not_found()),
+        DialOutcome::RoomFull => ("room_full", None),
+        DialOutcome::Unreachable => ("unreachable", None),
+        DialOutcome::NoMedia => ("no_media", None),
+        DialOutcome::Refused { status } => ("refused", Some(status)),
+        DialOutcome::NoAnswer => ("no_answer", None),
+    };
+    Ok(Json(Called { outcome, status }))
+}
+
+/// # Errors
+/// 404 where the asker does not see the room, 403 where they may not control it.
+async fn may_control(state: &State, who: &LoggedIn, number: &str) -> Result<(), Problem> {
+    let mut connection = state.store.pool()?.acquire().await?;
+    let (subject, right) = (&who.subject, Right::RoomsControl);
+    if rooms::reaches(&mut connection, state, subject, number, right).await? {
+        return Ok(());
+    }
+    let sees = rooms::reaches(&mut connection, state, subject, number, Right::RoomsView).await?;
+    match sees || !rights::holds_anywhere(&mut connection, subject, right).await? {
+        true => Err(Problem::missing(right)),
+        false => Err(Problem::not_found()),
+    }
+}
+
+async fn note(state: &State, who: &LoggedIn, number: &str, told: Value) -> Result<(), Problem> {
+    let mut tx = state.store.begin().await?;
+    let home: Option<(String, String)> =
+        sqlx::query_as("SELECT id, organisation FROM rooms WHERE number = $1")
+            .bind(number)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let object = Object {
+        kind: "meeting",
+        id: home.as_ref().map(|(id, _)| id.as_str()),
+        organisation: home.as_ref().map(|(_, organisation)| organisation.as_str()),
+    };
+    let mut after = told;
+    after["number"] = json!(number);
+    let change = Change {
+        before: None,
+        after: Some(after),
+    };
+    audit::write(&mut tx, &who.asker(), Action::Change, object, change).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+impl From<Away> for Problem {
+    fn from(_: Away) -> Self {
+        let title = "The conference controller is away";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, title).code("controller_away")
+    }
+}

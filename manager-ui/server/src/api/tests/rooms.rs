@@ -1,0 +1,283 @@
+//! Rooms, accounts and meetings (MGT-01, MGT-05, VSEC-03, SW-04).
+
+use axum::http::StatusCode;
+use mcu_api::directory::Directory;
+use mcu_api::ids::LegId;
+use mcu_api::manager::{LegAction, ToControl};
+use serde_json::{Value, json};
+use sqlx::Row;
+
+use super::bench::{Api, REALM};
+use crate::entering;
+
+fn room(organisation: &str, number: &str) -> Value {
+    json!({ "organisation": organisation, "number": number, "name": "会诊室" })
+}
+
+fn numbers(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().unwrap().iter();
+    items.map(|item| item["number"].as_str().unwrap()).collect()
+}
+
+/// The directory that the controller was told last.
+fn told(api: &Api) -> Directory {
+    let asked = api.asked.lock().unwrap();
+    let last = asked.iter().rev().find_map(|message| match message {
+        ToControl::Directory(directory) => Some(directory.clone()),
+        _ => None,
+    });
+    last.expect("a directory")
+}
+
+/// The record as text.
+async fn record(api: &Api) -> String {
+    let rows = sqlx::query(
+        "SELECT COALESCE(before_json, '') || COALESCE(after_json, '') AS row FROM audit ORDER BY seq",
+    )
+    .fetch_all(api.store.pool().unwrap())
+    .await
+    .unwrap();
+    let rows = rows.iter().map(|row| row.get::<String, _>("row"));
+    rows.collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) async fn a_room_is_made_changed_shown_and_removed_and_its_pins_are_told_to_nobody(
+    api: Api,
+) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let mut new = room(&home, "4000");
+    new["pin"] = json!("471147");
+    api.make(&root, "/rooms", new).await;
+    let list = api.get(&root, "/rooms").await;
+    assert_eq!(numbers(&list), ["4000"]);
+    assert_eq!(list["items"][0]["name"], "会诊室");
+    let live = api.get(&root, "/rooms/4000").await;
+    assert_eq!(
+        (&live["number"], &live["legs"]),
+        (&json!("4000"), &json!([]))
+    );
+    assert_eq!(live["room"]["has_pin"], true);
+
+    // A PIN for guests needs guests.
+    let guest_pin = json!({ "guest_pin": "9999" });
+    let refused = api.ask(&root, "PATCH", "/rooms/4000", guest_pin).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let changes = json!({ "number": "4001", "guests": true, "guest_pin": "815815", "pin": null });
+    let changed = api.ask(&root, "PATCH", "/rooms/4000", changes).await;
+    assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
+    assert_eq!(changed.body["has_pin"], false);
+    assert_eq!(changed.body["has_guest_pin"], true);
+    let kept = told(&api).rooms.pop().unwrap();
+    assert_eq!((&*kept.number, kept.guests, kept.pin), ("4001", true, None));
+    assert_eq!(kept.guest_pin.unwrap().0, "815815");
+    let gone = api.ask(&root, "GET", "/rooms/4000", Value::Null).await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    for secret in ["471147", "815815"] {
+        assert!(!record(&api).await.contains(secret));
+    }
+
+    let removed = api.ask(&root, "DELETE", "/rooms/4001", Value::Null).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT);
+    assert!(told(&api).rooms.is_empty());
+    let record = record(&api).await;
+    assert_eq!(record.matches("\"number\":\"4001\"").count(), 2, "{record}");
+}
+
+pub(crate) async fn a_number_is_taken_once_and_never_from_the_configuration_file(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    api.make(&root, "/rooms", room(&home, "4000")).await;
+    for (number, status) in [
+        ("4000", StatusCode::CONFLICT),
+        ("100", StatusCode::CONFLICT),
+        ("4000*1", StatusCode::UNPROCESSABLE_ENTITY),
+        ("", StatusCode::UNPROCESSABLE_ENTITY),
+        ("房间", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let answer = api.ask(&root, "POST", "/rooms", room(&home, number)).await;
+        assert_eq!(answer.status, status, "{number}");
+    }
+    let moved = json!({ "number": "100" });
+    let moved = api.ask(&root, "PATCH", "/rooms/4000", moved).await;
+    assert_eq!(moved.status, StatusCode::CONFLICT);
+    // One of the file is shown to who may see what is at the root.
+    assert!(api.get(&root, "/rooms/100").await["room"].is_null());
+    let a = api.organisation(&root, &home, "A").await;
+    api.person(&root, &a, "boss", "organisation_administrator")
+        .await;
+    let boss = api.log_in("boss").await;
+    let hidden = api.ask(&boss, "GET", "/rooms/100", Value::Null).await;
+    assert_eq!(hidden.status, StatusCode::NOT_FOUND);
+}
+
+pub(crate) async fn a_room_is_shared_to_see_enter_and_control(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "B").await;
+    let boss = "organisation_administrator";
+    api.person(&root, &a, "boss_a", boss).await;
+    api.person(&root, &b, "boss_b", boss).await;
+    let (boss_a, boss_b) = (api.log_in("boss_a").await, api.log_in("boss_b").await);
+    api.make(&boss_a, "/rooms", room(&a, "4000")).await;
+    let share = format!("/rooms/4000/shares/{b}");
+    // Only who knows of both puts them together.
+    let refused = api.ask(&boss_a, "PUT", &share, json!({})).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    assert_eq!(numbers(&api.get(&boss_b, "/rooms").await), [""; 0]);
+    let shared = api.ask(&root, "PUT", &share, json!({})).await;
+    assert_eq!(shared.status, StatusCode::OK, "{shared:?}");
+    assert_eq!(numbers(&api.get(&boss_b, "/rooms").await), ["4000"]);
+    api.get(&boss_b, "/rooms/4000").await;
+    let leg = "/rooms/4000/legs/1";
+    let refused = api.ask(&boss_b, "DELETE", leg, Value::Null).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    for (method, path) in [
+        ("PATCH", "/rooms/4000"),
+        ("DELETE", "/rooms/4000"),
+        ("PUT", share.as_str()),
+        ("DELETE", share.as_str()),
+    ] {
+        let refused = api.ask(&boss_b, method, path, json!({})).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{method} {path}");
+    }
+    let more = json!({ "may_control": true, "may_view": false });
+    let more = api.ask(&root, "PUT", &share, more).await;
+    assert_eq!(more.body["may_control"], true);
+    let done = api.ask(&boss_b, "DELETE", leg, Value::Null).await;
+    assert_eq!(done.status, StatusCode::NO_CONTENT, "{done:?}");
+    assert_eq!(numbers(&api.get(&boss_b, "/rooms").await), [""; 0]);
+    let shares = api.get(&boss_a, "/rooms/4000/shares").await;
+    assert_eq!(shares[0]["organisation"], json!(b));
+    let taken = api.ask(&boss_a, "DELETE", &share, Value::Null).await;
+    assert_eq!(taken.status, StatusCode::NO_CONTENT);
+    let refused = api.ask(&boss_b, "DELETE", leg, Value::Null).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+}
+
+pub(crate) async fn an_accounts_password_is_told_once_and_kept_as_hashes_of_its_realm(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let new = |user: &str| json!({ "organisation": home, "user": user, "name": "手术室 1" });
+    let made = api.ask(&root, "POST", "/accounts", new("or-1")).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let password = made.body["password"].as_str().unwrap().to_owned();
+    assert!(password.len() >= 20, "{password}");
+    let path = format!("/accounts/{}", made.body["id"].as_str().unwrap());
+    let shown = api.get(&root, &path).await;
+    assert_eq!(
+        (&shown["user"], &shown["has_password"]),
+        (&json!("or-1"), &json!(true))
+    );
+    assert!(shown.get("password").is_none());
+
+    // The values are those of `printf 'or-1:hospital.example:seven grey horses' | md5sum`.
+    let given = json!({ "password": "seven grey horses" });
+    let set = api
+        .ask(&root, "PUT", &format!("{path}/password"), given)
+        .await;
+    assert_eq!(set.status, StatusCode::OK, "{set:?}");
+    assert!(set.body.get("password").is_none());
+    let kept = told(&api).accounts.pop().unwrap();
+    assert_eq!(REALM, "hospital.example");
+    assert_eq!(kept.md5.0, MD5);
+    assert_eq!(kept.sha256.0, SHA256);
+    let record = record(&api).await;
+    assert!(!record.contains(&password) && !record.contains("grey") && !record.contains(MD5));
+
+    let weak = json!({ "password": "or-1or-1or-1" });
+    let weak = api
+        .ask(&root, "PUT", &format!("{path}/password"), weak)
+        .await;
+    assert_eq!(weak.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for user in ["or-1", "ward"] {
+        let taken = api.ask(&root, "POST", "/accounts", new(user)).await;
+        assert_eq!(taken.status, StatusCode::CONFLICT, "{user}");
+    }
+    let removed = api.ask(&root, "DELETE", &path, Value::Null).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT);
+    assert!(told(&api).accounts.is_empty());
+}
+
+const MD5: &str = "d23c7879fe228a19642eed9bfee746e2";
+const SHA256: &str = "5aff89690684f50d759223baf31ec73e7e8dac7d2708bf01ea0c9cd1ec4da4a4";
+
+pub(crate) async fn an_operator_mutes_removes_and_calls_and_the_record_says_so(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    api.make(&root, "/rooms", room(&home, "4000")).await;
+    let muted = json!({ "audio_silenced": true });
+    let muted = api.ask(&root, "PATCH", "/rooms/4000/legs/7", muted).await;
+    assert_eq!(muted.status, StatusCode::NO_CONTENT);
+    let asked = api.asked.lock().unwrap().pop().unwrap();
+    let ToControl::Control {
+        room, leg, action, ..
+    } = asked
+    else {
+        panic!("{asked:?}");
+    };
+    assert_eq!((&*room, leg), ("4000", LegId(7)));
+    let audio = Some(true);
+    assert_eq!(action, LegAction::Mute { audio, video: None });
+    let target = json!({ "target": "or-1" });
+    let called = api.ask(&root, "POST", "/rooms/4000/calls", target).await;
+    assert_eq!(called.body, json!({ "outcome": "refused", "status": 486 }));
+    for target in ["", "a b", "a\r\nVia: x"] {
+        let body = json!({ "target": target });
+        let refused = api.ask(&root, "POST", "/rooms/4000/calls", body).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{target}");
+    }
+    let record = record(&api).await;
+    assert!(
+        record.contains("\"called\":\"or-1\"") && record.contains("\"leg\":7"),
+        "{record}"
+    );
+}
+
+pub(crate) async fn each_change_reaches_the_controller_whole(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let mut last = 0;
+    for n in 1..=3 {
+        let number = format!("400{n}");
+        api.make(&root, "/rooms", room(&home, &number)).await;
+        let told = told(&api);
+        assert_eq!(told.rooms.len(), n);
+        assert!(told.generation > last);
+        last = told.generation;
+    }
+}
+
+pub(crate) async fn who_is_logged_in_enters_where_the_right_is_held(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "B").await;
+    api.make(&root, "/rooms", room(&a, "4000")).await;
+    api.person(&root, &a, "in_a", "clinician").await;
+    let person = api.person(&root, &b, "in_b", "clinician").await;
+    api.person(&root, &a, "student", "student").await;
+    let enters = async |cookie: &str, number: &str| {
+        let who = entering::who(&api.state, cookie, number).await;
+        who.map(|person| person.name.0)
+    };
+    let in_a = api.log_in("in_a").await;
+    let in_b = api.log_in("in_b").await;
+    let student = api.log_in("student").await;
+    assert_eq!(enters(&in_a, "4000").await.as_deref(), Some("in_a"));
+    assert_eq!(enters(&student, "4000").await, None);
+    assert_eq!(enters(&in_b, "4000").await, None);
+    assert_eq!(enters("forged", "4000").await, None);
+    assert_eq!(enters(&in_a, "5000").await, None);
+    // One of the file is for whom the root is.
+    assert_eq!(enters(&in_a, "100").await, None);
+    assert_eq!(enters(&root, "100").await.as_deref(), Some("管理员"));
+    let share = format!("/rooms/4000/shares/{b}");
+    api.ask(&root, "PUT", &share, json!({})).await;
+    assert_eq!(enters(&in_b, "4000").await.as_deref(), Some("in_b"));
+    let path = format!("/people/{person}");
+    api.ask(&root, "PATCH", &path, json!({ "disabled": true }))
+        .await;
+    assert_eq!(enters(&in_b, "4000").await, None);
+}

@@ -1,0 +1,174 @@
+//! What the controller is to go by: the rooms and accounts of the database, read whole after each
+//! change and sent with a generation number. While the database is away the controller goes on with
+//! what it has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcu_api::call::SrtpPolicy;
+use mcu_api::directory::{Directory, MadeAccount, MadeRoom};
+use mcu_api::secret::Redacted;
+use sqlx::{Any, Row, Transaction};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use crate::link::Link;
+use crate::store::{self, Error, Store, now_ms};
+
+/// Between attempts to read a database that is away.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long whoever changed something waits for the controller to have taken it up. It does so later,
+/// too.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the configuration file says of rooms and accounts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct File {
+    /// Realm of the accounts' passwords.
+    pub realm: String,
+    /// Numbers of its rooms, which nothing made here may have.
+    pub rooms: Vec<String>,
+    /// Users of its accounts.
+    pub accounts: Vec<String>,
+}
+
+/// Has the controller follow the database.
+#[derive(Clone)]
+pub(crate) struct Follower {
+    changed: Arc<Notify>,
+    link: Link,
+}
+
+impl Follower {
+    pub(crate) fn new(link: Link) -> Self {
+        Self {
+            changed: Arc::default(),
+            link,
+        }
+    }
+
+    /// Something was changed, and has this generation: returns once the controller goes by it, or
+    /// does not do so in time.
+    pub(crate) async fn follow(&self, generation: u64) {
+        self.changed.notify_one();
+        if self.link.is_connected() {
+            let _ = timeout(PATIENCE, self.link.holds(generation)).await;
+        }
+    }
+
+    /// Sends the directory after each change. Never ends.
+    pub(crate) async fn run(self, store: Store, realm: &str) {
+        store.ready().await;
+        // A database that was brought back from a copy says something new.
+        let mut least = 0;
+        let mut away = false;
+        loop {
+            let generation = match read(&store, realm, least).await {
+                Ok(directory) => {
+                    away = false;
+                    let generation = directory.generation;
+                    self.link.direct(directory);
+                    generation
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut away, true) {
+                        let error = store::chain(&error);
+                        warn!(
+                            error,
+                            "rooms and accounts cannot be read, tried each second"
+                        );
+                    }
+                    sleep(RETRY).await;
+                    continue;
+                }
+            };
+            least = tokio::select! {
+                () = self.changed.notified() => generation,
+                // It goes by what another database said. Ours is what it is to go by.
+                later = self.link.holds_later(generation) => later,
+            };
+        }
+    }
+}
+
+/// Notes in a transaction that it changes what the controller goes by; yields the generation.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn touch(tx: &mut Transaction<'static, Any>) -> Result<u64, Error> {
+    raise(tx, 0).await
+}
+
+/// Raises the generation by one, or to the time, or to `least`: the highest of them.
+async fn raise(tx: &mut Transaction<'static, Any>, least: u64) -> Result<u64, Error> {
+    let least = now_ms().max(i64::try_from(least).unwrap_or(i64::MAX));
+    let raised: i64 = sqlx::query(
+        "UPDATE directory_head SET generation = CASE WHEN generation >= $1 THEN generation + 1 \
+         ELSE $1 END WHERE one = 1 RETURNING generation",
+    )
+    .bind(least)
+    .fetch_one(&mut **tx)
+    .await?
+    .try_get("generation")?;
+    Ok(raised.unsigned_abs())
+}
+
+/// Everything, of one moment. The generation is raised where it is less than `least`, and at the first
+/// reading (`least` 0).
+async fn read(store: &Store, realm: &str, least: u64) -> Result<Directory, Error> {
+    let mut tx = store.begin().await?;
+    // The row is locked first: nothing changes while the rest is read.
+    let generation: i64 = sqlx::query(
+        "UPDATE directory_head SET generation = generation WHERE one = 1 RETURNING generation",
+    )
+    .fetch_one(&mut *tx)
+    .await?
+    .try_get("generation")?;
+    let mut generation = generation.unsigned_abs();
+    if least == 0 || generation < least {
+        generation = raise(&mut tx, least + 1).await?;
+    }
+    let rooms = sqlx::query("SELECT number, guests, srtp, pin, guest_pin FROM rooms")
+        .fetch_all(&mut *tx)
+        .await?;
+    let accounts = sqlx::query(
+        "SELECT a.username, m.ha1 AS md5, s.ha1 AS sha256 FROM accounts a \
+         JOIN account_secrets m ON m.account = a.id AND m.realm = $1 AND m.algorithm = 'MD5' \
+         JOIN account_secrets s ON s.account = a.id AND s.realm = $1 AND s.algorithm = 'SHA-256'",
+    )
+    .bind(realm)
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let rooms = rooms.iter().map(|row| {
+        Ok(MadeRoom {
+            number: row.try_get("number")?,
+            guests: row.try_get::<i64, _>("guests")? != 0,
+            srtp: policy(row.try_get("srtp")?),
+            pin: row.try_get::<Option<String>, _>("pin")?.map(Redacted),
+            guest_pin: row.try_get::<Option<String>, _>("guest_pin")?.map(Redacted),
+        })
+    });
+    let accounts = accounts.iter().map(|row| {
+        Ok(MadeAccount {
+            user: row.try_get("username")?,
+            md5: Redacted(row.try_get("md5")?),
+            sha256: Redacted(row.try_get("sha256")?),
+        })
+    });
+    Ok(Directory {
+        generation,
+        rooms: rooms.collect::<Result<_, sqlx::Error>>()?,
+        accounts: accounts.collect::<Result<_, sqlx::Error>>()?,
+    })
+}
+
+/// What the database calls it. An unknown word demands more, not less.
+fn policy(name: &str) -> SrtpPolicy {
+    match name {
+        "off" => SrtpPolicy::Off,
+        "allowed" => SrtpPolicy::Allowed,
+        _ => SrtpPolicy::Required,
+    }
+}

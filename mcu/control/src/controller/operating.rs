@@ -1,0 +1,92 @@
+//! What the manager wants of rooms: which there are, and what an operator does to a leg.
+
+use mcu_api::call::{CallCommand, EndReason};
+use mcu_api::directory::Directory;
+use mcu_api::ids::{LegId, RoomId};
+use mcu_api::manager::{ControlOutcome, FromControl, LegAction, Refusal};
+use tracing::info;
+
+use super::room::Room;
+use super::{Controller, ManagerId, Output, legs_where};
+use crate::config::Config;
+
+impl Controller {
+    /// What it was started with, and the rooms and accounts that people made.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes up a directory that is newer than the one in force. Nothing that goes on ends but in rooms
+    /// that are there no more.
+    pub(super) fn direct(&mut self, manager: ManagerId, directory: Directory) {
+        if directory.generation > self.config.held.generation {
+            let (rooms, accounts) = (directory.rooms.len(), directory.accounts.len());
+            info!(
+                generation = directory.generation,
+                rooms, accounts, "directory taken up"
+            );
+            self.config.take_up(&directory);
+            self.outputs.push_back(Output::Directory(directory));
+            self.end_removed_rooms();
+        }
+        let held = self.config.held.clone();
+        self.tell_manager(manager, FromControl::Directory(held));
+    }
+
+    fn end_removed_rooms(&mut self) {
+        let is_removed = |room: &&Room| self.config.room(&room.number).is_none();
+        let removed: Vec<RoomId> = self.rooms.iter().filter(is_removed).map(|r| r.id).collect();
+        for (room, leg) in legs_where(&self.rooms, |_| true) {
+            if removed.contains(&room) {
+                self.put_out(room, leg, "the room was removed");
+            }
+        }
+        // Who may follow a conference depends on its room.
+        for room in &mut self.rooms {
+            room.dirty = true;
+        }
+    }
+
+    pub(super) fn control(
+        &mut self,
+        (manager, request): (ManagerId, u64),
+        number: &str,
+        leg: LegId,
+        action: LegAction,
+    ) {
+        let outcome = self.try_control(number, leg, action);
+        info!(%leg, ?action, ?outcome, "an operator's wish");
+        self.tell_manager(manager, FromControl::Controlled { request, outcome });
+    }
+
+    fn try_control(&mut self, number: &str, leg: LegId, action: LegAction) -> ControlOutcome {
+        if self.config.room(number).is_none() {
+            return ControlOutcome::NoSuchRoom;
+        }
+        let room = self.rooms.iter_mut().find(|room| room.number == number);
+        let Some((room, found)) = room.and_then(|room| {
+            room.dirty = true;
+            Some((room.id, room.leg_mut(leg)?))
+        }) else {
+            return ControlOutcome::NoSuchLeg;
+        };
+        match action {
+            LegAction::Mute { audio, video } => {
+                let silenced = &mut found.silenced;
+                silenced.audio = audio.unwrap_or(silenced.audio);
+                silenced.video = video.unwrap_or(silenced.video);
+            }
+            LegAction::Remove => self.put_out(room, leg, "removed by an operator"),
+        }
+        ControlOutcome::Done
+    }
+
+    /// Ends a leg and tells everybody whom that concerns.
+    fn put_out(&mut self, room: RoomId, leg: LegId, why: &str) {
+        if let Some(leg) = self.remove_leg(room, leg, why) {
+            self.dial_ended(&leg, EndReason::Local);
+            self.transfer_ended(&leg);
+            self.turn_out(leg, Refusal::Removed, |call| CallCommand::Hangup { call });
+        }
+    }
+}
