@@ -1,6 +1,6 @@
 //! One browser's WebSocket: JSON messages to the controller and back.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Extension;
@@ -18,7 +18,7 @@ use tracing::{debug, info};
 
 use crate::api::problem;
 use crate::asker::{cookie, same_origin};
-use crate::entering;
+use crate::entering::{self, Visit};
 use crate::limits::Place;
 use crate::link::{Closing, Link, ToBrowser};
 use crate::{State, serve};
@@ -113,12 +113,18 @@ enum End {
 async fn who_joins(
     state: &State,
     session: Option<&Redacted<String>>,
+    source: IpAddr,
     message: &BrowserMessage,
 ) -> Option<Person> {
     let BrowserMessage::Join { room, .. } = message else {
         return None;
     };
-    entering::who(state, &session?.0, room).await
+    let visit = Visit {
+        session: &session?.0,
+        number: room,
+        source: source.to_canonical(),
+    };
+    entering::who(state, visit).await
 }
 
 struct Relay {
@@ -184,8 +190,9 @@ impl Relay {
         }
         match serde_json::from_str::<BrowserMessage>(text) {
             Ok(message) => {
-                let person = who_joins(&self.state, self.session.as_ref(), &message).await;
                 let source = self.peer.ip();
+                let session = self.session.as_ref();
+                let person = who_joins(&self.state, session, source, &message).await;
                 let sent = self.link.message(self.conn, source, person, message).await;
                 sent.map_err(|_| End::Close(SERVICE_RESTART))
             }

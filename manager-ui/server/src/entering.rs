@@ -1,19 +1,35 @@
 //! Who enters a room as somebody: a person who is logged in and holds the right to.
 
+use std::net::IpAddr;
+
 use mcu_api::manager::Person;
 use mcu_api::secret::Redacted;
+use serde_json::json;
 use sqlx::Row;
 use tracing::warn;
 
 use crate::api::rooms;
+use crate::asker::{self, Asker};
+use crate::audit::{self, Action, Change, Object};
 use crate::rights::{Right, Subject};
 use crate::store::{self, Error};
 use crate::{State, sessions};
 
-/// Whom a session stands for, if it goes on and its person may enter the room of this number. Without
-/// a database nobody is known, and enters as a guest does.
-pub(crate) async fn who(state: &State, session: &str, number: &str) -> Option<Person> {
-    let found = find(state, session, number).await;
+/// A page that wants into a room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visit<'a> {
+    /// Secret of the session that it has.
+    pub session: &'a str,
+    /// Number of the room.
+    pub number: &'a str,
+    /// Where it comes from.
+    pub source: IpAddr,
+}
+
+/// Whom the session stands for, if it goes on and its person may enter the room. That is noted (PRV-07).
+/// Without a database nobody is known, and enters as a guest does.
+pub(crate) async fn who(state: &State, visit: Visit<'_>) -> Option<Person> {
+    let found = find(state, visit).await;
     found.unwrap_or_else(|error| {
         let error = store::chain(&error);
         warn!(error, "nobody can prove who enters");
@@ -21,12 +37,12 @@ pub(crate) async fn who(state: &State, session: &str, number: &str) -> Option<Pe
     })
 }
 
-async fn find(state: &State, session: &str, number: &str) -> Result<Option<Person>, Error> {
-    let Some(person) = sessions::person_of(&state.store, session).await? else {
+async fn find(state: &State, visit: Visit<'_>) -> Result<Option<Person>, Error> {
+    let Some(person) = sessions::person_of(&state.store, visit.session).await? else {
         return Ok(None);
     };
     let mut connection = state.store.pool()?.acquire().await?;
-    let subject = Subject::person(&person.id);
+    let (subject, number) = (Subject::person(&person.id), visit.number);
     if !rooms::reaches(&mut connection, state, &subject, number, Right::RoomsJoin).await? {
         return Ok(None);
     }
@@ -37,8 +53,36 @@ async fn find(state: &State, session: &str, number: &str) -> Result<Option<Perso
     let Some(row) = row else {
         return Ok(None);
     };
-    Ok(Some(Person {
-        id: person.id,
+    drop(connection);
+    let known = Person {
+        id: person.id.clone(),
         name: Redacted(row.try_get("name")?),
-    }))
+    };
+    note(state, person, visit).await?;
+    Ok(Some(known))
+}
+
+/// The room may still refuse: it is full, or asks for a PIN.
+async fn note(state: &State, person: asker::Person, visit: Visit<'_>) -> Result<(), Error> {
+    let mut tx = state.store.begin().await?;
+    let room: Option<(String, String)> =
+        sqlx::query_as("SELECT id, organisation FROM rooms WHERE number = $1")
+            .bind(visit.number)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let organisation = room.as_ref().map(|(_, organisation)| organisation.clone());
+    let organisation = organisation.unwrap_or_else(|| person.organisation.clone());
+    let object = Object {
+        kind: "meeting",
+        id: room.as_ref().map(|(id, _)| id.as_str()),
+        organisation: Some(&organisation),
+    };
+    let change = Change {
+        before: None,
+        after: Some(json!({ "number": visit.number, "at_the_door": true })),
+    };
+    let who = Asker::person(person, visit.source);
+    audit::write(&mut tx, &who, Action::View, object, change).await?;
+    tx.commit().await?;
+    Ok(())
 }

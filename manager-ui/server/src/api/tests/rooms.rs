@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::Row;
 
 use super::bench::{Api, REALM};
-use crate::entering;
+use crate::entering::{self, Visit};
 
 fn room(organisation: &str, number: &str) -> Value {
     json!({ "organisation": organisation, "number": number, "name": "会诊室" })
@@ -259,7 +259,12 @@ pub(crate) async fn who_is_logged_in_enters_where_the_right_is_held(api: Api) {
     let person = api.person(&root, &b, "in_b", "clinician").await;
     api.person(&root, &a, "student", "student").await;
     let enters = async |cookie: &str, number: &str| {
-        let who = entering::who(&api.state, cookie, number).await;
+        let visit = Visit {
+            session: cookie,
+            number,
+            source: [192, 0, 2, 7].into(),
+        };
+        let who = entering::who(&api.state, visit).await;
         who.map(|person| person.name.0)
     };
     let in_a = api.log_in("in_a").await;
@@ -280,4 +285,13 @@ pub(crate) async fn who_is_logged_in_enters_where_the_right_is_held(api: Api) {
     api.ask(&root, "PATCH", &path, json!({ "disabled": true }))
         .await;
     assert_eq!(enters(&in_b, "4000").await, None);
+    // Who was at the door of which room is known, and once for each time.
+    let audit = api.get(&root, "/audit?limit=200").await;
+    let entries = audit["items"].as_array().unwrap().iter();
+    let visits = entries.filter(|entry| entry["after"]["at_the_door"] == true);
+    let mut who: Vec<&str> = visits
+        .map(|entry| entry["actor_name"].as_str().unwrap())
+        .collect();
+    who.sort_unstable();
+    assert_eq!(who, ["in_a", "in_b", "root"]);
 }
