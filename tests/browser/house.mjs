@@ -22,10 +22,13 @@ const SAID = {
     made: "made",
     wrong: "Login or password is wrong",
     used: "used already",
+    inUse: "still belongs to it",
     wrongCode: "The code is wrong",
     away: "database is away",
     offline: "cannot be reached",
     room: "Enter a consult room",
+    removed: "your site was removed",
+    notReached: "It cannot be reached.",
   },
   zh: {
     tooShort: "12 个字符",
@@ -35,10 +38,13 @@ const SAID = {
     made: "新建",
     wrong: "账号或密码错误",
     used: "链接已被使用",
+    inUse: "仍有内容属于它",
     wrongCode: "验证码错误",
     away: "数据库暂不可用",
     offline: "无法连接服务器",
     room: "进入会诊室",
+    removed: "您的会场已被移出",
+    notReached: "无法接通对方。",
   },
 }[language];
 const locale = language === "zh" ? "zh-CN" : "en-GB";
@@ -183,6 +189,7 @@ async function administer() {
   await hand.press("give");
   await page.getByTestId("grants").getByText(SAID.clinician).waitFor();
   await check("people");
+  await changeMinds();
   step("a role");
   await hand.press("tab-roles");
   await hand.row(SAID.clinician);
@@ -195,6 +202,7 @@ async function administer() {
   await check("roles");
   await hand.press("save");
   await page.locator("button.row", { hasText: "值班" }).waitFor();
+  await runRooms();
   step("the audit log");
   await hand.press("tab-audit");
   await hand.choose("audit-action", SAID.made);
@@ -210,6 +218,69 @@ async function administer() {
   await check("account");
   await hand.press("log-out");
   await at("to-login").waitFor();
+}
+
+async function changeMinds() {
+  step("disabled, and let in again");
+  const panel = page.getByTestId("panel");
+  for (const state of [".state.off", ".state.good"]) {
+    await hand.press("disable");
+    await panel.locator("p").locator(state).first().waitFor();
+  }
+  step("an organisation that is in use stays");
+  await hand.press("tab-organisations");
+  await hand.row("仁济医院");
+  await hand.press("remove");
+  await hand.press("remove-sure");
+  await says(SAID.inUse);
+  step("one that is renamed, moved and removed");
+  await hand.press("new");
+  await hand.fill("organisation-name", "临时科");
+  await hand.press("save");
+  await page.getByTestId("tree-item").filter({ hasText: "临时科" }).waitFor();
+  await hand.fill("organisation-name", "急诊科");
+  await hand.choose("organisation-parent", "仁济医院");
+  await hand.press("save");
+  await page.getByRole("row", { name: "急诊科" }).getByText("仁济医院").waitFor();
+  await hand.press("remove");
+  await hand.press("remove-sure");
+  await page.locator("button.row", { hasText: "急诊科" }).waitFor({ state: "detached" });
+}
+
+async function runRooms() {
+  step("a terminal's account");
+  await hand.press("tab-accounts");
+  await hand.press("new");
+  await hand.fill("account-user", "or-1");
+  await hand.fill("account-name", "手术室一");
+  await hand.press("save");
+  assert.match(await text("account-password"), /^\w{24}$/);
+  await check("accounts");
+  step("a room, and somebody in it");
+  await hand.press("tab-rooms");
+  await hand.press("new");
+  await hand.fill("room-number", "4100");
+  await hand.fill("room-name", "多学科会诊");
+  await at("room-guests").focus();
+  await page.keyboard.press("Space");
+  await hand.press("save");
+  await page.locator("button.row", { hasText: "4100" }).waitFor();
+  // Who shares the administrator's browser would be the administrator.
+  const elsewhere = await browser.newContext({ ignoreHTTPSErrors: true, locale });
+  const guest = await elsewhere.newPage();
+  await guest.goto(`${base}/room/4100`);
+  await guest.getByTestId("name").fill("访客");
+  await guest.getByTestId("join").click();
+  await page.getByTestId("legs").getByText("访客").waitFor();
+  await check("rooms");
+  await hand.press("silence");
+  await page.getByTestId("legs").locator(".state.bad").waitFor();
+  await hand.press("put-out");
+  await guest.getByText(SAID.removed).waitFor();
+  await elsewhere.close();
+  await hand.fill("ring-target", "or-1");
+  await hand.press("ring");
+  await says(SAID.notReached);
 }
 
 async function workAsClinician() {
@@ -231,10 +302,10 @@ async function workAsClinician() {
   assert.equal(await page.getByTestId("to-admin").count(), 0);
   assert.equal(await page.getByTestId("attention").count(), 0);
   await check("home-clinician");
-  await page.goto(`${base}/admin/people`);
+  await page.goto(`${base}/admin/organisations`);
   await page.locator("button.row", { hasText: "仁济医院" }).waitFor();
   assert.equal(await page.getByTestId("tree-item").count(), 1);
-  assert.equal(await page.locator("nav.tabs a").count(), 1, "organisations alone");
+  assert.equal(await page.locator("nav.tabs a").count(), 2, "rooms and organisations");
   assert.equal(await page.getByTestId("new").count(), 0);
   const seen = await page.locator("body").innerText();
   for (const foreign of ["秘密医院", "华东区", "王院长"]) assert.ok(!seen.includes(foreign), foreign);
@@ -327,7 +398,11 @@ try {
   await meetTrouble();
   step("done");
 } catch (error) {
-  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/failed-${language}.png` });
+  const pages = browser.contexts().flatMap((context) => context.pages());
+  for (const [index, open] of pages.entries()) {
+    const path = `${process.env.SHOTS}/failed-${language}-${index}.png`;
+    if (process.env.SHOTS) await open.screenshot({ path });
+  }
   console.error(error.stack);
   process.exitCode = 1;
 } finally {

@@ -17,6 +17,7 @@ export function Home({ me, go }: { me: Me | null; go: Go }) {
       {shown.enter && (
         <EnterRoom go={go} hint={me ? undefined : words.home.guest} heading={me ? 2 : 1} />
       )}
+      {shown.enter && me?.rights.includes("rooms.view") && <OwnRooms go={go} />}
       {shown.lectures && (
         <section className="card">
           <h2>{words.home.lectures}</h2>
@@ -32,6 +33,28 @@ export function Home({ me, go }: { me: Me | null; go: Go }) {
         </p>
       )}
     </div>
+  );
+}
+
+/** Rooms that may be seen, a click away. */
+function OwnRooms({ go }: { go: Go }) {
+  const words = useHouseWords();
+  const query = { limit: 50 };
+  const loaded = useLoad(() => ask(api.GET("/api/v1/rooms", { params: { query } })), "own rooms");
+  const rooms = loaded.value?.items;
+  if (rooms?.length === 0) return null;
+  return (
+    <section className="card">
+      <h2>{words.sections.rooms}</h2>
+      {!rooms && <Loading failure={loaded.failure} />}
+      <div className="doors" data-testid="own-rooms">
+        {rooms?.map(({ id, number, name }) => (
+          <Link key={id} to={`/room/${encodeURIComponent(number)}`} go={go}>
+            {number} {name}
+          </Link>
+        ))}
+      </div>
+    </section>
   );
 }
 

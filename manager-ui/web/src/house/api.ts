@@ -12,6 +12,8 @@ export type Grant = Schemas["Grant"];
 export type Role = Schemas["Role"];
 export type OwnSession = Schemas["Session"];
 export type Token = Schemas["Token"];
+export type Room = Schemas["Room"];
+export type Account = Schemas["Account"];
 export type Entry = Schemas["EntryView"];
 
 /** The server refused, or could not be asked. */
@@ -31,6 +33,30 @@ export class Failure extends Error {
 }
 
 export const api = createClient<paths>({ baseUrl: globalThis.location?.origin });
+
+/** Sound or pictures one way. */
+interface Flow {
+  bitrate_bps: number;
+  loss_percent: number;
+  jitter_ms: number;
+}
+
+/** A site in a room, as `docs/ref/api.md` has it. */
+export interface Leg {
+  leg: number;
+  name: string;
+  kind: string;
+  state: string;
+  audio_silenced: boolean;
+  received: Flow;
+  sent: Flow;
+  round_trip_ms: number | null;
+}
+
+/** What goes on in a room. */
+export interface Live {
+  legs: Leg[];
+}
 
 interface Answer<T> {
   data?: T;

@@ -11,6 +11,7 @@ import {
   linesOf,
   placeOf,
   problemText,
+  qualityOf,
   safeReturn,
   sectionsOf,
   treeKey,
@@ -100,6 +101,7 @@ describe("what people are shown", () => {
   it("follows their rights", () => {
     expect(landingOf(null)).toEqual({ attention: false, enter: true, lectures: false });
     expect(landingOf(clinician)).toEqual({ attention: false, enter: true, lectures: true });
+    expect(sectionsOf(["rooms.view"])).toEqual(["rooms"]);
     expect(landingOf(operator)).toEqual({ attention: true, enter: false, lectures: false });
     expect(landingOf(["recordings.view"])).toEqual({ attention: false, enter: false, lectures: true });
     expect(landingOf([]).enter).toBe(true);
@@ -166,6 +168,28 @@ describe("the tree", () => {
     expect(treeKey("End", lines, "r", isOpen)).toEqual({ focus: "x" });
     expect(treeKey("ArrowUp", lines, "r", isOpen)).toEqual({ focus: undefined });
     expect(treeKey("q", lines, "r", isOpen)).toBeNull();
+  });
+});
+
+describe("the quality of a site", () => {
+  const flow = { bitrate_bps: 1, loss_percent: 0, jitter_ms: 5 };
+  const leg = {
+    leg: 1,
+    name: "x",
+    kind: "sip",
+    state: "connected",
+    audio_silenced: false,
+    received: flow,
+    sent: flow,
+    round_trip_ms: null,
+  };
+
+  it("is that of the worse way", () => {
+    expect(qualityOf(leg)).toBe("good");
+    expect(qualityOf({ ...leg, sent: { ...flow, loss_percent: 6 } })).toBe("poor");
+    expect(qualityOf({ ...leg, received: { ...flow, jitter_ms: 40 } })).toBe("fair");
+    expect(qualityOf({ ...leg, round_trip_ms: 700 })).toBe("poor");
+    expect(qualityOf({ ...leg, state: "connecting" })).toBe("connecting");
   });
 });
 

@@ -1,6 +1,6 @@
 // What the pages work out without a browser.
 
-import type { Failure, Organisation, Right } from "./api";
+import type { Failure, Leg, Organisation, Right } from "./api";
 import type { HouseWords } from "./words";
 
 /** Where to go after logging in: a path of this page, and never anywhere else. */
@@ -25,6 +25,27 @@ export function isName(text: string): boolean {
   return name !== "" && [...name].length <= 64;
 }
 
+/** As the server takes the number of a room. */
+export const isNumber = (text: string) => /^[0-9A-Za-z._-]{1,32}$/.test(text);
+
+/** As the server takes the user of a terminal's account. */
+export const isUser = (text: string) => /^[0-9A-Za-z._-]{1,64}$/.test(text);
+
+/** As the server takes a PIN. */
+export const isPin = (text: string) => /^[0-9]{4,16}$/.test(text);
+
+export type Quality = "good" | "fair" | "poor" | "connecting";
+
+/** How a site's sound and pictures fare, both ways: the worse of the two, by what people notice. */
+export function qualityOf({ state, received, sent, round_trip_ms }: Leg): Quality {
+  if (state !== "connected") return "connecting";
+  const loss = Math.max(received.loss_percent, sent.loss_percent);
+  const jitter = Math.max(received.jitter_ms, sent.jitter_ms);
+  const delay = round_trip_ms ?? 0;
+  if (loss > 5 || jitter > 80 || delay > 600) return "poor";
+  return loss > 1 || jitter > 30 || delay > 300 ? "fair" : "good";
+}
+
 /** A problem in words. */
 export function problemText({ status, code }: Failure, words: HouseWords): string {
   if (code && code in words.problems) return words.problems[code] as string;
@@ -33,7 +54,14 @@ export function problemText({ status, code }: Failure, words: HouseWords): strin
 }
 
 /** Sections of the administration, and the right that shows each. */
-export const SECTIONS = ["organisations", "people", "roles", "audit"] as const;
+export const SECTIONS = [
+  "rooms",
+  "accounts",
+  "organisations",
+  "people",
+  "roles",
+  "audit",
+] as const;
 export type Section = (typeof SECTIONS)[number];
 
 /** Sections that these rights show. */

@@ -128,6 +128,26 @@ export function Choice(props: {
   );
 }
 
+/** A yes or no. */
+export function Switch(props: {
+  label: string;
+  value: boolean;
+  change: (value: boolean) => void;
+  testId: string;
+}) {
+  return (
+    <label className="switch">
+      <input
+        type="checkbox"
+        data-testid={props.testId}
+        checked={props.value}
+        onChange={(event) => props.change(event.target.checked)}
+      />
+      <span>{props.label}</span>
+    </label>
+  );
+}
+
 /** What went wrong, in words. */
 export function Trouble({ failure }: { failure: Failure | undefined }) {
   const words = useHouseWords();

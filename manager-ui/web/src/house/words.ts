@@ -1,6 +1,7 @@
 // Words of the pages around the room, Chinese and English. They load with these pages.
 
 import type { components } from "../schema";
+import { roomWords } from "./words.rooms";
 
 type Right = components["schemas"]["Right"];
 type Kind = components["schemas"]["OrganisationKind"];
@@ -216,6 +217,8 @@ const en = {
     noLectures: "There are no lectures. This version records nothing yet.",
   },
   sections: {
+    rooms: "Consult rooms",
+    accounts: "Terminal accounts",
     organisations: "Organisations",
     people: "People",
     roles: "Roles",
@@ -275,6 +278,7 @@ const en = {
     oneself: "This is you: others change your roles and may remove you.",
     details: "Details",
   },
+  ...roomWords.en,
   rolesPage: {
     fresh: "New role",
     builtIn: "every server",
@@ -556,7 +560,14 @@ const zh: HouseWords = {
     lectures: "教学资源",
     noLectures: "暂无教学资源。当前版本尚不能录制。",
   },
-  sections: { organisations: "机构", people: "人员", roles: "角色", audit: "审计日志" },
+  sections: {
+    rooms: "会诊室",
+    accounts: "终端账号",
+    organisations: "机构",
+    people: "人员",
+    roles: "角色",
+    audit: "审计日志",
+  },
   nothingHere: "您无权查看管理内容。",
   tree: "机构树",
   everywhere: "全部机构",
@@ -611,6 +622,7 @@ const zh: HouseWords = {
     oneself: "这是您本人：您的角色和删除由其他管理员操作。",
     details: "基本信息",
   },
+  ...roomWords.zh,
   rolesPage: {
     fresh: "新建角色",
     builtIn: "系统内置",

@@ -4,11 +4,13 @@ import { api, ask, organisations, type Me } from "../api";
 import { useHouseWords, useLoad } from "../hooks";
 import { addressOf, placeOf, sectionsOf, treeOf, type Place, type Section } from "../logic";
 import { Link, type Go } from "../parts";
+import { Accounts } from "./Accounts";
 import { Audit } from "./Audit";
 import { DirectoryContext, type Directory } from "./directory";
 import { Organisations } from "./Organisations";
 import { People } from "./People";
 import { Roles } from "./Roles";
+import { Rooms } from "./Rooms";
 import { Tree } from "./Tree";
 
 /** What a section of the administration is given. */
@@ -21,6 +23,8 @@ export interface SectionProps {
 }
 
 const PAGES: Record<Section, (props: SectionProps) => React.JSX.Element> = {
+  rooms: Rooms,
+  accounts: Accounts,
   organisations: Organisations,
   people: People,
   roles: Roles,

@@ -1,0 +1,241 @@
+import { useState, type FormEvent } from "react";
+import Button from "antd/es/button";
+import { api, ask, type Account } from "../api";
+import { useDelayed, useDoing, useHouseWords, usePages } from "../hooks";
+import { isName, isUser } from "../logic";
+import { Choice, Done, Field, Loading, State, Sure, Trouble } from "../parts";
+import type { SectionProps } from "./Admin";
+import { organisationName, organisationOptions, useDirectory } from "./directory";
+import { Panel } from "./Panel";
+import { Table } from "./Table";
+
+/** Accounts with which SIP terminals register. */
+export function Accounts({ me, place, move }: SectionProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const [filter, setFilter] = useState("");
+  // A password that the server made is told once, and must outlive the form that asked for it.
+  const [told, setTold] = useState<{ id: string; password: string } | null>(null);
+  const q = useDelayed(filter.trim());
+  const pages = usePages(
+    (after) => ask(api.GET("/api/v1/accounts", { params: { query: { after, q, limit: 50 } } })),
+    `accounts ${q}`,
+  );
+  const shown = pages.items?.find((row) => row.id === place.chosen);
+  const close = () => move({ chosen: null });
+  const manage = directory.may("accounts.manage");
+  return (
+    <>
+      <div className="middle">
+        <div className="tools">
+          <Field label={words.accounts.filter} testId="filter" value={filter} change={setFilter} />
+          {manage && (
+            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
+              {words.accounts.fresh}
+            </Button>
+          )}
+        </div>
+        <Trouble failure={pages.failure} />
+        {!pages.items ? (
+          !pages.failure && <Loading />
+        ) : (
+          <Table
+            caption={words.sections.accounts}
+            columns={[
+              { title: words.accounts.user, cell: (row) => row.user },
+              { title: words.name, cell: (row) => row.name },
+              { title: words.state, cell: (row) => <AccountState row={row} /> },
+              {
+                title: words.place,
+                cell: (row) => organisationName(directory, row.organisation),
+                wide: true,
+              },
+            ]}
+            rows={pages.items}
+            idOf={(row) => row.id}
+            chosen={place.chosen}
+            choose={(id) => move({ chosen: id })}
+            more={pages.more}
+            busy={pages.busy}
+          />
+        )}
+      </div>
+      {place.chosen === "new" && (
+        <Panel title={words.accounts.fresh} chosen="new" close={close}>
+          <New
+            at={place.at ?? me.organisation}
+            made={(id, password) => {
+              setTold(password ? { id, password } : null);
+              pages.again();
+              move({ chosen: id });
+            }}
+          />
+        </Panel>
+      )}
+      {shown && (
+        <Panel key={shown.id} title={shown.name} chosen={shown.id} close={close}>
+          <dl className="facts">
+            <dt>{words.accounts.user}</dt>
+            <dd>{shown.user}</dd>
+          </dl>
+          {told?.id === shown.id && (
+            <div role="status">
+              <p>{words.accounts.keep}</p>
+              <code className="told" data-testid="account-password">
+                {told.password}
+              </code>
+            </div>
+          )}
+          {manage && (
+            <Change
+              row={shown}
+              changed={pages.again}
+              told={(password) => setTold({ id: shown.id, password })}
+              removed={() => {
+                pages.again();
+                close();
+              }}
+            />
+          )}
+        </Panel>
+      )}
+    </>
+  );
+}
+
+function AccountState({ row }: { row: Account }) {
+  const words = useHouseWords();
+  return (
+    <State kind={row.has_password ? "good" : "bad"}>
+      {row.has_password ? words.accounts.usable : words.accounts.noPassword}
+    </State>
+  );
+}
+
+interface NewProps {
+  at: string;
+  /** With the password that the server made. */
+  made: (id: string, password?: string | null) => void;
+}
+
+function New({ at, made }: NewProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const [entry, setEntry] = useState({ user: "", name: "", organisation: at });
+  const [tried, setTried] = useState(false);
+  const doing = useDoing();
+  const set = (change: Partial<typeof entry>) => setEntry({ ...entry, ...change });
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setTried(true);
+    if (!isUser(entry.user) || !isName(entry.name)) return;
+    await doing.act(async () => {
+      const account = await ask(api.POST("/api/v1/accounts", { body: entry }));
+      made(account.id, account.password);
+    });
+  };
+  return (
+    <form className="landing" onSubmit={submit} noValidate>
+      <p className="hint">{words.accounts.why}</p>
+      <Trouble failure={doing.failure} />
+      <Field
+        label={words.accounts.user}
+        testId="account-user"
+        hint={words.accounts.userHint}
+        value={entry.user}
+        change={(user) => set({ user })}
+        wrong={tried && !isUser(entry.user) ? words.accounts.userHint : ""}
+      />
+      <Field
+        label={words.name}
+        testId="account-name"
+        value={entry.name}
+        change={(name) => set({ name })}
+        wrong={tried && !isName(entry.name) ? words.nameWrong : ""}
+      />
+      <Choice
+        label={words.place}
+        testId="account-organisation"
+        value={entry.organisation}
+        change={(organisation) => set({ organisation })}
+        options={organisationOptions(directory)}
+      />
+      <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
+        {words.save}
+      </Button>
+    </form>
+  );
+}
+
+interface ChangeProps {
+  row: Account;
+  changed: () => void;
+  told: (password: string) => void;
+  removed: () => void;
+}
+
+function Change({ row, changed, told, removed }: ChangeProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const [name, setName] = useState(row.name);
+  const [organisation, setOrganisation] = useState(row.organisation);
+  const doing = useDoing();
+  const params = { path: { id: row.id } };
+  const save = async (event: FormEvent) => {
+    event.preventDefault();
+    if (!isName(name)) return;
+    const body = { name, organisation };
+    const patch = () => ask(api.PATCH("/api/v1/accounts/{id}", { params, body }));
+    if (await doing.act(patch, words.saved)) changed();
+  };
+  const renew = async () => {
+    await doing.act(async () => {
+      const { password } = await ask(
+        api.PUT("/api/v1/accounts/{id}/password", { params, body: {} }),
+      );
+      if (password) told(password);
+    }, words.people.passwordSet);
+    changed();
+  };
+  const remove = async () => {
+    if (await doing.act(() => ask(api.DELETE("/api/v1/accounts/{id}", { params })))) removed();
+  };
+  return (
+    <form className="landing" onSubmit={save} noValidate>
+      <Trouble failure={doing.failure} />
+      <Field
+        label={words.name}
+        testId="account-name"
+        value={name}
+        change={setName}
+        wrong={isName(name) ? "" : words.nameWrong}
+      />
+      <Choice
+        label={words.place}
+        testId="account-organisation"
+        value={organisation}
+        change={setOrganisation}
+        options={organisationOptions(directory)}
+      />
+      <div className="acts">
+        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
+          {words.save}
+        </Button>
+        <Done text={doing.done} />
+      </div>
+      <div className="acts end">
+        <Button data-testid="renew" onClick={() => void renew()}>
+          {words.accounts.renew}
+        </Button>
+        <Sure
+          label={words.remove}
+          question={words.accounts.ask(row.user)}
+          act={() => void remove()}
+          busy={doing.busy}
+          testId="remove"
+        />
+      </div>
+      <small>{words.accounts.renewHint}</small>
+    </form>
+  );
+}

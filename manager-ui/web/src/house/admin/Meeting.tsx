@@ -1,0 +1,138 @@
+import { useEffect, useState, type FormEvent } from "react";
+import Button from "antd/es/button";
+import { api, ask, type Leg, type Live } from "../api";
+import { useDoing, useHouseWords, useLoad } from "../hooks";
+import { qualityOf } from "../logic";
+import { Done, Field, State, Trouble } from "../parts";
+import { useDirectory } from "./directory";
+
+/** Between two looks. */
+const LOOK_MS = 2000;
+
+/** Who is in a room now, with the quality both ways, and what an operator does about it. */
+export function Meeting({ number }: { number: string }) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const params = { path: { number } };
+  const live = useLoad(
+    async () => (await ask(api.GET("/api/v1/rooms/{number}", { params }))) as Live,
+    `live ${number}`,
+  );
+  const { again } = live;
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (document.visibilityState === "visible") again();
+    }, LOOK_MS);
+    return () => clearInterval(timer);
+  }, [again]);
+  const control = directory.may("rooms.control");
+  const legs = live.value?.legs ?? [];
+  return (
+    <>
+      <h3>{words.meeting.title}</h3>
+      {/* Nobody has dialled it yet: that is no trouble. */}
+      {live.failure && live.failure.status !== 404 && <Trouble failure={live.failure} />}
+      {legs.length === 0 && <p>{words.meeting.empty}</p>}
+      <ul className="grants" data-testid="legs">
+        {legs.map((leg) => (
+          <OneLeg key={leg.leg} number={number} leg={leg} control={control} changed={again} />
+        ))}
+      </ul>
+      {control && <Ring number={number} />}
+    </>
+  );
+}
+
+interface LegProps {
+  number: string;
+  leg: Leg;
+  control: boolean;
+  changed: () => void;
+}
+
+function OneLeg({ number, leg, control, changed }: LegProps) {
+  const words = useHouseWords();
+  const doing = useDoing();
+  const params = { path: { number, leg: leg.leg } };
+  const quality = qualityOf(leg);
+  const silence = async () => {
+    const body = { audio_silenced: !leg.audio_silenced };
+    const patch = () => ask(api.PATCH("/api/v1/rooms/{number}/legs/{leg}", { params, body }));
+    if (await doing.act(patch)) changed();
+  };
+  const remove = async () => {
+    const put = () => ask(api.DELETE("/api/v1/rooms/{number}/legs/{leg}", { params }));
+    if (await doing.act(put)) changed();
+  };
+  const flow = (label: string, { loss_percent, jitter_ms, bitrate_bps }: Leg["received"]) =>
+    words.meeting.flow(
+      label,
+      `${Math.round(bitrate_bps / 1000)}`,
+      loss_percent.toFixed(1),
+      jitter_ms.toFixed(0),
+    );
+  return (
+    <li>
+      <span>
+        <strong>{leg.name}</strong>{" "}
+        <State kind={quality === "good" ? "good" : quality === "poor" ? "bad" : "off"}>
+          {words.meeting.qualities[quality]}
+        </State>
+        <small>
+          {words.meeting.kinds[leg.kind] ?? leg.kind}
+          {leg.round_trip_ms != null && ` · ${words.meeting.roundTrip(String(leg.round_trip_ms))}`}
+        </small>
+        <small>{flow(words.meeting.from, leg.received)}</small>
+        <small>{flow(words.meeting.to, leg.sent)}</small>
+        {leg.audio_silenced && <State kind="bad">{words.meeting.silenced}</State>}
+      </span>
+      {control && (
+        <>
+          <Button size="small" data-testid="silence" onClick={() => void silence()}>
+            {leg.audio_silenced ? words.meeting.unsilence : words.meeting.silence}
+          </Button>
+          <Button size="small" danger data-testid="put-out" onClick={() => void remove()}>
+            {words.meeting.putOut}
+          </Button>
+        </>
+      )}
+      <Trouble failure={doing.failure} />
+    </li>
+  );
+}
+
+function Ring({ number }: { number: string }) {
+  const words = useHouseWords();
+  const [target, setTarget] = useState("");
+  const [told, setTold] = useState("");
+  const doing = useDoing();
+  const ring = async (event: FormEvent) => {
+    event.preventDefault();
+    if (!target.trim()) return;
+    setTold("");
+    const params = { path: { number } };
+    await doing.act(async () => {
+      const body = { target: target.trim() };
+      const { outcome } = await ask(api.POST("/api/v1/rooms/{number}/calls", { params, body }));
+      setTold(words.meeting.outcomes[outcome] ?? outcome);
+    });
+  };
+  return (
+    <form className="landing give" onSubmit={ring} noValidate>
+      <Field
+        label={words.meeting.ringWhom}
+        hint={words.meeting.ringHint}
+        testId="ring-target"
+        value={target}
+        change={setTarget}
+      />
+      <Trouble failure={doing.failure} />
+      <div className="acts">
+        <Button htmlType="submit" data-testid="ring" loading={doing.busy} disabled={!target.trim()}>
+          {words.meeting.ring}
+        </Button>
+        <Done text={told} />
+      </div>
+    </form>
+  );
+}

@@ -1,0 +1,264 @@
+import { useState, type FormEvent } from "react";
+import Button from "antd/es/button";
+import { api, ask, type Room } from "../api";
+import { useDelayed, useDoing, useHouseWords, usePages } from "../hooks";
+import { isName, isNumber, isPin } from "../logic";
+import { Choice, Done, Field, Loading, PasswordField, State, Sure, Switch, Trouble } from "../parts";
+import type { SectionProps } from "./Admin";
+import { organisationName, organisationOptions, useDirectory } from "./directory";
+import { Meeting } from "./Meeting";
+import { Panel } from "./Panel";
+import { Table } from "./Table";
+
+type Srtp = "off" | "allowed" | "required";
+
+/** Rooms: make, change, remove, and what goes on in them. */
+export function Rooms({ me, place, move }: SectionProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const [filter, setFilter] = useState("");
+  const q = useDelayed(filter.trim());
+  const pages = usePages(
+    (after) => ask(api.GET("/api/v1/rooms", { params: { query: { after, q, limit: 50 } } })),
+    `rooms ${q}`,
+  );
+  const shown = pages.items?.find((row) => row.id === place.chosen);
+  const close = () => move({ chosen: null });
+  return (
+    <>
+      <div className="middle">
+        <div className="tools">
+          <Field label={words.rooms.filter} testId="filter" value={filter} change={setFilter} />
+          {directory.may("rooms.manage") && (
+            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
+              {words.rooms.fresh}
+            </Button>
+          )}
+        </div>
+        <Trouble failure={pages.failure} />
+        {!pages.items ? (
+          !pages.failure && <Loading />
+        ) : (
+          <Table
+            caption={words.sections.rooms}
+            columns={[
+              { title: words.rooms.number, cell: (row) => row.number },
+              { title: words.name, cell: (row) => row.name },
+              { title: words.rooms.door, cell: (row) => <Door row={row} /> },
+              {
+                title: words.place,
+                cell: (row) => organisationName(directory, row.organisation),
+                wide: true,
+              },
+            ]}
+            rows={pages.items}
+            idOf={(row) => row.id}
+            chosen={place.chosen}
+            choose={(id) => move({ chosen: id })}
+            more={pages.more}
+            busy={pages.busy}
+          />
+        )}
+      </div>
+      {place.chosen === "new" && (
+        <Panel title={words.rooms.fresh} chosen="new" close={close}>
+          <Edit
+            row={null}
+            at={place.at ?? me.organisation}
+            changed={(id) => {
+              pages.again();
+              move({ chosen: id });
+            }}
+          />
+        </Panel>
+      )}
+      {shown && (
+        <Panel
+          key={shown.id}
+          title={`${shown.number} ${shown.name}`}
+          chosen={shown.id}
+          close={close}
+        >
+          <p>
+            <a href={`/room/${encodeURIComponent(shown.number)}`}>{words.rooms.enter}</a>
+          </p>
+          <Meeting number={shown.number} />
+          {directory.may("rooms.manage") && (
+            <>
+              <h3>{words.rooms.settings}</h3>
+              <Edit row={shown} at={shown.organisation} changed={pages.again} />
+              <Remove
+                row={shown}
+                removed={() => {
+                  pages.again();
+                  close();
+                }}
+              />
+            </>
+          )}
+        </Panel>
+      )}
+    </>
+  );
+}
+
+/** Who is let in, by word and colour. */
+function Door({ row }: { row: Room }) {
+  const words = useHouseWords();
+  if (!row.guests) return <State kind="good">{words.rooms.members}</State>;
+  const asked = row.has_pin || row.has_guest_pin;
+  return (
+    <State kind={asked ? "off" : "bad"}>
+      {asked ? words.rooms.guestsByPin : words.rooms.open}
+    </State>
+  );
+}
+
+interface EditProps {
+  /** None for a new one. */
+  row: Room | null;
+  at: string;
+  changed: (id: string) => void;
+}
+
+function Edit({ row, at, changed }: EditProps) {
+  const words = useHouseWords();
+  const directory = useDirectory();
+  const [entry, setEntry] = useState({
+    number: row?.number ?? "",
+    name: row?.name ?? "",
+    organisation: at,
+    guests: row?.guests ?? false,
+    srtp: (row?.srtp ?? "allowed") as Srtp,
+  });
+  // What is left empty stays as it is; a PIN is never shown.
+  const [pins, setPins] = useState({ pin: "", guest_pin: "" });
+  const [tried, setTried] = useState(false);
+  const doing = useDoing();
+  const set = (change: Partial<typeof entry>) => setEntry({ ...entry, ...change });
+  const wrong = {
+    number: isNumber(entry.number) ? "" : words.rooms.numberWrong,
+    name: isName(entry.name) ? "" : words.nameWrong,
+    pin: pins.pin && !isPin(pins.pin) ? words.rooms.pinWrong : "",
+    guest_pin: pins.guest_pin && !isPin(pins.guest_pin) ? words.rooms.pinWrong : "",
+  };
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setTried(true);
+    if (Object.values(wrong).some(Boolean)) return;
+    const body = {
+      ...entry,
+      ...(pins.pin && { pin: pins.pin }),
+      ...(pins.guest_pin && { guest_pin: pins.guest_pin }),
+    };
+    await doing.act(async () => {
+      const params = { path: { number: row?.number ?? "" } };
+      const made = row
+        ? await ask(api.PATCH("/api/v1/rooms/{number}", { params, body }))
+        : await ask(api.POST("/api/v1/rooms", { body }));
+      setPins({ pin: "", guest_pin: "" });
+      changed(made.id);
+    }, words.saved);
+  };
+  const take = async (which: "pin" | "guest_pin") => {
+    const params = { path: { number: row?.number ?? "" } };
+    const patch = () =>
+      ask(api.PATCH("/api/v1/rooms/{number}", { params, body: { [which]: null } }));
+    if (await doing.act(patch, words.saved)) changed(row?.id ?? "");
+  };
+  const pin = (which: "pin" | "guest_pin", label: string, hint: string, has: boolean) => (
+    <div>
+      <PasswordField
+        label={label}
+        testId={`room-${which}`}
+        hint={has ? words.rooms.pinKept : hint}
+        value={pins[which]}
+        change={(value) => setPins({ ...pins, [which]: value })}
+        wrong={tried ? wrong[which] : ""}
+      />
+      {has && (
+        <Button size="small" data-testid={`take-${which}`} onClick={() => void take(which)}>
+          {words.rooms.takePin}
+        </Button>
+      )}
+    </div>
+  );
+  return (
+    <form className="landing" onSubmit={submit} noValidate>
+      <Trouble failure={doing.failure} />
+      <Field
+        label={words.rooms.number}
+        testId="room-number"
+        hint={words.rooms.numberHint}
+        value={entry.number}
+        change={(number) => set({ number })}
+        wrong={tried ? wrong.number : ""}
+      />
+      <Field
+        label={words.name}
+        testId="room-name"
+        value={entry.name}
+        change={(name) => set({ name })}
+        wrong={tried ? wrong.name : ""}
+      />
+      <Choice
+        label={words.place}
+        testId="room-organisation"
+        value={entry.organisation}
+        change={(organisation) => set({ organisation })}
+        options={organisationOptions(directory)}
+      />
+      <Switch
+        label={words.rooms.guests}
+        testId="room-guests"
+        value={entry.guests}
+        change={(guests) => set({ guests })}
+      />
+      {pin("pin", words.rooms.pin, words.rooms.pinHint, row?.has_pin ?? false)}
+      {entry.guests &&
+        pin(
+          "guest_pin",
+          words.rooms.guestPin,
+          words.rooms.guestPinHint,
+          row?.has_guest_pin ?? false,
+        )}
+      <Choice
+        label={words.rooms.srtp}
+        testId="room-srtp"
+        value={entry.srtp}
+        change={(srtp) => set({ srtp: srtp as Srtp })}
+        options={(["required", "allowed", "off"] as const).map((value) => ({
+          value,
+          label: words.rooms.srtps[value],
+        }))}
+      />
+      <div className="acts">
+        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
+          {words.save}
+        </Button>
+        <Done text={doing.done} />
+      </div>
+    </form>
+  );
+}
+
+function Remove({ row, removed }: { row: Room; removed: () => void }) {
+  const words = useHouseWords();
+  const doing = useDoing();
+  const params = { path: { number: row.number } };
+  const remove = async () => {
+    if (await doing.act(() => ask(api.DELETE("/api/v1/rooms/{number}", { params })))) removed();
+  };
+  return (
+    <div className="acts end">
+      <Trouble failure={doing.failure} />
+      <Sure
+        label={words.remove}
+        question={words.rooms.ask(row.number)}
+        act={() => void remove()}
+        busy={doing.busy}
+        testId="remove"
+      />
+    </div>
+  );
+}
