@@ -161,6 +161,10 @@ fn drill(config: &str) {
     let server = server.resume();
     let root = Client::log_in(&server, "root");
     assert_eq!(names(&root), ["华东", "仁济"]);
+    let (status, said) = run(&server, config, &["audit", "verify"]);
+    assert_eq!(status, Some(0), "{said}");
+    let mode = std::fs::metadata(copy).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

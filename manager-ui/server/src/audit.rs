@@ -191,6 +191,9 @@ pub enum Fault {
         /// Last one that is known to have been written.
         told: i64,
     },
+    /// There are entries beside the chain, which nobody wrote by way of it.
+    #[error("{0} entries are beside the chain: they were added to it")]
+    Added(i64),
     /// The chain holds, and yet this entry is not the one that was signed: it, or one before it, was
     /// changed and all hashes were computed anew.
     #[error("entry {0} is not the one that was signed: what comes before it was rewritten")]
@@ -253,6 +256,17 @@ pub(crate) async fn verify(
             }
             (seq, previous) = (entry.seq, entry.hash);
         }
+    }
+    // In one statement: what is written meanwhile moves the head, too.
+    let added: i64 = sqlx::query(
+        "SELECT COUNT(*) AS n FROM audit a JOIN audit_head h ON h.one = 1 \
+         WHERE a.seq < 1 OR a.seq > h.seq",
+    )
+    .fetch_one(&mut *connection)
+    .await?
+    .try_get("n")?;
+    if added > 0 {
+        return Ok(Err(Fault::Added(added)));
     }
     Ok(Ok(Whole {
         entries: seq,

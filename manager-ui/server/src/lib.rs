@@ -15,7 +15,7 @@ use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 mod api;
@@ -287,6 +287,7 @@ pub enum VerifyError {
 
 /// Makes the tables ready, offers the first administrator's link, and signs the record. Never ends.
 async fn keep_data(store: store::Store, setup: setup::Setup, data: Data) {
+    let _held = held(&data.dir).await;
     store.prepare_when_there().await;
     if let Err(error) = setup.offer(&store).await {
         warn!(
@@ -302,6 +303,24 @@ async fn keep_data(store: store::Store, setup: setup::Setup, data: Data) {
         }
     };
     tokio::join!(checkpoints::keep(&record, &store), copies);
+}
+
+/// Waits until the manager before this one has let go of the database.
+async fn held(data_dir: &Path) -> Option<impl Drop + use<>> {
+    let mut told = false;
+    loop {
+        match store::hold(data_dir) {
+            Ok(Some(held)) => return Some(held),
+            Ok(None) if told => {}
+            Ok(None) => warn!("another process has the database, waiting for it"),
+            Err(error) => {
+                warn!(%error, "the database cannot be held against a restore");
+                return None;
+            }
+        }
+        told = true;
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// What the tasks that look after the data need.

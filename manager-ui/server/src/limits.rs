@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::sessions;
+
 /// What peers may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -125,6 +127,8 @@ impl Drop for Place {
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     sources: Mutex<HashMap<IpAddr, (f64, Instant)>>,
+    /// By the hash of a login that nobody has: how often it was tried, and when last.
+    unknown: Mutex<HashMap<String, (u32, Instant)>>,
 }
 
 /// Attempts that a source has at once, and gets back in a second.
@@ -134,7 +138,35 @@ const ATTEMPTS_PER_S: f64 = 0.5;
 /// there are none of these nobody new is heard.
 const MAX_SOURCES: usize = 10_000;
 
+/// Wrong logins that are remembered.
+const MAX_UNKNOWN: usize = 10_000;
+
 impl Attempts {
+    /// Counts an attempt with a login that nobody has, and says whether it is closed, as one that
+    /// somebody has would be: nobody learns by that who is there.
+    pub(crate) fn is_unknown_closed(&self, login: &str) -> bool {
+        self.is_unknown_closed_at(login, Instant::now())
+    }
+
+    fn is_unknown_closed_at(&self, login: &str, now: Instant) -> bool {
+        let closed_for = Duration::from_millis(sessions::LOCKED_MS.unsigned_abs());
+        let mut unknown = self.unknown.lock().unwrap_or_else(|p| p.into_inner());
+        if unknown.len() >= MAX_UNKNOWN {
+            unknown.retain(|_, (_, at)| now.saturating_duration_since(*at) < closed_for);
+            if unknown.len() >= MAX_UNKNOWN {
+                unknown.clear();
+            }
+        }
+        let (count, at) = unknown.entry(sessions::hash(login)).or_insert((0, now));
+        let is_full = i64::from(*count) >= sessions::MAX_FAILURES;
+        if is_full && now.saturating_duration_since(*at) < closed_for {
+            return true;
+        }
+        *count = if is_full { 1 } else { *count + 1 };
+        *at = now;
+        false
+    }
+
     /// Whether this peer may try.
     pub(crate) fn take(&self, peer: IpAddr) -> bool {
         self.take_at(peer, Instant::now())

@@ -273,6 +273,29 @@ pub(crate) async fn holds(
     Ok(row.try_get::<i64, _>("n")? > 0)
 }
 
+/// Whether a person or token holds a right at an organisation and at all below it: a denial further
+/// down leaves a hole.
+pub(crate) async fn holds_throughout(
+    connection: &mut AnyConnection,
+    subject: &Subject,
+    right: Right,
+    organisation: &str,
+) -> Result<bool, Error> {
+    let row = sqlx::query(concat!(
+        "SELECT COUNT(*) AS n, COUNT(CASE WHEN ",
+        allowed!(),
+        " THEN 1 END) AS held FROM organisations o JOIN organisations t ON t.id = $3 \
+         WHERE substr(o.path, 1, length(t.path)) = t.path"
+    ))
+    .bind(subject.as_str())
+    .bind(right.as_str())
+    .bind(organisation)
+    .fetch_one(connection)
+    .await?;
+    let (all, held): (i64, i64) = (row.try_get("n")?, row.try_get("held")?);
+    Ok(all > 0 && held == all)
+}
+
 /// Whether a person or token holds a right anywhere.
 pub(crate) async fn holds_anywhere(
     connection: &mut AnyConnection,
@@ -304,7 +327,8 @@ pub(crate) async fn of_subject(
     Ok(held)
 }
 
-/// Whether `subject` holds all that a role allows, at an organisation: only then may it be handed on.
+/// Whether `subject` holds all that a role allows, at an organisation and below: only then may it be
+/// handed on.
 pub(crate) async fn covers_role(
     connection: &mut AnyConnection,
     subject: &Subject,
@@ -320,7 +344,7 @@ pub(crate) async fn covers_role(
         let Some(right) = Right::from_name(&name) else {
             continue;
         };
-        if !holds(connection, subject, right, organisation).await? {
+        if !holds_throughout(connection, subject, right, organisation).await? {
             return Ok(false);
         }
     }

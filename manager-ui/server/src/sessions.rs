@@ -23,8 +23,8 @@ const LONGEST_MS: i64 = 12 * 60 * 60 * 1000;
 /// How precisely its last use is kept.
 const SEEN_STEP_MS: i64 = 60 * 1000;
 /// Wrong passwords in a row after which a login is closed, and for how long.
-const MAX_FAILURES: i64 = 5;
-const LOCKED_MS: i64 = 15 * 60 * 1000;
+pub(crate) const MAX_FAILURES: i64 = 5;
+pub(crate) const LOCKED_MS: i64 = 15 * 60 * 1000;
 /// Sessions of one person. The oldest ends when one more begins.
 const MAX_SESSIONS: i64 = 16;
 /// Longest description of a browser that is kept, in characters.
@@ -35,7 +35,9 @@ const MAX_AGENT_CHARS: usize = 200;
 pub(crate) enum Proof {
     /// That it is this person, who has no session by that yet.
     Person(Person),
-    /// No such login, or not with this password, or disabled: which of them is not said.
+    /// No such login. It is answered as a wrong password is.
+    Unknown,
+    /// Not with this password, or disabled: which of them is not said.
     Refused,
     /// Too many wrong passwords: not for some minutes, whatever the password.
     Locked,
@@ -67,20 +69,18 @@ pub(crate) async fn prove(
     login: &str,
     given: Redacted<String>,
 ) -> Result<Proof, Error> {
-    let found = sqlx::query(
-        "SELECT id, organisation, login, password, disabled, locked_until_ms FROM people \
-         WHERE login_key = $1",
-    )
-    .bind(login_key(login))
-    .fetch_optional(store.pool()?)
-    .await?;
+    let found =
+        sqlx::query("SELECT id, organisation, login, password FROM people WHERE login_key = $1")
+            .bind(login_key(login))
+            .fetch_optional(store.pool()?)
+            .await?;
     let Some(row) = found else {
         password::verify(given, None).await;
         // What was typed is not kept: it may be a password.
         let mut tx = store.begin().await?;
         note_failure(&mut tx, asker, None, None, "no such login").await?;
         tx.commit().await?;
-        return Ok(Proof::Refused);
+        return Ok(Proof::Unknown);
     };
     let person = Person {
         id: row.try_get("id")?,
@@ -89,27 +89,37 @@ pub(crate) async fn prove(
         session: new_id(),
         by_token: false,
     };
-    let locked = row.try_get::<i64, _>("locked_until_ms")? > now_ms();
-    let disabled = row.try_get::<i64, _>("disabled")? != 0;
     // Asked for even where it counts for nothing, so that every answer takes as long.
     let right = password::verify(given, row.try_get("password")?).await;
+    // Read again now that nobody else writes: of many attempts at once only the first few count.
+    let mut tx = store.begin().await?;
+    let row = sqlx::query("SELECT disabled, locked_until_ms FROM people WHERE id = $1")
+        .bind(&person.id)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(row) = row else {
+        return Ok(Proof::Refused);
+    };
+    let locked = row.try_get::<i64, _>("locked_until_ms")? > now_ms();
+    let disabled = row.try_get::<i64, _>("disabled")? != 0;
     let reason = match (locked, right, disabled) {
         (true, _, _) => "locked",
         (_, false, _) => "wrong password",
         (_, _, true) => "disabled",
-        (false, true, false) => return Ok(Proof::Person(person)),
+        (false, true, false) => {
+            tx.rollback().await?;
+            return Ok(Proof::Person(person));
+        }
     };
-    let mut tx = store.begin().await?;
     if !locked && !right {
         count_failure(&mut tx, &person.id).await?;
     }
     let home = Some(person.organisation.as_str());
     note_failure(&mut tx, asker, Some(&person.id), home, reason).await?;
     tx.commit().await?;
-    Ok(if locked {
-        Proof::Locked
-    } else {
-        Proof::Refused
+    Ok(match locked {
+        true => Proof::Locked,
+        false => Proof::Refused,
     })
 }
 

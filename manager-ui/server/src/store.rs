@@ -5,12 +5,16 @@
 
 pub mod backup;
 
+use std::fs::File;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mcu_api::secret::Redacted;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -147,6 +151,20 @@ impl Error {
     }
 }
 
+/// Holds the data folder's database: whoever writes to it holds this, be it a manager or a command that
+/// puts a copy in its place. None while another does.
+///
+/// # Errors
+/// When the file cannot be made.
+pub(crate) fn hold(data_dir: &Path) -> io::Result<Option<Flock<File>>> {
+    let file = File::create(data_dir.join("database.lock"))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => Ok(Some(held)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error.into()),
+    }
+}
+
 impl Store {
     /// A pool that connects when it is used first.
     ///
@@ -255,7 +273,14 @@ impl Store {
     /// [`Error::Away`] until the tables are there.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, Error> {
         self.pool()?;
-        self.begin_unready().await
+        let mut tx = self.begin_unready().await?;
+        if self.file.is_none() {
+            // As SQLite has it by itself: one writer at a time, who sees all that was written before.
+            sqlx::query("SELECT seq FROM audit_head WHERE one = 1 FOR UPDATE")
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(tx)
     }
 
     async fn begin_unready(&self) -> Result<Transaction<'static, Any>, Error> {

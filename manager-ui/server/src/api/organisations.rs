@@ -164,7 +164,7 @@ struct Changes {
 /// Rename an organisation, or move it and everything below.
 #[utoipa::path(patch, path = "/organisations/{id}", tag = "organisations", params(("id" = String, Path)), request_body = Changes,
     extensions(("x-right" = json!("organisations.manage"))),
-    responses((status = 200, body = Organisation), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Organisation), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn change(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -190,6 +190,7 @@ async fn change(
             return Err(unprocessable("The root stays where it is", "root"));
         };
         managed(&mut tx, &who, old).await?;
+        may_move(&mut tx, &who, &before, &parent).await?;
         move_below(&mut tx, &mut after, &parent).await?;
     }
     sqlx::query("UPDATE organisations SET name = $2, kind = $3 WHERE id = $1")
@@ -201,6 +202,55 @@ async fn change(
     note(&mut tx, &who, Action::Change, Some(&before), Some(&after)).await?;
     tx.commit().await?;
     Ok(Json(after))
+}
+
+/// A move gives those who have a role above the new place rights over what is moved, and frees from what
+/// was denied above the old one. Whoever moves must hold all of that there, as if they gave it.
+async fn may_move(
+    tx: &mut Transaction<'static, Any>,
+    who: &LoggedIn,
+    moved: &Organisation,
+    parent: &Organisation,
+) -> Result<(), Problem> {
+    // Above or at one place and not the other; `$1` is a path.
+    let changed: Vec<(String,)> = sqlx::query_as(
+        "SELECT DISTINCT g.role FROM grants g JOIN organisations a ON a.id = g.organisation WHERE \
+         (g.effect = 'allow' AND substr($1, 1, length(a.path)) = a.path \
+         AND substr($2, 1, length(a.path)) <> a.path) OR \
+         (g.effect = 'deny' AND substr($2, 1, length(a.path)) = a.path \
+         AND substr($1, 1, length(a.path)) <> a.path AND a.id <> $3)",
+    )
+    .bind(&parent.path)
+    .bind(&moved.path)
+    .bind(&moved.id)
+    .fetch_all(&mut **tx)
+    .await?;
+    for (role,) in changed {
+        if !rights::covers_role(tx, &who.subject, &role, &moved.id).await? {
+            let title = "The move gives rights that you do not hold yourself";
+            return Err(Problem::new(StatusCode::FORBIDDEN, title).code("more_than_own"));
+        }
+    }
+    // A role of an organisation's own is given there and below, and nowhere else.
+    let left: Option<(String,)> = sqlx::query_as(
+        "SELECT g.id FROM grants g JOIN roles r ON r.id = g.role \
+         JOIN organisations home ON home.id = r.organisation \
+         JOIN organisations at ON at.id = g.organisation \
+         WHERE substr(at.path, 1, length($1)) = $1 AND substr($1, 1, length(home.path)) = home.path \
+         AND home.id <> $3 AND substr($2, 1, length(home.path)) <> home.path LIMIT 1",
+    )
+    .bind(&moved.path)
+    .bind(&parent.path)
+    .bind(&moved.id)
+    .fetch_optional(&mut **tx)
+    .await?;
+    match left {
+        Some(_) => {
+            let title = "Somebody there has a role of what it would leave: take it away first";
+            Err(Problem::new(StatusCode::CONFLICT, title).code("in_use"))
+        }
+        None => Ok(()),
+    }
 }
 
 async fn move_below(

@@ -204,6 +204,15 @@ async fn create(
     who: LoggedIn,
     Body(mut new): Body<NewPerson>,
 ) -> Result<(StatusCode, Json<PersonView>), Problem> {
+    let mut connection = state.store.pool()?.acquire().await?;
+    need_at(
+        &mut connection,
+        &who,
+        Right::PeopleManage,
+        &new.organisation,
+    )
+    .await?;
+    drop(connection);
     let hash = match new.password.take() {
         Some(given) => {
             accept_password(&given.0, new.login.as_str())?;

@@ -202,6 +202,16 @@ async fn managed(
         ));
     };
     need_at(tx, who, Right::RolesManage, &organisation).await?;
+    let own: Option<(String,)> =
+        sqlx::query_as("SELECT id FROM grants WHERE person = $1 AND role = $2 LIMIT 1")
+            .bind(&who.person.id)
+            .bind(id)
+            .fetch_optional(&mut **tx)
+            .await?;
+    if own.is_some() {
+        let title = "Nobody changes their own rights";
+        return Err(Problem::new(StatusCode::FORBIDDEN, title).code("oneself"));
+    }
     let role = Role {
         id: id.to_owned(),
         organisation: Some(organisation.clone()),
@@ -218,7 +228,7 @@ async fn need_all(
     organisation: &str,
 ) -> Result<(), Problem> {
     for right in rights {
-        if !rights::holds(connection, &who.subject, *right, organisation).await? {
+        if !rights::holds_throughout(connection, &who.subject, *right, organisation).await? {
             return Err(Problem::missing(*right));
         }
     }

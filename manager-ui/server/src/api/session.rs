@@ -71,8 +71,12 @@ async fn log_in(
         return Err(too_many());
     }
     let asker = Asker::unknown(source);
-    let proof = sessions::prove(&state.store, &asker, &given.login, given.password);
-    let person = proved(proof.await?, StatusCode::UNAUTHORIZED)?;
+    let proof = sessions::prove(&state.store, &asker, &given.login, given.password).await?;
+    let login = sessions::login_key(&given.login);
+    if matches!(proof, Proof::Unknown) && state.logins.is_unknown_closed(&login) {
+        return Err(locked());
+    }
+    let person = proved(proof, StatusCode::UNAUTHORIZED)?;
     let mut tx = state.store.begin().await?;
     let code = given.code.as_ref().map(|code| code.0.as_str());
     let verdict = second_factor::check(&mut tx, &state.seal, &asker, &person, code).await?;
@@ -106,7 +110,7 @@ pub(super) fn refused(verdict: Verdict, refusal: StatusCode) -> Problem {
 pub(super) fn proved(proof: Proof, refusal: StatusCode) -> Result<Person, Problem> {
     match proof {
         Proof::Person(person) => Ok(person),
-        Proof::Refused => {
+        Proof::Refused | Proof::Unknown => {
             let title = "Login or password is wrong";
             Err(Problem::new(refusal, title).code("wrong_password"))
         }

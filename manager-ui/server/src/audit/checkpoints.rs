@@ -98,6 +98,7 @@ impl Signer {
         let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
         let public = public.map_err(|error| invalid(&error))?;
         fs::write(dir.join(PUBLIC_KEY), public)?;
+        cut_torn_line(&dir.join(LINES))?;
         let last = read(dir)?.last().map_or(0, |checkpoint| checkpoint.seq);
         Ok(Self {
             dir: dir.to_owned(),
@@ -130,10 +131,48 @@ impl Signer {
             .create(true)
             .mode(0o600)
             .open(self.dir.join(LINES))?;
-        file.write_all(format!("{text} {signature}\n").as_bytes())?;
-        file.sync_data()?;
+        let line = format!("{text} {signature}\n");
+        if let Err(error) = file
+            .write_all(line.as_bytes())
+            .and_then(|()| file.sync_data())
+        {
+            // The next line must not be written behind half of this one.
+            cut_torn_line(&self.dir.join(LINES))?;
+            return Err(error.into());
+        }
         self.last = checkpoint.seq;
         Ok(())
+    }
+}
+
+/// Takes away the beginning of a line that a loss of power or a full disk left.
+fn cut_torn_line(path: &Path) -> io::Result<()> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+    let whole = whole.map_or(0, |end| end + 1);
+    match whole == bytes.len() {
+        true => Ok(()),
+        false => OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .set_len(whole as u64),
+    }
+}
+
+/// Begins a series anew, when the database is one of an earlier time: the lines up to now are kept under
+/// another name.
+///
+/// # Errors
+/// Those of the files.
+pub(crate) fn begin_anew(dir: &Path) -> io::Result<()> {
+    let old = dir.join(format!("{LINES}-until-{}", now_ms()));
+    match fs::rename(dir.join(LINES), old) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Copies of the database, made while the server runs, and taken back while it does not.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
@@ -17,6 +18,8 @@ use tokio::time::sleep;
 use tracing::{error, info};
 use url::Url;
 
+use crate::audit::checkpoints;
+
 use super::{Database, Error, FILE, MIGRATIONS, chain, now_ms};
 
 /// A copy could not be made or taken back.
@@ -28,6 +31,9 @@ pub enum BackupError {
     /// A file cannot be read or written.
     #[error("{}", .0.display())]
     File(PathBuf, #[source] io::Error),
+    /// A manager has the database.
+    #[error("a server uses the database: stop it first")]
+    InUse,
     /// The copy would take the place of another file.
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
@@ -72,6 +78,13 @@ pub async fn backup(database: &Database, data_dir: &Path, to: &Path) -> Result<(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error(error)),
         _ => {}
     }
+    // Empty and ours alone, before anything is in it.
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&part);
+    made.map_err(file_error)?;
     let copied = match database {
         Database::Sqlite => copy_sqlite(&data_dir.join(FILE), &part).await,
         Database::Postgres(address) => {
@@ -110,12 +123,16 @@ async fn open_sqlite(file: &Path) -> Result<SqliteConnection, Error> {
 }
 
 /// Puts a copy in the place of the database. No server may run on this data folder; with PostgreSQL, on
-/// this database. What was there before stays beside it with SQLite (`consilium.db.before`).
+/// this database. What was there before stays beside it with SQLite (`consilium.db.before-` and the time).
 ///
 /// # Errors
 /// [`BackupError`]; the database is as it was then.
 pub async fn restore(database: &Database, data_dir: &Path, from: &Path) -> Result<(), BackupError> {
-    match database {
+    let failed = |source| BackupError::File(data_dir.into(), source);
+    let _held = super::hold(data_dir)
+        .map_err(failed)?
+        .ok_or(BackupError::InUse)?;
+    let restored = match database {
         Database::Sqlite => restore_sqlite(&data_dir.join(FILE), from).await,
         Database::Postgres(address) => {
             let mut restore = program("pg_restore", &address.0)?;
@@ -133,7 +150,9 @@ pub async fn restore(database: &Database, data_dir: &Path, from: &Path) -> Resul
             )
             .await
         }
-    }
+    };
+    restored?;
+    checkpoints::begin_anew(&data_dir.join(crate::RECORD)).map_err(failed)
 }
 
 async fn restore_sqlite(file: &Path, from: &Path) -> Result<(), BackupError> {
@@ -146,7 +165,7 @@ async fn restore_sqlite(file: &Path, from: &Path) -> Result<(), BackupError> {
         name.push(ending);
         PathBuf::from(name)
     };
-    let (new, old) = (beside(".new"), beside(".before"));
+    let (new, old) = (beside(".new"), beside(&format!(".before-{}", now_ms())));
     fs::copy(from, &new).map_err(failed(from))?;
     if let Err(error) = check_sqlite(&new).await {
         let _ = fs::remove_file(&new);
@@ -161,7 +180,8 @@ async fn restore_sqlite(file: &Path, from: &Path) -> Result<(), BackupError> {
             .await
             .map_err(Error::from)?;
         connection.close().await.map_err(Error::from)?;
-        fs::rename(file, &old).map_err(failed(file))?;
+        // Beside it under another name, so that there is a database at every moment.
+        fs::hard_link(file, &old).map_err(failed(file))?;
     }
     for ending in ["-wal", "-shm"] {
         let _ = fs::remove_file(beside(ending));

@@ -47,6 +47,16 @@ pub(crate) async fn a_wrong_password_is_refused_and_five_close_the_login(api: Ap
     let locked = api.try_log_in("li.chun", PASSWORD).await;
     assert_eq!(locked.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(locked.body["code"], "locked");
+    for _ in 0..4 {
+        let unknown = api.try_log_in("nobody", PASSWORD).await;
+        assert_eq!(unknown.status, StatusCode::UNAUTHORIZED);
+    }
+    let closed = api.try_log_in("nobody", PASSWORD).await;
+    assert_eq!(
+        (closed.status, &closed.body),
+        (locked.status, &locked.body),
+        "nor by this"
+    );
     let body = json!({ "password": "eight grey horses" });
     let path = format!("/people/{person}/password");
     let opened = api.ask(&root, "PUT", &path, body).await;

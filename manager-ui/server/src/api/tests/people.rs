@@ -159,3 +159,97 @@ pub(crate) async fn long_lists_come_in_pages_and_are_searched(api: Api) {
     let literal = api.get(&root, "/people?q=p_").await;
     assert_eq!(literal["items"].as_array().unwrap().len(), 1, "no wildcard");
 }
+
+pub(crate) async fn who_is_denied_something_below_hands_it_on_nowhere_above(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let ward = api.organisation(&root, &a, "ward").await;
+    let boss = api
+        .person(&root, &a, "boss", "organisation_administrator")
+        .await;
+    let viewer = json!({ "organisation": a, "name": "people", "rights": ["people.view"] });
+    let viewer = api.make(&root, "/roles", viewer).await;
+    let denial = json!({ "role": viewer, "organisation": ward, "effect": "deny" });
+    api.make(&root, &format!("/people/{boss}/grants"), denial)
+        .await;
+    let cookie = api.log_in("boss").await;
+    let other = api.nobody(&cookie, &a, "other").await;
+    let grant = json!({ "role": "auditor", "organisation": a });
+    let grants = format!("/people/{other}/grants");
+    let refused = api.ask(&cookie, "POST", &grants, grant).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert_eq!(refused.body["code"], "more_than_own");
+    // Nor is the role that denies it emptied.
+    let path = format!("/roles/{viewer}");
+    let refused = api
+        .ask(&cookie, "PATCH", &path, json!({ "rights": [] }))
+        .await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert_eq!(refused.body["code"], "oneself");
+}
+
+pub(crate) async fn a_move_gives_no_rights_that_the_mover_does_not_hold(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "B").await;
+    let ward = api.organisation(&root, &a, "ward").await;
+    api.person(&root, &b, "boss_b", "organisation_administrator")
+        .await;
+    let mover = ["organisations.view", "organisations.manage"];
+    let mover = json!({ "organisation": home, "name": "mover", "rights": mover });
+    let mover = api.make(&root, "/roles", mover).await;
+    let person = api.nobody(&root, &home, "mover").await;
+    let grant = json!({ "role": mover, "organisation": home });
+    api.make(&root, &format!("/people/{person}/grants"), grant)
+        .await;
+    let cookie = api.log_in("mover").await;
+    let path = format!("/organisations/{ward}");
+    let refused = api
+        .ask(&cookie, "PATCH", &path, json!({ "parent": b }))
+        .await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{refused:?}");
+    assert_eq!(refused.body["code"], "more_than_own");
+    let up = api
+        .ask(&cookie, "PATCH", &path, json!({ "parent": home }))
+        .await;
+    assert_eq!(up.status, StatusCode::OK, "nobody gains by this: {up:?}");
+
+    // A role of A's own that somebody has in the ward does not leave A with it.
+    let back = api.ask(&root, "PATCH", &path, json!({ "parent": a })).await;
+    assert_eq!(back.status, StatusCode::OK, "{back:?}");
+    let own = json!({ "organisation": a, "name": "own", "rights": ["rooms.view"] });
+    let own = api.make(&root, "/roles", own).await;
+    let nurse = api.nobody(&root, &ward, "nurse").await;
+    let grant = json!({ "role": own, "organisation": ward });
+    api.make(&root, &format!("/people/{nurse}/grants"), grant)
+        .await;
+    let refused = api.ask(&root, "PATCH", &path, json!({ "parent": b })).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{refused:?}");
+}
+
+pub(crate) async fn moves_and_new_organisations_at_once_leave_a_tree(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "B").await;
+    let ward = api.organisation(&root, &a, "ward").await;
+    let path = format!("/organisations/{ward}");
+    for (n, to) in [&b, &a, &b, &a, &b, &a].into_iter().enumerate() {
+        let name = format!("bed {n}");
+        tokio::join!(
+            api.ask(&root, "PATCH", &path, json!({ "parent": to })),
+            api.organisation(&root, &ward, &name),
+        );
+    }
+    let all = api.get(&root, "/organisations?limit=200").await;
+    let all = all["items"].as_array().unwrap();
+    assert_eq!(all.len(), 10);
+    for organisation in all {
+        let parent = all.iter().find(|o| o["id"] == organisation["parent"]);
+        let above = parent.map_or("", |parent| parent["path"].as_str().unwrap());
+        let path = format!("{above}{}/", organisation["id"].as_str().unwrap());
+        assert_eq!(organisation["path"], path);
+    }
+}

@@ -136,8 +136,24 @@ pub(crate) async fn a_record_that_was_rewritten_does_not_fit_its_checkpoints(api
     };
     assert_eq!(verify(&mut connection, &signed).await.unwrap(), Err(cut));
 
-    // Nor can the checkpoints be changed, or be written with another key.
+    // An entry beside the chain is found, too.
     let lines = std::fs::read_to_string(dir.join("checkpoints")).unwrap();
+    let added = format!(
+        "INSERT INTO audit SELECT {last} + 7, at_ms, actor, actor_name, source, action, object_kind, \
+         object, organisation, before_json, after_json, hash FROM audit WHERE seq = 1"
+    );
+    run(&mut connection, &added).await;
+    let found = verify(&mut connection, &[]).await.unwrap();
+    assert_eq!(found, Err(Fault::Added(1)));
+
+    // Half a line that a loss of power left is no line, and none is written behind it.
+    let torn = format!("{lines}99 17");
+    std::fs::write(dir.join("checkpoints"), torn).unwrap();
+    Signer::open(&dir).unwrap();
+    let mended = std::fs::read_to_string(dir.join("checkpoints")).unwrap();
+    assert_eq!(mended, lines);
+
+    // Nor can the checkpoints be changed, or be written with another key.
     std::fs::write(dir.join("checkpoints"), lines.replacen("4 ", "5 ", 1)).unwrap();
     assert!(checkpoints::read(&dir).is_err());
 }
