@@ -1,8 +1,10 @@
 //! The configuration file and its defaults. `docs/ref/configuration.md` documents every key.
 
 mod dialplan;
+mod ldap;
 mod limits;
 mod listeners;
+mod oidc;
 mod refusal;
 mod trunk;
 mod values;
@@ -47,6 +49,10 @@ pub struct Settings {
     pub turn: Option<Turn>,
     /// The manager's database.
     pub database: Data,
+    /// A directory whose people may log in.
+    pub ldap: Option<ldap::Ldap>,
+    /// A provider that proves who people are.
+    pub oidc: Option<oidc::Oidc>,
     /// Rooms.
     pub rooms: Vec<Room>,
     /// What is looked at before the numbers of the rooms.
@@ -190,6 +196,8 @@ impl Default for Settings {
             media: Media::default(),
             turn: None,
             database: Data::default(),
+            ldap: None,
+            oidc: None,
             rooms: Vec::new(),
             dialplan: Vec::new(),
             rules: Vec::new(),
@@ -282,6 +290,9 @@ impl Settings {
             return Err((second, format!("the {what} of line {line} has the same")));
         }
         listeners::check(&self.sip)?;
+        if let Some(ldap) = &self.ldap {
+            ldap.check()?;
+        }
         let relays = self.turn.as_ref().map(|turn| &turn.urls);
         if let Some(urls) = relays.filter(|urls| urls.get_ref().is_empty()) {
             return Err((urls.span(), "must name a relay".into()));
@@ -392,6 +403,8 @@ impl Settings {
             addresses: self.told_addresses(),
             database: self.database(),
             backups: self.database.schedule(),
+            ldap: self.ldap.as_ref().map(ldap::Ldap::config),
+            oidc: self.oidc.as_ref().map(oidc::Oidc::config),
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
             realm: self.sip.realm.clone(),
             rooms: self.room_numbers(),
@@ -676,6 +689,75 @@ mod tests {
             "4: ",
             &["legacy_tls: ", "only over tls"],
         )]);
+    }
+
+    #[test]
+    fn a_wrong_directory_is_refused_with_line_key_and_reason() {
+        let with = |lines: &str| format!("[ldap]\nbase = \"dc=x\"\n{lines}");
+        let files = [
+            ("url = \"http://d\"\n", "3: ", ["url: ", "ldaps://HOST"]),
+            (
+                "url = \"ldap://d\"\nbind_dn = \"cn=r\"\n",
+                "4: ",
+                ["bind_dn: ", "needs password"],
+            ),
+            (
+                "url = \"ldap://d\"\npassword = \"geheim\"\n",
+                "4: ",
+                ["password: ", "needs bind_dn"],
+            ),
+            (
+                "url = \"ldap://d\"\nfilter = \"(uid=x)\"\n",
+                "4: ",
+                ["filter: ", "must hold {login}"],
+            ),
+            (
+                "url = \"ldap://d\"\nfilter = \"uid={login}\"\n",
+                "4: ",
+                ["filter: ", "in parentheses"],
+            ),
+            (
+                "url = \"ldap://d\"\nlogin = \"u=d\"\n",
+                "4: ",
+                ["login: ", "name of an attribute"],
+            ),
+            (
+                "url = \"ldap://d\"\n[[ldap.roles]]\ngroup = \"cn=g\"\n",
+                "4: ",
+                ["ldap.roles: ", "role"],
+            ),
+        ];
+        for (lines, line, words) in files {
+            let message = refusal(&with(lines));
+            assert!(message.starts_with(line), "{lines:?}: {message}");
+            assert!(
+                words.iter().all(|word| message.contains(word)),
+                "{lines:?}: {message}"
+            );
+            assert!(!message.contains("geheim"), "{message}");
+        }
+        assert!(refusal("[ldap]\nurl = \"ldaps://d\"\n").contains("base"));
+    }
+
+    #[test]
+    fn a_wrong_provider_is_refused_with_line_key_and_reason() {
+        expect_refusals(&[
+            (
+                "[oidc]\nclient_id = \"c\"\nissuer = \"http://id.example\"\n",
+                "3: ",
+                &["issuer: ", "https://HOST"],
+            ),
+            (
+                "[oidc]\nissuer = \"https://id.example\"\n",
+                "1: ",
+                &["client_id"],
+            ),
+            (
+                "[oidc]\nissuer = \"https://id.example\"\nclient_id = \"c\"\nclaim = \"name\"\n",
+                "4: ",
+                &["claim: ", "preferred_username"],
+            ),
+        ]);
     }
 
     #[test]

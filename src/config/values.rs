@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, de};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::ldap::{Attribute, DirectoryUrl};
+use super::oidc::Issuer;
+
 /// A string with at least one character that is not white space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonEmpty(pub String);
@@ -345,6 +348,9 @@ deserialize_from_str!(
     PortRange,
     RelayUrl,
     DatabaseUrl,
+    DirectoryUrl,
+    Attribute,
+    Issuer,
     Filter
 );
 

@@ -9,6 +9,7 @@ mod authenticator;
 mod document;
 mod extract;
 mod meeting;
+pub(crate) mod oidc;
 pub(crate) mod organisations;
 mod page;
 pub(crate) mod people;
@@ -185,6 +186,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(session::routes())
         .merge(authenticator::routes())
         .merge(tokens::routes())
+        .merge(oidc::routes())
         .merge(organisations::routes())
         .merge(people::routes())
         .merge(roles::routes())

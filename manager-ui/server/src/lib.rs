@@ -25,8 +25,11 @@ mod browser;
 mod directory;
 mod divert;
 mod entering;
+pub mod ldap;
 mod limits;
 mod link;
+mod newcomer;
+pub mod oidc;
 mod page;
 mod password;
 mod patient;
@@ -71,6 +74,10 @@ pub struct Config {
     pub addresses: Vec<IpAddr>,
     /// Where people, what they may do, and the record of what they did are kept.
     pub database: Database,
+    /// A directory whose people may log in.
+    pub ldap: Option<ldap::Config>,
+    /// A provider that proves who people are.
+    pub oidc: Option<oidc::Config>,
     /// When the database is copied by itself.
     pub backups: Option<Schedule>,
     /// Room of a demonstration: `GET /api/v1/rooms/{number}` answers for it without an account.
@@ -165,6 +172,8 @@ impl Server {
             store: store.clone(),
             setup: setup.clone(),
             seal,
+            ldap: config.ldap.map(ldap::Directory::new).map(Arc::new),
+            oidc: config.oidc.map(oidc::Provider::new).map(Arc::new),
             logins: Arc::default(),
             follower: follower.clone(),
             file: file.clone(),
@@ -339,6 +348,8 @@ struct State {
     store: store::Store,
     setup: setup::Setup,
     seal: seal::Seal,
+    ldap: Option<Arc<ldap::Directory>>,
+    oidc: Option<Arc<oidc::Provider>>,
     logins: Arc<limits::Attempts>,
     follower: directory::Follower,
     file: Arc<directory::File>,
@@ -353,6 +364,8 @@ fn router(state: State) -> Router {
         .route("/setup", get(page::index))
         .route("/login", get(page::index))
         .route("/account", get(page::index))
+        .route("/login/oidc", get(api::oidc::begin))
+        .route("/login/oidc/callback", get(api::oidc::finish))
         .route("/admin", get(page::index))
         .route("/admin/{*path}", get(page::index))
         .route("/health", get(api::health))

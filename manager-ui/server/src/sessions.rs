@@ -10,6 +10,7 @@ use sqlx::{Any, Row, Transaction};
 
 use crate::asker::{Asker, Person};
 use crate::audit::{self, Action, Change, Object, hex};
+use crate::ldap::{self, Directory};
 use crate::password;
 use crate::store::{Error, Store, new_id, now_ms};
 
@@ -41,6 +42,8 @@ pub(crate) enum Proof {
     Refused,
     /// Too many wrong passwords: not for some minutes, whatever the password.
     Locked,
+    /// Only the directory can tell, and it cannot be asked.
+    Away,
 }
 
 /// A secret of 256 bits, as text for a cookie or a link.
@@ -65,15 +68,26 @@ pub(crate) fn login_key(login: &str) -> String {
 /// Those of the database.
 pub(crate) async fn prove(
     store: &Store,
+    directory: Option<&Directory>,
     asker: &Asker,
     login: &str,
     given: Redacted<String>,
 ) -> Result<Proof, Error> {
-    let found =
-        sqlx::query("SELECT id, organisation, login, password FROM people WHERE login_key = $1")
-            .bind(login_key(login))
-            .fetch_optional(store.pool()?)
-            .await?;
+    let found = sqlx::query(
+        "SELECT id, organisation, login, password, source FROM people \
+         WHERE login_key = $1",
+    )
+    .bind(login_key(login))
+    .fetch_optional(store.pool()?)
+    .await?;
+    // People who are known here alone never go to the directory, be it away or not.
+    let is_local = match &found {
+        Some(row) => row.try_get::<String, _>("source")? != ldap::people::SOURCE,
+        None => false,
+    };
+    if let Some(asked) = directory.filter(|_| !is_local) {
+        return ldap::people::prove(store, asked, asker, login, given).await;
+    }
     let Some(row) = found else {
         password::verify(given, None).await;
         // What was typed is not kept: it may be a password.

@@ -77,6 +77,8 @@ impl Manager {
             streams_socket: dir.path().join("tcp.sock"),
             addresses: vec!["127.0.0.1".parse().unwrap()],
             database: crate::Database::Sqlite,
+            ldap: None,
+            oidc: None,
             backups: None,
             demo_room: demo_room.map(str::to_string),
             realm: "consilium".into(),

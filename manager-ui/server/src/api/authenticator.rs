@@ -85,7 +85,13 @@ async fn begin(
     let (asker, person) = (who.asker(), &who.person);
     limit(&state, &asker)?;
     // Or whoever finds a session left open could shut its person out.
-    let proof = sessions::prove(&state.store, &asker, &person.login, given.password);
+    let proof = sessions::prove(
+        &state.store,
+        state.ldap.as_deref(),
+        &asker,
+        &person.login,
+        given.password,
+    );
     proved(proof.await?, StatusCode::UNPROCESSABLE_ENTITY)?;
     let secret = totp::new_secret();
     let sealed = state.seal.seal(&purpose(&person.id), &secret.0);

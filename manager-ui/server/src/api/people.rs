@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use mcu_api::secret::Redacted;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::{Any, AnyConnection, FromRow, Transaction};
+use sqlx::{Any, AnyConnection, FromRow, Row, Transaction};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -16,7 +16,7 @@ use crate::State;
 use crate::asker::{Asker, LoggedIn};
 use crate::audit::{self, Action, Change, Object};
 use crate::rights::{self, Right, allowed};
-use crate::store::{Error, new_id, now_ms};
+use crate::store::{Error, Store, new_id, now_ms};
 use crate::{password, sessions};
 
 pub(crate) fn routes() -> OpenApiRouter<State> {
@@ -90,6 +90,9 @@ pub(crate) struct PersonView {
     pub organisation: String,
     pub login: String,
     pub name: String,
+    /// Who proves that it is this person: `local` for the server itself, `ldap` for the directory, `oidc` for the
+    /// provider.
+    pub source: String,
     /// May not log in.
     #[sqlx(try_from = "i64")]
     pub disabled: Flag,
@@ -134,7 +137,7 @@ async fn list(
 ) -> Result<Json<Page<PersonView>>, Problem> {
     who.need(&state.store, Right::PeopleView).await?;
     let rows = sqlx::query_as::<_, PersonView>(concat!(
-        "SELECT p.id, p.organisation, p.login, p.name, p.disabled, p.locked_until_ms, p.last_login_ms, \
+        "SELECT p.id, p.organisation, p.login, p.name, p.source, p.disabled, p.locked_until_ms, p.last_login_ms, \
          (SELECT COUNT(*) FROM authenticators a WHERE a.person = p.id AND a.confirmed = 1) \
          AS second_factor FROM people p JOIN organisations o ON o.id = p.organisation WHERE ",
         allowed!(),
@@ -319,6 +322,9 @@ async fn set_password(
     let mut tx = state.store.begin().await?;
     let person = managed(&mut tx, &who, &id).await?;
     tx.rollback().await?;
+    if person.source != "local" {
+        return Err(elsewhere());
+    }
     accept_password(&given.password.0, &person.login)?;
     let hash = password::hash(given.password).await;
     let mut tx = state.store.begin().await?;
@@ -534,7 +540,7 @@ pub(super) async fn seen(
     right: Right,
 ) -> Result<PersonView, Problem> {
     let row = sqlx::query_as(concat!(
-        "SELECT p.id, p.organisation, p.login, p.name, p.disabled, p.locked_until_ms, p.last_login_ms, \
+        "SELECT p.id, p.organisation, p.login, p.name, p.source, p.disabled, p.locked_until_ms, p.last_login_ms, \
          (SELECT COUNT(*) FROM authenticators a WHERE a.person = p.id AND a.confirmed = 1) \
          AS second_factor FROM people p JOIN organisations o ON o.id = p.organisation WHERE p.id = $3 AND ",
         allowed!()
@@ -582,6 +588,24 @@ pub(crate) fn accept_password(password: &str, login: &str) -> Result<(), Problem
     password::check(password, login).map_err(|weak| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, weak.title()).code("weak_password")
     })
+}
+
+/// # Errors
+/// 422 where another system proves who a person is.
+pub(crate) async fn need_password_here(store: &Store, person: &str) -> Result<(), Problem> {
+    let row = sqlx::query("SELECT source FROM people WHERE id = $1")
+        .bind(person)
+        .fetch_one(store.pool()?)
+        .await?;
+    match row.try_get::<String, _>("source")?.as_str() {
+        "local" => Ok(()),
+        _ => Err(elsewhere()),
+    }
+}
+
+fn elsewhere() -> Problem {
+    let title = "This person's password is kept elsewhere";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("elsewhere")
 }
 
 /// Adds the row of a person.

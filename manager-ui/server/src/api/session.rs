@@ -71,7 +71,14 @@ async fn log_in(
         return Err(too_many());
     }
     let asker = Asker::unknown(source);
-    let proof = sessions::prove(&state.store, &asker, &given.login, given.password).await?;
+    let proof = sessions::prove(
+        &state.store,
+        state.ldap.as_deref(),
+        &asker,
+        &given.login,
+        given.password,
+    );
+    let proof = proof.await?;
     let login = sessions::login_key(&given.login);
     if matches!(proof, Proof::Unknown) && state.logins.is_unknown_closed(&login) {
         return Err(locked());
@@ -115,6 +122,10 @@ pub(super) fn proved(proof: Proof, refusal: StatusCode) -> Result<Person, Proble
             Err(Problem::new(refusal, title).code("wrong_password"))
         }
         Proof::Locked => Err(locked()),
+        Proof::Away => {
+            let title = "The directory is away: only people who are known here can log in";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, title).code("directory_away"))
+        }
     }
 }
 
@@ -178,7 +189,8 @@ async fn change_password(
     if !state.logins.take(source) {
         return Err(too_many());
     }
-    let proof = sessions::prove(&state.store, &asker, &person.login, given.old);
+    people::need_password_here(&state.store, &person.id).await?;
+    let proof = sessions::prove(&state.store, None, &asker, &person.login, given.old);
     proved(proof.await?, StatusCode::UNPROCESSABLE_ENTITY)?;
     people::accept_password(&given.new.0, &person.login)?;
     let hash = password::hash(given.new).await;
@@ -350,12 +362,17 @@ pub(super) fn too_many() -> Problem {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, title).code("too_many")
 }
 
-fn with_cookie(secret: &Redacted<String>) -> Response {
-    let cookie = format!(
+/// The session's cookie, as a browser is told it.
+pub(super) fn session_cookie(secret: &Redacted<String>) -> Redacted<String> {
+    Redacted(format!(
         "{}={}; Path=/; Secure; HttpOnly; SameSite=Lax",
         sessions::COOKIE,
         secret.0
-    );
+    ))
+}
+
+fn with_cookie(secret: &Redacted<String>) -> Response {
+    let cookie = session_cookie(secret).0;
     let mut response = StatusCode::NO_CONTENT.into_response();
     if let Ok(mut value) = HeaderValue::from_str(&cookie) {
         value.set_sensitive(true);
@@ -364,7 +381,7 @@ fn with_cookie(secret: &Redacted<String>) -> Response {
     response
 }
 
-fn agent(headers: &HeaderMap) -> String {
+pub(super) fn agent(headers: &HeaderMap) -> String {
     let agent = headers.get(header::USER_AGENT);
     let agent = agent.and_then(|value| value.to_str().ok());
     agent.unwrap_or_default().to_owned()

@@ -2,9 +2,11 @@
 
 mod bench;
 mod description;
+mod directory;
 mod document;
 mod logins;
 mod matrix;
+mod oidc;
 mod people;
 // The server that end-to-end tests start, too.
 #[path = "../../../../tests/src/postgres.rs"]
@@ -12,6 +14,7 @@ mod postgres;
 mod record;
 mod rooms;
 mod second_factor;
+mod slapd;
 mod tokens;
 
 use bench::Api;
@@ -77,6 +80,17 @@ on_both! {
     tokens::tokens_that_are_good_no_more_are_refused_and_noted,
     tokens::a_token_hands_on_no_more_than_its_scope,
     tokens::what_no_token_may_be_is_refused,
+    directory::people_of_the_directory_log_in_by_both_ways_of_tls,
+    directory::who_proves_nothing_to_the_directory_is_refused_and_noted,
+    directory::what_is_typed_is_no_filter,
+    directory::a_directory_that_is_away_shuts_out_its_own_people_alone,
+    directory::a_directory_without_a_trusted_certificate_hears_no_password,
+    directory::the_directory_takes_no_local_persons_place,
+    directory::roles_follow_the_groups_of_the_directory,
+    oidc::a_provider_proves_who_somebody_is,
+    oidc::what_was_used_or_is_of_another_browser_is_refused,
+    oidc::a_token_with_another_nonce_or_that_ran_out_is_refused,
+    oidc::a_provider_takes_nobodys_place_and_may_be_away,
     record::a_changed_a_removed_and_a_cut_record_are_found,
     record::a_record_that_was_rewritten_does_not_fit_its_checkpoints,
 }

@@ -1,8 +1,15 @@
-import { useState, type FormEvent } from "react";
+import { useEffect, useState, type FormEvent } from "react";
 import Button from "antd/es/button";
 import { api, ask, Failure } from "./api";
 import { useDoing, useHouseWords, useSession } from "./hooks";
 import { Field, PasswordField, Trouble } from "./parts";
+
+/** What a provider's way back told of, where nobody was proved. */
+function told(): Failure | undefined {
+  const why = new URLSearchParams(globalThis.location?.search).get("problem");
+  if (why === "oidc_away") return new Failure(503, why);
+  return why === "oidc_refused" ? new Failure(403, why) : undefined;
+}
 
 /** Login and password. `arrived` is called once the session is there. */
 export function Login({ arrived }: { arrived: () => void }) {
@@ -14,6 +21,14 @@ export function Login({ arrived }: { arrived: () => void }) {
   const [code, setCode] = useState<string | null>(null);
   const [tried, setTried] = useState(false);
   const doing = useDoing();
+  const [provider, setProvider] = useState(false);
+  useEffect(() => {
+    // Whoever cannot be told of other ways logs in by password.
+    ask(api.GET("/api/v1/login-methods")).then(
+      (ways) => setProvider(ways.oidc),
+      () => setProvider(false),
+    );
+  }, []);
   const submit = async (event: FormEvent) => {
     event.preventDefault();
     setTried(true);
@@ -35,7 +50,7 @@ export function Login({ arrived }: { arrived: () => void }) {
   return (
     <form className="card landing" onSubmit={submit} noValidate>
       <h1>{words.logInTitle}</h1>
-      <Trouble failure={doing.failure} />
+      <Trouble failure={doing.failure ?? (tried ? undefined : told())} />
       {code !== null && (
         <Field
           label={words.code}
@@ -74,6 +89,11 @@ export function Login({ arrived }: { arrived: () => void }) {
       >
         {words.logIn}
       </Button>
+      {provider && (
+        <Button data-testid="by-provider" size="large" href="/login/oidc" block>
+          {words.byProvider}
+        </Button>
+      )}
     </form>
   );
 }

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Extension;
 use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
 use http_body_util::BodyExt;
 use mcu_api::directory::Held;
 use mcu_api::frame::{self, Decoder};
@@ -23,7 +24,7 @@ use crate::rights::Right;
 use crate::seal::Seal;
 use crate::setup::{FILE, Setup};
 use crate::store::{Database, Store, now_ms};
-use crate::{State, directory, limits, link, serve, sessions};
+use crate::{State, directory, ldap, limits, link, oidc, serve, sessions};
 
 /// Where the page is.
 const PAGE: &str = "https://192.0.2.1:8443";
@@ -68,10 +69,15 @@ impl Api {
         store.prepare().await.unwrap();
         let setup = Setup::new(dir.path(), PAGE.into());
         setup.offer(&store).await.unwrap();
-        Self::with(store, dir)
+        Self::with(store, dir, None, None)
     }
 
-    fn with(store: Store, dir: TempDir) -> Self {
+    fn with(
+        store: Store,
+        dir: TempDir,
+        ldap: Option<ldap::Config>,
+        oidc: Option<oidc::Config>,
+    ) -> Self {
         let socket = dir.path().join("control.sock");
         let asked = Arc::default();
         // One of an earlier life.
@@ -96,6 +102,8 @@ impl Api {
             store: store.clone(),
             setup: Setup::new(dir.path(), PAGE.into()),
             seal: Seal::new(dir.path()),
+            ldap: ldap.map(ldap::Directory::new).map(Arc::new),
+            oidc: oidc.map(oidc::Provider::new).map(Arc::new),
             logins: Arc::default(),
             follower,
             file: Arc::new(file),
@@ -114,7 +122,27 @@ impl Api {
 
     /// As the server's next life has it.
     pub(crate) fn reopened(self) -> Self {
-        Self::with(self.store, self.dir)
+        Self::with(self.store, self.dir, None, None)
+    }
+
+    /// As a server has it whose configuration names this directory.
+    pub(crate) fn with_directory(self, directory: ldap::Config) -> Self {
+        Self::with(self.store, self.dir, Some(directory), None)
+    }
+
+    /// As a server has it whose configuration names this provider.
+    pub(crate) fn with_provider(self, provider: oidc::Config) -> Self {
+        Self::with(self.store, self.dir, None, Some(provider))
+    }
+
+    /// Opens a page as a browser does that holds these cookies.
+    pub(crate) async fn visit(&self, path: &str, cookies: &str) -> Response {
+        let request = Request::builder()
+            .uri(path)
+            .header(header::HOST, "192.0.2.1:8443")
+            .header(header::COOKIE, cookies)
+            .body(Body::empty());
+        self.router.clone().oneshot(request.unwrap()).await.unwrap()
     }
 
     /// The secret of the first administrator's link.

@@ -26,7 +26,7 @@ const OWN: &[&str] = &[
     "DELETE /session/tokens/{id}",
 ];
 /// Operations that ask for nothing.
-const OPEN: &[&str] = &["POST /session", "POST /setup"];
+const OPEN: &[&str] = &["GET /login-methods", "POST /session", "POST /setup"];
 
 /// Where an object is, seen from the place where a role is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

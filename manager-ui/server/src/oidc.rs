@@ -1,0 +1,267 @@
+//! What an OpenID Connect provider proves (OpenID Connect Core 1.0 §3.1): code flow with PKCE
+//! (RFC 7636), `state` and `nonce`, each good once and for the browser that began alone.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use mcu_api::secret::Redacted;
+use openidconnect::core::{
+    CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreProviderMetadata,
+};
+use openidconnect::{
+    AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet,
+    EndpointSet, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
+    RequestTokenError, Scope, TokenResponse,
+};
+
+use crate::sessions::{hash, new_secret};
+use crate::store::chain;
+
+/// Longest that a request of ours to the provider takes.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long somebody may take at the provider.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Logins that are under way at a time. One more takes the place of the oldest.
+const MAX_BEGUN: usize = 1000;
+
+/// Where the provider is, and what is believed of what it says.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its address, as its tokens name it.
+    pub issuer: String,
+    /// PEM file of the issuers of its certificate, beside those of the system.
+    pub ca: Option<PathBuf>,
+    /// Who we are there.
+    pub client_id: String,
+    /// What proves it, where it wants a proof.
+    pub client_secret: Option<Redacted<String>>,
+    /// What is asked for beside `openid`.
+    pub scopes: Vec<String>,
+    /// What becomes the login of who comes first.
+    pub claim: Claim,
+    /// Id of the organisation that people belong to who log in first; that at the root if not given.
+    pub organisation: Option<String>,
+}
+
+/// A claim that becomes a login (OpenID Connect Core 1.0 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// `preferred_username`.
+    PreferredUsername,
+    /// `email`, which the provider has to have verified.
+    Email,
+    /// `sub`.
+    Subject,
+}
+
+/// Why nobody was proved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The provider cannot be reached, or does not say what it should.
+    #[error("the provider cannot be asked: {0}")]
+    Away(String),
+    /// No login is under way that this belongs to: it was used, is too old, or of another browser.
+    #[error("no login is under way that this belongs to")]
+    Unknown,
+    /// The provider does not take the code.
+    #[error("the provider refuses: {0}")]
+    Refused(String),
+    /// What it says proves nothing.
+    #[error("the provider's token proves nothing: {0}")]
+    Token(String),
+}
+
+impl Error {
+    /// As the record has it.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Away(_) => "provider away",
+            Self::Unknown => "no login under way",
+            Self::Refused(_) => "provider refuses",
+            Self::Token(_) => "token proves nothing",
+        }
+    }
+}
+
+/// Whom the provider proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proved {
+    /// Issuer and `sub`.
+    pub subject: String,
+    /// Value of the claim that becomes the login.
+    pub login: String,
+    /// `name`.
+    pub name: Option<String>,
+}
+
+/// A login that is under way.
+#[derive(Debug)]
+struct Begun {
+    nonce: Nonce,
+    verifier: PkceCodeVerifier,
+    redirect: RedirectUrl,
+    /// Hash of what the browser holds.
+    browser: String,
+    at: Instant,
+}
+
+/// A provider, and who is under way to it.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub config: Config,
+    /// By hash of `state`. A lock, because it is held for a moment once a login.
+    begun: Mutex<HashMap<String, Begun>>,
+}
+
+type Client = CoreClient<
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointMaybeSet,
+    EndpointMaybeSet,
+>;
+
+impl Provider {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            begun: Mutex::default(),
+        }
+    }
+
+    /// Where to send a browser that comes back to `redirect`, and what it is to hold meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub(crate) async fn begin(
+        &self,
+        redirect: String,
+    ) -> Result<(String, Redacted<String>), Error> {
+        let away = |error: &dyn std::error::Error| Error::Away(chain(error));
+        let redirect = RedirectUrl::new(redirect).map_err(|error| away(&error))?;
+        let client = self.client(&self.http()?, redirect.clone()).await?;
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let (state, browser) = (new_secret(), new_secret());
+        let known = state.0.clone();
+        let mut request = client.authorize_url(
+            CoreAuthenticationFlow::AuthorizationCode,
+            move || CsrfToken::new(known),
+            || Nonce::new(new_secret().0),
+        );
+        for scope in &self.config.scopes {
+            request = request.add_scope(Scope::new(scope.clone()));
+        }
+        let (url, _, nonce) = request.set_pkce_challenge(challenge).url();
+        let begun = Begun {
+            nonce,
+            verifier,
+            redirect,
+            browser: hash(&browser.0),
+            at: Instant::now(),
+        };
+        self.keep(hash(&state.0), begun);
+        Ok((url.into(), browser))
+    }
+
+    /// Whom the provider proves to a browser that came back.
+    ///
+    /// # Errors
+    /// [`Error`]; the same `state` is good no more, whatever came of it.
+    pub(crate) async fn finish(
+        &self,
+        state: &str,
+        code: String,
+        browser: &str,
+    ) -> Result<Proved, Error> {
+        let begun = self.take(state, browser).ok_or(Error::Unknown)?;
+        let http = self.http()?;
+        let client = self.client(&http, begun.redirect).await?;
+        let request = client
+            .exchange_code(AuthorizationCode::new(code))
+            .map_err(|error| Error::Away(chain(&error)))?;
+        let answer = request
+            .set_pkce_verifier(begun.verifier)
+            .request_async(&http)
+            .await;
+        let answer = answer.map_err(|error| match error {
+            RequestTokenError::ServerResponse(told) => Error::Refused(told.error().to_string()),
+            error => Error::Away(chain(&error)),
+        })?;
+        let token = answer.id_token();
+        let token = token.ok_or_else(|| Error::Token("there is no ID token".into()))?;
+        let verifier = client.id_token_verifier();
+        let claims = token.claims(&verifier, &begun.nonce);
+        self.proved(claims.map_err(|error| Error::Token(chain(&error)))?)
+    }
+
+    fn proved(&self, claims: &CoreIdTokenClaims) -> Result<Proved, Error> {
+        let login = match self.config.claim {
+            Claim::PreferredUsername => claims.preferred_username().map(|name| name.to_string()),
+            Claim::Email => claims
+                .email()
+                .filter(|_| claims.email_verified() == Some(true))
+                .map(|email| email.to_string()),
+            Claim::Subject => Some(claims.subject().to_string()),
+        };
+        let login = login.ok_or_else(|| Error::Token("there is no claim for the login".into()))?;
+        let name = claims.name().and_then(|name| name.get(None));
+        Ok(Proved {
+            subject: format!("{} {}", claims.issuer().as_str(), claims.subject().as_str()),
+            login,
+            name: name.map(|name| name.to_string()),
+        })
+    }
+
+    /// Asks the provider anew each time, so that its new keys need no restart.
+    async fn client(&self, http: &reqwest::Client, redirect: RedirectUrl) -> Result<Client, Error> {
+        let issuer = IssuerUrl::new(self.config.issuer.clone());
+        let issuer = issuer.map_err(|error| Error::Away(chain(&error)))?;
+        let told = CoreProviderMetadata::discover_async(issuer, http).await;
+        let told = told.map_err(|error| Error::Away(chain(&error)))?;
+        let secret = self.config.client_secret.as_ref();
+        let secret = secret.map(|secret| ClientSecret::new(secret.0.clone()));
+        let id = ClientId::new(self.config.client_id.clone());
+        Ok(CoreClient::from_provider_metadata(told, id, secret).set_redirect_uri(redirect))
+    }
+
+    fn http(&self) -> Result<reqwest::Client, Error> {
+        let failed = |error: &dyn std::error::Error| Error::Away(chain(error));
+        // A redirection could lead us to what only this machine reaches.
+        let mut http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PATIENCE);
+        if let Some(path) = &self.config.ca {
+            let pem = std::fs::read(path).map_err(|error| failed(&error))?;
+            let issuers = reqwest::Certificate::from_pem_bundle(&pem);
+            for issuer in issuers.map_err(|error| failed(&error))? {
+                http = http.add_root_certificate(issuer);
+            }
+        }
+        http.build().map_err(|error| failed(&error))
+    }
+
+    fn keep(&self, state: String, begun: Begun) {
+        let mut all = self.all();
+        all.retain(|_, begun| begun.at.elapsed() < LONGEST);
+        if all.len() >= MAX_BEGUN {
+            let oldest = all.iter().min_by_key(|(_, begun)| begun.at);
+            if let Some(oldest) = oldest.map(|(state, _)| state.clone()) {
+                all.remove(&oldest);
+            }
+        }
+        all.insert(state, begun);
+    }
+
+    fn take(&self, state: &str, browser: &str) -> Option<Begun> {
+        let begun = self.all().remove(&hash(state))?;
+        let is_good = begun.at.elapsed() < LONGEST && begun.browser == hash(browser);
+        is_good.then_some(begun)
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Begun>> {
+        self.begun.lock().unwrap_or_else(|p| p.into_inner())
+    }
+}
