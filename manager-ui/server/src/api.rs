@@ -80,6 +80,24 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "This right is not held here").code(right.as_str())
     }
 
+    /// 409 where another row has what may be there once, as a statement says; else what it says.
+    pub(crate) fn taken(failure: sqlx::Error, title: &'static str) -> Self {
+        let failure = store::Error::from(failure);
+        match failure.is_taken() {
+            true => Self::new(StatusCode::CONFLICT, title).code("taken"),
+            false => failure.into(),
+        }
+    }
+
+    /// 409 where other rows refer to the one that a statement removes; else what it says.
+    pub(crate) fn in_use(failure: sqlx::Error, title: &'static str) -> Self {
+        let failure = store::Error::from(failure);
+        match failure.is_in_use() {
+            true => Self::new(StatusCode::CONFLICT, title).code("in_use"),
+            false => failure.into(),
+        }
+    }
+
     /// What is not there, or not shown to whoever asks.
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Nothing is here")

@@ -418,12 +418,8 @@ async fn refuse_too_many(tx: &mut Transaction<'static, Any>) -> Result<(), Probl
     }
 }
 
-fn user_taken(error: sqlx::Error) -> Problem {
-    let error = Error::from(error);
-    match error.is_taken() {
-        true => Problem::new(StatusCode::CONFLICT, "An account has this user").code("taken"),
-        false => error.into(),
-    }
+fn user_taken(failure: sqlx::Error) -> Problem {
+    Problem::taken(failure, "An account has this user")
 }
 
 fn shown(account: &Account) -> Value {

@@ -309,19 +309,16 @@ async fn remove(
     if before.parent.is_none() {
         return Err(unprocessable("The root stays", "root"));
     }
-    let removed = sqlx::query("DELETE FROM organisations WHERE id = $1")
+    sqlx::query("DELETE FROM organisations WHERE id = $1")
         .bind(&id)
         .execute(&mut *tx)
         .await
-        .map_err(Error::from);
-    match removed {
-        Ok(_) => {}
-        Err(error) if error.is_in_use() => {
-            let title = "Something belongs to it: move or remove that first";
-            return Err(Problem::new(StatusCode::CONFLICT, title).code("in_use"));
-        }
-        Err(error) => return Err(error.into()),
-    }
+        .map_err(|failure| {
+            Problem::in_use(
+                failure,
+                "Something belongs to it: move or remove that first",
+            )
+        })?;
     note(&mut tx, &who, Action::Remove, Some(&before), None).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -631,12 +631,8 @@ pub(crate) async fn insert(
     made.map(drop).map_err(login_taken)
 }
 
-fn login_taken(error: sqlx::Error) -> Problem {
-    let error = Error::from(error);
-    match error.is_taken() {
-        true => Problem::new(StatusCode::CONFLICT, "Somebody has this login").code("taken"),
-        false => error.into(),
-    }
+fn login_taken(failure: sqlx::Error) -> Problem {
+    Problem::taken(failure, "Somebody has this login")
 }
 
 /// Adds the row of a grant.

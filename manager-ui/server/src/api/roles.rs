@@ -161,19 +161,13 @@ async fn remove(
 ) -> Result<StatusCode, Problem> {
     let mut tx = state.store.begin().await?;
     let (before, _) = managed(&mut tx, &who, &id).await?;
-    let removed = sqlx::query("DELETE FROM roles WHERE id = $1")
+    sqlx::query("DELETE FROM roles WHERE id = $1")
         .bind(&id)
         .execute(&mut *tx)
         .await
-        .map_err(Error::from);
-    match removed {
-        Ok(_) => {}
-        Err(error) if error.is_in_use() => {
-            let title = "Somebody has this role: take it away first";
-            return Err(Problem::new(StatusCode::CONFLICT, title).code("in_use"));
-        }
-        Err(error) => return Err(error.into()),
-    }
+        .map_err(|failure| {
+            Problem::in_use(failure, "Somebody has this role: take it away first")
+        })?;
     note(&mut tx, &who, Action::Remove, Some(&before), None).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

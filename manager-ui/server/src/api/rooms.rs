@@ -530,12 +530,8 @@ fn refuse_contradiction(room: &RoomView) -> Result<(), Problem> {
     }
 }
 
-fn number_taken(error: sqlx::Error) -> Problem {
-    let error = Error::from(error);
-    match error.is_taken() {
-        true => Problem::new(StatusCode::CONFLICT, "A room has this number").code("taken"),
-        false => error.into(),
-    }
+fn number_taken(failure: sqlx::Error) -> Problem {
+    Problem::taken(failure, "A room has this number")
 }
 
 fn shown(room: &RoomView) -> Value {
