@@ -29,6 +29,8 @@ const SAID = {
     room: "Enter a consult room",
     removed: "your site was removed",
     notReached: "It cannot be reached.",
+    usedUp: "This invitation was used already",
+    revoked: "taken back",
   },
   zh: {
     tooShort: "12 个字符",
@@ -45,6 +47,8 @@ const SAID = {
     room: "进入会诊室",
     removed: "您的会场已被移出",
     notReached: "无法接通对方。",
+    usedUp: "此邀请已被使用",
+    revoked: "已撤回",
   },
 }[language];
 const locale = language === "zh" ? "zh-CN" : "en-GB";
@@ -261,23 +265,34 @@ async function runRooms() {
   await hand.press("new");
   await hand.fill("room-number", "4100");
   await hand.fill("room-name", "多学科会诊");
-  await at("room-guests").focus();
+  await at("room-guest-links").focus();
   await page.keyboard.press("Space");
   await hand.press("save");
   await page.locator("button.row", { hasText: "4100" }).waitFor();
+  await hand.press("new-guest-link");
+  await hand.fill("guest-name", "张阿姨");
+  await hand.press("make-guest-link");
+  const invitation = await text("guest-link");
   // Who shares the administrator's browser would be the administrator.
   const elsewhere = await browser.newContext({ ignoreHTTPSErrors: true, locale });
   const guest = await elsewhere.newPage();
-  await guest.goto(`${base}/room/4100`);
+  await guest.goto(invitation);
   await guest.getByTestId("name").fill("访客");
+  assert.equal(new URL(guest.url()).hash, "", "the secret does not stay in the address");
   await guest.getByTestId("join").click();
-  await page.getByTestId("legs").getByText("访客").waitFor();
+  await page.getByTestId("legs").getByText("张阿姨").waitFor();
   await check("rooms");
   await hand.press("silence");
   await page.getByTestId("legs").locator(".state.bad").waitFor();
   await hand.press("put-out");
   await guest.getByText(SAID.removed).waitFor();
+  step("an invitation that is used, and taken back");
+  await guest.getByTestId("rejoin").click();
+  await guest.getByTestId("join").click();
+  await guest.getByText(SAID.usedUp).waitFor();
   await elsewhere.close();
+  await hand.press("revoke-guest-link");
+  await page.getByTestId("guest-links").getByText(SAID.revoked).waitFor();
   await hand.fill("ring-target", "or-1");
   await hand.press("ring");
   await says(SAID.notReached);

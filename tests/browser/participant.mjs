@@ -28,7 +28,9 @@ for (const pin of (process.env.CONSILIUM_PIN ?? "").split(",").filter(Boolean)) 
   await field.fill(pin);
   await page.getByTestId("join").click();
 }
-await page.getByTestId("tile").first().waitFor({ timeout: 20000 });
+// What a page says that is out of the room.
+const farewell = page.locator(".ant-result-title");
+await page.getByTestId("tile").or(farewell).first().waitFor({ timeout: 20000 });
 
 let busy = Promise.resolve();
 const commands = createInterface({ input: process.stdin });
@@ -51,7 +53,8 @@ process.on("SIGTERM", end);
 for (;;) {
   try {
     const report = await page.evaluate((skew) => globalThis.consiliumObserver.report(skew), mode === "skew");
-    console.log(JSON.stringify(report));
+    const ended = (await farewell.count()) > 0 ? await farewell.first().innerText() : "";
+    console.log(JSON.stringify({ ...report, ended }));
   } catch (error) {
     // The page is being loaded anew.
     console.error(`report: ${error.message}`);

@@ -174,6 +174,7 @@ pub fn page_messages(data: &[u8]) -> usize {
             Ok(message) => ToControl::Browser {
                 conn,
                 person: None,
+                invited: None,
                 source: Some(PEER.ip()),
                 message,
             },

@@ -36,6 +36,8 @@ pub struct Report {
     pub connection: String,
     /// Offsets of flash against beep in ms, by source id.
     pub skew_ms: BTreeMap<u8, f64>,
+    /// Why the page is out of the room, as it says; empty while it is in.
+    pub ended: String,
     /// Looks so far; an offset is the median of the latest fifteen.
     pub skew_looks: BTreeMap<u8, u32>,
 }

@@ -8,6 +8,7 @@ pub(crate) mod audit;
 mod authenticator;
 mod document;
 mod extract;
+mod guest_links;
 mod meeting;
 pub(crate) mod oidc;
 pub(crate) mod organisations;
@@ -210,6 +211,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(roles::routes())
         .merge(rooms::routes())
         .merge(shares::routes())
+        .merge(guest_links::routes())
         .merge(meeting::routes())
         .merge(accounts::routes())
         .merge(audit::routes());

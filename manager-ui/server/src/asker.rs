@@ -51,6 +51,14 @@ impl Asker {
         }
     }
 
+    /// The server itself.
+    pub(crate) const fn server() -> Self {
+        Self {
+            person: None,
+            source: None,
+        }
+    }
+
     /// A person.
     pub(crate) const fn person(person: Person, source: IpAddr) -> Self {
         Self {

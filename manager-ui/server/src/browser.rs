@@ -1,6 +1,6 @@
 //! One browser's WebSocket: JSON messages to the controller and back.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Extension;
@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use mcu_api::ids::ConnId;
-use mcu_api::manager::{BrowserMessage, Person, Refusal, ServerMessage};
+use mcu_api::manager::{BrowserMessage, Invited, Person, Refusal, ServerMessage};
 use mcu_api::secret::Redacted;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use crate::api::problem;
 use crate::asker::{cookie, same_origin};
 use crate::entering::{self, Visit};
+use crate::guests::{self, Guest};
 use crate::limits::Place;
 use crate::link::{Closing, Link, ToBrowser};
 use crate::{State, serve};
@@ -89,6 +90,7 @@ async fn serve_browser(
         peer,
         queue,
         heard: Instant::now(),
+        guest: Guest::default(),
     };
     let close = relay.run().await;
     debug!(%conn, ?close, "browser gone");
@@ -108,24 +110,8 @@ enum End {
     Close(u16),
 }
 
-/// Who is there, if the message asks for a room that this person may enter. Asked each time, so that a
-/// right which is gone, or a session that was ended, counts no more.
-async fn who_joins(
-    state: &State,
-    session: Option<&Redacted<String>>,
-    source: IpAddr,
-    message: &BrowserMessage,
-) -> Option<Person> {
-    let BrowserMessage::Join { room, .. } = message else {
-        return None;
-    };
-    let visit = Visit {
-        session: &session?.0,
-        number: room,
-        source: source.to_canonical(),
-    };
-    entering::who(state, visit).await
-}
+/// Who joins, or by which link.
+type Admitted = (Option<Person>, Option<Invited>);
 
 struct Relay {
     socket: WebSocket,
@@ -137,6 +123,7 @@ struct Relay {
     peer: SocketAddr,
     queue: mpsc::Receiver<ToBrowser>,
     heard: Instant,
+    guest: Guest,
 }
 
 impl Relay {
@@ -164,6 +151,7 @@ impl Relay {
             // for certain: data left unread makes the kernel reset the connection.
             let _ = timeout(Duration::from_secs(1), self.drain()).await;
         }
+        self.guest.leave(&self.state).await;
         end
     }
 
@@ -189,11 +177,19 @@ impl Relay {
             return Err(End::Close(close_code::POLICY));
         }
         match serde_json::from_str::<BrowserMessage>(text) {
-            Ok(message) => {
+            Ok(mut message) => {
+                let admitted = match self.admit(&mut message).await {
+                    Ok(admitted) => admitted,
+                    Err(code) => {
+                        self.send(&ServerMessage::Refused { code }).await?;
+                        return Err(End::Close(close_code::NORMAL));
+                    }
+                };
                 let source = self.peer.ip();
-                let session = self.session.as_ref();
-                let person = who_joins(&self.state, session, source, &message).await;
-                let sent = self.link.message(self.conn, source, person, message).await;
+                let sent = self
+                    .link
+                    .message(self.conn, source, admitted, message)
+                    .await;
                 sent.map_err(|_| End::Close(SERVICE_RESTART))
             }
             Err(error) => {
@@ -208,9 +204,49 @@ impl Relay {
         }
     }
 
+    /// Who is there, if the message asks for a room that this person may enter, or else which link lets
+    /// it in. Asked each time, so that a right which is gone, or a session that was ended, counts no more.
+    async fn admit(&mut self, message: &mut BrowserMessage) -> Result<Admitted, Refusal> {
+        let BrowserMessage::Join {
+            room,
+            guest,
+            resume,
+            ..
+        } = message
+        else {
+            return Ok((None, None));
+        };
+        let source = self.peer.ip().to_canonical();
+        let guest = guest.take();
+        if let Some(session) = &self.session {
+            let visit = Visit {
+                session: &session.0,
+                number: room,
+                source,
+            };
+            if let Some(person) = entering::who(&self.state, visit).await {
+                return Ok((Some(person), None));
+            }
+        }
+        let Some(secret) = guest else {
+            return Ok((None, None));
+        };
+        let visit = guests::Visit {
+            secret: &secret.0,
+            number: room,
+            resume: resume.as_ref(),
+            source,
+        };
+        Ok((None, self.guest.look(&self.state, visit).await?))
+    }
+
     async fn say(&mut self, item: Option<ToBrowser>) -> Result<(), End> {
         match item {
-            Some(ToBrowser::Say(message)) => self.send(&message).await,
+            Some(ToBrowser::Say(message)) => {
+                let source = self.peer.ip().to_canonical();
+                self.guest.hear(&self.state, &message, source).await;
+                self.send(&message).await
+            }
             Some(ToBrowser::Close(Closing::Told)) => Err(End::Close(close_code::NORMAL)),
             Some(ToBrowser::Close(Closing::Restart)) => Err(End::Close(SERVICE_RESTART)),
             None => Err(End::Close(TRY_AGAIN_LATER)),

@@ -142,12 +142,15 @@ async fn read(store: &Store, realm: &str, least: u64) -> Result<Directory, Error
     .await?;
     tx.commit().await?;
     let rooms = rooms.iter().map(|row| {
+        let pin: Option<String> = row.try_get("pin")?;
+        let guest_pin: Option<String> = row.try_get("guest_pin")?;
         Ok(MadeRoom {
             number: row.try_get("number")?,
-            guests: row.try_get::<i64, _>("guests")? != 0,
+            // By a PIN, or not at all.
+            guests: row.try_get::<i64, _>("guests")? != 0 && (pin.is_some() || guest_pin.is_some()),
             srtp: policy(row.try_get("srtp")?),
-            pin: row.try_get::<Option<String>, _>("pin")?.map(Redacted),
-            guest_pin: row.try_get::<Option<String>, _>("guest_pin")?.map(Redacted),
+            pin: pin.map(Redacted),
+            guest_pin: guest_pin.map(Redacted),
         })
     });
     let accounts = accounts.iter().map(|row| {

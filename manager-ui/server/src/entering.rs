@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use mcu_api::manager::Person;
+use mcu_api::manager::{Person, Session};
 use mcu_api::secret::Redacted;
 use serde_json::json;
 use sqlx::Row;
@@ -46,10 +46,14 @@ async fn find(state: &State, visit: Visit<'_>) -> Result<Option<Person>, Error> 
     if !rooms::reaches(&mut connection, state, &subject, number, Right::RoomsJoin).await? {
         return Ok(None);
     }
-    let row = sqlx::query("SELECT name FROM people WHERE id = $1")
-        .bind(&person.id)
-        .fetch_optional(&mut *connection)
-        .await?;
+    let row = sqlx::query(
+        "SELECT p.name, s.created_ms FROM people p JOIN sessions s ON s.person = p.id \
+         WHERE p.id = $1 AND s.id = $2",
+    )
+    .bind(&person.id)
+    .bind(&person.session)
+    .fetch_optional(&mut *connection)
+    .await?;
     let Some(row) = row else {
         return Ok(None);
     };
@@ -57,6 +61,10 @@ async fn find(state: &State, visit: Visit<'_>) -> Result<Option<Person>, Error> 
     let known = Person {
         id: person.id.clone(),
         name: Redacted(row.try_get("name")?),
+        session: Some(Session {
+            id: person.session.clone(),
+            until_ms: row.try_get::<i64, _>("created_ms")? + sessions::LONGEST_MS,
+        }),
     };
     note(state, person, visit).await?;
     Ok(Some(known))

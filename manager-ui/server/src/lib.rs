@@ -25,7 +25,9 @@ mod browser;
 mod directory;
 mod divert;
 mod entering;
+mod guests;
 pub mod ldap;
+mod leaving;
 mod limits;
 mod link;
 mod newcomer;
@@ -127,6 +129,7 @@ pub struct Server {
     data: Data,
     follower: directory::Follower,
     file: Arc<directory::File>,
+    state: State,
 }
 
 impl Server {
@@ -165,7 +168,7 @@ impl Server {
             rooms: config.rooms,
             accounts: config.accounts,
         });
-        let app = router(State {
+        let state = State {
             link: link.clone(),
             demo_room: config.demo_room,
             sockets: sockets.clone(),
@@ -175,9 +178,11 @@ impl Server {
             ldap: config.ldap.map(ldap::Directory::new).map(Arc::new),
             oidc: config.oidc.map(oidc::Provider::new).map(Arc::new),
             logins: Arc::default(),
+            guests: Arc::default(),
             follower: follower.clone(),
             file: file.clone(),
-        });
+        };
+        let app = router(state.clone());
         Ok(Self {
             listener,
             acceptor,
@@ -192,6 +197,7 @@ impl Server {
             data,
             follower,
             file,
+            state,
         })
     }
 
@@ -232,6 +238,7 @@ impl Server {
             data,
             follower,
             file,
+            state,
         } = self;
         let part = async {
             stop.await;
@@ -243,6 +250,7 @@ impl Server {
             () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
             () = keep_data(store.clone(), setup, data) => Err(Error::TaskEnded),
             () = follower.run(store, &file.realm) => Err(Error::TaskEnded),
+            () = leaving::keep(&state) => Err(Error::TaskEnded),
             () = serve::accept(listener, acceptor, app, limits, streams) => Err(Error::TaskEnded),
             () = part => Ok(()),
         }
@@ -351,6 +359,8 @@ struct State {
     ldap: Option<Arc<ldap::Directory>>,
     oidc: Option<Arc<oidc::Provider>>,
     logins: Arc<limits::Attempts>,
+    /// Wrong links for guests.
+    guests: Arc<limits::Attempts>,
     follower: directory::Follower,
     file: Arc<directory::File>,
 }

@@ -14,8 +14,8 @@ use mcu_api::directory::{Directory, Held};
 use mcu_api::frame::{self, Decoder, FrameError};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::manager::{
-    BrowserMessage, ControlOutcome, DialOutcome, FromControl, LegAction, Person, RoomView,
-    ServerMessage, ToControl,
+    BrowserMessage, ControlOutcome, DialOutcome, FromControl, Invited, LegAction, Person, RoomView,
+    ServerMessage, ToControl, Visit,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -106,6 +106,7 @@ enum Command {
         conn: ConnId,
         source: IpAddr,
         person: Option<Person>,
+        invited: Option<Invited>,
         message: Box<BrowserMessage>,
     },
     Gone {
@@ -212,18 +213,19 @@ impl Link {
         Ok((conn, receiver))
     }
 
-    /// Passes on what a browser at `source` says, and who is there, where it counts.
+    /// Passes on what a browser at `source` says, and who is there or by which link, where it counts.
     pub(crate) async fn message(
         &self,
         conn: ConnId,
         source: IpAddr,
-        person: Option<Person>,
+        (person, invited): (Option<Person>, Option<Invited>),
         message: BrowserMessage,
     ) -> Result<(), Away> {
         let command = Command::Message {
             conn,
             source,
             person,
+            invited,
             message: Box::new(message),
         };
         self.send(command).await
@@ -243,6 +245,15 @@ impl Link {
         let question = |request| ToControl::GetRoom { request, number };
         match self.ask(wait, question).await? {
             FromControl::Room { room, .. } => Ok(room),
+            _ => Err(Away),
+        }
+    }
+
+    /// Asks the controller who is in by a login or by a link.
+    pub(crate) async fn visits(&self, wait: Duration) -> Result<Vec<Visit>, Away> {
+        let question = |request| ToControl::GetVisits { request };
+        match self.ask(wait, question).await? {
+            FromControl::Visits { visits, .. } => Ok(visits),
             _ => Err(Away),
         }
     }
@@ -435,6 +446,7 @@ impl Task {
                 conn,
                 source,
                 person,
+                invited,
                 message,
             } => self
                 .browsers
@@ -442,7 +454,8 @@ impl Task {
                 .then_some(ToControl::Browser {
                     conn,
                     source: Some(source),
-                    person,
+                    person: person.map(Box::new),
+                    invited: invited.map(Box::new),
                     message: *message,
                 }),
             // A browser that the controller closed, or never heard of, is not reported again.
@@ -466,6 +479,7 @@ impl Task {
         match message {
             FromControl::Room { request, .. }
             | FromControl::Dialled { request, .. }
+            | FromControl::Visits { request, .. }
             | FromControl::Controlled { request, .. } => {
                 if let Some(answer) = self.requests.remove(&request) {
                     // Whoever asked may have given up meanwhile.

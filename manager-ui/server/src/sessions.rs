@@ -20,7 +20,7 @@ pub(crate) const COOKIE: &str = "__Host-consilium";
 /// A session that nobody used for so long has ended.
 const IDLE_MS: i64 = 60 * 60 * 1000;
 /// And one of this age, however much it is used.
-const LONGEST_MS: i64 = 12 * 60 * 60 * 1000;
+pub(crate) const LONGEST_MS: i64 = 12 * 60 * 60 * 1000;
 /// How precisely its last use is kept.
 const SEEN_STEP_MS: i64 = 60 * 1000;
 /// Wrong passwords in a row after which a login is closed, and for how long.

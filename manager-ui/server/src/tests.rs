@@ -202,7 +202,7 @@ impl Controller {
             loop {
                 match self.decoder.next_message().unwrap() {
                     // It comes once the database is ready.
-                    Some(ToControl::Directory(_)) => continue,
+                    Some(ToControl::Directory(_) | ToControl::GetVisits { .. }) => continue,
                     Some(message) => return message,
                     None => {}
                 }
@@ -241,6 +241,7 @@ fn join() -> BrowserMessage {
         audio_muted: false,
         video_muted: true,
         pin: None,
+        guest: None,
     }
 }
 
@@ -716,6 +717,7 @@ fn what_is_logged_shows_no_name() {
         conn: ConnId(1),
         source: None,
         person: None,
+        invited: None,
         message: join(),
     };
     assert!(!format!("{message:?}").contains("李医生"));

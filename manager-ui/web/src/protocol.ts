@@ -30,7 +30,14 @@ export type Refusal =
   | "pin_wanted"
   | "pin_wrong"
   | "pin_refused"
-  | "quarantined";
+  | "quarantined"
+  | "link_wrong"
+  | "link_expired"
+  | "link_revoked"
+  | "link_used_up"
+  | "link_refused"
+  | "session_ended"
+  | "right_taken";
 
 export interface SlotSize {
   mid: string;
@@ -51,6 +58,8 @@ export type BrowserMessage =
       video_muted: boolean;
       /** Of the room, after it was asked for. */
       pin?: string;
+      /** What stands in the link by which a guest comes. */
+      guest?: string;
     }
   | { type: "offer"; sdp: string }
   | { type: "mute"; audio: boolean; video: boolean }

@@ -34,6 +34,8 @@ export interface Visit {
   muted: Muted;
   /** PIN of the room, as it was typed. */
   pin?: string;
+  /** What stands in the link by which a guest comes. */
+  guest?: string;
 }
 
 /** Where the token to come back with is kept: sessionStorage, or a map in tests. */
@@ -213,8 +215,9 @@ export class Session {
     const { audio, video } = mutedForOthers(this.state);
     this.told = { audio, video };
     const resume = this.memory.getItem(resumeKey(this.visit.room)) ?? undefined;
-    const { room, name, pin } = this.visit;
-    return { type: "join", room, name, ...media, resume, audio_muted: audio, video_muted: video, pin };
+    const { room, name, pin, guest } = this.visit;
+    const muted = { audio_muted: audio, video_muted: video };
+    return { type: "join", room, name, ...media, resume, ...muted, pin, guest };
   }
 
   private async hear(message: ServerMessage): Promise<void> {

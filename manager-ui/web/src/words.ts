@@ -104,6 +104,13 @@ const en = {
     pin_refused: "Too many wrong PINs. Please try again in ten minutes.",
     quarantined:
       "Picture or sound from this device harmed the server, so your site was disconnected. Please try another device or browser, or this one again in ten minutes.",
+    link_wrong: "This invitation is not valid for this room. Please check the link with whoever sent it.",
+    link_expired: "This invitation has run out. Please ask for a new one.",
+    link_revoked: "This invitation was taken back.",
+    link_used_up: "This invitation was used already. Please ask for a new one.",
+    link_refused: "Too many invitations that are not valid came from here. Please try again in some minutes.",
+    session_ended: "Your login was ended, so you left the room. Log in again to come back.",
+    right_taken: "You no longer have the right to be in this room.",
   } satisfies Record<Refusal, string>,
 };
 
@@ -210,6 +217,13 @@ const zh: Words = {
     pin_wrong: "会议密码错误。",
     pin_refused: "密码错误次数过多，请十分钟后再试。",
     quarantined: "本设备发送的画面或声音导致服务器异常，您的会场已被断开。请更换设备或浏览器，或十分钟后再试。",
+    link_wrong: "此邀请对该会诊室无效，请与发送者核对链接。",
+    link_expired: "此邀请已过期，请向发送者索取新的邀请。",
+    link_revoked: "此邀请已被撤回。",
+    link_used_up: "此邀请已被使用，请向发送者索取新的邀请。",
+    link_refused: "此处提交的无效邀请过多，请几分钟后再试。",
+    session_ended: "您的登录已被结束，因此已离开会诊室。重新登录后可再次进入。",
+    right_taken: "您已没有进入此会诊室的权限。",
   },
 };
 

@@ -56,6 +56,11 @@ pub enum ToControl {
     },
     /// All rooms and accounts that people made; answered by [`FromControl::Directory`].
     Directory(Directory),
+    /// Ask by what each browser that proved something is in; answered by [`FromControl::Visits`].
+    GetVisits {
+        /// Echoed in the answer.
+        request: u64,
+    },
     /// A message of a browser.
     Browser {
         /// The browser's connection.
@@ -65,7 +70,10 @@ pub enum ToControl {
         source: Option<IpAddr>,
         /// Who has logged in there and may enter the room that the message asks for; `None`: a guest.
         #[serde(default)]
-        person: Option<Person>,
+        person: Option<Box<Person>>,
+        /// By which link a guest comes who may enter the room that the message asks for.
+        #[serde(default)]
+        invited: Option<Box<Invited>>,
         /// What it said.
         message: BrowserMessage,
     },
@@ -110,6 +118,13 @@ pub enum FromControl {
     },
     /// Answer to [`ToControl::Directory`].
     Directory(Held),
+    /// Answer to [`ToControl::GetVisits`].
+    Visits {
+        /// Of the request.
+        request: u64,
+        /// Who is in by a login or by a link.
+        visits: Vec<Visit>,
+    },
     /// Say this to a browser.
     Server {
         /// The browser's connection.
@@ -137,6 +152,60 @@ pub struct Person {
     pub id: String,
     /// Name to show to others.
     pub name: Redacted<String>,
+    /// The session, where it is known.
+    #[serde(default)]
+    pub session: Option<Session>,
+}
+
+/// A session of the manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its id, by which nobody logs in.
+    pub id: String,
+    /// When it runs out by itself, in milliseconds since 1970.
+    pub until_ms: i64,
+}
+
+/// A guest whom a link lets in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// Id of the link, by which nobody enters.
+    pub link: String,
+    /// Name to show to others, where the link is for somebody.
+    #[serde(default)]
+    pub name: Option<Redacted<String>>,
+    /// The link lets nobody in any more, for this reason; whoever it let in may come back.
+    #[serde(default)]
+    pub closed: Option<Refusal>,
+}
+
+/// By what somebody is in a room, beside what the room says of everybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Pass {
+    /// A login.
+    Login {
+        /// Id of the person.
+        person: String,
+        /// The session.
+        session: Option<Session>,
+    },
+    /// A link for guests.
+    Link {
+        /// Id of the link.
+        link: String,
+    },
+}
+
+/// Somebody who is in a room by a [`Pass`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visit {
+    /// Number of the room.
+    pub room: String,
+    /// The leg.
+    pub leg: LegId,
+    /// By what.
+    pub pass: Pass,
 }
 
 /// What an operator does to a leg.
@@ -152,6 +221,11 @@ pub enum LegAction {
     },
     /// Put it out of the room.
     Remove,
+    /// Put a browser out of the room, since what it came in by counts no more, and say why.
+    Refuse {
+        /// Why, for the page.
+        code: Refusal,
+    },
 }
 
 /// What came of an operator's wish about a leg.
@@ -257,6 +331,9 @@ pub enum BrowserMessage {
         /// PIN of the room, where [`Refusal::PinWanted`] asked for it.
         #[serde(default)]
         pin: Option<Redacted<String>>,
+        /// Secret of a link for guests. The manager looks at it and does not pass it on.
+        #[serde(default)]
+        guest: Option<Redacted<String>>,
     },
     /// A new offer on a new peer connection of a browser that is in: after [`ServerMessage::Renew`],
     /// or when its own connection failed.
@@ -363,6 +440,20 @@ pub enum Refusal {
     PinRefused,
     /// The media process died of what came from there: not for some minutes.
     Quarantined,
+    /// No link for guests of this room is like this.
+    LinkWrong,
+    /// The link for guests has run out.
+    LinkExpired,
+    /// The link for guests was taken back.
+    LinkRevoked,
+    /// The link for guests let in as many as it may.
+    LinkUsedUp,
+    /// Too many wrong links came from there: not for a while.
+    LinkRefused,
+    /// The session by which somebody was in was ended.
+    SessionEnded,
+    /// The right by which somebody was in was taken.
+    RightTaken,
 }
 
 /// One participant, as shown to others.

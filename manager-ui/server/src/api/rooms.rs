@@ -54,7 +54,7 @@ macro_rules! counted {
 /// SQL for all that is told of the rooms `m`.
 macro_rules! columns {
     () => {
-        "SELECT m.id, m.organisation, m.number, m.name, m.guests, m.srtp, \
+        "SELECT m.id, m.organisation, m.number, m.name, m.guests, m.guest_links, m.srtp, \
          CAST(CASE WHEN m.pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_pin, \
          CAST(CASE WHEN m.guest_pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_guest_pin \
          FROM rooms m "
@@ -138,9 +138,12 @@ pub(crate) struct RoomView {
     /// What is dialled.
     pub number: String,
     pub name: String,
-    /// Whether somebody who proved nothing may enter.
+    /// Whether somebody who proved nothing may enter, by a PIN.
     #[sqlx(try_from = "i64")]
     pub guests: Flag,
+    /// Whether links let guests in.
+    #[sqlx(try_from = "i64")]
+    pub guest_links: Flag,
     /// `off`, `allowed` or `required`: whether media of terminals is encrypted.
     pub srtp: String,
     /// Everybody is asked for a PIN.
@@ -186,9 +189,12 @@ struct NewRoom {
     organisation: String,
     number: Number,
     name: Name,
-    /// Whether somebody who proved nothing may enter.
+    /// Whether somebody who proved nothing may enter, by a PIN.
     #[serde(default)]
     guests: bool,
+    /// Whether links let guests in.
+    #[serde(default)]
+    guest_links: bool,
     #[serde(default)]
     srtp: Srtp,
     /// Asked of everybody.
@@ -216,14 +222,15 @@ async fn create(
         number: new.number.0,
         name: new.name.as_str().to_owned(),
         guests: Flag(new.guests),
+        guest_links: Flag(new.guest_links),
         srtp: new.srtp.as_str().to_owned(),
         has_pin: Flag(new.pin.is_some()),
         has_guest_pin: Flag(new.guest_pin.is_some()),
     };
     refuse_contradiction(&made)?;
     let done = sqlx::query(
-        "INSERT INTO rooms (id, organisation, number, name, guests, srtp, pin, guest_pin, created_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO rooms (id, organisation, number, name, guests, srtp, pin, guest_pin, created_ms, \
+         guest_links) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(&made.id)
     .bind(&made.organisation)
@@ -234,6 +241,7 @@ async fn create(
     .bind(new.pin.map(|pin| pin.0.0))
     .bind(new.guest_pin.map(|pin| pin.0.0))
     .bind(now_ms())
+    .bind(i64::from(new.guest_links))
     .execute(&mut *tx)
     .await;
     done.map_err(number_taken)?;
@@ -260,6 +268,8 @@ struct Changes {
     number: Option<Number>,
     name: Option<Name>,
     guests: Option<bool>,
+    /// Whoever is in by a link is put out where it is no more.
+    guest_links: Option<bool>,
     srtp: Option<Srtp>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Pin>)]
@@ -297,7 +307,7 @@ async fn change(
     let done = sqlx::query(
         "UPDATE rooms SET organisation = $2, number = $3, name = $4, guests = $5, srtp = $6, \
          pin = CASE WHEN $7 = 1 THEN $8 ELSE pin END, \
-         guest_pin = CASE WHEN $9 = 1 THEN $10 ELSE guest_pin END WHERE id = $1",
+         guest_pin = CASE WHEN $9 = 1 THEN $10 ELSE guest_pin END, guest_links = $11 WHERE id = $1",
     )
     .bind(&after.id)
     .bind(&after.organisation)
@@ -309,6 +319,7 @@ async fn change(
     .bind(text(&changes.pin))
     .bind(i64::from(changes.guest_pin.is_some()))
     .bind(text(&changes.guest_pin))
+    .bind(i64::from(after.guest_links.0))
     .execute(&mut *tx)
     .await;
     done.map_err(number_taken)?;
@@ -342,6 +353,9 @@ fn changed(before: &RoomView, changes: &Changes) -> RoomView {
     }
     if let Some(guests) = changes.guests {
         after.guests = Flag(guests);
+    }
+    if let Some(guest_links) = changes.guest_links {
+        after.guest_links = Flag(guest_links);
     }
     if let Some(srtp) = changes.srtp {
         after.srtp = srtp.as_str().to_owned();
@@ -519,15 +533,19 @@ async fn refuse_too_many(tx: &mut Transaction<'static, Any>) -> Result<(), Probl
     }
 }
 
-/// A PIN for guests of a room that takes none would look like a door.
+/// A PIN for guests of a room that takes none would look like a door, and guests without a PIN would be
+/// whoever knows a number.
 fn refuse_contradiction(room: &RoomView) -> Result<(), Problem> {
-    match room.has_guest_pin.0 && !room.guests.0 {
-        true => {
-            let title = "Guests may not enter this room, and need no PIN";
-            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("no_guests"))
-        }
-        false => Ok(()),
-    }
+    let has_pin = room.has_pin.0 || room.has_guest_pin.0;
+    let (title, code) = match (room.guests.0, room.has_guest_pin.0) {
+        (false, true) => (
+            "Guests may not enter this room, and need no PIN",
+            "no_guests",
+        ),
+        (true, _) if !has_pin => ("Guests enter by a PIN or by a link", "guests_without_pin"),
+        _ => return Ok(()),
+    };
+    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code(code))
 }
 
 fn number_taken(failure: sqlx::Error) -> Problem {
@@ -536,7 +554,7 @@ fn number_taken(failure: sqlx::Error) -> Problem {
 
 fn shown(room: &RoomView) -> Value {
     json!({ "number": room.number, "name": room.name, "organisation": room.organisation,
-        "guests": room.guests, "srtp": room.srtp, "has_pin": room.has_pin,
+        "guests": room.guests, "guest_links": room.guest_links, "srtp": room.srtp, "has_pin": room.has_pin,
         "has_guest_pin": room.has_guest_pin })
 }
 

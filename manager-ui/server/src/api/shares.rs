@@ -118,7 +118,7 @@ async fn share(
     Ok(Json(after))
 }
 
-/// Share a room no more. Who is in it stays.
+/// Share a room no more. Who is in it by that is put out.
 #[utoipa::path(delete, path = "/rooms/{number}/shares/{organisation}", tag = "rooms", params(("number" = String, Path), ("organisation" = String, Path)),
     extensions(("x-right" = json!("rooms.manage"))),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]

@@ -4,6 +4,7 @@ mod bench;
 mod description;
 mod directory;
 mod document;
+mod guests;
 mod logins;
 mod matrix;
 mod oidc;
@@ -69,6 +70,12 @@ on_both! {
     rooms::an_operator_mutes_removes_and_calls_and_the_record_says_so,
     rooms::each_change_reaches_the_controller_whole,
     rooms::who_is_logged_in_enters_where_the_right_is_held,
+    guests::a_link_lets_guests_into_its_room_until_it_is_used_up_runs_out_or_is_taken_back,
+    guests::a_use_counts_when_somebody_is_in_and_not_who_comes_back_or_is_refused,
+    guests::wrong_links_are_noted_and_bounded,
+    guests::links_are_made_where_the_room_takes_them_and_told_once,
+    guests::who_is_in_by_what_counts_no_more_is_put_out_and_nobody_else,
+    guests::a_session_that_ran_out_ends_no_consult,
     record::each_change_is_in_the_record_with_before_and_after,
     second_factor::an_authenticator_is_asked_for_once_it_is_confirmed_and_each_code_counts_once,
     second_factor::wrong_codes_close_the_login_as_wrong_passwords_do,

@@ -217,3 +217,13 @@ export function usePages<T>(page: (after?: string) => Promise<Page<T>>, key: str
     busy: doing.busy,
   };
 }
+
+/** Looks again and again while the page is seen. */
+export function useAgain(again: () => void, everyMs: number): void {
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (document.visibilityState === "visible") again();
+    }, everyMs);
+    return () => clearInterval(timer);
+  }, [again, everyMs]);
+}

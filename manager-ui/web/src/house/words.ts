@@ -1,6 +1,7 @@
 // Words of the pages around the room, Chinese and English. They load with these pages.
 
 import type { components } from "../schema";
+import { guestWords } from "./words.guests";
 import { roomWords } from "./words.rooms";
 
 type Right = components["schemas"]["Right"];
@@ -65,6 +66,9 @@ const en = {
     weak_password: "This password is easily guessed. Please choose one that has nothing to do with your login and is no common word.",
     link_used: "This link was used already, or a newer one was made. The newest is in the server's data folder, in the file first-administrator, until somebody has used it.",
     taken: "That exists already.",
+    guests_without_pin: "Guests enter by a PIN or by a link: please set a PIN.",
+    no_guest_links: "This room takes no guests by a link.",
+    uses: "A link lets in 1 to 10,000 guests.",
     no_guests: "A PIN for guests goes with a room that admits guests.",
     target: "That is nobody's number or address.",
     controller_away: "The conference controller is away. Please try again.",
@@ -280,6 +284,7 @@ const en = {
     details: "Details",
   },
   ...roomWords.en,
+  ...guestWords.en,
   rolesPage: {
     fresh: "New role",
     builtIn: "every server",
@@ -334,6 +339,7 @@ const en = {
     room: "consult room",
     account: "terminal account",
     meeting: "meeting",
+    guest_link: "invitation for guests",
     authenticator: "authenticator",
     token: "token",
     session: "session",
@@ -355,6 +361,16 @@ const en = {
     confirmed: "On",
     recovery_codes: "Recovery codes",
     expires_ms: "Runs out",
+    number: "Number",
+    guests: "Guests by PIN",
+    guest_links: "Guests by link",
+    guest_link: "Invitation",
+    max_uses: "Lets in",
+    revoked: "Taken back",
+    at_the_door: "At the door",
+    leg: "Site",
+    removed: "Put out",
+    person: "Person",
   } as Record<string, string>,
   yes: "yes",
   no: "no",
@@ -411,6 +427,9 @@ const zh: HouseWords = {
     weak_password: "此密码容易被猜到。请勿使用与账号相关的内容或常见词语。",
     link_used: "此链接已被使用，或已生成更新的链接。首位管理员设置完成之前，最新链接在服务器数据目录的 first-administrator 文件中。",
     taken: "已存在，不能重复。",
+    guests_without_pin: "访客须凭密码或链接进入：请设置密码。",
+    no_guest_links: "此会诊室不接受凭链接进入的访客。",
+    uses: "一条链接可供 1 至 10000 位访客使用。",
     no_guests: "只有允许访客的会诊室才能设置访客密码。",
     target: "这不是有效的号码或地址。",
     controller_away: "会议控制进程暂不可用，请重试。",
@@ -625,6 +644,7 @@ const zh: HouseWords = {
     details: "基本信息",
   },
   ...roomWords.zh,
+  ...guestWords.zh,
   rolesPage: {
     fresh: "新建角色",
     builtIn: "系统内置",
@@ -679,6 +699,7 @@ const zh: HouseWords = {
     room: "会诊室",
     account: "终端账号",
     meeting: "会议",
+    guest_link: "访客邀请",
     authenticator: "身份验证器",
     token: "令牌",
     session: "登录",
@@ -700,6 +721,16 @@ const zh: HouseWords = {
     confirmed: "已开启",
     recovery_codes: "恢复码",
     expires_ms: "有效期至",
+    number: "号码",
+    guests: "访客凭密码",
+    guest_links: "访客凭链接",
+    guest_link: "邀请",
+    max_uses: "可进入人数",
+    revoked: "已撤回",
+    at_the_door: "请求进入",
+    leg: "会场",
+    removed: "移出",
+    person: "人员",
   },
   yes: "是",
   no: "否",

@@ -3,6 +3,7 @@ import Button from "antd/es/button";
 import Result from "antd/es/result";
 import { Capture, untouched, type Devices } from "../capture";
 import { Frame } from "../Frame";
+import { forgetGuest, guestSecret } from "../guest";
 import { useLanguage } from "../language";
 import type { Tracks } from "../peer";
 import type { Refusal } from "../protocol";
@@ -45,14 +46,30 @@ export default function Visit({ room, home }: { room: string; home: () => void }
     };
   }, []);
 
+  const guest = useRef<string | undefined>(undefined);
+  useEffect(() => {
+    const clean = (address: string) => history.replaceState(null, "", address);
+    const look = () => {
+      guest.current = guestSecret(room, location, sessionStorage, clean);
+    };
+    look();
+    window.addEventListener("hashchange", look);
+    return () => window.removeEventListener("hashchange", look);
+  }, [room]);
+
   const ready = !devices.audio.pending && !devices.video.pending;
   const join = useCallback(() => {
     if (!ready) return;
     remember(entry, devices);
     const { muted, pin } = entry;
-    const visit = { room, name: entry.name.trim(), tracks: tracksOf(devices), muted, pin: pin || undefined };
+    const known = { room, name: entry.name.trim(), pin: pin || undefined, guest: guest.current };
+    const visit = { ...known, tracks: tracksOf(devices), muted };
     const made = new Session(socketUrl(), visit, sessionStorage, (next) => {
       setState(next);
+      if (next.refusal?.startsWith("link_")) {
+        forgetGuest(room, sessionStorage);
+        guest.current = undefined;
+      }
       sessionStorage.setItem(MUTED, JSON.stringify(next.muted));
     });
     session.current = made;

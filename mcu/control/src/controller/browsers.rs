@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use mcu_api::ids::LegId;
-use mcu_api::manager::{BrowserMessage, FromControl, Person, Refusal, ServerMessage, SlotSize};
+use mcu_api::manager::{
+    BrowserMessage, FromControl, Invited, Pass, Person, Refusal, ServerMessage, SlotSize,
+};
 use mcu_api::plan::{LegPlan, Transport};
 use mcu_api::secret::Redacted;
 use rand::RngCore;
@@ -31,6 +33,16 @@ const MAX_SILENCE_S: u32 = 15;
 /// window being resized does not make a plan of every pixel.
 const HEIGHT_STEPS: [u16; 4] = [180, 360, 720, 1080];
 
+/// Who says something, as far as the manager knows.
+pub(super) struct Visitor {
+    /// Where it comes from.
+    pub source: Option<IpAddr>,
+    /// Who has logged in there.
+    pub person: Option<Person>,
+    /// By which link it comes.
+    pub invited: Option<Invited>,
+}
+
 /// A request to enter.
 struct Join {
     room: String,
@@ -42,18 +54,42 @@ struct Join {
     pin: Option<Redacted<String>>,
     source: Option<IpAddr>,
     person: Option<Person>,
+    invited: Option<Invited>,
+}
+
+impl Join {
+    /// By what it enters, beside what the room says of everybody.
+    fn pass(&self) -> Option<Pass> {
+        let login = self.person.as_ref().map(|person| Pass::Login {
+            person: person.id.clone(),
+            session: person.session.clone(),
+        });
+        let link = || {
+            let link = self.invited.as_ref()?.link.clone();
+            Some(Pass::Link { link })
+        };
+        login.or_else(link)
+    }
+
+    /// The name that the manager knows of it, or else the one that it says.
+    fn shown_name(&self) -> Option<Redacted<String>> {
+        let person = self.person.as_ref().map(|person| &person.name);
+        let invited = || self.invited.as_ref()?.name.as_ref();
+        let known = person.or_else(invited).map(shown_name);
+        checked_name(known.as_ref().unwrap_or(&self.name))
+    }
 }
 
 /// What an offer is answered with, and the media that follows from it.
 type Described = (Redacted<String>, Media);
 
 impl Controller {
-    pub(super) fn handle_browser(
-        &mut self,
-        conn: Conn,
-        (source, person): (Option<IpAddr>, Option<Person>),
-        message: BrowserMessage,
-    ) {
+    pub(super) fn handle_browser(&mut self, conn: Conn, visitor: Visitor, message: BrowserMessage) {
+        let Visitor {
+            source,
+            person,
+            invited,
+        } = visitor;
         let done = match message {
             BrowserMessage::Join {
                 room,
@@ -64,6 +100,7 @@ impl Controller {
                 audio_muted,
                 video_muted,
                 pin,
+                guest: _,
             } => {
                 let join = Join {
                     room,
@@ -75,6 +112,7 @@ impl Controller {
                     pin,
                     source,
                     person,
+                    invited,
                 };
                 self.join(conn, sdp, join)
             }
@@ -143,12 +181,9 @@ impl Controller {
         if leg_of_conn(&mut self.rooms, conn).is_some() {
             return Err(Refusal::BadRequest);
         }
-        if let Some(person) = &join.person {
-            join.name = shown_name(&person.name);
-        }
-        join.name = checked_name(&join.name).ok_or(Refusal::BadRequest)?;
+        join.name = join.shown_name().ok_or(Refusal::BadRequest)?;
         let room = self.config.room(&join.room).ok_or(Refusal::NoSuchRoom)?;
-        let closed = !room.guests && join.person.is_none();
+        let closed = !room.guests && join.pass().is_none();
         let known = join
             .resume
             .as_ref()
@@ -164,6 +199,9 @@ impl Controller {
         if closed {
             return Err(Refusal::NotAllowed);
         }
+        if let Some(closed) = join.invited.as_ref().and_then(|invited| invited.closed) {
+            return Err(closed);
+        }
         if !self.has_place(&join.room) {
             return Err(Refusal::RoomFull);
         }
@@ -173,7 +211,10 @@ impl Controller {
         let source = Source::new(person, source);
         self.check_quarantine(&source, &join.name)
             .map_err(|_| Refusal::Quarantined)?;
-        self.check_pin_of_browser(&join.room, &source, join.pin.as_ref())?;
+        // The link stands in the PIN's place.
+        if join.invited.is_none() {
+            self.check_pin_of_browser(&join.room, &source, join.pin.as_ref())?;
+        }
         self.newcomer(conn, &offer.0, join, source)
     }
 
@@ -189,6 +230,7 @@ impl Controller {
         let (sdp, media) = self.describe(id, join.source, offer, &cname)?;
         let token = self.new_token();
         let mut browser = BrowserLeg::new(conn, token.clone());
+        browser.pass = join.pass();
         browser.set_slot_count(media.plan.video_send.len());
         let leg = Leg {
             id,
@@ -259,9 +301,13 @@ impl Controller {
             return Err(Refusal::BadRequest);
         };
         info!(room = %room, leg = %leg, offered = described.is_some(), "browser came back");
-        // Who entered as a person stays that one, also when nobody can prove who he is meanwhile.
-        let is_known = matches!(found.source, Some(Source::Account(_)));
-        if !is_known || join.person.is_some() {
+        // Who entered as a person stays that one, also when nobody can prove who he is meanwhile; and
+        // whom a link gave a name keeps it.
+        let pass = join.pass();
+        let is_known = found
+            .browser()
+            .is_some_and(|browser| browser.pass.is_some());
+        if !is_known || pass.is_some() {
             found.name = join.name;
         }
         found.audio_muted = join.audio_muted;
@@ -269,6 +315,7 @@ impl Controller {
         let Some(browser) = found.browser_mut() else {
             return Err(Refusal::BadRequest);
         };
+        browser.pass = pass.or(browser.pass.take());
         let before = browser.conn.replace(conn);
         browser.gone_at = None;
         browser.told = None;

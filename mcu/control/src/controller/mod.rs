@@ -43,6 +43,7 @@ use tracing::info;
 
 use crate::config::Config;
 use answers::Answer;
+use browsers::Visitor;
 pub use dialling::{DialRequest, MediaReach, Way};
 use ports::PortPool;
 use processor::Processor;
@@ -248,11 +249,23 @@ impl Controller {
                     conn,
                     source,
                     person,
+                    invited,
                     message,
                 },
-            ) => self.handle_browser((manager, conn), (source, person), message),
+            ) => {
+                let visitor = Visitor {
+                    source,
+                    person: person.map(|person| *person),
+                    invited: invited.map(|invited| *invited),
+                };
+                self.handle_browser((manager, conn), visitor, message);
+            }
             Input::Manager(manager, ToControl::Directory(directory)) => {
                 self.direct(manager, directory);
+            }
+            Input::Manager(manager, ToControl::GetVisits { request }) => {
+                let visits = self.visits();
+                self.tell_manager(manager, FromControl::Visits { request, visits });
             }
             Input::Manager(
                 manager,
@@ -297,7 +310,10 @@ impl Controller {
     fn must_wait(&self, input: &Input) -> bool {
         match input {
             Input::Call(event) => !matches!(event, CallEvent::Established { .. }),
-            Input::Manager(_, ToControl::GetRoom { .. } | ToControl::Directory(_)) => false,
+            Input::Manager(
+                _,
+                ToControl::GetRoom { .. } | ToControl::Directory(_) | ToControl::GetVisits { .. },
+            ) => false,
             Input::Manager(_, _) | Input::Dial(_) => true,
             Input::ManagerGone(_) => !self.postponed.is_empty(),
             Input::MediaConnected | Input::MediaDisconnected | Input::Media(_) => false,

@@ -3,7 +3,7 @@
 use mcu_api::call::{CallCommand, EndReason};
 use mcu_api::directory::Directory;
 use mcu_api::ids::{LegId, RoomId};
-use mcu_api::manager::{ControlOutcome, FromControl, LegAction, Refusal};
+use mcu_api::manager::{ControlOutcome, FromControl, LegAction, Refusal, Visit};
 use tracing::info;
 
 use super::room::Room;
@@ -38,13 +38,28 @@ impl Controller {
         let removed: Vec<RoomId> = self.rooms.iter().filter(is_removed).map(|r| r.id).collect();
         for (room, leg) in legs_where(&self.rooms, |_| true) {
             if removed.contains(&room) {
-                self.put_out(room, leg, "the room was removed");
+                self.put_out(room, leg, Refusal::Removed, "the room was removed");
             }
         }
         // Who may follow a conference depends on its room.
         for room in &mut self.rooms {
             room.dirty = true;
         }
+    }
+
+    /// Who is in by a login or by a link.
+    pub(super) fn visits(&self) -> Vec<Visit> {
+        let legs = self.rooms.iter().flat_map(|room| {
+            let legs = room.legs.iter();
+            legs.filter_map(move |leg| {
+                Some(Visit {
+                    room: room.number.clone(),
+                    leg: leg.id,
+                    pass: leg.browser()?.pass.clone()?,
+                })
+            })
+        });
+        legs.collect()
     }
 
     pub(super) fn control(
@@ -76,17 +91,20 @@ impl Controller {
                 silenced.audio = audio.unwrap_or(silenced.audio);
                 silenced.video = video.unwrap_or(silenced.video);
             }
-            LegAction::Remove => self.put_out(room, leg, "removed by an operator"),
+            LegAction::Remove => {
+                self.put_out(room, leg, Refusal::Removed, "removed by an operator");
+            }
+            LegAction::Refuse { code } => self.put_out(room, leg, code, "it may be here no more"),
         }
         ControlOutcome::Done
     }
 
     /// Ends a leg and tells everybody whom that concerns.
-    fn put_out(&mut self, room: RoomId, leg: LegId, why: &str) {
+    fn put_out(&mut self, room: RoomId, leg: LegId, code: Refusal, why: &str) {
         if let Some(leg) = self.remove_leg(room, leg, why) {
             self.dial_ended(&leg, EndReason::Local);
             self.transfer_ended(&leg);
-            self.turn_out(leg, Refusal::Removed, |call| CallCommand::Hangup { call });
+            self.turn_out(leg, code, |call| CallCommand::Hangup { call });
         }
     }
 }

@@ -496,13 +496,14 @@ fn take_up_leg(
                 transferring: None,
             }),
         },
-        SavedKind::Browser { token, slots } => LegKind::Browser(BrowserLeg {
+        SavedKind::Browser { token, slots, pass } => LegKind::Browser(BrowserLeg {
             conn: None,
             gone_at: Some(now),
             token,
             heights: heights(held, &slots, plan),
             slots,
             told: None,
+            pass,
         }),
     };
     Some(Leg {
@@ -600,6 +601,7 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
             LegKind::Browser(browser) => SavedKind::Browser {
                 token: browser.token.clone(),
                 slots: browser.slots.clone(),
+                pass: browser.pass.clone(),
             },
         },
     }

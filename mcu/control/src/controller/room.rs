@@ -6,7 +6,7 @@ use mcu_api::call::CallCommand;
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{CallId, ConnId, LegId, RoomId};
 use mcu_api::inventory::{LegInventory, LegState};
-use mcu_api::manager::{ServerMessage, SiteKind};
+use mcu_api::manager::{Pass, ServerMessage, SiteKind};
 use mcu_api::plan::{Composition, LegPlan, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
@@ -149,6 +149,8 @@ pub struct BrowserLeg {
     pub heights: Vec<Option<u16>>,
     /// Roster told last on this connection.
     pub told: Option<ServerMessage>,
+    /// By what it is in, beside what the room says of everybody.
+    pub pass: Option<Pass>,
 }
 
 /// One browser's signalling connection: the manager that relays it, and its number there.
@@ -495,6 +497,7 @@ impl BrowserLeg {
             slots: Vec::new(),
             heights: Vec::new(),
             told: None,
+            pass: None,
         }
     }
 

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use mcu_api::ids::{CallId, InstanceId, LegId, RoomId};
+use mcu_api::manager::Pass;
 use mcu_api::secret::Redacted;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -118,6 +119,9 @@ pub enum SavedKind {
         token: Redacted<String>,
         /// Which site each slot shows.
         slots: Vec<Option<LegId>>,
+        /// By what it is in.
+        #[serde(default)]
+        pass: Option<Pass>,
     },
 }
 

@@ -216,11 +216,13 @@ async fn joined(dir: &Path) -> Link {
         audio_muted: false,
         video_muted: false,
         pin: None,
+        guest: None,
     };
     let joined = ToControl::Browser {
         conn: ConnId(1),
         source: None,
         person: None,
+        invited: None,
         message,
     };
     manager.send(&joined).await;

@@ -10,7 +10,7 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use mcu_api::directory::Held;
 use mcu_api::frame::{self, Decoder};
-use mcu_api::manager::{ControlOutcome, DialOutcome, FromControl, RoomView, ToControl};
+use mcu_api::manager::{ControlOutcome, DialOutcome, FromControl, RoomView, ToControl, Visit};
 use mcu_api::secret::Redacted;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -38,8 +38,10 @@ pub(crate) struct Api {
     pub state: State,
     pub store: Store,
     pub dir: TempDir,
-    /// What the controller was asked, but for rooms.
+    /// What the controller was asked, but for rooms and visits.
     pub asked: Arc<Mutex<Vec<ToControl>>>,
+    /// Who is in by a login or a link, as the controller says.
+    pub visits: Arc<Mutex<Vec<Visit>>>,
     /// They end with it, and their connections to the database.
     _tasks: JoinSet<()>,
 }
@@ -80,11 +82,16 @@ impl Api {
     ) -> Self {
         let socket = dir.path().join("control.sock");
         let asked = Arc::default();
+        let visits = Arc::default();
         // One of an earlier life.
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(play_controller(listener, Arc::clone(&asked)));
+        tasks.spawn(play_controller(
+            listener,
+            Arc::clone(&asked),
+            Arc::clone(&visits),
+        ));
         let (link, task) = link::new(socket);
         tasks.spawn(task.run());
         let follower = directory::Follower::new(link.clone());
@@ -105,6 +112,7 @@ impl Api {
             ldap: ldap.map(ldap::Directory::new).map(Arc::new),
             oidc: oidc.map(oidc::Provider::new).map(Arc::new),
             logins: Arc::default(),
+            guests: Arc::default(),
             follower,
             file: Arc::new(file),
         };
@@ -116,6 +124,7 @@ impl Api {
             store,
             dir,
             asked,
+            visits,
             _tasks: tasks,
         }
     }
@@ -313,7 +322,11 @@ impl Api {
 }
 
 /// Answers whatever is asked as a controller does where all goes well.
-async fn play_controller(listener: UnixListener, asked: Arc<Mutex<Vec<ToControl>>>) {
+async fn play_controller(
+    listener: UnixListener,
+    asked: Arc<Mutex<Vec<ToControl>>>,
+    visits: Arc<Mutex<Vec<Visit>>>,
+) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut decoder = Decoder::default();
     let mut bytes = vec![0; 65_536];
@@ -331,6 +344,10 @@ async fn play_controller(listener: UnixListener, asked: Arc<Mutex<Vec<ToControl>
                         legs: Vec::new(),
                     }),
                 },
+                ToControl::GetVisits { request } => FromControl::Visits {
+                    request,
+                    visits: visits.lock().unwrap().clone(),
+                },
                 ToControl::Control { request, .. } => FromControl::Controlled {
                     request,
                     outcome: ControlOutcome::Done,
@@ -345,7 +362,11 @@ async fn play_controller(listener: UnixListener, asked: Arc<Mutex<Vec<ToControl>
                 }),
                 other => panic!("not by this way: {other:?}"),
             };
-            if !matches!(message, ToControl::GetRoom { .. }) {
+            let is_question = matches!(
+                message,
+                ToControl::GetRoom { .. } | ToControl::GetVisits { .. }
+            );
+            if !is_question {
                 asked.lock().unwrap().push(message);
             }
             stream

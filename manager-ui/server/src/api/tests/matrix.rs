@@ -9,6 +9,7 @@ use sqlx::Row;
 use super::bench::{Api, PASSWORD};
 use crate::api::described;
 use crate::rights::{BUILT_IN, Right};
+use crate::store::now_ms;
 
 /// Operations that ask for a session, and for no right.
 const OWN: &[&str] = &[
@@ -202,7 +203,8 @@ impl Hospital {
 
     async fn room_request(&self, operation: &str, at: &str) -> (String, Value) {
         let number = format!("n{:016x}", rand::random::<u64>());
-        let new = json!({ "organisation": at, "number": number, "name": "room" });
+        let new =
+            json!({ "organisation": at, "number": number, "name": "room", "guest_links": true });
         if operation == "POST /rooms" {
             return ("/rooms".into(), new);
         }
@@ -222,6 +224,13 @@ impl Hospital {
                 let made = self.api.ask(&self.root, "PUT", &path, json!({})).await;
                 assert_eq!(made.status, StatusCode::OK, "{made:?}");
                 (path, Value::Null)
+            }
+            "GET /rooms/{number}/guest-links" => (format!("{room}/guest-links"), Value::Null),
+            "POST /rooms/{number}/guest-links" => (format!("{room}/guest-links"), link()),
+            "DELETE /rooms/{number}/guest-links/{link}" => {
+                let links = format!("{room}/guest-links");
+                let link = self.api.make(&self.root, &links, link()).await;
+                (format!("{links}/{link}"), Value::Null)
             }
             "PATCH /rooms/{number}/legs/{leg}" => {
                 (format!("{room}/legs/1"), json!({ "audio_silenced": true }))
@@ -247,6 +256,11 @@ impl Hospital {
             other => panic!("{other} has no request here"),
         }
     }
+}
+
+/// A link for guests.
+fn link() -> Value {
+    json!({ "expires_ms": now_ms() + 60_000 })
 }
 
 pub(crate) async fn each_role_may_do_what_it_allows_where_it_is_held(api: Api) {
@@ -454,6 +468,7 @@ fn random_path(rng: &mut impl Rng, operation: &str, ids: &[&str]) -> String {
         "{number}",
         "{organisation}",
         "{leg}",
+        "{link}",
     ];
     for mark in marks {
         path = path.replacen(mark, ids[..8].choose(rng).unwrap(), 1);

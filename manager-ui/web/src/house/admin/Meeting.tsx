@@ -1,7 +1,7 @@
-import { useEffect, useState, type FormEvent } from "react";
+import { useState, type FormEvent } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Leg, type Live } from "../api";
-import { useDoing, useHouseWords, useLoad } from "../hooks";
+import { useAgain, useDoing, useHouseWords, useLoad } from "../hooks";
 import { qualityOf } from "../logic";
 import { Done, Field, State, Trouble } from "../parts";
 import { useDirectory } from "./directory";
@@ -19,12 +19,7 @@ export function Meeting({ number }: { number: string }) {
     `live ${number}`,
   );
   const { again } = live;
-  useEffect(() => {
-    const timer = setInterval(() => {
-      if (document.visibilityState === "visible") again();
-    }, LOOK_MS);
-    return () => clearInterval(timer);
-  }, [again]);
+  useAgain(again, LOOK_MS);
   const control = directory.may("rooms.control");
   const legs = live.value?.legs ?? [];
   return (

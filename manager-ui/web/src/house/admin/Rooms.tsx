@@ -6,6 +6,7 @@ import { isName, isNumber, isPin } from "../logic";
 import { Choice, Done, Field, Loading, PasswordField, State, Sure, Switch, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
 import { organisationName, organisationOptions, useDirectory } from "./directory";
+import { GuestLinks } from "./GuestLinks";
 import { Meeting } from "./Meeting";
 import { Panel } from "./Panel";
 import { Table } from "./Table";
@@ -85,6 +86,7 @@ export function Rooms({ me, place, move }: SectionProps) {
           <Meeting number={shown.number} />
           {directory.may("rooms.manage") && (
             <>
+              {shown.guest_links && <GuestLinks number={shown.number} />}
               <h3>{words.rooms.settings}</h3>
               <Edit row={shown} at={shown.organisation} changed={pages.again} />
               <Remove
@@ -105,13 +107,10 @@ export function Rooms({ me, place, move }: SectionProps) {
 /** Who is let in, by word and colour. */
 function Door({ row }: { row: Room }) {
   const words = useHouseWords();
-  if (!row.guests) return <State kind="good">{words.rooms.members}</State>;
-  const asked = row.has_pin || row.has_guest_pin;
-  return (
-    <State kind={asked ? "off" : "bad"}>
-      {asked ? words.rooms.guestsByPin : words.rooms.open}
-    </State>
-  );
+  if (!row.guests && !row.guest_links) return <State kind="good">{words.rooms.members}</State>;
+  const both = row.guests && row.guest_links;
+  const one = row.guests ? words.rooms.guestsByPin : words.rooms.guestsByLink;
+  return <State kind="off">{both ? words.rooms.guestsByBoth : one}</State>;
 }
 
 interface EditProps {
@@ -129,6 +128,7 @@ function Edit({ row, at, changed }: EditProps) {
     name: row?.name ?? "",
     organisation: at,
     guests: row?.guests ?? false,
+    guest_links: row?.guest_links ?? false,
     srtp: (row?.srtp ?? "allowed") as Srtp,
   });
   // What is left empty stays as it is; a PIN is never shown.
@@ -136,11 +136,17 @@ function Edit({ row, at, changed }: EditProps) {
   const [tried, setTried] = useState(false);
   const doing = useDoing();
   const set = (change: Partial<typeof entry>) => setEntry({ ...entry, ...change });
+  const guestPinWrong = () => {
+    if (!entry.guests) return "";
+    if (pins.guest_pin) return isPin(pins.guest_pin) ? "" : words.rooms.pinWrong;
+    const asked = pins.pin || row?.has_pin || row?.has_guest_pin;
+    return asked ? "" : words.rooms.guestPinMissing;
+  };
   const wrong = {
     number: isNumber(entry.number) ? "" : words.rooms.numberWrong,
     name: isName(entry.name) ? "" : words.nameWrong,
     pin: pins.pin && !isPin(pins.pin) ? words.rooms.pinWrong : "",
-    guest_pin: pins.guest_pin && !isPin(pins.guest_pin) ? words.rooms.pinWrong : "",
+    guest_pin: guestPinWrong(),
   };
   const submit = async (event: FormEvent) => {
     event.preventDefault();
@@ -150,6 +156,8 @@ function Edit({ row, at, changed }: EditProps) {
       ...entry,
       ...(pins.pin && { pin: pins.pin }),
       ...(pins.guest_pin && { guest_pin: pins.guest_pin }),
+      // A PIN of guests goes with them.
+      ...(!entry.guests && row?.has_guest_pin && { guest_pin: null }),
     };
     await doing.act(async () => {
       const params = { path: { number: row?.number ?? "" } };
@@ -207,6 +215,12 @@ function Edit({ row, at, changed }: EditProps) {
         value={entry.organisation}
         change={(organisation) => set({ organisation })}
         options={organisationOptions(directory)}
+      />
+      <Switch
+        label={words.rooms.guestLinks}
+        testId="room-guest-links"
+        value={entry.guest_links}
+        change={(guest_links) => set({ guest_links })}
       />
       <Switch
         label={words.rooms.guests}

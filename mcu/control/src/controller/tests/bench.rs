@@ -384,6 +384,7 @@ impl Bench {
             conn: ConnId(conn),
             source: None,
             person: None,
+            invited: None,
             message,
         };
         self.input(Input::Manager(MANAGER, message));
@@ -510,6 +511,7 @@ pub fn entering(
         audio_muted: false,
         video_muted: false,
         pin: None,
+        guest: None,
     }
 }
 

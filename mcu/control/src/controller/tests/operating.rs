@@ -5,8 +5,8 @@ use mcu_api::call::{CallCommand, RejectReason};
 use mcu_api::directory::{Directory, Held, MadeAccount, MadeRoom};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::manager::{
-    BrowserMessage, ControlOutcome, FromControl, LegAction, Person, Refusal, ServerMessage,
-    ToControl,
+    BrowserMessage, ControlOutcome, FromControl, Invited, LegAction, Pass, Person, Refusal,
+    ServerMessage, Session, ToControl, Visit,
 };
 use mcu_api::secret::Redacted;
 
@@ -50,6 +50,7 @@ fn person(id: &str, name: &str) -> Option<Person> {
     Some(Person {
         id: id.into(),
         name: Redacted(name.into()),
+        session: None,
     })
 }
 
@@ -60,10 +61,21 @@ fn say_as(
     person: Option<Person>,
     message: BrowserMessage,
 ) -> Option<Refusal> {
+    say_by(bench, conn, (person, None), message)
+}
+
+/// The same for who comes by a link, perhaps.
+fn say_by(
+    bench: &mut Bench,
+    conn: u64,
+    (person, invited): (Option<Person>, Option<Invited>),
+    message: BrowserMessage,
+) -> Option<Refusal> {
     let message = ToControl::Browser {
         conn: ConnId(conn),
         source: None,
-        person,
+        person: person.map(Box::new),
+        invited: invited.map(Box::new),
         message,
     };
     bench.input(Input::Manager(MANAGER, message));
@@ -195,6 +207,7 @@ fn a_person_is_asked_for_the_pin_of_members_and_not_that_of_guests() {
             audio_muted,
             video_muted,
             pin: Some(Redacted(pin.into())),
+            guest: None,
         },
         other => other,
     };
@@ -264,4 +277,99 @@ fn an_operator_puts_out_a_terminal_and_a_page_of_that_room_alone() {
     let back = entering("3000", "A", None, Some("x"), Some(&token));
     bench.say(2, back);
     assert_eq!(bench.said_to(2), [&ServerMessage::Renew]);
+}
+
+fn invited(name: Option<&str>, closed: Option<Refusal>) -> Option<Invited> {
+    Some(Invited {
+        link: "l1".into(),
+        name: name.map(|name| Redacted(name.into())),
+        closed,
+    })
+}
+
+fn visits(bench: &mut Bench) -> Vec<Visit> {
+    let question = ToControl::GetVisits { request: 9 };
+    bench.input(Input::Manager(MANAGER, question));
+    match bench.told.last() {
+        Some((MANAGER, FromControl::Visits { request: 9, visits })) => visits.clone(),
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
+/// Leg and token of who has joined.
+fn joined(bench: &Bench, conn: u64) -> (LegId, String) {
+    let said = bench.said_to(conn);
+    let joined = said.iter().find_map(|said| match said {
+        ServerMessage::Joined { leg, resume, .. } => Some((*leg, resume.0.clone())),
+        _ => None,
+    });
+    joined.expect("joined")
+}
+
+/// VSEC-03: a link stands for the PIN, and its name for what the page says.
+#[test]
+fn a_guest_enters_a_closed_room_by_a_link_under_the_links_name() {
+    let mut bench = Bench::new(Config::default());
+    let mut room = made("3000", false);
+    room.pin = Some(Redacted("1111".into()));
+    direct(&mut bench, 1, vec![room]);
+    let by = (None, invited(Some("张阿姨"), None));
+    assert_eq!(say_by(&mut bench, 1, by, join("3000", "Boss")), None);
+    let by = (None, invited(None, None));
+    assert_eq!(say_by(&mut bench, 2, by, join("3000", "李家属")), None);
+    assert_eq!(names(&mut bench, "3000"), ["张阿姨", "李家属"]);
+    for (conn, closed) in [(3, Refusal::LinkUsedUp), (5, Refusal::LinkExpired)] {
+        let by = (None, invited(Some("张阿姨"), Some(closed)));
+        let refused = say_by(&mut bench, conn, by, join("3000", "x"));
+        assert_eq!(refused, Some(closed));
+        // Who is in by it comes back by it.
+        let (leg, token) = joined(&bench, 1);
+        let back = go_on("Boss", &token, &bench.ufrag(leg));
+        let by = (None, invited(Some("张阿姨"), Some(closed)));
+        assert_eq!(say_by(&mut bench, conn + 1, by, back), None);
+    }
+    assert_eq!(names(&mut bench, "3000"), ["张阿姨", "李家属"]);
+}
+
+#[test]
+fn by_what_somebody_is_in_is_known_over_the_controllers_death_and_told_when_it_ends() {
+    let mut bench = Bench::new(demo());
+    bench.join(1, "Guest");
+    let session = Session {
+        id: "s1".into(),
+        until_ms: 7,
+    };
+    let li = Person {
+        session: Some(session.clone()),
+        ..person("p1", "李春").unwrap()
+    };
+    assert_eq!(say_as(&mut bench, 2, Some(li), join("3000", "x")), None);
+    let by = (None, invited(None, None));
+    assert_eq!(say_by(&mut bench, 3, by, join("3000", "y")), None);
+    let known = |leg, pass| Visit {
+        room: "3000".into(),
+        leg,
+        pass,
+    };
+    let (by_login, by_link) = (joined(&bench, 2).0, joined(&bench, 3).0);
+    let login = Pass::Login {
+        person: "p1".into(),
+        session: Some(session),
+    };
+    let link = Pass::Link { link: "l1".into() };
+    let expected = vec![known(by_login, login), known(by_link, link)];
+    assert_eq!(visits(&mut bench), expected);
+    bench.restart_controller();
+    bench.connect_media();
+    assert_eq!(visits(&mut bench), expected);
+
+    let by = (None, invited(None, None));
+    assert_eq!(say_by(&mut bench, 5, by, join("3000", "z")), None);
+    let leg = joined(&bench, 5).0;
+    let code = Refusal::LinkRevoked;
+    let done = control(&mut bench, leg, LegAction::Refuse { code });
+    assert_eq!(done, ControlOutcome::Done);
+    let told = ServerMessage::Refused { code };
+    assert!(bench.said_to(5).contains(&&told) && bench.closed(5));
+    assert_eq!(visits(&mut bench), expected);
 }

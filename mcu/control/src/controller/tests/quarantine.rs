@@ -111,6 +111,7 @@ fn pages_are_told_apart_by_address() {
             conn: ConnId(conn),
             source: Some(address.parse().unwrap()),
             person: None,
+            invited: None,
             message: join("3000", "A"),
         };
         bench.input(Input::Manager(MANAGER, message));

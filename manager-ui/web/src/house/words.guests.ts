@@ -1,0 +1,63 @@
+// Words of links for guests.
+
+const en = {
+  guestLinks: {
+    title: "Invitations for guests",
+    why: "Whoever has the link enters this room, and nothing else.",
+    fresh: "New invitation",
+    name: "Name of the guest",
+    nameHint: "Others see it; empty: guests say their name themselves",
+    anybody: "anybody who has the link",
+    good: "Good for",
+    goods: { "1": "1 day", "7": "7 days", "30": "30 days", "365": "1 year" } as Record<string, string>,
+    uses: "Lets in",
+    once: "one guest",
+    any: "any number",
+    make: "Make the link",
+    keep: "Send this link to the guest. It is shown only once.",
+    copy: "Copy",
+    copied: "Copied.",
+    until: (moment: string) => `until ${moment}`,
+    used: (uses: string, most: string) => (most ? `used ${uses} of ${most}` : `used ${uses} times`),
+    valid: "valid",
+    over: "run out",
+    usedUp: "used up",
+    revoked: "taken back",
+    revoke: "Take back",
+    revokeOf: (name: string) => `Take back the invitation for ${name}`,
+    revokedNow: "Taken back. Whoever is in by it leaves the room.",
+    none: "There is none.",
+  },
+};
+
+const zh: typeof en = {
+  guestLinks: {
+    title: "访客邀请",
+    why: "持有链接者可进入此会诊室，除此之外别无权限。",
+    fresh: "新建邀请",
+    name: "访客姓名",
+    nameHint: "其他会场将看到此姓名；留空则由访客自行填写",
+    anybody: "任何持有链接者",
+    good: "有效期",
+    goods: { "1": "1 天", "7": "7 天", "30": "30 天", "365": "1 年" },
+    uses: "可进入",
+    once: "一位访客",
+    any: "不限人数",
+    make: "生成链接",
+    keep: "请将此链接发送给访客：只显示这一次。",
+    copy: "复制",
+    copied: "已复制。",
+    until: (moment) => `有效至 ${moment}`,
+    used: (uses, most) => (most ? `已用 ${uses} / ${most} 次` : `已用 ${uses} 次`),
+    valid: "有效",
+    over: "已过期",
+    usedUp: "已用完",
+    revoked: "已撤回",
+    revoke: "撤回",
+    revokeOf: (name) => `撤回给${name}的邀请`,
+    revokedNow: "已撤回，凭它进入者将离开会诊室。",
+    none: "暂无邀请。",
+  },
+};
+
+export const guestWords = { en, zh };
