@@ -26,6 +26,7 @@ const SAID = {
     wrongCode: "The code is wrong",
     away: "database is away",
     offline: "cannot be reached",
+    notDone: "may not have been done",
     room: "Enter a consult room",
     removed: "your site was removed",
     notReached: "It cannot be reached.",
@@ -44,6 +45,7 @@ const SAID = {
     wrongCode: "验证码错误",
     away: "数据库暂不可用",
     offline: "无法连接服务器",
+    notDone: "此操作可能未完成",
     room: "进入会诊室",
     removed: "您的会场已被移出",
     notReached: "无法接通对方。",
@@ -220,6 +222,7 @@ async function administer() {
   await hand.press("to-account");
   await at("sessions").waitFor();
   await check("account");
+  await handOver();
   await hand.press("log-out");
   await at("to-login").waitFor();
 }
@@ -254,12 +257,21 @@ async function changeMinds() {
 async function runRooms() {
   step("a terminal's account");
   await hand.press("tab-accounts");
+  // The list does not show it: the password is shown all the same, and once.
+  await hand.fill("filter", "or-2");
+  await page.locator("button.row").first().waitFor({ state: "detached" });
   await hand.press("new");
   await hand.fill("account-user", "or-1");
   await hand.fill("account-name", "手术室一");
   await hand.press("save");
   assert.match(await text("account-password"), /^\w{24}$/);
+  await hand.fill("filter", "");
+  await page.locator("button.row", { hasText: "or-1" }).waitFor();
   await check("accounts");
+  await hand.press("close");
+  await hand.row("or-1");
+  await at("renew").waitFor();
+  assert.equal(await page.getByTestId("account-password").count(), 0);
   step("a room, and somebody in it");
   await hand.press("tab-rooms");
   await hand.press("new");
@@ -269,6 +281,7 @@ async function runRooms() {
   await page.keyboard.press("Space");
   await hand.press("save");
   await page.locator("button.row", { hasText: "4100" }).waitFor();
+  await keepChanges();
   await hand.press("new-guest-link");
   await hand.fill("guest-name", "张阿姨");
   await hand.press("make-guest-link");
@@ -296,6 +309,36 @@ async function runRooms() {
   await hand.fill("ring-target", "or-1");
   await hand.press("ring");
   await says(SAID.notReached);
+}
+
+/** Beside the page, as somebody else would. */
+async function ask(method, path, data) {
+  const headers = { origin: base };
+  const answer = await page.request.fetch(`${base}/api/v1${path}`, { method, headers, data });
+  assert.ok(answer.ok(), `${method} ${path}: ${answer.status()}`);
+  return answer.status() === 204 ? null : answer.json();
+}
+
+async function keepChanges() {
+  step("what another administrator has changed meanwhile stays");
+  await ask("PATCH", "/rooms/4100", { srtp: "required" });
+  await hand.fill("room-name", "肿瘤会诊");
+  await hand.press("save");
+  await page.getByRole("row", { name: "肿瘤会诊" }).waitFor();
+  const [room] = (await ask("GET", "/rooms?q=4100")).items;
+  assert.deepEqual([room.srtp, room.guest_links], ["required", true]);
+  assert.equal(await at("room-srtp").inputValue(), "required");
+}
+
+async function handOver() {
+  step("somebody else logs in, in another tab");
+  await hand.press("to-admin");
+  await hand.press("tab-organisations");
+  await page.locator("button.row", { hasText: "秘密医院" }).waitFor();
+  await ask("POST", "/session", { login: "li.chun", password: PASSWORD });
+  await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await page.locator("button.row", { hasText: "秘密医院" }).waitFor({ state: "detached" });
+  await page.locator("button.row", { hasText: "仁济医院" }).waitFor();
 }
 
 async function workAsClinician() {
@@ -401,6 +444,8 @@ async function meetTrouble() {
   await page.context().setOffline(true);
   await hand.press("to-account");
   await says(SAID.offline);
+  await hand.press("log-out");
+  await says(SAID.notDone);
   await page.context().setOffline(false);
   await at("sessions").waitFor();
 }

@@ -67,7 +67,8 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(change, remove))
 }
 
-/// What is dialled: 1 to 32 letters and digits of ASCII, `.`, `-` and `_`.
+/// What is dialled: 1 to 32 letters and digits of ASCII, `.`, `-` and `_`, but not `.` or `..`, which are
+/// no segments of an address (RFC 3986 §3.3).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(as = RoomNumber, value_type = String, pattern = "^[0-9A-Za-z._-]{1,32}$")]
@@ -77,7 +78,7 @@ impl TryFrom<String> for Number {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        match is_dialable(&text) && text.len() <= 32 {
+        match is_dialable(&text) && text.len() <= 32 && text != "." && text != ".." {
             true => Ok(Self(text)),
             false => Err("a number has 1 to 32 letters, digits, dots, dashes or underscores"),
         }
@@ -154,14 +155,24 @@ pub(crate) struct RoomView {
     pub has_guest_pin: Flag,
 }
 
+/// Which rooms.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// Only the one of this id.
+    #[serde(default)]
+    id: Option<String>,
+}
+
 /// Rooms that the asker may see, by number.
-#[utoipa::path(get, path = "/rooms", tag = "rooms", params(Paging),
+#[utoipa::path(get, path = "/rooms", tag = "rooms", params(Paging, Which),
     extensions(("x-right" = json!("rooms.view"))),
     responses((status = 200, body = Page<RoomView>), (status = 401, body = Problem), (status = 403, body = Problem)))]
 async fn list(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
     Params(paging): Params<Paging>,
+    Params(which): Params<Which>,
 ) -> Result<Json<Page<RoomView>>, Problem> {
     who.need(&state.store, Right::RoomsView).await?;
     let rows = sqlx::query_as::<_, RoomView>(concat!(
@@ -169,12 +180,14 @@ async fn list(
         "WHERE ",
         reached!("may_view"),
         " AND m.number > $3 AND (lower(m.name) LIKE $4 ESCAPE '!' \
-         OR lower(m.number) LIKE $4 ESCAPE '!') ORDER BY m.number LIMIT $5"
+         OR lower(m.number) LIKE $4 ESCAPE '!') AND ($5 = '' OR m.id = $5) \
+         ORDER BY m.number LIMIT $6"
     ))
     .bind(who.subject.as_str())
     .bind(Right::RoomsView.as_str())
     .bind(paging.after.as_deref().unwrap_or_default())
     .bind(paging.pattern())
+    .bind(which.id.as_deref().unwrap_or_default())
     .bind(paging.rows())
     .fetch_all(state.store.pool()?)
     .await?;

@@ -24,7 +24,7 @@ export default function House(props: { path: string; search: string; go: Go }) {
 
 function Page({ path, search, go }: { path: string; search: string; go: Go }) {
   const words = useHouseWords();
-  const { me, failure } = useSession();
+  const { me, lapsed, failure } = useSession();
   const page = path.split("/")[1] ?? "";
   useEffect(() => {
     const titles: Record<string, string> = {
@@ -43,17 +43,28 @@ function Page({ path, search, go }: { path: string; search: string; go: Go }) {
   if (page === "setup") return <Setup go={go} />;
   if (me === undefined) return <Waiting failure={failure} />;
   if (page === "login") return <Login arrived={() => {}} />;
+  // Each person has pages of their own: nothing that one saw or typed is there for the next.
+  const who = me ?? lapsed;
   if (page === "account" || page === "admin") {
     // Where they wanted to go stays in the address, and is there once they are logged in.
-    if (!me) return <Login arrived={() => {}} />;
-    if (page === "account") return <Account me={me} />;
     return (
-      <Suspense fallback={<Loading />}>
-        <Admin me={me} path={path} search={search} go={go} />
-      </Suspense>
+      <>
+        {!me && <Login arrived={() => {}} />}
+        {who && (
+          <div className="kept" hidden={!me} key={who.person}>
+            {page === "account" ? (
+              <Account me={who} />
+            ) : (
+              <Suspense fallback={<Loading />}>
+                <Admin me={who} path={path} search={search} go={go} />
+              </Suspense>
+            )}
+          </div>
+        )}
+      </>
     );
   }
-  return <Home me={me} go={go} />;
+  return <Home key={me?.person} me={me} go={go} />;
 }
 
 function Waiting({ failure }: { failure: ReturnType<typeof useSession>["failure"] }) {

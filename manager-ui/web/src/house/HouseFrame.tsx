@@ -5,7 +5,7 @@ import { useLanguage } from "../language";
 import { api, ask } from "./api";
 import { useDoing, useHouseWords, useSession } from "./hooks";
 import { administers } from "./logic";
-import { Link, type Go } from "./parts";
+import { Link, Trouble, type Go } from "./parts";
 
 /** Head and body of the pages of those who log in. `wide` where work is done in tables. */
 export function HouseFrame(props: { go: Go; path: string; wide?: boolean; children: ReactNode }) {
@@ -30,12 +30,12 @@ export function HouseFrame(props: { go: Go; path: string; wide?: boolean; childr
 
 function Menu({ go, path }: { go: Go; path: string }) {
   const words = useHouseWords();
-  const { me, expired } = useSession();
+  const { me, left } = useSession();
   const out = useDoing();
   if (!me) return <span className="grow" />;
   const logOut = async () => {
     if (await out.act(() => ask(api.DELETE("/api/v1/session")))) {
-      expired();
+      left();
       go("/");
     }
   };
@@ -52,6 +52,7 @@ function Menu({ go, path }: { go: Go; path: string }) {
       <Button type="text" data-testid="log-out" loading={out.busy} onClick={() => void logOut()}>
         {words.logOut}
       </Button>
+      <Trouble failure={out.failure} />
     </nav>
   );
 }

@@ -2,6 +2,7 @@
 
 import createClient from "openapi-fetch";
 import type { components, paths } from "../schema";
+import type { Page } from "./logic";
 
 type Schemas = components["schemas"];
 export type Me = Schemas["Me"];
@@ -19,17 +20,22 @@ export type Entry = Schemas["EntryView"];
 
 /** The server refused, or could not be asked. */
 export class Failure extends Error {
-  /** @param status HTTP status, 0 where nothing answered. @param code the problem's word for programs. */
+  /**
+   * @param status HTTP status, 0 where nothing answered.
+   * @param code the problem's word for programs.
+   * @param once it was asked once, and is not asked again by itself.
+   */
   constructor(
     readonly status: number,
     readonly code?: string,
+    readonly once = false,
   ) {
     super(code ?? String(status));
   }
 
-  /** It may go better by itself: the server or its database is away. */
+  /** It may go better by itself: the server, its database or what is before it is away, or busy. */
   get passes(): boolean {
-    return this.status === 0 || this.status === 503;
+    return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
 
@@ -77,11 +83,6 @@ export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
 function codeOf(problem: unknown): string | undefined {
   const code = problem && typeof problem === "object" && "code" in problem ? problem.code : undefined;
   return typeof code === "string" ? code : undefined;
-}
-
-interface Page<T> {
-  items: T[];
-  next?: string | null;
 }
 
 /** Every page of a list, one after the other. */

@@ -10,13 +10,11 @@ import {
 } from "react";
 import { useLanguage } from "../language";
 import { api, ask, Failure, type Me } from "./api";
+import { changesOf, firstPages, retryMs, type Page } from "./logic";
 import { houseWords } from "./words";
 
 /** Words of these pages, in the language of the page. */
 export const useHouseWords = () => houseWords[useLanguage().language];
-
-/** Between two attempts while the server or its database is away. */
-const RETRY_MS = 2000;
 
 const asFailure = (error: unknown) => (error instanceof Failure ? error : new Failure(0));
 
@@ -25,42 +23,70 @@ interface Loaded<T> {
   failure: Failure | undefined;
   /** Loads it again; what was there stays until then. */
   again: () => void;
+  /** Has this be the value: what the server answered to a change. */
+  put: (value: T) => void;
 }
 
-/** Loads something, again when `key` changes, and by itself while the server is away. */
-export function useLoad<T>(load: () => Promise<T>, key: string): Loaded<T> {
+/**
+ * Loads something, again when `key` changes, and by itself while the server is away; with `every`, which
+ * is in milliseconds, also so long after each answer.
+ */
+export function useLoad<T>(load: () => Promise<T>, key: string, every?: number): Loaded<T> {
   const [loaded, setLoaded] = useState<{ key: string; value?: T; failure?: Failure }>({ key });
   const [turn, setTurn] = useState(0);
-  const { expired } = useSession();
+  // What was asked before the newest value was put does not replace it.
+  const puts = useRef(0);
+  const { expired, lapsed } = useSession();
   const latest = useRef(load);
   latest.current = load;
   useEffect(() => {
+    if (lapsed) return;
     let wanted = true;
     let timer = 0;
+    let failures = 0;
     const attempt = async () => {
+      const before = puts.current;
       try {
         const value = await latest.current();
-        if (wanted) setLoaded({ key, value });
+        if (!wanted) return;
+        failures = 0;
+        if (puts.current === before) setLoaded({ key, value });
+        if (every) timer = window.setTimeout(look, every);
       } catch (error) {
         if (!wanted) return;
+        failures += 1;
         const failure = asFailure(error);
-        if (failure.status === 401) expired();
         setLoaded((last) => ({ key, value: last.key === key ? last.value : undefined, failure }));
-        if (failure.passes) timer = window.setTimeout(attempt, RETRY_MS);
+        if (failure.status === 401) expired();
+        else if (failure.passes) timer = window.setTimeout(attempt, retryMs(failures));
+        else if (every) timer = window.setTimeout(look, every);
       }
+    };
+    // Nobody is asked for what nobody looks at.
+    const look = () => {
+      if (document.visibilityState === "visible") void attempt();
+      else if (every) timer = window.setTimeout(look, every);
     };
     void attempt();
     return () => {
       wanted = false;
       clearTimeout(timer);
     };
-  }, [key, turn, expired]);
+  }, [key, turn, every, expired, lapsed]);
   const again = useCallback(() => setTurn((last) => last + 1), []);
+  const put = useCallback(
+    (value: T) => {
+      puts.current += 1;
+      setLoaded((last) => (last.key === key ? { key, value } : last));
+    },
+    [key],
+  );
   const current = loaded.key === key;
   return {
     value: current ? loaded.value : undefined,
     failure: current ? loaded.failure : undefined,
     again,
+    put,
   };
 }
 
@@ -92,9 +118,9 @@ export function useDoing(): Doing {
         setState({ busy: false, done });
         return true;
       } catch (error) {
-        const failure = asFailure(error);
-        if (failure.code === "not_logged_in") expired();
-        setState({ busy: false, failure, done: "" });
+        const { status, code } = asFailure(error);
+        if (code === "not_logged_in") expired();
+        setState({ busy: false, failure: new Failure(status, code, true), done: "" });
         return false;
       } finally {
         busy.current = false;
@@ -109,40 +135,60 @@ export function useDoing(): Doing {
 /** Who is logged in: `undefined` while the server is asked, null for nobody. */
 interface Session {
   me: Me | null | undefined;
+  /** Whose session has run out: what they were at is there when they log in again, and nobody else's. */
+  lapsed: Me | null;
   /** Why it is not known yet. */
   failure: Failure | undefined;
   /** Asks again. */
   refresh: () => Promise<void>;
   /** The server says that the session has ended. */
   expired: () => void;
+  /** They have logged out. */
+  left: () => void;
 }
 
 const Context = createContext<Session>({
   me: undefined,
+  lapsed: null,
   failure: undefined,
   refresh: async () => {},
   expired: () => {},
+  left: () => {},
 });
 
 export const useSession = () => useContext(Context);
 
+/** Who was found last, and whether their session has run out since. */
+interface Found {
+  who: Me | null | undefined;
+  over: boolean;
+}
+
+const runOut = (last: Found): Found => ({ who: last.who ?? null, over: Boolean(last.who) });
+
 export function SessionProvider({ children }: { children: ReactNode }) {
-  const [me, setMe] = useState<Me | null>();
+  const [found, setFound] = useState<Found>({ who: undefined, over: false });
   const [failure, setFailure] = useState<Failure>();
   const timer = useRef(0);
+  const failures = useRef(0);
   const refresh = useCallback(async () => {
     clearTimeout(timer.current);
     try {
-      setMe(await ask(api.GET("/api/v1/session")));
+      setFound({ who: await ask(api.GET("/api/v1/session")), over: false });
       setFailure(undefined);
+      failures.current = 0;
     } catch (error) {
       const failure = asFailure(error);
-      if (failure.status === 401) setMe(null);
+      failures.current += 1;
+      if (failure.status === 401) setFound(runOut);
       setFailure(failure.status === 401 ? undefined : failure);
-      if (failure.passes) timer.current = window.setTimeout(() => void refresh(), RETRY_MS);
+      if (failure.passes) {
+        timer.current = window.setTimeout(() => void refresh(), retryMs(failures.current));
+      }
     }
   }, []);
-  const expired = useCallback(() => setMe(null), []);
+  const expired = useCallback(() => setFound(runOut), []);
+  const left = useCallback(() => setFound({ who: null, over: false }), []);
   useEffect(() => {
     void refresh();
     // Somebody may have logged in or out in another tab.
@@ -153,7 +199,10 @@ export function SessionProvider({ children }: { children: ReactNode }) {
       document.removeEventListener("visibilitychange", looked);
     };
   }, [refresh]);
-  const session = useMemo(() => ({ me, failure, refresh, expired }), [me, failure, refresh, expired]);
+  const session = useMemo(() => {
+    const { who, over } = found;
+    return { me: over ? null : who, lapsed: (over && who) || null, failure, refresh, expired, left };
+  }, [found, failure, refresh, expired, left]);
   return <Context.Provider value={session}>{children}</Context.Provider>;
 }
 
@@ -180,50 +229,69 @@ export function useDelayed(value: string): string {
   return settled;
 }
 
-interface Page<T> {
-  items: T[];
-  next?: string | null;
-}
-
 interface Pages<T> {
   items: T[] | undefined;
   failure: Failure | undefined;
   /** Loads the next page, where there is one. */
   more: (() => void) | undefined;
+  /** Loads all pages that are shown again. */
   again: () => void;
   busy: boolean;
 }
 
 /** A list of which one page after the other is loaded. Its rows stay until others are there. */
 export function usePages<T>(page: (after?: string) => Promise<Page<T>>, key: string): Pages<T> {
-  const first = useLoad(() => page(), key);
+  const open = useRef({ key, count: 1 });
+  if (open.current.key !== key) open.current = { key, count: 1 };
+  const loaded = useLoad(() => firstPages(page, open.current.count), key);
   const held = useRef<Page<T>>(undefined);
-  if (first.value) held.current = first.value;
-  const [rest, setRest] = useState<{ after: Page<T> | undefined } & Page<T>>();
+  if (loaded.value) held.current = loaded.value;
   const doing = useDoing();
   const shown = held.current;
-  const mine = rest?.after === shown ? rest : undefined;
-  const next = mine ? mine.next : shown?.next;
+  const next = shown?.next;
   const more = () =>
     void doing.act(async () => {
       const one = await page(next ?? undefined);
-      setRest({ after: shown, items: [...(mine?.items ?? []), ...one.items], next: one.next });
+      if (open.current.key === key) open.current.count += 1;
+      loaded.put({ items: [...(shown?.items ?? []), ...one.items], next: one.next });
     });
   return {
-    items: shown && [...shown.items, ...(mine?.items ?? [])],
-    failure: first.failure ?? doing.failure,
+    items: shown?.items,
+    failure: loaded.failure ?? doing.failure,
     more: next ? more : undefined,
-    again: first.again,
+    again: loaded.again,
     busy: doing.busy,
   };
 }
 
-/** Looks again and again while the page is seen. */
-export function useAgain(again: () => void, everyMs: number): void {
-  useEffect(() => {
-    const timer = setInterval(() => {
-      if (document.visibilityState === "visible") again();
-    }, everyMs);
-    return () => clearInterval(timer);
-  }, [again, everyMs]);
+/** The row that is chosen, read when it is: the list that it was chosen from may be old. */
+export function useChosen<T>(
+  kind: string,
+  chosen: string | null,
+  load: (id: string) => Promise<T>,
+): Loaded<T | undefined> {
+  const id = chosen === "new" ? null : chosen;
+  return useLoad(async () => (id ? load(id) : undefined), `${kind} ${id}`);
+}
+
+interface Edits<T> {
+  /** The row, with what somebody has set to something else. */
+  entry: T;
+  set: (change: Partial<T>) => void;
+  /** What is to be sent. */
+  changes: Partial<T>;
+  /** Forgets what was set. */
+  clear: () => void;
+}
+
+/** A form about a row. What nobody touches follows the row, and is not sent. */
+export function useEdits<T extends object>(row: T): Edits<T> {
+  const [touched, setTouched] = useState<Partial<T>>({});
+  const set = (change: Partial<T>) => setTouched((last) => ({ ...last, ...change }));
+  return {
+    entry: { ...row, ...touched },
+    set,
+    changes: changesOf(row, touched),
+    clear: () => setTouched({}),
+  };
 }

@@ -4,19 +4,24 @@ import {
   administers,
   addressOf,
   agentName,
+  changesOf,
   differences,
+  firstPages,
   isLogin,
   isName,
+  isNumber,
   landingOf,
   linesOf,
   placeOf,
   problemText,
   qualityOf,
+  retryMs,
   safeReturn,
   sectionsOf,
   treeKey,
   treeOf,
   weakness,
+  withRow,
 } from "./logic";
 import { houseWords } from "./words";
 
@@ -77,10 +82,60 @@ describe.each([en, zh])("problems in words", (words) => {
     expect(problemText(new Failure(599), words)).toBe(words.statuses[500]);
   });
 
+  it("promise to try again only where the page does", () => {
+    for (const code of ["unreachable", "database_away"]) {
+      const asked = problemText(new Failure(503, code, true), words);
+      expect(asked).toBe(words.notDone[code]);
+      expect(asked).not.toBe(problemText(new Failure(503, code), words));
+    }
+    const taken = new Failure(409, "taken", true);
+    expect(problemText(taken, words)).toBe(words.problems.taken);
+  });
+
   it("tells what is wrong with a password before the server does", () => {
     expect(weakness("elf Zeichen", words)).toBe(words.passwords.short("11"));
     expect(weakness("会".repeat(86), words)).toBe(words.passwords.long);
     expect(weakness("seven grey horses", words)).toBe("");
+  });
+});
+
+describe("asking the server again", () => {
+  it("goes on while it or what is before it is away or busy, ever more slowly", () => {
+    for (const status of [0, 429, 500, 502, 503]) expect(new Failure(status).passes).toBe(true);
+    for (const status of [401, 403, 404, 409, 422]) expect(new Failure(status).passes).toBe(false);
+    expect([1, 2, 3, 100].map(retryMs)).toEqual([2000, 4000, 8000, 30000]);
+  });
+});
+
+describe("a form about a row", () => {
+  it("sends what was touched and is other than the row, and nothing that somebody else changed", () => {
+    // The list is old: the room was closed to guests since.
+    const row = { name: "Tumour board", guests: false, rights: ["a"] };
+    expect(changesOf(row, { name: "Heart team" })).toEqual({ name: "Heart team" });
+    expect(changesOf(row, { guests: false, name: "Tumour board", rights: ["a"] })).toEqual({});
+    expect(changesOf(row, { rights: ["a", "b"] })).toEqual({ rights: ["a", "b"] });
+    expect(changesOf(row, {})).toEqual({});
+  });
+
+  it("puts the row that was answered where the old one was", () => {
+    const rows = [{ id: "a", n: 1 }, { id: "b", n: 1 }];
+    expect(withRow(rows, { id: "a", n: 2 })).toEqual([{ id: "a", n: 2 }, { id: "b", n: 1 }]);
+    expect(withRow(rows, { id: "c", n: 1 })).toHaveLength(3);
+  });
+});
+
+describe("long lists", () => {
+  const rows = Array.from({ length: 120 }, (_, index) => index);
+  const page = async (after = "0") => {
+    const from = Number(after);
+    const next = from + 50 < rows.length ? String(from + 50) : null;
+    return { items: rows.slice(from, from + 50), next };
+  };
+
+  it("are read again as far as they were open", async () => {
+    expect(await firstPages(page, 1)).toEqual({ items: rows.slice(0, 50), next: "50" });
+    expect(await firstPages(page, 2)).toEqual({ items: rows.slice(0, 100), next: "100" });
+    expect(await firstPages(page, 9)).toEqual({ items: rows, next: null });
   });
 });
 
@@ -125,6 +180,8 @@ describe("names", () => {
     for (const login of ["", "a b", "a/b", "x".repeat(65)]) expect(isLogin(login)).toBe(false);
     expect(isName(" ")).toBe(false);
     expect(isName("仁济医院")).toBe(true);
+    expect(["3000", "a.b", "...", "x".repeat(32)].every(isNumber)).toBe(true);
+    for (const number of ["", ".", "..", "4000*1", "x".repeat(33)]) expect(isNumber(number)).toBe(false);
   });
 
   it("of browsers are short", () => {

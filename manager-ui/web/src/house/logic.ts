@@ -26,7 +26,8 @@ export function isName(text: string): boolean {
 }
 
 /** As the server takes the number of a room. */
-export const isNumber = (text: string) => /^[0-9A-Za-z._-]{1,32}$/.test(text);
+export const isNumber = (text: string) =>
+  /^[0-9A-Za-z._-]{1,32}$/.test(text) && text !== "." && text !== "..";
 
 /** As the server takes the user of a terminal's account. */
 export const isUser = (text: string) => /^[0-9A-Za-z._-]{1,64}$/.test(text);
@@ -46,11 +47,53 @@ export function qualityOf({ state, received, sent, round_trip_ms }: Leg): Qualit
   return loss > 1 || jitter > 30 || delay > 300 ? "fair" : "good";
 }
 
-/** A problem in words. */
-export function problemText({ status, code }: Failure, words: HouseWords): string {
+/** A problem in words. What is not asked again by itself does not say that it were. */
+export function problemText({ status, code, once }: Failure, words: HouseWords): string {
+  if (once && code && code in words.notDone) return words.notDone[code] as string;
   if (code && code in words.problems) return words.problems[code] as string;
   if (code && code in words.rights) return words.rightMissing(words.rights[code as Right]);
   return words.statuses[status] ?? words.statuses[status >= 500 ? 500 : 400] ?? "";
+}
+
+/** How long to wait before the server is asked again, after so many failures: 2 s, at last 30 s. */
+export const retryMs = (failures: number): number => Math.min(2000 * 2 ** (failures - 1), 30000);
+
+/** One page of a list, and where the next begins. */
+export interface Page<T> {
+  items: T[];
+  next?: string | null;
+}
+
+/** The first so many pages of a list as one, fewer where it is shorter. */
+export async function firstPages<T>(
+  page: (after?: string) => Promise<Page<T>>,
+  count: number,
+): Promise<Page<T>> {
+  let { items, next } = await page();
+  for (let read = 1; read < count && next; read++) {
+    const one = await page(next);
+    items = [...items, ...one.items];
+    next = one.next;
+  }
+  return { items, next };
+}
+
+/**
+ * What a form has to send: the fields that somebody set to another value than the row has now. Fields
+ * that nobody touched are left out, whatever they were when the form was opened: somebody else may have
+ * changed them since.
+ */
+export function changesOf<T extends object>(row: T, touched: Partial<T>): Partial<T> {
+  const all = Object.entries(touched) as [keyof T, T[keyof T]][];
+  const isOther = (key: keyof T, value: T[keyof T]) =>
+    JSON.stringify(row[key]) !== JSON.stringify(value);
+  return Object.fromEntries(all.filter(([key, value]) => isOther(key, value))) as Partial<T>;
+}
+
+/** Rows with this one in its place, or at the end. */
+export function withRow<T extends { id: string }>(rows: readonly T[], row: T): T[] {
+  const isKnown = rows.some(({ id }) => id === row.id);
+  return isKnown ? rows.map((one) => (one.id === row.id ? row : one)) : [...rows, row];
 }
 
 /** Sections of the administration, and the right that shows each. */

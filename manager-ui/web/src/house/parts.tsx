@@ -156,7 +156,7 @@ export function Trouble({ failure }: { failure: Failure | undefined }) {
       {failure && (
         <Alert
           data-testid="trouble"
-          type={failure.passes ? "warning" : "error"}
+          type={failure.passes && !failure.once ? "warning" : "error"}
           showIcon
           title={problemText(failure, words)}
         />

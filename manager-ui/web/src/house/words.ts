@@ -85,6 +85,12 @@ const en = {
     more_than_own: "That would be more than you may do yourself.",
     no_more: "The server has as many of these as it can hold. Please remove one first.",
   } as Record<string, string>,
+  /** The same of what was asked once, and is not asked again by itself. */
+  notDone: {
+    unreachable: "The server does not answer, so this may not have been done. Please try again.",
+    database_away:
+      "The server's database is away, so this was not done. Meetings go on. Please try again.",
+  } as Record<string, string>,
   /** Where a problem has no word. */
   statuses: {
     400: "The server did not understand the request.",
@@ -103,6 +109,7 @@ const en = {
   back: "Back",
   save: "Save",
   saved: "Saved",
+  unchanged: "Nothing was changed.",
   cancel: "Cancel",
   remove: "Remove",
   removed: "Removed",
@@ -446,6 +453,10 @@ const zh: HouseWords = {
     more_than_own: "超出了您自己的权限。",
     no_more: "已达到服务器可容纳的上限，请先移除一个。",
   },
+  notDone: {
+    unreachable: "服务器没有应答，此操作可能未完成，请重试。",
+    database_away: "服务器的数据库暂不可用，此操作未完成，会议不受影响。请重试。",
+  },
   statuses: {
     400: "服务器无法识别此请求。",
     403: "您无权执行此操作。",
@@ -463,6 +474,7 @@ const zh: HouseWords = {
   back: "返回",
   save: "保存",
   saved: "已保存",
+  unchanged: "没有修改任何内容。",
   cancel: "取消",
   remove: "删除",
   removed: "已删除",

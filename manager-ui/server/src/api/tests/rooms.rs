@@ -48,9 +48,13 @@ pub(crate) async fn a_room_is_made_changed_shown_and_removed_and_its_pins_are_to
     let home = api.root(&root).await;
     let mut new = room(&home, "4000");
     new["pin"] = json!("471147");
-    api.make(&root, "/rooms", new).await;
+    let id = api.make(&root, "/rooms", new).await;
     let list = api.get(&root, "/rooms").await;
     assert_eq!(numbers(&list), ["4000"]);
+    let one = api.get(&root, &format!("/rooms?id={id}")).await;
+    assert_eq!(numbers(&one), ["4000"]);
+    let none = api.get(&root, "/rooms?id=4000").await;
+    assert!(numbers(&none).is_empty());
     assert_eq!(list["items"][0]["name"], "会诊室");
     let live = api.get(&root, "/rooms/4000").await;
     assert_eq!(
@@ -93,6 +97,9 @@ pub(crate) async fn a_number_is_taken_once_and_never_from_the_configuration_file
         ("100", StatusCode::CONFLICT),
         ("4000*1", StatusCode::UNPROCESSABLE_ENTITY),
         ("", StatusCode::UNPROCESSABLE_ENTITY),
+        // No address of this interface or of the page would lead to them.
+        (".", StatusCode::UNPROCESSABLE_ENTITY),
+        ("..", StatusCode::UNPROCESSABLE_ENTITY),
         ("房间", StatusCode::UNPROCESSABLE_ENTITY),
     ] {
         let answer = api.ask(&root, "POST", "/rooms", room(&home, number)).await;

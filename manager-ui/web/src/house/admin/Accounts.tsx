@@ -1,7 +1,7 @@
-import { useState, type FormEvent } from "react";
+import { useEffect, useState, type FormEvent } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Account } from "../api";
-import { useDelayed, useDoing, useHouseWords, usePages } from "../hooks";
+import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, usePages } from "../hooks";
 import { isName, isUser } from "../logic";
 import { Choice, Done, Field, Loading, State, Sure, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
@@ -16,12 +16,15 @@ export function Accounts({ me, place, move }: SectionProps) {
   const [filter, setFilter] = useState("");
   // A password that the server made is told once, and must outlive the form that asked for it.
   const [told, setTold] = useState<{ id: string; password: string } | null>(null);
+  // And no longer than somebody looks at it.
+  useEffect(() => setTold((last) => (last?.id === place.chosen ? last : null)), [place.chosen]);
   const q = useDelayed(filter.trim());
   const pages = usePages(
     (after) => ask(api.GET("/api/v1/accounts", { params: { query: { after, q, limit: 50 } } })),
     `accounts ${q}`,
   );
-  const shown = pages.items?.find((row) => row.id === place.chosen);
+  const one = useChosen("account", place.chosen, accountOf);
+  const shown = one.value ?? pages.items?.find((row) => row.id === place.chosen);
   const close = () => move({ chosen: null });
   const manage = directory.may("accounts.manage");
   return (
@@ -65,11 +68,16 @@ export function Accounts({ me, place, move }: SectionProps) {
           <New
             at={place.at ?? me.organisation}
             made={(id, password) => {
-              setTold(password ? { id, password } : null);
               pages.again();
               move({ chosen: id });
+              setTold(password ? { id, password } : null);
             }}
           />
+        </Panel>
+      )}
+      {place.chosen && place.chosen !== "new" && !shown && (
+        <Panel title={words.sections.accounts} chosen={place.chosen} close={close}>
+          <Loading failure={one.failure} />
         </Panel>
       )}
       {shown && (
@@ -89,7 +97,10 @@ export function Accounts({ me, place, move }: SectionProps) {
           {manage && (
             <Change
               row={shown}
-              changed={pages.again}
+              changed={(row) => {
+                one.put(row);
+                pages.again();
+              }}
               told={(password) => setTold({ id: shown.id, password })}
               removed={() => {
                 pages.again();
@@ -102,6 +113,9 @@ export function Accounts({ me, place, move }: SectionProps) {
     </>
   );
 }
+
+const accountOf = (id: string) =>
+  ask(api.GET("/api/v1/accounts/{id}", { params: { path: { id } } }));
 
 function AccountState({ row }: { row: Account }) {
   const words = useHouseWords();
@@ -169,7 +183,7 @@ function New({ at, made }: NewProps) {
 
 interface ChangeProps {
   row: Account;
-  changed: () => void;
+  changed: (row: Account) => void;
   told: (password: string) => void;
   removed: () => void;
 }
@@ -177,25 +191,29 @@ interface ChangeProps {
 function Change({ row, changed, told, removed }: ChangeProps) {
   const words = useHouseWords();
   const directory = useDirectory();
-  const [name, setName] = useState(row.name);
-  const [organisation, setOrganisation] = useState(row.organisation);
+  const { name, organisation } = row;
+  const { entry, set, changes, clear } = useEdits({ name, organisation });
   const doing = useDoing();
   const params = { path: { id: row.id } };
   const save = async (event: FormEvent) => {
     event.preventDefault();
-    if (!isName(name)) return;
-    const body = { name, organisation };
-    const patch = () => ask(api.PATCH("/api/v1/accounts/{id}", { params, body }));
-    if (await doing.act(patch, words.saved)) changed();
+    if (!isName(entry.name)) return;
+    const none = Object.keys(changes).length === 0;
+    await doing.act(async () => {
+      if (none) return;
+      const made = await ask(api.PATCH("/api/v1/accounts/{id}", { params, body: changes }));
+      clear();
+      changed(made);
+    }, none ? words.unchanged : words.saved);
   };
   const renew = async () => {
     await doing.act(async () => {
-      const { password } = await ask(
+      const { password, ...made } = await ask(
         api.PUT("/api/v1/accounts/{id}/password", { params, body: {} }),
       );
       if (password) told(password);
+      changed(made);
     }, words.people.passwordSet);
-    changed();
   };
   const remove = async () => {
     if (await doing.act(() => ask(api.DELETE("/api/v1/accounts/{id}", { params })))) removed();
@@ -206,15 +224,15 @@ function Change({ row, changed, told, removed }: ChangeProps) {
       <Field
         label={words.name}
         testId="account-name"
-        value={name}
-        change={setName}
-        wrong={isName(name) ? "" : words.nameWrong}
+        value={entry.name}
+        change={(name) => set({ name })}
+        wrong={isName(entry.name) ? "" : words.nameWrong}
       />
       <Choice
         label={words.place}
         testId="account-organisation"
-        value={organisation}
-        change={setOrganisation}
+        value={entry.organisation}
+        change={(organisation) => set({ organisation })}
         options={organisationOptions(directory)}
       />
       <div className="acts">

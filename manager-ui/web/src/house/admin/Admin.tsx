@@ -2,7 +2,7 @@ import { useMemo } from "react";
 import { useLanguage } from "../../language";
 import { api, ask, organisations, type Me } from "../api";
 import { useHouseWords, useLoad } from "../hooks";
-import { addressOf, placeOf, sectionsOf, treeOf, type Place, type Section } from "../logic";
+import { addressOf, placeOf, sectionsOf, treeOf, withRow, type Place, type Section } from "../logic";
 import { Link, type Go } from "../parts";
 import { Accounts } from "./Accounts";
 import { Audit } from "./Audit";
@@ -94,7 +94,13 @@ function useNames(me: Me): Directory {
     tree,
     roles: roles.value ?? [],
     again: rows.again,
+    put(row) {
+      rows.put(withRow(list ?? [], row));
+      // Those below it moved with it.
+      rows.again();
+    },
     rolesAgain: roles.again,
+    putRole: (row) => roles.put(withRow(roles.value ?? [], row)),
     may,
   };
 }

@@ -1,7 +1,7 @@
 import { useState, type FormEvent } from "react";
 import Button from "antd/es/button";
 import { api, ask, type GuestLink } from "../api";
-import { useAgain, useDoing, useHouseWords, useLoad, useMoment } from "../hooks";
+import { useDoing, useHouseWords, useLoad, useMoment } from "../hooks";
 import { isName } from "../logic";
 import { Choice, Done, Field, Loading, State, Trouble } from "../parts";
 
@@ -17,8 +17,8 @@ export function GuestLinks({ number }: { number: string }) {
   const loaded = useLoad(
     () => ask(api.GET("/api/v1/rooms/{number}/guest-links", { params })),
     `links ${number}`,
+    LOOK_MS,
   );
-  useAgain(loaded.again, LOOK_MS);
   const [making, setMaking] = useState(false);
   const [told, setTold] = useState<string | null>(null);
   const doing = useDoing();

@@ -1,7 +1,7 @@
 import { useState, type FormEvent } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Leg, type Live } from "../api";
-import { useAgain, useDoing, useHouseWords, useLoad } from "../hooks";
+import { useDoing, useHouseWords, useLoad } from "../hooks";
 import { qualityOf } from "../logic";
 import { Done, Field, State, Trouble } from "../parts";
 import { useDirectory } from "./directory";
@@ -17,9 +17,9 @@ export function Meeting({ number }: { number: string }) {
   const live = useLoad(
     async () => (await ask(api.GET("/api/v1/rooms/{number}", { params }))) as Live,
     `live ${number}`,
+    LOOK_MS,
   );
   const { again } = live;
-  useAgain(again, LOOK_MS);
   const control = directory.may("rooms.control");
   const legs = live.value?.legs ?? [];
   return (

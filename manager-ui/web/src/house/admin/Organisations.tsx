@@ -1,7 +1,7 @@
-import { useState, type FormEvent } from "react";
+import { useEffect, useState, type FormEvent } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Organisation } from "../api";
-import { useDoing, useHouseWords } from "../hooks";
+import { useDoing, useEdits, useHouseWords } from "../hooks";
 import { isName } from "../logic";
 import { Choice, Done, Field, Sure, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
@@ -25,6 +25,11 @@ export function Organisations({ place, move }: SectionProps) {
       row.name.toLowerCase().includes(wanted),
   );
   const shown = directory.organisations.find((row) => row.id === (place.chosen ?? place.at));
+  // What is chosen is read when it is: the list may be old.
+  const { again } = directory;
+  useEffect(() => {
+    if (place.chosen && place.chosen !== "new") again();
+  }, [place.chosen, again]);
   const kindOf = (row: Organisation) => words.kinds[row.kind as Kind];
   const above = (row: Organisation) =>
     !row.parent
@@ -160,17 +165,23 @@ function One({ row, chosen, move }: OneProps) {
 function Change({ row, move }: { row: Organisation; move: SectionProps["move"] }) {
   const words = useHouseWords();
   const directory = useDirectory();
-  const [name, setName] = useState(row.name);
-  const [kind, setKind] = useState(row.kind as Kind);
-  const [parent, setParent] = useState(row.parent ?? "");
+  const { entry, set, changes, clear } = useEdits({
+    name: row.name,
+    kind: row.kind as Kind,
+    parent: row.parent ?? "",
+  });
   const doing = useDoing();
   const params = { path: { id: row.id } };
   const save = async (event: FormEvent) => {
     event.preventDefault();
-    if (!isName(name)) return;
-    const body = { name, kind, parent: parent || undefined };
-    const patch = () => ask(api.PATCH("/api/v1/organisations/{id}", { params, body }));
-    if (await doing.act(patch, words.saved)) directory.again();
+    if (!isName(entry.name)) return;
+    const none = Object.keys(changes).length === 0;
+    await doing.act(async () => {
+      if (none) return;
+      const made = await ask(api.PATCH("/api/v1/organisations/{id}", { params, body: changes }));
+      clear();
+      directory.put(made);
+    }, none ? words.unchanged : words.saved);
   };
   const remove = async () => {
     const done = await doing.act(() => ask(api.DELETE("/api/v1/organisations/{id}", { params })));
@@ -192,23 +203,23 @@ function Change({ row, move }: { row: Organisation; move: SectionProps["move"] }
       <Field
         label={words.name}
         testId="organisation-name"
-        value={name}
-        change={setName}
-        wrong={isName(name) ? "" : words.nameWrong}
+        value={entry.name}
+        change={(name) => set({ name })}
+        wrong={isName(entry.name) ? "" : words.nameWrong}
       />
       <Choice
         label={words.kind}
         testId="organisation-kind"
-        value={kind}
-        change={(value) => setKind(value as Kind)}
+        value={entry.kind}
+        change={(kind) => set({ kind: kind as Kind })}
         options={kindOptions(words)}
       />
       {row.parent && (
         <Choice
           label={words.organisations.below}
           testId="organisation-parent"
-          value={parent}
-          change={setParent}
+          value={entry.parent}
+          change={(parent) => set({ parent })}
           options={options}
         />
       )}

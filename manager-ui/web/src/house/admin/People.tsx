@@ -1,7 +1,7 @@
 import { useState, type FormEvent } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Person } from "../api";
-import { useDelayed, useDoing, useHouseWords, useLoad, useMoment, usePages } from "../hooks";
+import { useDelayed, useDoing, useEdits, useHouseWords, useLoad, useMoment, usePages } from "../hooks";
 import { isLogin, isName, weakness } from "../logic";
 import { Choice, Done, Field, Loading, PasswordField, State, Sure, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
@@ -207,7 +207,13 @@ function One({ id, isMe, move, changed }: OneProps) {
       </p>
       {isMe && <p className="hint">{words.people.oneself}</p>}
       {manage ? (
-        <Details row={row} isMe={isMe} changed={again} />
+        <Details
+          row={row}
+          changed={(row) => {
+            loaded.put(row);
+            changed();
+          }}
+        />
       ) : (
         <dl className="facts">
           <dt>{words.login}</dt>
@@ -231,22 +237,22 @@ function One({ id, isMe, move, changed }: OneProps) {
   );
 }
 
-function Details(props: { row: Person; isMe: boolean; changed: () => void }) {
+function Details({ row, changed }: { row: Person; changed: (row: Person) => void }) {
   const words = useHouseWords();
-  const { row } = props;
-  const [entry, setEntry] = useState({
-    name: row.name,
-    login: row.login,
-    organisation: row.organisation,
-  });
+  const { name, login, organisation } = row;
+  const { entry, set, changes, clear } = useEdits({ name, login, organisation });
   const doing = useDoing();
-  const set = (change: Partial<typeof entry>) => setEntry({ ...entry, ...change });
   const save = async (event: FormEvent) => {
     event.preventDefault();
     if (!isName(entry.name) || !isLogin(entry.login)) return;
     const params = { path: { id: row.id } };
-    const patch = () => ask(api.PATCH("/api/v1/people/{id}", { params, body: entry }));
-    if (await doing.act(patch, words.saved)) props.changed();
+    const none = Object.keys(changes).length === 0;
+    await doing.act(async () => {
+      if (none) return;
+      const made = await ask(api.PATCH("/api/v1/people/{id}", { params, body: changes }));
+      clear();
+      changed(made);
+    }, none ? words.unchanged : words.saved);
   };
   return (
     <form className="landing" onSubmit={save} noValidate>

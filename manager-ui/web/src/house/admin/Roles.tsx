@@ -1,7 +1,7 @@
-import { useState, type FormEvent } from "react";
+import { useEffect, useState, type FormEvent } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Right, type Role } from "../api";
-import { useDoing, useHouseWords } from "../hooks";
+import { useDoing, useEdits, useHouseWords } from "../hooks";
 import { isName } from "../logic";
 import { Choice, Done, Field, Sure, Trouble } from "../parts";
 import { RightsList } from "../RightsList";
@@ -21,6 +21,11 @@ export function Roles({ me, place, move }: SectionProps) {
   const whose = (row: Role) =>
     row.organisation ? organisationName(directory, row.organisation) : words.rolesPage.builtIn;
   const shown = directory.roles.find((row) => row.id === place.chosen);
+  // What is chosen is read when it is: the list may be old.
+  const { rolesAgain } = directory;
+  useEffect(() => {
+    if (place.chosen && place.chosen !== "new") rolesAgain();
+  }, [place.chosen, rolesAgain]);
   return (
     <>
       <div className="middle">
@@ -75,9 +80,12 @@ function Edit({ row, at, own, move }: EditProps) {
   const directory = useDirectory();
   const isBuiltIn = row !== null && !row.organisation;
   const fixed = isBuiltIn || !directory.may("roles.manage");
-  const [name, setName] = useState(row?.name ?? "");
+  const { entry, set, changes, clear } = useEdits({
+    name: row?.name ?? "",
+    rights: row?.rights ?? [],
+  });
+  const { name, rights } = entry;
   const [organisation, setOrganisation] = useState(at);
-  const [rights, setRights] = useState<readonly Right[]>(row?.rights ?? []);
   const [tried, setTried] = useState(false);
   const doing = useDoing();
   const title = row ? roleName(directory, row.id, words) : words.rolesPage.fresh;
@@ -85,17 +93,17 @@ function Edit({ row, at, own, move }: EditProps) {
     event.preventDefault();
     setTried(true);
     if (!isName(name) || rights.length === 0) return;
-    const done = await doing.act(async () => {
-      const body = { name, rights: [...rights] };
-      if (row) {
-        const params = { path: { id: row.id } };
-        await ask(api.PATCH("/api/v1/roles/{id}", { params, body }));
-      } else {
-        const made = await ask(api.POST("/api/v1/roles", { body: { ...body, organisation } }));
-        move({ chosen: made.id });
-      }
-    }, words.saved);
-    if (done) directory.rolesAgain();
+    const none = row !== null && Object.keys(changes).length === 0;
+    await doing.act(async () => {
+      if (none) return;
+      const params = { path: { id: row?.id ?? "" } };
+      const made = row
+        ? await ask(api.PATCH("/api/v1/roles/{id}", { params, body: changes }))
+        : await ask(api.POST("/api/v1/roles", { body: { ...entry, organisation } }));
+      clear();
+      directory.putRole(made);
+      if (!row) move({ chosen: made.id });
+    }, none ? words.unchanged : words.saved);
   };
   const remove = async () => {
     if (!row) return;
@@ -115,7 +123,7 @@ function Edit({ row, at, own, move }: EditProps) {
             label={words.name}
             testId="role-name"
             value={name}
-            change={setName}
+            change={(name) => set({ name })}
             wrong={tried && !isName(name) ? words.nameWrong : ""}
           />
         )}
@@ -131,7 +139,7 @@ function Edit({ row, at, own, move }: EditProps) {
         <RightsList
           legend={words.rolesPage.rights}
           rights={rights}
-          change={setRights}
+          change={(rights) => set({ rights: [...rights] })}
           own={own}
           fixed={fixed}
         />

@@ -1,7 +1,7 @@
 import { useState, type FormEvent } from "react";
 import Button from "antd/es/button";
-import { api, ask, type Room } from "../api";
-import { useDelayed, useDoing, useHouseWords, usePages } from "../hooks";
+import { api, ask, Failure, type Room } from "../api";
+import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, usePages } from "../hooks";
 import { isName, isNumber, isPin } from "../logic";
 import { Choice, Done, Field, Loading, PasswordField, State, Sure, Switch, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
@@ -23,8 +23,13 @@ export function Rooms({ me, place, move }: SectionProps) {
     (after) => ask(api.GET("/api/v1/rooms", { params: { query: { after, q, limit: 50 } } })),
     `rooms ${q}`,
   );
-  const shown = pages.items?.find((row) => row.id === place.chosen);
+  const one = useChosen("room", place.chosen, roomOf);
+  const shown = one.value ?? pages.items?.find((row) => row.id === place.chosen);
   const close = () => move({ chosen: null });
+  const changed = (row: Room) => {
+    one.put(row);
+    pages.again();
+  };
   return (
     <>
       <div className="middle">
@@ -66,11 +71,16 @@ export function Rooms({ me, place, move }: SectionProps) {
           <Edit
             row={null}
             at={place.at ?? me.organisation}
-            changed={(id) => {
+            changed={({ id }) => {
               pages.again();
               move({ chosen: id });
             }}
           />
+        </Panel>
+      )}
+      {place.chosen && place.chosen !== "new" && !shown && (
+        <Panel title={words.sections.rooms} chosen={place.chosen} close={close}>
+          <Loading failure={one.failure} />
         </Panel>
       )}
       {shown && (
@@ -88,7 +98,7 @@ export function Rooms({ me, place, move }: SectionProps) {
             <>
               {shown.guest_links && <GuestLinks number={shown.number} />}
               <h3>{words.rooms.settings}</h3>
-              <Edit row={shown} at={shown.organisation} changed={pages.again} />
+              <Edit row={shown} at={shown.organisation} changed={changed} />
               <Remove
                 row={shown}
                 removed={() => {
@@ -104,6 +114,12 @@ export function Rooms({ me, place, move }: SectionProps) {
   );
 }
 
+async function roomOf(id: string): Promise<Room> {
+  const { items } = await ask(api.GET("/api/v1/rooms", { params: { query: { id } } }));
+  if (!items[0]) throw new Failure(404);
+  return items[0];
+}
+
 /** Who is let in, by word and colour. */
 function Door({ row }: { row: Room }) {
   const words = useHouseWords();
@@ -117,13 +133,13 @@ interface EditProps {
   /** None for a new one. */
   row: Room | null;
   at: string;
-  changed: (id: string) => void;
+  changed: (row: Room) => void;
 }
 
 function Edit({ row, at, changed }: EditProps) {
   const words = useHouseWords();
   const directory = useDirectory();
-  const [entry, setEntry] = useState({
+  const { entry, set, changes, clear } = useEdits({
     number: row?.number ?? "",
     name: row?.name ?? "",
     organisation: at,
@@ -135,7 +151,6 @@ function Edit({ row, at, changed }: EditProps) {
   const [pins, setPins] = useState({ pin: "", guest_pin: "" });
   const [tried, setTried] = useState(false);
   const doing = useDoing();
-  const set = (change: Partial<typeof entry>) => setEntry({ ...entry, ...change });
   const guestPinWrong = () => {
     if (!entry.guests) return "";
     if (pins.guest_pin) return isPin(pins.guest_pin) ? "" : words.rooms.pinWrong;
@@ -152,27 +167,31 @@ function Edit({ row, at, changed }: EditProps) {
     event.preventDefault();
     setTried(true);
     if (Object.values(wrong).some(Boolean)) return;
-    const body = {
-      ...entry,
+    const fresh = {
       ...(pins.pin && { pin: pins.pin }),
-      ...(pins.guest_pin && { guest_pin: pins.guest_pin }),
-      // A PIN of guests goes with them.
-      ...(!entry.guests && row?.has_guest_pin && { guest_pin: null }),
+      ...(entry.guests && pins.guest_pin && { guest_pin: pins.guest_pin }),
     };
+    // A PIN of guests goes with them.
+    const gone = changes.guests === false && row?.has_guest_pin && { guest_pin: null };
+    const body = { ...changes, ...fresh, ...gone };
+    const none = row !== null && Object.keys(body).length === 0;
     await doing.act(async () => {
+      if (none) return;
       const params = { path: { number: row?.number ?? "" } };
       const made = row
         ? await ask(api.PATCH("/api/v1/rooms/{number}", { params, body }))
-        : await ask(api.POST("/api/v1/rooms", { body }));
+        : await ask(api.POST("/api/v1/rooms", { body: { ...entry, ...fresh } }));
       setPins({ pin: "", guest_pin: "" });
-      changed(made.id);
-    }, words.saved);
+      clear();
+      changed(made);
+    }, none ? words.unchanged : words.saved);
   };
   const take = async (which: "pin" | "guest_pin") => {
     const params = { path: { number: row?.number ?? "" } };
-    const patch = () =>
-      ask(api.PATCH("/api/v1/rooms/{number}", { params, body: { [which]: null } }));
-    if (await doing.act(patch, words.saved)) changed(row?.id ?? "");
+    const body = { [which]: null };
+    await doing.act(async () => {
+      changed(await ask(api.PATCH("/api/v1/rooms/{number}", { params, body })));
+    }, words.saved);
   };
   const pin = (which: "pin" | "guest_pin", label: string, hint: string, has: boolean) => (
     <div>

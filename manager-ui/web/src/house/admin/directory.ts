@@ -11,8 +11,12 @@ export interface Directory {
   roles: readonly Role[];
   /** Loads organisations again. */
   again: () => void;
+  /** Has an organisation be as the server answered. */
+  put: (row: Organisation) => void;
   /** Loads roles again. */
   rolesAgain: () => void;
+  /** Has a role be as the server answered. */
+  putRole: (row: Role) => void;
   /** Whether the right is held somewhere; where, the server says. */
   may: (right: Right) => boolean;
 }
@@ -22,7 +26,9 @@ export const DirectoryContext = createContext<Directory>({
   tree: [],
   roles: [],
   again: () => {},
+  put: () => {},
   rolesAgain: () => {},
+  putRole: () => {},
   may: () => false,
 });
 
