@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod openssl;
 pub mod postgres;
 pub mod process;
+pub mod python;
 pub mod server;
 pub mod sipp;
 pub mod terminal;

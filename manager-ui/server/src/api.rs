@@ -23,7 +23,7 @@ mod tokens;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use axum::extract::{MatchedPath, Request, State as StateOf};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as StateOf};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -43,6 +43,9 @@ use crate::store;
 pub(crate) use extract::{Body, Params};
 pub(crate) use page::{Page, Paging};
 
+/// Longest body of a request, in bytes. What anybody says here is names and numbers.
+const MAX_BODY: usize = 64 * 1024;
+
 /// An error as RFC 9457 §3 has it; the type is `about:blank`, so the status says the kind.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
@@ -53,6 +56,9 @@ pub(crate) struct Problem {
     /// In one word, for a program, where the status does not say enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    /// Which field of the body is refused, as a JSON pointer (RFC 6901).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
 }
 
 impl Problem {
@@ -61,7 +67,13 @@ impl Problem {
             status: status.as_u16(),
             title,
             code: None,
+            pointer: None,
         }
+    }
+
+    /// The same with the field of the body that is refused.
+    pub(crate) fn at(self, pointer: Option<String>) -> Self {
+        Self { pointer, ..self }
     }
 
     /// The same with a word for programs.
@@ -146,6 +158,7 @@ pub(crate) fn router() -> Router<State> {
     router
         .route("/api/openapi.json", get(answer))
         .layer(from_fn(refuse_nul))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
 /// PostgreSQL keeps no such character, and neither an id nor a name has one.

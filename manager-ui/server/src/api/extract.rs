@@ -1,5 +1,8 @@
 //! The JSON body and the query of a request.
 
+use std::error::Error;
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
@@ -8,12 +11,18 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+use tokio::time::timeout;
 
 use super::Problem;
 use crate::State;
 
 /// The one way to write U+0000 in JSON.
 const NUL: &[u8] = b"\\u0000";
+/// For a whole body to arrive.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Longest name of a field that is told again, in bytes; ours are shorter.
+const MAX_FIELD: usize = 64;
 
 /// A body that was read as `T`; 400, 413, 415 or 422 as problem details otherwise. What it holds is not
 /// told again: it may be a password.
@@ -25,9 +34,17 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await;
-        let bytes = bytes
-            .map_err(|rejection| Problem::new(rejection.status(), "The body cannot be read"))?;
+        let request = Request::from_parts(parts.clone(), body);
+        let bytes = match timeout(PATIENCE, Bytes::from_request(request, state)).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(rejection)) => {
+                return Err(Problem::new(rejection.status(), "The body cannot be read"));
+            }
+            Err(_) => {
+                let title = "The body did not come in time";
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, title));
+            }
+        };
         // PostgreSQL keeps no such character, and no name has one.
         if bytes.windows(NUL.len()).any(|part| part == NUL) {
             let title = "There is a character in the body that no text has";
@@ -36,10 +53,11 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
         let request = Request::from_parts(parts, bytes.into());
         match Json::<T>::from_request(request, state).await {
             Ok(Json(body)) => Ok(Self(body)),
-            Err(JsonRejection::JsonDataError(_)) => Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "A field is missing, unknown or of another kind",
-            )),
+            Err(JsonRejection::JsonDataError(rejection)) => {
+                let title = "A field is missing, unknown or of another kind";
+                let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title);
+                Err(problem.at(refused_field(&rejection)))
+            }
             Err(JsonRejection::JsonSyntaxError(_)) => {
                 Err(Problem::new(StatusCode::BAD_REQUEST, "The body is no JSON"))
             }
@@ -49,6 +67,30 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
             )),
             Err(rejection) => Err(Problem::new(rejection.status(), "The body cannot be read")),
         }
+    }
+}
+
+/// Where in a body the field is that cannot be read; the one around it where it is missing.
+fn refused_field(rejection: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = Some(rejection);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<serde_path_to_error::Error<serde_json::Error>>() {
+            let segments = found.path().iter();
+            return Some(segments.filter_map(step).collect());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// One step of a JSON pointer (RFC 6901 §3).
+fn step(segment: &Segment) -> Option<String> {
+    match segment {
+        Segment::Seq { index } => Some(format!("/{index}")),
+        Segment::Map { key } if key.len() <= MAX_FIELD => {
+            Some(format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+        }
+        Segment::Map { .. } | Segment::Enum { .. } | Segment::Unknown => None,
     }
 }
 

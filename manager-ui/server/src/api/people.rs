@@ -31,7 +31,8 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 /// A name as people read it, in any script: 1 to 64 characters, none of them invisible.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
-#[schema(value_type = String, min_length = 1, max_length = 64)]
+#[schema(value_type = String, min_length = 1, max_length = 64,
+    pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufeff]*$")]
 pub(crate) struct Name(String);
 
 impl Name {

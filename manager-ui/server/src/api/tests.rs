@@ -12,6 +12,9 @@ mod people;
 // The server that end-to-end tests start, too.
 #[path = "../../../../tests/src/postgres.rs"]
 mod postgres;
+// So are peers that are Python.
+#[path = "../../../../tests/src/python.rs"]
+mod python;
 mod record;
 mod rooms;
 mod second_factor;
@@ -48,6 +51,7 @@ macro_rules! on_both {
 on_both! {
     description::operations_have_names_of_their_own_and_refusals_their_media_type,
     description::what_is_out_of_its_range_is_refused,
+    description::a_refused_field_is_named_and_what_it_holds_is_not,
     logins::the_first_link_makes_an_administrator_once,
     logins::a_wrong_password_is_refused_and_five_close_the_login,
     logins::a_session_ends_when_it_is_ended_and_with_its_person,

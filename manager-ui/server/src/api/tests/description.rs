@@ -63,3 +63,31 @@ pub(crate) async fn what_is_out_of_its_range_is_refused(api: Api) {
     let fine = api.get(&root, "/people?limit=200").await;
     assert_eq!(fine["items"].as_array().unwrap().len(), 1);
 }
+
+pub(crate) async fn a_refused_field_is_named_and_what_it_holds_is_not(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let person = |login: Value| json!({ "organisation": home, "login": login, "name": "李春" });
+    let refused = [
+        ("/people", person(json!(["hunter2"])), "/login"),
+        ("/people", person(json!("hunter 2")), "/login"),
+        (
+            "/people",
+            json!({ "organisation": home, "hunter2/~": 1 }),
+            "/hunter2~1~0",
+        ),
+        ("/people", json!({ "organisation": home }), ""),
+        (
+            "/roles",
+            json!({ "organisation": home, "name": "值班", "rights": ["rooms.view", "hunter2"] }),
+            "/rights/1",
+        ),
+    ];
+    for (path, body, pointer) in refused {
+        let answer = api.ask(&root, "POST", path, body.clone()).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        assert_eq!(answer.body["pointer"], pointer, "{body}");
+        let told = answer.body.to_string().replace(pointer, "");
+        assert!(!told.contains("hunter"), "{told}");
+    }
+}

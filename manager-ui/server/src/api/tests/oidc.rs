@@ -1,18 +1,17 @@
 //! Logins by a provider (WS/T 545: SW-04, SW-10): `oidc-provider-mock`, a program of the Python
 //! Package Index.
 
-use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use axum::http::header;
 use axum::response::Response;
 use mcu_api::secret::Redacted;
-use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
 use super::bench::Api;
+use super::python;
 use crate::oidc::{Claim, Config};
 
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
@@ -43,7 +42,7 @@ impl Provider {
         let user = |sub: &str, login: &str, name: &str| {
             json!({ "sub": sub, "preferred_username": login, "name": name }).to_string()
         };
-        let mut process = Command::new(installed())
+        let mut process = Command::new(python::installed("oidc").join("oidc-provider-mock"))
             .args([
                 "--port",
                 "0",
@@ -92,27 +91,6 @@ impl Drop for Provider {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// The program, in a virtual environment that is made once.
-fn installed() -> PathBuf {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let venv = root.join("target/oidc");
-    let list = root.join("tests/peers/oidc.txt");
-    fs::create_dir_all(&venv).unwrap();
-    let lock = File::create(venv.join("lock")).unwrap();
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
-    let wanted = fs::read_to_string(&list).unwrap();
-    let made = venv.join("requirements.txt");
-    if fs::read_to_string(&made).is_ok_and(|text| text == wanted) {
-        return venv.join("bin/oidc-provider-mock");
-    }
-    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-    let pip = ["-m", "pip", "install", "--quiet", "-r"];
-    run(Command::new(venv.join("bin/python")).args(pip).arg(&list));
-    fs::write(made, wanted).unwrap();
-    venv.join("bin/oidc-provider-mock")
 }
 
 fn location(response: &Response) -> String {

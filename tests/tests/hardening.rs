@@ -1,0 +1,283 @@
+//! What a stranger may send to the page and its interface (WS/T 545: SEC-02, SW-04, PRV-05): whatever
+//! schemathesis makes of the description, and the basics of OWASP's Web Security Testing Guide.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+
+use benches::process::resident_kb;
+use serde_json::{Value, json};
+use tests::client::{Client, PASSWORD};
+use tests::server::Server;
+use tests::{python, root};
+
+/// Cases of each operation, so that the whole takes less than a minute.
+const CASES: &str = "30";
+
+#[test]
+fn whatever_is_made_of_the_description_is_answered_as_it_says() {
+    let server = Server::start(&[]);
+    let root = Client::first(&server);
+    let me = root.get("/session");
+    let organisation = root.make(
+        "/organisations",
+        &json!({ "parent": me["organisation"], "kind": "hospital", "name": "仁济" }),
+    );
+    let at = |more: Value| {
+        let mut body = json!({ "organisation": organisation, "name": "仁济" });
+        let fields = more.as_object().unwrap().clone();
+        body.as_object_mut().unwrap().extend(fields);
+        body
+    };
+    let person = root.make("/people", &at(json!({ "login": "chun" })));
+    let role = root.make("/roles", &at(json!({ "rights": ["rooms.view"] })));
+    let account = root.make("/accounts", &at(json!({ "user": "ward" })));
+    root.make("/rooms", &at(json!({ "number": "4200" })));
+    // What is removed early is not there for what comes later: one of each is named.
+    let known = [
+        ("organisations", "id", &organisation),
+        ("people", "id", &person),
+        ("roles", "id", &role),
+        ("accounts", "id", &account),
+        ("rooms", "number", &"4200".to_owned()),
+    ];
+    let parts = known.map(|(kind, name, value)| {
+        format!(
+            "[[operations]]\ninclude-path-regex = \"^/api/v1/{kind}/.\"\n\
+             parameters = {{ \"path.{name}\" = \"{value}\" }}\n"
+        )
+    });
+    let folder = server.dir().join("schemathesis");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("schemathesis.toml"), parts.concat()).unwrap();
+    let day = 24 * 60 * 60 * 1000;
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let expires_ms = u64::try_from(now.as_millis()).unwrap() + day;
+    let token = json!({ "name": "st", "rights": me["rights"], "expires_ms": expires_ms });
+    let (status, made) = root.ask("POST", "/session/tokens", &token);
+    assert_eq!(status, 201, "{made}");
+    let token = made["token"].as_str().unwrap();
+    let run = |proof: &str, which: [&str; 2]| {
+        let output = Command::new(python::installed("schemathesis").join("schemathesis"))
+            .current_dir(&folder)
+            .args([
+                "run",
+                &server.url("/api/openapi.json"),
+                "--tls-verify",
+                "false",
+            ])
+            .args([
+                "--header",
+                proof,
+                "--header",
+                &format!("Origin: {}", server.url("")),
+            ])
+            .args(which)
+            .args([
+                "--max-examples",
+                CASES,
+                "--seed",
+                "545",
+                "--continue-on-failure",
+            ])
+            .args(["--phases", "examples,coverage,fuzzing"])
+            .args(["--checks", CHECKS])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{}: {told}{complaint}",
+            output.status
+        );
+        assert!(cases(&told) >= 300, "{told}");
+    };
+    let proof = format!("Authorization: Bearer {token}");
+    run(&proof, ["--exclude-path-regex", "/(session|login|setup)"]);
+    // Nobody is logged in there, so that no case ends the session of the others.
+    run(
+        "X-Nobody: 1",
+        ["--include-path-regex", "/(session|login|setup)"],
+    );
+    let log = server.log();
+    assert!(!log.contains("ERROR"), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+    response_schema_conformance,unsupported_method";
+
+/// How many cases schemathesis tells of.
+fn cases(told: &str) -> usize {
+    let line = told.lines().find(|line| line.contains(" generated, "));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn no_page_of_another_origin_and_no_name_does_anything_in_an_administrators_browser() {
+    let server = Server::start(&[]);
+    drop(Client::first(&server));
+    let output = Command::new("node")
+        .arg(root().join("tests/browser/intruder.mjs"))
+        .arg(server.url("").trim_end_matches('/'))
+        .arg(server.dir().join("data/tls"))
+        .output()
+        .expect("run Node");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}\n{}", server.log());
+}
+
+/// By curl, with the address as it is given.
+fn curl(server: &Server, path: &str, more: &[&str]) -> (u16, String) {
+    let output = Command::new("curl")
+        .args([
+            "-ski",
+            "--max-time",
+            "20",
+            "--path-as-is",
+            "-w",
+            "\n%{http_code}",
+        ])
+        .args(more)
+        .arg(server.url(path))
+        .stdin(Stdio::null())
+        .output()
+        .expect("run curl");
+    said(&output)
+}
+
+fn said(output: &Output) -> (u16, String) {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let (answer, status) = text.rsplit_once('\n').expect(&complaint);
+    (status.parse().expect("a number"), answer.to_owned())
+}
+
+#[test]
+fn no_address_leads_to_a_file_or_to_another_host() {
+    let server = Server::start(&[]);
+    let up = [
+        "../",
+        "..%2f",
+        "%2e%2e/",
+        "%2e%2e%2f",
+        "..\\",
+        "..%5c",
+        "..%252f",
+        "....//",
+    ];
+    let mut paths = vec![
+        "/assets//etc/passwd".to_owned(),
+        "/assets/%2fetc%2fpasswd".into(),
+    ];
+    for step in up {
+        for root in ["/assets/", "/", "/admin/", "/room/"] {
+            for file in ["etc/passwd", "data/seal.key", "data/tls/key.pem"] {
+                paths.push(format!("{root}{}{file}", step.repeat(8)));
+            }
+        }
+    }
+    for path in &paths {
+        let (status, answer) = curl(&server, path, &[]);
+        // The page itself reads addresses below /admin and /room.
+        let is_page = status == 200 && answer.contains("<div id=\"root\">");
+        assert!(is_page || (400..500).contains(&status), "{path}: {answer}");
+        for secret in ["root:x:", "PRIVATE KEY"] {
+            assert!(!answer.contains(secret), "{path}: {answer}");
+        }
+    }
+    let away = [
+        "//evil.example/",
+        "/\\evil.example",
+        "/login?from=//evil.example/",
+        "/%2f%2fevil.example",
+    ];
+    for path in away {
+        let (status, answer) = curl(&server, path, &[]);
+        assert!(!(300..400).contains(&status), "{path}: {answer}");
+        assert!(
+            !answer.to_lowercase().contains("\nlocation:"),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn nothing_that_is_typed_becomes_a_header() {
+    let server = Server::start(&[]);
+    for path in [
+        "/%0d%0aX-Injected:%20yes",
+        "/room/%0d%0aX-Injected:%20yes",
+        "/assets/%0d%0aX-Injected:%20yes",
+        "/login/oidc/callback?state=%0d%0aX-Injected:%20yes&code=x",
+        "/api/v1/rooms/%0d%0aX-Injected:%20yes",
+    ] {
+        let (_, answer) = curl(&server, path, &[]);
+        assert!(
+            !answer.to_lowercase().contains("\nx-injected"),
+            "{path}: {answer}"
+        );
+    }
+    // A host that is not ours is told to nobody.
+    for path in ["/", "/health", "/api/v1/session", "/login"] {
+        let (_, answer) = curl(&server, path, &["-H", "Host: evil.example"]);
+        assert!(!answer.contains("evil.example"), "{path}: {answer}");
+    }
+    let (status, answer) = curl(&server, "/", &[]);
+    assert_eq!(status, 200);
+    let headers = answer.to_lowercase();
+    for header in [
+        "content-security-policy: default-src 'self'",
+        "x-content-type-options: nosniff",
+        "x-frame-options: deny",
+        "referrer-policy: no-referrer",
+    ] {
+        assert!(headers.contains(header), "{header}: {answer}");
+    }
+    assert!(!headers.contains("access-control-"), "{answer}");
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused_without_being_kept() {
+    let server = Server::start(&[]);
+    let page = server.url("");
+    let origin = format!("Origin: {}", page.trim_end_matches('/'));
+    let json = ["-H", "Content-Type: application/json", "-H", &origin];
+    let post = |len: u64, more: &[&str]| {
+        let mut curl = Command::new("curl")
+            .args(["-ski", "--max-time", "60", "--data-binary", "@-"])
+            .args(json)
+            .args(["-X", "POST", "-w", "\n%{http_code}"])
+            .args(more)
+            .arg(server.url("/api/v1/session"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("run curl");
+        let mut stdin = curl.stdin.take().expect("its input");
+        // Where the server reads no more, neither does curl.
+        let _ = std::io::copy(&mut std::io::repeat(b' ').take(len), &mut stdin);
+        drop(stdin);
+        said(&curl.wait_with_output().expect("its end"))
+    };
+    assert_eq!(post(70_000, &[]).0, 413);
+    let before = resident_kb(server.pid_of("manager").unsigned_abs());
+    // The connection may be gone before all of it was sent, and the answer with it.
+    for more in [
+        &["-H", "Expect:"][..],
+        &["-H", "Expect:", "-H", "Transfer-Encoding: chunked"],
+    ] {
+        let (status, answer) = post(100 << 20, more);
+        assert!([0, 413].contains(&status), "{status}: {answer}");
+    }
+    let grown = resident_kb(server.pid_of("manager").unsigned_abs()).saturating_sub(before);
+    assert!(grown < 16_000, "the manager grew by {grown} kB");
+    let deep = json!({ "login": "root", "password": PASSWORD }).to_string();
+    let deep = format!("{}{deep}{}", "[".repeat(30_000), "]".repeat(30_000));
+    let body = ["-d", &deep];
+    let (status, answer) = curl(&server, "/api/v1/session", &[&json[..], &body].concat());
+    assert_eq!(status, 422, "{answer}");
+    assert_eq!(server.get("/health").map(|(status, _)| status), Some(200));
+}
