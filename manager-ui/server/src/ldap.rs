@@ -3,6 +3,7 @@
 
 pub(crate) mod people;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +17,17 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use tokio::time::timeout;
+
+use crate::limits::Attempts;
 
 /// Longest that a login waits for the directory.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Logins that ask it at a time; who comes beyond waits.
 const PLACES: usize = 8;
+/// Logins at which passwords are proved at a time, at most.
+const TURNS: usize = 64;
 /// Results of a bind that say that it is not this person, or that this person may not (RFC 4511
 /// §4.1.9): constraintViolation, inappropriateAuthentication, invalidCredentials,
 /// insufficientAccessRights, unwillingToPerform.
@@ -91,6 +96,10 @@ pub(crate) struct Found {
 pub(crate) struct Directory {
     pub config: Config,
     places: Semaphore,
+    /// A lock for each of some shares of all logins.
+    turns: [Mutex<()>; TURNS],
+    /// Wrong passwords of people who never logged in here.
+    pub guesses: Attempts,
 }
 
 impl Directory {
@@ -98,7 +107,17 @@ impl Directory {
         Self {
             config,
             places: Semaphore::new(PLACES),
+            turns: std::array::from_fn(|_| Mutex::default()),
+            guesses: Attempts::default(),
         }
+    }
+
+    /// Waits until nobody else proves a password of this login.
+    pub(crate) async fn turn(&self, login: &str) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        login.hash(&mut hasher);
+        let share = hasher.finish() % TURNS as u64;
+        self.turns[share as usize].lock().await
     }
 
     /// The entry of this login, if there is one and no more than one.
@@ -219,11 +238,14 @@ impl Directory {
             let key = key.cloned().unwrap_or_default();
             entry.attrs.remove(&key).unwrap_or_default()
         };
-        let login = values(&config.login).into_iter().next();
+        // Values have no order (RFC 4512 §2.2): of several, none says who it is.
+        let Ok([login]) = <[String; 1]>::try_from(values(&config.login)) else {
+            return Ok(None);
+        };
         let name = values(&config.name).into_iter().next();
         let groups = values(&config.groups);
         let dn = entry.dn;
-        Ok(login.map(|login| Found {
+        Ok(Some(Found {
             dn,
             login,
             name,

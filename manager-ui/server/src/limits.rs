@@ -167,6 +167,17 @@ impl Attempts {
         false
     }
 
+    /// Whether a login that nobody has is closed. Counts nothing.
+    pub(crate) fn is_closed(&self, login: &str) -> bool {
+        let closed_for = Duration::from_millis(sessions::LOCKED_MS.unsigned_abs());
+        let unknown = self.unknown.lock().unwrap_or_else(|p| p.into_inner());
+        unknown
+            .get(&sessions::hash(login))
+            .is_some_and(|(count, at)| {
+                i64::from(*count) >= sessions::MAX_FAILURES && at.elapsed() < closed_for
+            })
+    }
+
     /// Whether this peer may try.
     pub(crate) fn take(&self, peer: IpAddr) -> bool {
         self.take_at(peer, Instant::now())

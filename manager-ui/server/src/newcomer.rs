@@ -23,6 +23,26 @@ pub(crate) struct Newcomer<'a> {
     pub organisation: Option<&'a str>,
 }
 
+/// Id of the organisation that a source's people belong to: the configured one, or that at the root.
+pub(crate) async fn home(
+    tx: &mut Transaction<'static, Any>,
+    source: &'static str,
+    organisation: Option<&str>,
+) -> Result<Option<String>, Error> {
+    let home =
+        sqlx::query("SELECT id FROM organisations WHERE id = $1 OR ($1 = '' AND parent IS NULL)")
+            .bind(organisation.unwrap_or_default())
+            .fetch_optional(&mut **tx)
+            .await?;
+    match home {
+        Some(home) => Ok(Some(home.try_get("id")?)),
+        None => {
+            error!(source, "organisation: there is none with this id");
+            Ok(None)
+        }
+    }
+}
+
 /// Makes the person, without a password. None where that cannot be: somebody has the login, or nobody
 /// can have it, or there is no such organisation.
 pub(crate) async fn make(
@@ -30,19 +50,9 @@ pub(crate) async fn make(
     asker: &Asker,
     who: Newcomer<'_>,
 ) -> Result<Option<Person>, Error> {
-    let home =
-        sqlx::query("SELECT id FROM organisations WHERE id = $1 OR ($1 = '' AND parent IS NULL)")
-            .bind(who.organisation.unwrap_or_default())
-            .fetch_optional(&mut **tx)
-            .await?;
-    let Some(home) = home else {
-        error!(
-            source = who.source,
-            "organisation: there is none with this id"
-        );
+    let Some(home) = home(tx, who.source, who.organisation).await? else {
         return Ok(None);
     };
-    let home: String = home.try_get("id")?;
     let name = who.name.unwrap_or(who.login).to_owned();
     let names = (
         LoginName::try_from(who.login.to_owned()),

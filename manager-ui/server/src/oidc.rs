@@ -16,6 +16,7 @@ use openidconnect::{
     RequestTokenError, Scope, TokenResponse,
 };
 
+use crate::limits::Attempts;
 use crate::sessions::{hash, new_secret};
 use crate::store::chain;
 
@@ -113,6 +114,8 @@ pub(crate) struct Provider {
     pub config: Config,
     /// By hash of `state`. A lock, because it is held for a moment once a login.
     begun: Mutex<HashMap<String, Begun>>,
+    /// Its own, so that who fills them shuts out nobody from logging in with a password.
+    pub attempts: Attempts,
 }
 
 type Client = CoreClient<
@@ -129,6 +132,7 @@ impl Provider {
         Self {
             config,
             begun: Mutex::default(),
+            attempts: Attempts::default(),
         }
     }
 

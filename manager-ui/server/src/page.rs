@@ -67,8 +67,13 @@ pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
              geolocation=(), payment=(), usb=()",
         ),
     ];
+    let is_answer = request.uri().path().starts_with("/api/");
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    if is_answer {
+        // Of people; no cache between is to keep them, nor a browser that others use after.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }

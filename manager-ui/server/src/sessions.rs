@@ -104,10 +104,11 @@ pub(crate) async fn prove(
         by_token: false,
     };
     // Asked for even where it counts for nothing, so that every answer takes as long.
-    let right = password::verify(given, row.try_get("password")?).await;
+    let kept: Option<String> = row.try_get("password")?;
+    let right = password::verify(given, kept.clone()).await;
     // Read again now that nobody else writes: of many attempts at once only the first few count.
     let mut tx = store.begin().await?;
-    let row = sqlx::query("SELECT disabled, locked_until_ms FROM people WHERE id = $1")
+    let row = sqlx::query("SELECT password, disabled, locked_until_ms FROM people WHERE id = $1")
         .bind(&person.id)
         .fetch_optional(&mut *tx)
         .await?;
@@ -116,10 +117,12 @@ pub(crate) async fn prove(
     };
     let locked = row.try_get::<i64, _>("locked_until_ms")? > now_ms();
     let disabled = row.try_get::<i64, _>("disabled")? != 0;
+    let changed = row.try_get::<Option<String>, _>("password")? != kept;
     let reason = match (locked, right, disabled) {
         (true, _, _) => "locked",
         (_, false, _) => "wrong password",
         (_, _, true) => "disabled",
+        _ if changed => "password changed meanwhile",
         (false, true, false) => {
             tx.rollback().await?;
             return Ok(Proof::Person(person));
@@ -224,6 +227,18 @@ pub(crate) async fn person_of(store: &Store, secret: &str) -> Result<Option<Pers
             .await?;
     }
     Ok(Some(person))
+}
+
+/// Whether a session goes on, now that nobody else writes.
+pub(crate) async fn goes_on(
+    tx: &mut Transaction<'static, Any>,
+    session: &str,
+) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT COUNT(*) AS n FROM sessions WHERE id = $1")
+        .bind(session)
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(row.try_get::<i64, _>("n")? > 0)
 }
 
 /// Ends the sessions of a person; `but` one, if given. Yields how many.

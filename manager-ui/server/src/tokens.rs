@@ -105,6 +105,19 @@ async fn note_refusal(
     Ok(tx.commit().await?)
 }
 
+/// Revokes all tokens of a person.
+pub(crate) async fn revoke_all(
+    tx: &mut Transaction<'static, Any>,
+    person: &str,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE tokens SET revoked_ms = $2 WHERE person = $1 AND revoked_ms IS NULL")
+        .bind(person)
+        .bind(now_ms())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Sets what a new token may do at most.
 pub(crate) async fn write_rights(
     tx: &mut Transaction<'static, Any>,

@@ -62,8 +62,16 @@ pub(crate) async fn begin(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let provider = state.oidc.as_ref().ok_or_else(Problem::not_found)?;
-    if !state.logins.take(source) {
+    if !provider.attempts.take(source) {
         return Err(too_many());
+    }
+    // A picture's or a script's address on a page elsewhere begins no login.
+    let mode = headers.get("sec-fetch-mode");
+    if mode.is_some_and(|mode| mode != "navigate") {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "A login is begun by going there",
+        ));
     }
     let host = headers
         .get(header::HOST)
@@ -96,7 +104,7 @@ pub(crate) async fn finish(
     Query(brought): Query<Brought>,
 ) -> Result<Response, Problem> {
     let provider = state.oidc.as_ref().ok_or_else(Problem::not_found)?;
-    if !state.logins.take(source) {
+    if !provider.attempts.take(source) {
         return Err(too_many());
     }
     let asker = Asker::unknown(source);

@@ -8,6 +8,8 @@ use super::extract::Limit;
 /// Most items of a page.
 const MAX: u32 = 200;
 const USUAL: u32 = 50;
+/// Longest that is looked for, in characters.
+const MAX_SEARCH: usize = 100;
 
 /// Which page of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -22,7 +24,24 @@ pub(crate) struct Paging {
     pub limit: Option<Limit<MAX>>,
     /// Only what has this in its name, whatever the case.
     #[serde(default)]
-    pub q: Option<String>,
+    #[param(value_type = Option<String>, max_length = 100)]
+    pub q: Option<Search>,
+}
+
+/// What is looked for: 100 characters at most.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Search(String);
+
+impl TryFrom<String> for Search {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.chars().count() <= MAX_SEARCH {
+            true => Ok(Self(text)),
+            false => Err("too long"),
+        }
+    }
 }
 
 /// One page of a list.
@@ -46,7 +65,11 @@ impl Paging {
 
     /// Pattern of SQL's `LIKE … ESCAPE '!'` for what is looked for, in lower case.
     pub(crate) fn pattern(&self) -> String {
-        let text = self.q.as_deref().unwrap_or_default().to_lowercase();
+        let text = self
+            .q
+            .as_ref()
+            .map_or("", |search| &search.0)
+            .to_lowercase();
         let escaped = text
             .replace('!', "!!")
             .replace('%', "!%")

@@ -17,7 +17,7 @@ use crate::asker::{Asker, LoggedIn};
 use crate::audit::{self, Action, Change, Object};
 use crate::rights::{self, Right, allowed};
 use crate::store::{Error, Store, new_id, now_ms};
-use crate::{password, sessions};
+use crate::{password, sessions, tokens};
 
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
@@ -266,7 +266,11 @@ async fn change(
     if let Some(login) = changes.login {
         after.login = login.0;
     }
-    if let Some(organisation) = changes.organisation {
+    if let Some(organisation) = changes.organisation.filter(|to| *to != before.organisation) {
+        if id == who.person.id {
+            let title = "Nobody moves himself";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("oneself"));
+        }
         need_at(&mut tx, &who, Right::PeopleManage, &organisation).await?;
         after.organisation = organisation;
     }
@@ -306,7 +310,8 @@ struct Password {
     password: Redacted<String>,
 }
 
-/// Give a person a new password, and open a login that wrong passwords closed. All sessions end.
+/// Give a person a new password, and open a login that wrong passwords closed. All sessions end, and tokens with
+/// them.
 #[utoipa::path(put, path = "/people/{id}/password", tag = "people", params(("id" = String, Path)), request_body = Password,
     extensions(("x-right" = json!("people.manage"))),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
@@ -333,6 +338,7 @@ async fn set_password(
     let person = managed(&mut tx, &who, &id).await?;
     write_password(&mut tx, &who.asker(), &id, &person.organisation, &hash).await?;
     sessions::end_all(&mut tx, &id, None).await?;
+    tokens::revoke_all(&mut tx, &id).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -88,12 +88,13 @@ async fn create(
 ) -> Result<(StatusCode, Json<Role>), Problem> {
     let mut tx = state.store.begin().await?;
     need_at(&mut tx, &who, Right::RolesManage, &new.organisation).await?;
-    need_all(&mut tx, &who, &new.rights, &new.organisation).await?;
+    let rights = sorted(new.rights);
+    need_all(&mut tx, &who, &rights, &new.organisation).await?;
     let made = Role {
         id: new_id(),
         organisation: Some(new.organisation),
         name: new.name.as_str().to_owned(),
-        rights: sorted(new.rights),
+        rights,
     };
     sqlx::query("INSERT INTO roles (id, organisation, name, created_ms) VALUES ($1, $2, $3, $4)")
         .bind(&made.id)
@@ -133,11 +134,11 @@ async fn change(
     if let Some(name) = changes.name {
         after.name = name.as_str().to_owned();
     }
-    if let Some(rights) = changes.rights {
+    if let Some(rights) = changes.rights.map(sorted) {
         // What is taken away must be one's own, too, or somebody could be shut out from below.
         need_all(&mut tx, &who, &rights, &organisation).await?;
         need_all(&mut tx, &who, &before.rights, &organisation).await?;
-        after.rights = sorted(rights);
+        after.rights = rights;
     }
     sqlx::query("UPDATE roles SET name = $2 WHERE id = $1")
         .bind(&id)

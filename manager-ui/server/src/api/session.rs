@@ -195,6 +195,10 @@ async fn change_password(
     people::accept_password(&given.new.0, &person.login)?;
     let hash = password::hash(given.new).await;
     let mut tx = state.store.begin().await?;
+    // What was asked by a session that ended meanwhile, by a new password for one, comes too late.
+    if !sessions::goes_on(&mut tx, &who.person.session).await? {
+        return Err(Problem::not_logged_in());
+    }
     people::write_password(&mut tx, &asker, &person.id, &person.organisation, &hash).await?;
     sessions::end_all(&mut tx, &person.id, Some(&person.session)).await?;
     tx.commit().await?;

@@ -16,6 +16,7 @@ use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change};
 use crate::rights::{self, Right};
+use crate::sessions;
 use crate::store::{Error, new_id, now_ms};
 use crate::tokens::{self, object};
 
@@ -102,6 +103,10 @@ async fn create(
         return Err(unprocessable("It has to name a right", "rights"));
     }
     let mut tx = state.store.begin().await?;
+    // What was asked by a session that ended meanwhile, by a new password for one, comes too late.
+    if !sessions::goes_on(&mut tx, &who.person.session).await? {
+        return Err(Problem::not_logged_in());
+    }
     for right in &new.rights {
         if !rights::holds_anywhere(&mut tx, &who.subject, *right).await? {
             return Err(Problem::missing(*right));

@@ -36,6 +36,9 @@ pub(crate) async fn prove(
             return refuse(store, asker, None, "directory away", Proof::Away).await;
         }
     };
+    // Guesses at one login wait for each other, so that each finds those before it counted.
+    let login = login_key(&found.login);
+    let _turn = directory.turn(&login).await;
     let known = match known(store, &found).await? {
         Known::Locals(person) => {
             let reason = "the directory has the login of a local person";
@@ -43,6 +46,9 @@ pub(crate) async fn prove(
         }
         Known::Locked(person) => {
             return refuse(store, asker, Some(&person), "locked", Proof::Locked).await;
+        }
+        Known::Nobody if directory.guesses.is_closed(&login) => {
+            return refuse(store, asker, None, "locked", Proof::Locked).await;
         }
         Known::Nobody => None,
         Known::Somebody(person, disabled) => Some((person, disabled)),
@@ -53,7 +59,8 @@ pub(crate) async fn prove(
         Ok(false) => {
             let Some(person) = person else {
                 // Nobody here yet whose row could count it.
-                return refuse(store, asker, None, "wrong password", Proof::Unknown).await;
+                directory.guesses.is_unknown_closed(&login);
+                return refuse(store, asker, None, "wrong password", Proof::Refused).await;
             };
             let mut tx = store.begin().await?;
             count_failure(&mut tx, &person.id).await?;
@@ -170,8 +177,9 @@ fn newcomer<'a>(directory: &'a Directory, found: &'a Found) -> Newcomer<'a> {
     }
 }
 
-/// Takes the roles of groups that the person left, and gives those of its groups. Roles that somebody
-/// here gave stay.
+/// Takes the roles of groups that the person left, and gives those of its groups: where the
+/// configuration says that the directory's people belong, wherever somebody moved the person since.
+/// Roles that somebody here gave stay.
 async fn write_roles(
     tx: &mut Transaction<'static, Any>,
     directory: &Directory,
@@ -187,6 +195,7 @@ async fn write_roles(
         .collect();
     wanted.sort_unstable();
     wanted.dedup();
+    let home = newcomer::home(tx, SOURCE, directory.config.organisation.as_deref()).await?;
     let held =
         sqlx::query("SELECT id, role, organisation FROM grants WHERE person = $1 AND source = $2")
             .bind(&person.id)
@@ -199,7 +208,7 @@ async fn write_roles(
             row.try_get("role")?,
             row.try_get("organisation")?,
         );
-        if at == person.organisation && wanted.contains(&role.as_str()) {
+        if home.as_ref() == Some(&at) && wanted.contains(&role.as_str()) {
             wanted.retain(|wanted| *wanted != role);
             continue;
         }
@@ -213,8 +222,10 @@ async fn write_roles(
         };
         audit::write(tx, asker, Action::Revoke, object(person), change).await?;
     }
-    for role in wanted {
-        give(tx, asker, person, role).await?;
+    if let Some(home) = home {
+        for role in wanted {
+            give(tx, asker, person, role, &home).await?;
+        }
     }
     Ok(())
 }
@@ -224,6 +235,7 @@ async fn give(
     asker: &Asker,
     person: &Person,
     role: &str,
+    home: &str,
 ) -> Result<(), Error> {
     let given = sqlx::query(
         "INSERT INTO grants (id, person, role, organisation, effect, created_ms, source) \
@@ -233,7 +245,7 @@ async fn give(
     .bind(new_id())
     .bind(&person.id)
     .bind(role)
-    .bind(&person.organisation)
+    .bind(home)
     .bind(now_ms())
     .bind(SOURCE)
     .execute(&mut **tx)
@@ -244,7 +256,7 @@ async fn give(
     }
     let change = Change {
         before: None,
-        after: Some(told(role, &person.organisation)),
+        after: Some(told(role, home)),
     };
     audit::write(tx, asker, Action::Grant, object(person), change).await
 }

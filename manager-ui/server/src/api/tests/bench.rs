@@ -146,10 +146,16 @@ impl Api {
 
     /// Opens a page as a browser does that holds these cookies.
     pub(crate) async fn visit(&self, path: &str, cookies: &str) -> Response {
+        self.fetch(path, cookies, "navigate").await
+    }
+
+    /// Asks as a browser does for a page (`navigate`) or for a part of one (Fetch Metadata).
+    pub(crate) async fn fetch(&self, path: &str, cookies: &str, mode: &str) -> Response {
         let request = Request::builder()
             .uri(path)
             .header(header::HOST, "192.0.2.1:8443")
             .header(header::COOKIE, cookies)
+            .header("sec-fetch-mode", mode)
             .body(Body::empty());
         self.router.clone().oneshot(request.unwrap()).await.unwrap()
     }

@@ -54,7 +54,13 @@ pub(crate) async fn operations_have_names_of_their_own_and_refusals_their_media_
 
 pub(crate) async fn what_is_out_of_its_range_is_refused(api: Api) {
     let root = api.first().await;
-    for query in ["limit=0", "limit=201", "limit=x", "limit=4294967296"] {
+    for query in [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "limit=4294967296",
+        &format!("q={}", "!".repeat(101)),
+    ] {
         let path = format!("/people?{query}");
         let answer = api.ask(&root, "GET", &path, Value::Null).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");

@@ -103,6 +103,13 @@ pub(crate) async fn who_proves_nothing_to_the_directory_is_refused_and_noted(api
         [none, none, wrong, wrong, none, wrong]
     );
 
+    // Whom nobody here knows yet is locked out all the same, under whatever name it is the same entry.
+    for login in ["chun", "CHUN", "chun@hospital.example"] {
+        api.try_log_in(login, "seven grey horse").await;
+    }
+    assert_eq!(code_of(&api.try_log_in("chun", PASSWORD).await), "locked");
+    let api = api.with_directory(slapd.config("ldap"));
+
     // Whom the directory proved once is locked out here, before it locks the person out everywhere.
     api.log_in("chun").await;
     for _ in 0..5 {
@@ -110,6 +117,57 @@ pub(crate) async fn who_proves_nothing_to_the_directory_is_refused_and_noted(api
         assert_eq!(code_of(&answer), "wrong_password");
     }
     assert_eq!(code_of(&api.try_log_in("chun", PASSWORD).await), "locked");
+}
+
+pub(crate) async fn guesses_at_the_same_time_are_all_counted(api: Api) {
+    let root = api.first().await;
+    let slapd = Slapd::start();
+    let api = api.with_directory(slapd.config("ldap"));
+    api.log_in("chun").await;
+    let guesses = (0..12).map(|_| api.try_log_in("chun", "seven grey horse"));
+    let answers = futures_util::future::join_all(guesses).await;
+    let wrong = |answer: &&Answer| code_of(answer) == "wrong_password";
+    assert_eq!(answers.iter().filter(wrong).count(), 5, "{answers:?}");
+    // No more than five reached the directory, so that it does not close the login everywhere.
+    let told = reasons(&api, &root).await;
+    let asked = told.iter().filter(|reason| *reason == "wrong password");
+    assert_eq!(asked.count(), 5, "{told:?}");
+}
+
+pub(crate) async fn an_entry_with_several_logins_is_nobody(api: Api) {
+    let root = api.first().await;
+    let slapd = Slapd::start();
+    let api = api.with_directory(slapd.config("ldap"));
+    slapd.change(
+        "dn: uid=chun,dc=hospital,dc=example\nchangetype: modify\nadd: uid\nuid: director\n",
+    );
+    for login in ["chun", "director"] {
+        let answer = api.try_log_in(login, PASSWORD).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+    }
+    assert_eq!(reasons(&api, &root).await, ["no such login"; 2]);
+}
+
+pub(crate) async fn roles_of_groups_stay_where_the_configuration_gives_them(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let hospital = api.organisation(&root, &home, "B").await;
+    let other = api.organisation(&root, &home, "C").await;
+    let slapd = Slapd::start();
+    let mut config = slapd.config("ldap");
+    config.organisation = Some(hospital.clone());
+    let api = api.with_directory(config);
+    let cookie = api.log_in("chun").await;
+    let me = api.get(&cookie, "/session").await;
+    let path = format!("/people/{}", me["person"].as_str().unwrap());
+    let moved = api
+        .ask(&root, "PATCH", &path, json!({ "organisation": other }))
+        .await;
+    assert_eq!(moved.status, StatusCode::OK, "{moved:?}");
+    api.log_in("chun").await;
+    let grants = api.get(&root, &format!("{path}/grants")).await;
+    assert_eq!(grants.as_array().unwrap().len(), 1);
+    assert_eq!(grants[0]["organisation"], json!(hospital));
 }
 
 pub(crate) async fn what_is_typed_is_no_filter(api: Api) {
@@ -132,12 +190,7 @@ pub(crate) async fn what_is_typed_is_no_filter(api: Api) {
             "{login}: {answer:?}"
         );
     }
-    assert!(
-        reasons(&api, &root)
-            .await
-            .iter()
-            .all(|reason| reason == "no such login")
-    );
+    assert_eq!(reasons(&api, &root).await, ["no such login"; 7]);
 }
 
 pub(crate) async fn a_directory_that_is_away_shuts_out_its_own_people_alone(api: Api) {

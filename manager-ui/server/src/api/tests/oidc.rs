@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use mcu_api::secret::Redacted;
 use serde_json::{Value, json};
@@ -223,6 +223,19 @@ pub(crate) async fn what_was_used_or_is_of_another_browser_is_refused(api: Api) 
         reasons(&api, &root).await,
         [refuses, none, none, refuses, none]
     );
+}
+
+pub(crate) async fn a_picture_elsewhere_begins_no_login_and_shuts_out_nobody(api: Api) {
+    api.first().await;
+    let provider = Provider::start();
+    let api = api.with_provider(provider.config());
+    for mode in ["no-cors", "cors"] {
+        let answer = api.fetch("/login/oidc", "", mode).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{mode}");
+    }
+    // Whoever uses up what a source may begin leaves its people their passwords.
+    while api.visit("/login/oidc", "").await.status() != StatusCode::TOO_MANY_REQUESTS {}
+    api.log_in("root").await;
 }
 
 pub(crate) async fn a_token_with_another_nonce_or_that_ran_out_is_refused(api: Api) {

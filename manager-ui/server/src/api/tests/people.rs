@@ -253,3 +253,17 @@ pub(crate) async fn moves_and_new_organisations_at_once_leave_a_tree(api: Api) {
         assert_eq!(organisation["path"], path);
     }
 }
+
+pub(crate) async fn nobody_moves_himself(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let b = api.organisation(&root, &home, "B").await;
+    let id = api.get(&root, "/session").await["person"].clone();
+    let path = format!("/people/{}", id.as_str().unwrap());
+    let body = |organisation: &str| json!({ "organisation": organisation, "name": "王院长" });
+    let moved = api.ask(&root, "PATCH", &path, body(&b)).await;
+    assert_eq!(moved.status, StatusCode::UNPROCESSABLE_ENTITY, "{moved:?}");
+    assert_eq!(moved.body["code"], "oneself");
+    let stays = api.ask(&root, "PATCH", &path, body(&home)).await;
+    assert_eq!(stays.status, StatusCode::OK, "{stays:?}");
+}

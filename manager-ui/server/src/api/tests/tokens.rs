@@ -178,3 +178,19 @@ pub(crate) async fn what_no_token_may_be_is_refused(api: Api) {
     let people = api.ask_by(&token, "GET", "/people", Value::Null).await;
     assert_eq!(people.status, StatusCode::FORBIDDEN);
 }
+
+pub(crate) async fn a_new_password_by_an_administrator_ends_tokens(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let person = api.person(&root, &home, "chun", "clinician").await;
+    let cookie = api.log_in("chun").await;
+    let token = api.token(&cookie, &[Right::RoomsView]).await;
+    let seen = api.ask_by(&token, "GET", "/rooms", Value::Null).await;
+    assert_eq!(seen.status, StatusCode::OK, "{seen:?}");
+    let path = format!("/people/{person}/password");
+    let body = json!({ "password": "eight grey horses" });
+    let set = api.ask(&root, "PUT", &path, body).await;
+    assert_eq!(set.status, StatusCode::NO_CONTENT, "{set:?}");
+    let seen = api.ask_by(&token, "GET", "/rooms", Value::Null).await;
+    assert_eq!(seen.status, StatusCode::UNAUTHORIZED, "{seen:?}");
+}
