@@ -98,7 +98,7 @@ async function nameThings(root) {
   await made("/people", { ...at, login: "markup" });
   await made("/roles", { ...at, rights: ["rooms.view"] });
   await made("/accounts", { ...at, user: "markup" });
-  await made("/rooms", { ...at, number: "4200", guests: true });
+  await made("/rooms", { ...at, number: "4200" });
   await page.exposeFunction("hit", () => {
     console.error("markup was run");
     process.exitCode = 1;

@@ -18,91 +18,77 @@ const CASES: &str = "30";
 fn whatever_is_made_of_the_description_is_answered_as_it_says() {
     let server = Server::start(&[]);
     let root = Client::first(&server);
-    let me = root.get("/session");
-    let organisation = root.make(
-        "/organisations",
-        &json!({ "parent": me["organisation"], "kind": "hospital", "name": "仁济" }),
-    );
-    let at = |more: Value| {
-        let mut body = json!({ "organisation": organisation, "name": "仁济" });
-        let fields = more.as_object().unwrap().clone();
-        body.as_object_mut().unwrap().extend(fields);
-        body
+    let folder = server.dir().join("schemathesis");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("schemathesis.toml"), known_things(&root)).unwrap();
+    let token = format!("Authorization: Bearer {}", token(&root));
+    fuzz(&server, &token, "--exclude-path-regex");
+    // Nobody is logged in there, so that no case ends the session of the others.
+    fuzz(&server, "X-Nobody: 1", "--include-path-regex");
+    let log = server.log();
+    for bad in ["ERROR", "panicked"] {
+        assert!(!log.contains(bad), "{log}");
+    }
+}
+
+/// Makes one of each, and names them for what asks for an id.
+fn known_things(root: &Client<'_>) -> String {
+    let home = root.get("/session")["organisation"].clone();
+    let body = json!({ "parent": home, "kind": "hospital", "name": "仁济" });
+    let organisation = root.make("/organisations", &body);
+    let made = |path: &str, field: &str, value: Value| {
+        let body = json!({ "organisation": organisation, "name": "仁济", field: value });
+        root.make(path, &body)
     };
-    let person = root.make("/people", &at(json!({ "login": "chun" })));
-    let role = root.make("/roles", &at(json!({ "rights": ["rooms.view"] })));
-    let account = root.make("/accounts", &at(json!({ "user": "ward" })));
-    root.make("/rooms", &at(json!({ "number": "4200" })));
-    // What is removed early is not there for what comes later: one of each is named.
     let known = [
-        ("organisations", "id", &organisation),
-        ("people", "id", &person),
-        ("roles", "id", &role),
-        ("accounts", "id", &account),
-        ("rooms", "number", &"4200".to_owned()),
+        ("people", "id", made("/people", "login", json!("chun"))),
+        (
+            "roles",
+            "id",
+            made("/roles", "rights", json!(["rooms.view"])),
+        ),
+        ("accounts", "id", made("/accounts", "user", json!("ward"))),
+        ("organisations", "id", organisation.clone()),
+        ("rooms", "number", "4200".to_owned()),
     ];
+    made("/rooms", "number", json!("4200"));
     let parts = known.map(|(kind, name, value)| {
         format!(
             "[[operations]]\ninclude-path-regex = \"^/api/v1/{kind}/.\"\n\
              parameters = {{ \"path.{name}\" = \"{value}\" }}\n"
         )
     });
-    let folder = server.dir().join("schemathesis");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("schemathesis.toml"), parts.concat()).unwrap();
-    let day = 24 * 60 * 60 * 1000;
+    parts.concat()
+}
+
+/// A token that may do whatever its person may.
+fn token(root: &Client<'_>) -> String {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
-    let expires_ms = u64::try_from(now.as_millis()).unwrap() + day;
-    let token = json!({ "name": "st", "rights": me["rights"], "expires_ms": expires_ms });
-    let (status, made) = root.ask("POST", "/session/tokens", &token);
+    let expires_ms = u64::try_from(now.as_millis()).unwrap() + 24 * 60 * 60 * 1000;
+    let rights = root.get("/session")["rights"].clone();
+    let body = json!({ "name": "schemathesis", "rights": rights, "expires_ms": expires_ms });
+    let (status, made) = root.ask("POST", "/session/tokens", &body);
     assert_eq!(status, 201, "{made}");
-    let token = made["token"].as_str().unwrap();
-    let run = |proof: &str, which: [&str; 2]| {
-        let output = Command::new(python::installed("schemathesis").join("schemathesis"))
-            .current_dir(&folder)
-            .args([
-                "run",
-                &server.url("/api/openapi.json"),
-                "--tls-verify",
-                "false",
-            ])
-            .args([
-                "--header",
-                proof,
-                "--header",
-                &format!("Origin: {}", server.url("")),
-            ])
-            .args(which)
-            .args([
-                "--max-examples",
-                CASES,
-                "--seed",
-                "545",
-                "--continue-on-failure",
-            ])
-            .args(["--phases", "examples,coverage,fuzzing"])
-            .args(["--checks", CHECKS])
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{}: {told}{complaint}",
-            output.status
-        );
-        assert!(cases(&told) >= 300, "{told}");
-    };
-    let proof = format!("Authorization: Bearer {token}");
-    run(&proof, ["--exclude-path-regex", "/(session|login|setup)"]);
-    // Nobody is logged in there, so that no case ends the session of the others.
-    run(
-        "X-Nobody: 1",
-        ["--include-path-regex", "/(session|login|setup)"],
-    );
-    let log = server.log();
-    assert!(!log.contains("ERROR"), "{log}");
-    assert!(!log.contains("panicked"), "{log}");
+    made["token"].as_str().unwrap().to_owned()
+}
+
+/// Has schemathesis ask, with this header, for what is about sessions or for all but that.
+fn fuzz(server: &Server, proof: &str, which: &str) {
+    let origin = format!("Origin: {}", server.url("").trim_end_matches('/'));
+    let output = Command::new(python::installed("schemathesis").join("schemathesis"))
+        .current_dir(server.dir().join("schemathesis"))
+        .args(["run", &server.url("/api/openapi.json"), "--tls-verify"])
+        .args(["false", "--header", proof, "--header", &origin])
+        .args([which, "/(session|login|setup)", "--max-examples", CASES])
+        .args(["--seed", "545", "--continue-on-failure"])
+        .args(["--phases", "examples,coverage,fuzzing"])
+        .args(["--checks", CHECKS])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}{complaint}");
+    assert!(cases(&told) >= 300, "{told}");
 }
 
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\

@@ -431,11 +431,9 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
         "\u{0}",
     ];
     let document = api.document().await;
-    let operations = operations();
-    let operations: Vec<&String> = operations
-        .iter()
-        .filter_map(|(name, right)| right.is_some().then_some(name))
-        .collect();
+    let all = operations();
+    let with_right = all.iter().filter(|(_, right)| right.is_some());
+    let operations: Vec<&String> = with_right.map(|(name, _)| name).collect();
     // Operations with a body that was read, so that it was the rights that refused it.
     let mut read = BTreeSet::new();
     for n in 0..PROBES {
@@ -449,19 +447,14 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
             let probe = format!("{n}: {method} {path} {body}: {answer:?}");
             assert!(!shown.contains(secret), "{probe}");
         }
-        assert!(
-            !answer.status.is_server_error(),
-            "{method} {path} {body}: {answer:?}"
-        );
+        assert!(!answer.status.is_server_error(), "{method} {path} {body}");
         if !body.is_null() && answer.status != StatusCode::UNPROCESSABLE_ENTITY {
             read.insert(operation.as_str());
         }
     }
     assert_eq!(rows_of(&api, &b).await, before);
-    let unread: Vec<_> = operations
-        .iter()
-        .filter(|name| !body_of(&document, name).is_null() && !read.contains(name.as_str()))
-        .collect();
+    let mut unread = operations.clone();
+    unread.retain(|name| !body_of(&document, name).is_null() && !read.contains(name.as_str()));
     assert!(unread.is_empty(), "no body of these was read: {unread:?}");
 }
 
