@@ -4,6 +4,7 @@ mod dialplan;
 mod ldap;
 mod limits;
 mod listeners;
+mod metrics;
 mod oidc;
 mod refusal;
 mod trunk;
@@ -24,6 +25,7 @@ use mcu_api::secret::Redacted;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::figures;
 use crate::host;
 pub use limits::Limits;
 pub use refusal::ConfigError;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub media: Media,
     /// Relays for browsers.
     pub turn: Option<Turn>,
+    /// What is told to who watches the server.
+    pub metrics: metrics::Metrics,
     /// The manager's database.
     pub database: Data,
     /// A directory whose people may log in.
@@ -195,6 +199,7 @@ impl Default for Settings {
             sip: Sip::default(),
             media: Media::default(),
             turn: None,
+            metrics: metrics::Metrics::default(),
             database: Data::default(),
             ldap: None,
             oidc: None,
@@ -293,6 +298,7 @@ impl Settings {
         if let Some(ldap) = &self.ldap {
             ldap.check()?;
         }
+        self.metrics.check()?;
         let relays = self.turn.as_ref().map(|turn| &turn.urls);
         if let Some(urls) = relays.filter(|urls| urls.get_ref().is_empty()) {
             return Err((urls.span(), "must name a relay".into()));
@@ -351,6 +357,7 @@ impl Settings {
             port_low: self.media.ports.low + 1,
             port_high: self.media.ports.high,
             webrtc_port: self.media.ports.low,
+            process: figures::process,
         }
     }
 
@@ -390,6 +397,7 @@ impl Settings {
             strangers: self.limits.strangers(),
             trunks: self.sip.trunks.iter().map(trunk::Trunk::config).collect(),
             held: Default::default(),
+            process: figures::process,
         }
     }
 
@@ -409,6 +417,8 @@ impl Settings {
             realm: self.sip.realm.clone(),
             rooms: self.room_numbers(),
             accounts: self.users(),
+            metrics: self.metrics.listen(),
+            process: figures::process,
         }
     }
 
@@ -758,6 +768,23 @@ mod tests {
                 &["claim: ", "preferred_username"],
             ),
         ]);
+    }
+
+    #[test]
+    fn metrics_are_told_in_clear_on_this_machine_alone() {
+        for address in ["0.0.0.0:9464", "192.0.2.1:9464", "[::]:9464"] {
+            let file = format!("[metrics]\nlisten = \"{address}\"\n");
+            let words: &[&str] = &["listen: ", "this machine alone", "token"];
+            expect_refusals(&[(&file, "2: ", words)]);
+        }
+        for address in ["127.0.0.1:9464", "[::1]:9464"] {
+            let mut settings: Settings =
+                toml::from_str(&format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
+            settings.check("").unwrap();
+            let told = settings.manager().metrics;
+            assert_eq!(told, Some(address.parse().unwrap()));
+        }
+        assert_eq!(Settings::default().manager().metrics, None);
     }
 
     #[test]

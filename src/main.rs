@@ -5,6 +5,7 @@ mod config;
 mod data;
 mod dial;
 mod doctor;
+mod figures;
 mod host;
 mod supervisor;
 mod transfer;
@@ -68,6 +69,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         _ => {}
     }
+    figures::begin();
     start_log(&settings)?;
     // Started from /proc/self/exe, a process would be `exe` to ps and top.
     let _ = nix::sys::prctl::set_name(c"consilium");

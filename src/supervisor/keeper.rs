@@ -19,6 +19,7 @@ use tracing::{error, info};
 
 use super::program::Program;
 use super::{AWAY, READY};
+use crate::figures::RESTARTS;
 
 /// A process that lived at least this long is restarted at once: it has served, so that every moment
 /// without it is a gap in a meeting. What dies sooner is held back, so that it takes no machine.
@@ -84,8 +85,8 @@ enum End {
 impl Keeper {
     /// Keeps the process running until its phase comes.
     pub async fn run(self, phases: watch::Receiver<Phase>) {
-        self.keep(phases, |program| {
-            start(program, self.name, self.ready.is_some())
+        self.keep(phases, |program, restarts| {
+            start(program, self.name, restarts, self.ready.is_some())
         })
         .await;
     }
@@ -93,15 +94,18 @@ impl Keeper {
     async fn keep(
         &self,
         mut phases: watch::Receiver<Phase>,
-        start: impl Fn(&Program) -> io::Result<Child>,
+        start: impl Fn(&Program, u32) -> io::Result<Child>,
     ) {
         let mut programs = self.program.clone();
         let mut pause = Duration::ZERO;
+        let mut starts: u32 = 0;
         while *phases.borrow_and_update() < self.ends_in {
             let started = Instant::now();
             let program = programs.borrow_and_update().clone();
             // A full table of processes may have room again.
-            let what = match start(&program) {
+            let restarts = starts;
+            starts = starts.saturating_add(1);
+            let what = match start(&program, restarts) {
                 Ok(child) => match self.watch(child, &mut phases, &mut programs).await {
                     End::Told => return,
                     End::Replaced => {
@@ -211,7 +215,7 @@ fn next_pause(last: Duration, lived: Duration) -> Duration {
     }
 }
 
-fn start(program: &Program, name: &str, speaks: bool) -> io::Result<Child> {
+fn start(program: &Program, name: &str, restarts: u32, speaks: bool) -> io::Result<Child> {
     let mut words = std::env::args_os();
     let first = words.next().unwrap_or_else(|| OsString::from("consilium"));
     // The flags after `serve` are those of every process.
@@ -221,6 +225,7 @@ fn start(program: &Program, name: &str, speaks: bool) -> io::Result<Child> {
         .arg0(first)
         .arg(name)
         .args(flags)
+        .env(RESTARTS, restarts.to_string())
         .stdin(Stdio::null())
         // Ctrl-C in a terminal reaches the whole group: it is for the supervisor, which ends the
         // processes in their order.
@@ -290,7 +295,8 @@ mod tests {
         let (_programs, program) = watch::channel(Arc::default());
         let keeper = keeper(ready, program);
         let attempts = std::cell::Cell::new(0);
-        let start = |_: &Program| {
+        let start = |_: &Program, restarts: u32| {
+            assert_eq!(restarts, attempts.get());
             attempts.set(attempts.get() + 1);
             if attempts.get() < 3 {
                 return Err(Errno::EAGAIN.into());
@@ -316,7 +322,7 @@ mod tests {
         let (programs, program) = watch::channel(Arc::default());
         let keeper = keeper(ready, program);
         let lives = std::cell::Cell::new(0);
-        let start = |_: &Program| {
+        let start = |_: &Program, _: u32| {
             lives.set(lives.get() + 1);
             // Whoever is away and comes back says so.
             shell("echo ready 127.0.0.1:7; echo away; echo ready 127.0.0.1:7; exec sleep 60")

@@ -218,6 +218,7 @@ async function administer() {
   await hand.row(":");
   await at("differences").waitFor();
   await check("audit");
+  await lookAtSystem();
   step("the own account");
   await hand.press("to-account");
   await at("sessions").waitFor();
@@ -225,6 +226,25 @@ async function administer() {
   await handOver();
   await hand.press("log-out");
   await at("to-login").waitFor();
+}
+
+/** The server itself: each process is ready, and its figures move without a reload. */
+async function lookAtSystem() {
+  step("the system");
+  await hand.press("tab-system");
+  for (const name of ["manager", "control", "media", "database"]) {
+    await page.getByTestId(`process-${name}`).locator(".state.good").waitFor();
+  }
+  const cells = page.getByTestId("process-control").locator("td");
+  await cells.filter({ hasText: " %" }).waitFor();
+  const [uptime] = await cells.allInnerTexts();
+  await page.waitForFunction(
+    (before) =>
+      document.querySelector("[data-testid=process-control] td").innerText !== before,
+    uptime,
+  );
+  await at("versions").getByText("SQLite 3").waitFor();
+  await check("system");
 }
 
 async function changeMinds() {

@@ -249,7 +249,10 @@ impl Hospital {
             legs: plan.legs.iter().map(|leg| connected(leg.id)).collect(),
         });
         let rooms = rooms.collect();
-        controller::Input::Media(FromMedia::Inventory(Inventory { rooms }))
+        controller::Input::Media(FromMedia::Inventory(Inventory {
+            rooms,
+            figures: None,
+        }))
     }
 
     fn pass(&mut self, time: Duration) {

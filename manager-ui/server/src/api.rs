@@ -9,6 +9,7 @@ mod authenticator;
 mod document;
 mod extract;
 mod guest_links;
+pub(crate) mod health;
 mod meeting;
 pub(crate) mod oidc;
 pub(crate) mod organisations;
@@ -18,12 +19,13 @@ pub(crate) mod roles;
 pub(crate) mod rooms;
 pub(crate) mod session;
 mod shares;
+pub(crate) mod system;
 mod tokens;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as StateOf};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -36,7 +38,6 @@ use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::State;
-use crate::link::Upstream;
 use crate::rights::Right;
 use crate::store;
 
@@ -208,6 +209,21 @@ fn accesses() -> HashMap<(String, String), Access> {
     known
 }
 
+/// Names of the operations by method and path.
+pub(crate) fn names() -> HashMap<(String, String), String> {
+    let mut document = described().into_openapi();
+    document::finish(&mut document);
+    let document = serde_json::to_value(document).unwrap_or_default();
+    let mut names = HashMap::new();
+    for (path, methods) in document["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in methods.as_object().into_iter().flatten() {
+            let name = operation["operationId"].as_str().unwrap_or_default();
+            names.insert((method.clone(), path.clone()), name.to_owned());
+        }
+    }
+    names
+}
+
 /// Operations with their descriptions.
 pub(crate) fn described() -> OpenApiRouter<State> {
     let info = InfoBuilder::new()
@@ -227,40 +243,10 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(guest_links::routes())
         .merge(meeting::routes())
         .merge(accounts::routes())
-        .merge(audit::routes());
+        .merge(audit::routes())
+        .merge(system::routes());
     OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
         .nest("/api/v1", operations)
-}
-
-#[derive(Serialize)]
-struct Health {
-    status: &'static str,
-    version: &'static str,
-    control: &'static str,
-    media: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-}
-
-/// `GET /health`: 200 when calls can be taken, 503 with the reason when they cannot.
-pub(crate) async fn health(StateOf(state): StateOf<State>) -> Response {
-    let (control, media, reason) = match state.link.upstream() {
-        Upstream::Ready => ("connected", "connected", None),
-        Upstream::MediaAway => ("connected", "away", Some("The media processor is away")),
-        Upstream::ControlAway => ("away", "unknown", Some("The conference controller is away")),
-    };
-    let (code, status) = match reason {
-        None => (StatusCode::OK, "ok"),
-        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
-    };
-    let health = Health {
-        status,
-        version: env!("CARGO_PKG_VERSION"),
-        control,
-        media,
-        reason,
-    };
-    (code, Json(health)).into_response()
 }
 
 /// Everything else.

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use mcu_api::figures::Process;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -45,6 +46,7 @@ mod store;
 mod tls;
 mod tokens;
 mod totp;
+mod watch;
 
 pub use audit::{Fault, Whole};
 pub use seal::FILE as SEAL_FILE;
@@ -90,6 +92,10 @@ pub struct Config {
     pub rooms: Vec<String>,
     /// Users of the configuration file's SIP accounts.
     pub accounts: Vec<String>,
+    /// Where metrics are told in clear, at an address of this machine alone.
+    pub metrics: Option<SocketAddr>,
+    /// Says how this process does.
+    pub process: fn() -> Process,
 }
 
 /// Why the manager cannot start or go on.
@@ -117,6 +123,7 @@ pub enum Error {
 /// A manager that listens and is ready to run.
 pub struct Server {
     listener: TcpListener,
+    metrics: Option<TcpListener>,
     acceptor: tls::Acceptor,
     app: Router,
     link: link::Link,
@@ -154,6 +161,10 @@ impl Server {
         let address = config.http;
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let metrics = match config.metrics {
+            Some(address) => Some(listen_for_metrics(address).await?),
+            None => None,
+        };
         let port = listener.local_addr().map_err(listen)?.port();
         let host = host.unwrap_or(IpAddr::from([127, 0, 0, 1]));
         let page = format!("https://{}", SocketAddr::new(host, port));
@@ -168,6 +179,11 @@ impl Server {
             rooms: config.rooms,
             accounts: config.accounts,
         });
+        let places = watch::files::Places {
+            data_dir: config.data_dir.clone(),
+            backups: data.backups.clone(),
+        };
+        let watch = watch::Watch::new(link.clone(), store.clone(), places, config.process);
         let state = State {
             link: link.clone(),
             demo_room: config.demo_room,
@@ -181,10 +197,12 @@ impl Server {
             guests: Arc::default(),
             follower: follower.clone(),
             file: file.clone(),
+            watch: Arc::new(watch),
         };
         let app = router(state.clone());
         Ok(Self {
             listener,
+            metrics,
             acceptor,
             app,
             link,
@@ -226,6 +244,7 @@ impl Server {
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let Self {
             listener,
+            metrics,
             acceptor,
             app,
             link,
@@ -249,6 +268,7 @@ impl Server {
             () = control.run() => Err(Error::TaskEnded),
             () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
             () = keep_data(store.clone(), setup, data) => Err(Error::TaskEnded),
+            never = watch::listener::serve(metrics, state.clone()) => match never {},
             () = follower.run(store, &file.realm) => Err(Error::TaskEnded),
             () = leaving::keep(&state) => Err(Error::TaskEnded),
             () = serve::accept(listener, acceptor, app, limits, streams) => Err(Error::TaskEnded),
@@ -363,6 +383,12 @@ struct State {
     guests: Arc<limits::Attempts>,
     follower: directory::Follower,
     file: Arc<directory::File>,
+    watch: Arc<watch::Watch>,
+}
+
+async fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Error> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| Error::Listen { address, source })
 }
 
 fn router(state: State) -> Router {
@@ -378,11 +404,12 @@ fn router(state: State) -> Router {
         .route("/login/oidc/callback", get(api::oidc::finish))
         .route("/admin", get(page::index))
         .route("/admin/{*path}", get(page::index))
-        .route("/health", get(api::health))
+        .merge(api::health::router())
         .merge(api::router())
         .route("/ws", get(browser::upgrade))
         .fallback(api::not_found)
         .layer(from_fn(page::security_headers))
+        .layer(from_fn_with_state(state.clone(), watch::counts::count))
         .with_state(state)
 }
 

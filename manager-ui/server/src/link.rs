@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcu_api::directory::{Directory, Held};
+use mcu_api::figures::Control;
 use mcu_api::frame::{self, Decoder, FrameError};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::manager::{
@@ -45,6 +46,7 @@ pub(crate) struct Link {
     upstream: watch::Receiver<Upstream>,
     directory: watch::Sender<Option<Arc<Directory>>>,
     held: watch::Receiver<Held>,
+    tells_figures: watch::Receiver<bool>,
     next_conn: Arc<AtomicU64>,
 }
 
@@ -89,6 +91,8 @@ pub(crate) struct Task {
     directory: watch::Receiver<Option<Arc<Directory>>>,
     /// What it goes by, as it said last.
     held: watch::Sender<Held>,
+    /// It answers when it is asked what it does.
+    tells_figures: watch::Sender<bool>,
     browsers: HashMap<ConnId, mpsc::Sender<ToBrowser>>,
     requests: HashMap<u64, oneshot::Sender<FromControl>>,
     next_request: u64,
@@ -151,11 +155,13 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
     let (upstream, seen) = watch::channel(Upstream::ControlAway);
     let (wanted, directory) = watch::channel(None);
     let (held, told) = watch::channel(Held::default());
+    let (tells_figures, told_of_figures) = watch::channel(false);
     let link = Link {
         commands: sender,
         upstream: seen,
         directory: wanted,
         held: told,
+        tells_figures: told_of_figures,
         next_conn: Arc::new(AtomicU64::new(1)),
     };
     let task = Task {
@@ -164,6 +170,7 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
         upstream,
         directory,
         held,
+        tells_figures,
         browsers: HashMap::new(),
         requests: HashMap::new(),
         next_request: 1,
@@ -254,6 +261,23 @@ impl Link {
         let question = |request| ToControl::GetVisits { request };
         match self.ask(wait, question).await? {
             FromControl::Visits { visits, .. } => Ok(visits),
+            _ => Err(Away),
+        }
+    }
+
+    /// Whether the controller is there and says what it does.
+    pub(crate) fn tells_figures(&self) -> bool {
+        *self.tells_figures.borrow()
+    }
+
+    /// Asks the controller what it does.
+    pub(crate) async fn figures(&self, wait: Duration) -> Result<Control, Away> {
+        if !self.tells_figures() {
+            return Err(Away);
+        }
+        let question = |request| ToControl::GetFigures { request };
+        match self.ask(wait, question).await? {
+            FromControl::Figures { figures, .. } => Ok(*figures),
             _ => Err(Away),
         }
     }
@@ -352,6 +376,7 @@ impl Task {
                     self.upstream.send_replace(Upstream::MediaAway);
                     let Err(error) = self.serve(stream).await;
                     self.upstream.send_replace(Upstream::ControlAway);
+                    self.tells_figures.send_replace(false);
                     self.drop_everybody();
                     if matches!(error, LinkError::Parted) {
                         self.refuse().await;
@@ -480,6 +505,7 @@ impl Task {
             FromControl::Room { request, .. }
             | FromControl::Dialled { request, .. }
             | FromControl::Visits { request, .. }
+            | FromControl::Figures { request, .. }
             | FromControl::Controlled { request, .. } => {
                 if let Some(answer) = self.requests.remove(&request) {
                     // Whoever asked may have given up meanwhile.
@@ -508,11 +534,15 @@ impl Task {
             }
             // Nobody asked by this way.
             FromControl::Transferred { .. } => {}
-            FromControl::Media { ready: true } => {
-                self.upstream.send_replace(Upstream::Ready);
-            }
-            FromControl::Media { ready: false } => {
-                self.upstream.send_replace(Upstream::MediaAway);
+            FromControl::Media {
+                ready,
+                tells_figures,
+            } => {
+                self.tells_figures.send_replace(tells_figures);
+                self.upstream.send_replace(match ready {
+                    true => Upstream::Ready,
+                    false => Upstream::MediaAway,
+                });
             }
         }
     }

@@ -18,7 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{Any, AnyPool, ConnectOptions, Transaction};
+use sqlx::{Any, AnyPool, ConnectOptions, Row, Transaction};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -81,6 +81,16 @@ impl FromStr for Database {
             ),
         }
     }
+}
+
+/// The last step by which tables are brought up to date.
+#[cfg(test)]
+pub(crate) fn newest_step() -> i64 {
+    MIGRATIONS
+        .iter()
+        .map(|step| step.version)
+        .max()
+        .unwrap_or(0)
 }
 
 /// A pool of connections, and whether its tables are there.
@@ -221,6 +231,28 @@ impl Store {
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;
         Ok(())
+    }
+
+    /// What it is, and the last step by which its tables were brought up to date.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(crate) async fn version(&self) -> Result<(String, i64), Error> {
+        let (name, statement) = match self.file {
+            Some(_) => ("SQLite", "SELECT sqlite_version() AS version"),
+            None => (
+                "PostgreSQL",
+                "SELECT current_setting('server_version') AS version",
+            ),
+        };
+        let row = sqlx::query(statement).fetch_one(self.pool()?).await?;
+        let version: String = row.try_get("version")?;
+        let row = sqlx::query("SELECT MAX(version) AS step FROM _sqlx_migrations")
+            .fetch_one(self.pool()?)
+            .await?;
+        // Debian's adds the package's name.
+        let version = version.split(' ').next().unwrap_or_default();
+        Ok((format!("{name} {version}"), row.try_get("step")?))
     }
 
     /// Makes the tables, and brings older ones up to date.

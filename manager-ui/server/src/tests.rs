@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use mcu_api::figures::Process;
 use mcu_api::frame::{self, Decoder};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::inventory::{FlowStats, LegState, VideoStats};
@@ -31,6 +32,13 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::limits::{Bounds, Limits};
 use crate::{Config, Server};
+
+fn media_is(ready: bool) -> FromControl {
+    FromControl::Media {
+        ready,
+        tells_figures: false,
+    }
+}
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -84,6 +92,8 @@ impl Manager {
             realm: "consilium".into(),
             rooms: Vec::new(),
             accounts: Vec::new(),
+            metrics: None,
+            process: Process::default,
         };
         let server = Server::bind_with(config, limits).await.unwrap();
         let port = server.local_addr().unwrap().port();
@@ -193,7 +203,7 @@ impl Controller {
             stream,
             decoder: Decoder::default(),
         };
-        controller.say(&FromControl::Media { ready: true }).await;
+        controller.say(&media_is(true)).await;
         controller
     }
 
@@ -325,12 +335,12 @@ async fn health_follows_the_controller() {
 #[tokio::test]
 async fn health_tells_of_the_media_processor() {
     let (manager, _listener, mut controller) = demo().await;
-    controller.say(&FromControl::Media { ready: false }).await;
+    controller.say(&media_is(false)).await;
     manager.wait_for_health("503").await;
     let (_, body) = manager.get("/health").await;
     assert!(body.contains(r#""control":"connected","media":"away""#));
     assert!(body.contains(r#""reason":"The media processor is away""#));
-    controller.say(&FromControl::Media { ready: true }).await;
+    controller.say(&media_is(true)).await;
     manager.wait_for_health("200").await;
 }
 

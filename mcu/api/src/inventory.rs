@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures;
 use crate::ids::{LegId, RoomId};
 use crate::plan::{DtlsKeys, RoomPlan, SrtpSource};
 
@@ -10,6 +11,9 @@ use crate::plan::{DtlsKeys, RoomPlan, SrtpSource};
 pub struct Inventory {
     /// Rooms, in no order.
     pub rooms: Vec<RoomInventory>,
+    /// What the processor does as a whole, where it tells.
+    #[serde(default)]
+    pub figures: Option<figures::Media>,
 }
 
 /// One room as it is.

@@ -9,6 +9,7 @@
 pub mod call;
 pub mod codec;
 pub mod directory;
+pub mod figures;
 pub mod frame;
 pub mod ids;
 pub mod inventory;

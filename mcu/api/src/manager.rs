@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::directory::{Directory, Held};
+use crate::figures;
 use crate::ids::{ConnId, LegId};
 use crate::inventory::{FlowStats, LegState, VideoStats};
 use crate::secret::Redacted;
@@ -20,6 +21,12 @@ pub enum ToControl {
         request: u64,
         /// Number of the room, as dialled.
         number: String,
+    },
+    /// Ask what the controller does; answered by [`FromControl::Figures`]. Only of one that has said that
+    /// it answers: see [`FromControl::Media`].
+    GetFigures {
+        /// Echoed in the answer.
+        request: u64,
     },
     /// Have a room call somebody; answered by [`FromControl::Dialled`] with the same `request` once
     /// the callee has answered or will not.
@@ -95,6 +102,13 @@ pub enum FromControl {
         /// The room.
         room: Option<RoomView>,
     },
+    /// Answer to [`ToControl::GetFigures`].
+    Figures {
+        /// Of the request.
+        request: u64,
+        /// The figures.
+        figures: Box<figures::Control>,
+    },
     /// Answer to [`ToControl::Dial`].
     Dialled {
         /// Of the request.
@@ -142,6 +156,9 @@ pub enum FromControl {
     Media {
         /// It is there.
         ready: bool,
+        /// The controller answers [`ToControl::GetFigures`]; an older one does not.
+        #[serde(default)]
+        tells_figures: bool,
     },
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mcu_api::call::{Credentials, HopTransport, SrtpPolicy};
 use mcu_api::directory::Held;
+use mcu_api::figures::Process;
 use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
 use sip::{Ha1, Transport};
@@ -62,6 +63,8 @@ pub struct Config {
     pub strangers: StrangerLimits,
     /// The directory whose rooms and accounts are among those above; generation 0 before any.
     pub held: Held,
+    /// Says how this process does.
+    pub process: fn() -> Process,
 }
 
 /// Where Debian keeps those that it believes.
@@ -341,6 +344,7 @@ impl Default for Config {
             max_legs: 256,
             strangers: StrangerLimits::default(),
             held: Held::default(),
+            process: Process::default,
         }
     }
 }

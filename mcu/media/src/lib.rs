@@ -11,6 +11,7 @@ pub mod video;
 mod bandwidth;
 mod blame;
 mod camera;
+mod figures;
 mod leg;
 mod link;
 mod network;
@@ -26,6 +27,7 @@ mod worker;
 
 use std::path::PathBuf;
 
+use mcu_api::figures::Process;
 use mcu_api::reach::MediaAddress;
 
 /// What a media process needs to know at its start.
@@ -45,6 +47,8 @@ pub struct Config {
     pub port_high: u16,
     /// UDP port shared by all browsers.
     pub webrtc_port: u16,
+    /// Says how this process does.
+    pub process: fn() -> Process,
 }
 
 /// Runs the media process until SIGTERM, of which peers hear nothing, or SIGINT, at which they are told

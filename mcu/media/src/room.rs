@@ -12,6 +12,7 @@ use mcu_rtp::clock::RoomClock;
 use crate::audio::mixer::{self, Mixer};
 use crate::blame::{self, Sender};
 use crate::camera::CameraPacket;
+use crate::figures::Past;
 use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
 use crate::picture::{Done, Picture};
@@ -44,6 +45,8 @@ pub struct Room {
     mixer: Mixer,
     picture: Picture,
     next_choice: Instant,
+    /// Of legs that are gone.
+    past: Past,
     /// Reused for what a datagram held.
     incoming: Vec<Incoming>,
 }
@@ -59,6 +62,7 @@ impl Room {
             mixer: Mixer::new(mixer::Config::default()),
             picture: Picture::new(id),
             next_choice: now,
+            past: Past::default(),
             incoming: Vec::new(),
         }
     }
@@ -107,7 +111,7 @@ impl Room {
         let (kept, gone): (Vec<Leg>, Vec<Leg>) = self.legs.drain(..).partition(stays);
         self.legs = kept;
         for mut leg in gone {
-            leg.close(context.now, context.sockets);
+            self.end(&mut leg, context);
             self.forget(leg.id());
         }
     }
@@ -142,7 +146,8 @@ impl Room {
         if result.is_err()
             && let Some(place) = place
         {
-            self.legs.remove(place).close(context.now, context.sockets);
+            let mut leg = self.legs.remove(place);
+            self.end(&mut leg, context);
             self.forget(plan.id);
         }
         result
@@ -150,10 +155,19 @@ impl Room {
 
     /// Closes everything.
     pub fn close(&mut self, context: &mut Context<'_>) {
-        for leg in &mut self.legs {
-            leg.close(context.now, context.sockets);
+        for mut leg in std::mem::take(&mut self.legs) {
+            self.end(&mut leg, context);
         }
-        self.legs.clear();
+    }
+
+    fn end(&mut self, leg: &mut Leg, context: &mut Context<'_>) {
+        self.past.add(&leg.inventory(context.now, 0));
+        leg.close(context.now, context.sockets);
+    }
+
+    /// What went to and from legs that are gone.
+    pub fn past(&self) -> Past {
+        self.past
     }
 
     /// Whether the leg is here.

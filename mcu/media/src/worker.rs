@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use mcu_api::ids::{InstanceId, LegId, RoomId};
-use mcu_api::inventory::Inventory;
+use mcu_api::inventory::{Inventory, RoomInventory};
 use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
 use mcu_api::plan::RoomPlan;
 use mcu_rtp::demux::{Kind, classify, stun_local_ufrag};
@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::Config;
 use crate::blame;
+use crate::figures::Watch;
 use crate::link::{self, LinkEvent, Outbox};
 use crate::network::{Purpose, Sockets};
 use crate::picture::Done;
@@ -147,6 +148,7 @@ struct Worker {
     next_audio: Instant,
     next_video: Instant,
     next_inventory: Instant,
+    watch: Watch,
 }
 
 impl Worker {
@@ -186,6 +188,7 @@ impl Worker {
             next_audio: now,
             next_video: now,
             next_inventory: now,
+            watch: Watch::new(config.process),
         })
     }
 
@@ -200,6 +203,7 @@ impl Worker {
     }
 
     fn turn(&mut self) {
+        let began = Instant::now();
         self.take_packets();
         self.take_link_events();
         self.take_results();
@@ -224,6 +228,7 @@ impl Worker {
         self.tell_events();
         self.sockets.flush_streams();
         self.forget_streams(now);
+        self.watch.turned(began.elapsed());
     }
 
     fn for_each_room(&mut self, now: Instant, act: impl Fn(&mut Room, &mut Context<'_>)) {
@@ -470,6 +475,7 @@ impl Worker {
                 pool,
                 events,
             });
+            self.watch.keep(&room.past());
             self.index_browsers();
         }
     }
@@ -515,12 +521,14 @@ impl Worker {
         if self.outbox.is_none() {
             return;
         }
-        let rooms = self
+        let rooms: Vec<RoomInventory> = self
             .rooms
             .values_mut()
             .map(|room| room.inventory(now, with_plans))
             .collect();
-        self.send(FromMedia::Inventory(Inventory { rooms }));
+        let past = self.rooms.values().map(Room::past);
+        let figures = Some(self.watch.figures(&rooms, past));
+        self.send(FromMedia::Inventory(Inventory { rooms, figures }));
     }
 
     fn tell_events(&mut self) {
@@ -627,6 +635,7 @@ mod tests {
                 port_low: 1,
                 port_high: 2,
                 webrtc_port: 0,
+                process: Default::default,
             };
             let opened = open_doors(&config, &mut sockets).unwrap();
             assert_eq!((opened.v4.is_some(), opened.v6.is_some()), doors);
@@ -688,6 +697,7 @@ mod tests {
             port_low: 1,
             port_high: 2,
             webrtc_port: 0,
+            process: Default::default,
         };
         let mut poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());

@@ -125,6 +125,7 @@ pub(crate) async fn finish(
         Ok(person) => {
             let secret = sessions::begin(&mut tx, &asker, &agent(&headers), person).await?;
             tx.commit().await?;
+            state.watch.counts.login("oidc", "logged_in");
             let gone = Redacted(format!("{COOKIE}=; Path=/; Secure; HttpOnly; Max-Age=0"));
             Ok(go("/", &[&session_cookie(&secret), &gone]))
         }
@@ -138,6 +139,7 @@ pub(crate) async fn finish(
             };
             note_failure(&mut tx, &asker, id, home, reason).await?;
             tx.commit().await?;
+            state.watch.counts.login("oidc", "refused");
             Ok(go("/login?problem=oidc_refused", &[]))
         }
     }
@@ -185,9 +187,16 @@ async fn refuse(state: &State, asker: &Asker, failure: &oidc::Error) -> Result<R
     let mut tx = state.store.begin().await?;
     note_failure(&mut tx, asker, None, None, failure.reason()).await?;
     tx.commit().await?;
+    let counts = &state.watch.counts;
     Ok(match failure {
-        oidc::Error::Away(_) => go("/login?problem=oidc_away", &[]),
-        _ => go("/login?problem=oidc_refused", &[]),
+        oidc::Error::Away(_) => {
+            counts.login("oidc", "provider_away");
+            go("/login?problem=oidc_away", &[])
+        }
+        _ => {
+            counts.login("oidc", "refused");
+            go("/login?problem=oidc_refused", &[])
+        }
     })
 }
 

@@ -1,5 +1,7 @@
 //! Logging in and out, one's own sessions and password, and the first administrator.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::{Path, State as StateOf};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -67,6 +69,21 @@ async fn log_in(
     headers: HeaderMap,
     Body(given): Body<Credentials>,
 ) -> Result<Response, Problem> {
+    let answer = try_log_in(&state, source, &headers, given).await;
+    let outcome = match &answer {
+        Ok(_) => "logged_in",
+        Err(problem) => problem.code.unwrap_or("failed"),
+    };
+    state.watch.counts.login("password", outcome);
+    answer
+}
+
+async fn try_log_in(
+    state: &State,
+    source: IpAddr,
+    headers: &HeaderMap,
+    given: Credentials,
+) -> Result<Response, Problem> {
     if !state.logins.take(source) {
         return Err(too_many());
     }
@@ -91,7 +108,7 @@ async fn log_in(
         tx.commit().await?;
         return Err(refused(verdict, StatusCode::UNAUTHORIZED));
     }
-    let secret = sessions::begin(&mut tx, &asker, &agent(&headers), person).await?;
+    let secret = sessions::begin(&mut tx, &asker, &agent(headers), person).await?;
     tx.commit().await?;
     Ok(with_cookie(&secret))
 }

@@ -19,6 +19,7 @@ mod record;
 mod rooms;
 mod second_factor;
 mod slapd;
+mod system;
 mod tokens;
 
 use bench::Api;
@@ -82,6 +83,9 @@ on_both! {
     guests::who_is_in_by_what_counts_no_more_is_put_out_and_nobody_else,
     guests::a_session_that_ran_out_ends_no_consult,
     record::each_change_is_in_the_record_with_before_and_after,
+    system::the_system_is_shown_to_who_may_see_it_at_the_root,
+    system::health_tells_each_part_and_nothing_else,
+    system::what_is_counted_has_labels_of_the_programs_own,
     second_factor::an_authenticator_is_asked_for_once_it_is_confirmed_and_each_code_counts_once,
     second_factor::wrong_codes_close_the_login_as_wrong_passwords_do,
     second_factor::a_recovery_code_is_good_once,

@@ -5,8 +5,8 @@
 //!
 //! A line is `SEQ AT_MS HASH SIGNATURE`: Ed25519 (RFC 8032) in base64 over the three words before it.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +28,8 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const KEY: &str = "key.pem";
 const PUBLIC_KEY: &str = "public.pem";
 const LINES: &str = "checkpoints";
+/// Longer than any line, in bytes.
+const MAX_LINE: u64 = 1024;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +147,19 @@ impl Signer {
     }
 }
 
+/// The last line in this folder, whoever signed it; none where there is none.
+pub(crate) fn last(dir: &Path) -> Option<Checkpoint> {
+    let mut file = File::open(dir.join(LINES)).ok()?;
+    let len = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(MAX_LINE)))
+        .ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LINE).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let whole = text.rsplit_once('\n')?.0;
+    read_line(whole.lines().last()?)
+}
+
 /// Takes away the beginning of a line that a loss of power or a full disk left.
 fn cut_torn_line(path: &Path) -> io::Result<()> {
     let bytes = match fs::read(path) {
@@ -214,6 +229,10 @@ fn parse(line: &str, key: &VerifyingKey) -> Option<Checkpoint> {
     let bytes = STANDARD.decode(signature).ok()?;
     let signature = Signature::from_slice(&bytes).ok()?;
     key.verify_strict(text.as_bytes(), &signature).ok()?;
+    read_line(text)
+}
+
+fn read_line(text: &str) -> Option<Checkpoint> {
     let mut words = text.split(' ');
     Some(Checkpoint {
         seq: words.next()?.parse().ok()?,

@@ -306,6 +306,12 @@ fn copies(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// When the newest copy in this folder was made, and how many there are.
+pub(crate) fn made(dir: &Path) -> (Option<i64>, usize) {
+    let names = copies(dir).unwrap_or_default();
+    (names.last().and_then(|name| made_ms(name)), names.len())
+}
+
 fn forget(schedule: &Schedule) {
     let names = copies(&schedule.dir).unwrap_or_default();
     let old = names.len().saturating_sub(schedule.keep);

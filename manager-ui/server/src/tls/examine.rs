@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
+use utoipa::ToSchema;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -32,6 +34,57 @@ pub enum Flaw {
     /// Nobody vouches for it.
     #[error("is self-signed")]
     SelfSigned,
+}
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = CertificateFacts)]
+pub(crate) struct Facts {
+    /// Whom it is for.
+    pub subject: String,
+    /// Who vouches for it.
+    pub issuer: String,
+    /// Hosts and addresses that it names.
+    pub names: Vec<String>,
+    /// When it begins to be valid, in milliseconds since 1970.
+    pub not_before_ms: i64,
+    /// And when it ends.
+    pub not_after_ms: i64,
+    /// Nobody else vouches for it.
+    pub self_signed: bool,
+}
+
+/// What a certificate says of itself.
+///
+/// # Errors
+/// When the file cannot be read or holds none.
+pub(crate) fn facts(chain: &Path) -> Result<Facts, Error> {
+    let content = |reason: String| Error::Content {
+        path: chain.to_owned(),
+        reason,
+    };
+    let pem = read(chain)?;
+    let der = CertificateDer::from_pem_slice(&pem).map_err(|e| content(e.to_string()))?;
+    let (_, cert) = X509Certificate::from_der(&der).map_err(|e| content(e.to_string()))?;
+    let found = cert.subject_alternative_name().ok().flatten();
+    let found = found.iter().flat_map(|names| &names.value.general_names);
+    let mut hosts: Vec<String> = found
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        })
+        .collect();
+    let (addresses, _) = names(&cert);
+    hosts.extend(addresses.iter().map(IpAddr::to_string));
+    let validity = cert.validity();
+    Ok(Facts {
+        subject: cert.subject().to_string(),
+        issuer: cert.issuer().to_string(),
+        names: hosts,
+        not_before_ms: validity.not_before.timestamp() * 1000,
+        not_after_ms: validity.not_after.timestamp() * 1000,
+        self_signed: cert.subject() == cert.issuer(),
+    })
 }
 
 /// Looks at a certificate with which clients that come to `addresses` are served. One that names hosts

@@ -17,6 +17,7 @@ export type Room = Schemas["Room"];
 export type GuestLink = Schemas["GuestLink"];
 export type Account = Schemas["Account"];
 export type Entry = Schemas["EntryView"];
+export type System = Schemas["System"];
 
 /** The server refused, or could not be asked. */
 export class Failure extends Error {

@@ -104,6 +104,7 @@ export const SECTIONS = [
   "people",
   "roles",
   "audit",
+  "system",
 ] as const;
 export type Section = (typeof SECTIONS)[number];
 

@@ -3,6 +3,7 @@
 import type { components } from "../schema";
 import { guestWords } from "./words.guests";
 import { roomWords } from "./words.rooms";
+import { systemWords } from "./words.system";
 
 type Right = components["schemas"]["Right"];
 type Kind = components["schemas"]["OrganisationKind"];
@@ -235,6 +236,7 @@ const en = {
     people: "People",
     roles: "Roles",
     audit: "Audit log",
+    system: "System",
   },
   nothingHere: "You may see nothing of the administration.",
   tree: "Organisations, as a tree",
@@ -292,6 +294,7 @@ const en = {
   },
   ...roomWords.en,
   ...guestWords.en,
+  ...systemWords.en,
   rolesPage: {
     fresh: "New role",
     builtIn: "every server",
@@ -600,6 +603,7 @@ const zh: HouseWords = {
     people: "人员",
     roles: "角色",
     audit: "审计日志",
+    system: "系统",
   },
   nothingHere: "您无权查看管理内容。",
   tree: "机构树",
@@ -657,6 +661,7 @@ const zh: HouseWords = {
   },
   ...roomWords.zh,
   ...guestWords.zh,
+  ...systemWords.zh,
   rolesPage: {
     fresh: "新建角色",
     builtIn: "系统内置",

@@ -114,7 +114,11 @@ impl Controller {
                     person,
                     invited,
                 };
-                self.join(conn, sdp, join)
+                let joined = self.join(conn, sdp, join);
+                if let Err(refusal) = joined {
+                    self.counts.turned_away(refusal);
+                }
+                joined
             }
             BrowserMessage::Offer { sdp } => self.offered(conn, source, &sdp.0),
             BrowserMessage::Mute { audio, video } => self.mute(conn, audio, video),

@@ -16,7 +16,7 @@ use super::exchange::Exchange;
 use super::pin::Source;
 use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, Silenced, SipLeg};
-use super::{Controller, Output, address, leg_of_call};
+use super::{Controller, Output, address, figures, leg_of_call};
 
 /// Seconds of silence, RTCP included, after which a terminal is asked whether it is still there, and
 /// then again as often.
@@ -46,7 +46,7 @@ impl Controller {
                 if let Some((room, leg)) = leg_of_call(&mut self.rooms, call) {
                     let leg = leg.id;
                     info!(%call, ?reason, "call ended");
-                    if let Some(leg) = self.remove_leg(room, leg, "call ended") {
+                    if let Some(leg) = self.remove_leg(room, leg, figures::over(reason)) {
                         self.dial_ended(&leg, reason);
                         self.transfer_ended(&leg);
                     }
@@ -72,6 +72,7 @@ impl Controller {
             }
             Err(reason) => {
                 info!(call = %id, ?reason, "call refused");
+                self.counts.refused(reason);
                 self.tell_call(CallCommand::Reject { call: id, reason });
             }
         }

@@ -171,6 +171,7 @@ impl Controller {
         let (manager, request) = (wanted.manager, wanted.request);
         if let Err(outcome) = self.try_dial(wanted) {
             info!(?outcome, "room calls nobody");
+            self.counts.unanswered(outcome);
             self.tell_manager(manager, FromControl::Dialled { request, outcome });
         }
     }
@@ -282,6 +283,7 @@ impl Controller {
             return;
         };
         if let Some(ringing) = sip.ringing.take() {
+            self.counts.begun(leg);
             self.tell_outcome(ringing, DialOutcome::Answered);
         }
     }
@@ -296,6 +298,7 @@ impl Controller {
             EndReason::Refused(status) => DialOutcome::Refused { status },
             _ => DialOutcome::NoAnswer,
         };
+        self.counts.unanswered(outcome);
         self.tell_outcome(ringing, outcome);
     }
 

@@ -13,6 +13,7 @@ mod calls;
 mod dialling;
 mod door;
 mod exchange;
+mod figures;
 mod operating;
 mod pin;
 mod ports;
@@ -45,6 +46,7 @@ use crate::config::Config;
 use answers::Answer;
 use browsers::Visitor;
 pub use dialling::{DialRequest, MediaReach, Way};
+use figures::Counts;
 use ports::PortPool;
 use processor::Processor;
 use quarantine::Quarantine;
@@ -128,6 +130,7 @@ pub struct Controller {
     postponed: VecDeque<Input>,
     /// At most one a peer.
     answers: Vec<Answer>,
+    counts: Counts,
     /// The rooms have changed since they were last given out to be kept.
     unsaved: bool,
     /// Drained after every input, so bounded by what one input can cause.
@@ -162,6 +165,7 @@ impl Controller {
             quarantine,
             postponed: VecDeque::new(),
             answers: Vec::new(),
+            counts: Counts::default(),
             unsaved: false,
             outputs: VecDeque::new(),
             now,
@@ -240,8 +244,9 @@ impl Controller {
             ) => {
                 self.transfer((manager, request), &room, &site.0, &target.0);
             }
-            // The shell asks for the way first: it comes as `Input::Dial`.
-            Input::Manager(_, ToControl::Dial { .. }) => {}
+            // The shell asks for the way first: it comes as `Input::Dial`. Figures are told by the shell,
+            // which has some itself.
+            Input::Manager(_, ToControl::Dial { .. } | ToControl::GetFigures { .. }) => {}
             Input::Dial(wanted) => self.dial(*wanted),
             Input::Manager(
                 manager,
@@ -392,6 +397,10 @@ impl Controller {
         };
         if let Some(room) = self.rooms.get_mut(index) {
             info!(room = %room.id, leg = %leg.id, kind = ?leg.site_kind(), "leg entered");
+            // A callee is in once it answers.
+            if !leg.is_ringing() {
+                self.counts.begun(&leg);
+            }
             room.legs.push(leg);
             room.dirty = true;
         }
@@ -431,12 +440,15 @@ impl Controller {
     }
 
     /// Removes a leg and gives its ports back.
-    fn remove_leg(&mut self, room: RoomId, leg: LegId, why: &str) -> Option<Leg> {
+    fn remove_leg(&mut self, room: RoomId, leg: LegId, why: &'static str) -> Option<Leg> {
         let room = self.rooms.iter_mut().find(|r| r.id == room)?;
         let index = room.legs.iter().position(|l| l.id == leg)?;
         let leg = room.legs.remove(index);
         room.dirty = true;
         info!(room = %room.id, leg = %leg.id, why, "leg left");
+        if !leg.is_ringing() {
+            self.counts.ended(&leg, why);
+        }
         for port in leg
             .sip()
             .map(|sip| sip.ports.as_slice())

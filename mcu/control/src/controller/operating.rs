@@ -100,7 +100,7 @@ impl Controller {
     }
 
     /// Ends a leg and tells everybody whom that concerns.
-    fn put_out(&mut self, room: RoomId, leg: LegId, code: Refusal, why: &str) {
+    fn put_out(&mut self, room: RoomId, leg: LegId, code: Refusal, why: &'static str) {
         if let Some(leg) = self.remove_leg(room, leg, why) {
             self.dial_ended(&leg, EndReason::Local);
             self.transfer_ended(&leg);

@@ -100,6 +100,11 @@ impl PortPool {
         self.resting.iter().map(|(port, end)| (*port, *end))
     }
 
+    /// Pairs that there are.
+    pub fn count(&self) -> usize {
+        self.pairs.len()
+    }
+
     /// Pairs in use.
     pub fn used(&self) -> usize {
         self.used.len()

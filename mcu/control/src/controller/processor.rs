@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mcu_api::call::CallCommand;
 use mcu_api::codec::VideoClass;
+use mcu_api::figures;
 use mcu_api::ids::{CallId, InstanceId, LegId, RoomId};
 use mcu_api::inventory::{Inventory, LegInventory, LegState, RoomInventory};
 use mcu_api::manager::{Refusal, ServerMessage};
@@ -32,6 +33,8 @@ pub struct Processor {
     instance: Option<InstanceId>,
     ready: bool,
     awaited_until: Instant,
+    /// What it said last of itself, and when.
+    figures: Option<(figures::Media, Instant)>,
 }
 
 impl Processor {
@@ -43,7 +46,14 @@ impl Processor {
             instance,
             ready: false,
             awaited_until: now + MEDIA_WAIT,
+            figures: None,
         }
+    }
+
+    /// What it said last of itself, and when, while it is there.
+    pub fn figures(&self) -> Option<(&figures::Media, Instant)> {
+        let figures = self.figures.as_ref().filter(|_| self.ready);
+        figures.map(|(figures, at)| (figures, *at))
     }
 
     /// Whether plans can be sent.
@@ -72,6 +82,7 @@ impl Processor {
             warn!("media processor lost");
         }
         self.ready = false;
+        self.figures = None;
         self.awaited_until = now + MEDIA_WAIT;
     }
 }
@@ -180,6 +191,7 @@ impl Controller {
             self.learn_plans(&inventory);
             self.processor.ready = true;
         }
+        self.processor.figures = inventory.figures.map(|figures| (figures, self.now));
         for held in inventory.rooms.iter() {
             match self.rooms.iter_mut().find(|room| room.id == held.room) {
                 Some(room) => note_inventory(room, held, self.now),

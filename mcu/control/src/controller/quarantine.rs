@@ -142,6 +142,12 @@ impl Quarantine {
         })
     }
 
+    /// Convictions that are in force.
+    pub fn total(&self, unix_s: u64) -> usize {
+        let convicted = |entry: &&Entry| entry.until_unix_s > unix_s && !entry.suspected;
+        self.entries.iter().filter(convicted).count()
+    }
+
     /// Convictions in a room that are in force.
     pub fn count(&self, unix_s: u64, room: &str) -> usize {
         let here =

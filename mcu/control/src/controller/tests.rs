@@ -10,6 +10,7 @@ mod days;
 mod dialling;
 mod dialogs;
 mod doors;
+mod figures;
 mod media;
 mod operating;
 mod quarantine;

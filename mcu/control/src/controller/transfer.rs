@@ -77,7 +77,9 @@ impl Controller {
         let room = self.rooms.iter_mut().find(|r| r.id == room)?;
         let place = room.legs.iter().position(|l| l.id == leg)?;
         room.dirty = true;
-        Some(room.legs.remove(place))
+        let leg = room.legs.remove(place);
+        self.counts.ended(&leg, "moved to another room");
+        Some(leg)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The shell around the cores: sockets, timers and one task that owns everything.
 
 mod dns;
+mod figures;
 mod keeping;
 mod links;
 mod names;
@@ -379,7 +380,7 @@ impl Owner {
         self.media_told = ready;
         let managers: Vec<ManagerId> = self.managers.keys().copied().collect();
         for id in managers {
-            self.carry_out(Output::Manager(id, FromControl::Media { ready }));
+            self.carry_out(Output::Manager(id, media_is(ready)));
         }
     }
 
@@ -403,11 +404,13 @@ impl Owner {
                 };
                 self.room_wants_to_call(now, wanted);
             }
+            Event::Input(Input::Manager(manager, ToControl::GetFigures { request })) => {
+                self.tell_figures(now, manager, request);
+            }
             Event::Input(input) => self.controller.handle_input(now, input),
             Event::ManagerOpened(id, queue) => {
-                let ready = self.media_told;
                 // A queue that is new has room.
-                let _ = queue.try_send(FromControl::Media { ready });
+                let _ = queue.try_send(media_is(self.media_told));
                 self.managers.insert(id, queue);
             }
             Event::ManagerGone(id) => {
@@ -696,6 +699,13 @@ fn restore_registrations(
     if let Some(kept) = kept {
         let (ago, _) = kept.written.until(&Written::now());
         endpoint.restore_registrations(now, kept.registrations, ago);
+    }
+}
+
+fn media_is(ready: bool) -> FromControl {
+    FromControl::Media {
+        ready,
+        tells_figures: true,
     }
 }
 

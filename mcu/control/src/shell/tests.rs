@@ -127,6 +127,7 @@ async fn accept_media(listener: &UnixListener, held: &[RoomPlan]) -> Link {
     });
     let inventory = Inventory {
         rooms: rooms.collect(),
+        figures: None,
     };
     link.send(&FromMedia::Inventory(inventory)).await;
     link
@@ -523,7 +524,7 @@ async fn managers_are_told_of_the_media_processor() {
             .unwrap(),
     );
     let mut ready = async || loop {
-        if let FromControl::Media { ready } = manager.receive().await {
+        if let FromControl::Media { ready, .. } = manager.receive().await {
             return ready;
         }
     };

@@ -9,6 +9,7 @@ use axum::http::{Request, StatusCode, header};
 use axum::response::Response;
 use http_body_util::BodyExt;
 use mcu_api::directory::Held;
+use mcu_api::figures::{Control, Process};
 use mcu_api::frame::{self, Decoder};
 use mcu_api::manager::{ControlOutcome, DialOutcome, FromControl, RoomView, ToControl, Visit};
 use mcu_api::secret::Redacted;
@@ -24,7 +25,7 @@ use crate::rights::Right;
 use crate::seal::Seal;
 use crate::setup::{FILE, Setup};
 use crate::store::{Database, Store, now_ms};
-use crate::{State, directory, ldap, limits, link, oidc, serve, sessions};
+use crate::{State, directory, ldap, limits, link, oidc, serve, sessions, watch};
 
 /// Where the page is.
 const PAGE: &str = "https://192.0.2.1:8443";
@@ -34,7 +35,7 @@ pub(crate) const REALM: &str = "hospital.example";
 
 /// An API with a controller that the test plays.
 pub(crate) struct Api {
-    router: Router,
+    pub router: Router,
     pub state: State,
     pub store: Store,
     pub dir: TempDir,
@@ -102,6 +103,11 @@ impl Api {
             accounts: vec!["ward".into()],
         };
         let limits = limits::Limits::default();
+        let places = watch::files::Places {
+            data_dir: dir.path().to_owned(),
+            backups: None,
+        };
+        let watch = watch::Watch::new(link.clone(), store.clone(), places, Process::default);
         let state = State {
             link,
             demo_room: None,
@@ -115,6 +121,7 @@ impl Api {
             guests: Arc::default(),
             follower,
             file: Arc::new(file),
+            watch: Arc::new(watch),
         };
         let peer = serve::Peer("192.0.2.7:5000".parse().unwrap());
         let router = crate::router(state.clone()).layer(Extension(peer));
@@ -319,6 +326,13 @@ impl Api {
         page["items"].as_array().unwrap().clone()
     }
 
+    /// Waits until the controller has said that it tells what it does.
+    pub(crate) async fn until_figures_are_told(&self) {
+        while !self.state.link.tells_figures() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Makes a person without a role.
     pub(crate) async fn nobody(&self, cookie: &str, at: &str, login: &str) -> String {
         let body =
@@ -334,6 +348,12 @@ async fn play_controller(
     visits: Arc<Mutex<Vec<Visit>>>,
 ) {
     let (mut stream, _) = listener.accept().await.unwrap();
+    let there = FromControl::Media {
+        ready: false,
+        tells_figures: true,
+    };
+    let there = frame::encode(&there).unwrap();
+    stream.write_all(&there).await.unwrap();
     let mut decoder = Decoder::default();
     let mut bytes = vec![0; 65_536];
     loop {
@@ -362,6 +382,10 @@ async fn play_controller(
                     request,
                     outcome: DialOutcome::Refused { status: 486 },
                 },
+                ToControl::GetFigures { request } => FromControl::Figures {
+                    request,
+                    figures: Box::new(Control::default()),
+                },
                 ToControl::Directory(directory) => FromControl::Directory(Held {
                     generation: directory.generation,
                     ..Held::default()
@@ -370,7 +394,9 @@ async fn play_controller(
             };
             let is_question = matches!(
                 message,
-                ToControl::GetRoom { .. } | ToControl::GetVisits { .. }
+                ToControl::GetRoom { .. }
+                    | ToControl::GetVisits { .. }
+                    | ToControl::GetFigures { .. }
             );
             if !is_question {
                 asked.lock().unwrap().push(message);

@@ -31,6 +31,9 @@ const OWN: &[&str] = &[
 /// Operations that ask for nothing.
 const OPEN: &[&str] = &["GET /login-methods", "POST /session", "POST /setup"];
 
+/// Operations about the server as a whole, which belongs to the root.
+const SERVER: &[&str] = &["GET /system", "GET /metrics"];
+
 /// Where an object is, seen from the place where a role is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -118,7 +121,7 @@ impl Hospital {
         let api = &self.api;
         match operation {
             "GET /organisations" | "GET /people" | "GET /roles" | "GET /audit" | "GET /rooms"
-            | "GET /accounts" => {
+            | "GET /accounts" | "GET /system" | "GET /metrics" => {
                 let path = operation.split_once(' ').unwrap().1;
                 (path.to_owned(), Value::Null)
             }
@@ -292,6 +295,7 @@ pub(crate) async fn each_role_may_do_what_it_allows_where_it_is_held(api: Api) {
                 let answer = hospital.api.ask(&cookie, method, &path, body).await;
                 let is_list = path.matches('/').count() == 1 && method == "GET";
                 let reaches = is_list || matches!(place, Place::Own | Place::Child);
+                let reaches = reaches && !SERVER.contains(&&*operation);
                 let may = role.rights.contains(&right) && reaches;
                 let refused =
                     matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);

@@ -11,6 +11,7 @@ import { Organisations } from "./Organisations";
 import { People } from "./People";
 import { Roles } from "./Roles";
 import { Rooms } from "./Rooms";
+import { System } from "./System";
 import { Tree } from "./Tree";
 
 /** What a section of the administration is given. */
@@ -29,6 +30,7 @@ const PAGES: Record<Section, (props: SectionProps) => React.JSX.Element> = {
   people: People,
   roles: Roles,
   audit: Audit,
+  system: System,
 };
 
 interface Props {

@@ -224,6 +224,7 @@ impl Bench {
         });
         Inventory {
             rooms: rooms.collect(),
+            figures: None,
         }
     }
 

@@ -33,7 +33,7 @@ fn answer_to(offer: &str) -> String {
 }
 
 impl Bench {
-    fn call_out(&mut self, room: &str, target: &str) -> Option<OutgoingCall> {
+    pub(super) fn call_out(&mut self, room: &str, target: &str) -> Option<OutgoingCall> {
         let way = self.controller.way_to(target);
         let remote = ([10, 1, 0, 60], 5060).into();
         self.input(Input::Dial(Box::new(DialRequest {
