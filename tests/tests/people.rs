@@ -59,9 +59,17 @@ fn a_record_is_verified_by_command_while_the_server_runs() {
     let (status, said) = verify(&server);
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("3 entries"), "{said}");
-    let change = "UPDATE audit SET after_json = replace(after_json, '仁济', '瑞金') WHERE seq = 3";
     let database = server.dir().join("data/consilium.db");
-    let spoilt = Command::new("sqlite3").arg(database).arg(change).status();
+    let roles = |change: &str| {
+        let output = Command::new("sqlite3").arg(&database).arg(change).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    roles("DELETE FROM role_rights WHERE role = 'student'");
+    assert_eq!(verify(&server).0, Some(0));
+    let left = roles("SELECT COUNT(*) FROM role_rights WHERE role = 'student'");
+    assert_eq!(left.trim(), "0", "it changes nothing");
+    let change = "UPDATE audit SET after_json = replace(after_json, '仁济', '瑞金') WHERE seq = 3";
+    let spoilt = Command::new("sqlite3").arg(&database).arg(change).status();
     assert!(spoilt.unwrap().success());
     let (status, said) = verify(&server);
     assert_eq!(status, Some(1), "{said}");
@@ -159,6 +167,12 @@ fn drill(config: &str) {
     let (status, said) = run(&server, config, &["restore", "--from", copy]);
     assert_eq!(status, Some(0), "{said}");
     let server = server.resume();
+    // With the cookie of before.
+    let (status, _) = wait_for("the database is ready", PATIENCE, || {
+        let answer = Client::new(&server, "root").ask("GET", "/session", &Value::Null);
+        (answer.0 != 503).then_some(answer)
+    });
+    assert_eq!(status, 401, "no session of the copy goes on");
     let root = Client::log_in(&server, "root");
     assert_eq!(names(&root), ["华东", "仁济"]);
     let (status, said) = run(&server, config, &["audit", "verify"]);

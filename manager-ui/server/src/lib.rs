@@ -303,7 +303,7 @@ pub async fn verify_record(
     if !store.exists() {
         return Err(VerifyError::None);
     }
-    store.prepare().await?;
+    store.take_as_it_is();
     let mut connection = store.pool()?.acquire().await.map_err(store::Error::from)?;
     Ok(audit::verify(&mut connection, &checkpoints).await?)
 }

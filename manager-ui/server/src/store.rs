@@ -268,6 +268,11 @@ impl Store {
         Ok(())
     }
 
+    /// Takes the tables as they are, for a command that is not to change them.
+    pub(crate) fn take_as_it_is(&self) {
+        self.ready.send_replace(true);
+    }
+
     /// Prepares the database as soon as it is there.
     pub(crate) async fn prepare_when_there(&self) {
         let mut told = false;

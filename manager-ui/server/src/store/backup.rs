@@ -20,7 +20,7 @@ use url::Url;
 
 use crate::audit::checkpoints;
 
-use super::{Database, Error, FILE, MIGRATIONS, chain, now_ms};
+use super::{Database, Error, FILE, MIGRATIONS, Store, chain, now_ms};
 
 /// A copy could not be made or taken back.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +124,7 @@ async fn open_sqlite(file: &Path) -> Result<SqliteConnection, Error> {
 
 /// Puts a copy in the place of the database. No server may run on this data folder; with PostgreSQL, on
 /// this database. What was there before stays beside it with SQLite (`consilium.db.before-` and the time).
+/// Nobody is logged in then.
 ///
 /// # Errors
 /// [`BackupError`]; the database is as it was then.
@@ -152,6 +153,11 @@ pub async fn restore(database: &Database, data_dir: &Path, from: &Path) -> Resul
         }
     };
     restored?;
+    // Who had logged in when the copy was made may have logged out, or been shut out, since.
+    let store = Store::open(database, data_dir)?;
+    store.take_as_it_is();
+    let ended = sqlx::query("DELETE FROM sessions").execute(store.pool()?);
+    ended.await.map_err(Error::from)?;
     checkpoints::begin_anew(&data_dir.join(crate::RECORD)).map_err(failed)
 }
 
