@@ -218,6 +218,14 @@ async function administer() {
   await hand.row(":");
   await at("differences").waitFor();
   await check("audit");
+  const [status, table] = await at("export-csv").evaluate(async (link) => {
+    const answer = await fetch(link.href);
+    return [answer.status, await answer.text()];
+  });
+  assert.equal(status, 200);
+  const rows = table.trim().split("\r\n");
+  assert.match(rows[0], /^seq,at_ms,actor,/);
+  assert.ok(rows.length > 3 && rows.slice(1).every((row) => row.includes(",root,")), table);
   await lookAtSystem();
   step("the own account");
   await hand.press("to-account");

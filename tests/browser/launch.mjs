@@ -1,9 +1,13 @@
-// Chromium with one page in which a marker and a tone take the place of camera and microphone.
+// Chromium with one page in which a marker and a tone take the place of camera and microphone, or the
+// browser's own fake devices.
 import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-/** Opens it for this source: `{ id, width, height, frameRate }`. `more` of Playwright's settings. */
-export async function openPage(source, more = {}) {
+/**
+ * Opens it for this source: `{ id, width, height, frameRate }`; null leaves the browser's own devices.
+ * `more` of Playwright's settings, and `flags` of Chromium's.
+ */
+export async function openPage(source, more = {}, flags = []) {
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     // The scripts end it when they have done what is to be done before.
@@ -21,6 +25,7 @@ export async function openPage(source, more = {}) {
       "--ignore-certificate-errors",
       "--no-first-run",
       "--disable-features=WebRtcHideLocalIpsWithMdns",
+      ...flags,
     ],
   });
   const context = await browser.newContext({
@@ -30,7 +35,7 @@ export async function openPage(source, more = {}) {
     ...more,
   });
   await context.addInitScript(`globalThis.consiliumSource = ${JSON.stringify(source)};`);
-  for (const name of ["marker.js", "source.js", "observer.js"]) {
+  for (const name of source ? ["marker.js", "source.js", "observer.js"] : ["marker.js", "observer.js"]) {
     await context.addInitScript(readFileSync(new URL(name, import.meta.url), "utf8"));
   }
   const page = await context.newPage();

@@ -5,6 +5,7 @@
 
 mod accounts;
 pub(crate) mod audit;
+mod audit_export;
 mod authenticator;
 mod document;
 mod extract;
@@ -244,7 +245,8 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(meeting::routes())
         .merge(accounts::routes())
         .merge(audit::routes())
-        .merge(system::routes());
+        .merge(system::routes())
+        .merge(audit_export::routes());
     OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
         .nest("/api/v1", operations)
 }

@@ -33,6 +33,8 @@ pub(crate) enum Action {
     LoginFailed,
     /// A session was ended.
     Logout,
+    /// Taken away as a file by the actor.
+    Export,
 }
 
 impl Action {
@@ -47,6 +49,7 @@ impl Action {
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
             Self::Logout => "logout",
+            Self::Export => "export",
         }
     }
 }

@@ -289,6 +289,7 @@ fn room() -> RoomView {
         video_muted: false,
         audio_silenced: false,
         video_silenced: false,
+        original_sound: false,
         sound_lag_ms: None,
     };
     let leg = LegView {

@@ -9,6 +9,9 @@ class FakeTrack extends EventTarget {
   ) {
     super();
   }
+  getSettings() {
+    return { deviceId: this.label };
+  }
   stop() {
     this.readyState = "ended";
     log.push(`stop ${this.label}`);
@@ -22,7 +25,9 @@ class FakeTrack extends EventTarget {
 class FakeDevices extends EventTarget {
   async getUserMedia(wanted: MediaStreamConstraints) {
     const kinds = (["audio", "video"] as const).filter((kind) => wanted[kind]);
-    log.push(`ask ${kinds.join("+")}`);
+    const { audio } = wanted;
+    const isRaw = typeof audio === "object" && audio.noiseSuppression === false;
+    log.push(`ask ${isRaw ? "original " : ""}${kinds.join("+")}`);
     if (gate) await gate;
     for (const kind of kinds) {
       const error = errors[kind];
@@ -34,8 +39,9 @@ class FakeDevices extends EventTarget {
 }
 
 function nameOf(kind: Kind, wanted: boolean | MediaTrackConstraints | undefined): string {
-  const id = typeof wanted === "object" ? (wanted.deviceId as { ideal: string } | undefined) : undefined;
-  return id?.ideal ?? `any ${kind}`;
+  const id =
+    typeof wanted === "object" ? (wanted.deviceId as { ideal?: string; exact?: string } | undefined) : undefined;
+  return id?.exact ?? id?.ideal ?? `any ${kind}`;
 }
 
 let log: string[];
@@ -132,6 +138,47 @@ describe("capture", () => {
     await settle();
     expect(log).toEqual(["ask video"]);
     expect(labels()).toEqual(["any audio", "lens"]);
+  });
+});
+
+describe("original sound", () => {
+  beforeEach(open);
+
+  it("is asked for of the microphone in use, and no more so", async () => {
+    log = [];
+    capture.useOriginal(true);
+    await settle();
+    expect(log).toEqual(["stop any audio", "ask audio", "stop any audio", "ask original audio"]);
+    expect(latest.audio).toMatchObject({ original: true, chosen: "any audio" });
+    capture.useOriginal(false);
+    await settle();
+    expect(latest.audio.original).toBe(false);
+    expect(log.at(-1)).toBe("ask audio");
+  });
+
+  it("asks once more for the microphone that was chosen where another was given for no reason", async () => {
+    const { getUserMedia } = media;
+    media.getUserMedia = (wanted) => {
+      const { audio } = wanted;
+      const isWish = typeof audio === "object" && "ideal" in (audio.deviceId as object);
+      return getUserMedia.call(media, isWish ? { audio: true } : wanted);
+    };
+    capture.choose("audio", "table");
+    await settle();
+    expect(labels()[0]).toBe("table");
+  });
+
+  it("is remembered of each microphone", async () => {
+    capture.choose("audio", "stethoscope");
+    await settle();
+    capture.useOriginal(true);
+    await settle();
+    capture.choose("audio", "table");
+    await settle();
+    expect(latest.audio.original).toBe(false);
+    capture.choose("audio", "stethoscope");
+    await settle();
+    expect(latest.audio.original).toBe(true);
   });
 });
 

@@ -16,12 +16,14 @@ export interface Device {
   fault: Fault | null;
   /** What is to be said in the room: it is missed (gone, or asked for in vain), or another serves. */
   tell: "missing" | "replaced" | null;
+  /** It comes as it is: nothing suppressed, no gain control. */
+  original: boolean;
 }
 
 export type Devices = Record<Kind, Device>;
 
 type Changes = Partial<Record<Kind, Partial<Device>>>;
-type Answer = Pick<Device, "track" | "fault">;
+type Answer = Pick<Device, "track" | "fault"> & { original?: boolean };
 
 /** So long it is said that another device serves now. */
 const TELL_MS = 10_000;
@@ -29,7 +31,7 @@ const TELL_MS = 10_000;
 const SETTLED_MS = 2_000;
 
 export function untouched(chosen: string | undefined): Device {
-  return { chosen, track: null, pending: false, fault: null, tell: null };
+  return { chosen, track: null, pending: false, fault: null, tell: null, original: false };
 }
 
 export class Capture {
@@ -43,6 +45,8 @@ export class Capture {
   constructor(
     private devices: Devices,
     private readonly publish: (devices: Devices) => void,
+    /** Ids of microphones whose sound is to come as it is. */
+    private readonly originals = new Set<string>(),
   ) {}
 
   open(): void {
@@ -64,6 +68,21 @@ export class Capture {
   choose(kind: Kind, chosen: string): void {
     this.update({ [kind]: { chosen } });
     this.want(kind);
+  }
+
+  /** Microphones whose sound comes as it is, the latest last; no more than anybody has. */
+  get originalIds(): string[] {
+    return [...this.originals].slice(-20);
+  }
+
+  /** Has the sound of the microphone in use come as it is, or no more so; it is remembered of that one. */
+  useOriginal(original: boolean): void {
+    const { chosen, track } = this.devices.audio;
+    const id = track?.getSettings().deviceId ?? chosen;
+    if (!id) return;
+    if (original) this.originals.add(id);
+    else this.originals.delete(id);
+    this.choose("audio", id);
   }
 
   /** Tries again what failed. */
@@ -104,7 +123,7 @@ export class Capture {
     this.isAsking = true;
     for (let kinds = this.due(); kinds.length > 0; kinds = this.due()) {
       this.release(kinds);
-      this.take(kinds, await capture(kinds, this.devices));
+      this.take(kinds, await capture(kinds, this.devices, this.originals));
     }
     this.isAsking = false;
   }
@@ -130,10 +149,10 @@ export class Capture {
       return;
     }
     const taken = (kind: Kind): Partial<Device> => {
-      const { track = null, fault = null } = answers[kind] ?? {};
+      const { track = null, fault = null, original = false } = answers[kind] ?? {};
       const { tell } = this.devices[kind];
       const pending = this.wanted.has(kind);
-      return { track, fault, pending, tell: track && tell === "missing" ? "replaced" : tell };
+      return { track, fault, pending, original, tell: track && tell === "missing" ? "replaced" : tell };
     };
     this.update(each(kinds, taken));
     for (const kind of kinds) this.watch(kind);
@@ -166,7 +185,11 @@ function each(kinds: readonly Kind[], change: (kind: Kind) => Partial<Device>): 
 }
 
 /** Asks for all at once, so that the browser asks once; if that fails, for each alone. */
-async function capture(kinds: Kind[], devices: Devices): Promise<Partial<Record<Kind, Answer>>> {
+async function capture(
+  kinds: Kind[],
+  devices: Devices,
+  originals: ReadonlySet<string>,
+): Promise<Partial<Record<Kind, Answer>>> {
   const media = navigator.mediaDevices;
   const answers: Partial<Record<Kind, Answer>> = {};
   if (!media?.getUserMedia) {
@@ -175,15 +198,59 @@ async function capture(kinds: Kind[], devices: Devices): Promise<Partial<Record<
   }
   if (kinds.length > 1) {
     const stream = await media.getUserMedia(constraints(kinds, devices)).catch(() => null);
-    if (stream) return { audio: answer(stream, "audio"), video: answer(stream, "video") };
+    if (stream) {
+      for (const kind of kinds) {
+        answers[kind] = await asWanted(kind, answer(stream, kind), devices, originals);
+      }
+      return answers;
+    }
   }
   for (const kind of kinds) {
     answers[kind] = await media.getUserMedia(constraints([kind], devices)).then(
-      (stream) => answer(stream, kind),
+      (stream) => asWanted(kind, answer(stream, kind), devices, originals),
       (error: unknown) => ({ track: null, fault: faultOf(error) }),
     );
   }
   return answers;
+}
+
+const SIZE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+
+/**
+ * The device that was chosen, and a microphone as it is where that is wanted of it. Which one was given
+ * is known only now: another may stand in for one that is not there, and Chromium does not always heed
+ * a wish.
+ */
+async function asWanted(
+  kind: Kind,
+  given: Answer,
+  devices: Devices,
+  originals: ReadonlySet<string>,
+): Promise<Answer> {
+  const got = given.track?.getSettings().deviceId;
+  const { chosen } = devices[kind];
+  const isOther = chosen !== undefined && chosen !== got;
+  if (!got || !(isOther || originals.has(got))) return given;
+  // Phones open one camera at a time.
+  given.track?.stop();
+  const wanted = isOther ? await exactly(kind, chosen, originals) : null;
+  return wanted?.track ? wanted : exactly(kind, got, originals);
+}
+
+async function exactly(kind: Kind, id: string, originals: ReadonlySet<string>): Promise<Answer> {
+  const original = kind === "audio" && originals.has(id);
+  const deviceId = { exact: id };
+  const wanted =
+    kind === "audio"
+      ? { audio: { ...(original ? AS_IT_IS : {}), deviceId } }
+      : { video: { ...SIZE, deviceId } };
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia(wanted);
+    return { ...answer(stream, kind), original };
+  } catch (error) {
+    return { track: null, fault: faultOf(error) };
+  }
 }
 
 function answer(stream: MediaStream, kind: Kind): Answer {
@@ -194,10 +261,9 @@ function answer(stream: MediaStream, kind: Kind): Answer {
 /** Chosen devices are ideals: if one is not there, any other is better than none. */
 function constraints(kinds: Kind[], { audio, video }: Devices): MediaStreamConstraints {
   const id = (device: Device) => (device.chosen ? { deviceId: { ideal: device.chosen } } : {});
-  const size = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
   const wanted: MediaStreamConstraints = {};
   if (kinds.includes("audio")) wanted.audio = audio.chosen ? id(audio) : true;
-  if (kinds.includes("video")) wanted.video = { ...size, ...id(video) };
+  if (kinds.includes("video")) wanted.video = { ...SIZE, ...id(video) };
   return wanted;
 }
 

@@ -20,12 +20,39 @@ export interface Door {
   addresses: string[];
 }
 
+/** What is not as in every call. */
+export interface Shape {
+  /** Our sound goes as it is. */
+  original?: boolean;
+  /** How many pictures of others it takes. */
+  slots?: number;
+  /** As what our picture goes. */
+  layers?: RTCRtpEncodingParameters[];
+}
+
 /** RFC 8853 simulcast, lowest layer first. */
 const LAYERS: RTCRtpEncodingParameters[] = [
   { rid: "l", scaleResolutionDownBy: 4, maxBitrate: 150_000 },
   { rid: "m", scaleResolutionDownBy: 2, maxBitrate: 500_000 },
   { rid: "h", scaleResolutionDownBy: 1, maxBitrate: 1_500_000 },
 ];
+
+/** In the answer, for sound that is to come as it is: no coding made for speech, no pauses. */
+const ORIGINAL = "stereo=1;maxaveragebitrate=128000;usedtx=0";
+
+/** Whether this browser has the one format in which pictures come and go. */
+export function hasPictures(): boolean {
+  if (typeof RTCRtpReceiver === "undefined" || !RTCRtpReceiver.getCapabilities) return true;
+  const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
+  return codecs.some((codec) => codec.mimeType.toLowerCase() === "video/h264");
+}
+
+/** The answer by which our encoder of sound keeps everything; the server takes Opus in any form. */
+export function asOriginal(answer: string): string {
+  const type = /^a=rtpmap:(\d+) opus\//im.exec(answer)?.[1];
+  if (!type) return answer;
+  return answer.replace(new RegExp(`^(a=fmtp:${type} [^\r\n]*)`, "m"), `$1;${ORIGINAL}`);
+}
 
 export class Peer {
   readonly pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
@@ -40,14 +67,18 @@ export class Peer {
   private lags = new Map<string, number | null>();
   private readonly endLipSync: () => void;
 
-  constructor(tracks: Tracks, onState: (peer: Peer) => void) {
+  constructor(
+    tracks: Tracks,
+    onState: (peer: Peer) => void,
+    private readonly shape: Shape = {},
+  ) {
     this.audio = this.pc.addTransceiver(tracks.audio ?? "audio", { direction: "sendrecv" });
     this.video = this.pc.addTransceiver(tracks.video ?? "video", {
       direction: "sendonly",
-      sendEncodings: LAYERS.map((layer) => ({ ...layer })),
+      sendEncodings: (shape.layers ?? LAYERS).map((layer) => ({ ...layer })),
     });
     preferH264(this.video, RTCRtpSender.getCapabilities("video"));
-    for (let slot = 0; slot < SLOTS; slot++) {
+    for (let slot = 0; slot < (shape.slots ?? SLOTS); slot++) {
       const line = this.pc.addTransceiver("video", { direction: "recvonly" });
       preferH264(line, RTCRtpReceiver.getCapabilities("video"));
     }
@@ -79,7 +110,8 @@ export class Peer {
   async accept(sdp: string, relays: RTCIceServer[]): Promise<void> {
     this.useRelays(relays);
     await this.pc.setLocalDescription(this.offered);
-    await this.pc.setRemoteDescription({ type: "answer", sdp });
+    const answer = this.shape.original ? asOriginal(sdp) : sdp;
+    await this.pc.setRemoteDescription({ type: "answer", sdp: answer });
     this.answerUfrag = /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? null;
     this.doors = doorsOf(sdp);
   }

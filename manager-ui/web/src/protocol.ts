@@ -9,6 +9,8 @@ export interface Site {
   kind: "sip" | "browser";
   audio_muted: boolean;
   video_muted: boolean;
+  /** Its sound comes as it is, without suppression of noise or gain control. */
+  original_sound: boolean;
   /** How much later its sound leaves the server than its picture, in ms; null while not known. */
   sound_lag_ms: number | null;
 }
@@ -64,7 +66,20 @@ export type BrowserMessage =
   | { type: "offer"; sdp: string }
   | { type: "mute"; audio: boolean; video: boolean }
   | { type: "sizes"; slots: SlotSize[] }
+  | { type: "sound"; original: boolean }
+  | { type: "chat"; text: string }
+  /** First message: see whether media gets through, before a room is entered. */
+  | { type: "probe"; sdp: string }
   | { type: "leave" };
+
+/** One thing that was written in the room. */
+export interface ChatLine {
+  /** Milliseconds since 1970; no two of a room have the same. */
+  id: number;
+  leg: LegId;
+  name: string;
+  text: string;
+}
 
 export type ServerMessage =
   /** The answer is null when the peer connection goes on. */
@@ -74,4 +89,7 @@ export type ServerMessage =
   | { type: "answer"; sdp: string }
   | { type: "refused"; code: Refusal }
   | { type: "roster"; sites: Site[]; slots: Slot[]; speaker: LegId | null }
+  /** A new line, or those since the page first came. */
+  | { type: "chat"; lines: ChatLine[] }
+  | { type: "chat_refused" }
   | { type: "renew" };

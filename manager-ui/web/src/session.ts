@@ -2,7 +2,7 @@
 // interface here: it publishes a Snapshot after every change.
 
 import { Peer, type Door, type Tracks } from "./peer";
-import type { BrowserMessage, LegId, Refusal, ServerMessage, Site, Slot, SlotSize } from "./protocol";
+import type { BrowserMessage, ChatLine, LegId, Refusal, ServerMessage, Site, Slot, SlotSize } from "./protocol";
 
 export interface Snapshot {
   phase: "joining" | "in" | "reconnecting" | "ended";
@@ -20,6 +20,12 @@ export interface Snapshot {
   peer: Peer | null;
   /** Ports that the last connection tried and did not get through; null when one does. */
   blocked: Door[] | null;
+  /** Our sound goes as it is. */
+  original: boolean;
+  /** What was written since we came, oldest first. */
+  chat: ChatLine[];
+  /** How often something was not taken. */
+  chatRefused: number;
 }
 
 export interface Muted {
@@ -32,6 +38,7 @@ export interface Visit {
   name: string;
   tracks: Tracks;
   muted: Muted;
+  original?: boolean;
   /** PIN of the room, as it was typed. */
   pin?: string;
   /** What stands in the link by which a guest comes. */
@@ -53,6 +60,9 @@ const DISCONNECTED_MS = 2_000;
 const ANSWER_MS = 8_000;
 /** A new peer connection that takes longer to connect is given up. */
 const CONNECT_MS = 10_000;
+
+/** Lines that are kept; the server keeps no more. */
+const MAX_LINES = 200;
 
 /** What others are told: without a device one is as silent, or unseen, as with it switched off. */
 export function mutedForOthers({ muted, tracks }: Pick<Snapshot, "muted" | "tracks">): Muted {
@@ -96,6 +106,9 @@ export class Session {
       muted: { ...visit.muted },
       peer: null,
       blocked: null,
+      original: visit.original ?? false,
+      chat: [],
+      chatRefused: 0,
     };
     this.applyMute();
   }
@@ -130,6 +143,22 @@ export class Session {
     this.applyMute();
     for (const peer of [this.state.peer, this.next]) if (peer) void this.replace(peer);
     this.tellMute();
+  }
+
+  /** Has our sound go as it is from now on, or no more so: by another connection, made for it. */
+  useOriginal(original: boolean): void {
+    if (this.state.phase === "ended" || original === this.state.original) return;
+    this.change({ original });
+    if (this.state.phase !== "in") return;
+    this.say({ type: "sound", original });
+    void this.offer("offer");
+  }
+
+  /** Writes to everybody in the room. `false`: there is no connection. */
+  write(text: string): boolean {
+    if (this.state.phase !== "in" || this.socket?.readyState !== WebSocket.OPEN) return false;
+    this.say({ type: "chat", text });
+    return true;
   }
 
   /** Heights at which the slots are shown now. */
@@ -202,7 +231,8 @@ export class Session {
   private async offer(as: "join" | "offer"): Promise<void> {
     const socket = this.socket;
     this.dropNext();
-    const peer = new Peer(this.state.tracks, (changed) => this.peerChanged(changed));
+    const { tracks, original } = this.state;
+    const peer = new Peer(tracks, (changed) => this.peerChanged(changed), { original });
     this.next = peer;
     const sdp = await peer.offer();
     if (this.socket !== socket || this.next !== peer) return;
@@ -243,8 +273,15 @@ export class Session {
         const { sites, slots, speaker } = message;
         this.change({ sites, slots, speaker });
         this.tellSoundLags();
+        this.tellOriginal(sites);
         break;
       }
+      case "chat":
+        this.change({ chat: merged(this.state.chat, message.lines) });
+        break;
+      case "chat_refused":
+        this.change({ chatRefused: this.state.chatRefused + 1 });
+        break;
       case "renew":
         // Out of the room it answers a join without offer: its connection cannot go on.
         await this.offer(this.state.phase === "in" ? "offer" : "join");
@@ -355,6 +392,13 @@ export class Session {
     this.say({ type: "mute", audio, video });
   }
 
+  /** What the server says of our sound may be from before a reload, or of a leg that is new. */
+  private tellOriginal(sites: Site[]): void {
+    const own = sites.find((site) => site.leg === this.state.leg);
+    const { original } = this.state;
+    if (own && (own.original_sound ?? false) !== original) this.say({ type: "sound", original });
+  }
+
   private async replace(peer: Peer): Promise<void> {
     try {
       await peer.replace(this.state.tracks);
@@ -384,4 +428,11 @@ export class Session {
     this.state = { ...this.state, ...change };
     this.publish(this.state);
   }
+}
+
+/** Lines in their order, each once. */
+function merged(known: ChatLine[], told: ChatLine[]): ChatLine[] {
+  const ids = new Set(known.map((line) => line.id));
+  const all = [...known, ...told.filter((line) => !ids.has(line.id))];
+  return all.sort((a, b) => a.id - b.id).slice(-MAX_LINES);
 }

@@ -1,8 +1,10 @@
 // Every word of the page, Chinese and English. Keys are the same in both: the compiler checks.
 
 import type { Refusal } from "./protocol";
+import { callWords } from "./words.call";
 
 const en = {
+  ...callWords.en,
   language: "中文",
   languageLabel: "切换到中文",
   slogan: "Open video consultation",
@@ -117,6 +119,7 @@ const en = {
 export type Words = typeof en;
 
 const zh: Words = {
+  ...callWords.zh,
   language: "English",
   languageLabel: "Switch to English",
   slogan: "开放的远程会诊",

@@ -370,8 +370,40 @@ pub enum BrowserMessage {
         /// One entry a slot that is shown.
         slots: Vec<SlotSize>,
     },
+    /// The microphone's sound comes as it is, without suppression of noise or echo and without gain
+    /// control, or no more so.
+    Sound {
+        /// It does.
+        original: bool,
+    },
+    /// Something written for everybody in the room; answered by [`ServerMessage::ChatRefused`] where it
+    /// is too long or comes too fast.
+    Chat {
+        /// 1 to 2,000 characters.
+        text: Redacted<String>,
+    },
+    /// First message: see whether media gets through, before a room is entered. Answered by
+    /// [`ServerMessage::Answer`]; what the page sends by its first line of video comes back by its
+    /// first slot. It ends with the connection, and after some seconds in any case.
+    Probe {
+        /// SDP offer, as in `join`.
+        sdp: Redacted<String>,
+    },
     /// Leave the room for good.
     Leave,
+}
+
+/// One thing that was written in a room.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChatLine {
+    /// When it came, in milliseconds since 1970; raised so that each of a room has its own.
+    pub id: u64,
+    /// Who wrote it.
+    pub leg: LegId,
+    /// Name of who wrote it, as others saw it then.
+    pub name: Redacted<String>,
+    /// What was written, without control characters other than line feeds.
+    pub text: Redacted<String>,
 }
 
 /// How large a slot is shown.
@@ -425,6 +457,13 @@ pub enum ServerMessage {
         /// Leg heard loudest.
         speaker: Option<LegId>,
     },
+    /// What was written, oldest first: a new line, or those since the page first came.
+    Chat {
+        /// Those that the page may not have.
+        lines: Vec<ChatLine>,
+    },
+    /// What was written last was told to nobody: it is too long, or came too fast.
+    ChatRefused,
     /// The peer connection cannot go on, since the media process was replaced or the leg is gone:
     /// make a new one and send its offer, by [`BrowserMessage::Join`] when this answers one and by
     /// [`BrowserMessage::Offer`] otherwise.
@@ -492,6 +531,9 @@ pub struct Site {
     /// An operator has it not be seen.
     #[serde(default)]
     pub video_silenced: bool,
+    /// Its sound comes as it is, without suppression of noise or gain control.
+    #[serde(default)]
+    pub original_sound: bool,
     /// How much later its sound leaves in the mix than its forwarded picture, in ms, when known.
     pub sound_lag_ms: Option<u16>,
 }

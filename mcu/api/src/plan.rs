@@ -338,6 +338,10 @@ pub struct AudioStream {
     pub extensions: HeaderExtensions,
     /// The room does not hear this leg: muted by itself or by the chair.
     pub muted: bool,
+    /// What is sent keeps all that is in the mix, low tones too: an encoder made for speech would take
+    /// them away.
+    #[serde(default)]
+    pub faithful: bool,
 }
 
 /// One payload type of audio.

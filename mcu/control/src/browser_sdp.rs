@@ -498,6 +498,7 @@ impl<'a> Answer<'a> {
             telephone_event: event.filter(|_| direction.receives()),
             extensions,
             muted: false,
+            faithful: false,
         }
     }
 

@@ -610,13 +610,36 @@ impl Leg {
         self.sent.add(now, sent);
     }
 
-    /// Tells each slot which layer it shows. `best` finds the layer of a leg for a height and a
+    /// Forwards a packet of its own to the slots that show itself, as in a check of the network.
+    pub fn forward_own(
+        &mut self,
+        now: Instant,
+        packet: &CameraPacket<'_>,
+        clock: &RoomClock,
+        sockets: &Sockets,
+    ) {
+        let id = self.plan.id;
+        let shows_own = |screen: &Screen| screen.forwarded_leg().is_some_and(|(leg, _)| leg == id);
+        if !self.screens.iter().any(shows_own) {
+            return;
+        }
+        if let Some(own) = self.source_clock(packet.source.source).cloned() {
+            self.forward(now, packet, &own, clock, sockets);
+        }
+    }
+
+    /// Tells each slot which layer it shows. `best` finds the layer of another leg for a height and a
     /// budget in bit/s, and the layer's rate.
     pub fn choose_layers(
         &mut self,
         now: Instant,
         best: impl Fn(LegId, u16, u32) -> Option<(SourceKey, u32)>,
     ) {
+        let (own, camera) = (self.plan.id, self.camera.as_ref());
+        let best = |leg, height, budget| match leg == own {
+            true => camera?.best_layer(now, height, budget),
+            false => best(leg, height, budget),
+        };
         let wishes: Vec<_> = self
             .screens
             .iter()

@@ -275,6 +275,7 @@ impl Room {
                     &video,
                     before.iter_mut().chain(after),
                 );
+                leg.forward_own(context.now, &video, &self.clock, context.sockets);
             }
             Some(Packet::Video(_)) | None => {}
         }

@@ -92,16 +92,21 @@ impl Sound {
         })
     }
 
-    /// Takes a new plan. `false`: more than muting changed, make it anew.
+    /// Takes a new plan. `false`: more than muting and the encoder's aim changed, make it anew.
     pub fn update(&mut self, plan: &AudioStream) -> bool {
-        let same = AudioStream {
+        let settled = |plan: &AudioStream| AudioStream {
             muted: false,
-            ..self.plan.clone()
-        } == AudioStream {
-            muted: false,
+            faithful: false,
             ..plan.clone()
         };
+        let same = settled(&self.plan) == settled(plan);
         self.plan.muted = plan.muted;
+        if same && self.plan.faithful != plan.faithful {
+            self.plan.faithful = plan.faithful;
+            if let Some(mouth) = &mut self.mouth {
+                mouth.change_aim(plan.faithful);
+            }
+        }
         same
     }
 
@@ -403,6 +408,15 @@ fn codec_of(payload_type: u8, plan: &AudioStream) -> Option<AudioCodec> {
     Some(payload.codec)
 }
 
+fn open_encoder(send: &AudioSend, faithful: bool) -> Result<Encoder, audio::OpenError> {
+    let open = if faithful {
+        Encoder::faithful
+    } else {
+        Encoder::new
+    };
+    open(send.codec, send.ptime_ms, send.bitrate_bps)
+}
+
 impl Mouth {
     fn new(send: AudioSend, plan: &AudioStream, places: &[Place]) -> Result<Self, SoundError> {
         let config = send::Config {
@@ -422,7 +436,7 @@ impl Mouth {
         Ok(Self {
             plan: send,
             stream,
-            encoder: Encoder::new(send.codec, send.ptime_ms, send.bitrate_bps)?,
+            encoder: open_encoder(&send, plan.faithful)?,
             resampler: Resampler::new(RATE_HZ, send.codec.sample_rate_hz())?,
             samples: Vec::new(),
             payload: Vec::new(),
@@ -430,6 +444,21 @@ impl Mouth {
             talking: false,
             expected_loss: 0,
         })
+    }
+
+    /// Goes on with another encoder. What the old one held of the last packet is lost, which is heard
+    /// as little as a lost packet.
+    fn change_aim(&mut self, faithful: bool) {
+        let opened = open_encoder(&self.plan, faithful);
+        match opened {
+            Ok(encoder) => self.encoder = encoder,
+            Err(error) => tracing::error!(%error, "no encoder for sound"),
+        }
+        if self.expected_loss > 0
+            && let Err(error) = self.encoder.set_expected_loss(self.expected_loss)
+        {
+            tracing::warn!(%error, "loss not told to the encoder");
+        }
     }
 
     fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
@@ -526,6 +555,7 @@ mod tests {
             telephone_event: None,
             extensions: HeaderExtensions::default(),
             muted: false,
+            faithful: false,
         }
     }
 

@@ -271,6 +271,7 @@ pub(super) fn audio_stream(
         telephone_event: telephone_event.filter(|_| direction.receives()),
         extensions: HeaderExtensions::default(),
         muted: false,
+        faithful: false,
     }
 }
 

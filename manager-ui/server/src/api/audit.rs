@@ -26,51 +26,51 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 /// Which entries.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Which {
+pub(super) struct Which {
     /// `next` of the page before: only entries older than this one.
     #[serde(default)]
-    before: Option<i64>,
+    pub(super) before: Option<i64>,
     /// Entries of a page; 100 if not given.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    limit: Option<Limit<MAX>>,
+    pub(super) limit: Option<Limit<MAX>>,
     /// Not before this moment, in milliseconds since 1970.
     #[serde(default)]
-    from_ms: Option<i64>,
+    pub(super) from_ms: Option<i64>,
     /// And before this one.
     #[serde(default)]
-    to_ms: Option<i64>,
+    pub(super) to_ms: Option<i64>,
     /// Login of who did it.
     #[serde(default)]
-    actor: Option<String>,
+    pub(super) actor: Option<String>,
     /// `login`, `grant`, …
     #[serde(default)]
-    action: Option<String>,
+    pub(super) action: Option<String>,
     /// Id of what it was done to.
     #[serde(default)]
-    object: Option<String>,
+    pub(super) object: Option<String>,
 }
 
 /// One entry.
 #[derive(Debug, Serialize, ToSchema)]
-struct EntryView {
-    seq: i64,
-    at_ms: i64,
+pub(super) struct EntryView {
+    pub(super) seq: i64,
+    pub(super) at_ms: i64,
     /// Id of who did it; none for the server itself and for who proved nothing.
-    actor: Option<String>,
+    pub(super) actor: Option<String>,
     /// Login at that time, `server` or `unknown`.
-    actor_name: String,
+    pub(super) actor_name: String,
     /// Address that the request came from, and ` by token ID` where it came by one.
-    source: Option<String>,
-    action: String,
-    object_kind: String,
-    object: Option<String>,
-    organisation: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) action: String,
+    pub(super) object_kind: String,
+    pub(super) object: Option<String>,
+    pub(super) organisation: Option<String>,
     #[schema(value_type = Option<Object>)]
-    before: Option<Value>,
+    pub(super) before: Option<Value>,
     #[schema(value_type = Option<Object>)]
-    after: Option<Value>,
-    hash: String,
+    pub(super) after: Option<Value>,
+    pub(super) hash: String,
 }
 
 /// What was done at organisations where the asker may see it, newest first. What belongs to none is
@@ -85,7 +85,27 @@ async fn list(
 ) -> Result<Json<Page<EntryView>>, Problem> {
     who.need(&state.store, Right::AuditView).await?;
     let limit = which.limit.map_or(USUAL, Limit::get);
-    let mut rows: Vec<Entry> = sqlx::query_as(concat!(
+    let mut rows = rows(&state, &who, &which, i64::from(limit) + 1).await?;
+    let next = match rows.len() > limit as usize {
+        true => {
+            rows.truncate(limit as usize);
+            rows.last().map(|row| row.seq.to_string())
+        }
+        false => None,
+    };
+    note(&state, &who, rows.len()).await?;
+    let items = rows.into_iter().map(EntryView::from).collect();
+    Ok(Json(Page { items, next }))
+}
+
+/// The newest entries that the asker may see, `most` of them.
+pub(super) async fn rows(
+    state: &State,
+    who: &LoggedIn,
+    which: &Which,
+    most: i64,
+) -> Result<Vec<Entry>, Problem> {
+    let rows = sqlx::query_as(concat!(
         "SELECT a.seq, a.at_ms, a.actor, a.actor_name, a.source, a.action, a.object_kind, a.object, \
          a.organisation, a.before_json, a.after_json, a.hash FROM audit a \
          JOIN organisations o ON o.id = COALESCE(\
@@ -103,19 +123,10 @@ async fn list(
     .bind(which.actor.as_deref().unwrap_or_default())
     .bind(which.action.as_deref().unwrap_or_default())
     .bind(which.object.as_deref().unwrap_or_default())
-    .bind(i64::from(limit) + 1)
+    .bind(most)
     .fetch_all(state.store.pool()?)
     .await?;
-    let next = match rows.len() > limit as usize {
-        true => {
-            rows.truncate(limit as usize);
-            rows.last().map(|row| row.seq.to_string())
-        }
-        false => None,
-    };
-    note(&state, &who, rows.len()).await?;
-    let items = rows.into_iter().map(EntryView::from).collect();
-    Ok(Json(Page { items, next }))
+    Ok(rows)
 }
 
 /// That the record was looked at is in the record, too.

@@ -86,6 +86,7 @@ on_both! {
     system::the_system_is_shown_to_who_may_see_it_at_the_root,
     system::health_tells_each_part_and_nothing_else,
     system::what_is_counted_has_labels_of_the_programs_own,
+    record::the_record_is_taken_away_as_a_file_with_the_same_rights_and_filters_and_that_is_in_it,
     second_factor::an_authenticator_is_asked_for_once_it_is_confirmed_and_each_code_counts_once,
     second_factor::wrong_codes_close_the_login_as_wrong_passwords_do,
     second_factor::a_recovery_code_is_good_once,

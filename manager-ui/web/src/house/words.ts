@@ -307,6 +307,9 @@ const en = {
     ask: (name: string) => `Remove the role ${name}? Only a role that nobody has can be removed.`,
   },
   audit: {
+    take: "Take away what is shown",
+    table: "as a table (CSV)",
+    lines: "as JSON lines",
     from: "From",
     to: "Until",
     actor: "Login of who did it",
@@ -340,6 +343,7 @@ const en = {
     login: "logged in",
     login_failed: "login failed",
     logout: "session ended",
+    export: "taken away as a file",
   } as Record<string, string>,
   objects: {
     person: "person",
@@ -674,6 +678,9 @@ const zh: HouseWords = {
     ask: (name) => `删除角色“${name}”？只有无人使用的角色才能删除。`,
   },
   audit: {
+    take: "导出所列记录",
+    table: "表格（CSV）",
+    lines: "JSON 行",
     from: "从",
     to: "至",
     actor: "操作人账号",
@@ -707,6 +714,7 @@ const zh: HouseWords = {
     login: "登录",
     login_failed: "登录失败",
     logout: "结束登录",
+    export: "导出",
   },
   objects: {
     person: "人员",

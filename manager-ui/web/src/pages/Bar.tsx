@@ -1,6 +1,8 @@
 import type { ReactNode } from "react";
 import AudioMutedOutlined from "@ant-design/icons/es/icons/AudioMutedOutlined";
 import AudioOutlined from "@ant-design/icons/es/icons/AudioOutlined";
+import MessageOutlined from "@ant-design/icons/es/icons/MessageOutlined";
+import SettingOutlined from "@ant-design/icons/es/icons/SettingOutlined";
 import LogoutOutlined from "@ant-design/icons/es/icons/LogoutOutlined";
 import QuestionOutlined from "@ant-design/icons/es/icons/QuestionOutlined";
 import VideoCameraAddOutlined from "@ant-design/icons/es/icons/VideoCameraAddOutlined";
@@ -16,6 +18,10 @@ interface Props {
   devices: Devices;
   /** Switches it on or off; tries to find one where it is missing. */
   press: (kind: Kind) => void;
+  /** The browser has the format in which pictures come and go. */
+  pictures: boolean;
+  chat: { open: boolean; unread: number; toggle: () => void };
+  settings: () => void;
   leave: () => void;
   help: () => void;
 }
@@ -26,13 +32,23 @@ const ICONS = {
 };
 
 /** The one bar of the room. */
-export function Bar({ muted, devices, press, leave, help }: Props) {
+export function Bar({ muted, devices, press, pictures, chat, settings, leave, help }: Props) {
   const { words } = useLanguage();
   return (
     <footer className="bar">
-      {KINDS.map((kind) => (
+      {KINDS.filter((kind) => pictures || kind === "audio").map((kind) => (
         <DeviceControl key={kind} kind={kind} muted={muted} devices={devices} press={press} />
       ))}
+      <Control
+        id="chat"
+        icon={<MessageOutlined />}
+        label={words.chat}
+        shortcut="c"
+        pressed={chat.open}
+        mark={chat.unread}
+        press={chat.toggle}
+      />
+      <Control id="settings" icon={<SettingOutlined />} label={words.settings} shortcut="d" press={settings} />
       <Control id="help" icon={<QuestionOutlined />} label={words.help} shortcut="?" press={help} />
       <Control id="leave" icon={<LogoutOutlined />} label={words.leave} danger press={leave} />
     </footer>
@@ -70,10 +86,16 @@ interface ControlProps {
   shortcut?: string;
   off?: boolean;
   danger?: boolean;
+  /** Whether what it opens is open. */
+  pressed?: boolean;
+  /** So many are new. */
+  mark?: number;
   press: () => void;
 }
 
-function Control({ id, icon, label, title, shortcut, off, danger, press }: ControlProps) {
+function Control(props: ControlProps) {
+  const { id, icon, label, title, shortcut, off, danger, pressed, mark = 0, press } = props;
+  const { words } = useLanguage();
   return (
     <Button
       data-testid={id}
@@ -81,11 +103,17 @@ function Control({ id, icon, label, title, shortcut, off, danger, press }: Contr
       type={danger ? "primary" : "default"}
       danger={danger}
       aria-keyshortcuts={shortcut}
+      aria-pressed={pressed}
       title={title ?? (shortcut ? `${label} (${shortcut})` : label)}
       onClick={press}
     >
       {icon}
       <span>{label}</span>
+      {mark > 0 && (
+        <span className="mark" data-testid={`${id}-mark`} aria-label={words.chatUnread(String(mark))}>
+          {mark > 99 ? "99+" : mark}
+        </span>
+      )}
     </Button>
   );
 }

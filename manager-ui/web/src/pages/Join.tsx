@@ -6,16 +6,18 @@ import VideoCameraOutlined from "@ant-design/icons/es/icons/VideoCameraOutlined"
 import Alert from "antd/es/alert";
 import Button from "antd/es/button";
 import Input, { type InputRef } from "antd/es/input";
-import Select from "antd/es/select";
-import type { Device, Devices, Kind } from "../capture";
-import { useDevices, useLevel } from "../devices";
+import type { Devices, Kind } from "../capture";
 import { brief, faults } from "../faults";
 import { Frame } from "../Frame";
 import { useLanguage } from "../language";
 import { Picture } from "../Picture";
 import type { Refusal } from "../protocol";
 import type { Muted } from "../session";
+import type { Speaker } from "../speaker";
 import type { Words } from "../words";
+import { DeviceSelect, Level, SpeakerSelect } from "./DeviceSelect";
+import { NetworkCheck } from "./NetworkCheck";
+import { OriginalSwitch } from "./OriginalSwitch";
 
 /** What the user has entered on the join page. */
 export interface Entry {
@@ -32,8 +34,14 @@ interface Props {
   devices: Devices;
   /** The browser is not being asked for a device. */
   ready: boolean;
+  /** The browser has the format in which pictures come and go. */
+  pictures: boolean;
+  speaker: Speaker;
+  /** Where the server is asked. */
+  url: string;
   change: (change: Partial<Entry>) => void;
   choose: (kind: Kind, id: string) => void;
+  useOriginal: (original: boolean) => void;
   again: () => void;
   join: () => void;
 }
@@ -64,14 +72,16 @@ export function Join(props: Props) {
         <div className="fields">
           <NameField {...props} missing={missing} input={name} />
           {props.pinAsked && <PinField {...props} />}
-          <DeviceSelect {...props} kind="video" />
+          {props.pictures && <DeviceSelect {...props} kind="video" />}
           <DeviceSelect {...props} kind="audio" />
           <Level device={props.devices.audio} />
+          <OriginalSwitch device={props.devices.audio} use={props.useOriginal} />
           <Button
             data-testid="join"
             type="primary"
             size="large"
             htmlType="submit"
+            className="enter"
             block
             disabled={!props.ready}
             loading={!props.ready}
@@ -79,12 +89,16 @@ export function Join(props: Props) {
             {props.ready ? words.join : words.waiting}
           </Button>
         </div>
+        <div className="checks">
+          <SpeakerSelect speaker={props.speaker} />
+          <NetworkCheck url={props.url} sound={props.devices.audio.track} ready={props.ready} />
+        </div>
       </form>
     </Frame>
   );
 }
 
-function Preview({ entry, devices, change, again }: Props) {
+function Preview({ entry, devices, pictures, change, again }: Props) {
   const { words } = useLanguage();
   const { muted } = entry;
   const { audio, video } = devices;
@@ -92,10 +106,10 @@ function Preview({ entry, devices, change, again }: Props) {
   return (
     <div className="preview">
       <div className="screen">
-        {video.track && !muted.video ? (
+        {video.track && !muted.video && pictures ? (
           <Picture track={video.track} mirrored label={words.preview} testId="preview" />
         ) : (
-          <p>{insteadOfPicture(devices, muted, words)}</p>
+          <p>{pictures ? insteadOfPicture(devices, muted, words) : words.noPictureShort}</p>
         )}
       </div>
       <div className="switches">
@@ -112,13 +126,14 @@ function Preview({ entry, devices, change, again }: Props) {
           data-testid="join-camera"
           icon={muted.video ? <VideoCameraAddOutlined /> : <VideoCameraOutlined />}
           danger={muted.video}
-          disabled={!video.track}
+          disabled={!video.track || !pictures}
           onClick={() => set({ video: !muted.video })}
         >
           {muted.video ? words.cameraOn : words.cameraOff}
         </Button>
       </div>
       <div aria-live="polite">
+        {!pictures && <Alert data-testid="no-picture" type="warning" showIcon title={words.noPicture} />}
         <Faults devices={devices} again={again} />
       </div>
     </div>
@@ -209,52 +224,6 @@ function PinField({ entry, change, pinAsked }: Props) {
       <small id="pin-hint" role="alert" className={wrong ? "wrong" : ""}>
         {wrong ? words.pinWrong : words.pinHint}
       </small>
-    </div>
-  );
-}
-
-function DeviceSelect({ devices, choose, kind }: Props & { kind: Kind }) {
-  const { words } = useLanguage();
-  const device = devices[kind];
-  const { track, pending } = device;
-  const isCamera = kind === "video";
-  const listed = useDevices(isCamera ? "videoinput" : "audioinput", devices);
-  const name = isCamera ? words.camera : words.microphone;
-  const id = isCamera ? "camera-choice" : "microphone-choice";
-  const options = listed.map((info, index) => ({
-    value: info.deviceId,
-    label: info.label || `${name} ${index + 1}`,
-  }));
-  const chosen = pending ? device.chosen : track?.getSettings().deviceId;
-  return (
-    <div>
-      <label htmlFor={id}>{name}</label>
-      <Select
-        id={id}
-        data-testid={id}
-        size="large"
-        value={options.some((option) => option.value === chosen) ? chosen : undefined}
-        options={options}
-        disabled={options.length === 0}
-        placeholder={track?.label || brief(kind, device, words)}
-        onChange={(value: string) => choose(kind, value)}
-      />
-    </div>
-  );
-}
-
-function Level({ device }: { device: Device }) {
-  const { words } = useLanguage();
-  const bar = useRef<HTMLDivElement>(null);
-  useLevel(device.track, (level) => {
-    if (bar.current) bar.current.style.transform = `scaleX(${level.toFixed(3)})`;
-  });
-  return (
-    <div>
-      <div className="level" role="img" aria-label={words.level} data-testid="level">
-        <div ref={bar} />
-      </div>
-      <small>{device.track ? words.levelHint : brief("audio", device, words)}</small>
     </div>
   );
 }

@@ -11,10 +11,13 @@ import { grid } from "../grid";
 import { useAnnouncements, useKeys, useSize, useWakeLock } from "../hooks";
 import { useLanguage } from "../language";
 import type { Site, SlotSize } from "../protocol";
+import { useSink, type Speaker } from "../speaker";
 import { mutedForOthers, type Session, type Snapshot } from "../session";
 import { Bar } from "./Bar";
+import { Chat } from "./Chat";
+import { named } from "./doors";
+import { Settings } from "./Settings";
 import { Tile } from "./Tile";
-import type { Door } from "../peer";
 
 interface Props {
   room: string;
@@ -24,14 +27,22 @@ interface Props {
   session: Session;
   /** Tries to get a device that is missing. */
   recover: (kind: Kind) => void;
+  /** The browser has the format in which pictures come and go. */
+  pictures: boolean;
+  speaker: Speaker;
+  choose: (kind: Kind, id: string) => void;
+  useOriginal: (original: boolean) => void;
 }
 
 const GAP = 8;
 
 /** The consult room: everybody's picture, and one bar. */
-export function Room({ room, name, devices, state, session, recover }: Props) {
+export function Room(props: Props) {
+  const { room, name, devices, state, session, recover, pictures, speaker } = props;
   const { words } = useLanguage();
   const [help, setHelp] = useState(false);
+  const [settings, setSettings] = useState(false);
+  const chat = useChat(state);
   const press = (kind: Kind) => {
     const { tracks, muted } = session.snapshot;
     if (tracks[kind]) session.mute({ [kind]: !muted[kind] });
@@ -39,7 +50,9 @@ export function Room({ room, name, devices, state, session, recover }: Props) {
   };
   useKeys({
     m: () => press("audio"),
-    v: () => press("video"),
+    v: () => pictures && press("video"),
+    c: chat.toggle,
+    d: () => setSettings((shown) => !shown),
     "?": () => setHelp((shown) => !shown),
     Escape: () => setHelp(false),
   });
@@ -51,35 +64,65 @@ export function Room({ room, name, devices, state, session, recover }: Props) {
         <header>
           <h1>{words.roomTitle(room)}</h1>
           <span>{state.sites.length > 0 && words.sites(state.sites.length)}</span>
-          <Notice state={state} devices={devices} />
+          <Notice state={state} devices={devices} pictures={pictures} />
           <LanguageButton />
         </header>
-        <Sound track={state.peer?.sound ?? null} />
-        <Stage name={name} state={state} session={session} />
+        <Sound track={state.peer?.sound ?? null} speaker={speaker} />
+        <div className="floor">
+          <Stage name={name} state={state} session={session} />
+          {chat.open && (
+            <Chat
+              lines={state.chat}
+              own={state.leg}
+              refused={state.chatRefused}
+              write={(text) => session.write(text)}
+              close={chat.toggle}
+            />
+          )}
+        </div>
         <Bar
           muted={state.muted}
           devices={devices}
+          pictures={pictures}
           press={press}
+          chat={chat}
+          settings={() => setSettings(true)}
           leave={() => session.leave()}
           help={() => setHelp(true)}
         />
         <div className="hidden" aria-live="polite">
           {announcement}
         </div>
+        <div className="hidden" aria-live="polite" data-testid="chat-news">
+          {chat.news && words.chatFrom(chat.news)}
+        </div>
+        <Settings {...props} open={settings} close={() => setSettings(false)} />
         <Help open={help} close={() => setHelp(false)} />
       </div>
     </ConfigProvider>
   );
 }
 
-const host = (address: string) => (address.includes(":") ? `[${address}]` : address);
-const named = (doors: Door[]) =>
-  doors
-    .flatMap(({ protocol, port, addresses }) => addresses.map((address) => `${protocol} ${host(address)}:${port}`))
-    .join(", ");
+/** Whether the chat is open, and what in it nobody has seen. */
+function useChat(state: Snapshot) {
+  const [open, setOpen] = useState(false);
+  const [read, setRead] = useState(0);
+  const last = state.chat.at(-1);
+  useEffect(() => {
+    if (open && last) setRead(last.id);
+  }, [open, last]);
+  const toggle = useCallback(() => {
+    setOpen((shown) => !shown);
+    // Where the keyboard was before, if the panel takes it along.
+    if (open) document.querySelector<HTMLElement>('[data-testid="chat"]')?.focus();
+  }, [open]);
+  const unread = state.chat.filter((line) => line.id > read && line.leg !== state.leg).length;
+  const news = !open && unread > 0 && last?.leg !== state.leg ? last?.name : undefined;
+  return { open, toggle, unread: open ? 0 : unread, news };
+}
 
 /** What is the matter, in the head of the room: the pictures neither move nor are covered. */
-function Notice({ state, devices }: Pick<Props, "state" | "devices">) {
+function Notice({ state, devices, pictures }: Pick<Props, "state" | "devices" | "pictures">) {
   const { words } = useLanguage();
   const { phase, refusal } = state;
   const stuck = phase === "in" && state.peer?.connected === false;
@@ -89,8 +132,10 @@ function Notice({ state, devices }: Pick<Props, "state" | "devices">) {
   if (stuck) text = words.mediaReconnecting;
   if (stuck && state.blocked) text = words.blocked(named(state.blocked));
   text ||= news(devices, words);
+  const blind = !text && !pictures;
+  if (blind) text = words.noPictureShort;
   const isMissed = devices.audio.tell === "missing" || devices.video.tell === "missing";
-  const trouble = phase === "reconnecting" || stuck || (phase === "in" && isMissed);
+  const trouble = blind || phase === "reconnecting" || stuck || (phase === "in" && isMissed);
   if (!text && state.sites.length === 1) text = words.alone;
   return (
     <div className={trouble ? "notice trouble" : "notice"} role="status">
@@ -151,15 +196,17 @@ function seen(state: Snapshot, name: string): Site[] {
     kind: "browser",
     audio_muted: audio,
     video_muted: video,
+    original_sound: state.original,
     sound_lag_ms: null,
   };
   return [...state.sites.filter((site) => site.leg !== leg), own];
 }
 
-function Sound({ track }: { track: MediaStreamTrack | null }) {
+function Sound({ track, speaker }: { track: MediaStreamTrack | null; speaker: Speaker }) {
   const { words } = useLanguage();
   const audio = useRef<HTMLAudioElement>(null);
   const [blocked, setBlocked] = useState(false);
+  useSink(audio, speaker.used);
   const play = useCallback(() => {
     const element = audio.current;
     element?.play().then(
@@ -199,6 +246,8 @@ function Help({ open, close }: { open: boolean; close: () => void }) {
   const keys = [
     ["M", words.keyMic],
     ["V", words.keyCamera],
+    ["C", words.keyChat],
+    ["D", words.keySettings],
     ["?", words.keyHelp],
     ["Esc", words.keyClose],
   ];

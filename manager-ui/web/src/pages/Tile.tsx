@@ -33,7 +33,8 @@ export function Tile({ site, own, speaks, track }: Props) {
         {speaks && !site.audio_muted && (
           <SoundFilled className="speaking" title={words.speaking} aria-label={words.speaking} />
         )}
-        <span>{name}</span>
+        {site.original_sound && <em data-testid="original-mark">{words.originalMark}</em>}
+        <bdi>{name}</bdi>
       </div>
     </li>
   );

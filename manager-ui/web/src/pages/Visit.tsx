@@ -1,13 +1,14 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import Button from "antd/es/button";
 import Result from "antd/es/result";
-import { Capture, untouched, type Devices } from "../capture";
+import { Capture, untouched, type Devices, type Kind } from "../capture";
 import { Frame } from "../Frame";
 import { forgetGuest, guestSecret } from "../guest";
 import { useLanguage } from "../language";
-import type { Tracks } from "../peer";
+import { hasPictures, type Tracks } from "../peer";
 import type { Refusal } from "../protocol";
 import { resumeKey, Session, type Snapshot } from "../session";
+import { useSpeaker } from "../speaker";
 import { Join, type Entry } from "./Join";
 import { Room } from "./Room";
 
@@ -22,6 +23,9 @@ const NAME = "consilium.name";
 const CAMERA = "consilium.camera";
 const MICROPHONE = "consilium.microphone";
 const MUTED = "consilium.muted";
+const ORIGINALS = "consilium.original";
+/** This does not change while the page is open. */
+const PICTURES = hasPictures();
 
 /** From the join page through the room to the end of the visit. */
 export default function Visit({ room, home }: { room: string; home: () => void }) {
@@ -32,11 +36,14 @@ export default function Visit({ room, home }: { room: string; home: () => void }
 
   const capture = useRef<Capture | null>(null);
   useEffect(() => {
-    const made = new Capture(rememberedDevices(), (next) => {
+    const originals = rememberedOriginals();
+    const heed = (next: Devices) => {
       if (capture.current !== made) return;
       setDevices(next);
       session.current?.use(tracksOf(next));
-    });
+      if (!next.audio.pending) session.current?.useOriginal(next.audio.original);
+    };
+    const made = new Capture(rememberedDevices(), heed, originals);
     capture.current = made;
     made.open();
     return () => {
@@ -56,6 +63,16 @@ export default function Visit({ room, home }: { room: string; home: () => void }
     window.addEventListener("hashchange", look);
     return () => window.removeEventListener("hashchange", look);
   }, [room]);
+  const choose = useCallback((kind: Kind, id: string) => {
+    capture.current?.choose(kind, id);
+    localStorage.setItem(kind === "video" ? CAMERA : MICROPHONE, id);
+  }, []);
+  const useOriginal = useCallback((original: boolean) => {
+    capture.current?.useOriginal(original);
+    const ids = capture.current?.originalIds ?? [];
+    localStorage.setItem(ORIGINALS, JSON.stringify(ids));
+  }, []);
+  const speaker = useSpeaker(devices);
 
   const ready = !devices.audio.pending && !devices.video.pending;
   const join = useCallback(() => {
@@ -63,7 +80,8 @@ export default function Visit({ room, home }: { room: string; home: () => void }
     remember(entry, devices);
     const { muted, pin } = entry;
     const known = { room, name: entry.name.trim(), pin: pin || undefined, guest: guest.current };
-    const visit = { ...known, tracks: tracksOf(devices), muted };
+    const { original } = devices.audio;
+    const visit = { ...known, tracks: tracksOf(devices), muted, original };
     const made = new Session(socketUrl(), visit, sessionStorage, (next) => {
       setState(next);
       if (next.refusal?.startsWith("link_")) {
@@ -115,6 +133,10 @@ export default function Visit({ room, home }: { room: string; home: () => void }
         state={state}
         session={session.current}
         recover={(kind) => capture.current?.recover(kind)}
+        pictures={PICTURES}
+        speaker={speaker}
+        choose={choose}
+        useOriginal={useOriginal}
       />
     );
   }
@@ -126,7 +148,11 @@ export default function Visit({ room, home }: { room: string; home: () => void }
       devices={devices}
       ready={ready}
       change={(change) => setEntry({ ...entry, ...change })}
-      choose={(kind, id) => capture.current?.choose(kind, id)}
+      pictures={PICTURES}
+      speaker={speaker}
+      url={socketUrl()}
+      choose={choose}
+      useOriginal={useOriginal}
       again={() => capture.current?.again()}
       join={join}
     />
@@ -147,7 +173,7 @@ function Ended(props: { state: Snapshot; again: () => void; home: () => void }) 
       <div className="card" role="status">
         <Result
           status={refusal ? "warning" : "success"}
-          title={refusal ? words.refusals[refusal] : words.left}
+          title={<h1>{refusal ? words.refusals[refusal] : words.left}</h1>}
           extra={[
             <Button key="again" data-testid="rejoin" type="primary" onClick={props.again} autoFocus>
               {words.rejoin}
@@ -187,6 +213,21 @@ function remember(entry: Entry, { audio, video }: Devices): void {
   if (audio.chosen) localStorage.setItem(MICROPHONE, audio.chosen);
 }
 
-const tracksOf = ({ audio, video }: Devices): Tracks => ({ audio: audio.track, video: video.track });
+/** A picture that cannot be sent is none, so that others are told so. */
+const tracksOf = ({ audio, video }: Devices): Tracks => ({
+  audio: audio.track,
+  video: PICTURES ? video.track : null,
+});
+
+/** Ids of microphones whose sound goes as it is. */
+function rememberedOriginals(): Set<string> {
+  try {
+    const ids: unknown = JSON.parse(localStorage.getItem(ORIGINALS) ?? "[]");
+    return new Set(Array.isArray(ids) ? ids.filter((id) => typeof id === "string") : []);
+  } catch {
+    // Somebody else's value: none.
+    return new Set();
+  }
+}
 
 const socketUrl = () => `${location.protocol === "http:" ? "ws" : "wss"}://${location.host}/ws`;

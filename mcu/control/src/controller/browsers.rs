@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::answers::Peer;
 use super::calls::shown_name;
+use super::chat::reorders;
 use super::pin::Source;
 use super::room::{BrowserLeg, Conn, Leg, LegKind, Media, Silenced};
 use super::{Controller, Output, RESUME_WAIT, address, find_leg, leg_of_conn, legs_where};
@@ -123,6 +124,9 @@ impl Controller {
             BrowserMessage::Offer { sdp } => self.offered(conn, source, &sdp.0),
             BrowserMessage::Mute { audio, video } => self.mute(conn, audio, video),
             BrowserMessage::Sizes { slots } => self.sizes(conn, &slots),
+            BrowserMessage::Sound { original } => self.sound(conn, original),
+            BrowserMessage::Chat { text } => self.chat(conn, &text.0),
+            BrowserMessage::Probe { sdp } => self.probe(conn, source, &sdp.0),
             BrowserMessage::Leave => {
                 self.leave(conn);
                 Ok(())
@@ -153,6 +157,7 @@ impl Controller {
                 }
             }
         }
+        self.end_probes();
     }
 
     /// When legs without signalling fall due. Those that are past it wait for the next inventory.
@@ -235,6 +240,8 @@ impl Controller {
         let token = self.new_token();
         let mut browser = BrowserLeg::new(conn, token.clone());
         browser.pass = join.pass();
+        let room = self.rooms.iter().find(|room| room.number == join.room);
+        browser.writer = room.map(|room| room.chat.newcomer()).unwrap_or_default();
         browser.set_slot_count(media.plan.video_send.len());
         let leg = Leg {
             id,
@@ -342,6 +349,7 @@ impl Controller {
             self.tell_relays(conn);
         }
         self.tell_once_open(conn, ServerMessage::Joined { leg, sdp, resume });
+        self.chat_so_far(conn);
         Ok(())
     }
 
@@ -369,6 +377,13 @@ impl Controller {
         Ok(())
     }
 
+    fn sound(&mut self, conn: Conn, original: bool) -> Result<(), Refusal> {
+        let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
+        let browser = leg.browser_mut().ok_or(Refusal::BadRequest)?;
+        browser.original_sound = original;
+        Ok(())
+    }
+
     fn sizes(&mut self, conn: Conn, slots: &[SlotSize]) -> Result<(), Refusal> {
         let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
         let mids: Vec<Option<String>> = leg.slot_mids().map(|mid| mid.map(str::to_owned)).collect();
@@ -391,7 +406,7 @@ impl Controller {
     }
 
     /// Our answer to the offer of a browser at `source` and what the leg's plan then holds.
-    fn describe(
+    pub(super) fn describe(
         &mut self,
         leg: LegId,
         source: Option<IpAddr>,
@@ -446,7 +461,7 @@ impl Controller {
     }
 
     /// Gives a page what it needs to ask a relay, for the answer that follows.
-    fn tell_relays(&mut self, conn: Conn) {
+    pub(super) fn tell_relays(&mut self, conn: Conn) {
         let Some(relays) = &self.config.relays else {
             return;
         };
@@ -463,7 +478,7 @@ impl Controller {
         );
     }
 
-    fn new_token(&mut self) -> Redacted<String> {
+    pub(super) fn new_token(&mut self) -> Redacted<String> {
         Redacted(random_hex(&mut self.rng, 16))
     }
 
@@ -474,7 +489,7 @@ impl Controller {
 
     /// For what lets the page begin to send: by TCP, nobody would know the first check's leg, and the
     /// connection would be closed.
-    fn tell_once_open(&mut self, conn: Conn, message: ServerMessage) {
+    pub(super) fn tell_once_open(&mut self, conn: Conn, message: ServerMessage) {
         let (manager, id) = conn;
         let message = FromControl::Server { conn: id, message };
         let said = Output::Manager(manager, message);
@@ -489,7 +504,8 @@ impl Controller {
 
 /// The name as it is shown, if it is fit to be.
 fn checked_name(name: &Redacted<String>) -> Option<Redacted<String>> {
-    let name = name.0.trim();
+    let visible: String = name.0.chars().filter(|c| !reorders(*c)).collect();
+    let name = visible.trim();
     let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
     (fits && !name.contains(char::is_control)).then(|| Redacted(name.to_owned()))
 }

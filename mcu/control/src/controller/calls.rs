@@ -11,6 +11,7 @@ use sip::sdp;
 use tracing::{debug, info, warn};
 
 use super::answers::Peer;
+use super::chat::reorders;
 use super::door::Entrance;
 use super::exchange::Exchange;
 use super::pin::Source;
@@ -341,7 +342,7 @@ pub(super) fn shown_name(caller: &Redacted<String>) -> Redacted<String> {
     let visible: String = caller
         .0
         .chars()
-        .filter(|c| !c.is_control())
+        .filter(|c| !c.is_control() && !reorders(*c))
         .take(MAX_NAME_CHARS)
         .collect();
     let name = visible.trim();

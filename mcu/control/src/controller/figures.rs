@@ -126,7 +126,7 @@ impl Controller {
         Control {
             media: media.map(|(figures, _)| Media::clone(figures)),
             media_age_ms: age.map(|age| age.as_millis() as u64),
-            rooms: self.rooms.len() as u64,
+            rooms: self.rooms.iter().filter(|room| !room.is_probe()).count() as u64,
             max_legs: self.config.max_legs as u64,
             calls: KINDS.iter().map(|kind| self.calls(*kind)).collect(),
             ports_used: self.ports.used() as u64,
@@ -138,7 +138,8 @@ impl Controller {
 
     fn calls(&self, (kind, direction): Key) -> Calls {
         let own = |at: Key| at == (kind, direction);
-        let legs = self.rooms.iter().flat_map(|room| &room.legs);
+        let rooms = self.rooms.iter().filter(|room| !room.is_probe());
+        let legs = rooms.flat_map(|room| &room.legs);
         let told = |counted: &BTreeMap<(Key, &'static str), u64>| {
             let counted = counted.iter().filter(|((at, _), _)| own(*at));
             counted

@@ -10,6 +10,7 @@ mod answers;
 mod browsers;
 mod calendar;
 mod calls;
+mod chat;
 mod dialling;
 mod door;
 mod exchange;
@@ -17,6 +18,7 @@ mod figures;
 mod operating;
 mod pin;
 mod ports;
+mod probing;
 mod processor;
 mod quarantine;
 mod rollovers;
@@ -202,6 +204,7 @@ impl Controller {
             self.take_up_postponed();
         }
         self.remove_lost_legs();
+        self.end_probes();
         self.turn_away();
         self.settle();
     }
@@ -211,6 +214,7 @@ impl Controller {
         let wait = (!self.postponed.is_empty()).then(|| self.processor.awaited_until());
         self.resume_deadlines()
             .chain(self.door_deadlines())
+            .chain(self.probe_deadlines())
             .chain(self.answer_deadlines())
             .chain(wait)
             .min()
@@ -346,8 +350,11 @@ impl Controller {
             if self.processor.is_ready() {
                 settle_plan(room, self.now, &mut self.outputs);
             }
-            view::settle_rosters(room, &mut self.outputs);
-            watched::settle_conference(room, &self.config, &mut self.outputs);
+            // A network check has nobody to be told of.
+            if !room.is_probe() {
+                view::settle_rosters(room, &mut self.outputs);
+                watched::settle_conference(room, &self.config, &mut self.outputs);
+            }
         }
         self.unsaved |= changed;
         let released = self.release_answers();
@@ -373,10 +380,12 @@ impl Controller {
         let ready = self.processor.is_ready();
         for room in self.rooms.extract_if(.., |room| room.legs.is_empty()) {
             info!(room = %room.id, "room closed");
-            self.outputs.push_back(Output::ConferenceEnded(room.number));
             if ready && room.sent.is_some() {
                 self.outputs
                     .push_back(Output::Media(ToMedia::RemoveRoom { room: room.id }));
+            }
+            if !room.is_probe() {
+                self.outputs.push_back(Output::ConferenceEnded(room.number));
             }
         }
     }
@@ -446,7 +455,7 @@ impl Controller {
         let leg = room.legs.remove(index);
         room.dirty = true;
         info!(room = %room.id, leg = %leg.id, why, "leg left");
-        if !leg.is_ringing() {
+        if !leg.is_ringing() && !room.is_probe() {
             self.counts.ended(&leg, why);
         }
         for port in leg

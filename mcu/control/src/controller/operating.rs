@@ -34,7 +34,8 @@ impl Controller {
     }
 
     fn end_removed_rooms(&mut self) {
-        let is_removed = |room: &&Room| self.config.room(&room.number).is_none();
+        let is_removed =
+            |room: &&Room| !room.is_probe() && self.config.room(&room.number).is_none();
         let removed: Vec<RoomId> = self.rooms.iter().filter(is_removed).map(|r| r.id).collect();
         for (room, leg) in legs_where(&self.rooms, |_| true) {
             if removed.contains(&room) {

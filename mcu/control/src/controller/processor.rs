@@ -13,6 +13,7 @@ use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
 use mcu_api::plan::{LegPlan, RoomPlan, Transport, VideoSource};
 use tracing::{debug, info, warn};
 
+use super::chat::Writer;
 use super::ports::REST;
 use super::rollovers::Rollovers;
 use super::room::{BrowserLeg, Dialog, Leg, LegKind, Media, Room, SipLeg};
@@ -508,7 +509,12 @@ fn take_up_leg(
                 transferring: None,
             }),
         },
-        SavedKind::Browser { token, slots, pass } => LegKind::Browser(BrowserLeg {
+        SavedKind::Browser {
+            token,
+            slots,
+            pass,
+            original_sound,
+        } => LegKind::Browser(BrowserLeg {
             conn: None,
             gone_at: Some(now),
             token,
@@ -516,6 +522,8 @@ fn take_up_leg(
             slots,
             told: None,
             pass,
+            original_sound,
+            writer: Writer::default(),
         }),
     };
     Some(Leg {
@@ -614,6 +622,7 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
                 token: browser.token.clone(),
                 slots: browser.slots.clone(),
                 pass: browser.pass.clone(),
+                original_sound: browser.original_sound,
             },
         },
     }

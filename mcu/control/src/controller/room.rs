@@ -14,6 +14,7 @@ use rand::{CryptoRng, RngCore};
 use serde::{Deserialize, Serialize};
 
 use super::ManagerId;
+use super::chat::{Chat, Writer};
 use super::dialling::Ringing;
 use super::exchange::Exchange;
 use super::pin::{Source, Waiting};
@@ -52,6 +53,10 @@ pub struct Room {
     pub speaker: Option<LegId>,
     pub encoders: u32,
     pub decoders: u32,
+    /// What was written in it.
+    pub chat: Chat,
+    /// It is a network check, which ends then.
+    pub probe_until: Option<Instant>,
     /// Something changed since the room was last settled.
     pub dirty: bool,
 }
@@ -151,6 +156,10 @@ pub struct BrowserLeg {
     pub told: Option<ServerMessage>,
     /// By what it is in, beside what the room says of everybody.
     pub pass: Option<Pass>,
+    /// Its sound comes as it is.
+    pub original_sound: bool,
+    /// What it has written.
+    pub writer: Writer,
 }
 
 /// One browser's signalling connection: the manager that relays it, and its number there.
@@ -173,8 +182,21 @@ impl Room {
             speaker: None,
             encoders: 0,
             decoders: 0,
+            chat: Chat::default(),
+            probe_until: None,
             dirty: true,
         }
+    }
+
+    /// Whether it is a network check, not a meeting.
+    pub fn is_probe(&self) -> bool {
+        self.probe_until.is_some()
+    }
+
+    /// Whether somebody's sound comes as it is, so that nothing of it may be taken away.
+    fn has_original_sound(&self) -> bool {
+        self.present()
+            .any(|leg| leg.browser().is_some_and(|page| page.original_sound))
     }
 
     /// The leg with this id.
@@ -204,10 +226,14 @@ impl Room {
             .map(|leg| leg.id)
             .collect();
         let present: Vec<LegId> = self.present().map(|leg| leg.id).collect();
+        let is_probe = self.is_probe();
         for leg in &mut self.legs {
             let own = leg.id;
             if let LegKind::Browser(browser) = &mut leg.kind {
-                browser.assign_slots(own, &present, &with_video);
+                match browser.slots.first_mut().filter(|_| is_probe) {
+                    Some(slot) => *slot = Some(own),
+                    None => browser.assign_slots(own, &present, &with_video),
+                }
             }
         }
     }
@@ -276,6 +302,7 @@ impl Room {
         plan.waiting = leg.waiting.as_ref().map(Waiting::notice);
         if let Some(audio) = &mut plan.audio {
             audio.muted = leg.is_unheard();
+            audio.faithful = self.has_original_sound();
         }
         if let Some(video) = &mut plan.video_receive {
             video.muted = leg.is_unseen();
@@ -498,6 +525,8 @@ impl BrowserLeg {
             heights: Vec::new(),
             told: None,
             pass: None,
+            original_sound: false,
+            writer: Writer::default(),
         }
     }
 

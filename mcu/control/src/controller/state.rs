@@ -122,6 +122,9 @@ pub enum SavedKind {
         /// By what it is in.
         #[serde(default)]
         pass: Option<Pass>,
+        /// Its sound comes as it is.
+        #[serde(default)]
+        original_sound: bool,
     },
 }
 

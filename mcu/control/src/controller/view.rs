@@ -70,6 +70,7 @@ fn site(leg: &Leg) -> Site {
         video_muted: leg.is_unseen(),
         audio_silenced: leg.silenced.audio,
         video_silenced: leg.silenced.video,
+        original_sound: leg.browser().is_some_and(|page| page.original_sound),
         sound_lag_ms: leg.sound_lag_ms,
     }
 }

@@ -50,6 +50,21 @@ impl Encoder {
     /// An encoder for packets of `ptime_ms`; `bitrate_bps` is heeded by Opus only. G.711 and G.722
     /// take any multiple of 10 ms up to 120, Opus 10, 20, 40, 60, 80, 100 and 120 ms.
     pub fn new(codec: AudioCodec, ptime_ms: u8, bitrate_bps: u32) -> Result<Self, OpenError> {
+        Self::open(codec, ptime_ms, bitrate_bps, opus::Application::Voip)
+    }
+
+    /// The same that keeps low tones: made for speech, Opus takes away what is below about 60 Hz,
+    /// where hearts are heard.
+    pub fn faithful(codec: AudioCodec, ptime_ms: u8, bitrate_bps: u32) -> Result<Self, OpenError> {
+        Self::open(codec, ptime_ms, bitrate_bps, opus::Application::Audio)
+    }
+
+    fn open(
+        codec: AudioCodec,
+        ptime_ms: u8,
+        bitrate_bps: u32,
+        application: opus::Application,
+    ) -> Result<Self, OpenError> {
         let fits = match codec {
             AudioCodec::Opus => matches!(ptime_ms, 10 | 20 | 40 | 60 | 80 | 100 | 120),
             _ => ptime_ms > 0 && ptime_ms <= 120 && ptime_ms.is_multiple_of(10),
@@ -62,7 +77,7 @@ impl Encoder {
             AudioCodec::Pcmu => Kind::G711(Law::Mu),
             AudioCodec::Pcma => Kind::G711(Law::A),
             AudioCodec::G722 => Kind::G722(g722::Encoder::new(frame_samples)?),
-            AudioCodec::Opus => Kind::Opus(open_opus(bitrate_bps)?),
+            AudioCodec::Opus => Kind::Opus(open_opus(bitrate_bps, application)?),
         };
         Ok(Self {
             codec,
@@ -127,9 +142,12 @@ impl Encoder {
     }
 }
 
-fn open_opus(bitrate_bps: u32) -> Result<opus::Encoder, opus::Error> {
+fn open_opus(
+    bitrate_bps: u32,
+    application: opus::Application,
+) -> Result<opus::Encoder, opus::Error> {
     let rate = AudioCodec::Opus.sample_rate_hz();
-    let mut encoder = opus::Encoder::new(rate, opus::Channels::Mono, opus::Application::Voip)?;
+    let mut encoder = opus::Encoder::new(rate, opus::Channels::Mono, application)?;
     encoder.set_bitrate(opus_bitrate(bitrate_bps))?;
     encoder.set_complexity(OPUS_COMPLEXITY)?;
     encoder.set_inband_fec(true)?;

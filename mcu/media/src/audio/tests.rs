@@ -360,3 +360,28 @@ fn input_in_odd_pieces_gives_the_same_samples() {
         assert!(whole.iter().zip(&pieces).all(alike));
     }
 }
+
+/// How much of a tone arrives by Opus, in dB: the second half of two seconds, once the codec has settled.
+fn gain_db(open: fn(AudioCodec, u8, u32) -> Result<Encoder, super::OpenError>, hz: f64) -> f64 {
+    let mut encoder = open(AudioCodec::Opus, 20, 64_000).unwrap();
+    let sent = tone(48_000, hz, 6_000.0, 96_000);
+    let packets = sent.chunks_exact(encoder.frame_samples()).map(|frame| {
+        let mut payload = Vec::new();
+        encoder.encode(frame, &mut payload).unwrap();
+        payload
+    });
+    let packets: Vec<Vec<u8>> = packets.collect();
+    let heard = decode(AudioCodec::Opus, &packets);
+    let energy = |pcm: &[i16]| pcm.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
+    10.0 * (energy(&heard[48_000..]) / energy(&sent[48_000..])).log10()
+}
+
+#[test]
+fn the_faithful_encoder_keeps_the_low_tones_of_a_heart() {
+    for hz in [25.0, 40.0, 60.0, 100.0, 200.0] {
+        let kept = gain_db(Encoder::faithful, hz);
+        assert!(kept.abs() < 1.0, "{hz} Hz: {kept:.2} dB");
+    }
+    let speech = gain_db(Encoder::new, 40.0);
+    assert!(speech < -3.0, "made for speech: {speech:.2} dB at 40 Hz");
+}

@@ -170,6 +170,7 @@ fn audio() -> AudioStream {
         telephone_event: None,
         extensions: Default::default(),
         muted: false,
+        faithful: false,
     }
 }
 

@@ -268,6 +268,19 @@ impl Api {
         }
     }
 
+    /// The text that comes by GET.
+    pub(crate) async fn text(&self, cookie: &str, path: &str) -> String {
+        let request = Request::builder()
+            .uri(format!("/api/v1{path}"))
+            .header(header::HOST, "192.0.2.1:8443")
+            .header(header::COOKIE, format!("{}={cookie}", sessions::COOKIE));
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
     /// The description of the API.
     pub(crate) async fn document(&self) -> Value {
         let request = Request::get("/api/openapi.json").body(Body::empty());

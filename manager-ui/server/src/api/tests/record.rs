@@ -43,6 +43,66 @@ pub(crate) async fn each_change_is_in_the_record_with_before_and_after(api: Api)
     assert!(!own.iter().any(|e| e["object"] == json!(b)));
 }
 
+pub(crate) async fn the_record_is_taken_away_as_a_file_with_the_same_rights_and_filters_and_that_is_in_it(
+    api: Api,
+) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "=1+1").await;
+    let b = api.organisation(&root, &home, "geheim").await;
+    api.person(&root, &a, "chun", "auditor").await;
+    let auditor = api.log_in("chun").await;
+    // More than is read at a time.
+    for _ in 0..520 {
+        api.get(&root, "/audit?limit=1").await;
+    }
+
+    let table = api.text(&root, "/audit/export").await;
+    let lines: Vec<&str> = table.split_terminator("\r\n").collect();
+    assert!(
+        lines[0].starts_with("\u{feff}seq,at_ms,actor,"),
+        "{}",
+        lines[0]
+    );
+    assert!(lines.len() > 500, "{}", lines.len());
+    let seqs: Vec<i64> = lines[1..]
+        .iter()
+        .map(|l| l.split(',').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(
+        seqs.windows(2).all(|pair| pair[0] == pair[1] + 1),
+        "newest first, none twice"
+    );
+
+    let own = api.text(&auditor, "/audit/export?format=ndjson").await;
+    let own: Vec<serde_json::Value> = own
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert!(own.iter().all(|entry| entry["organisation"] == json!(a)));
+    assert!(!json!(own).to_string().contains(&b));
+    let taken = &own[0];
+    assert_eq!(
+        (&taken["action"], &taken["after"]["format"]),
+        (&json!("export"), &json!("ndjson"))
+    );
+    let only = api
+        .text(&auditor, "/audit/export?format=ndjson&action=grant&limit=1")
+        .await;
+    assert_eq!(only.lines().count(), 1, "{only}");
+    let refused = api.get(&root, "/audit?action=export").await;
+    assert_eq!(refused["items"].as_array().unwrap().len(), 3);
+    let wrong = api
+        .ask(
+            &root,
+            "GET",
+            "/audit/export?format=pdf",
+            serde_json::Value::Null,
+        )
+        .await;
+    assert_eq!(wrong.status, axum::http::StatusCode::BAD_REQUEST);
+}
+
 pub(crate) async fn a_changed_a_removed_and_a_cut_record_are_found(api: Api) {
     let root = api.first().await;
     let home = api.root(&root).await;

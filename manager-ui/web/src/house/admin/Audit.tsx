@@ -23,6 +23,14 @@ const EMPTY: Filters = { from: "", to: "", actor: "", action: "", object: "" };
 /** As a field for a date and a time gives it, in the time of the browser. */
 const millis = (text: string) => (text ? new Date(text).getTime() : undefined);
 
+const asQuery = ({ from, to, actor, action, object }: Filters) => ({
+  from_ms: millis(from),
+  to_ms: millis(to),
+  actor: actor.trim() || undefined,
+  action: action || undefined,
+  object: object.trim() || undefined,
+});
+
 /** The record of what was done. */
 export function Audit({ place, move, search }: SectionProps) {
   const words = useHouseWords();
@@ -34,15 +42,10 @@ export function Audit({ place, move, search }: SectionProps) {
   });
   const wanted = useDelayed(JSON.stringify(filters));
   const pages = usePages((next) => {
-    const { from, to, actor, action, object } = JSON.parse(wanted) as Filters;
     const query = {
       before: next ? Number(next) : undefined,
       limit: 50,
-      from_ms: millis(from),
-      to_ms: millis(to),
-      actor: actor.trim() || undefined,
-      action: action || undefined,
-      object: object.trim() || undefined,
+      ...asQuery(JSON.parse(wanted) as Filters),
     };
     return ask(api.GET("/api/v1/audit", { params: { query } }));
   }, `audit ${wanted}`);
@@ -75,6 +78,7 @@ export function Audit({ place, move, search }: SectionProps) {
             busy={pages.busy}
           />
         )}
+        <TakeAway filters={JSON.parse(wanted) as Filters} />
         <p className="hint">{words.audit.looked}</p>
       </div>
       {chosen && (
@@ -85,6 +89,29 @@ export function Audit({ place, move, search }: SectionProps) {
         />
       )}
     </>
+  );
+}
+
+/** All that the filters show, as a file. */
+function TakeAway({ filters }: { filters: Filters }) {
+  const words = useHouseWords();
+  const address = (format: string) => {
+    const query = new URLSearchParams({ format });
+    for (const [key, value] of Object.entries(asQuery(filters))) {
+      if (value !== undefined && !Number.isNaN(value)) query.set(key, String(value));
+    }
+    return `/api/v1/audit/export?${query}`;
+  };
+  return (
+    <p className="take">
+      {words.audit.take}:{" "}
+      <a href={address("csv")} download data-testid="export-csv">
+        {words.audit.table}
+      </a>{" "}
+      <a href={address("ndjson")} download data-testid="export-ndjson">
+        {words.audit.lines}
+      </a>
+    </p>
   );
 }
 

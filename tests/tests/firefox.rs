@@ -1,0 +1,38 @@
+//! The pages and a room in Firefox, with Chromium as the other site: sound both ways is measured, and
+//! what people write is text. Debian's Firefox has no H.264, so that there are no pictures, and the page
+//! says so (VTC-01, SW-04).
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+use std::time::Duration;
+
+use tests::namespace::Namespace;
+use tests::root;
+use tests::server::Server;
+use tests::wait_for;
+
+#[test]
+fn firefox_goes_through_the_pages_and_is_heard_and_hears_in_a_room() {
+    // Firefox gathers nothing from the loopback interface.
+    let network = Namespace::with(&[
+        "address add 192.0.2.7/24 dev inside",
+        "route add default via 192.0.2.1",
+    ]);
+    network.run(walk_through);
+}
+
+fn walk_through() {
+    let host = IpAddr::from(Ipv4Addr::new(192, 0, 2, 7));
+    let server = Server::with_defaults(host, &["--demo"]);
+    let file = server.dir().join("data/first-administrator");
+    let link = wait_for("the link is written", Duration::from_secs(10), || {
+        std::fs::read_to_string(&file).ok()
+    });
+    let output = Command::new("node")
+        .arg(root().join("tests/browser/firefox.mjs"))
+        .arg(link.trim())
+        .output()
+        .expect("run Node");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}\n{}", server.log());
+}
