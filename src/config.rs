@@ -1,5 +1,6 @@
 //! The configuration file and its defaults. `docs/ref/configuration.md` documents every key.
 
+mod audit;
 mod dialplan;
 mod ldap;
 mod limits;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub media: Media,
     /// Relays for browsers.
     pub turn: Option<Turn>,
+    /// Where the record of what was done is told besides.
+    pub audit: audit::Audit,
     /// What is told to who watches the server.
     pub metrics: metrics::Metrics,
     /// The manager's database.
@@ -199,6 +202,7 @@ impl Default for Settings {
             sip: Sip::default(),
             media: Media::default(),
             turn: None,
+            audit: audit::Audit::default(),
             metrics: metrics::Metrics::default(),
             database: Data::default(),
             ldap: None,
@@ -299,6 +303,7 @@ impl Settings {
             ldap.check()?;
         }
         self.metrics.check()?;
+        self.audit.check()?;
         let relays = self.turn.as_ref().map(|turn| &turn.urls);
         if let Some(urls) = relays.filter(|urls| urls.get_ref().is_empty()) {
             return Err((urls.span(), "must name a relay".into()));
@@ -418,6 +423,7 @@ impl Settings {
             rooms: self.room_numbers(),
             accounts: self.users(),
             metrics: self.metrics.listen(),
+            syslog: self.audit.syslog(),
             process: figures::process,
         }
     }
@@ -766,6 +772,33 @@ mod tests {
                 "[oidc]\nissuer = \"https://id.example\"\nclient_id = \"c\"\nclaim = \"name\"\n",
                 "4: ",
                 &["claim: ", "preferred_username"],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_wrong_log_host_is_refused_with_line_key_and_reason() {
+        let with = |line: &str| format!("[audit]\nsyslog = \"tls://log.example\"\n{line}\n");
+        expect_refusals(&[
+            (
+                "[audit]\nsyslog = \"udp://log.example\"\n",
+                "2: ",
+                &["syslog: ", "tls://HOST"],
+            ),
+            (
+                &with("syslog_key = \"k.pem\""),
+                "3: ",
+                &["syslog_key: ", "needs syslog_certificate"],
+            ),
+            (
+                &with("syslog_certificate = \"c.pem\""),
+                "3: ",
+                &["syslog_certificate: ", "needs syslog_key"],
+            ),
+            (
+                "[audit]\nsyslog_entries = true\n",
+                "2: ",
+                &["syslog_entries: ", "needs syslog"],
             ),
         ]);
     }

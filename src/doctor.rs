@@ -117,6 +117,7 @@ async fn look(settings: &Settings, wishes: Wishes<'_>) -> Vec<Finding> {
     found.extend(services::relays(settings));
     found.extend(services::database(settings).await);
     found.extend(services::copies(settings));
+    found.extend(services::log_host(settings).await);
     found
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::audit::LogHost;
 use super::ldap::{Attribute, DirectoryUrl};
 use super::oidc::Issuer;
 
@@ -275,9 +276,15 @@ impl FromStr for PortRange {
 pub struct Filter(String);
 
 impl Filter {
-    /// For the log.
+    /// For the log. Where everything is asked for, messages of browsers are left out all the same: they
+    /// hold names, PINs and keys, and `tungstenite` writes them whole at TRACE.
     pub fn env_filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.0)
+        let filter = EnvFilter::new(&self.0);
+        let all = filter.max_level_hint() == Some(LevelFilter::TRACE);
+        match "tungstenite=debug".parse() {
+            Ok(bound) if all => filter.add_directive(bound),
+            _ => filter,
+        }
     }
 }
 
@@ -349,6 +356,7 @@ deserialize_from_str!(
     RelayUrl,
     DatabaseUrl,
     DirectoryUrl,
+    LogHost,
     Attribute,
     Issuer,
     Filter
@@ -357,6 +365,21 @@ deserialize_from_str!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Defect: at TRACE each message of a browser was in the log, with its name and its PIN.
+    #[test]
+    fn no_filter_shows_the_messages_of_browsers() {
+        let told = |text: &str| text.parse::<Filter>().unwrap().env_filter().to_string();
+        for text in ["trace", "info,mcu_media=trace", "trace,tungstenite=trace"] {
+            let told = told(text);
+            let bounds: Vec<_> = told
+                .split(',')
+                .filter(|d| d.contains("tungstenite"))
+                .collect();
+            assert_eq!(bounds, ["tungstenite=debug"], "{text}");
+        }
+        assert!(!told("debug").contains("tungstenite"), "nothing to bound");
+    }
 
     #[test]
     fn a_filter_is_levels_or_levels_by_module() {

@@ -191,6 +191,23 @@ pub async fn database(settings: &Settings) -> Option<Finding> {
     })
 }
 
+/// The log host takes what it is told.
+pub async fn log_host(settings: &Settings) -> Option<Finding> {
+    let config = settings.manager().syslog?;
+    let error = manager_ui_server::syslog::reach(&config).await.err()?;
+    let mut what = format!("the log host {} takes nothing: {error}", config.host);
+    let mut source = std::error::Error::source(&error);
+    while let Some(error) = source {
+        what = format!("{what}: {error}");
+        source = error.source();
+    }
+    Some(Finding::fault(
+        "log_host",
+        what,
+        "Checkpoints of the audit log wait here meanwhile: start it, open its port, or mend [audit] syslog and its certificates.",
+    ))
+}
+
 /// Copies are made as they should be.
 pub fn copies(settings: &Settings) -> Option<Finding> {
     let schedule = settings.manager().backups?;

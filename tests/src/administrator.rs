@@ -54,6 +54,11 @@ impl<'a> Administrator<'a> {
         Self { server, cookie }
     }
 
+    /// The secret of the session.
+    pub fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
     /// Asks as the page does.
     pub fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         ask(self.server, &self.cookie, method, path, body)

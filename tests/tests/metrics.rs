@@ -31,7 +31,7 @@ impl Watched {
         let port = free_port();
         let copies = tempfile::tempdir().unwrap();
         let server = Server::configured(&format!(
-            "demo = true\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n[database]\nbackup_dir = {:?}\n",
+            "demo = true\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n[audit]\nsyslog = \"tls://127.0.0.1:9\"\n[database]\nbackup_dir = {:?}\n",
             copies.path()
         ));
         Self {

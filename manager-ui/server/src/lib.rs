@@ -43,6 +43,7 @@ mod serve;
 mod sessions;
 mod setup;
 mod store;
+pub mod syslog;
 mod tls;
 mod tokens;
 mod totp;
@@ -82,6 +83,8 @@ pub struct Config {
     pub ldap: Option<ldap::Config>,
     /// A provider that proves who people are.
     pub oidc: Option<oidc::Config>,
+    /// A log host that is told of the record.
+    pub syslog: Option<syslog::Config>,
     /// When the database is copied by itself.
     pub backups: Option<Schedule>,
     /// Room of a demonstration: `GET /api/v1/rooms/{number}` answers for it without an account.
@@ -154,6 +157,7 @@ impl Server {
             database: config.database.clone(),
             dir: config.data_dir.clone(),
             backups: config.backups,
+            log_host: config.syslog.map(syslog::Teller::new),
         };
         let host = config.addresses.first().copied();
         let certificates = tls::Store::new(config.data_dir.join("tls"), config.addresses);
@@ -179,11 +183,7 @@ impl Server {
             rooms: config.rooms,
             accounts: config.accounts,
         });
-        let places = watch::files::Places {
-            data_dir: config.data_dir.clone(),
-            backups: data.backups.clone(),
-        };
-        let watch = watch::Watch::new(link.clone(), store.clone(), places, config.process);
+        let watch = data.watch(link.clone(), store.clone(), config.process);
         let state = State {
             link: link.clone(),
             demo_room: config.demo_room,
@@ -339,7 +339,13 @@ async fn keep_data(store: store::Store, setup: setup::Setup, data: Data) {
             None => std::future::pending().await,
         }
     };
-    tokio::join!(checkpoints::keep(&record, &store), copies);
+    let told = async {
+        match &data.log_host {
+            Some(teller) => teller.keep(&record, &store).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(checkpoints::keep(&record, &store), copies, told);
 }
 
 /// Waits until the manager before this one has let go of the database.
@@ -365,6 +371,24 @@ struct Data {
     database: Database,
     dir: PathBuf,
     backups: Option<Schedule>,
+    log_host: Option<syslog::Teller>,
+}
+
+impl Data {
+    /// Gathers what there is to tell about the server.
+    fn watch(
+        &self,
+        link: link::Link,
+        store: store::Store,
+        process: fn() -> Process,
+    ) -> watch::Watch {
+        let places = watch::files::Places {
+            data_dir: self.dir.clone(),
+            backups: self.backups.clone(),
+        };
+        let told = self.log_host.as_ref().map(syslog::Teller::state);
+        watch::Watch::new(link, store, places, process, told)
+    }
 }
 
 /// What every handler may use.

@@ -93,6 +93,7 @@ impl Manager {
             rooms: Vec::new(),
             accounts: Vec::new(),
             metrics: None,
+            syslog: None,
             process: Process::default,
         };
         let server = Server::bind_with(config, limits).await.unwrap();

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use mcu_api::figures::{Control, Process};
 use serde::Serialize;
 use sqlx::Row;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::link::{Link, Upstream};
 use crate::store::{Error, Store};
+use crate::syslog;
 use counts::Counts;
 use files::{Files, Places};
 
@@ -34,6 +35,8 @@ pub(crate) struct Watch {
     store: Store,
     places: Arc<Places>,
     process: fn() -> Process,
+    /// How it goes with the log host, where there is one.
+    syslog: Option<watch::Receiver<syslog::State>>,
     /// What this process counts itself.
     pub counts: Counts,
     /// Held while it is gathered, so that this is done once for all who ask meanwhile.
@@ -55,6 +58,8 @@ pub(crate) struct Snapshot {
     pub database: Option<Duration>,
     /// Number of the last entry of the record.
     pub entries: Option<i64>,
+    /// How it goes with the log host, where there is one.
+    pub syslog: Option<syslog::State>,
     /// What is told by files.
     pub files: Files,
 }
@@ -81,12 +86,19 @@ pub(crate) enum Part {
 }
 
 impl Watch {
-    pub(crate) fn new(link: Link, store: Store, places: Places, process: fn() -> Process) -> Self {
+    pub(crate) fn new(
+        link: Link,
+        store: Store,
+        places: Places,
+        process: fn() -> Process,
+        syslog: Option<watch::Receiver<syslog::State>>,
+    ) -> Self {
         Self {
             link,
             store,
             places: Arc::new(places),
             process,
+            syslog,
             counts: Counts::new(),
             last: Mutex::default(),
             reader: Arc::new(Semaphore::new(1)),
@@ -128,6 +140,7 @@ impl Watch {
             control,
             database,
             entries,
+            syslog: self.syslog.as_ref().map(|state| *state.borrow()),
             files,
         }
     }

@@ -114,6 +114,17 @@ struct Record {
     entries: Option<i64>,
     /// The last one that was signed.
     checkpoint: Option<Checkpoint>,
+    /// None where the configuration names none.
+    log_host: Option<LogHost>,
+}
+
+/// Where checkpoints are sent.
+#[derive(Debug, Serialize, ToSchema)]
+struct LogHost {
+    /// `ready` while there is a connection.
+    state: Part,
+    /// The last signed entry that it was told; 0 before any.
+    sent: i64,
 }
 
 /// The server as it is.
@@ -147,6 +158,13 @@ async fn show(StateOf(state): StateOf<State>, who: LoggedIn) -> Result<Json<Syst
         record: Record {
             entries: now.entries,
             checkpoint: now.files.checkpoint,
+            log_host: now.syslog.map(|told| LogHost {
+                state: match told.connected {
+                    true => Part::Ready,
+                    false => Part::Away,
+                },
+                sent: told.seq,
+            }),
         },
     }))
 }

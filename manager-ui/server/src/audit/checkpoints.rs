@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use tokio::time::sleep;
 use tracing::{error, info};
@@ -145,6 +146,95 @@ impl Signer {
         self.last = checkpoint.seq;
         Ok(())
     }
+}
+
+/// A place in the file of checkpoints: behind a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    offset: u64,
+    /// The line itself, by which it shows that the file is another one.
+    line: String,
+}
+
+impl Mark {
+    /// The entry that was signed there; 0 before any.
+    pub(crate) fn seq(&self) -> i64 {
+        read_line(&self.line).map_or(0, |checkpoint| checkpoint.seq)
+    }
+
+    /// The place behind the next line.
+    pub(crate) fn over(&self, line: &Line) -> Self {
+        Self {
+            offset: self.offset + line.text.len() as u64 + 1,
+            line: line.text.clone(),
+        }
+    }
+}
+
+/// A line of the file of checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    text: String,
+    checkpoint: Checkpoint,
+}
+
+impl Line {
+    /// As it stands there.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The entry that is signed.
+    pub(crate) fn seq(&self) -> i64 {
+        self.checkpoint.seq
+    }
+
+    /// When.
+    pub(crate) fn at_ms(&self) -> i64 {
+        self.checkpoint.at_ms
+    }
+}
+
+/// The line behind a mark, if there is one. The mark is the beginning where the file is another one than
+/// when it was made.
+///
+/// # Errors
+/// A file that cannot be read, or holds something else.
+pub(crate) fn behind(dir: &Path, mark: &Mark) -> io::Result<(Mark, Option<Line>)> {
+    let mut file = match File::open(dir.join(LINES)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Mark::default(), None)),
+        Err(error) => return Err(error),
+    };
+    let mark = match is_there(&mut file, mark)? {
+        true => mark.clone(),
+        false => Mark::default(),
+    };
+    file.seek(SeekFrom::Start(mark.offset))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LINE).read_to_end(&mut bytes)?;
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        // It is being written.
+        return Ok((mark, None));
+    };
+    let invalid = || io::Error::new(ErrorKind::InvalidData, "a line is no checkpoint");
+    let text = bytes.get(..end).unwrap_or_default().to_vec();
+    let text = String::from_utf8(text).map_err(|_| invalid())?;
+    let checkpoint = read_line(&text).ok_or_else(invalid)?;
+    Ok((mark, Some(Line { text, checkpoint })))
+}
+
+/// Whether the file has the mark's line before its place.
+fn is_there(file: &mut File, mark: &Mark) -> io::Result<bool> {
+    let expected = format!("{}\n", mark.line).into_bytes();
+    let begin = mark.offset.checked_sub(expected.len() as u64);
+    let Some(begin) = begin.filter(|begin| begin + MAX_LINE >= mark.offset) else {
+        return Ok(mark.offset == 0);
+    };
+    file.seek(SeekFrom::Start(begin))?;
+    let mut found = Vec::new();
+    Read::take(file, expected.len() as u64).read_to_end(&mut found)?;
+    Ok(found == expected)
 }
 
 /// The last line in this folder, whoever signed it; none where there is none.

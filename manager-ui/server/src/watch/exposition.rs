@@ -61,6 +61,13 @@ impl Sheet {
             let help = "Number of the last entry of the audit log.";
             self.gauge("consilium_audit_entries", help, entries as f64)?;
         }
+        if let Some(state) = now.syslog {
+            let up = f64::from(u8::from(state.connected));
+            let help = "Whether there is a connection to the log host.";
+            self.gauge("consilium_syslog_up", help, up)?;
+            let help = "Number of the last signed entry that the log host was told.";
+            self.gauge("consilium_syslog_sent_entries", help, state.seq as f64)?;
+        }
         self.files(&now.files)
     }
 

@@ -474,7 +474,7 @@ impl Owner {
             Wanted::Call(call) => {
                 let (wanted, way) = *call;
                 if let Err(why) = &found {
-                    info!(target = wanted.target, why, "no server found to call by");
+                    info!(room = wanted.room, why, "no server found to call by");
                 }
                 let mut found = found.unwrap_or_default();
                 found.retain(|hop| way_to(hop).is_some());

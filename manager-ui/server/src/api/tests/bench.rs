@@ -107,7 +107,7 @@ impl Api {
             data_dir: dir.path().to_owned(),
             backups: None,
         };
-        let watch = watch::Watch::new(link.clone(), store.clone(), places, Process::default);
+        let watch = watch::Watch::new(link.clone(), store.clone(), places, Process::default, None);
         let state = State {
             link,
             demo_room: None,

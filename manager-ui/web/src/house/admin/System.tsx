@@ -229,6 +229,11 @@ function Keeping({ now }: { now: View }) {
           ? words.signed(String(record.checkpoint.seq), moment(record.checkpoint.at_ms))
           : words.noCheckpoint}
       </Fact>
+      {record.log_host && (
+        <Fact name={words.logHost}>
+          <PartState state={record.log_host.state} /> {words.sent(String(record.log_host.sent))}
+        </Fact>
+      )}
     </Card>
   );
 }
