@@ -219,7 +219,7 @@ async function meet(other) {
   );
   // Without H.264 there can be sound alone, and the page says so.
   assert.equal(await (await at("verdict")).evaluate((one) => one.dataset.verdict), "soundOnly");
-  assert.match(await text("network"), /UDP.*往返时延 (< )?\d+ ms.*丢包 上行 0\.0%/s);
+  assert.match(await text("network"), /UDP.*往返时延 (< )?\d+ ms.*丢包 上行 \d+\.\d%/s);
   await check("join");
   await reach("join");
   await page.keyboard.press("Enter");

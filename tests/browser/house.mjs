@@ -218,6 +218,8 @@ async function administer() {
   await hand.row(":");
   await at("differences").waitFor();
   await check("audit");
+  // What is typed counts a moment later.
+  await page.locator('[data-testid="export-csv"][href*="actor=root"]').waitFor();
   const [status, table] = await at("export-csv").evaluate(async (link) => {
     const answer = await fetch(link.href);
     return [answer.status, await answer.text()];

@@ -81,7 +81,6 @@ export function Join(props: Props) {
             type="primary"
             size="large"
             htmlType="submit"
-            className="enter"
             block
             disabled={!props.ready}
             loading={!props.ready}
