@@ -279,9 +279,20 @@ async function changeMinds() {
   await hand.choose("organisation-parent", "仁济医院");
   await hand.press("save");
   await page.getByRole("row", { name: "急诊科" }).getByText("仁济医院").waitFor();
-  await hand.press("remove");
+  await holdEnter("remove");
+  await page.getByRole("row", { name: "急诊科" }).waitFor();
   await hand.press("remove-sure");
   await page.locator("button.row", { hasText: "急诊科" }).waitFor({ state: "detached" });
+  const focused = () => page.evaluate(() => document.activeElement !== document.body);
+  assert.ok(await focused(), "the focus is somewhere after what had it is gone");
+}
+
+/** Whoever holds Enter down has not read the question, and does nothing for good. */
+async function holdEnter(id) {
+  await at(id).focus();
+  for (let times = 0; times < 5; times++) await page.keyboard.down("Enter");
+  await page.keyboard.up("Enter");
+  await at(`${id}-sure`).waitFor();
 }
 
 async function runRooms() {
@@ -328,6 +339,7 @@ async function runRooms() {
   await hand.press("silence");
   await page.getByTestId("legs").locator(".state.bad").waitFor();
   await hand.press("put-out");
+  await hand.press("put-out-sure");
   await guest.getByText(SAID.removed).waitFor();
   step("an invitation that is used, and taken back");
   await guest.getByTestId("rejoin").click();
@@ -352,7 +364,14 @@ async function ask(method, path, data) {
 async function keepChanges() {
   step("what another administrator has changed meanwhile stays");
   await ask("PATCH", "/rooms/4100", { srtp: "required" });
+  await hand.fill("room-name", " ");
+  await hand.press("save");
+  assert.ok(await at("room-name").evaluate((field) => field === document.activeElement));
   await hand.fill("room-name", "肿瘤会诊");
+  step("nothing that was typed is lost unasked");
+  page.once("dialog", (dialog) => dialog.dismiss());
+  await page.keyboard.press("Escape");
+  assert.equal(await at("room-name").inputValue(), "肿瘤会诊");
   await hand.press("save");
   await page.getByRole("row", { name: "肿瘤会诊" }).waitFor();
   const [room] = (await ask("GET", "/rooms?q=4100")).items;
@@ -439,8 +458,13 @@ async function proveMore() {
   const asked = await page.request.get(`${base}/api/v1/session`, { headers });
   assert.deepEqual((await asked.json()).rights, ["recordings.view"]);
   await hand.press("log-out");
-  step("a login with a code");
-  await hand.press("to-login");
+  step("a closed room leads to the login");
+  await at("to-login").waitFor();
+  await page.goto(`${base}/room/4100`);
+  await hand.fill("name", "李春");
+  await hand.press("join");
+  await hand.press("log-in-first");
+  step("a login with a code, which leads back");
   await hand.fill("login", "li.chun");
   await hand.fill("password", PASSWORD);
   await hand.press("log-in");
@@ -450,6 +474,9 @@ async function proveMore() {
   await check("login-code");
   await hand.fill("code", recovery);
   await hand.press("log-in");
+  await at("join").waitFor();
+  assert.equal(new URL(page.url()).pathname, "/room/4100");
+  await page.goto(`${base}/`);
   await says("李春");
 }
 
@@ -467,6 +494,7 @@ async function meetTrouble() {
   await page.route("**/api/v1/session", (route) => route.fulfill({ ...away, body }));
   await page.goto(`${base}/`);
   await says(SAID.away);
+  await at("number").waitFor();
   await page.unroute("**/api/v1/session");
   await says("李春");
   step("the server is away, and comes back");
@@ -476,6 +504,7 @@ async function meetTrouble() {
   await says(SAID.offline);
   await hand.press("log-out");
   await says(SAID.notDone);
+  await check("log-out-away");
   await page.context().setOffline(false);
   await at("sessions").waitFor();
 }

@@ -7,6 +7,7 @@ mod accounts;
 pub(crate) mod audit;
 mod audit_export;
 mod authenticator;
+mod counts;
 mod document;
 mod extract;
 mod guest_links;
@@ -245,6 +246,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(meeting::routes())
         .merge(accounts::routes())
         .merge(audit::routes())
+        .merge(counts::routes())
         .merge(system::routes())
         .merge(audit_export::routes());
     OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())

@@ -33,8 +33,8 @@ export function App() {
     window.addEventListener("popstate", moved);
     return () => window.removeEventListener("popstate", moved);
   }, []);
-  const go = useCallback((to: string) => {
-    history.pushState(null, "", to);
+  const go = useCallback((to: string, replace = false) => {
+    history[replace ? "replaceState" : "pushState"](null, "", to);
     setAt(here());
   }, []);
   const room = roomOf(at.path);

@@ -28,10 +28,11 @@ export function LanguageButton() {
       data-testid="language"
       type="text"
       icon={<GlobalOutlined />}
+      lang={language === "zh" ? "en" : "zh-CN"}
       aria-label={words.languageLabel}
       onClick={toggle}
     >
-      <span lang={language === "zh" ? "en" : "zh-CN"}>{words.language}</span>
+      {words.language}
     </Button>
   );
 }

@@ -1,6 +1,7 @@
 //! The API as a program sees it, on both databases.
 
 mod bench;
+mod counts;
 mod description;
 mod directory;
 mod document;
@@ -82,6 +83,7 @@ on_both! {
     guests::links_are_made_where_the_room_takes_them_and_told_once,
     guests::who_is_in_by_what_counts_no_more_is_put_out_and_nobody_else,
     guests::a_session_that_ran_out_ends_no_consult,
+    counts::counts_are_of_what_one_may_see_and_looking_leaves_no_trace,
     record::each_change_is_in_the_record_with_before_and_after,
     system::the_system_is_shown_to_who_may_see_it_at_the_root,
     system::health_tells_each_part_and_nothing_else,

@@ -1,10 +1,10 @@
-import { useState, type FormEvent } from "react";
+import { useRef, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Me, type OwnSession } from "./api";
 import { useDoing, useHouseWords, useLoad, useMoment } from "./hooks";
 import { agentName, weakness } from "./logic";
 import { Authenticator } from "./Authenticator";
-import { Done, Loading, PasswordField, State, Trouble } from "./parts";
+import { Done, Form, Loading, PasswordField, State, Trouble } from "./parts";
 import { Tokens } from "./Tokens";
 
 /** Who I am here, my password, and where I am logged in. */
@@ -40,14 +40,20 @@ function OwnSessions() {
   const words = useHouseWords();
   const loaded = useLoad(() => ask(api.GET("/api/v1/sessions")), "sessions");
   const doing = useDoing();
+  // What has ended takes its button along.
+  const heading = useRef<HTMLHeadingElement>(null);
   const end = async (session: OwnSession) => {
     const params = { path: { id: session.id } };
     const ask_ = () => ask(api.DELETE("/api/v1/sessions/{id}", { params }));
-    if (await doing.act(ask_, words.account.ended)) loaded.again();
+    if (!(await doing.act(ask_, words.account.ended))) return;
+    heading.current?.focus();
+    loaded.again();
   };
   return (
     <section className="card wide">
-      <h2>{words.account.sessions}</h2>
+      <h2 ref={heading} tabIndex={-1}>
+        {words.account.sessions}
+      </h2>
       <Trouble failure={doing.failure} />
       {!loaded.value ? (
         <Loading failure={loaded.failure} />
@@ -97,8 +103,7 @@ function OwnPassword() {
     fresh: weakness(entry.fresh, words),
     repeat: entry.fresh === entry.repeat ? "" : words.passwords.differ,
   };
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     setTried(true);
     if (Object.values(wrong).some(Boolean)) return;
     const body = { old: entry.old, new: entry.fresh };
@@ -118,7 +123,7 @@ function OwnPassword() {
   return (
     <section className="card wide">
       <h2>{words.passwords.change}</h2>
-      <form className="landing" onSubmit={submit} noValidate>
+      <Form submit={() => void submit()}>
         {!isOld && <Trouble failure={doing.failure} />}
         <PasswordField
           {...field("old")}
@@ -141,7 +146,7 @@ function OwnPassword() {
           {words.passwords.change}
         </Button>
         <Done text={doing.done} />
-      </form>
+      </Form>
     </section>
   );
 }

@@ -1,8 +1,8 @@
-import { lazy, Suspense, useState, type FormEvent } from "react";
+import { lazy, Suspense, useRef, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask } from "./api";
 import { useDoing, useHouseWords, useLoad } from "./hooks";
-import { Done, Field, Loading, PasswordField, State, Trouble } from "./parts";
+import { Done, Field, Form, Loading, PasswordField, State, Trouble } from "./parts";
 
 // It is large, and drawn once in years.
 const QRCode = lazy(() => import("antd/es/qr-code"));
@@ -19,14 +19,24 @@ export function Authenticator() {
   const [told, setTold] = useState<Told | null>(null);
   const [codes, setCodes] = useState<string[] | null>(null);
   const state = loaded.value;
+  // The form that had the focus gives way to another.
+  const heading = useRef<HTMLHeadingElement>(null);
   const confirmed = (fresh: string[]) => {
     setTold(null);
     setCodes(fresh);
+    heading.current?.focus();
+    loaded.again();
+  };
+  const removed = () => {
+    setCodes(null);
+    heading.current?.focus();
     loaded.again();
   };
   return (
     <section className="card wide">
-      <h2>{words.authenticator.title}</h2>
+      <h2 ref={heading} tabIndex={-1}>
+        {words.authenticator.title}
+      </h2>
       {!state && <Loading failure={loaded.failure} />}
       {state && (
         <p>
@@ -37,7 +47,7 @@ export function Authenticator() {
         </p>
       )}
       {codes && <RecoveryCodes codes={codes} />}
-      {state?.confirmed && <Remove removed={loaded.again} />}
+      {state?.confirmed && <Remove removed={removed} />}
       {state && !state.confirmed && !told && <Begin begun={setTold} />}
       {state && !state.confirmed && told && <Confirm told={told} confirmed={confirmed} />}
     </section>
@@ -48,15 +58,14 @@ function Begin({ begun }: { begun: (told: Told) => void }) {
   const words = useHouseWords();
   const [password, setPassword] = useState("");
   const doing = useDoing();
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     if (!password) return;
     await doing.act(async () => {
       begun(await ask(api.POST("/api/v1/session/authenticator", { body: { password } })));
     });
   };
   return (
-    <form className="landing" onSubmit={submit} noValidate>
+    <Form submit={() => void submit()}>
       <p>{words.authenticator.why}</p>
       <Trouble failure={doing.failure} />
       <PasswordField
@@ -69,7 +78,7 @@ function Begin({ begun }: { begun: (told: Told) => void }) {
       <Button htmlType="submit" data-testid="authenticator-begin" loading={doing.busy}>
         {words.authenticator.begin}
       </Button>
-    </form>
+    </Form>
   );
 }
 
@@ -77,8 +86,7 @@ function Confirm(props: { told: Told; confirmed: (codes: string[]) => void }) {
   const words = useHouseWords();
   const [code, setCode] = useState("");
   const doing = useDoing();
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     await doing.act(async () => {
       const body = { code: code.trim() };
       const answer = await ask(api.PUT("/api/v1/session/authenticator", { body }));
@@ -86,7 +94,7 @@ function Confirm(props: { told: Told; confirmed: (codes: string[]) => void }) {
     });
   };
   return (
-    <form className="landing" onSubmit={submit} noValidate>
+    <Form submit={() => void submit()}>
       <p>{words.authenticator.scan}</p>
       <Suspense fallback={<Loading />}>
         <QRCode
@@ -118,7 +126,7 @@ function Confirm(props: { told: Told; confirmed: (codes: string[]) => void }) {
       >
         {words.authenticator.confirm}
       </Button>
-    </form>
+    </Form>
   );
 }
 
@@ -143,14 +151,13 @@ function Remove({ removed }: { removed: () => void }) {
   const words = useHouseWords();
   const [code, setCode] = useState("");
   const doing = useDoing();
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     const body = { code: code.trim() };
     const post = () => ask(api.POST("/api/v1/session/authenticator/removal", { body }));
     if (await doing.act(post, words.removed)) removed();
   };
   return (
-    <form className="landing" onSubmit={submit} noValidate>
+    <Form submit={() => void submit()}>
       <Trouble failure={doing.failure} />
       <Field
         label={words.code}
@@ -166,6 +173,6 @@ function Remove({ removed }: { removed: () => void }) {
         </Button>
         <Done text={doing.done} />
       </div>
-    </form>
+    </Form>
   );
 }

@@ -1,16 +1,25 @@
 import { useEffect, useState } from "react";
+import Button from "antd/es/button";
 import { EnterRoom } from "../pages/Landing";
-import { all, api, ask, health, PAGE, type Failure, type Health, type Me } from "./api";
-import { useHouseWords, useLoad } from "./hooks";
+import { api, ask, health, type Failure, type Health, type Me } from "./api";
+import { useHouseWords, useLoad, usePages } from "./hooks";
 import { landingOf, sectionsOf } from "./logic";
 import { Link, Loading, State, Trouble, type Go } from "./parts";
 
+interface Props {
+  me: Me | null;
+  /** Why it is not known who it is. Rooms can be entered all the same. */
+  failure: Failure | undefined;
+  go: Go;
+}
+
 /** The first page of whoever is logged in, or of nobody. */
-export function Home({ me, go }: { me: Me | null; go: Go }) {
+export function Home({ me, failure, go }: Props) {
   const words = useHouseWords();
   const shown = landingOf(me?.rights ?? null);
   return (
     <div className={me ? "stack welcomed" : "stack"}>
+      <Trouble failure={failure} />
       {me && <h1 className="welcome">{words.home.welcome(me.name)}</h1>}
       {me?.rights.length === 0 && <p className="card wide">{words.home.noRole}</p>}
       {shown.attention && me && <Attention me={me} go={go} />}
@@ -39,14 +48,16 @@ export function Home({ me, go }: { me: Me | null; go: Go }) {
 /** Rooms that may be seen, a click away. */
 function OwnRooms({ go }: { go: Go }) {
   const words = useHouseWords();
-  const query = { limit: 50 };
-  const loaded = useLoad(() => ask(api.GET("/api/v1/rooms", { params: { query } })), "own rooms");
-  const rooms = loaded.value?.items;
+  const pages = usePages(
+    (after) => ask(api.GET("/api/v1/rooms", { params: { query: { after, limit: 50 } } })),
+    "own rooms",
+  );
+  const rooms = pages.items;
   if (rooms?.length === 0) return null;
   return (
     <section className="card">
       <h2>{words.sections.rooms}</h2>
-      {!rooms && <Loading failure={loaded.failure} />}
+      {!rooms && <Loading failure={pages.failure} />}
       <div className="doors" data-testid="own-rooms">
         {rooms?.map(({ id, number, name }) => (
           <Link key={id} to={`/room/${encodeURIComponent(number)}`} go={go}>
@@ -54,6 +65,11 @@ function OwnRooms({ go }: { go: Go }) {
           </Link>
         ))}
       </div>
+      {pages.more && (
+        <Button data-testid="more-rooms" onClick={pages.more} loading={pages.busy}>
+          {words.more}
+        </Button>
+      )}
     </section>
   );
 }
@@ -112,23 +128,22 @@ function ServerState() {
   );
 }
 
-const DAY_MS = 24 * 60 * 60 * 1000;
-const MOST = 1000;
+/** Between two counts. */
+const COUNT_MS = 30000;
 
 function FailedLogins({ go }: { go: Go }) {
   const words = useHouseWords();
-  const [from_ms] = useState(() => Date.now() - DAY_MS);
-  const query = { action: "login_failed", from_ms, limit: MOST };
-  const loaded = useLoad(() => ask(api.GET("/api/v1/audit", { params: { query } })), "failed");
-  const page = loaded.value;
-  const count = page && `${page.items.length}${page.next ? "+" : ""}`;
+  const loaded = useLoad(() => ask(api.GET("/api/v1/audit/counts")), "failed", COUNT_MS);
+  const { failed_logins = 0, since_ms = 0 } = loaded.value ?? {};
   return (
     <Count
       label={words.home.failedLogins}
-      count={count}
+      count={loaded.value && failed_logins}
       failure={loaded.failure}
-      bad={page !== undefined && page.items.length > 0}
-      see={{ to: `/admin/audit?action=login_failed`, label: words.home.seeFailed }}
+      see={{
+        to: `/admin/audit?action=login_failed&from=${since_ms}`,
+        label: words.home.seeFailed,
+      }}
       go={go}
     />
   );
@@ -136,18 +151,12 @@ function FailedLogins({ go }: { go: Go }) {
 
 function LockedPeople({ go }: { go: Go }) {
   const words = useHouseWords();
-  const loaded = useLoad(async () => {
-    const people = await all((after) =>
-      ask(api.GET("/api/v1/people", { params: { query: { after, limit: PAGE } } })),
-    );
-    return people.filter((person) => person.locked_until_ms > Date.now()).length;
-  }, "locked");
+  const loaded = useLoad(() => ask(api.GET("/api/v1/people/counts")), "locked", COUNT_MS);
   return (
     <Count
       label={words.home.lockedPeople}
-      count={loaded.value?.toString()}
+      count={loaded.value?.locked}
       failure={loaded.failure}
-      bad={Boolean(loaded.value)}
       see={{ to: "/admin/people", label: words.home.seeLocked }}
       go={go}
     />
@@ -156,29 +165,23 @@ function LockedPeople({ go }: { go: Go }) {
 
 function Count(props: {
   label: string;
-  count: string | undefined;
+  count: number | undefined;
   failure: Failure | undefined;
-  bad: boolean;
   see: { to: string; label: string };
   go: Go;
 }) {
-  if (!props.count) {
-    return (
-      <li>
-        <span>{props.label}</span>
-        {props.failure ? <Trouble failure={props.failure} /> : <Loading />}
-      </li>
-    );
-  }
+  const { count, failure } = props;
   return (
     <li>
       <span>{props.label}</span>
-      <State kind={props.bad ? "bad" : "good"}>{props.count}</State>
-      {props.bad && (
+      {count === undefined && !failure && <Loading />}
+      {count !== undefined && <State kind={count > 0 ? "bad" : "good"}>{count}</State>}
+      {count !== undefined && count > 0 && (
         <Link to={props.see.to} go={props.go}>
           {props.see.label}
         </Link>
       )}
+      <Trouble failure={failure} />
     </li>
   );
 }

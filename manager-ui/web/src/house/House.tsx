@@ -1,10 +1,10 @@
 import "./house.css";
-import { lazy, Suspense, useEffect } from "react";
+import { lazy, Suspense, useCallback, useEffect } from "react";
 import { Account } from "./Account";
 import { Home } from "./Home";
 import { HouseFrame } from "./HouseFrame";
-import { SessionProvider, useHouseWords, useSession } from "./hooks";
-import { Login } from "./Login";
+import { mayLeave, SessionProvider, useHouseWords, useSession } from "./hooks";
+import { Login, returnAfterProvider } from "./Login";
 import { safeReturn } from "./logic";
 import { Loading, type Go } from "./parts";
 import { Setup } from "./Setup";
@@ -13,10 +13,18 @@ const Admin = lazy(() => import("./admin/Admin"));
 
 /** Every page but the room. */
 export default function House(props: { path: string; search: string; go: Go }) {
+  const words = useHouseWords();
+  const leave = props.go;
+  const go = useCallback<Go>(
+    (to, replace) => {
+      if (mayLeave(words.unsaved)) leave(to, replace);
+    },
+    [leave, words],
+  );
   return (
     <SessionProvider>
-      <HouseFrame go={props.go} path={props.path} wide={props.path.startsWith("/admin")}>
-        <Page {...props} />
+      <HouseFrame go={go} path={props.path} wide={props.path.startsWith("/admin")}>
+        <Page {...props} go={go} />
       </HouseFrame>
     </SessionProvider>
   );
@@ -38,18 +46,21 @@ function Page({ path, search, go }: { path: string; search: string; go: Go }) {
   const from = new URLSearchParams(search).get("from");
   // Who is logged in already has no business at the login.
   useEffect(() => {
-    if (page === "login" && me) go(safeReturn(from));
+    if (page === "login" && me) go(safeReturn(from), true);
+    if (page === "" && me) returnAfterProvider(go);
   }, [page, me, from, go]);
   if (page === "setup") return <Setup go={go} />;
-  if (me === undefined) return <Waiting failure={failure} />;
-  if (page === "login") return <Login arrived={() => {}} />;
+  const isHome = page !== "login" && page !== "account" && page !== "admin";
+  // Rooms can be entered whether or not it is known who somebody is.
+  if (me === undefined && !(isHome && failure)) return <Waiting failure={failure} />;
+  if (page === "login") return <Login from={safeReturn(from)} />;
   // Each person has pages of their own: nothing that one saw or typed is there for the next.
   const who = me ?? lapsed;
   if (page === "account" || page === "admin") {
     // Where they wanted to go stays in the address, and is there once they are logged in.
     return (
       <>
-        {!me && <Login arrived={() => {}} />}
+        {!me && <Login from={path + search} />}
         {who && (
           <div className="kept" hidden={!me} key={who.person}>
             {page === "account" ? (
@@ -64,7 +75,7 @@ function Page({ path, search, go }: { path: string; search: string; go: Go }) {
       </>
     );
   }
-  return <Home key={me?.person} me={me} go={go} />;
+  return <Home key={me?.person} me={me ?? null} failure={failure} go={go} />;
 }
 
 function Waiting({ failure }: { failure: ReturnType<typeof useSession>["failure"] }) {

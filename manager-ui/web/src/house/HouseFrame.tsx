@@ -1,15 +1,26 @@
-import type { ReactNode } from "react";
+import { useEffect, useRef, type ReactNode } from "react";
 import Button from "antd/es/button";
 import { LanguageButton } from "../Frame";
 import { useLanguage } from "../language";
 import { api, ask } from "./api";
-import { useDoing, useHouseWords, useSession } from "./hooks";
+import { mayLeave, useDoing, useHouseWords, useSession } from "./hooks";
 import { administers } from "./logic";
 import { Link, Trouble, type Go } from "./parts";
 
 /** Head and body of the pages of those who log in. `wide` where work is done in tables. */
 export function HouseFrame(props: { go: Go; path: string; wide?: boolean; children: ReactNode }) {
   const { words } = useLanguage();
+  const { me } = useSession();
+  // What was pressed to come here may be gone, and the focus with it.
+  const main = useRef<HTMLElement>(null);
+  const here = `${props.path.split("/")[1]} ${me?.person}`;
+  const before = useRef<string>(undefined);
+  useEffect(() => {
+    if (me === undefined) return;
+    const moved = before.current !== undefined && before.current !== here;
+    before.current = here;
+    if (moved && document.activeElement === document.body) main.current?.focus();
+  }, [here, me]);
   return (
     <div className={props.wide ? "frame house wide" : "frame house"}>
       <header>
@@ -23,7 +34,9 @@ export function HouseFrame(props: { go: Go; path: string; wide?: boolean; childr
         <Menu go={props.go} path={props.path} />
         <LanguageButton />
       </header>
-      <main>{props.children}</main>
+      <main ref={main} tabIndex={-1}>
+        {props.children}
+      </main>
     </div>
   );
 }
@@ -34,6 +47,7 @@ function Menu({ go, path }: { go: Go; path: string }) {
   const out = useDoing();
   if (!me) return <span className="grow" />;
   const logOut = async () => {
+    if (!mayLeave(words.unsaved)) return;
     if (await out.act(() => ask(api.DELETE("/api/v1/session")))) {
       left();
       go("/");

@@ -1,8 +1,9 @@
-import { useEffect, useState, type FormEvent } from "react";
+import { useEffect, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, Failure } from "./api";
 import { useDoing, useHouseWords, useSession } from "./hooks";
-import { Field, PasswordField, Trouble } from "./parts";
+import { safeReturn } from "./logic";
+import { Field, Form, PasswordField, Trouble, type Go } from "./parts";
 
 /** What a provider's way back told of, where nobody was proved. */
 function told(): Failure | undefined {
@@ -11,8 +12,18 @@ function told(): Failure | undefined {
   return why === "oidc_refused" ? new Failure(403, why) : undefined;
 }
 
-/** Login and password. `arrived` is called once the session is there. */
-export function Login({ arrived }: { arrived: () => void }) {
+/** Where to go once the provider has sent the browser back, which is always to `/`. */
+const FROM = "consilium.from";
+
+/** Goes where somebody wanted to before the provider was asked who it is. */
+export function returnAfterProvider(go: Go): void {
+  const from = sessionStorage.getItem(FROM);
+  sessionStorage.removeItem(FROM);
+  if (from) go(safeReturn(from), true);
+}
+
+/** Login and password. `from` is where to go after it, where the provider is asked. */
+export function Login({ from }: { from: string }) {
   const words = useHouseWords();
   const { refresh } = useSession();
   const [login, setLogin] = useState("");
@@ -29,12 +40,11 @@ export function Login({ arrived }: { arrived: () => void }) {
       () => setProvider(false),
     );
   }, []);
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     setTried(true);
     if (!login.trim() || !password) return;
     const body = { login, password, code: code?.trim() || undefined };
-    const done = await doing.act(async () => {
+    await doing.act(async () => {
       try {
         await ask(api.POST("/api/v1/session", { body }));
       } catch (error) {
@@ -45,10 +55,10 @@ export function Login({ arrived }: { arrived: () => void }) {
       }
       await refresh();
     });
-    if (done) arrived();
   };
+  const keep = () => sessionStorage.setItem(FROM, from);
   return (
-    <form className="card landing" onSubmit={submit} noValidate>
+    <Form className="card landing" submit={() => void submit()}>
       <h1>{words.logInTitle}</h1>
       <Trouble failure={doing.failure ?? (tried ? undefined : told())} />
       {code !== null && (
@@ -90,10 +100,10 @@ export function Login({ arrived }: { arrived: () => void }) {
         {words.logIn}
       </Button>
       {provider && (
-        <Button data-testid="by-provider" size="large" href="/login/oidc" block>
+        <Button data-testid="by-provider" size="large" href="/login/oidc" block onClick={keep}>
           {words.byProvider}
         </Button>
       )}
-    </form>
+    </Form>
   );
 }

@@ -1,10 +1,10 @@
-import { useState, type FormEvent } from "react";
+import { useState } from "react";
 import Alert from "antd/es/alert";
 import Button from "antd/es/button";
 import { api, ask } from "./api";
 import { useDoing, useHouseWords, useSession } from "./hooks";
 import { isLogin, isName, weakness } from "./logic";
-import { Field, PasswordField, Trouble, type Go } from "./parts";
+import { Field, Form, PasswordField, Trouble, type Go } from "./parts";
 
 const EMPTY = { organisation: "", login: "", name: "", password: "", repeat: "" };
 
@@ -37,8 +37,7 @@ function SetupForm({ secret, go }: { secret: string; go: Go }) {
     password: weakness(password, words),
     repeat: password === repeat ? "" : words.passwords.differ,
   };
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     setTried(true);
     if (Object.values(wrong).some(Boolean)) return;
     const body = { secret, organisation, login, name, password };
@@ -46,8 +45,8 @@ function SetupForm({ secret, go }: { secret: string; go: Go }) {
       await ask(api.POST("/api/v1/setup", { body }));
       await refresh();
     });
-    // The link is used: it need not stay in the address.
-    if (done) go("/");
+    // The link is used: it need not stay in the address, nor on the way back.
+    if (done) go("/", true);
   };
   const field = (key: keyof typeof EMPTY) => ({
     testId: `setup-${key}`,
@@ -56,7 +55,7 @@ function SetupForm({ secret, go }: { secret: string; go: Go }) {
     wrong: tried ? wrong[key] : "",
   });
   return (
-    <form className="card landing" onSubmit={submit} noValidate>
+    <Form className="card landing" submit={() => void submit()}>
       <h1>{words.setup.title}</h1>
       <p>{words.setup.text}</p>
       <Trouble failure={doing.failure} />
@@ -95,6 +94,6 @@ function SetupForm({ secret, go }: { secret: string; go: Go }) {
       >
         {words.setup.submit}
       </Button>
-    </form>
+    </Form>
   );
 }

@@ -1,9 +1,9 @@
-import { useState, type FormEvent } from "react";
+import { useRef, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Me, type Right, type Token } from "./api";
 import { useDoing, useHouseWords, useLoad, useMoment } from "./hooks";
 import { isName } from "./logic";
-import { Choice, Done, Field, Loading, State, Trouble } from "./parts";
+import { Choice, Done, Field, Form, Loading, State, Trouble } from "./parts";
 import { RightsList } from "./RightsList";
 
 /** Tokens with which programs ask in one's name (RFC 6750). */
@@ -11,21 +11,28 @@ export function Tokens({ me }: { me: Me }) {
   const words = useHouseWords();
   const loaded = useLoad(() => ask(api.GET("/api/v1/session/tokens")), "tokens");
   const [making, setMaking] = useState(false);
-  const [told, setTold] = useState<string | null>(null);
+  const [told, setTold] = useState<{ id: string; token: string } | null>(null);
   const doing = useDoing();
+  // What was revoked takes its button along.
+  const heading = useRef<HTMLHeadingElement>(null);
   const revoke = async ({ id }: Token) => {
     const params = { path: { id } };
     const remove = () => ask(api.DELETE("/api/v1/session/tokens/{id}", { params }));
-    if (await doing.act(remove, words.tokens.revokedNow)) loaded.again();
+    if (!(await doing.act(remove, words.tokens.revokedNow))) return;
+    setTold((last) => (last?.id === id ? null : last));
+    heading.current?.focus();
+    loaded.again();
   };
-  const made = (token: string) => {
+  const made = (token: { id: string; token: string }) => {
     setTold(token);
     setMaking(false);
     loaded.again();
   };
   return (
     <section className="card wide">
-      <h2>{words.tokens.title}</h2>
+      <h2 ref={heading} tabIndex={-1}>
+        {words.tokens.title}
+      </h2>
       <p>{words.tokens.why}</p>
       {!loaded.value && <Loading failure={loaded.failure} />}
       <ul className="sessions" data-testid="tokens">
@@ -39,7 +46,7 @@ export function Tokens({ me }: { me: Me }) {
         <div role="status">
           <p>{words.tokens.keep}</p>
           <code className="told" data-testid="token">
-            {told}
+            {told.token}
           </code>
         </div>
       )}
@@ -84,23 +91,22 @@ function One({ token, revoke }: { token: Token; revoke: () => void }) {
 const DAY_MS = 24 * 60 * 60 * 1000;
 const DAYS = ["30", "90", "365"];
 
-function Make({ me, made }: { me: Me; made: (token: string) => void }) {
+function Make({ me, made }: { me: Me; made: (token: { id: string; token: string }) => void }) {
   const words = useHouseWords();
   const [name, setName] = useState("");
   const [days, setDays] = useState("90");
   const [rights, setRights] = useState<readonly Right[]>([]);
   const [tried, setTried] = useState(false);
   const doing = useDoing();
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     setTried(true);
     if (!isName(name) || rights.length === 0) return;
     const expires_ms = Date.now() + Number(days) * DAY_MS;
     const body = { name, rights: [...rights], expires_ms };
-    await doing.act(async () => made((await ask(api.POST("/api/v1/session/tokens", { body }))).token));
+    await doing.act(async () => made(await ask(api.POST("/api/v1/session/tokens", { body }))));
   };
   return (
-    <form className="landing" onSubmit={submit} noValidate>
+    <Form submit={() => void submit()}>
       <Trouble failure={doing.failure} />
       <Field
         label={words.tokens.name}
@@ -111,7 +117,7 @@ function Make({ me, made }: { me: Me; made: (token: string) => void }) {
         wrong={tried && !isName(name) ? words.nameWrong : ""}
       />
       <Choice
-        label={words.tokens.good}
+        label={words.tokens.validity}
         testId="token-days"
         value={days}
         change={setDays}
@@ -124,10 +130,10 @@ function Make({ me, made }: { me: Me; made: (token: string) => void }) {
         own={me.rights}
         fixed={false}
       />
-      {tried && rights.length === 0 && <small className="wrong">{words.rolesPage.noRights}</small>}
+      {tried && rights.length === 0 && <small className="wrong" role="alert">{words.rolesPage.noRights}</small>}
       <Button type="primary" htmlType="submit" data-testid="make-token" loading={doing.busy}>
         {words.tokens.make}
       </Button>
-    </form>
+    </Form>
   );
 }

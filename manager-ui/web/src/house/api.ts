@@ -55,6 +55,8 @@ export interface Leg {
   name: string;
   kind: string;
   state: string;
+  /** It has not entered the PIN. */
+  waiting: boolean;
   audio_silenced: boolean;
   received: Flow;
   sent: Flow;

@@ -288,10 +288,39 @@ interface Edits<T> {
 export function useEdits<T extends object>(row: T): Edits<T> {
   const [touched, setTouched] = useState<Partial<T>>({});
   const set = (change: Partial<T>) => setTouched((last) => ({ ...last, ...change }));
-  return {
-    entry: { ...row, ...touched },
-    set,
-    changes: changesOf(row, touched),
-    clear: () => setTouched({}),
+  const changes = changesOf(row, touched);
+  const saved = useUnsaved(Object.keys(changes).length > 0);
+  const clear = () => {
+    saved();
+    setTouched({});
   };
+  return { entry: { ...row, ...touched }, set, changes, clear };
+}
+
+/** Forms in which something stands that was not saved. */
+const unsaved = new Set<object>();
+
+const asks = (event: BeforeUnloadEvent) => event.preventDefault();
+
+/** Has whoever leaves be asked while there is something that was not saved. Yields what ends that. */
+function useUnsaved(is: boolean): () => void {
+  const own = useRef({});
+  const saved = useCallback(() => void unsaved.delete(own.current), []);
+  useEffect(() => {
+    if (!is) return;
+    unsaved.add(own.current);
+    window.addEventListener("beforeunload", asks);
+    return () => {
+      saved();
+      window.removeEventListener("beforeunload", asks);
+    };
+  }, [is, saved]);
+  return saved;
+}
+
+/** Whether the page may be left: nothing is unsaved, or whoever leaves does not mind. */
+export function mayLeave(question: string): boolean {
+  if (unsaved.size > 0 && !window.confirm(question)) return false;
+  unsaved.clear();
+  return true;
 }

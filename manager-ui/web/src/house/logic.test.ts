@@ -5,7 +5,9 @@ import {
   addressOf,
   agentName,
   changesOf,
+  dateField,
   differences,
+  firstOffered,
   firstPages,
   isLogin,
   isName,
@@ -58,6 +60,29 @@ describe("what the server may say", () => {
     const kinds = found(/\bkind: "(\w+)"/g, all);
     expect(kinds.length).toBeGreaterThan(5);
     for (const kind of kinds) expect(Object.keys(en.objects), kind).toContain(kind);
+  });
+
+  it("has words for every field and reason of the audit log", () => {
+    const api = ["accounts", "audit", "authenticator", "guest_links", "meeting", "organisations"];
+    api.push("people", "roles", "rooms", "session", "shares", "tokens");
+    const files = ["entering", "guests", "leaving", "ldap/people", "newcomer", "second_factor"];
+    files.push("sessions", "tokens", "api/oidc", "oidc", ...api.map((name) => `api/${name}`));
+    const texts = files.map((name) => source(`${name}.rs`));
+    for (const [index, text] of texts.entries()) expect(text, files[index]).not.toBe("");
+    const told = found(/json!\(\{([^}]*)\}\)/g, texts);
+    const fields = [...found(/"(\w+)":/g, told), ...found(/\["(\w+)"\] = json!/g, texts)];
+    expect(fields.length).toBeGreaterThan(20);
+    for (const field of fields) expect(Object.keys(en.fields), field).toContain(field);
+    const reasons = [
+      ...found(/Self::\w+(?:\(_\))? => "([a-z ]+)"/g, [source("oidc.rs")]),
+      ...found(/refuse\(store, asker, [\w(&)]+, "([^"]+)"/g, texts),
+      ...found(/Verdict::\w+, "([^"]+)"/g, texts),
+      ...found(/\(_?[a-z_, ]+\) => "([^"]+)"/g, [source("sessions.rs")]),
+      ...found(/let reason = "([^"]+)"/g, texts),
+      ...found(/^ {8}"([a-z ]+)"$/gm, [source("tokens.rs")]),
+    ];
+    expect(reasons.length).toBeGreaterThan(14);
+    for (const reason of reasons) expect(Object.keys(en.reasons), reason).toContain(reason);
   });
 
   it("has words for every right and role", () => {
@@ -121,6 +146,23 @@ describe("a form about a row", () => {
     const rows = [{ id: "a", n: 1 }, { id: "b", n: 1 }];
     expect(withRow(rows, { id: "a", n: 2 })).toEqual([{ id: "a", n: 2 }, { id: "b", n: 1 }]);
     expect(withRow(rows, { id: "c", n: 1 })).toHaveLength(3);
+  });
+});
+
+describe("places to choose from", () => {
+  const options = [{ value: "a" }, { value: "b" }];
+
+  it("begin with one that is offered, so that what is shown is what is sent", () => {
+    expect(firstOffered(options, "b")).toBe("b");
+    expect(firstOffered(options, "hidden")).toBe("a");
+    expect(firstOffered([], "hidden")).toBe("hidden");
+  });
+});
+
+describe("a moment in a field", () => {
+  it("is the same moment to the minute, wherever the browser is", () => {
+    const moment = Date.UTC(2026, 10, 27, 1, 2, 3);
+    expect(new Date(dateField(moment)).getTime()).toBe(moment - 3000);
   });
 });
 
@@ -235,6 +277,7 @@ describe("the quality of a site", () => {
     name: "x",
     kind: "sip",
     state: "connected",
+    waiting: false,
     audio_silenced: false,
     received: flow,
     sent: flow,
@@ -247,6 +290,8 @@ describe("the quality of a site", () => {
     expect(qualityOf({ ...leg, received: { ...flow, jitter_ms: 40 } })).toBe("fair");
     expect(qualityOf({ ...leg, round_trip_ms: 700 })).toBe("poor");
     expect(qualityOf({ ...leg, state: "connecting" })).toBe("connecting");
+    expect(qualityOf({ ...leg, state: "failed" })).toBe("failed");
+    expect(qualityOf({ ...leg, waiting: true })).toBe("waiting");
   });
 });
 

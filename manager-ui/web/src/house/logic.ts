@@ -35,10 +35,12 @@ export const isUser = (text: string) => /^[0-9A-Za-z._-]{1,64}$/.test(text);
 /** As the server takes a PIN. */
 export const isPin = (text: string) => /^[0-9]{4,16}$/.test(text);
 
-export type Quality = "good" | "fair" | "poor" | "connecting";
+export type Quality = "good" | "fair" | "poor" | "connecting" | "failed" | "waiting";
 
 /** How a site's sound and pictures fare, both ways: the worse of the two, by what people notice. */
-export function qualityOf({ state, received, sent, round_trip_ms }: Leg): Quality {
+export function qualityOf({ state, waiting, received, sent, round_trip_ms }: Leg): Quality {
+  if (state === "failed") return "failed";
+  if (waiting) return "waiting";
   if (state !== "connected") return "connecting";
   const loss = Math.max(received.loss_percent, sent.loss_percent);
   const jitter = Math.max(received.jitter_ms, sent.jitter_ms);
@@ -88,6 +90,12 @@ export function changesOf<T extends object>(row: T, touched: Partial<T>): Partia
   const isOther = (key: keyof T, value: T[keyof T]) =>
     JSON.stringify(row[key]) !== JSON.stringify(value);
   return Object.fromEntries(all.filter(([key, value]) => isOther(key, value))) as Partial<T>;
+}
+
+/** The value that is wanted if it is offered, else the first that is. */
+export function firstOffered(options: readonly { value: string }[], wanted: string): string {
+  const isOffered = options.some(({ value }) => value === wanted);
+  return isOffered ? wanted : (options[0]?.value ?? wanted);
 }
 
 /** Rows with this one in its place, or at the end. */
@@ -237,6 +245,12 @@ export function treeKey(
     default:
       return null;
   }
+}
+
+/** A moment as a field for a date and a time takes it, to the minute, in the time of the browser. */
+export function dateField(ms: number): string {
+  const date = new Date(ms);
+  return new Date(ms - date.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
 }
 
 /** Fields of an entry of the audit log, before and after. */

@@ -1,4 +1,4 @@
-import { useId, useState, type ReactNode, type Ref } from "react";
+import { useEffect, useId, useRef, useState, type ReactNode, type Ref } from "react";
 import Alert from "antd/es/alert";
 import Button from "antd/es/button";
 import Input, { type InputRef } from "antd/es/input";
@@ -6,8 +6,8 @@ import type { Failure } from "./api";
 import { useHouseWords } from "./hooks";
 import { problemText } from "./logic";
 
-/** Goes to another page without loading anew. */
-export type Go = (to: string) => void;
+/** Goes to another page without loading anew; with `replace` the way back leads past this one. */
+export type Go = (to: string, replace?: boolean) => void;
 
 /** A link within the page. */
 export function Link(props: {
@@ -30,6 +30,29 @@ export function Link(props: {
     >
       {props.children}
     </a>
+  );
+}
+
+/** A form. The first field that is filled in wrongly gets the focus, so that it is read out why. */
+export function Form(props: { submit: () => void; className?: string; children: ReactNode }) {
+  const form = useRef<HTMLFormElement>(null);
+  const [tries, setTries] = useState(0);
+  useEffect(() => {
+    if (tries > 0) form.current?.querySelector<HTMLElement>("[aria-invalid='true']")?.focus();
+  }, [tries]);
+  return (
+    <form
+      ref={form}
+      className={props.className ?? "landing"}
+      noValidate
+      onSubmit={(event) => {
+        event.preventDefault();
+        setTries((last) => last + 1);
+        props.submit();
+      }}
+    >
+      {props.children}
+    </form>
   );
 }
 
@@ -183,27 +206,56 @@ export function Loading({ failure }: { failure?: Failure }) {
 /** A button that asks once more before it does something for good. */
 export function Sure(props: {
   label: string;
+  /** What it is done to, where the label alone does not say so. */
+  name?: string;
   question: string;
   act: () => void;
   busy: boolean;
   testId: string;
+  size?: "small";
 }) {
   const words = useHouseWords();
   const [asked, setAsked] = useState(false);
+  const question = useRef<HTMLDivElement>(null);
+  const button = useRef<HTMLButtonElement>(null);
+  const was = useRef(false);
+  useEffect(() => {
+    // The question gets the focus, not what does it: who holds Enter down has not read it.
+    if (asked) question.current?.focus();
+    else if (was.current) button.current?.focus();
+    was.current = asked;
+  }, [asked]);
   if (!asked) {
     return (
-      <Button danger data-testid={props.testId} onClick={() => setAsked(true)}>
+      <Button
+        danger
+        ref={button}
+        size={props.size}
+        data-testid={props.testId}
+        aria-label={props.name}
+        onClick={() => setAsked(true)}
+      >
         {props.label}
       </Button>
     );
   }
   return (
-    <div className="sure" role="group" aria-label={props.question}>
+    <div
+      className="sure"
+      role="group"
+      aria-label={props.question}
+      tabIndex={-1}
+      ref={question}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape") return;
+        event.stopPropagation();
+        setAsked(false);
+      }}
+    >
       <p>{props.question}</p>
       <Button
         danger
         type="primary"
-        autoFocus
         data-testid={`${props.testId}-sure`}
         loading={props.busy}
         onClick={props.act}

@@ -178,6 +178,12 @@ function Ended(props: { state: Snapshot; again: () => void; home: () => void }) 
             <Button key="again" data-testid="rejoin" type="primary" onClick={props.again} autoFocus>
               {words.rejoin}
             </Button>,
+            // Whoever has an account here may be let in by it.
+            refusal === "not_allowed" && (
+              <Button key="log-in" data-testid="log-in-first" href={loginHref(location.pathname)}>
+                {words.logIn}
+              </Button>
+            ),
             <Button key="home" onClick={props.home}>
               {words.home}
             </Button>,
@@ -187,6 +193,9 @@ function Ended(props: { state: Snapshot; again: () => void; home: () => void }) 
     </Frame>
   );
 }
+
+/** The login, which leads back here. */
+const loginHref = (from: string) => `/login?from=${encodeURIComponent(from)}`;
 
 function remembered(): Entry {
   const muted = { audio: false, video: false };

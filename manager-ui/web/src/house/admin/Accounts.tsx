@@ -1,12 +1,13 @@
-import { useEffect, useState, type FormEvent } from "react";
+import { useEffect, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Account } from "../api";
 import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, usePages } from "../hooks";
 import { isName, isUser } from "../logic";
-import { Choice, Done, Field, Loading, State, Sure, Trouble } from "../parts";
+import { Done, Field, Form, Loading, State, Sure, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
-import { organisationName, organisationOptions, useDirectory } from "./directory";
+import { organisationName, placeToBegin, useDirectory } from "./directory";
 import { Panel } from "./Panel";
+import { PlaceChoice } from "./PlaceChoice";
 import { Table } from "./Table";
 
 /** Accounts with which SIP terminals register. */
@@ -66,7 +67,7 @@ export function Accounts({ me, place, move }: SectionProps) {
       {place.chosen === "new" && (
         <Panel title={words.accounts.fresh} chosen="new" close={close}>
           <New
-            at={place.at ?? me.organisation}
+            at={placeToBegin(directory, place.at ?? me.organisation)}
             made={(id, password) => {
               pages.again();
               move({ chosen: id });
@@ -134,22 +135,20 @@ interface NewProps {
 
 function New({ at, made }: NewProps) {
   const words = useHouseWords();
-  const directory = useDirectory();
-  const [entry, setEntry] = useState({ user: "", name: "", organisation: at });
+  const { entry, set, clear } = useEdits({ user: "", name: "", organisation: at });
   const [tried, setTried] = useState(false);
   const doing = useDoing();
-  const set = (change: Partial<typeof entry>) => setEntry({ ...entry, ...change });
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     setTried(true);
     if (!isUser(entry.user) || !isName(entry.name)) return;
     await doing.act(async () => {
       const account = await ask(api.POST("/api/v1/accounts", { body: entry }));
+      clear();
       made(account.id, account.password);
     });
   };
   return (
-    <form className="landing" onSubmit={submit} noValidate>
+    <Form submit={() => void submit()}>
       <p className="hint">{words.accounts.why}</p>
       <Trouble failure={doing.failure} />
       <Field
@@ -167,17 +166,15 @@ function New({ at, made }: NewProps) {
         change={(name) => set({ name })}
         wrong={tried && !isName(entry.name) ? words.nameWrong : ""}
       />
-      <Choice
-        label={words.place}
+      <PlaceChoice
         testId="account-organisation"
         value={entry.organisation}
         change={(organisation) => set({ organisation })}
-        options={organisationOptions(directory)}
       />
       <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
         {words.save}
       </Button>
-    </form>
+    </Form>
   );
 }
 
@@ -190,13 +187,11 @@ interface ChangeProps {
 
 function Change({ row, changed, told, removed }: ChangeProps) {
   const words = useHouseWords();
-  const directory = useDirectory();
   const { name, organisation } = row;
   const { entry, set, changes, clear } = useEdits({ name, organisation });
   const doing = useDoing();
   const params = { path: { id: row.id } };
-  const save = async (event: FormEvent) => {
-    event.preventDefault();
+  const save = async () => {
     if (!isName(entry.name)) return;
     const none = Object.keys(changes).length === 0;
     await doing.act(async () => {
@@ -219,7 +214,7 @@ function Change({ row, changed, told, removed }: ChangeProps) {
     if (await doing.act(() => ask(api.DELETE("/api/v1/accounts/{id}", { params })))) removed();
   };
   return (
-    <form className="landing" onSubmit={save} noValidate>
+    <Form submit={() => void save()}>
       <Trouble failure={doing.failure} />
       <Field
         label={words.name}
@@ -228,12 +223,10 @@ function Change({ row, changed, told, removed }: ChangeProps) {
         change={(name) => set({ name })}
         wrong={isName(entry.name) ? "" : words.nameWrong}
       />
-      <Choice
-        label={words.place}
+      <PlaceChoice
         testId="account-organisation"
         value={entry.organisation}
         change={(organisation) => set({ organisation })}
-        options={organisationOptions(directory)}
       />
       <div className="acts">
         <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
@@ -254,6 +247,6 @@ function Change({ row, changed, told, removed }: ChangeProps) {
         />
       </div>
       <small>{words.accounts.renewHint}</small>
-    </form>
+    </Form>
   );
 }

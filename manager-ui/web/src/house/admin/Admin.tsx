@@ -1,12 +1,12 @@
 import { useMemo } from "react";
 import { useLanguage } from "../../language";
-import { api, ask, organisations, type Me } from "../api";
+import { api, ask, organisations, type Failure, type Me } from "../api";
 import { useHouseWords, useLoad } from "../hooks";
 import { addressOf, placeOf, sectionsOf, treeOf, withRow, type Place, type Section } from "../logic";
-import { Link, type Go } from "../parts";
+import { Link, Loading, Trouble, type Go } from "../parts";
 import { Accounts } from "./Accounts";
 import { Audit } from "./Audit";
-import { DirectoryContext, type Directory } from "./directory";
+import { DirectoryContext, NOBODY, type Directory } from "./directory";
 import { Organisations } from "./Organisations";
 import { People } from "./People";
 import { Roles } from "./Roles";
@@ -46,14 +46,14 @@ export default function Admin({ me, path, search, go }: Props) {
   const sections = sectionsOf(me.rights);
   const asked = placeOf(path, search);
   const section = sections.find((one) => one === asked.section) ?? sections[0];
-  const directory = useNames(me);
+  const { directory, failure } = useNames(me);
   if (!section) return <p className="card">{words.nothingHere}</p>;
   const place = { ...asked, section };
   const move = (to: Partial<Place>) => go(addressOf({ ...place, ...to }));
   const Page = PAGES[section];
   const hasTree = section === "organisations" || section === "people";
   return (
-    <DirectoryContext.Provider value={directory}>
+    <DirectoryContext.Provider value={directory ?? NOBODY}>
       <h1 className="hidden">{words.administration}</h1>
       <nav className="tabs" aria-label={words.administration}>
         {sections.map((one) => (
@@ -68,17 +68,28 @@ export default function Admin({ me, path, search, go }: Props) {
           </Link>
         ))}
       </nav>
+      {directory && <Trouble failure={failure} />}
+      {!directory ? (
+        <Loading failure={failure} />
+      ) : (
       <div className={`admin ${hasTree ? "with-tree" : ""} ${place.chosen ? "has-chosen" : ""}`}>
         {hasTree && directory.tree.length > 0 && (
           <Tree at={place.at} choose={(at) => move({ at, chosen: null })} />
         )}
         <Page key={section} me={me} place={place} move={move} search={search} />
       </div>
+      )}
     </DirectoryContext.Provider>
   );
 }
 
-function useNames(me: Me): Directory {
+interface Names {
+  /** None until all of it is there: without names and places nothing is shown or chosen rightly. */
+  directory: Directory | undefined;
+  failure: Failure | undefined;
+}
+
+function useNames(me: Me): Names {
   const { language } = useLanguage();
   const may = (right: Me["rights"][number]) => me.rights.includes(right);
   const rows = useLoad(
@@ -91,19 +102,22 @@ function useNames(me: Me): Directory {
   );
   const list = rows.value;
   const tree = useMemo(() => treeOf(list ?? [], language), [list, language]);
-  return {
-    organisations: list ?? [],
+  const failure = rows.failure ?? roles.failure;
+  if (!list || !roles.value) return { directory: undefined, failure };
+  const known = roles.value;
+  const directory: Directory = {
+    organisations: list,
     tree,
-    roles: roles.value ?? [],
+    roles: known,
     again: rows.again,
     put(row) {
-      rows.put(withRow(list ?? [], row));
+      rows.put(withRow(list, row));
       // Those below it moved with it.
       rows.again();
     },
     rolesAgain: roles.again,
-    putRole: (row) => roles.put(withRow(roles.value ?? [], row)),
+    putRole: (row) => roles.put(withRow(known, row)),
     may,
   };
+  return { directory, failure };
 }
-

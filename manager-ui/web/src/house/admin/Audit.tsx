@@ -2,7 +2,7 @@ import { useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Entry, type Right } from "../api";
 import { useDelayed, useHouseWords, useMoment, usePages } from "../hooks";
-import { differences } from "../logic";
+import { dateField, differences } from "../logic";
 import { Choice, Field, Loading, State, Trouble } from "../parts";
 import type { HouseWords } from "../words";
 import type { SectionProps } from "./Admin";
@@ -37,8 +37,10 @@ export function Audit({ place, move, search }: SectionProps) {
   const directory = useDirectory();
   const moment = useMoment(true);
   const [filters, setFilters] = useState<Filters>(() => {
-    const action = new URLSearchParams(search).get("action") ?? "";
-    return { ...EMPTY, action };
+    const wanted = new URLSearchParams(search);
+    const from_ms = Number(wanted.get("from"));
+    const from = from_ms > 0 && from_ms < 8e15 ? dateField(from_ms) : "";
+    return { ...EMPTY, from, action: wanted.get("action") ?? "" };
   });
   const wanted = useDelayed(JSON.stringify(filters));
   const pages = usePages((next) => {
@@ -79,7 +81,9 @@ export function Audit({ place, move, search }: SectionProps) {
           />
         )}
         <TakeAway filters={JSON.parse(wanted) as Filters} />
-        <p className="hint">{words.audit.looked}</p>
+        <p className="hint">
+          {words.audit.zone(Intl.DateTimeFormat().resolvedOptions().timeZone)} {words.audit.looked}
+        </p>
       </div>
       {chosen && (
         <One
@@ -189,6 +193,10 @@ function One({ entry, close, only }: OneProps) {
   const moment = useMoment(true);
   const { object } = entry;
   const rows = differences(entry.before, entry.after);
+  const text = (field: string, value: unknown) =>
+    field.endsWith("_ms") && typeof value === "number"
+      ? moment(value)
+      : valueText(field, value, directory, words);
   return (
     <Panel title={words.audit.entry(String(entry.seq))} chosen={String(entry.seq)} close={close}>
       <dl className="facts">
@@ -230,8 +238,8 @@ function One({ entry, close, only }: OneProps) {
             {rows.map(({ field, before, after, changed }) => (
               <tr key={field} className={changed ? "changed" : undefined}>
                 <th scope="row">{words.fields[field] ?? field}</th>
-                <td>{valueText(field, before, directory, words)}</td>
-                <td>{valueText(field, after, directory, words)}</td>
+                <td>{text(field, before)}</td>
+                <td>{text(field, after)}</td>
               </tr>
             ))}
           </tbody>
@@ -254,7 +262,13 @@ function valueText(field: string, value: unknown, directory: Directory, words: H
     return value.map((one) => words.rights[one as Right] ?? String(one)).join("; ");
   }
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-  if (field === "organisation" || field === "parent") return organisationName(directory, text);
+  if (field === "organisation" || field === "parent" || field === "shared_with") {
+    return organisationName(directory, text);
+  }
+  if (field === "reason") return words.reasons[text] ?? text;
+  if (field === "source") return words.sources[text] ?? text;
+  if (field === "srtp") return words.rooms.srtps[text as keyof HouseWords["rooms"]["srtps"]] ?? text;
+  if (field === "person" || field === "guest_link") return short(text);
   if (field === "role") return roleName(directory, text, words);
   if (field === "kind") return words.kinds[text as keyof HouseWords["kinds"]] ?? text;
   if (field === "effect") return text === "deny" ? words.people.deny : words.people.allow;

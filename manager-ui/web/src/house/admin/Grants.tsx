@@ -1,9 +1,10 @@
-import { useState, type FormEvent } from "react";
+import { useRef, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Grant, type Person } from "../api";
 import { useDoing, useHouseWords, useLoad } from "../hooks";
-import { Choice, Done, Loading, State, Trouble } from "../parts";
-import { organisationName, organisationOptions, roleName, useDirectory } from "./directory";
+import { Choice, Done, Form, Loading, State, Trouble } from "../parts";
+import { organisationName, placeToBegin, roleName, useDirectory } from "./directory";
+import { PlaceChoice } from "./PlaceChoice";
 
 /** Roles that a person was given or denied, and where. */
 export function Grants({ person, manage }: { person: Person; manage: boolean }) {
@@ -15,14 +16,20 @@ export function Grants({ person, manage }: { person: Person; manage: boolean }) 
     `grants ${person.id}`,
   );
   const doing = useDoing();
+  // What was taken away takes its button along.
+  const heading = useRef<HTMLHeadingElement>(null);
   const take = async (grant: Grant) => {
     const params = { path: { id: person.id, grant: grant.id } };
     const remove = () => ask(api.DELETE("/api/v1/people/{id}/grants/{grant}", { params }));
-    if (await doing.act(remove, words.removed)) loaded.again();
+    if (!(await doing.act(remove, words.removed))) return;
+    heading.current?.focus();
+    loaded.again();
   };
   return (
     <>
-      <h3>{words.people.grants}</h3>
+      <h3 ref={heading} tabIndex={-1}>
+        {words.people.grants}
+      </h3>
       {!loaded.value && <Loading failure={loaded.failure} />}
       {loaded.value?.length === 0 && <p>{words.people.noGrants}</p>}
       <ul className="grants" data-testid="grants">
@@ -63,11 +70,10 @@ function Give({ person, given }: { person: Person; given: () => void }) {
   const words = useHouseWords();
   const directory = useDirectory();
   const [role, setRole] = useState("");
-  const [at, setAt] = useState(person.organisation);
+  const [at, setAt] = useState(placeToBegin(directory, person.organisation));
   const [effect, setEffect] = useState<Effect>("allow");
   const doing = useDoing();
-  const give = async (event: FormEvent) => {
-    event.preventDefault();
+  const give = async () => {
     if (!role) return;
     const params = { path: { id: person.id } };
     const body = { role, organisation: at, effect };
@@ -82,7 +88,7 @@ function Give({ person, given }: { person: Person; given: () => void }) {
     label: roleName(directory, id, words),
   }));
   return (
-    <form className="landing give" onSubmit={give} noValidate>
+    <Form className="landing give" submit={() => void give()}>
       <h4>{words.people.grant}</h4>
       <Choice
         label={words.people.role}
@@ -91,13 +97,7 @@ function Give({ person, given }: { person: Person; given: () => void }) {
         change={setRole}
         options={[{ value: "", label: words.choose }, ...roles]}
       />
-      <Choice
-        label={words.people.where}
-        testId="grant-at"
-        value={at}
-        change={setAt}
-        options={organisationOptions(directory)}
-      />
+      <PlaceChoice label={words.people.where} testId="grant-at" value={at} change={setAt} />
       <Choice
         label={words.people.effect}
         testId="grant-effect"
@@ -116,6 +116,6 @@ function Give({ person, given }: { person: Person; given: () => void }) {
         </Button>
         <Done text={doing.done} />
       </div>
-    </form>
+    </Form>
   );
 }

@@ -1,9 +1,9 @@
-import { useState, type FormEvent } from "react";
+import { useRef, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type GuestLink } from "../api";
 import { useDoing, useHouseWords, useLoad, useMoment } from "../hooks";
 import { isName } from "../logic";
-import { Choice, Done, Field, Loading, State, Trouble } from "../parts";
+import { Choice, Done, Field, Form, Loading, State, Trouble } from "../parts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** Between two looks. */
@@ -22,12 +22,15 @@ export function GuestLinks({ number }: { number: string }) {
   const [making, setMaking] = useState(false);
   const [told, setTold] = useState<string | null>(null);
   const doing = useDoing();
+  // What is taken back takes its button along.
+  const heading = useRef<HTMLHeadingElement>(null);
   const revoke = async ({ id }: GuestLink) => {
     const path = { number, link: id };
     const remove = () =>
       ask(api.DELETE("/api/v1/rooms/{number}/guest-links/{link}", { params: { path } }));
     if (await doing.act(remove, words.guestLinks.revokedNow)) {
       setTold(null);
+      heading.current?.focus();
       loaded.again();
     }
   };
@@ -38,7 +41,9 @@ export function GuestLinks({ number }: { number: string }) {
   };
   return (
     <>
-      <h3>{words.guestLinks.title}</h3>
+      <h3 ref={heading} tabIndex={-1}>
+        {words.guestLinks.title}
+      </h3>
       <p>{words.guestLinks.why}</p>
       {!loaded.value && <Loading failure={loaded.failure} />}
       {loaded.value?.length === 0 && <p>{words.guestLinks.none}</p>}
@@ -123,8 +128,7 @@ function Make({ number, made }: { number: string; made: (path: string) => void }
   const [tried, setTried] = useState(false);
   const doing = useDoing();
   const wrong = name.trim() && !isName(name) ? words.nameWrong : "";
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     setTried(true);
     if (wrong) return;
     const body = {
@@ -138,7 +142,7 @@ function Make({ number, made }: { number: string; made: (path: string) => void }
     );
   };
   return (
-    <form className="landing give" onSubmit={submit} noValidate>
+    <Form className="landing give" submit={() => void submit()}>
       <Trouble failure={doing.failure} />
       <Field
         label={words.guestLinks.name}
@@ -169,6 +173,6 @@ function Make({ number, made }: { number: string; made: (path: string) => void }
       <Button type="primary" htmlType="submit" data-testid="make-guest-link" loading={doing.busy}>
         {words.guestLinks.make}
       </Button>
-    </form>
+    </Form>
   );
 }

@@ -1,9 +1,9 @@
-import { useState, type FormEvent } from "react";
+import { useRef, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Leg, type Live } from "../api";
 import { useDoing, useHouseWords, useLoad } from "../hooks";
 import { qualityOf } from "../logic";
-import { Done, Field, State, Trouble } from "../parts";
+import { Done, Field, Form, Loading, State, Sure, Trouble } from "../parts";
 import { useDirectory } from "./directory";
 
 /** Between two looks. */
@@ -22,15 +22,32 @@ export function Meeting({ number }: { number: string }) {
   const { again } = live;
   const control = directory.may("rooms.control");
   const legs = live.value?.legs ?? [];
+  // Nobody has dialled it yet: that is no trouble.
+  const failure = live.failure?.status === 404 ? undefined : live.failure;
+  // Who is put out takes the buttons along.
+  const heading = useRef<HTMLHeadingElement>(null);
+  const left = () => {
+    heading.current?.focus();
+    again();
+  };
   return (
     <>
-      <h3>{words.meeting.title}</h3>
-      {/* Nobody has dialled it yet: that is no trouble. */}
-      {live.failure && live.failure.status !== 404 && <Trouble failure={live.failure} />}
-      {legs.length === 0 && <p>{words.meeting.empty}</p>}
+      <h3 ref={heading} tabIndex={-1}>
+        {words.meeting.title}
+      </h3>
+      <Trouble failure={failure} />
+      {!live.value && !live.failure && <Loading />}
+      {legs.length === 0 && !failure && (live.value || live.failure) && <p>{words.meeting.empty}</p>}
       <ul className="grants" data-testid="legs">
         {legs.map((leg) => (
-          <OneLeg key={leg.leg} number={number} leg={leg} control={control} changed={again} />
+          <OneLeg
+            key={leg.leg}
+            number={number}
+            leg={leg}
+            control={control}
+            changed={again}
+            left={left}
+          />
         ))}
       </ul>
       {control && <Ring number={number} />}
@@ -43,13 +60,17 @@ interface LegProps {
   leg: Leg;
   control: boolean;
   changed: () => void;
+  /** It was put out. */
+  left: () => void;
 }
 
-function OneLeg({ number, leg, control, changed }: LegProps) {
+function OneLeg({ number, leg, control, changed, left }: LegProps) {
   const words = useHouseWords();
   const doing = useDoing();
   const params = { path: { number, leg: leg.leg } };
   const quality = qualityOf(leg);
+  const isBad = quality === "poor" || quality === "failed";
+  const { silence: mute, unsilence, silenceOf, unsilenceOf } = words.meeting;
   const silence = async () => {
     const body = { audio_silenced: !leg.audio_silenced };
     const patch = () => ask(api.PATCH("/api/v1/rooms/{number}/legs/{leg}", { params, body }));
@@ -57,7 +78,7 @@ function OneLeg({ number, leg, control, changed }: LegProps) {
   };
   const remove = async () => {
     const put = () => ask(api.DELETE("/api/v1/rooms/{number}/legs/{leg}", { params }));
-    if (await doing.act(put)) changed();
+    if (await doing.act(put)) left();
   };
   const flow = (label: string, { loss_percent, jitter_ms, bitrate_bps }: Leg["received"]) =>
     words.meeting.flow(
@@ -70,7 +91,7 @@ function OneLeg({ number, leg, control, changed }: LegProps) {
     <li>
       <span>
         <strong>{leg.name}</strong>{" "}
-        <State kind={quality === "good" ? "good" : quality === "poor" ? "bad" : "off"}>
+        <State kind={quality === "good" ? "good" : isBad ? "bad" : "off"}>
           {words.meeting.qualities[quality]}
         </State>
         <small>
@@ -83,12 +104,23 @@ function OneLeg({ number, leg, control, changed }: LegProps) {
       </span>
       {control && (
         <>
-          <Button size="small" data-testid="silence" onClick={() => void silence()}>
-            {leg.audio_silenced ? words.meeting.unsilence : words.meeting.silence}
+          <Button
+            size="small"
+            data-testid="silence"
+            aria-label={leg.audio_silenced ? unsilenceOf(leg.name) : silenceOf(leg.name)}
+            onClick={() => void silence()}
+          >
+            {leg.audio_silenced ? unsilence : mute}
           </Button>
-          <Button size="small" danger data-testid="put-out" onClick={() => void remove()}>
-            {words.meeting.putOut}
-          </Button>
+          <Sure
+            size="small"
+            label={words.meeting.putOut}
+            name={words.meeting.putOutOf(leg.name)}
+            question={words.meeting.ask(leg.name)}
+            act={() => void remove()}
+            busy={doing.busy}
+            testId="put-out"
+          />
         </>
       )}
       <Trouble failure={doing.failure} />
@@ -101,8 +133,7 @@ function Ring({ number }: { number: string }) {
   const [target, setTarget] = useState("");
   const [told, setTold] = useState("");
   const doing = useDoing();
-  const ring = async (event: FormEvent) => {
-    event.preventDefault();
+  const ring = async () => {
     if (!target.trim()) return;
     setTold("");
     const params = { path: { number } };
@@ -113,7 +144,7 @@ function Ring({ number }: { number: string }) {
     });
   };
   return (
-    <form className="landing give" onSubmit={ring} noValidate>
+    <Form className="landing give" submit={() => void ring()}>
       <Field
         label={words.meeting.ringWhom}
         hint={words.meeting.ringHint}
@@ -128,6 +159,6 @@ function Ring({ number }: { number: string }) {
         </Button>
         <Done text={told} />
       </div>
-    </form>
+    </Form>
   );
 }

@@ -1,9 +1,9 @@
-import { useEffect, useState, type FormEvent } from "react";
+import { useEffect, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Organisation } from "../api";
 import { useDoing, useEdits, useHouseWords } from "../hooks";
 import { isName } from "../logic";
-import { Choice, Done, Field, Sure, Trouble } from "../parts";
+import { Choice, Done, Field, Form, Sure, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
 import { organisationOptions, useDirectory } from "./directory";
 import { Panel } from "./Panel";
@@ -75,18 +75,21 @@ const kindOptions = (words: ReturnType<typeof useHouseWords>) =>
 function New({ at, move }: { at: Organisation | undefined; move: SectionProps["move"] }) {
   const words = useHouseWords();
   const directory = useDirectory();
-  const [name, setName] = useState("");
-  const [kind, setKind] = useState<Kind>(at?.kind === "region" ? "hospital" : "department");
-  const [parent, setParent] = useState(at?.id ?? "");
+  const { entry, set, clear } = useEdits({
+    name: "",
+    kind: (at?.kind === "region" ? "hospital" : "department") as Kind,
+    parent: at?.id ?? "",
+  });
+  const { name, kind, parent } = entry;
   const [tried, setTried] = useState(false);
   const doing = useDoing();
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     setTried(true);
     if (!isName(name) || !parent) return;
     await doing.act(async () => {
-      const made = await ask(api.POST("/api/v1/organisations", { body: { name, kind, parent } }));
-      directory.again();
+      const made = await ask(api.POST("/api/v1/organisations", { body: entry }));
+      clear();
+      directory.put(made);
       move({ chosen: made.id });
     });
   };
@@ -96,33 +99,33 @@ function New({ at, move }: { at: Organisation | undefined; move: SectionProps["m
       chosen="new"
       close={() => move({ chosen: null })}
     >
-      <form className="landing" onSubmit={submit} noValidate>
+      <Form submit={() => void submit()}>
         <Trouble failure={doing.failure} />
         <Field
           label={words.name}
           testId="organisation-name"
           value={name}
-          change={setName}
+          change={(name) => set({ name })}
           wrong={tried && !isName(name) ? words.nameWrong : ""}
         />
         <Choice
           label={words.kind}
           testId="organisation-kind"
           value={kind}
-          change={(value) => setKind(value as Kind)}
+          change={(value) => set({ kind: value as Kind })}
           options={kindOptions(words)}
         />
         <Choice
           label={words.organisations.below}
           testId="organisation-parent"
           value={parent}
-          change={setParent}
+          change={(parent) => set({ parent })}
           options={organisationOptions(directory)}
         />
         <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
           {words.save}
         </Button>
-      </form>
+      </Form>
     </Panel>
   );
 }
@@ -172,8 +175,7 @@ function Change({ row, move }: { row: Organisation; move: SectionProps["move"] }
   });
   const doing = useDoing();
   const params = { path: { id: row.id } };
-  const save = async (event: FormEvent) => {
-    event.preventDefault();
+  const save = async () => {
     if (!isName(entry.name)) return;
     const none = Object.keys(changes).length === 0;
     await doing.act(async () => {
@@ -198,7 +200,7 @@ function Change({ row, move }: { row: Organisation; move: SectionProps["move"] }
     options.unshift({ value: row.parent, label: words.organisations.hidden });
   }
   return (
-    <form className="landing" onSubmit={save} noValidate>
+    <Form submit={() => void save()}>
       <Trouble failure={doing.failure} />
       <Field
         label={words.name}
@@ -238,6 +240,6 @@ function Change({ row, move }: { row: Organisation; move: SectionProps["move"] }
         )}
         <Done text={doing.done} />
       </div>
-    </form>
+    </Form>
   );
 }

@@ -21,7 +21,9 @@ export function Panel(props: {
       data-testid="panel"
       aria-label={props.title}
       onKeyDown={(event) => {
-        if (event.key === "Escape" && props.chosen) props.close();
+        // Whoever composes a character takes that back by it, and nothing else.
+        if (event.key !== "Escape" || event.nativeEvent.isComposing) return;
+        if (props.chosen) props.close();
       }}
     >
       <div className="panel-head">

@@ -1,13 +1,14 @@
-import { useState, type FormEvent } from "react";
+import { useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Person } from "../api";
 import { useDelayed, useDoing, useEdits, useHouseWords, useLoad, useMoment, usePages } from "../hooks";
 import { isLogin, isName, weakness } from "../logic";
-import { Choice, Done, Field, Loading, PasswordField, State, Sure, Trouble } from "../parts";
+import { Done, Field, Form, Loading, PasswordField, State, Sure, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
-import { organisationName, organisationOptions, useDirectory } from "./directory";
+import { organisationName, placeToBegin, useDirectory } from "./directory";
 import { Grants } from "./Grants";
 import { Panel } from "./Panel";
+import { PlaceChoice } from "./PlaceChoice";
 import { Table } from "./Table";
 
 /** People of an organisation and of all below it. */
@@ -64,7 +65,7 @@ export function People({ me, place, move }: SectionProps) {
         )}
       </div>
       {place.chosen === "new" ? (
-        <New at={place.at ?? me.organisation} move={move} made={pages.again} />
+        <New at={placeToBegin(directory, place.at ?? me.organisation)} move={move} made={pages.again} />
       ) : (
         place.chosen && (
           <One
@@ -98,29 +99,29 @@ interface NewProps {
 
 function New({ at, move, made }: NewProps) {
   const words = useHouseWords();
-  const [entry, setEntry] = useState({ login: "", name: "", password: "", organisation: at });
+  const blank = { login: "", name: "", password: "", organisation: at };
+  const { entry, set, clear } = useEdits(blank);
   const [tried, setTried] = useState(false);
   const doing = useDoing();
-  const set = (change: Partial<typeof entry>) => setEntry({ ...entry, ...change });
   const wrong = {
     login: isLogin(entry.login) ? "" : words.loginWrong,
     name: isName(entry.name) ? "" : words.nameWrong,
     password: entry.password ? weakness(entry.password, words) : "",
   };
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     setTried(true);
     if (Object.values(wrong).some(Boolean)) return;
     const body = { ...entry, password: entry.password || undefined };
     await doing.act(async () => {
       const person = await ask(api.POST("/api/v1/people", { body }));
+      clear();
       made();
       move({ chosen: person.id });
     });
   };
   return (
     <Panel title={words.people.fresh} chosen="new" close={() => move({ chosen: null })}>
-      <form className="landing" onSubmit={submit} noValidate>
+      <Form submit={() => void submit()}>
         <Trouble failure={doing.failure} />
         <Field
           label={words.personName}
@@ -137,7 +138,11 @@ function New({ at, move, made }: NewProps) {
           change={(login) => set({ login })}
           wrong={tried ? wrong.login : ""}
         />
-        <PlaceChoice value={entry.organisation} change={(organisation) => set({ organisation })} />
+        <PlaceChoice
+          testId="person-organisation"
+          value={entry.organisation}
+          change={(organisation) => set({ organisation })}
+        />
         <PasswordField
           label={words.people.firstPassword}
           testId="person-password"
@@ -150,27 +155,8 @@ function New({ at, move, made }: NewProps) {
         <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
           {words.save}
         </Button>
-      </form>
+      </Form>
     </Panel>
-  );
-}
-
-/** Where somebody belongs. Places out of sight are kept. */
-function PlaceChoice({ value, change }: { value: string; change: (value: string) => void }) {
-  const words = useHouseWords();
-  const directory = useDirectory();
-  const options = organisationOptions(directory);
-  if (!options.some((option) => option.value === value)) {
-    options.unshift({ value, label: organisationName(directory, value) });
-  }
-  return (
-    <Choice
-      label={words.place}
-      testId="person-organisation"
-      value={value}
-      change={change}
-      options={options}
-    />
   );
 }
 
@@ -242,8 +228,7 @@ function Details({ row, changed }: { row: Person; changed: (row: Person) => void
   const { name, login, organisation } = row;
   const { entry, set, changes, clear } = useEdits({ name, login, organisation });
   const doing = useDoing();
-  const save = async (event: FormEvent) => {
-    event.preventDefault();
+  const save = async () => {
     if (!isName(entry.name) || !isLogin(entry.login)) return;
     const params = { path: { id: row.id } };
     const none = Object.keys(changes).length === 0;
@@ -255,7 +240,7 @@ function Details({ row, changed }: { row: Person; changed: (row: Person) => void
     }, none ? words.unchanged : words.saved);
   };
   return (
-    <form className="landing" onSubmit={save} noValidate>
+    <Form submit={() => void save()}>
       <Trouble failure={doing.failure} />
       <Field
         label={words.personName}
@@ -271,14 +256,18 @@ function Details({ row, changed }: { row: Person; changed: (row: Person) => void
         change={(login) => set({ login })}
         wrong={isLogin(entry.login) ? "" : words.loginWrong}
       />
-      <PlaceChoice value={entry.organisation} change={(organisation) => set({ organisation })} />
+      <PlaceChoice
+          testId="person-organisation"
+          value={entry.organisation}
+          change={(organisation) => set({ organisation })}
+        />
       <div className="acts">
         <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
           {words.save}
         </Button>
         <Done text={doing.done} />
       </div>
-    </form>
+    </Form>
   );
 }
 
@@ -290,8 +279,7 @@ function Reach(props: { row: Person; changed: () => void; removed: () => void })
   const [tried, setTried] = useState(false);
   const doing = useDoing();
   const params = { path: { id: row.id } };
-  const setNew = async (event: FormEvent) => {
-    event.preventDefault();
+  const setNew = async () => {
     setTried(true);
     if (weakness(password, words)) return;
     const body = { password };
@@ -317,7 +305,7 @@ function Reach(props: { row: Person; changed: () => void; removed: () => void })
   return (
     <>
       <h3>{words.people.setPassword}</h3>
-      <form className="landing" onSubmit={setNew} noValidate>
+      <Form submit={() => void setNew()}>
         <PasswordField
           label={words.passwords.fresh}
           testId="person-password"
@@ -332,7 +320,7 @@ function Reach(props: { row: Person; changed: () => void; removed: () => void })
             {words.people.setPassword}
           </Button>
         </div>
-      </form>
+      </Form>
       <Trouble failure={doing.failure} />
       <Done text={doing.done} />
       <div className="acts end">

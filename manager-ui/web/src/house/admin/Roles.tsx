@@ -1,13 +1,14 @@
-import { useEffect, useState, type FormEvent } from "react";
+import { useEffect, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Right, type Role } from "../api";
 import { useDoing, useEdits, useHouseWords } from "../hooks";
 import { isName } from "../logic";
-import { Choice, Done, Field, Sure, Trouble } from "../parts";
+import { Done, Field, Form, Sure, Trouble } from "../parts";
 import { RightsList } from "../RightsList";
 import type { SectionProps } from "./Admin";
-import { organisationName, organisationOptions, roleName, useDirectory } from "./directory";
+import { organisationName, placeToBegin, roleName, useDirectory } from "./directory";
 import { Panel } from "./Panel";
+import { PlaceChoice } from "./PlaceChoice";
 import { Table } from "./Table";
 
 /** Roles that every server has, and organisations' own. */
@@ -51,7 +52,7 @@ export function Roles({ me, place, move }: SectionProps) {
         />
       </div>
       {place.chosen === "new" && (
-        <Edit row={null} at={place.at ?? me.organisation} own={me.rights} move={move} />
+        <Edit row={null} at={placeToBegin(directory, place.at ?? me.organisation)} own={me.rights} move={move} />
       )}
       {shown && (
         <Edit
@@ -89,8 +90,7 @@ function Edit({ row, at, own, move }: EditProps) {
   const [tried, setTried] = useState(false);
   const doing = useDoing();
   const title = row ? roleName(directory, row.id, words) : words.rolesPage.fresh;
-  const save = async (event: FormEvent) => {
-    event.preventDefault();
+  const save = async () => {
     setTried(true);
     if (!isName(name) || rights.length === 0) return;
     const none = row !== null && Object.keys(changes).length === 0;
@@ -115,7 +115,7 @@ function Edit({ row, at, own, move }: EditProps) {
   };
   return (
     <Panel title={title} chosen={row?.id ?? "new"} close={() => move({ chosen: null })}>
-      <form className="landing" onSubmit={save} noValidate>
+      <Form submit={() => void save()}>
         {isBuiltIn && <p>{words.rolesPage.readOnly}</p>}
         <Trouble failure={doing.failure} />
         {!fixed && (
@@ -128,12 +128,11 @@ function Edit({ row, at, own, move }: EditProps) {
           />
         )}
         {!row && (
-          <Choice
+          <PlaceChoice
             label={words.rolesPage.whose}
             testId="role-organisation"
             value={organisation}
             change={setOrganisation}
-            options={organisationOptions(directory)}
           />
         )}
         <RightsList
@@ -143,7 +142,7 @@ function Edit({ row, at, own, move }: EditProps) {
           own={own}
           fixed={fixed}
         />
-        {tried && rights.length === 0 && <small className="wrong">{words.rolesPage.noRights}</small>}
+        {tried && rights.length === 0 && <small className="wrong" role="alert">{words.rolesPage.noRights}</small>}
         {!fixed && (
           <div className="acts">
             <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
@@ -161,7 +160,7 @@ function Edit({ row, at, own, move }: EditProps) {
             <Done text={doing.done} />
           </div>
         )}
-      </form>
+      </Form>
     </Panel>
   );
 }

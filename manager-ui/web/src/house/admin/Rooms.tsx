@@ -1,14 +1,26 @@
-import { useState, type FormEvent } from "react";
+import { useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, Failure, type Room } from "../api";
 import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, usePages } from "../hooks";
 import { isName, isNumber, isPin } from "../logic";
-import { Choice, Done, Field, Loading, PasswordField, State, Sure, Switch, Trouble } from "../parts";
+import {
+  Choice,
+  Done,
+  Field,
+  Form,
+  Loading,
+  PasswordField,
+  State,
+  Sure,
+  Switch,
+  Trouble,
+} from "../parts";
 import type { SectionProps } from "./Admin";
-import { organisationName, organisationOptions, useDirectory } from "./directory";
+import { organisationName, placeToBegin, useDirectory } from "./directory";
 import { GuestLinks } from "./GuestLinks";
 import { Meeting } from "./Meeting";
 import { Panel } from "./Panel";
+import { PlaceChoice } from "./PlaceChoice";
 import { Table } from "./Table";
 
 type Srtp = "off" | "allowed" | "required";
@@ -70,7 +82,7 @@ export function Rooms({ me, place, move }: SectionProps) {
         <Panel title={words.rooms.fresh} chosen="new" close={close}>
           <Edit
             row={null}
-            at={place.at ?? me.organisation}
+            at={placeToBegin(directory, place.at ?? me.organisation)}
             changed={({ id }) => {
               pages.again();
               move({ chosen: id });
@@ -138,7 +150,6 @@ interface EditProps {
 
 function Edit({ row, at, changed }: EditProps) {
   const words = useHouseWords();
-  const directory = useDirectory();
   const { entry, set, changes, clear } = useEdits({
     number: row?.number ?? "",
     name: row?.name ?? "",
@@ -163,8 +174,7 @@ function Edit({ row, at, changed }: EditProps) {
     pin: pins.pin && !isPin(pins.pin) ? words.rooms.pinWrong : "",
     guest_pin: guestPinWrong(),
   };
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
+  const submit = async () => {
     setTried(true);
     if (Object.values(wrong).some(Boolean)) return;
     const fresh = {
@@ -198,6 +208,7 @@ function Edit({ row, at, changed }: EditProps) {
       <PasswordField
         label={label}
         testId={`room-${which}`}
+        autoComplete="new-password"
         hint={has ? words.rooms.pinKept : hint}
         value={pins[which]}
         change={(value) => setPins({ ...pins, [which]: value })}
@@ -211,7 +222,7 @@ function Edit({ row, at, changed }: EditProps) {
     </div>
   );
   return (
-    <form className="landing" onSubmit={submit} noValidate>
+    <Form submit={() => void submit()}>
       <Trouble failure={doing.failure} />
       <Field
         label={words.rooms.number}
@@ -228,12 +239,10 @@ function Edit({ row, at, changed }: EditProps) {
         change={(name) => set({ name })}
         wrong={tried ? wrong.name : ""}
       />
-      <Choice
-        label={words.place}
+      <PlaceChoice
         testId="room-organisation"
         value={entry.organisation}
         change={(organisation) => set({ organisation })}
-        options={organisationOptions(directory)}
       />
       <Switch
         label={words.rooms.guestLinks}
@@ -271,7 +280,7 @@ function Edit({ row, at, changed }: EditProps) {
         </Button>
         <Done text={doing.done} />
       </div>
-    </form>
+    </Form>
   );
 }
 

@@ -35,9 +35,19 @@ export function Table<T>(props: Props<T>) {
       body.current?.querySelector<HTMLElement>(`[data-row="${CSS.escape(before)}"]`)?.focus();
     }
   }, [chosen]);
+  // A row that is gone takes the focus along: it goes to the table then.
+  const table = useRef<HTMLTableElement>(null);
+  const focused = useRef<string | undefined>(undefined);
+  useEffect(() => {
+    const id = focused.current;
+    const lost = id !== undefined && document.activeElement === document.body;
+    if (!lost || body.current?.querySelector(`[data-row="${CSS.escape(id)}"]`)) return;
+    focused.current = undefined;
+    table.current?.focus();
+  }, [rows]);
   return (
     <>
-      <table data-testid="table">
+      <table data-testid="table" ref={table} tabIndex={-1}>
         <caption className="hidden">{props.caption}</caption>
         <thead>
           <tr>
@@ -48,7 +58,12 @@ export function Table<T>(props: Props<T>) {
             ))}
           </tr>
         </thead>
-        <tbody ref={body}>
+        <tbody
+          ref={body}
+          onFocus={({ target }) => {
+            focused.current = target.dataset.row;
+          }}
+        >
           {rows.map((row) => {
             const id = idOf(row);
             return (

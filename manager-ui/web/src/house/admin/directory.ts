@@ -2,7 +2,7 @@
 
 import { createContext, useContext } from "react";
 import type { Organisation, Right, Role } from "../api";
-import { linesOf, type Node } from "../logic";
+import { firstOffered, linesOf, type Node } from "../logic";
 import type { HouseWords } from "../words";
 
 export interface Directory {
@@ -21,7 +21,8 @@ export interface Directory {
   may: (right: Right) => boolean;
 }
 
-export const DirectoryContext = createContext<Directory>({
+/** Before anything is known. */
+export const NOBODY: Directory = {
   organisations: [],
   tree: [],
   roles: [],
@@ -30,7 +31,9 @@ export const DirectoryContext = createContext<Directory>({
   rolesAgain: () => {},
   putRole: () => {},
   may: () => false,
-});
+};
+
+export const DirectoryContext = createContext<Directory>(NOBODY);
 
 export const useDirectory = () => useContext(DirectoryContext);
 
@@ -43,6 +46,11 @@ export function organisationName({ organisations }: Directory, id: string): stri
 
 export function roleName({ roles }: Directory, id: string, words: HouseWords): string {
   return words.roles[id] ?? roles.find((row) => row.id === id)?.name ?? short(id);
+}
+
+/** Where a form begins: at the place that is wanted if it is offered, else at the first that is. */
+export function placeToBegin(directory: Directory, wanted: string): string {
+  return firstOffered(organisationOptions(directory), wanted);
 }
 
 /** Organisations to choose from, each below and further in than the one that it belongs to. */
