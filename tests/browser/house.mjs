@@ -351,6 +351,14 @@ async function runRooms() {
   await hand.fill("ring-target", "or-1");
   await hand.press("ring");
   await says(SAID.notReached);
+  step("what somebody else does, without a reload");
+  const { organisation } = await (await page.request.get(`${base}/api/v1/session`)).json();
+  const headers = { origin: base };
+  const data = { organisation, number: "4200", name: "急会诊" };
+  await page.request.post(`${base}/api/v1/rooms`, { headers, data });
+  await page.locator("button.row", { hasText: "4200" }).waitFor();
+  await page.request.delete(`${base}/api/v1/rooms/4200`, { headers });
+  await page.locator("button.row", { hasText: "4200" }).waitFor({ state: "detached" });
 }
 
 /** Beside the page, as somebody else would. */

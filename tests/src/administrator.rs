@@ -1,11 +1,13 @@
 //! The first administrator, and whoever logs in: what they ask of the API, by curl.
 
+use std::cell::Cell;
 use std::process::Command;
 use std::time::Duration;
 
 use mcu_api::manager::RoomView;
 use serde_json::{Value, json};
 
+use crate::listener::Listener;
 use crate::server::Server;
 use crate::wait_for;
 
@@ -16,6 +18,7 @@ pub const PASSWORD: &str = "seven grey horses";
 pub struct Administrator<'a> {
     server: &'a Server,
     cookie: String,
+    listeners: Cell<usize>,
 }
 
 /// What was answered.
@@ -51,7 +54,12 @@ impl<'a> Administrator<'a> {
         let answer = ask(server, "", "POST", path, body);
         assert_eq!(answer.status, 204, "{answer:?}");
         let cookie = answer.cookie.expect("a session");
-        Self { server, cookie }
+        let listeners = Cell::new(0);
+        Self {
+            server,
+            cookie,
+            listeners,
+        }
     }
 
     /// The secret of the session.
@@ -76,6 +84,20 @@ impl<'a> Administrator<'a> {
         let answer = self.ask("POST", path, body);
         assert_eq!(answer.status, 201, "{path}: {answer:?}");
         answer.body
+    }
+
+    /// Listens to events, from now on or behind the one of this id.
+    pub fn listen(&self, query: &str, last: Option<&str>) -> Listener {
+        let mut headers = vec![format!("cookie: __Host-consilium={}", self.cookie)];
+        headers.extend(last.map(|id| format!("last-event-id: {id}")));
+        let name = format!("events-{}", self.listeners.get());
+        self.listeners.set(self.listeners.get() + 1);
+        let url = self.server.url(&format!("/api/v1/events{query}"));
+        let listener = Listener::start(&url, &headers, self.server.dir().join(name));
+        wait_for("the stream is open", Duration::from_secs(20), || {
+            listener.last_id()
+        });
+        listener
     }
 
     /// Id of the organisation at the root.

@@ -9,6 +9,7 @@ mod audit_export;
 mod authenticator;
 mod counts;
 mod document;
+pub(crate) mod events;
 mod extract;
 mod guest_links;
 pub(crate) mod health;
@@ -248,7 +249,8 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(audit::routes())
         .merge(counts::routes())
         .merge(system::routes())
-        .merge(audit_export::routes());
+        .merge(audit_export::routes())
+        .merge(events::routes());
     OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
         .nest("/api/v1", operations)
 }

@@ -109,6 +109,22 @@ impl LoggedIn {
         Asker::person(self.person.clone(), self.source)
     }
 
+    /// Where the request came from.
+    pub(crate) const fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    /// Whether what the request proved by is good still: the session goes on, or the token.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(crate) async fn is_good(&self, store: &Store) -> Result<bool, Error> {
+        match self.person.by_token {
+            true => tokens::is_good(store, &self.person.session).await,
+            false => sessions::is_good(store, &self.person.session).await,
+        }
+    }
+
     /// # Errors
     /// 403 where the person, or the token, holds this right nowhere.
     pub(crate) async fn need(&self, store: &Store, right: Right) -> Result<(), Problem> {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{Any, AnyConnection, Row, Transaction};
 
 use crate::asker::Asker;
+use crate::events;
 use crate::store::{Error, now_ms};
 use checkpoints::Checkpoint;
 
@@ -83,6 +84,7 @@ pub(crate) async fn write(
     object: Object<'_>,
     change: Change,
 ) -> Result<(), Error> {
+    events::note(tx, action, &object, &change).await?;
     // Who writes next waits here until this transaction ends.
     let head = sqlx::query("UPDATE audit_head SET seq = seq + 1 WHERE one = 1 RETURNING seq, hash")
         .fetch_one(&mut **tx)

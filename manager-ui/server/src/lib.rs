@@ -26,6 +26,7 @@ mod browser;
 mod directory;
 mod divert;
 mod entering;
+mod events;
 mod guests;
 pub mod ldap;
 mod leaving;
@@ -165,15 +166,10 @@ impl Server {
         let address = config.http;
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let metrics = match config.metrics {
-            Some(address) => Some(listen_for_metrics(address).await?),
-            None => None,
-        };
+        let metrics = listen_for_metrics(config.metrics).await?;
         let port = listener.local_addr().map_err(listen)?.port();
-        let host = host.unwrap_or(IpAddr::from([127, 0, 0, 1]));
-        let page = format!("https://{}", SocketAddr::new(host, port));
-        let setup = setup::Setup::new(&config.data_dir, page);
-        let seal = seal::Seal::new(&config.data_dir);
+        let page = SocketAddr::new(host.unwrap_or(IpAddr::from([127, 0, 0, 1])), port);
+        let setup = setup::Setup::new(&config.data_dir, format!("https://{page}"));
         let (link, control) = link::new(config.control_socket);
         let streams = config.streams_socket.into();
         let sockets = limits::Places::new(limits.sockets);
@@ -190,7 +186,7 @@ impl Server {
             sockets: sockets.clone(),
             store: store.clone(),
             setup: setup.clone(),
-            seal,
+            seal: seal::Seal::new(&config.data_dir),
             ldap: config.ldap.map(ldap::Directory::new).map(Arc::new),
             oidc: config.oidc.map(oidc::Provider::new).map(Arc::new),
             logins: Arc::default(),
@@ -198,6 +194,8 @@ impl Server {
             follower: follower.clone(),
             file: file.clone(),
             watch: Arc::new(watch),
+            events: events::Events::default(),
+            listeners: api::events::Listeners::new(&limits),
         };
         let app = router(state.clone());
         Ok(Self {
@@ -259,9 +257,10 @@ impl Server {
             file,
             state,
         } = self;
+        let parting = link.clone();
         let part = async {
             stop.await;
-            link.part().await;
+            parting.part().await;
             let _ = timeout(PARTING, sockets.emptied()).await;
         };
         tokio::select! {
@@ -269,8 +268,10 @@ impl Server {
             () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
             () = keep_data(store.clone(), setup, data) => Err(Error::TaskEnded),
             never = watch::listener::serve(metrics, state.clone()) => match never {},
-            () = follower.run(store, &file.realm) => Err(Error::TaskEnded),
+            () = follower.run(store.clone(), &file.realm) => Err(Error::TaskEnded),
             () = leaving::keep(&state) => Err(Error::TaskEnded),
+            () = state.events.clone().follow(store.clone()) => Err(Error::TaskEnded),
+            () = events::live::tell(store, link) => Err(Error::TaskEnded),
             () = serve::accept(listener, acceptor, app, limits, streams) => Err(Error::TaskEnded),
             () = part => Ok(()),
         }
@@ -407,12 +408,18 @@ struct State {
     guests: Arc<limits::Attempts>,
     follower: directory::Follower,
     file: Arc<directory::File>,
+    events: events::Events,
+    listeners: api::events::Listeners,
     watch: Arc<watch::Watch>,
 }
 
-async fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Error> {
+async fn listen_for_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Error> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|source| Error::Listen { address, source })
+    let bound = bound.map_err(|source| Error::Listen { address, source })?;
+    Ok(Some(bound))
 }
 
 fn router(state: State) -> Router {

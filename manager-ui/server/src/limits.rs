@@ -1,6 +1,7 @@
 //! What peers may hold: how many connections, in total and from one source, and for how long.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +15,10 @@ use crate::sessions;
 pub(crate) struct Limits {
     /// Open WebSockets. Who comes when there are too many is told so.
     pub sockets: Bounds,
+    /// Streams of events. Fewer than the connections of a source, so that others are left.
+    pub streams: Bounds,
+    /// Streams of one person, in all that person's pages and programs.
+    pub streams_per_person: usize,
     /// HTTP connections, WebSockets not counted. When all places are taken, further ones wait in the
     /// kernel; further ones of one source are closed.
     pub connections: Bounds,
@@ -38,6 +43,11 @@ impl Default for Limits {
                 total: 1_000,
                 per_source: 100,
             },
+            streams: Bounds {
+                total: 500,
+                per_source: 50,
+            },
+            streams_per_person: 8,
             connections: Bounds {
                 total: 2_000,
                 per_source: 100,
@@ -48,21 +58,22 @@ impl Default for Limits {
 }
 
 /// Counts what is open. A lock, because it is taken once when one opens and once when it closes.
+/// By source, or by whatever else has so many at most.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct Places<K: Eq + Hash = IpAddr> {
     bounds: Bounds,
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<HashMap<K, usize>>,
     freed: Notify,
 }
 
 /// One that is open; dropping it gives the place back.
 #[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
-    source: IpAddr,
+pub(crate) struct Place<K: Eq + Hash = IpAddr> {
+    places: Arc<Places<K>>,
+    holder: K,
 }
 
-impl Places {
+impl<K: Eq + Hash + Clone> Places<K> {
     pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
             bounds,
@@ -88,33 +99,39 @@ impl Places {
         open.is_empty()
     }
 
-    /// A place for this peer; `None` when it or everybody together has too many.
-    pub(crate) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        let source = source(peer);
+    /// A place for this holder; `None` when it or everybody together has too many.
+    pub(crate) fn take_for(self: &Arc<Self>, holder: K) -> Option<Place<K>> {
         let mut open = self
             .open
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let total: usize = open.values().sum();
-        let of_source = open.get(&source).copied().unwrap_or(0);
-        if total >= self.bounds.total || of_source >= self.bounds.per_source {
+        let held = open.get(&holder).copied().unwrap_or(0);
+        if total >= self.bounds.total || held >= self.bounds.per_source {
             return None;
         }
-        open.insert(source, of_source + 1);
+        open.insert(holder.clone(), held + 1);
         Some(Place {
             places: self.clone(),
-            source,
+            holder,
         })
     }
 }
 
-impl Drop for Place {
+impl Places {
+    /// A place for this peer; `None` when its source or everybody together has too many.
+    pub(crate) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        self.take_for(source(peer))
+    }
+}
+
+impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut open = self.places.open.lock().unwrap_or_else(|p| p.into_inner());
-        if let Some(count) = open.get_mut(&self.source) {
+        if let Some(count) = open.get_mut(&self.holder) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.source);
+                open.remove(&self.holder);
             }
         }
         drop(open);

@@ -1,7 +1,7 @@
 //! The connection to the controller. One task owns it, and the table of browsers: browsers and API
 //! handlers send it [`Command`]s through a [`Link`]; it comes back by itself when the controller does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
@@ -47,6 +47,8 @@ pub(crate) struct Link {
     directory: watch::Sender<Option<Arc<Directory>>>,
     held: watch::Receiver<Held>,
     tells_figures: watch::Receiver<bool>,
+    meetings: watch::Receiver<Meetings>,
+    processes: watch::Receiver<Processes>,
     next_conn: Arc<AtomicU64>,
 }
 
@@ -59,6 +61,50 @@ pub(crate) enum Upstream {
     MediaAway,
     /// All that a call needs.
     Ready,
+}
+
+/// Meetings by the number of the room, as the controller says; `None` while it does not.
+pub(crate) type Meetings = Option<BTreeMap<String, mcu_api::manager::Meeting>>;
+
+/// Which of the server's other processes are there, and how often each was lost in this life: one that
+/// was away for a moment only is told of, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Processes {
+    pub control: Presence,
+    pub media: Presence,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Presence {
+    /// `None` until it is known: without controller nobody tells of the media process.
+    pub is_there: Option<bool>,
+    /// How often it went away.
+    pub lost: u64,
+}
+
+impl Processes {
+    /// The same, with what was known last where nobody tells now.
+    pub(crate) fn or(self, last: Self) -> Self {
+        let media = Presence {
+            is_there: self.media.is_there.or(last.media.is_there),
+            ..self.media
+        };
+        Self { media, ..self }
+    }
+}
+
+impl Presence {
+    /// A controller that has come just now has not found the media process yet: what was not there
+    /// does not go away.
+    fn set(&mut self, is_there: bool) {
+        if is_there {
+            self.is_there = Some(true);
+        } else if self.is_there == Some(true) {
+            self.is_there = Some(false);
+            self.lost += 1;
+        }
+    }
 }
 
 /// What is said to one browser's task. The end of the queue without `Close` means: too slow.
@@ -93,6 +139,11 @@ pub(crate) struct Task {
     held: watch::Sender<Held>,
     /// It answers when it is asked what it does.
     tells_figures: watch::Sender<bool>,
+    /// Meetings, as it said last.
+    meetings: watch::Sender<Meetings>,
+    processes: watch::Sender<Processes>,
+    /// It tells of meetings, and was not asked to yet.
+    must_watch: bool,
     browsers: HashMap<ConnId, mpsc::Sender<ToBrowser>>,
     requests: HashMap<u64, oneshot::Sender<FromControl>>,
     next_request: u64,
@@ -156,12 +207,16 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
     let (wanted, directory) = watch::channel(None);
     let (held, told) = watch::channel(Held::default());
     let (tells_figures, told_of_figures) = watch::channel(false);
+    let (meetings, seen_meetings) = watch::channel(None);
+    let (processes, seen_processes) = watch::channel(Processes::default());
     let link = Link {
         commands: sender,
         upstream: seen,
         directory: wanted,
         held: told,
         tells_figures: told_of_figures,
+        meetings: seen_meetings,
+        processes: seen_processes,
         next_conn: Arc::new(AtomicU64::new(1)),
     };
     let task = Task {
@@ -171,6 +226,9 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
         directory,
         held,
         tells_figures,
+        meetings,
+        processes,
+        must_watch: false,
         browsers: HashMap::new(),
         requests: HashMap::new(),
         next_request: 1,
@@ -358,6 +416,16 @@ impl Link {
         }
     }
 
+    /// Meetings as the controller says, now and at each change.
+    pub(crate) fn meetings(&self) -> watch::Receiver<Meetings> {
+        self.meetings.clone()
+    }
+
+    /// Which processes are there, now and at each change.
+    pub(crate) fn processes(&self) -> watch::Receiver<Processes> {
+        self.processes.clone()
+    }
+
     async fn send(&self, command: Command) -> Result<(), Away> {
         self.commands.send(command).await.map_err(|_| Away)
     }
@@ -374,9 +442,11 @@ impl Task {
                     info!("connected to the controller");
                     // Until it tells of the media processor.
                     self.upstream.send_replace(Upstream::MediaAway);
+                    self.processes.send_modify(|all| all.control.set(true));
                     let Err(error) = self.serve(stream).await;
                     self.upstream.send_replace(Upstream::ControlAway);
                     self.tells_figures.send_replace(false);
+                    self.forget();
                     self.drop_everybody();
                     if matches!(error, LinkError::Parted) {
                         self.refuse().await;
@@ -427,6 +497,11 @@ impl Task {
                         let message = ToControl::Directory(Directory::clone(&directory));
                         permit?.send(frame::encode(&message)?);
                     }
+                }
+                permit = frames.reserve(), if self.must_watch => {
+                    self.must_watch = false;
+                    let permit = permit.map_err(|_| LinkError::Closed)?;
+                    permit.send(frame::encode(&ToControl::WatchMeetings)?);
                 }
                 read = reader.read(&mut bytes) => {
                     self.take(&mut decoder, bytes.get(..read?).unwrap_or_default())?;
@@ -537,14 +612,43 @@ impl Task {
             FromControl::Media {
                 ready,
                 tells_figures,
+                tells_meetings,
             } => {
                 self.tells_figures.send_replace(tells_figures);
                 self.upstream.send_replace(match ready {
                     true => Upstream::Ready,
                     false => Upstream::MediaAway,
                 });
+                self.processes.send_modify(|all| all.media.set(ready));
+                self.must_watch |= tells_meetings && self.meetings.borrow().is_none();
             }
+            FromControl::Meetings { whole, meetings } => self.note_meetings(whole, meetings),
         }
+    }
+
+    fn note_meetings(&mut self, whole: bool, meetings: Vec<mcu_api::manager::Meeting>) {
+        self.meetings.send_modify(|known| {
+            let known = known.get_or_insert_default();
+            if whole {
+                known.clear();
+            }
+            for meeting in meetings {
+                match meeting.legs.is_empty() {
+                    true => known.remove(&meeting.number),
+                    false => known.insert(meeting.number.clone(), meeting),
+                };
+            }
+        });
+    }
+
+    /// Nobody tells any more what goes on.
+    fn forget(&mut self) {
+        self.must_watch = false;
+        self.meetings.send_replace(None);
+        self.processes.send_modify(|all| {
+            all.control.set(false);
+            all.media.is_there = None;
+        });
     }
 
     fn drop_everybody(&mut self) {

@@ -31,22 +31,32 @@ impl Subject {
     }
 }
 
-/// SQL that is true where the [`Subject`] `$1`, a person or a token, holds the right `$2` at the
-/// organisation `o`. A token holds what both its person and its scope allow.
+/// SQL that is true where the [`Subject`] `$1`, a person or a token, holds the right `$2`, or the one
+/// that the given SQL names, at the organisation `o`. A token holds what both its person and its scope
+/// allow.
 macro_rules! allowed {
     () => {
-        "(EXISTS (SELECT 1 FROM grants g JOIN role_rights r ON r.role = g.role \
-          JOIN organisations s ON s.id = g.organisation \
-          WHERE g.person = COALESCE((SELECT t.person FROM tokens t WHERE t.id = $1), $1) \
-          AND r.right_name = $2 AND g.effect = 'allow' \
-          AND substr(o.path, 1, length(s.path)) = s.path) \
-          AND NOT EXISTS (SELECT 1 FROM grants g JOIN role_rights r ON r.role = g.role \
-          JOIN organisations s ON s.id = g.organisation \
-          WHERE g.person = COALESCE((SELECT t.person FROM tokens t WHERE t.id = $1), $1) \
-          AND r.right_name = $2 AND g.effect = 'deny' \
-          AND substr(o.path, 1, length(s.path)) = s.path) \
-          AND (NOT EXISTS (SELECT 1 FROM tokens t WHERE t.id = $1) \
-          OR EXISTS (SELECT 1 FROM token_rights x WHERE x.token = $1 AND x.right_name = $2)))"
+        $crate::rights::allowed!("$2")
+    };
+    ($right:literal) => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM grants g JOIN role_rights r ON r.role = g.role \
+             JOIN organisations s ON s.id = g.organisation \
+             WHERE g.person = COALESCE((SELECT t.person FROM tokens t WHERE t.id = $1), $1) \
+             AND r.right_name = ",
+            $right,
+            " AND g.effect = 'allow' AND substr(o.path, 1, length(s.path)) = s.path) \
+             AND NOT EXISTS (SELECT 1 FROM grants g JOIN role_rights r ON r.role = g.role \
+             JOIN organisations s ON s.id = g.organisation \
+             WHERE g.person = COALESCE((SELECT t.person FROM tokens t WHERE t.id = $1), $1) \
+             AND r.right_name = ",
+            $right,
+            " AND g.effect = 'deny' AND substr(o.path, 1, length(s.path)) = s.path) \
+             AND (NOT EXISTS (SELECT 1 FROM tokens t WHERE t.id = $1) \
+             OR EXISTS (SELECT 1 FROM token_rights x WHERE x.token = $1 AND x.right_name = ",
+            $right,
+            ")))"
+        )
     };
 }
 pub(crate) use allowed;
@@ -109,6 +119,8 @@ rights! {
     RecordingsManage = "recordings.manage",
     /// See the record of what was done.
     AuditView = "audit.view",
+    /// Make, change and remove webhooks, and see what became of their deliveries.
+    WebhooksManage = "webhooks.manage",
     /// See the server's state.
     SystemView = "system.view",
     /// Change the server's settings.
@@ -178,6 +190,7 @@ pub const BUILT_IN: &[BuiltIn] = {
                 RecordingsView,
                 RecordingsManage,
                 AuditView,
+                WebhooksManage,
             ],
         },
         BuiltIn {

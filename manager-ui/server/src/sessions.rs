@@ -241,6 +241,24 @@ pub(crate) async fn goes_on(
     Ok(row.try_get::<i64, _>("n")? > 0)
 }
 
+/// Whether the session goes on by which somebody asked; that is no use of it.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn is_good(store: &Store, session: &str) -> Result<bool, Error> {
+    let now = now_ms();
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS n FROM sessions s JOIN people p ON p.id = s.person \
+         WHERE s.id = $1 AND s.seen_ms >= $2 AND s.created_ms >= $3 AND p.disabled = 0",
+    )
+    .bind(session)
+    .bind(now - IDLE_MS)
+    .bind(now - LONGEST_MS)
+    .fetch_one(store.pool()?)
+    .await?;
+    Ok(row.try_get::<i64, _>("n")? > 0)
+}
+
 /// Ends the sessions of a person; `but` one, if given. Yields how many.
 pub(crate) async fn end_all(
     tx: &mut Transaction<'static, Any>,

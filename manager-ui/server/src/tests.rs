@@ -37,6 +37,7 @@ fn media_is(ready: bool) -> FromControl {
     FromControl::Media {
         ready,
         tells_figures: false,
+        tells_meetings: false,
     }
 }
 

@@ -79,6 +79,22 @@ pub(crate) async fn person_of(
     Ok(None)
 }
 
+/// Whether a token is good still.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn is_good(store: &Store, token: &str) -> Result<bool, Error> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS n FROM tokens t JOIN people p ON p.id = t.person \
+         WHERE t.id = $1 AND t.expires_ms > $2 AND t.revoked_ms IS NULL AND p.disabled = 0",
+    )
+    .bind(token)
+    .bind(now_ms())
+    .fetch_one(store.pool()?)
+    .await?;
+    Ok(row.try_get::<i64, _>("n")? > 0)
+}
+
 /// A program that goes on asking with a token that is good no more is noted once a minute.
 async fn note_refusal(
     store: &Store,

@@ -68,6 +68,9 @@ pub enum ToControl {
         /// Echoed in the answer.
         request: u64,
     },
+    /// Tell of all meetings, now and whenever one changes: [`FromControl::Meetings`]. Said to a
+    /// controller that offers it ([`FromControl::Media`]).
+    WatchMeetings,
     /// A message of a browser.
     Browser {
         /// The browser's connection.
@@ -159,7 +162,56 @@ pub enum FromControl {
         /// The controller answers [`ToControl::GetFigures`]; an older one does not.
         #[serde(default)]
         tells_figures: bool,
+        /// This controller takes [`ToControl::WatchMeetings`], which an older one does not know.
+        #[serde(default)]
+        tells_meetings: bool,
     },
+    /// Meetings as they are now.
+    Meetings {
+        /// These are all that there are; otherwise each replaces the one of its number.
+        whole: bool,
+        /// One a room; without legs it is over.
+        meetings: Vec<Meeting>,
+    },
+}
+
+/// Who is in a room, without names: what others are told of as events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meeting {
+    /// Number of the room.
+    pub number: String,
+    /// Everybody who is in, oldest first.
+    pub legs: Vec<MeetingLeg>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeetingLeg {
+    /// Its leg.
+    pub leg: LegId,
+    /// What kind of endpoint.
+    pub kind: SiteKind,
+    /// It cannot be heard, whoever wants so.
+    pub audio_muted: bool,
+    /// It cannot be seen, whoever wants so.
+    pub video_muted: bool,
+    /// How its sound and pictures fare.
+    pub quality: Quality,
+}
+
+/// How a leg's sound and pictures fare both ways: the worse of the two, by what people notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    /// Nothing flows yet, or again.
+    #[default]
+    Connecting,
+    /// At most 1 % lost, 30 ms of jitter and 300 ms of round trip.
+    Good,
+    /// Worse than that.
+    Fair,
+    /// More than 5 % lost, 80 ms of jitter or 600 ms of round trip.
+    Poor,
 }
 
 /// Somebody whom a session of the manager stands for.

@@ -397,10 +397,7 @@ async fn remove(
 ) -> Result<StatusCode, Problem> {
     let mut tx = state.store.begin().await?;
     let before = managed(&mut tx, &who, &number).await?;
-    sqlx::query("DELETE FROM rooms WHERE id = $1")
-        .bind(&before.id)
-        .execute(&mut *tx)
-        .await?;
+    // Before its shares go with it: with whom it was shared is told, too.
     note(
         &mut tx,
         &who,
@@ -410,6 +407,10 @@ async fn remove(
         &before,
     )
     .await?;
+    sqlx::query("DELETE FROM rooms WHERE id = $1")
+        .bind(&before.id)
+        .execute(&mut *tx)
+        .await?;
     commit(&state, tx).await?;
     Ok(StatusCode::NO_CONTENT)
 }

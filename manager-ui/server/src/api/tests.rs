@@ -5,6 +5,7 @@ mod counts;
 mod description;
 mod directory;
 mod document;
+mod events;
 mod guests;
 mod logins;
 mod matrix;
@@ -70,6 +71,13 @@ on_both! {
     matrix::each_role_may_do_what_it_allows_where_it_is_held,
     matrix::a_token_does_what_its_scope_names_where_its_person_may,
     matrix::probes_between_two_hospitals_show_nothing,
+    events::a_change_is_heard_at_once_and_by_who_comes_back_once,
+    events::each_role_hears_what_it_may_see_where_it_is_held,
+    events::who_may_listen_no_more_hears_nothing_more,
+    events::who_missed_what_is_not_kept_is_told_so,
+    events::streams_are_bounded,
+    events::a_shared_room_is_heard_of_as_long_as_it_is_shared,
+    events::a_listener_chooses_by_type_organisation_and_room,
     rooms::a_room_is_made_changed_shown_and_removed_and_its_pins_are_told_to_nobody,
     rooms::a_number_is_taken_once_and_never_from_the_configuration_file,
     rooms::a_room_is_shared_to_see_enter_and_control,

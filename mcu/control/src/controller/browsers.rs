@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::answers::Peer;
 use super::calls::shown_name;
 use super::chat::reorders;
+use super::meetings::Graded;
 use super::pin::Source;
 use super::room::{BrowserLeg, Conn, Leg, LegKind, Media, Silenced};
 use super::{Controller, Output, RESUME_WAIT, address, find_leg, leg_of_conn, legs_where};
@@ -254,6 +255,7 @@ impl Controller {
             source: Some(source),
             media: Some(media),
             stats: None,
+            graded: Graded::default(),
             sound_lag_ms: None,
             spoke_at: None,
             kind: LegKind::Browser(browser),

@@ -14,6 +14,7 @@ use super::answers::Peer;
 use super::chat::reorders;
 use super::door::Entrance;
 use super::exchange::Exchange;
+use super::meetings::Graded;
 use super::pin::Source;
 use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, Silenced, SipLeg};
@@ -140,6 +141,7 @@ impl Controller {
             source: Some(entrance.source),
             media: exchange.media(id),
             stats: None,
+            graded: Graded::default(),
             sound_lag_ms: None,
             spoke_at: None,
             kind: LegKind::Sip(SipLeg {

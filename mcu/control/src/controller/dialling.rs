@@ -14,6 +14,7 @@ use sip::Flow;
 use tracing::info;
 
 use super::calls::shown_name;
+use super::meetings::Graded;
 use super::pin::Source;
 use super::rollovers::Rollovers;
 use super::room::{Dialog, Leg, LegKind, Silenced, SipLeg};
@@ -268,6 +269,7 @@ impl Controller {
                 .as_ref()
                 .and_then(|dialog| dialog.exchange.media(id)),
             stats: None,
+            graded: Graded::default(),
             sound_lag_ms: None,
             spoke_at: None,
             kind: LegKind::Sip(sip),

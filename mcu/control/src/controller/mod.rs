@@ -15,6 +15,7 @@ mod dialling;
 mod door;
 mod exchange;
 mod figures;
+mod meetings;
 mod operating;
 mod pin;
 mod ports;
@@ -133,6 +134,8 @@ pub struct Controller {
     /// At most one a peer.
     answers: Vec<Answer>,
     counts: Counts,
+    /// Managers that are told of meetings; as many as the shell admits.
+    watchers: Vec<ManagerId>,
     /// The rooms have changed since they were last given out to be kept.
     unsaved: bool,
     /// Drained after every input, so bounded by what one input can cause.
@@ -168,6 +171,7 @@ impl Controller {
             postponed: VecDeque::new(),
             answers: Vec::new(),
             counts: Counts::default(),
+            watchers: Vec::new(),
             unsaved: false,
             outputs: VecDeque::new(),
             now,
@@ -288,7 +292,8 @@ impl Controller {
             Input::Manager(manager, ToControl::BrowserGone { conn }) => {
                 self.browser_gone(|c| c == (manager, conn));
             }
-            Input::ManagerGone(manager) => self.browser_gone(|(m, _)| m == manager),
+            Input::Manager(manager, ToControl::WatchMeetings) => self.watch_meetings(manager),
+            Input::ManagerGone(manager) => self.manager_gone(manager),
             Input::MediaConnected => {
                 let hello = ToMedia::Hello { takes_held: true };
                 self.outputs.push_back(Output::Media(hello));
@@ -354,6 +359,7 @@ impl Controller {
             if !room.is_probe() {
                 view::settle_rosters(room, &mut self.outputs);
                 watched::settle_conference(room, &self.config, &mut self.outputs);
+                meetings::settle_meeting(room, &self.watchers, &mut self.outputs);
             }
         }
         self.unsaved |= changed;

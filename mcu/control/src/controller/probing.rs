@@ -9,6 +9,7 @@ use mcu_api::manager::{Refusal, ServerMessage};
 use mcu_api::secret::Redacted;
 use tracing::info;
 
+use super::meetings::Graded;
 use super::room::{BrowserLeg, Conn, Leg, LegKind, Silenced};
 use super::{Controller, leg_of_conn};
 
@@ -54,6 +55,7 @@ impl Controller {
             source: None,
             media: Some(media),
             stats: None,
+            graded: Graded::default(),
             sound_lag_ms: None,
             spoke_at: None,
             kind: LegKind::Browser(browser),

@@ -14,6 +14,7 @@ use mcu_api::plan::{LegPlan, RoomPlan, Transport, VideoSource};
 use tracing::{debug, info, warn};
 
 use super::chat::Writer;
+use super::meetings::Graded;
 use super::ports::REST;
 use super::rollovers::Rollovers;
 use super::room::{BrowserLeg, Dialog, Leg, LegKind, Media, Room, SipLeg};
@@ -151,6 +152,7 @@ impl Controller {
             room.dirty = true;
             for leg in &mut room.legs {
                 leg.stats = None;
+                leg.graded = Graded::default();
                 match &mut leg.kind {
                     LegKind::Sip(sip) => {
                         sip.renew_ssrcs(leg.id, &mut leg.media, &mut self.rng);
@@ -412,6 +414,7 @@ fn note_inventory(room: &mut Room, held: &RoomInventory, now: Instant) {
         };
         note_rollovers(leg, in_force, stats);
         room.dirty |= note_dtls_keys(leg, stats);
+        room.dirty |= leg.graded.note(stats);
         leg.stats = Some(stats.clone());
         room.dirty |= leg.note_sound_lag(stats.sound_lag_ms);
     }
@@ -537,6 +540,7 @@ fn take_up_leg(
         source: saved.source,
         media,
         stats: None,
+        graded: Graded::default(),
         sound_lag_ms: None,
         spoke_at: None,
         kind,

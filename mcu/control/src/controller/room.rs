@@ -6,7 +6,7 @@ use mcu_api::call::CallCommand;
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{CallId, ConnId, LegId, RoomId};
 use mcu_api::inventory::{LegInventory, LegState};
-use mcu_api::manager::{Pass, ServerMessage, SiteKind};
+use mcu_api::manager::{Meeting, Pass, ServerMessage, SiteKind};
 use mcu_api::plan::{Composition, LegPlan, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
@@ -17,6 +17,7 @@ use super::ManagerId;
 use super::chat::{Chat, Writer};
 use super::dialling::Ringing;
 use super::exchange::Exchange;
+use super::meetings::Graded;
 use super::pin::{Source, Waiting};
 use super::rollovers::Rollovers;
 use super::state::SavedSipCall;
@@ -49,6 +50,8 @@ pub struct Room {
     pub sent_at: Instant,
     /// What subscribers were told last.
     pub published: Option<sip::Conference>,
+    /// What managers were told last.
+    pub meeting: Option<Meeting>,
     pub tiles: Vec<LegId>,
     pub speaker: Option<LegId>,
     pub encoders: u32,
@@ -81,6 +84,8 @@ pub struct Leg {
     pub media: Option<Media>,
     /// What the processor said last about it.
     pub stats: Option<LegInventory>,
+    /// How it fares, as managers are told.
+    pub graded: Graded,
     /// How much later its sound is mixed than its picture is forwarded, as browsers are told.
     pub sound_lag_ms: Option<u16>,
     /// When it was last the active speaker.
@@ -178,6 +183,7 @@ impl Room {
             held: 0,
             sent_at: now,
             published: None,
+            meeting: None,
             tiles: Vec::new(),
             speaker: None,
             encoders: 0,

@@ -13,6 +13,7 @@ mod dialogs;
 mod doors;
 mod figures;
 mod media;
+mod meetings;
 mod operating;
 mod probing;
 mod quarantine;

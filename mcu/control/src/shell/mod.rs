@@ -706,6 +706,7 @@ fn media_is(ready: bool) -> FromControl {
     FromControl::Media {
         ready,
         tells_figures: true,
+        tells_meetings: true,
     }
 }
 

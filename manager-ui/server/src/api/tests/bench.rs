@@ -25,7 +25,7 @@ use crate::rights::Right;
 use crate::seal::Seal;
 use crate::setup::{FILE, Setup};
 use crate::store::{Database, Store, now_ms};
-use crate::{State, directory, ldap, limits, link, oidc, serve, sessions, watch};
+use crate::{State, directory, events, ldap, limits, link, oidc, serve, sessions, watch};
 
 /// Where the page is.
 const PAGE: &str = "https://192.0.2.1:8443";
@@ -97,6 +97,9 @@ impl Api {
         tasks.spawn(task.run());
         let follower = directory::Follower::new(link.clone());
         tasks.spawn(follower.clone().run(store.clone(), REALM));
+        let events = events::Events::default();
+        tasks.spawn(events.clone().follow(store.clone()));
+        tasks.spawn(events::live::tell(store.clone(), link.clone()));
         let file = directory::File {
             realm: REALM.into(),
             rooms: vec!["100".into()],
@@ -121,6 +124,8 @@ impl Api {
             guests: Arc::default(),
             follower,
             file: Arc::new(file),
+            events,
+            listeners: crate::api::events::Listeners::new(&limits),
             watch: Arc::new(watch),
         };
         let peer = serve::Peer("192.0.2.7:5000".parse().unwrap());
@@ -165,6 +170,27 @@ impl Api {
             .header("sec-fetch-mode", mode)
             .body(Body::empty());
         self.router.clone().oneshot(request.unwrap()).await.unwrap()
+    }
+
+    /// Opens a stream of events, as a program with a token does or a page with a cookie.
+    pub(crate) async fn try_listen(
+        &self,
+        proof: &str,
+        query: &str,
+        last: Option<&str>,
+    ) -> Response {
+        let mut request = Request::builder()
+            .uri(format!("/api/v1/events{query}"))
+            .header(header::HOST, "192.0.2.1:8443");
+        request = match proof.starts_with("Bearer ") {
+            true => request.header(header::AUTHORIZATION, proof),
+            false => request.header(header::COOKIE, format!("{}={proof}", sessions::COOKIE)),
+        };
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// The secret of the first administrator's link.
@@ -364,6 +390,7 @@ async fn play_controller(
     let there = FromControl::Media {
         ready: false,
         tells_figures: true,
+        tells_meetings: false,
     };
     let there = frame::encode(&there).unwrap();
     stream.write_all(&there).await.unwrap();

@@ -2,6 +2,7 @@ import { useEffect, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Account } from "../api";
 import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, usePages } from "../hooks";
+import { newsOf, useLive } from "../live";
 import { isName, isUser } from "../logic";
 import { Done, Field, Form, Loading, State, Sure, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
@@ -25,6 +26,10 @@ export function Accounts({ me, place, move }: SectionProps) {
     `accounts ${q}`,
   );
   const one = useChosen("account", place.chosen, accountOf);
+  useLive(newsOf("account"), () => {
+    pages.again();
+    one.again();
+  });
   const shown = one.value ?? pages.items?.find((row) => row.id === place.chosen);
   const close = () => move({ chosen: null });
   const manage = directory.may("accounts.manage");

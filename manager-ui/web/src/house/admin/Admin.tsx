@@ -2,6 +2,7 @@ import { useMemo } from "react";
 import { useLanguage } from "../../language";
 import { api, ask, organisations, type Failure, type Me } from "../api";
 import { useHouseWords, useLoad } from "../hooks";
+import { newsOf, useLive } from "../live";
 import { addressOf, placeOf, sectionsOf, treeOf, withRow, type Place, type Section } from "../logic";
 import { Link, Loading, Trouble, type Go } from "../parts";
 import { Accounts } from "./Accounts";
@@ -100,6 +101,8 @@ function useNames(me: Me): Names {
     async () => (may("roles.view") ? ask(api.GET("/api/v1/roles")) : []),
     `roles ${may("roles.view")}`,
   );
+  useLive(newsOf("organisation"), rows.again);
+  useLive(newsOf("role"), roles.again);
   const list = rows.value;
   const tree = useMemo(() => treeOf(list ?? [], language), [list, language]);
   const failure = rows.failure ?? roles.failure;

@@ -2,12 +2,14 @@ import { useRef, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Leg, type Live } from "../api";
 import { useDoing, useHouseWords, useLoad } from "../hooks";
+import { useLive } from "../live";
 import { qualityOf } from "../logic";
 import { Done, Field, Form, Loading, State, Sure, Trouble } from "../parts";
 import { useDirectory } from "./directory";
 
-/** Between two looks. */
-const LOOK_MS = 2000;
+/** Between two looks at the figures; who comes and goes is told at once. */
+const LOOK_MS = 3000;
+const NEWS = ["leg.joined", "leg.left", "leg.muted", "leg.quality"];
 
 /** Who is in a room now, with the quality both ways, and what an operator does about it. */
 export function Meeting({ number }: { number: string }) {
@@ -20,6 +22,7 @@ export function Meeting({ number }: { number: string }) {
     LOOK_MS,
   );
   const { again } = live;
+  useLive(NEWS, again);
   const control = directory.may("rooms.control");
   const legs = live.value?.legs ?? [];
   // Nobody has dialled it yet: that is no trouble.

@@ -2,6 +2,7 @@ import { useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Person } from "../api";
 import { useDelayed, useDoing, useEdits, useHouseWords, useLoad, useMoment, usePages } from "../hooks";
+import { newsOf, useLive } from "../live";
 import { isLogin, isName, weakness } from "../logic";
 import { Done, Field, Form, Loading, PasswordField, State, Sure, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
@@ -25,6 +26,7 @@ export function People({ me, place, move }: SectionProps) {
     },
     `people ${place.at} ${q}`,
   );
+  useLive(newsOf("person"), pages.again);
   const last = (row: Person) =>
     row.last_login_ms ? moment(row.last_login_ms) : words.people.never;
   return (

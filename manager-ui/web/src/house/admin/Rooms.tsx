@@ -2,6 +2,7 @@ import { useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, Failure, type Room } from "../api";
 import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, usePages } from "../hooks";
+import { newsOf, useLive } from "../live";
 import { isName, isNumber, isPin } from "../logic";
 import {
   Choice,
@@ -36,6 +37,10 @@ export function Rooms({ me, place, move }: SectionProps) {
     `rooms ${q}`,
   );
   const one = useChosen("room", place.chosen, roomOf);
+  useLive(newsOf("room"), () => {
+    pages.again();
+    one.again();
+  });
   const shown = one.value ?? pages.items?.find((row) => row.id === place.chosen);
   const close = () => move({ chosen: null });
   const changed = (row: Room) => {

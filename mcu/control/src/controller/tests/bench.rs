@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason, SrtpPolicy};
 use mcu_api::ids::{CallId, ConnId, InstanceId, LegId, RoomId};
-use mcu_api::inventory::{Inventory, LegInventory, LegState, RoomInventory};
+use mcu_api::inventory::{FlowStats, Inventory, LegInventory, LegState, RoomInventory};
 use mcu_api::manager::{
     BrowserMessage, FromControl, Refusal, RoomView, ServerMessage, Site, Slot, ToControl,
 };
@@ -50,6 +50,8 @@ pub struct Bench {
     untold: Vec<(RoomId, u64)>,
     /// Seconds of silence of legs that are not heard; all others are heard now.
     pub silent: HashMap<LegId, u32>,
+    /// What is lost on the way from legs, in per cent.
+    pub lost: HashMap<LegId, f32>,
     /// How late the sound of every leg is.
     pub sound_lag_ms: Option<u16>,
     /// How far SRTP sources of legs have come, by transport.
@@ -110,6 +112,7 @@ impl Bench {
             slow: false,
             untold: Vec::new(),
             silent: HashMap::new(),
+            lost: HashMap::new(),
             sound_lag_ms: None,
             srtp_sources: HashMap::new(),
             srtcp_sources: HashMap::new(),
@@ -234,7 +237,10 @@ impl Bench {
             state: LegState::Connected,
             silent_s: self.silent.get(&leg).copied().unwrap_or(0),
             audio_level_dbov: -30,
-            received: Default::default(),
+            received: FlowStats {
+                loss_percent: self.lost.get(&leg).copied().unwrap_or(0.0),
+                ..FlowStats::default()
+            },
             sent: Default::default(),
             video_received: Default::default(),
             video_sent: Default::default(),

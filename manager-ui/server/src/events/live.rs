@@ -1,0 +1,292 @@
+//! Events of meetings and processes: what the controller says now is compared with what was told last,
+//! which is kept in the database, so that a server that was away tells what changed meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mcu_api::manager::{Meeting, MeetingLeg};
+use serde_json::{Value, json};
+use sqlx::{Any, Row, Transaction};
+use tokio::time::sleep;
+use tracing::debug;
+
+use super::{Kind, New, write};
+use crate::link::{Link, Presence, Processes};
+use crate::store::{self, Error, Store};
+
+/// Between attempts while the database is away.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Sites of each room, as they were told last.
+type Told = BTreeMap<String, Vec<MeetingLeg>>;
+
+/// Tells of meetings and processes as the controller's link has them. Who came and went while the
+/// database was away is told of neither. Never ends.
+pub(crate) async fn tell(store: Store, link: Link) {
+    let (mut meetings, mut processes) = (link.meetings(), link.processes());
+    store.ready().await;
+    let mut known = Processes::default();
+    retry(|| began(&store)).await;
+    let mut told = retry(|| told_last(&store)).await;
+    loop {
+        let (now, there) = (
+            meetings.borrow_and_update().clone(),
+            *processes.borrow_and_update(),
+        );
+        // Told before and after what a process did to meetings, as it comes.
+        retry(|| tell_processes(&store, known, there)).await;
+        known = there.or(known);
+        if let Some(now) = now {
+            told = retry(|| tell_meetings(&store, &told, &now)).await;
+        }
+        tokio::select! {
+            Ok(()) = meetings.changed() => {}
+            Ok(()) = processes.changed() => {}
+            // The link's task is gone, and the server ends.
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// Does it until it is done: the database may be away.
+async fn retry<T, F: Future<Output = Result<T, Error>>>(attempt: impl Fn() -> F) -> T {
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) => debug!(error = store::chain(&error), "told later"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+/// What was told before this life.
+async fn told_last(store: &Store) -> Result<Told, Error> {
+    let rows = sqlx::query("SELECT what, state_json FROM told")
+        .fetch_all(store.pool()?)
+        .await?;
+    let mut told = Told::new();
+    for row in rows {
+        let (number, state): (String, String) = (row.try_get("what")?, row.try_get("state_json")?);
+        // What another version wrote is told anew.
+        told.insert(number, serde_json::from_str(&state).unwrap_or_default());
+    }
+    Ok(told)
+}
+
+/// Tells that this process is there.
+async fn began(store: &Store) -> Result<(), Error> {
+    let mut tx = store.begin().await?;
+    write(&mut tx, &of_process(Kind::ProcessBack, "manager")).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn tell_processes(store: &Store, before: Processes, now: Processes) -> Result<(), Error> {
+    let mut news = changes("control", before.control, now.control);
+    news.extend(changes("media", before.media, now.media));
+    if news.is_empty() {
+        return Ok(());
+    }
+    let mut tx = store.begin().await?;
+    for event in &news {
+        write(&mut tx, event).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+fn changes(name: &'static str, before: Presence, now: Presence) -> Vec<New> {
+    let mut news = Vec::new();
+    if now.lost > before.lost {
+        news.push(of_process(Kind::ProcessAway, name));
+    }
+    let was_there = before.is_there == Some(true) && now.lost == before.lost;
+    if now.is_there == Some(true) && !was_there {
+        news.push(of_process(Kind::ProcessBack, name));
+    }
+    news
+}
+
+fn of_process(kind: Kind, name: &str) -> New {
+    New {
+        kind,
+        organisation: None,
+        room: None,
+        number: None,
+        object: None,
+        data: json!({ "process": name }),
+    }
+}
+
+/// Tells what differs from what was told, in one transaction with the note of it; what is told then.
+async fn tell_meetings(
+    store: &Store,
+    told: &Told,
+    now: &BTreeMap<String, Meeting>,
+) -> Result<Told, Error> {
+    let mut next = told.clone();
+    let numbers = now
+        .keys()
+        .chain(told.keys().filter(|number| !now.contains_key(*number)));
+    let mut changed = Vec::new();
+    for number in numbers {
+        let before = told.get(number).map_or(&[][..], Vec::as_slice);
+        let after = now.get(number).map_or(&[][..], |meeting| &meeting.legs);
+        if before != after {
+            changed.push((number.clone(), differences(before, after), after.to_vec()));
+        }
+    }
+    if changed.is_empty() {
+        return Ok(next);
+    }
+    let mut tx = store.begin().await?;
+    for (number, events, legs) in changed {
+        tell_meeting(&mut tx, &number, events).await?;
+        keep(&mut tx, &number, &legs).await?;
+        match legs.is_empty() {
+            true => next.remove(&number),
+            false => next.insert(number, legs),
+        };
+    }
+    tx.commit().await?;
+    Ok(next)
+}
+
+async fn tell_meeting(
+    tx: &mut Transaction<'static, Any>,
+    number: &str,
+    events: Vec<(Kind, Value)>,
+) -> Result<(), Error> {
+    let home: Option<(String, String)> =
+        sqlx::query_as("SELECT id, organisation FROM rooms WHERE number = $1")
+            .bind(number)
+            .fetch_optional(&mut **tx)
+            .await?;
+    let (room, organisation) = home.unzip();
+    for (kind, mut data) in events {
+        data["number"] = json!(number);
+        let new = New {
+            kind,
+            organisation: organisation.clone(),
+            room: room.clone(),
+            number: Some(number.to_owned()),
+            object: None,
+            data,
+        };
+        write(tx, &new).await?;
+    }
+    Ok(())
+}
+
+async fn keep(
+    tx: &mut Transaction<'static, Any>,
+    number: &str,
+    legs: &[MeetingLeg],
+) -> Result<(), Error> {
+    let statement = match legs.is_empty() {
+        true => "DELETE FROM told WHERE what = $1",
+        false => {
+            "INSERT INTO told (what, state_json) VALUES ($1, $2) \
+             ON CONFLICT (what) DO UPDATE SET state_json = excluded.state_json"
+        }
+    };
+    let mut query = sqlx::query(statement).bind(number);
+    if !legs.is_empty() {
+        query = query.bind(json!(legs).to_string());
+    }
+    query.execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// What happened between two states of a meeting, in the order in which it makes sense.
+fn differences(before: &[MeetingLeg], after: &[MeetingLeg]) -> Vec<(Kind, Value)> {
+    let mut news = Vec::new();
+    if before.is_empty() && !after.is_empty() {
+        news.push((Kind::MeetingBegan, json!({})));
+    }
+    let find = |legs: &[MeetingLeg], wanted: &MeetingLeg| {
+        legs.iter().find(|leg| leg.leg == wanted.leg).copied()
+    };
+    for left in before.iter().filter(|leg| find(after, leg).is_none()) {
+        news.push((Kind::LegLeft, json!({ "leg": left.leg })));
+    }
+    for now in after {
+        let Some(old) = find(before, now) else {
+            news.push((Kind::LegJoined, json!(now)));
+            continue;
+        };
+        if (old.audio_muted, old.video_muted) != (now.audio_muted, now.video_muted) {
+            let told = json!({ "leg": now.leg, "audio_muted": now.audio_muted,
+                "video_muted": now.video_muted });
+            news.push((Kind::LegMuted, told));
+        }
+        if old.quality != now.quality {
+            let told = json!({ "leg": now.leg, "quality": now.quality });
+            news.push((Kind::LegQuality, told));
+        }
+    }
+    if after.is_empty() && !before.is_empty() {
+        news.push((Kind::MeetingEnded, json!({})));
+    }
+    news
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcu_api::ids::LegId;
+    use mcu_api::manager::{Quality, SiteKind};
+
+    fn leg(id: u64) -> MeetingLeg {
+        MeetingLeg {
+            leg: LegId(id),
+            kind: SiteKind::Browser,
+            audio_muted: false,
+            video_muted: false,
+            quality: Quality::Good,
+        }
+    }
+
+    fn kinds(before: &[MeetingLeg], after: &[MeetingLeg]) -> Vec<&'static str> {
+        let news = differences(before, after);
+        news.iter().map(|(kind, _)| kind.as_str()).collect()
+    }
+
+    #[test]
+    fn each_change_of_a_meeting_is_told_once_and_in_order() {
+        let (a, b) = (leg(1), leg(2));
+        assert_eq!(
+            kinds(&[], &[a, b]),
+            ["meeting.began", "leg.joined", "leg.joined"]
+        );
+        let worse = MeetingLeg {
+            audio_muted: true,
+            quality: Quality::Poor,
+            ..b
+        };
+        assert_eq!(
+            kinds(&[a, b], &[worse]),
+            ["leg.left", "leg.muted", "leg.quality"]
+        );
+        assert_eq!(kinds(&[worse], &[]), ["leg.left", "meeting.ended"]);
+        assert_eq!(kinds(&[a], &[a]), [""; 0]);
+    }
+
+    #[test]
+    fn a_process_that_was_away_for_a_moment_is_told_of() {
+        let presence = |is_there, lost| Presence { is_there, lost };
+        let told = |before, now| -> Vec<&'static str> {
+            let news = changes("media", before, now);
+            news.iter().map(|event| event.kind.as_str()).collect()
+        };
+        let unknown = presence(None, 0);
+        let there = presence(Some(true), 0);
+        assert_eq!(told(unknown, there), ["process.back"]);
+        assert_eq!(told(there, presence(Some(false), 1)), ["process.away"]);
+        assert_eq!(
+            told(there, presence(Some(true), 1)),
+            ["process.away", "process.back"]
+        );
+        assert_eq!(told(there, there), [""; 0]);
+        assert_eq!(told(there, presence(None, 0)), [""; 0], "nobody tells");
+        assert_eq!(told(presence(None, 0), there), ["process.back"]);
+    }
+}
