@@ -26,6 +26,8 @@ use files::{Files, Places};
 const FRESH: Duration = Duration::from_secs(1);
 /// Longest that each part is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for a database that was away a moment ago: who asks whether calls are taken waits for it, too.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(300);
 /// A media process tells of itself each second.
 const SILENT: u64 = 5_000;
 
@@ -113,7 +115,11 @@ impl Watch {
         {
             return snapshot.clone();
         }
-        let snapshot = Arc::new(self.gather().await);
+        let was_away = last
+            .as_ref()
+            .is_some_and(|(_, last)| last.database.is_none());
+        let patience = if was_away { LITTLE_PATIENCE } else { PATIENCE };
+        let snapshot = Arc::new(self.gather(patience).await);
         *last = Some((Instant::now(), snapshot.clone()));
         snapshot
     }
@@ -123,10 +129,10 @@ impl Watch {
         exposition::text(&*self.look().await, &self.counts)
     }
 
-    async fn gather(&self) -> Snapshot {
+    async fn gather(&self, patience: Duration) -> Snapshot {
         let (control, database, files) = tokio::join!(
             self.link.figures(PATIENCE),
-            timeout(PATIENCE, self.ask_database()),
+            timeout(patience, self.ask_database()),
             self.read_files(),
         );
         let (database, entries) = match database {

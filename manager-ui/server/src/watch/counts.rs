@@ -44,6 +44,10 @@ impl Counts {
             "Attempts to log in, by method and outcome.",
             &["method", "outcome"],
         );
+        // Told before the first one, which is an increase then.
+        for outcome in ["wrong_password", "wrong_code", "locked", "too_many"] {
+            logins.with_label_values(&["password", outcome]);
+        }
         let options = HistogramOpts::new(
             "consilium_http_request_duration_seconds",
             "Time from a request to the beginning of its answer.",

@@ -1,6 +1,7 @@
 //! What the controller does, counted for whoever watches the server.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use mcu_api::call::{EndReason, RejectReason};
 use mcu_api::figures::{Calls, Control, Direction, Kind, Media};
@@ -17,6 +18,9 @@ const KINDS: [Key; 3] = [
     (Kind::Terminal, Direction::Outgoing),
     (Kind::Browser, Direction::Incoming),
 ];
+
+/// Failures that are told before the first one, which is an increase then.
+const ALWAYS_TOLD: [&str; 2] = ["no media", "room full"];
 
 /// Calls since this controller began. Reasons are words of the program, so there are few.
 #[derive(Debug, Default)]
@@ -109,6 +113,11 @@ pub fn over(reason: EndReason) -> &'static str {
     }
 }
 
+/// A reason as a label.
+fn word(why: &str) -> String {
+    why.replace(' ', "_").replace(',', "")
+}
+
 fn key(leg: &Leg) -> Key {
     match &leg.kind {
         LegKind::Sip(sip) if sip.dialled => (Kind::Terminal, Direction::Outgoing),
@@ -119,10 +128,10 @@ fn key(leg: &Leg) -> Key {
 
 impl Controller {
     /// What it does now, without what its shell knows: the process, registrations and connections.
-    pub fn figures(&self) -> Control {
+    pub fn figures(&self, now: Instant) -> Control {
         let unix_s = self.unix_s();
         let media = self.processor.figures();
-        let age = media.map(|(_, at)| self.now.saturating_duration_since(at));
+        let age = media.map(|(_, at)| now.saturating_duration_since(at));
         Control {
             media: media.map(|(figures, _)| Media::clone(figures)),
             media_age_ms: age.map(|age| age.as_millis() as u64),
@@ -140,12 +149,16 @@ impl Controller {
         let own = |at: Key| at == (kind, direction);
         let rooms = self.rooms.iter().filter(|room| !room.is_probe());
         let legs = rooms.flat_map(|room| &room.legs);
-        let told = |counted: &BTreeMap<(Key, &'static str), u64>| {
+        let told = |counted: &BTreeMap<(Key, &'static str), u64>| -> BTreeMap<String, u64> {
             let counted = counted.iter().filter(|((at, _), _)| own(*at));
             counted
-                .map(|((_, why), count)| (why.replace(' ', "_").replace(',', ""), *count))
+                .map(|((_, why), count)| (word(why), *count))
                 .collect()
         };
+        let mut failed = told(&self.counts.failed);
+        for why in ALWAYS_TOLD {
+            failed.entry(word(why)).or_default();
+        }
         let begun = self.counts.begun.get(&(kind, direction));
         Calls {
             kind,
@@ -153,7 +166,7 @@ impl Controller {
             legs: legs.filter(|leg| own(key(leg))).count() as u64,
             begun: begun.copied().unwrap_or_default(),
             ended: told(&self.counts.ended),
-            failed: told(&self.counts.failed),
+            failed,
         }
     }
 }

@@ -17,7 +17,7 @@ impl Owner {
             process: (self.controller.config().process)(),
             registered: registered.len() as u64,
             connections: self.endpoint.load().connections as u64,
-            ..self.controller.figures()
+            ..self.controller.figures(now)
         });
         self.carry_out(Output::Manager(
             manager,

@@ -1,5 +1,7 @@
 //! What is counted for whoever watches the server (MCU-22).
 
+use std::time::Duration;
+
 use mcu_api::call::{CallEvent, EndReason};
 use mcu_api::figures::{Calls, Direction, Kind};
 use mcu_api::ids::CallId;
@@ -9,7 +11,7 @@ use super::bench::{Bench, demo, incoming, join};
 use crate::controller::Input;
 
 fn calls(bench: &Bench, kind: Kind, direction: Direction) -> Calls {
-    let figures = bench.controller.figures();
+    let figures = bench.controller.figures(bench.now);
     let mut all = figures.calls.into_iter();
     let found = all.find(|calls| (calls.kind, calls.direction) == (kind, direction));
     found.unwrap()
@@ -22,6 +24,13 @@ fn told(reasons: &[(&str, u64)]) -> std::collections::BTreeMap<String, u64> {
         .collect()
 }
 
+/// The same, with those that are told before there is one.
+fn failed(reasons: &[(&str, u64)]) -> std::collections::BTreeMap<String, u64> {
+    let mut all = told(&[("no_media", 0), ("room_full", 0)]);
+    all.extend(told(reasons));
+    all
+}
+
 #[test]
 fn calls_are_counted_once_with_how_they_began_and_ended() {
     let mut bench = Bench::new(demo());
@@ -30,12 +39,12 @@ fn calls_are_counted_once_with_how_they_began_and_ended() {
     bench.join(1, "A");
     bench.dial_with(incoming(3, "4999", None)).unwrap_err();
     bench.say(2, join("4999", "B"));
-    let figures = bench.controller.figures();
+    let figures = bench.controller.figures(bench.now);
     assert_eq!((figures.rooms, figures.max_legs), (1, 256));
     assert!(figures.ports_used >= 2 && figures.ports > figures.ports_used);
     let terminals = calls(&bench, Kind::Terminal, Direction::Incoming);
     assert_eq!((terminals.legs, terminals.begun), (2, 2));
-    assert_eq!(terminals.failed, told(&[("no_such_room", 1)]));
+    assert_eq!(terminals.failed, failed(&[("no_such_room", 1)]));
     let reason = EndReason::Remote;
     let call = CallId(1);
     bench.input(Input::Call(CallEvent::Ended { call, reason }));
@@ -46,7 +55,7 @@ fn calls_are_counted_once_with_how_they_began_and_ended() {
     let browsers = calls(&bench, Kind::Browser, Direction::Incoming);
     assert_eq!((browsers.legs, browsers.begun), (0, 1));
     assert_eq!(browsers.ended, told(&[("browser_left", 1)]));
-    assert_eq!(browsers.failed, told(&[("no_such_room", 1)]));
+    assert_eq!(browsers.failed, failed(&[("no_such_room", 1)]));
 }
 
 #[test]
@@ -61,8 +70,10 @@ fn a_callee_counts_as_a_call_once_it_answers_and_as_a_failure_if_it_does_not() {
     let outgoing = calls(&bench, Kind::Terminal, Direction::Outgoing);
     assert_eq!((outgoing.legs, outgoing.begun), (0, 0));
     assert!(outgoing.ended.is_empty());
-    let failed = told(&[("no_such_room", 1), ("refused", 1)]);
-    assert_eq!(outgoing.failed, failed);
+    assert_eq!(
+        outgoing.failed,
+        failed(&[("no_such_room", 1), ("refused", 1)])
+    );
 }
 
 #[test]
@@ -74,10 +85,14 @@ fn a_processor_that_is_gone_tells_nothing_more() {
         ..Default::default()
     });
     bench.media(mcu_api::media::FromMedia::Inventory(inventory));
-    let figures = bench.controller.figures();
+    let figures = bench.controller.figures(bench.now);
     assert_eq!(figures.media.map(|media| media.encoders), Some(3));
     assert_eq!(figures.media_age_ms, Some(0));
+    // It is asked while nothing else happens: a processor that hangs says nothing more.
+    let later = bench.now + Duration::from_secs(9);
+    let figures = bench.controller.figures(later);
+    assert_eq!(figures.media_age_ms, Some(9_000));
     bench.input(Input::MediaDisconnected);
-    let figures = bench.controller.figures();
+    let figures = bench.controller.figures(bench.now);
     assert_eq!((figures.media, figures.media_age_ms), (None, None));
 }

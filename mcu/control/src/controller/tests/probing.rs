@@ -32,7 +32,7 @@ fn a_check_gets_its_own_picture_back_in_a_room_that_nobody_sees() {
     let shown = bench.forwarded(leg);
     assert_eq!(shown[0].map(|(leg, _)| leg), Some(leg));
     assert!(shown[1..].iter().all(Option::is_none));
-    assert_eq!(bench.controller.figures().rooms, 0);
+    assert_eq!(bench.controller.figures(bench.now).rooms, 0);
     assert!(bench.conferences.is_empty(), "{:?}", bench.conferences);
     assert_eq!(bench.view(&format!("probe {}", leg.0)), None);
     assert!(bench.dial(1, &format!("probe {}", leg.0)).is_err());
