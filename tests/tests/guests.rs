@@ -44,6 +44,8 @@ fn a_guest_is_in_by_a_link_until_it_is_taken_back_and_a_person_until_disabled() 
     guest.reload();
     sees(&guest, LI);
     sees(&wang, GUEST);
+    leaves_and_returns(&mut guest, &admin);
+    sees(&wang, GUEST);
 
     let mut wang = wang;
     wang.reset();
@@ -67,6 +69,21 @@ fn a_guest_is_in_by_a_link_until_it_is_taken_back_and_a_person_until_disabled() 
     assert_eq!(wang.next_report().connection, "connected");
     let secret = page.split_once("#guest=").expect("a secret").1;
     assert!(!server.log().contains(secret), "a link is in the log");
+}
+
+/// The link has let in as many as it may, and this guest is one of them.
+fn leaves_and_returns(guest: &mut Browser, admin: &Administrator<'_>) {
+    let legs_are = |count| {
+        wait_for(&format!("{count} are in"), PATIENCE, || {
+            (admin.room(ROOM).legs.len() == count).then_some(())
+        });
+    };
+    guest.press("leave");
+    ends(guest, "left");
+    legs_are(2);
+    guest.press("rejoin");
+    guest.press("join");
+    legs_are(3);
 }
 
 /// Makes a link for one guest; where it is taken back, and the page that it opens.
@@ -112,7 +129,7 @@ fn undisturbed(browser: &Browser, id: u8) {
     let report = browser.next_report();
     let mut tiles = report.markers.iter();
     let tile = tiles.find(|(_, marker)| marker.id == id).expect("a tile").0;
-    let pause = report.pauses_ms.get(tile).copied().unwrap_or_default();
+    let pause = *report.pauses_ms.get(tile).expect("its pauses");
     assert!(pause < UNSEEN_MS, "{pause} ms");
     assert!(report.tones.contains_key(&id), "{report:?}");
 }

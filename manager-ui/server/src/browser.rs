@@ -1,5 +1,6 @@
 //! One browser's WebSocket: JSON messages to the controller and back.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use mcu_api::manager::{BrowserMessage, Invited, Person, Refusal, ServerMessage};
 use mcu_api::secret::Redacted;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::api::problem;
 use crate::asker::{cookie, same_origin};
@@ -22,7 +23,7 @@ use crate::entering::{self, Visit};
 use crate::guests::{self, Guest};
 use crate::limits::Place;
 use crate::link::{Closing, Link, ToBrowser};
-use crate::{State, serve};
+use crate::{State, serve, store};
 
 /// Largest message of a browser: an offer with nine video lines is about 40 KiB.
 const MAX_MESSAGE_LEN: usize = 256 * 1024;
@@ -91,6 +92,9 @@ async fn serve_browser(
         queue,
         heard: Instant::now(),
         guest: Guest::default(),
+        noted: HashSet::new(),
+        is_in: false,
+        unproven: &[],
     };
     let close = relay.run().await;
     debug!(%conn, ?close, "browser gone");
@@ -124,6 +128,12 @@ struct Relay {
     queue: mpsc::Receiver<ToBrowser>,
     heard: Instant,
     guest: Guest,
+    /// Numbers of rooms at whose door its person is in the record.
+    noted: HashSet<String>,
+    /// It has joined; a connection does once.
+    is_in: bool,
+    /// What the controller says to whom the manager would know, were the database there.
+    unproven: &'static [Refusal],
 }
 
 impl Relay {
@@ -218,14 +228,24 @@ impl Relay {
         };
         let source = self.peer.ip().to_canonical();
         let guest = guest.take();
+        self.unproven = &[];
+        if self.is_in {
+            return Ok((None, None));
+        }
         if let Some(session) = &self.session {
             let visit = Visit {
                 session: &session.0,
                 number: room,
                 source,
             };
-            if let Some(person) = entering::who(&self.state, visit).await {
-                return Ok((Some(person), None));
+            match entering::who(&self.state, visit, &mut self.noted).await {
+                Ok(Some(person)) => return Ok((Some(person), None)),
+                Ok(None) => {}
+                Err(error) => {
+                    let error = store::chain(&error);
+                    warn!(error, "nobody can prove who enters");
+                    self.unproven = &[Refusal::NotAllowed];
+                }
             }
         }
         let Some(secret) = guest else {
@@ -237,12 +257,24 @@ impl Relay {
             resume: resume.as_ref(),
             source,
         };
-        Ok((None, self.guest.look(&self.state, visit).await?))
+        let invited = self.guest.look(&self.state, visit).await?;
+        if invited.is_none() {
+            // The link would stand in the PIN's place.
+            self.unproven = &[Refusal::NotAllowed, Refusal::PinWanted];
+        }
+        Ok((None, invited))
     }
 
     async fn say(&mut self, item: Option<ToBrowser>) -> Result<(), End> {
         match item {
-            Some(ToBrowser::Say(message)) => {
+            Some(ToBrowser::Say(mut message)) => {
+                self.is_in |= matches!(message, ServerMessage::Joined { .. });
+                if let ServerMessage::Refused { code } = &mut message
+                    && self.unproven.contains(code)
+                {
+                    // Not final: the page tries again, and is known once the database is there.
+                    *code = Refusal::NoMedia;
+                }
                 let source = self.peer.ip().to_canonical();
                 self.guest.hear(&self.state, &message, source).await;
                 self.send(&message).await

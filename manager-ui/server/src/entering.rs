@@ -1,18 +1,18 @@
 //! Who enters a room as somebody: a person who is logged in and holds the right to.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use mcu_api::manager::{Person, Session};
 use mcu_api::secret::Redacted;
 use serde_json::json;
 use sqlx::Row;
-use tracing::warn;
 
 use crate::api::rooms;
 use crate::asker::{self, Asker};
 use crate::audit::{self, Action, Change, Object};
 use crate::rights::{Right, Subject};
-use crate::store::{self, Error};
+use crate::store::Error;
 use crate::{State, sessions};
 
 /// A page that wants into a room.
@@ -26,18 +26,16 @@ pub(crate) struct Visit<'a> {
     pub source: IpAddr,
 }
 
-/// Whom the session stands for, if it goes on and its person may enter the room. That is noted (PRV-07).
-/// Without a database nobody is known, and enters as a guest does.
-pub(crate) async fn who(state: &State, visit: Visit<'_>) -> Option<Person> {
-    let found = find(state, visit).await;
-    found.unwrap_or_else(|error| {
-        let error = store::chain(&error);
-        warn!(error, "nobody can prove who enters");
-        None
-    })
-}
-
-async fn find(state: &State, visit: Visit<'_>) -> Result<Option<Person>, Error> {
+/// Whom the session stands for, if it goes on and its person may enter the room. That is noted (PRV-07),
+/// once for each of the rooms in `noted`, however often a page asks.
+///
+/// # Errors
+/// Those of the database, without which nobody is known.
+pub(crate) async fn who(
+    state: &State,
+    visit: Visit<'_>,
+    noted: &mut HashSet<String>,
+) -> Result<Option<Person>, Error> {
     let Some(person) = sessions::person_of(&state.store, visit.session).await? else {
         return Ok(None);
     };
@@ -66,7 +64,10 @@ async fn find(state: &State, visit: Visit<'_>) -> Result<Option<Person>, Error> 
             until_ms: row.try_get::<i64, _>("created_ms")? + sessions::LONGEST_MS,
         }),
     };
-    note(state, person, visit).await?;
+    if !noted.contains(visit.number) {
+        note(state, person, visit).await?;
+        noted.insert(visit.number.to_owned());
+    }
     Ok(Some(known))
 }
 

@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const COMPARE: Duration = Duration::from_secs(5);
 /// For the controller to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// For the controller to act, which it puts off for 3 s while a media processor is awaited.
+const ACTING: Duration = Duration::from_secs(5);
 /// How precisely it is kept that a session is used by who is in a room.
 const SEEN_STEP_MS: i64 = 60 * 1000;
 
@@ -148,13 +150,6 @@ async fn goes_on(connection: &mut AnyConnection, session: &Session) -> Result<bo
 }
 
 async fn put_out(state: &State, visit: &Visit, code: Refusal) -> Result<(), Error> {
-    let (room, action) = (visit.room.clone(), LegAction::Refuse { code });
-    let done = state.link.control(room, visit.leg, action, PATIENCE).await;
-    if !matches!(done, Ok(ControlOutcome::Done)) {
-        // It left by itself, or is tried again.
-        return Ok(());
-    }
-    info!(leg = %visit.leg, ?code, "put out of a room");
     let mut tx = state.store.begin().await?;
     let room: Option<(String, String)> =
         sqlx::query_as("SELECT id, organisation FROM rooms WHERE number = $1")
@@ -177,5 +172,13 @@ async fn put_out(state: &State, visit: &Visit, code: Refusal) -> Result<(), Erro
         after: Some(after),
     };
     audit::write(&mut tx, &Asker::server(), Action::Change, object, change).await?;
-    Ok(tx.commit().await?)
+    // Before it is done: it may be done later than is waited for.
+    tx.commit().await?;
+    let (room, action) = (visit.room.clone(), LegAction::Refuse { code });
+    let done = state.link.control(room, visit.leg, action, ACTING).await;
+    if matches!(done, Ok(ControlOutcome::Done)) {
+        info!(leg = %visit.leg, ?code, "put out of a room");
+    }
+    // Or else it left by itself, or is tried again.
+    Ok(())
 }

@@ -78,6 +78,10 @@ impl Manager {
     }
 
     async fn start(demo_room: Option<&str>, limits: Limits) -> Self {
+        Self::start_on(crate::Database::Sqlite, demo_room, limits).await
+    }
+
+    async fn start_on(database: crate::Database, demo_room: Option<&str>, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = Config {
             http: "127.0.0.1:0".parse().unwrap(),
@@ -85,7 +89,7 @@ impl Manager {
             control_socket: dir.path().join("control.sock"),
             streams_socket: dir.path().join("tcp.sock"),
             addresses: vec!["127.0.0.1".parse().unwrap()],
-            database: crate::Database::Sqlite,
+            database,
             ldap: None,
             oidc: None,
             backups: None,
@@ -151,11 +155,20 @@ impl Manager {
     }
 
     async fn open(&self, origin: &str) -> Result<Browser, WsError> {
+        self.open_with(origin, None).await
+    }
+
+    async fn open_with(&self, origin: &str, cookie: Option<&str>) -> Result<Browser, WsError> {
         let url = format!("wss://127.0.0.1:{}/ws", self.port);
         let mut request = url.into_client_request().unwrap();
         request
             .headers_mut()
             .insert("origin", origin.parse().unwrap());
+        if let Some(cookie) = cookie {
+            request
+                .headers_mut()
+                .insert("cookie", cookie.parse().unwrap());
+        }
         let tls = self.tls().await;
         soon("handshake", tokio_tungstenite::client_async(request, tls))
             .await
@@ -734,4 +747,48 @@ fn what_is_logged_shows_no_name() {
         message: join(),
     };
     assert!(!format!("{message:?}").contains("李医生"));
+}
+
+/// A whole server that starts again is asked by its pages before its database is there.
+#[tokio::test]
+async fn whoever_cannot_be_proved_yet_is_told_to_try_again_and_a_stranger_that_it_is_no_use() {
+    let away = crate::Database::Postgres(Redacted("postgres://x@127.0.0.1:1/x".into()));
+    let manager = Manager::start_on(away, None, Limits::default()).await;
+    let listener = manager.listen();
+    let mut controller = Controller::accept(&listener).await;
+    manager.wait_for_health("200").await;
+    let by_link = || {
+        let mut message = join();
+        if let BrowserMessage::Join { resume, guest, .. } = &mut message {
+            *resume = Some(Redacted("token".into()));
+            *guest = Some(Redacted("secret".into()));
+        }
+        message
+    };
+    let session = format!("{}=secret", crate::sessions::COOKIE);
+    let (not_allowed, pin) = (Refusal::NotAllowed, Refusal::PinWanted);
+    for (cookie, message, code, told) in [
+        (None, join(), not_allowed, not_allowed),
+        (Some(&*session), join(), not_allowed, Refusal::NoMedia),
+        (Some(&*session), join(), pin, pin),
+        (None, by_link(), not_allowed, Refusal::NoMedia),
+        (None, by_link(), pin, Refusal::NoMedia),
+    ] {
+        let origin = format!("https://127.0.0.1:{}", manager.port);
+        let mut browser = manager.open_with(&origin, cookie).await.unwrap();
+        send(&mut browser, &message).await;
+        let ToControl::Browser { conn, .. } = controller.next().await else {
+            panic!("no join")
+        };
+        let message = ServerMessage::Refused { code };
+        controller.say(&FromControl::Server { conn, message }).await;
+        let text = heard(&mut browser).await.into_text().unwrap();
+        let expected = ServerMessage::Refused { code: told };
+        assert_eq!(
+            serde_json::from_str::<ServerMessage>(&text).unwrap(),
+            expected
+        );
+        drop(browser);
+        assert_eq!(controller.next().await, ToControl::BrowserGone { conn });
+    }
 }

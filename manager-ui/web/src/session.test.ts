@@ -98,14 +98,15 @@ let latest: Snapshot;
 const track = () => new FakeTrack() as unknown as MediaStreamTrack;
 const microphone = () => ({ audio: track(), video: null });
 
-function visit(tracks: Tracks = { audio: track(), video: track() }, pin?: string): Session {
+function visit(tracks: Tracks = { audio: track(), video: track() }, pin?: string, guest?: string): Session {
   const store = {
     getItem: (key: string) => memory.get(key) ?? null,
     setItem: (key: string, value: string) => void memory.set(key, value),
     removeItem: (key: string) => void memory.delete(key),
   };
   const muted = { audio: false, video: false };
-  const session = new Session("wss://x/ws", { room: "3000", name: "Li", tracks, muted, pin }, store, (s) => {
+  const known = { room: "3000", name: "Li", tracks, muted, pin, guest };
+  const session = new Session("wss://x/ws", known, store, (s) => {
     latest = s;
   });
   session.start();
@@ -380,6 +381,29 @@ describe("a visit", () => {
     expect(sockets[0]!.sent.at(-1)).toEqual({ type: "leave" });
     expect(memory.has(resumeKey("3000"))).toBe(false);
     expect(latest).toMatchObject({ phase: "ended", refusal: null });
+  });
+
+  it("is known again as a link's guest who left or was refused, and not who was put out", async () => {
+    const comes = async (guest?: string) => {
+      sockets.length = 0;
+      const session = visit(undefined, undefined, guest);
+      await sockets[0]!.opens();
+      const { resume } = sockets[0]!.sent[0] as { resume?: string };
+      return { session, resume };
+    };
+    const joined: ServerMessage = { type: "joined", leg: 7, sdp: "answer\r\n", resume: "token" };
+    const { session } = await comes("secret");
+    await sockets[0]!.says(joined);
+    session.leave();
+    // A reload stays outside.
+    expect(memory.has(resumeKey("3000"))).toBe(false);
+    expect((await comes()).resume).toBeUndefined();
+    expect((await comes("secret")).resume).toBe("token");
+    await sockets[0]!.says({ type: "refused", code: "room_full" });
+    expect((await comes("secret")).resume).toBe("token");
+    await sockets[0]!.says(joined);
+    await sockets[0]!.says({ type: "refused", code: "removed" });
+    expect((await comes("secret")).resume).toBeUndefined();
   });
 
   it("says its mute switches at once and again when it comes back", async () => {

@@ -70,6 +70,8 @@ export function mutedForOthers({ muted, tracks }: Pick<Snapshot, "muted" | "trac
 }
 
 export const resumeKey = (room: string) => `consilium.resume.${room}`;
+/** Of a guest who is out and is known by it when coming again by the same link. */
+export const returnKey = (room: string) => `consilium.return.${room}`;
 
 export class Session {
   private state: Snapshot;
@@ -244,8 +246,9 @@ export class Session {
   private join(media: { sdp: string } | { answer_ufrag: string }): BrowserMessage {
     const { audio, video } = mutedForOthers(this.state);
     this.told = { audio, video };
-    const resume = this.memory.getItem(resumeKey(this.visit.room)) ?? undefined;
     const { room, name, pin, guest } = this.visit;
+    const known = guest ? this.memory.getItem(returnKey(room)) : null;
+    const resume = this.memory.getItem(resumeKey(room)) ?? known ?? undefined;
     const muted = { audio_muted: audio, video_muted: video };
     return { type: "join", room, name, ...media, resume, ...muted, pin, guest };
   }
@@ -255,6 +258,7 @@ export class Session {
       case "joined":
         this.retryMs = FIRST_RETRY_MS;
         this.memory.setItem(resumeKey(this.visit.room), message.resume);
+        this.memory.removeItem(returnKey(this.visit.room));
         this.change({ phase: "in", refusal: null, leg: message.leg });
         this.tellMute();
         if (this.sizes.length > 0) this.say({ type: "sizes", slots: this.sizes });
@@ -417,11 +421,20 @@ export class Session {
     window.removeEventListener("online", this.retryNow);
     clearTimeout(this.connectTimer);
     clearTimeout(this.disconnectedTimer);
-    if (!keepToken) this.memory.removeItem(resumeKey(this.visit.room));
+    if (!keepToken) this.layDown(refusal);
     this.closeSocket();
     this.dropNext();
     this.state.peer?.close();
     this.change({ phase: "ended", refusal, peer: null, sites: [], slots: [], speaker: null });
+  }
+
+  /** Out of the room the token leads back into it no more, but for the guest of a link. */
+  private layDown(refusal: Refusal | null): void {
+    const { room, guest } = this.visit;
+    const token = this.memory.getItem(resumeKey(room));
+    this.memory.removeItem(resumeKey(room));
+    // Where it was put out, another page may have taken the token over.
+    if (token && guest && refusal !== "removed") this.memory.setItem(returnKey(room), token);
   }
 
   private change(change: Partial<Snapshot>): void {

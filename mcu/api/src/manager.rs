@@ -246,6 +246,9 @@ pub struct Invited {
     /// The link lets nobody in any more, for this reason; whoever it let in may come back.
     #[serde(default)]
     pub closed: Option<Refusal>,
+    /// It let this guest in before, who has the token that is said, and keeps it.
+    #[serde(default)]
+    pub returns: bool,
 }
 
 /// By what somebody is in a room, beside what the room says of everybody.

@@ -23,6 +23,8 @@ use crate::rights::{self, Right};
 
 /// For the controller to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// For the controller to act, which it puts off for 3 s while a media processor is awaited.
+const ACTING: Duration = Duration::from_secs(5);
 /// Longer than any callee may ring.
 const RINGING: Duration = Duration::from_secs(150);
 
@@ -135,13 +137,13 @@ async fn control(
     told: Value,
 ) -> Result<StatusCode, Problem> {
     may_control(state, who, number).await?;
-    let outcome = state.link.control(number.to_owned(), leg, action, PATIENCE);
-    match outcome.await? {
-        ControlOutcome::Done => {}
-        ControlOutcome::NoSuchRoom | ControlOutcome::NoSuchLeg => return Err(Problem::not_found()),
-    }
+    // Before it is done: it may be done later than anybody waits for.
     note(state, who, number, told).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let outcome = state.link.control(number.to_owned(), leg, action, ACTING);
+    match outcome.await? {
+        ControlOutcome::Done => Ok(StatusCode::NO_CONTENT),
+        ControlOutcome::NoSuchRoom | ControlOutcome::NoSuchLeg => Err(Problem::not_found()),
+    }
 }
 
 /// Whom to call.

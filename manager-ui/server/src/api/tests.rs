@@ -23,6 +23,7 @@ mod second_factor;
 mod slapd;
 mod system;
 mod tokens;
+mod visits;
 
 use bench::Api;
 use postgres::Postgres;
@@ -87,9 +88,15 @@ on_both! {
     rooms::who_is_logged_in_enters_where_the_right_is_held,
     guests::a_link_lets_guests_into_its_room_until_it_is_used_up_runs_out_or_is_taken_back,
     guests::a_use_counts_when_somebody_is_in_and_not_who_comes_back_or_is_refused,
+    guests::a_guest_who_was_in_returns_by_a_link_that_is_used_up_and_counts_once,
+    guests::a_use_of_which_nothing_came_is_given_back_after_a_while,
+    guests::whoever_may_have_been_put_out_is_in_the_record,
     guests::wrong_links_are_noted_and_bounded,
     guests::links_are_made_where_the_room_takes_them_and_told_once,
     guests::who_is_in_by_what_counts_no_more_is_put_out_and_nobody_else,
+    visits::a_page_that_asks_again_is_noted_once_for_each_room,
+    visits::what_the_controller_does_not_answer_is_in_the_record,
+    guests::who_is_disabled_is_put_out_whatever_became_of_the_session,
     guests::a_session_that_ran_out_ends_no_consult,
     counts::counts_are_of_what_one_may_see_and_looking_leaves_no_trace,
     record::each_change_is_in_the_record_with_before_and_after,

@@ -73,6 +73,25 @@ impl Join {
         login.or_else(link)
     }
 
+    /// Whether it may come back to a leg that is in by this. A link that lets nobody in any more leads
+    /// back to what it let in alone.
+    fn may_resume(&self, pass: Option<&Pass>) -> bool {
+        match &self.invited {
+            Some(Invited {
+                link,
+                closed: Some(_),
+                ..
+            }) => matches!(pass, Some(Pass::Link { link: of }) if of == link),
+            _ => true,
+        }
+    }
+
+    /// The token of a guest who was in before, also when the leg is gone.
+    fn kept_token(&self) -> Option<Redacted<String>> {
+        let returns = self.invited.as_ref()?.returns;
+        self.resume.clone().filter(|_| returns)
+    }
+
     /// The name that the manager knows of it, or else the one that it says.
     fn shown_name(&self) -> Option<Redacted<String>> {
         let person = self.person.as_ref().map(|person| &person.name);
@@ -194,10 +213,7 @@ impl Controller {
         join.name = join.shown_name().ok_or(Refusal::BadRequest)?;
         let room = self.config.room(&join.room).ok_or(Refusal::NoSuchRoom)?;
         let closed = !room.guests && join.pass().is_none();
-        let known = join
-            .resume
-            .as_ref()
-            .and_then(|token| self.resumable(&join.room, token));
+        let known = self.resumable(&join);
         let Some(offer) = offer else {
             return self.go_on(conn, known, join);
         };
@@ -238,7 +254,7 @@ impl Controller {
         let id = self.new_leg_id();
         let cname = self.cname_for(&join.room);
         let (sdp, media) = self.describe(id, join.source, offer, &cname)?;
-        let token = self.new_token();
+        let token = join.kept_token().unwrap_or_else(|| self.new_token());
         let mut browser = BrowserLeg::new(conn, token.clone());
         browser.pass = join.pass();
         let room = self.rooms.iter().find(|room| room.number == join.room);
@@ -273,13 +289,17 @@ impl Controller {
         Ok(())
     }
 
-    /// The leg in the room of this number whose token this is.
-    fn resumable(&self, number: &str, token: &Redacted<String>) -> Option<LegId> {
-        let room = self.rooms.iter().find(|room| room.number == number)?;
+    /// The leg that it has the token of and may come back to.
+    fn resumable(&self, join: &Join) -> Option<LegId> {
+        let token = join.resume.as_ref()?;
+        let room = self.rooms.iter().find(|room| room.number == join.room)?;
+        let is_its = |browser: &BrowserLeg| {
+            browser.token == *token && join.may_resume(browser.pass.as_ref())
+        };
         let leg = room
             .legs
             .iter()
-            .find(|leg| leg.browser().is_some_and(|b| b.token == *token))?;
+            .find(|leg| leg.browser().is_some_and(is_its))?;
         Some(leg.id)
     }
 
@@ -314,13 +334,15 @@ impl Controller {
             return Err(Refusal::BadRequest);
         };
         info!(room = %room, leg = %leg, offered = described.is_some(), "browser came back");
-        // Who entered as a person stays that one, also when nobody can prove who he is meanwhile; and
-        // whom a link gave a name keeps it.
+        // Who entered as a person stays that one, also when nobody can prove who he is meanwhile, or he
+        // has a link as well: what ends his login is to end this. Whom a link gave a name keeps it.
         let pass = join.pass();
-        let is_known = found
-            .browser()
-            .is_some_and(|browser| browser.pass.is_some());
-        if !is_known || pass.is_some() {
+        let known = found.browser().and_then(|browser| browser.pass.as_ref());
+        let stays = matches!(
+            (known, &pass),
+            (Some(_), None) | (Some(Pass::Login { .. }), Some(Pass::Link { .. }))
+        );
+        if !stays {
             found.name = join.name;
         }
         found.audio_muted = join.audio_muted;
@@ -328,7 +350,9 @@ impl Controller {
         let Some(browser) = found.browser_mut() else {
             return Err(Refusal::BadRequest);
         };
-        browser.pass = pass.or(browser.pass.take());
+        if !stays {
+            browser.pass = pass;
+        }
         let before = browser.conn.replace(conn);
         browser.gone_at = None;
         browser.told = None;

@@ -1,5 +1,6 @@
 //! An API with a database of its own, and what is asked of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -43,6 +44,8 @@ pub(crate) struct Api {
     pub asked: Arc<Mutex<Vec<ToControl>>>,
     /// Who is in by a login or a link, as the controller says.
     pub visits: Arc<Mutex<Vec<Visit>>>,
+    /// The controller ends when it is told what to do with a leg.
+    pub ends_when_told: Arc<AtomicBool>,
     /// They end with it, and their connections to the database.
     _tasks: JoinSet<()>,
 }
@@ -84,6 +87,7 @@ impl Api {
         let socket = dir.path().join("control.sock");
         let asked = Arc::default();
         let visits = Arc::default();
+        let ends_when_told = Arc::default();
         // One of an earlier life.
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
@@ -92,6 +96,7 @@ impl Api {
             listener,
             Arc::clone(&asked),
             Arc::clone(&visits),
+            Arc::clone(&ends_when_told),
         ));
         let (link, task) = link::new(socket);
         tasks.spawn(task.run());
@@ -137,6 +142,7 @@ impl Api {
             dir,
             asked,
             visits,
+            ends_when_told,
             _tasks: tasks,
         }
     }
@@ -385,6 +391,7 @@ async fn play_controller(
     listener: UnixListener,
     asked: Arc<Mutex<Vec<ToControl>>>,
     visits: Arc<Mutex<Vec<Visit>>>,
+    ends_when_told: Arc<AtomicBool>,
 ) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let there = FromControl::Media {
@@ -414,6 +421,7 @@ async fn play_controller(
                     request,
                     visits: visits.lock().unwrap().clone(),
                 },
+                ToControl::Control { .. } if ends_when_told.load(Ordering::Relaxed) => return,
                 ToControl::Control { request, .. } => FromControl::Controlled {
                     request,
                     outcome: ControlOutcome::Done,
@@ -432,13 +440,7 @@ async fn play_controller(
                 }),
                 other => panic!("not by this way: {other:?}"),
             };
-            let is_question = matches!(
-                message,
-                ToControl::GetRoom { .. }
-                    | ToControl::GetVisits { .. }
-                    | ToControl::GetFigures { .. }
-            );
-            if !is_question {
+            if !is_question(&message) {
                 asked.lock().unwrap().push(message);
             }
             stream
@@ -451,4 +453,11 @@ async fn play_controller(
             _ => return,
         }
     }
+}
+
+fn is_question(message: &ToControl) -> bool {
+    matches!(
+        message,
+        ToControl::GetRoom { .. } | ToControl::GetVisits { .. } | ToControl::GetFigures { .. }
+    )
 }

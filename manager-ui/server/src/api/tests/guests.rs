@@ -1,6 +1,8 @@
 //! Guests by link, and who is put out of a room when what let them in counts no more (VSEC-03, PRV-03).
 
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use axum::http::StatusCode;
 use mcu_api::ids::LegId;
@@ -97,6 +99,7 @@ pub(crate) async fn a_link_lets_guests_into_its_room_until_it_is_used_up_runs_ou
         link: id.clone(),
         name: Some(Redacted("张阿姨".into())),
         closed: None,
+        returns: false,
     };
     assert_eq!(let_in, expected);
     is_in(&api, &mut guest, "first").await;
@@ -220,9 +223,12 @@ pub(crate) async fn links_are_made_where_the_room_takes_them_and_told_once(api: 
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(refused.body["code"], code);
     }
-    let foreign = format!("/rooms/100/guest-links/{id}");
+    link(&api, &root, "5000", json!({})).await;
+    let foreign = format!("/rooms/5000/guest-links/{id}");
     let foreign = api.ask(&root, "DELETE", &foreign, Value::Null).await;
     assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+    let stays = comes(&api, &mut Guest::default(), "4000", &secret, None).await;
+    assert!(stays.is_ok(), "{stays:?}");
     let closed = json!({ "guest_links": false });
     api.ask(&root, "PATCH", "/rooms/4000", closed).await;
     let shut = comes(&api, &mut Guest::default(), "4000", &secret, None).await;
@@ -230,6 +236,96 @@ pub(crate) async fn links_are_made_where_the_room_takes_them_and_told_once(api: 
     let new = json!({ "expires_ms": now_ms() + HOUR_MS });
     let refused = api.ask(&root, "POST", "/rooms/4000/guest-links", new).await;
     assert_eq!(refused.body["code"], "no_guest_links");
+}
+
+/// VSEC-03: whoever was in by a link is let in again, also when the leg is gone, and counts once.
+pub(crate) async fn a_guest_who_was_in_returns_by_a_link_that_is_used_up_and_counts_once(api: Api) {
+    let root = api.first().await;
+    let (id, secret) = link(&api, &root, "4000", json!({ "max_uses": 1 })).await;
+    let mut first = Guest::default();
+    comes(&api, &mut first, "4000", &secret, None)
+        .await
+        .unwrap();
+    is_in(&api, &mut first, "first").await;
+    first.leave(&api.state).await;
+    let api = api.reopened();
+    for _ in 0..2 {
+        let mut again = Guest::default();
+        // The page asks again with an offer.
+        for _ in 0..2 {
+            let back = comes(&api, &mut again, "4000", &secret, Some("first")).await;
+            let back = back.unwrap();
+            assert!(back.returns && back.closed.is_none(), "{back:?}");
+        }
+        is_in(&api, &mut again, "first").await;
+        again.leave(&api.state).await;
+        assert_eq!(uses(&api, &root).await, 1);
+    }
+    let other = comes(&api, &mut Guest::default(), "4000", &secret, Some("other")).await;
+    assert_eq!(other.unwrap().closed, Some(Refusal::LinkUsedUp));
+    let visits = api.noted(&root, "view").await;
+    let by_it = visits
+        .iter()
+        .filter(|entry| entry["after"]["guest_link"] == json!(id));
+    assert_eq!(by_it.count(), 3, "one for each coming: {visits:?}");
+    // The token is the link's, and nothing of others.
+    let (_, other) = link(&api, &root, "5000", json!({})).await;
+    let other = comes(&api, &mut Guest::default(), "5000", &other, Some("first")).await;
+    assert!(!other.unwrap().returns);
+    expire(&api).await;
+    let late = comes(&api, &mut Guest::default(), "4000", &secret, Some("first")).await;
+    let late = late.unwrap();
+    assert_eq!(
+        (late.closed, late.returns),
+        (Some(Refusal::LinkExpired), false)
+    );
+    let path = format!("/rooms/4000/guest-links/{id}");
+    api.ask(&root, "DELETE", &path, Value::Null).await;
+    let revoked = comes(&api, &mut Guest::default(), "4000", &secret, Some("first")).await;
+    assert_eq!(revoked, Err(Refusal::LinkRevoked));
+}
+
+/// A server that ends while a guest is on the way in keeps no use from others.
+pub(crate) async fn a_use_of_which_nothing_came_is_given_back_after_a_while(api: Api) {
+    let root = api.first().await;
+    let (_, secret) = link(&api, &root, "4000", json!({ "max_uses": 1 })).await;
+    let mut lost = Guest::default();
+    comes(&api, &mut lost, "4000", &secret, None).await.unwrap();
+    let second = comes(&api, &mut Guest::default(), "4000", &secret, None).await;
+    assert_eq!(second, Err(Refusal::LinkUsedUp));
+    sqlx::query("UPDATE guest_uses SET taken_ms = taken_ms - 61000")
+        .execute(api.store.pool().unwrap())
+        .await
+        .unwrap();
+    let mut third = Guest::default();
+    comes(&api, &mut third, "4000", &secret, None)
+        .await
+        .unwrap();
+    is_in(&api, &mut third, "third").await;
+    assert_eq!(uses(&api, &root).await, 1);
+    // The first was slow and no more: it is in, and counts.
+    is_in(&api, &mut lost, "lost").await;
+    assert_eq!(uses(&api, &root).await, 2);
+    lost.leave(&api.state).await;
+    third.leave(&api.state).await;
+    assert_eq!(uses(&api, &root).await, 2);
+}
+
+/// PRV-07: the controller may act after it was waited for.
+pub(crate) async fn whoever_may_have_been_put_out_is_in_the_record(api: Api) {
+    let root = api.first().await;
+    link(&api, &root, "4000", json!({})).await;
+    let by = Pass::Link {
+        link: "none".into(),
+    };
+    api.visits.lock().unwrap().push(inside(1, by));
+    api.ends_when_told.store(true, Ordering::Relaxed);
+    leaving::compare(&api.state).await.unwrap();
+    let changes = api.noted(&root, "change").await;
+    let removed = changes
+        .iter()
+        .find(|entry| entry["after"]["removed"] == true);
+    assert_eq!(removed.unwrap()["after"]["reason"], "link_revoked");
 }
 
 /// A leg in room 4000.
@@ -247,7 +343,8 @@ async fn login(api: &Api, cookie: &str) -> Pass {
         number: "4000",
         source: IpAddr::from(SOURCE),
     };
-    let person = crate::entering::who(&api.state, visit).await.unwrap();
+    let person = crate::entering::who(&api.state, visit, &mut HashSet::new()).await;
+    let person = person.unwrap().unwrap();
     Pass::Login {
         person: person.id,
         session: person.session,
@@ -364,4 +461,26 @@ pub(crate) async fn a_session_that_ran_out_ends_no_consult(api: Api) {
         .unwrap();
     *api.visits.lock().unwrap() = vec![inside(1, with(1)), inside(2, with(i64::MAX))];
     assert_eq!(put_out(&api).await, [(2, Refusal::SessionEnded)]);
+}
+
+/// Sessions end with their person; whose session ran out before is put out all the same.
+pub(crate) async fn who_is_disabled_is_put_out_whatever_became_of_the_session(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    link(&api, &root, "4000", json!({})).await;
+    let id = api.person(&root, &home, "disabled", "clinician").await;
+    let ran_out = Session {
+        id: "ran out".into(),
+        until_ms: 1,
+    };
+    let by = Pass::Login {
+        person: id.clone(),
+        session: Some(ran_out),
+    };
+    api.visits.lock().unwrap().push(inside(1, by));
+    assert_eq!(put_out(&api).await, []);
+    let disabled = json!({ "disabled": true });
+    api.ask(&root, "PATCH", &format!("/people/{id}"), disabled)
+        .await;
+    assert_eq!(put_out(&api).await, [(1, Refusal::RightTaken)]);
 }

@@ -398,6 +398,7 @@ async fn rows_of(api: &Api, organisation: &str) -> Vec<String> {
         "SELECT id || number || name || srtp || COALESCE(pin, '') AS row FROM rooms WHERE organisation = $1 ORDER BY id",
         "SELECT a.id || a.username || a.name || s.ha1 AS row FROM accounts a JOIN account_secrets s ON s.account = a.id WHERE a.organisation = $1 ORDER BY a.id, s.algorithm",
         "SELECT room AS row FROM room_shares WHERE organisation = $1 ORDER BY room",
+        "SELECT l.id || l.secret_hash || COALESCE(l.name, '') || l.uses || COALESCE(l.revoked_ms, 0) AS row FROM guest_links l JOIN rooms m ON m.id = l.room WHERE m.organisation = $1 ORDER BY l.id",
     ] {
         let found = sqlx::query(statement)
             .bind(organisation)
@@ -426,16 +427,17 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
     let role = api.make(&root, "/roles", role).await;
     let grants = api.get(&root, &format!("/people/{person}/grants")).await;
     let grant = grants[0]["id"].as_str().unwrap().to_owned();
-    let room = json!({ "organisation": b, "number": "geheim-1", "name": "geheim", "pin": "4711" });
+    let room = json!({ "organisation": b, "number": "geheim-1", "name": "geheim", "pin": "4711",
+        "guest_links": true });
     let room = api.make(&root, "/rooms", room).await;
+    let link = api.make(&root, "/rooms/geheim-1/guest-links", link()).await;
     let account = json!({ "organisation": b, "user": "geheim-2", "name": "geheim" });
     let account = api.make(&root, "/accounts", account).await;
     let cookie = api.log_in("boss_a").await;
     let before = rows_of(&api, &b).await;
     assert!(before.len() >= 5, "{before:?}");
-
     let secrets = [
-        &b, &person, &other, &role, &grant, &room, &account, "geheim",
+        &b, &person, &other, &role, &grant, &room, &account, &link, "geheim",
     ];
     let ids = [
         &b,
@@ -446,6 +448,7 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
         &room,
         &account,
         "geheim-1",
+        &link,
         &home,
         &own,
         "geheim_nurse",
@@ -495,12 +498,12 @@ fn random_path(rng: &mut impl Rng, operation: &str, ids: &[&str]) -> String {
         "{link}",
     ];
     for mark in marks {
-        path = path.replacen(mark, ids[..8].choose(rng).unwrap(), 1);
+        path = path.replacen(mark, ids[..9].choose(rng).unwrap(), 1);
     }
     if method == "GET" && rng.random_bool(0.5) {
         let keys = ["organisation", "q", "after", "object", "actor"];
         let key = keys.choose(rng).unwrap();
-        let value = ids[..11].iter().chain(&["%00", "%25"]).choose(rng).unwrap();
+        let value = ids[..12].iter().chain(&["%00", "%25"]).choose(rng).unwrap();
         path = format!("{path}?{key}={value}&limit=200");
     }
     path

@@ -273,10 +273,9 @@ fn an_operator_puts_out_a_terminal_and_a_page_of_that_room_alone() {
         code: Refusal::Removed,
     };
     assert!(bench.said_to(1).contains(&&removed) && bench.closed(1));
-    // Its token is worth nothing any more.
-    let back = entering("3000", "A", None, Some("x"), Some(&token));
-    bench.say(2, back);
-    assert_eq!(bench.said_to(2), [&ServerMessage::Renew]);
+    // Its token is worth nothing any more: with an offer, too, another one enters.
+    let (other, new) = bench.join_with(2, back_with_offer("A", &token)).unwrap();
+    assert!(other != page && new != token, "{other} {new}");
 }
 
 fn invited(name: Option<&str>, closed: Option<Refusal>) -> Option<Invited> {
@@ -284,7 +283,17 @@ fn invited(name: Option<&str>, closed: Option<Refusal>) -> Option<Invited> {
         link: "l1".into(),
         name: name.map(|name| Redacted(name.into())),
         closed,
+        returns: false,
     })
+}
+
+/// A page that comes back with a new peer connection.
+fn back_with_offer(name: &str, token: &str) -> BrowserMessage {
+    let BrowserMessage::Join { sdp, .. } = join("3000", name) else {
+        unreachable!("a join");
+    };
+    let sdp = sdp.map(|sdp| sdp.0);
+    entering("3000", name, sdp.as_deref(), None, Some(token))
 }
 
 fn visits(bench: &mut Bench) -> Vec<Visit> {
@@ -329,6 +338,73 @@ fn a_guest_enters_a_closed_room_by_a_link_under_the_links_name() {
         assert_eq!(say_by(&mut bench, conn + 1, by, back), None);
     }
     assert_eq!(names(&mut bench, "3000"), ["张阿姨", "李家属"]);
+}
+
+/// PRV-03: who is in by a login is put out with it, whatever link he has besides.
+#[test]
+fn a_link_stands_in_no_logins_place_and_a_closed_one_leads_back_to_what_it_let_in_alone() {
+    let mut bench = Bench::new(Config::default());
+    direct(&mut bench, 1, vec![made("3000", false)]);
+    assert_eq!(
+        say_as(&mut bench, 1, person("p1", "李春"), join("3000", "x")),
+        None
+    );
+    let (leg, token) = joined(&bench, 1);
+    let before = visits(&mut bench);
+    assert!(matches!(before[0].pass, Pass::Login { .. }), "{before:?}");
+    for (conn, closed) in [(2, Refusal::LinkUsedUp), (6, Refusal::LinkExpired)] {
+        let by = (None, invited(Some("张阿姨"), Some(closed)));
+        let refused = say_by(&mut bench, conn, by, back_with_offer("x", &token));
+        assert_eq!(refused, Some(closed));
+    }
+    let by = (None, invited(Some("张阿姨"), None));
+    assert_eq!(
+        say_by(&mut bench, 3, by, back_with_offer("x", &token)),
+        None
+    );
+    assert_eq!(joined(&bench, 3).0, leg);
+    assert_eq!(visits(&mut bench), before);
+    assert_eq!(names(&mut bench, "3000"), ["李春"]);
+
+    // Another link's guest is none of this one's, either.
+    let other = || {
+        invited(None, None).map(|invited| Invited {
+            link: "l2".into(),
+            ..invited
+        })
+    };
+    assert_eq!(
+        say_by(&mut bench, 4, (None, other()), join("3000", "y")),
+        None
+    );
+    let (_, token) = joined(&bench, 4);
+    let by = (None, invited(None, Some(Refusal::LinkExpired)));
+    let refused = say_by(&mut bench, 5, by, back_with_offer("y", &token));
+    assert_eq!(refused, Some(Refusal::LinkExpired));
+}
+
+/// VSEC-03: the token by which a use is known outlives the leg.
+#[test]
+fn a_guest_who_returns_after_the_leg_is_gone_keeps_the_token() {
+    let mut bench = Bench::new(Config::default());
+    direct(&mut bench, 1, vec![made("3000", false)]);
+    let by = || (None, invited(None, None));
+    assert_eq!(say_by(&mut bench, 1, by(), join("3000", "y")), None);
+    let (leg, token) = joined(&bench, 1);
+    bench.say(1, BrowserMessage::Leave);
+    let returning = invited(None, None).map(|invited| Invited {
+        returns: true,
+        ..invited
+    });
+    let back = back_with_offer("y", &token);
+    assert_eq!(say_by(&mut bench, 2, (None, returning), back), None);
+    let (again, kept) = joined(&bench, 2);
+    assert!(again != leg);
+    assert_eq!(kept, token);
+    // Nobody else chooses a token.
+    let back = back_with_offer("y", &"0".repeat(32));
+    assert_eq!(say_by(&mut bench, 3, by(), back), None);
+    assert_ne!(joined(&bench, 3).1, "0".repeat(32));
 }
 
 #[test]
