@@ -214,8 +214,9 @@ impl Relay {
         }
     }
 
-    /// Who is there, if the message asks for a room that this person may enter, or else which link lets
-    /// it in. Asked each time, so that a right which is gone, or a session that was ended, counts no more.
+    /// Who is there, if the message asks for a check, or for a room that this person may enter, or else
+    /// which link lets it in. Asked each time, so that a right which is gone, or a session that was ended,
+    /// counts no more.
     async fn admit(&mut self, message: &mut BrowserMessage) -> Result<Admitted, Refusal> {
         let BrowserMessage::Join {
             room,
@@ -224,7 +225,12 @@ impl Relay {
             ..
         } = message
         else {
-            return Ok((None, None));
+            let is_probe = matches!(message, BrowserMessage::Probe { .. });
+            let person = match self.session.as_ref().filter(|_| is_probe) {
+                Some(session) => entering::anybody(&self.state, &session.0).await,
+                None => None,
+            };
+            return Ok((person, None));
         };
         let source = self.peer.ip().to_canonical();
         let guest = guest.take();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use mcu_api::manager::{Person, Session};
 use mcu_api::secret::Redacted;
 use serde_json::json;
-use sqlx::Row;
+use sqlx::{AnyConnection, Row};
 
 use crate::api::rooms;
 use crate::asker::{self, Asker};
@@ -44,31 +44,48 @@ pub(crate) async fn who(
     if !rooms::reaches(&mut connection, state, &subject, number, Right::RoomsJoin).await? {
         return Ok(None);
     }
+    let Some(known) = known(&mut connection, &person).await? else {
+        return Ok(None);
+    };
+    drop(connection);
+    if !noted.contains(visit.number) {
+        note(state, person, visit).await?;
+        noted.insert(visit.number.to_owned());
+    }
+    Ok(Some(known))
+}
+
+/// Whom the session stands for, wherever that person may enter. Nobody while the database is away.
+pub(crate) async fn anybody(state: &State, session: &str) -> Option<Person> {
+    let person = sessions::person_of(&state.store, session).await.ok()??;
+    let mut connection = state.store.pool().ok()?.acquire().await.ok()?;
+    known(&mut connection, &person).await.ok()?
+}
+
+/// A person as the controller is told; none where the session has ended meanwhile.
+async fn known(
+    connection: &mut AnyConnection,
+    person: &asker::Person,
+) -> Result<Option<Person>, Error> {
     let row = sqlx::query(
         "SELECT p.name, s.created_ms FROM people p JOIN sessions s ON s.person = p.id \
          WHERE p.id = $1 AND s.id = $2",
     )
     .bind(&person.id)
     .bind(&person.session)
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection)
     .await?;
     let Some(row) = row else {
         return Ok(None);
     };
-    drop(connection);
-    let known = Person {
+    Ok(Some(Person {
         id: person.id.clone(),
         name: Redacted(row.try_get("name")?),
         session: Some(Session {
             id: person.session.clone(),
             until_ms: row.try_get::<i64, _>("created_ms")? + sessions::LONGEST_MS,
         }),
-    };
-    if !noted.contains(visit.number) {
-        note(state, person, visit).await?;
-        noted.insert(visit.number.to_owned());
-    }
-    Ok(Some(known))
+    }))
 }
 
 /// The room may still refuse: it is full, or asks for a PIN.

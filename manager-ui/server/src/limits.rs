@@ -19,6 +19,8 @@ pub(crate) struct Limits {
     pub streams: Bounds,
     /// Streams of one person, in all that person's pages and programs.
     pub streams_per_person: usize,
+    /// Between two signs of life of a stream, and two looks whether who listens still may.
+    pub heartbeat: Duration,
     /// HTTP connections, WebSockets not counted. When all places are taken, further ones wait in the
     /// kernel; further ones of one source are closed.
     pub connections: Bounds,
@@ -48,6 +50,7 @@ impl Default for Limits {
                 per_source: 50,
             },
             streams_per_person: 8,
+            heartbeat: Duration::from_secs(15),
             connections: Bounds {
                 total: 2_000,
                 per_source: 100,

@@ -26,8 +26,6 @@ use crate::events::{self, Event, Filter, Heads, Kind, Mark};
 use crate::limits::{Bounds, Limits, Place, Places};
 use crate::store::{Error, Store};
 
-/// Between signs of life. What proves the listener is looked at as often, too.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Between two looks at the rows for one listener, however much is written.
 const PAUSE: Duration = Duration::from_millis(300);
 /// When a listener that lost the stream comes back.
@@ -44,6 +42,7 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 pub(crate) struct Listeners {
     sources: Arc<Places>,
     people: Arc<Places<String>>,
+    heartbeat: Duration,
 }
 
 impl Listeners {
@@ -55,6 +54,7 @@ impl Listeners {
         Self {
             sources: Places::new(limits.streams),
             people: Places::new(of_person),
+            heartbeat: limits.heartbeat,
         }
     }
 
@@ -141,7 +141,9 @@ async fn listen(
         since: last.map(str::to_owned),
         record: 0,
         queue: VecDeque::new(),
-        beat: Instant::now() + HEARTBEAT,
+        heartbeat: state.listeners.heartbeat,
+        beat: Instant::now() + state.listeners.heartbeat,
+        proved: Instant::now(),
         _places: places,
     };
     let stream = Sse::new(stream::unfold(listener, Listener::next));
@@ -174,7 +176,10 @@ struct Listener {
     /// The entry of the record up to which it is known to be good.
     record: i64,
     queue: VecDeque<Sent>,
+    heartbeat: Duration,
     beat: Instant,
+    /// When it was last seen to be good.
+    proved: Instant,
     _places: (Place, Place<String>),
 }
 
@@ -220,8 +225,6 @@ impl Listener {
         tokio::select! {
             changed = self.heads.changed() => changed.map_err(|_| Over)?,
             () = sleep_until(self.beat) => {
-                // The session may have run out, which no entry tells.
-                self.record = 0;
                 self.say_mark(heads.last);
                 return Ok(());
             }
@@ -274,7 +277,8 @@ impl Listener {
 
     /// Ends the stream of who may not listen any more.
     async fn prove(&mut self, heads: Heads) -> Result<(), Over> {
-        if heads.record == self.record {
+        // A session may have run out, too, which no entry tells.
+        if heads.record == self.record && self.proved.elapsed() < self.heartbeat {
             return Ok(());
         }
         if !self.who.is_good(&self.store).await? {
@@ -285,6 +289,7 @@ impl Listener {
             return Err(Over);
         }
         self.record = heads.record;
+        self.proved = Instant::now();
         Ok(())
     }
 
@@ -317,7 +322,7 @@ impl Listener {
     /// A sign of life, with the id from which a listener goes on that comes back. It makes no event.
     fn say_mark(&mut self, mark: Mark) {
         self.at = Some(mark);
-        self.beat = Instant::now() + HEARTBEAT;
+        self.beat = Instant::now() + self.heartbeat;
         let sent = Sent::default().comment("").id(mark.to_string());
         self.queue.push_back(sent);
     }

@@ -75,6 +75,7 @@ on_both! {
     events::a_change_is_heard_at_once_and_by_who_comes_back_once,
     events::each_role_hears_what_it_may_see_where_it_is_held,
     events::who_may_listen_no_more_hears_nothing_more,
+    events::a_session_that_runs_out_hears_nothing_more_however_much_there_is,
     events::who_missed_what_is_not_kept_is_told_so,
     events::streams_are_bounded,
     events::a_shared_room_is_heard_of_as_long_as_it_is_shared,

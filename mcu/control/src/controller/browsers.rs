@@ -17,6 +17,7 @@ use super::calls::shown_name;
 use super::chat::reorders;
 use super::meetings::Graded;
 use super::pin::Source;
+use super::probing::Prober;
 use super::room::{BrowserLeg, Conn, Leg, LegKind, Media, Silenced};
 use super::{Controller, Output, RESUME_WAIT, address, find_leg, leg_of_conn, legs_where};
 use crate::browser_sdp;
@@ -146,7 +147,10 @@ impl Controller {
             BrowserMessage::Sizes { slots } => self.sizes(conn, &slots),
             BrowserMessage::Sound { original } => self.sound(conn, original),
             BrowserMessage::Chat { text } => self.chat(conn, &text.0),
-            BrowserMessage::Probe { sdp } => self.probe(conn, source, &sdp.0),
+            BrowserMessage::Probe { sdp } => {
+                let is_known = person.is_some();
+                self.probe(conn, &Prober { source, is_known }, &sdp.0)
+            }
             BrowserMessage::Leave => {
                 self.leave(conn);
                 Ok(())
@@ -383,11 +387,12 @@ impl Controller {
     fn offered(&mut self, conn: Conn, source: Option<IpAddr>, sdp: &str) -> Result<(), Refusal> {
         let (room, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
         let id = leg.id;
-        let cname = self
-            .rooms
-            .iter()
-            .find(|r| r.id == room)
-            .map(|r| r.cname.clone());
+        let room = self.rooms.iter().find(|r| r.id == room);
+        // A check has one offer.
+        if room.is_some_and(|room| room.is_probe()) {
+            return Err(Refusal::BadRequest);
+        }
+        let cname = room.map(|r| r.cname.clone());
         let (sdp, media) = self.describe(id, source, sdp, &cname.unwrap_or_default())?;
         let (_, leg) = leg_of_conn(&mut self.rooms, conn).ok_or(Refusal::BadRequest)?;
         leg.replace_media(media);

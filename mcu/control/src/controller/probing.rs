@@ -10,6 +10,7 @@ use mcu_api::secret::Redacted;
 use tracing::info;
 
 use super::meetings::Graded;
+use super::pin::Source;
 use super::room::{BrowserLeg, Conn, Leg, LegKind, Silenced};
 use super::{Controller, leg_of_conn};
 
@@ -18,22 +19,39 @@ const MAX_PROBE: Duration = Duration::from_secs(15);
 /// Checks at a time. Anybody who reaches the page may ask for one, and each may send what a
 /// participant may.
 const MAX_PROBES: usize = 8;
+/// Of one source, so that others can check, too.
+const MAX_PROBES_OF_SOURCE: usize = 4;
+
+/// Who asks for a check.
+pub(super) struct Prober {
+    /// Where the page is.
+    pub source: Option<IpAddr>,
+    /// Somebody has logged in there.
+    pub is_known: bool,
+}
 
 impl Controller {
     /// A page asks whether its media gets through.
-    pub(super) fn probe(
-        &mut self,
-        conn: Conn,
-        source: Option<IpAddr>,
-        offer: &str,
-    ) -> Result<(), Refusal> {
+    pub(super) fn probe(&mut self, conn: Conn, who: &Prober, offer: &str) -> Result<(), Refusal> {
         if leg_of_conn(&mut self.rooms, conn).is_some() {
             return Err(Refusal::BadRequest);
         }
-        let running = self.rooms.iter().filter(|room| room.is_probe()).count();
+        let source = who.source.map(|address| Source::new(None, address));
+        let name = Redacted(String::new());
+        if let Some(source) = &source {
+            // What killed a media process in a meeting kills it in a check.
+            self.check_quarantine(source, &name)
+                .map_err(|_| Refusal::Quarantined)?;
+        }
+        let probes = self.rooms.iter().filter(|room| room.is_probe());
+        let legs = probes.clone().flat_map(|room| &room.legs);
+        let of_source = legs.filter(|leg| leg.source.is_some() && leg.source == source);
+        let of_source = of_source.count();
+        let running = probes.count();
         // No number that somebody can dial, or make a room of, has a space in it.
         let number = format!("probe {}", self.next_leg);
-        if running >= MAX_PROBES || !self.has_place(&number) {
+        let too_many = running >= MAX_PROBES || of_source >= MAX_PROBES_OF_SOURCE;
+        if too_many || !self.has_place(&number) {
             let code = Refusal::RoomFull;
             self.tell(conn, ServerMessage::Refused { code });
             self.close(conn);
@@ -41,18 +59,18 @@ impl Controller {
         }
         let id = self.new_leg_id();
         let cname = self.cname_for(&number);
-        let (sdp, media) = self.describe(id, source, offer, &cname)?;
+        let (sdp, media) = self.describe(id, who.source, offer, &cname)?;
         let mut browser = BrowserLeg::new(conn, self.new_token());
         browser.set_slot_count(media.plan.video_send.len());
         let leg = Leg {
             id,
-            name: Redacted(String::new()),
+            name,
             joined_unix_s: self.unix_s(),
             audio_muted: false,
             video_muted: false,
             silenced: Silenced::default(),
             waiting: None,
-            source: None,
+            source,
             media: Some(media),
             stats: None,
             graded: Graded::default(),
@@ -67,7 +85,10 @@ impl Controller {
             room.probe_until = Some(until);
             room.legs.push(leg);
         }
-        self.tell_relays(conn);
+        // A relay passes on what anybody sends to anywhere: it is for those who may enter something.
+        if who.is_known || self.config.rooms.iter().any(|room| room.guests) {
+            self.tell_relays(conn);
+        }
         self.tell_once_open(conn, ServerMessage::Answer { sdp });
         Ok(())
     }

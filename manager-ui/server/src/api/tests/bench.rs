@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -110,7 +111,10 @@ impl Api {
             rooms: vec!["100".into()],
             accounts: vec!["ward".into()],
         };
-        let limits = limits::Limits::default();
+        let limits = limits::Limits {
+            heartbeat: Duration::from_millis(500),
+            ..limits::Limits::default()
+        };
         let places = watch::files::Places {
             data_dir: dir.path().to_owned(),
             backups: None,

@@ -1,6 +1,7 @@
 //! Live events (WS/T 545: ARC-16, PRV-05).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::body::BodyDataStream;
 use axum::http::{StatusCode, header};
@@ -8,6 +9,7 @@ use axum::response::Response;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use sqlx::Row;
+use tokio::time::{sleep, timeout};
 
 use super::bench::Api;
 use super::matrix::{Hospital, PLACES, Place};
@@ -309,6 +311,35 @@ pub(crate) async fn who_may_listen_no_more_hears_nothing_more(api: Api) {
     api.ask(&root, "PATCH", &path, json!({ "disabled": true }))
         .await;
     assert!(heard.ended().await.is_empty());
+}
+
+pub(crate) async fn a_session_that_runs_out_hears_nothing_more_however_much_there_is(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let heard = api.listen(&root, "").await;
+    sqlx::query("UPDATE sessions SET seen_ms = 0")
+        .execute(api.store.pool().unwrap())
+        .await
+        .unwrap();
+    // No entry of the record tells of these.
+    let event = New {
+        kind: Kind::LegMuted,
+        organisation: Some(home),
+        room: None,
+        number: None,
+        object: None,
+        data: json!({}),
+    };
+    let busy = async {
+        loop {
+            api.write_event(&event).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        told = timeout(Duration::from_secs(10), heard.ended()) => told.expect("it ends"),
+        () = busy => unreachable!("it writes for ever"),
+    };
 }
 
 pub(crate) async fn who_missed_what_is_not_kept_is_told_so(api: Api) {

@@ -85,7 +85,15 @@ pub(crate) async fn what_is_counted_has_labels_of_the_programs_own(api: Api) {
     let text = api.state.watch.exposition().await;
     let logins = labels(&text, "consilium_logins_total");
     let password = |outcome| format!("method=\"password\",outcome=\"{outcome}\"");
-    let expected = ["logged_in", "wrong_password"].map(password);
+    // Refusals are told before the first.
+    let expected = [
+        "locked",
+        "logged_in",
+        "too_many",
+        "wrong_code",
+        "wrong_password",
+    ];
+    let expected = expected.map(password);
     assert_eq!(logins, BTreeSet::from(expected));
     let requests = labels(&text, "consilium_http_requests_total");
     for wanted in [

@@ -67,6 +67,48 @@ fn checks_at_a_time_are_bounded_and_a_page_has_one() {
 }
 
 #[test]
+fn a_source_has_not_all_the_checks_that_there_are() {
+    let mut bench = Bench::new(demo());
+    let sdp = Redacted(PAGE_OFFER.to_owned());
+    let mut probe_from = |conn: u64, source: &str| {
+        let message = ToControl::Browser {
+            conn: ConnId(conn),
+            source: Some(source.parse().unwrap()),
+            person: None,
+            invited: None,
+            message: BrowserMessage::Probe { sdp: sdp.clone() },
+        };
+        bench.input(Input::Manager(MANAGER, message));
+        bench.held.len()
+    };
+    let held: Vec<usize> = (1..=6).map(|conn| probe_from(conn, "10.1.0.7")).collect();
+    assert_eq!(held, [1, 2, 3, 4, 4, 4]);
+    assert_eq!(probe_from(7, "10.1.0.8"), 5);
+}
+
+#[test]
+fn relays_are_told_to_who_may_enter_something() {
+    let relays = crate::relay::Relays {
+        urls: vec!["turn:10.1.0.9".into()],
+        secret: Redacted("north".into()),
+    };
+    let closed = Config {
+        relays: Some(relays),
+        ..Config::default()
+    };
+    let is_told = |config: Config| {
+        let mut bench = Bench::new(config);
+        probe(&mut bench, 1);
+        assert!(is_answered(&bench, 1));
+        let mut said = bench.said_to(1).into_iter();
+        said.any(|message| matches!(message, ServerMessage::Relays { .. }))
+    };
+    assert!(!is_told(closed.clone()), "nobody may enter anything");
+    let relays = closed.relays;
+    assert!(is_told(Config { relays, ..demo() }));
+}
+
+#[test]
 fn a_check_outlives_no_controller() {
     let mut bench = Bench::new(demo());
     probe(&mut bench, 1);
