@@ -132,18 +132,21 @@ async function meet() {
   await until("its picture moves", async () => ({ done: await isMoving(other.page) }));
 }
 
-/** Waits until the tone arrives as loud as it was, and measures it then. */
+/**
+ * Waits until the tone has arrived as loud as it was in two measures with no sound in common: the first may
+ * hold sound from before the change, and a buffer that stretches sound after one bends the tone's phase.
+ */
 async function atItsLevel() {
-  const look = async () => {
-    const level = await levelOf(other.page, "sound", HZ);
-    return { done: Math.abs(level - SENT_DBFS) < 1, level };
-  };
-  await until("60 Hz at its level", look);
-  // What came before the change is out of the measure now.
-  await new Promise((resolve) => setTimeout(resolve, 700));
-  const { done, level } = await look();
-  assert.ok(done, `${level} dBFS`);
-  return level;
+  const isIt = (level) => Math.abs(level - SENT_DBFS) < 1;
+  const { levels } = await until("60 Hz at its level", async () => {
+    const levels = [await levelOf(other.page, "sound", HZ)];
+    if (isIt(levels[0])) {
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      levels.push(await levelOf(other.page, "sound", HZ));
+    }
+    return { done: levels.length === 2 && isIt(levels[1]), levels };
+  });
+  return levels[1];
 }
 
 const cameraSent = () =>
