@@ -201,6 +201,27 @@ async function expectTone(what, id, levelDb, listen) {
   assert.fail(`${what}: ${JSON.stringify(heard)}`);
 }
 
+/** Of five seconds of sound that a page plays, hardly anything was lost or made up. */
+async function expectWhole(look, name) {
+  const figures = () =>
+    look.evaluate(async () => {
+      const stats = [...(await window.__consilium.pc.getStats()).values()];
+      const sound = stats.find(({ type, kind }) => type === "inbound-rtp" && kind === "audio");
+      const { packetsReceived, packetsLost, totalSamplesReceived, concealedSamples } = sound;
+      return { packetsReceived, packetsLost, totalSamplesReceived, concealedSamples };
+    });
+  const before = await figures();
+  await new Promise((resolve) => setTimeout(resolve, 5000));
+  const after = await figures();
+  const more = (what) => after[what] - before[what];
+  const seen = `${name}: ${JSON.stringify([before, after])}`;
+  step(seen);
+  assert.ok(more("packetsReceived") > 200 && more("packetsLost") < 5, seen);
+  // At 48 or 44.1 kHz; a device without a sound card plays a little faster or slower than real time.
+  assert.ok(more("totalSamplesReceived") > 4 * 44100, seen);
+  assert.ok(more("concealedSamples") < 0.05 * more("totalSamplesReceived"), seen);
+}
+
 async function meet(other) {
   step("before the room, by the keyboard, in Chinese");
   await page.evaluateOnNewDocument(here("marker.js"));
@@ -219,7 +240,10 @@ async function meet(other) {
   );
   // Without H.264 there can be sound alone, and the page says so.
   assert.equal(await (await at("verdict")).evaluate((one) => one.dataset.verdict), "soundOnly");
-  assert.match(await text("network"), /UDP.*往返时延 (< )?\d+ ms.*丢包 上行 \d+\.\d%/s);
+  const figures = /UDP.*往返时延 (?:< )?(\d+) ms.*丢包 上行 (\d+\.\d)%，下行 (\d+\.\d)%/s;
+  const said = await text("network");
+  const [, trip, up, down] = figures.exec(said)?.map(Number) ?? assert.fail(said);
+  assert.ok(trip < 100 && up < 2 && down < 2, said);
   await check("join");
   await reach("join");
   await page.keyboard.press("Enter");
@@ -229,6 +253,8 @@ async function meet(other) {
   // It swells up to -20 dBFS; the browser's own tone is steady.
   await expectTone("Firefox hears Chromium", 1, -21, heardByFirefox);
   await expectTone("Chromium hears Firefox", 2, -21, () => heardByChromium(other));
+  await expectWhole(page, "Firefox");
+  await expectWhole(other, "Chromium");
   await says("仅声音");
   await check("room");
   await exchange(other);
@@ -270,6 +296,30 @@ async function exchange(other) {
   }
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => !document.querySelector('[data-testid="chat-panel"]'));
+  await compose(other);
+}
+
+/** Escape and Enter while a word is composed are the input method's. */
+async function compose(other) {
+  step("a word that is being composed");
+  const field = other.getByTestId("chat-field");
+  const lines = other.getByTestId("chat-lines").locator("article");
+  const before = await lines.count();
+  await field.focus();
+  const session = await other.context().newCDPSession(other);
+  const composing = other.evaluate(
+    () => new Promise((told) => addEventListener("keydown", (key) => told(key.isComposing), { once: true })),
+  );
+  await session.send("Input.imeSetComposition", { text: "ni", selectionStart: 2, selectionEnd: 2 });
+  await other.keyboard.press("Escape");
+  assert.equal(await composing, true, "the browser says so");
+  await other.keyboard.press("Enter");
+  await session.send("Input.insertText", { text: "你" });
+  // An input method takes the Enter away, which this one does not.
+  assert.equal((await field.inputValue()).trim(), "你");
+  assert.equal(await lines.count(), before, "nothing was sent");
+  await other.keyboard.press("Escape");
+  await other.getByTestId("chat-panel").waitFor({ state: "detached" });
 }
 
 let chromium;

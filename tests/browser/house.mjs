@@ -29,6 +29,8 @@ const SAID = {
     notDone: "may not have been done",
     room: "Enter a consult room",
     removed: "your site was removed",
+    silenced: "An operator has muted you",
+    byOperator: "Off by operator",
     notReached: "It cannot be reached.",
     usedUp: "This invitation was used already",
     revoked: "taken back",
@@ -48,6 +50,8 @@ const SAID = {
     notDone: "此操作可能未完成",
     room: "进入会诊室",
     removed: "您的会场已被移出",
+    silenced: "管理员已将您静音",
+    byOperator: "管理员已关闭",
     notReached: "无法接通对方。",
     usedUp: "此邀请已被使用",
     revoked: "已撤回",
@@ -338,6 +342,10 @@ async function runRooms() {
   await check("rooms");
   await hand.press("silence");
   await page.getByTestId("legs").locator(".state.bad").waitFor();
+  await guest.getByTestId("silenced-mark").waitFor();
+  await guest.getByTestId("tile").getByText("张阿姨").waitFor();
+  await guest.getByText(SAID.silenced).first().waitFor();
+  await guest.getByTestId("mic").getByText(SAID.byOperator).waitFor();
   await hand.press("put-out");
   await hand.press("put-out-sure");
   await guest.getByText(SAID.removed).waitFor();

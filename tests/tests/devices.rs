@@ -26,11 +26,16 @@ fn a_browser_checks_network_and_devices_changes_them_and_sends_sound_as_it_is() 
     println!("{told}");
 }
 
-/// Ten seconds of 60 Hz, 12 dB below full scale at its peak, as a WAV file; it can be played in a loop.
+/// Ten seconds of 60 Hz, 12 dB below full scale at its peak, and of 720 Hz that swells, as a WAV file; it
+/// can be played in a loop.
 fn write_tone(file: &Path) -> std::io::Result<()> {
     const RATE: u32 = 48_000;
     let peak = f64::from(i16::MAX) * 10_f64.powf(-12.0 / 20.0);
-    let sample = |n: u32| (f64::from(n) / f64::from(RATE) * 60.0 * TAU).sin() * peak;
+    let sample = |n: u32| {
+        let turns = f64::from(n) / f64::from(RATE) * TAU;
+        let voice = (0.5 - 0.5 * (3.0 * turns).cos()) * (720.0 * turns).sin();
+        ((60.0 * turns).sin() + voice) * peak
+    };
     let pcm: Vec<u8> = (0..10 * RATE)
         .flat_map(|n| (sample(n).round() as i16).to_le_bytes())
         .collect();

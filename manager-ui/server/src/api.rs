@@ -227,6 +227,9 @@ pub(crate) fn names() -> HashMap<(String, String), String> {
     names
 }
 
+/// Path of the stream of events, which browsers open anew by themselves.
+pub(crate) const EVENTS: &str = "/api/v1/events";
+
 /// Operations with their descriptions.
 pub(crate) fn described() -> OpenApiRouter<State> {
     let info = InfoBuilder::new()

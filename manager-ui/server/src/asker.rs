@@ -8,8 +8,12 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 
 use crate::api::Problem;
 use crate::rights::{self, Right, Subject};
+use crate::sessions::By;
 use crate::store::{Error, Store};
 use crate::{State, api, serve, sessions, tokens};
+
+/// A header of requests that a page sends while nobody is at it.
+const UNATTENDED: &str = "consilium-unattended";
 
 /// Somebody who did something, or the server itself.
 #[derive(Clone, Debug)]
@@ -147,7 +151,7 @@ impl FromRequestParts<State> for LoggedIn {
             None => {
                 let secret = cookie(&parts.headers).ok_or_else(Problem::not_logged_in)?;
                 refuse_foreign(&parts.method, &parts.headers)?;
-                sessions::person_of(&state.store, &secret).await?
+                sessions::person_of(&state.store, &secret, asked_by(parts)).await?
             }
         };
         let person = person.ok_or_else(Problem::not_logged_in)?;
@@ -160,6 +164,17 @@ impl FromRequestParts<State> for LoggedIn {
             who.admit_token(parts, state).await?;
         }
         Ok(who)
+    }
+}
+
+/// By whom a page of ours has something asked: it says so itself when nobody was at it for a while, and
+/// browsers open streams of events anew by themselves. Whoever says so only ends the session sooner.
+fn asked_by(parts: &Parts) -> By {
+    let path = parts.extensions.get::<MatchedPath>();
+    let listens = path.is_some_and(|path| path.as_str() == api::EVENTS);
+    match listens || parts.headers.contains_key(UNATTENDED) {
+        true => By::Timer,
+        false => By::Somebody,
     }
 }
 

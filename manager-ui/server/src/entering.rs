@@ -12,6 +12,7 @@ use crate::api::rooms;
 use crate::asker::{self, Asker};
 use crate::audit::{self, Action, Change, Object};
 use crate::rights::{Right, Subject};
+use crate::sessions::By;
 use crate::store::Error;
 use crate::{State, sessions};
 
@@ -36,7 +37,7 @@ pub(crate) async fn who(
     visit: Visit<'_>,
     noted: &mut HashSet<String>,
 ) -> Result<Option<Person>, Error> {
-    let Some(person) = sessions::person_of(&state.store, visit.session).await? else {
+    let Some(person) = sessions::person_of(&state.store, visit.session, By::Somebody).await? else {
         return Ok(None);
     };
     let mut connection = state.store.pool()?.acquire().await?;
@@ -57,7 +58,9 @@ pub(crate) async fn who(
 
 /// Whom the session stands for, wherever that person may enter. Nobody while the database is away.
 pub(crate) async fn anybody(state: &State, session: &str) -> Option<Person> {
-    let person = sessions::person_of(&state.store, session).await.ok()??;
+    let person = sessions::person_of(&state.store, session, By::Somebody)
+        .await
+        .ok()??;
     let mut connection = state.store.pool().ok()?.acquire().await.ok()?;
     known(&mut connection, &person).await.ok()?
 }

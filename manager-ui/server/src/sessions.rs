@@ -17,7 +17,7 @@ use crate::store::{Error, Store, new_id, now_ms};
 /// Name of the cookie. The prefix has browsers refuse it from a subdomain, and without TLS (RFC 6265bis
 /// §4.1.3.2).
 pub(crate) const COOKIE: &str = "__Host-consilium";
-/// A session that nobody used for so long has ended.
+/// A session that nobody used for so long has ended. What a page asks while nobody is at it is no use.
 const IDLE_MS: i64 = 60 * 60 * 1000;
 /// And one of this age, however much it is used.
 pub(crate) const LONGEST_MS: i64 = 12 * 60 * 60 * 1000;
@@ -193,11 +193,24 @@ pub(crate) async fn begin(
     Ok(secret)
 }
 
-/// Whom a secret stands for, if its session goes on. That it is used is noted.
+/// Who has a request sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Somebody who is there, or a program in their name.
+    Somebody,
+    /// A page that nobody is at. A session that is used by nothing else runs out.
+    Timer,
+}
+
+/// Whom a secret stands for, if its session goes on. That somebody uses it is noted.
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn person_of(store: &Store, secret: &str) -> Result<Option<Person>, Error> {
+pub(crate) async fn person_of(
+    store: &Store,
+    secret: &str,
+    by: By,
+) -> Result<Option<Person>, Error> {
     let now = now_ms();
     let row = sqlx::query(
         "SELECT s.id AS session, s.seen_ms, p.id, p.login, p.organisation FROM sessions s \
@@ -219,7 +232,8 @@ pub(crate) async fn person_of(store: &Store, secret: &str) -> Result<Option<Pers
         session: row.try_get("session")?,
         by_token: false,
     };
-    if row.try_get::<i64, _>("seen_ms")? < now - SEEN_STEP_MS {
+    let is_old = row.try_get::<i64, _>("seen_ms")? < now - SEEN_STEP_MS;
+    if by == By::Somebody && is_old {
         sqlx::query("UPDATE sessions SET seen_ms = $2 WHERE id = $1")
             .bind(&person.session)
             .bind(now)

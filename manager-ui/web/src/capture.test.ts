@@ -23,6 +23,9 @@ class FakeTrack extends EventTarget {
 }
 
 class FakeDevices extends EventTarget {
+  async enumerateDevices() {
+    return inputs;
+  }
   async getUserMedia(wanted: MediaStreamConstraints) {
     const kinds = (["audio", "video"] as const).filter((kind) => wanted[kind]);
     const { audio } = wanted;
@@ -45,6 +48,7 @@ function nameOf(kind: Kind, wanted: boolean | MediaTrackConstraints | undefined)
 }
 
 let log: string[];
+let inputs: Partial<MediaDeviceInfo>[];
 let errors: Partial<Record<Kind, string>>;
 /** While set, the browser does not answer. */
 let gate: Promise<void> | null;
@@ -79,6 +83,7 @@ async function open(): Promise<void> {
 beforeEach(() => {
   vi.useFakeTimers();
   log = [];
+  inputs = [];
   errors = {};
   gate = null;
   heed = () => {};
@@ -142,6 +147,46 @@ describe("capture", () => {
 });
 
 describe("original sound", () => {
+  const input = (deviceId: string, groupId: string, label: string) =>
+    ({ kind: "audioinput", deviceId, groupId, label }) as const;
+  /** As Chromium lists them; a group may have two. */
+  const systemHas = (groupId: string, name: string) => [
+    input("default", groupId, `Default - ${name}`),
+    input("scope", "1", "Stethoscope"),
+    input("line", "1", "Line in"),
+    input("headset", "2", "Headset"),
+  ];
+
+  // What was remembered of "default" held for whatever was the system's microphone the next time.
+  it("is remembered of the microphone, not of what stands for the system's", async () => {
+    inputs = systemHas("1", "Stethoscope");
+    const asked = () => log.filter((line) => line.startsWith("ask"));
+    capture = new Capture({ audio: untouched("default"), video: untouched("lens") }, (devices) => {
+      latest = devices;
+    });
+    await open();
+    capture.useOriginal(true);
+    await settle();
+    expect(capture.originalIds).toEqual(["scope"]);
+    expect(latest.audio).toMatchObject({ original: true, chosen: "default" });
+    expect(asked().at(-1)).toBe("ask original audio");
+    inputs = systemHas("2", "Headset");
+    media.dispatchEvent(new Event("devicechange"));
+    await settle();
+    expect(latest.audio, "another is the system's").toMatchObject({ original: false, pending: false });
+    inputs = systemHas("1", "Stethoscope");
+    media.dispatchEvent(new Event("devicechange"));
+    await settle();
+    expect(latest.audio.original, "and the first again").toBe(true);
+    inputs = [input("default", "", "Default")];
+    capture.choose("audio", "default");
+    await settle();
+    capture.useOriginal(true);
+    await settle();
+    expect(latest.audio.original, "for this visit").toBe(true);
+    expect(capture.originalIds, "of which nobody knows what it is").toEqual(["scope"]);
+  });
+
   beforeEach(open);
 
   it("is asked for of the microphone in use, and no more so", async () => {

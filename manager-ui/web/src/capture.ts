@@ -23,7 +23,7 @@ export interface Device {
 export type Devices = Record<Kind, Device>;
 
 type Changes = Partial<Record<Kind, Partial<Device>>>;
-type Answer = Pick<Device, "track" | "fault"> & { original?: boolean };
+type Answer = Pick<Device, "track" | "fault"> & { original?: boolean; real?: string };
 
 /** So long it is said that another device serves now. */
 const TELL_MS = 10_000;
@@ -41,6 +41,8 @@ export class Capture {
   private changed = false;
   private readonly wanted = new Set<Kind>();
   private readonly takenAt = { audio: 0, video: 0 };
+  /** The microphone in use, where the browser calls it by what stands for the system's. */
+  private real: string | undefined;
 
   constructor(
     private devices: Devices,
@@ -70,9 +72,12 @@ export class Capture {
     this.want(kind);
   }
 
-  /** Microphones whose sound comes as it is, the latest last; no more than anybody has. */
+  /**
+   * Microphones whose sound comes as it is, the latest last; no more than anybody has. Not what may stand
+   * for another one the next time.
+   */
   get originalIds(): string[] {
-    return [...this.originals].slice(-20);
+    return [...this.originals].filter((id) => !isStandIn(id)).slice(-20);
   }
 
   /** Has the sound of the microphone in use come as it is, or no more so; it is remembered of that one. */
@@ -80,8 +85,9 @@ export class Capture {
     const { chosen, track } = this.devices.audio;
     const id = track?.getSettings().deviceId ?? chosen;
     if (!id) return;
-    if (original) this.originals.add(id);
-    else this.originals.delete(id);
+    const real = (track && this.real) ?? id;
+    if (original) this.originals.add(real);
+    else this.originals.delete(real);
     this.choose("audio", id);
   }
 
@@ -109,7 +115,17 @@ export class Capture {
   private readonly devicesChanged = () => {
     this.changed = true;
     void this.ask();
+    void this.followSystem();
   };
+
+  /** What stands for the system's microphone may be another one now, which is to come otherwise. */
+  private async followSystem(): Promise<void> {
+    const { track, original } = this.devices.audio;
+    const id = track?.getSettings().deviceId;
+    if (!id || !isStandIn(id)) return;
+    const real = await realOf(id);
+    if (this.devices.audio.track === track && this.originals.has(real) !== original) this.want("audio");
+  }
 
   private want(...kinds: readonly Kind[]): void {
     for (const kind of kinds) this.wanted.add(kind);
@@ -149,7 +165,8 @@ export class Capture {
       return;
     }
     const taken = (kind: Kind): Partial<Device> => {
-      const { track = null, fault = null, original = false } = answers[kind] ?? {};
+      const { track = null, fault = null, original = false, real } = answers[kind] ?? {};
+      if (kind === "audio") this.real = real;
       const { tell } = this.devices[kind];
       const pending = this.wanted.has(kind);
       return { track, fault, pending, original, tell: track && tell === "missing" ? "replaced" : tell };
@@ -231,7 +248,9 @@ async function asWanted(
   const got = given.track?.getSettings().deviceId;
   const { chosen } = devices[kind];
   const isOther = chosen !== undefined && chosen !== got;
-  if (!got || !(isOther || originals.has(got))) return given;
+  if (!got) return given;
+  const real = kind === "audio" ? await realOf(got) : got;
+  if (!(isOther || originals.has(real))) return { ...given, real };
   // Phones open one camera at a time.
   given.track?.stop();
   const wanted = isOther ? await exactly(kind, chosen, originals) : null;
@@ -239,7 +258,8 @@ async function asWanted(
 }
 
 async function exactly(kind: Kind, id: string, originals: ReadonlySet<string>): Promise<Answer> {
-  const original = kind === "audio" && originals.has(id);
+  const real = kind === "audio" ? await realOf(id) : id;
+  const original = kind === "audio" && originals.has(real);
   const deviceId = { exact: id };
   const wanted =
     kind === "audio"
@@ -247,10 +267,28 @@ async function exactly(kind: Kind, id: string, originals: ReadonlySet<string>): 
       : { video: { ...SIZE, deviceId } };
   try {
     const stream = await navigator.mediaDevices.getUserMedia(wanted);
-    return { ...answer(stream, kind), original };
+    return { ...answer(stream, kind), original, real };
   } catch (error) {
     return { track: null, fault: faultOf(error) };
   }
+}
+
+/** Ids of Chromium's that stand for whatever the system uses at the time. */
+const isStandIn = (id: string) => id === "default" || id === "communications";
+
+/** The microphone for which an id stands; the id itself where nothing tells. */
+async function realOf(id: string): Promise<string> {
+  if (!isStandIn(id)) return id;
+  const all = await navigator.mediaDevices.enumerateDevices().catch(() => []);
+  const inputs = all.filter(({ kind }) => kind === "audioinput");
+  const own = inputs.find(({ deviceId }) => deviceId === id);
+  if (!own) return id;
+  const others = inputs.filter(({ deviceId }) => !isStandIn(deviceId));
+  const near = others.filter(({ groupId }) => groupId !== "" && groupId === own.groupId);
+  // "Default - NAME": a group may have several microphones.
+  const named = (list: MediaDeviceInfo[]) => list.find(({ label }) => label && own.label.endsWith(` - ${label}`));
+  const real = named(near) ?? (near.length === 1 ? near[0] : undefined) ?? named(others);
+  return real?.deviceId ?? id;
 }
 
 function answer(stream: MediaStream, kind: Kind): Answer {

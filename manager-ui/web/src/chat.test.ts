@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { linked } from "./chat";
+import { isComposing, linked } from "./chat";
 
 describe("what is written", () => {
   it("has links to http and https alone", () => {
@@ -28,4 +28,19 @@ describe("what is written", () => {
       { text: "。请看" },
     ]);
   });
+
+  // Each run of such signs was looked at again from each of them.
+  it("is looked through once, whatever stands in it", () => {
+    const text = `https://a/${".".repeat(50_000)}x`;
+    const began = performance.now();
+    expect(linked(text)).toHaveLength(1);
+    expect(linked(`${text.slice(0, -1)}`)[0]).toEqual({ text: "https://a/", href: "https://a/" });
+    expect(performance.now() - began).toBeLessThan(2_000);
+  });
+});
+
+it("leaves the keys of an input method to it", () => {
+  expect(isComposing({ isComposing: true, keyCode: 27 })).toBe(true);
+  expect(isComposing({ isComposing: false, keyCode: 229 })).toBe(true);
+  expect(isComposing({ isComposing: false, keyCode: 27 })).toBe(false);
 });

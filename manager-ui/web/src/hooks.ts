@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState, type RefObject } from "react";
 import { useLanguage } from "./language";
-import type { Snapshot } from "./session";
+import { ownSite, type Snapshot } from "./session";
 
 /** Size of the element's content in CSS pixels, as it changes. */
 export function useSize(element: RefObject<HTMLElement | null>): { width: number; height: number } {
@@ -77,6 +77,13 @@ export function useAnnouncements(state: Snapshot): string {
     }
     if (last.muted.video !== state.muted.video) {
       news.push(state.muted.video ? words.youAreHidden : words.youAreSeen);
+    }
+    const [was, is] = [last, state].map((one) => ownSite(one, ""));
+    if (was && is && was.audio_silenced !== is.audio_silenced) {
+      news.push(is.audio_silenced ? words.audioSilenced : words.audioUnsilenced);
+    }
+    if (was && is && was.video_silenced !== is.video_silenced) {
+      news.push(is.video_silenced ? words.videoSilenced : words.videoUnsilenced);
     }
     if (news.length > 0) setText(news.join(". "));
   }, [state, words]);

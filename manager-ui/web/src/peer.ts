@@ -116,6 +116,11 @@ export class Peer {
     this.doors = doorsOf(sdp);
   }
 
+  /** Made for sound that goes as it is. */
+  get original(): boolean {
+    return this.shape.original ?? false;
+  }
+
   get connected(): boolean {
     return this.pc.connectionState === "connected";
   }

@@ -9,6 +9,9 @@ export interface Site {
   kind: "sip" | "browser";
   audio_muted: boolean;
   video_muted: boolean;
+  /** An operator has it not be heard, or not be seen, whatever it wants itself. */
+  audio_silenced: boolean;
+  video_silenced: boolean;
   /** Its sound comes as it is, without suppression of noise or gain control. */
   original_sound: boolean;
   /** How much later its sound leaves the server than its picture, in ms; null while not known. */

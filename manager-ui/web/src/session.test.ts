@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Tracks } from "./peer";
-import type { BrowserMessage, ServerMessage } from "./protocol";
-import { resumeKey, Session, type Snapshot } from "./session";
+import type { BrowserMessage, ServerMessage, Site } from "./protocol";
+import { ownSite, resumeKey, Session, type Snapshot } from "./session";
 
 const sockets: FakeSocket[] = [];
 const peers: FakePeer[] = [];
@@ -367,20 +367,24 @@ describe("a visit", () => {
     expect(latest).toMatchObject({ phase: "ended", refusal: "pin_wrong" });
   });
 
-  it("forgets its token when it leaves, and keeps it when the page goes", async () => {
-    const session = await inRoom();
-    session.drop();
+  it("brings its token after a reload, and forgets it when it leaves", async () => {
+    await inRoom();
     expect(memory.get(resumeKey("3000"))).toBe("token");
-    const again = await (async () => {
-      sockets.length = 0;
-      peers.length = 0;
-      return inRoom();
-    })();
+    sockets.length = 0;
+    peers.length = 0;
+    const again = await inRoom();
     expect(sockets[0]!.sent[0]).toMatchObject({ resume: "token" });
     again.leave();
     expect(sockets[0]!.sent.at(-1)).toEqual({ type: "leave" });
     expect(memory.has(resumeKey("3000"))).toBe(false);
     expect(latest).toMatchObject({ phase: "ended", refusal: null });
+  });
+
+  it("leaves also before it is in", async () => {
+    const session = visit();
+    await sockets[0]!.opens();
+    session.leave();
+    expect(sockets[0]!.sent.map(({ type }) => type)).toEqual(["join", "leave"]);
   });
 
   it("is known again as a link's guest who left or was refused, and not who was put out", async () => {
@@ -438,6 +442,85 @@ describe("a visit", () => {
     expect(mutes()).toEqual([]);
     await sockets[0]!.says({ type: "joined", leg: 7, sdp: "answer 0", resume: "token" });
     expect(mutes()).toEqual([{ type: "mute", audio: true, video: false }]);
+  });
+
+  const site = (original_sound: boolean, change: Partial<Site> = {}): Site => ({
+    leg: 7,
+    name: "Dr Li",
+    kind: "browser",
+    audio_muted: false,
+    video_muted: false,
+    audio_silenced: false,
+    video_silenced: false,
+    original_sound,
+    sound_lag_ms: null,
+    ...change,
+  });
+  const roster = (...sites: Site[]): ServerMessage => ({ type: "roster", sites, slots: [], speaker: null });
+  const told = () => sockets.flatMap((socket) => socket.sent).filter(({ type }) => type === "sound");
+
+  it("tells that its sound goes as it is once a connection made for it sends, and at once when none does", async () => {
+    const session = await inRoom();
+    await sockets[0]!.says(roster(site(false)));
+    session.useOriginal(true);
+    await settle();
+    expect(sockets[0]!.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 1" });
+    await sockets[0]!.says({ type: "answer", sdp: answer(1) });
+    expect(told()).toEqual([]);
+    peers[1]!.becomes("connected");
+    expect(told()).toEqual([{ type: "sound", original: true }]);
+    await sockets[0]!.says(roster(site(true)));
+    session.useOriginal(false);
+    expect(told().at(-1)).toEqual({ type: "sound", original: false });
+    await settle();
+    expect(sockets[0]!.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 2" });
+  });
+
+  // The connection that went on sent processed sound, while others read that it was the original.
+  it("makes another connection when it comes back to other sound", async () => {
+    const session = await inRoom();
+    await sockets[0]!.says(roster(site(false)));
+    sockets[0]!.breaks();
+    session.useOriginal(true);
+    await vi.advanceTimersByTimeAsync(250);
+    await sockets[1]!.opens();
+    expect(sockets[1]!.sent[0]).toMatchObject({ type: "join", sdp: "offer 1" });
+    await sockets[1]!.says({ type: "joined", leg: 7, sdp: answer(1), resume: "token" });
+    await sockets[1]!.says(roster(site(false)));
+    expect(told()).toEqual([]);
+    peers[1]!.becomes("connected");
+    expect(told()).toEqual([{ type: "sound", original: true }]);
+  });
+
+  it("makes another connection when other sound was wanted while it came back", async () => {
+    const session = await inRoom();
+    const socket = await comesBack();
+    expect(socket.sent[0]).toMatchObject({ answer_ufrag: "ours-0" });
+    session.useOriginal(true);
+    await socket.says({ type: "joined", leg: 7, sdp: null, resume: "token" });
+    await socket.says(roster(site(false)));
+    expect(socket.sent.map(({ type }) => type)).toEqual(["join", "offer"]);
+    await socket.says({ type: "answer", sdp: answer(1) });
+    peers[1]!.becomes("connected");
+    expect(told()).toEqual([{ type: "sound", original: true }]);
+    await socket.says(roster(site(true)));
+    expect(peers).toHaveLength(2);
+  });
+
+  // One's own tile had the name that was typed, and said nothing of an operator's mute.
+  it("shows oneself as the server has it, with one's own switches as they are", async () => {
+    const session = await inRoom();
+    expect(ownSite(latest, "typed")).toMatchObject({ leg: 7, name: "typed", audio_silenced: false });
+    await sockets[0]!.says(roster(site(false, { audio_muted: true, audio_silenced: true })));
+    expect(ownSite(latest, "typed")).toMatchObject({ name: "Dr Li", audio_muted: true, audio_silenced: true });
+    session.mute({ video: true });
+    await sockets[0]!.says(roster(site(true)));
+    expect(ownSite(latest, "typed")).toMatchObject({
+      audio_muted: false,
+      audio_silenced: false,
+      video_muted: true,
+      original_sound: true,
+    });
   });
 
   it("says nothing of its switches on a new socket before it is in again", async () => {

@@ -69,6 +69,27 @@ export function mutedForOthers({ muted, tracks }: Pick<Snapshot, "muted" | "trac
   return { audio: muted.audio || !tracks.audio, video: muted.video || !tracks.video };
 }
 
+/**
+ * Oneself as others see it: named as the server has it, which a login or a link may say, and as one's own
+ * switches are now. Before the first roster it is what was typed.
+ */
+export function ownSite(state: Snapshot, typed: string): Site {
+  const told = state.sites.find((site) => site.leg === state.leg);
+  const { audio, video } = mutedForOthers(state);
+  const { audio_silenced = false, video_silenced = false } = told ?? {};
+  return {
+    leg: state.leg ?? -1,
+    name: told?.name ?? typed,
+    kind: "browser",
+    audio_muted: audio || audio_silenced,
+    video_muted: video || video_silenced,
+    audio_silenced,
+    video_silenced,
+    original_sound: told?.original_sound ?? false,
+    sound_lag_ms: null,
+  };
+}
+
 export const resumeKey = (room: string) => `consilium.resume.${room}`;
 /** Of a guest who is out and is known by it when coming again by the same link. */
 export const returnKey = (room: string) => `consilium.return.${room}`;
@@ -86,6 +107,8 @@ export class Session {
   private sizes: SlotSize[] = [];
   /** What the server knows of our switches. */
   private told: Muted | null = null;
+  /** What the server knows of our sound; null before it has said so. */
+  private original: boolean | null = null;
   private retryTimer = 0;
   private answerTimer = 0;
   private connectTimer = 0;
@@ -126,6 +149,7 @@ export class Session {
 
   /** Leaves for good. */
   leave(): void {
+    if (this.state.phase === "ended") return;
     this.say({ type: "leave" });
     this.end(null);
   }
@@ -147,13 +171,15 @@ export class Session {
     this.tellMute();
   }
 
-  /** Has our sound go as it is from now on, or no more so: by another connection, made for it. */
+  /**
+   * Has our sound go as it is from now on, or no more so: by another connection, made for it. Out of the
+   * room it is made with the return.
+   */
   useOriginal(original: boolean): void {
     if (this.state.phase === "ended" || original === this.state.original) return;
     this.change({ original });
-    if (this.state.phase !== "in") return;
-    this.say({ type: "sound", original });
-    void this.offer("offer");
+    this.tellOriginal();
+    this.reshape();
   }
 
   /** Writes to everybody in the room. `false`: there is no connection. */
@@ -170,13 +196,9 @@ export class Session {
     if (this.state.phase === "in") this.say({ type: "sizes", slots: sizes });
   }
 
-  /** Ends without telling anybody: the page is going, and may come back. */
-  drop(): void {
-    this.end(null, true);
-  }
-
   private open(): void {
     this.closeSocket();
+    this.original = null;
     // Until the answer to the join that follows, the server takes no other message.
     if (this.state.phase === "in") this.change({ phase: "reconnecting" });
     const socket = new WebSocket(this.url);
@@ -221,7 +243,8 @@ export class Session {
   private enter(): void {
     const peer = this.state.peer;
     // Where another was on its way, this one was to be replaced.
-    if (!peer?.connected || !peer.answerUfrag || this.next) {
+    const goesOn = peer?.connected && peer.original === this.state.original && !this.next;
+    if (!goesOn || !peer.answerUfrag) {
       void this.offer("join");
       return;
     }
@@ -264,6 +287,7 @@ export class Session {
         if (this.sizes.length > 0) this.say({ type: "sizes", slots: this.sizes });
         if (message.sdp === null) this.goesOn();
         else await this.answered(message.sdp);
+        this.reshape();
         break;
       case "relays": {
         const { urls, username, credential } = message;
@@ -277,7 +301,8 @@ export class Session {
         const { sites, slots, speaker } = message;
         this.change({ sites, slots, speaker });
         this.tellSoundLags();
-        this.tellOriginal(sites);
+        this.original = this.own(sites)?.original_sound ?? null;
+        this.tellOriginal();
         break;
       }
       case "chat":
@@ -358,6 +383,7 @@ export class Session {
     this.next = null;
     this.change({ peer });
     this.tellSoundLags();
+    this.tellOriginal();
     if (old !== peer) old?.close();
   }
 
@@ -396,11 +422,26 @@ export class Session {
     this.say({ type: "mute", audio, video });
   }
 
-  /** What the server says of our sound may be from before a reload, or of a leg that is new. */
-  private tellOriginal(sites: Site[]): void {
-    const own = sites.find((site) => site.leg === this.state.leg);
-    const { original } = this.state;
-    if (own && (own.original_sound ?? false) !== original) this.say({ type: "sound", original });
+  /** Makes the connection anew where another was switched to than the last one was made for. */
+  private reshape(): void {
+    const last = this.next ?? this.state.peer;
+    if (this.state.phase === "in" && last && last.original !== this.state.original) void this.offer("offer");
+  }
+
+  /**
+   * Says whether our sound goes as it is: by a connection that was made for it. What the server knows may
+   * be from before a reload, or of a leg that is new.
+   */
+  private tellOriginal(): void {
+    const original = this.state.original && (this.state.peer?.original ?? false);
+    // Before the first roster nothing is known of it.
+    if (this.state.phase !== "in" || this.original === null || this.original === original) return;
+    this.original = original;
+    this.say({ type: "sound", original });
+  }
+
+  private own(sites: Site[]): Site | undefined {
+    return sites.find((site) => site.leg === this.state.leg);
   }
 
   private async replace(peer: Peer): Promise<void> {
@@ -417,11 +458,11 @@ export class Session {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 
-  private end(refusal: Refusal | null, keepToken = false): void {
+  private end(refusal: Refusal | null): void {
     window.removeEventListener("online", this.retryNow);
     clearTimeout(this.connectTimer);
     clearTimeout(this.disconnectedTimer);
-    if (!keepToken) this.layDown(refusal);
+    this.layDown(refusal);
     this.closeSocket();
     this.dropNext();
     this.state.peer?.close();

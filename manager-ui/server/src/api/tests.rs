@@ -59,6 +59,7 @@ on_both! {
     logins::the_first_link_makes_an_administrator_once,
     logins::a_wrong_password_is_refused_and_five_close_the_login,
     logins::a_session_ends_when_it_is_ended_and_with_its_person,
+    logins::a_page_that_nobody_is_at_keeps_no_session_alive,
     logins::a_page_of_another_site_changes_nothing,
     logins::a_new_password_ends_all_other_sessions,
     people::nobody_hands_on_more_than_they_hold,

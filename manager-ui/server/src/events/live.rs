@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mcu_api::ids::LegId;
 use mcu_api::manager::{Meeting, MeetingLeg};
 use serde_json::{Value, json};
 use sqlx::{Any, Row, Transaction};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
 use super::{Kind, New, write};
@@ -16,6 +17,11 @@ use crate::store::{self, Error, Store};
 
 /// Between attempts while the database is away.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Of one site so many changes are told at once, and one each so long then: a page that switches its
+/// microphone on and off without end fills no table. What it is like is told in the end.
+const AT_ONCE: u32 = 8;
+const EACH: Duration = Duration::from_secs(10);
 
 /// Sites of each room, as they were told last.
 type Told = BTreeMap<String, Vec<MeetingLeg>>;
@@ -28,6 +34,7 @@ pub(crate) async fn tell(store: Store, link: Link) {
     let mut known = Processes::default();
     retry(|| began(&store)).await;
     let mut told = retry(|| told_last(&store)).await;
+    let mut pace = Pace::default();
     loop {
         let (now, there) = (
             meetings.borrow_and_update().clone(),
@@ -36,15 +43,60 @@ pub(crate) async fn tell(store: Store, link: Link) {
         // Told before and after what a process did to meetings, as it comes.
         retry(|| tell_processes(&store, known, there)).await;
         known = there.or(known);
-        if let Some(now) = now {
+        let mut waits = None;
+        if let Some(mut now) = now {
+            waits = pace.hold(&told, &mut now, Instant::now());
             told = retry(|| tell_meetings(&store, &told, &now)).await;
         }
         tokio::select! {
             Ok(()) = meetings.changed() => {}
+            () = sleep_until(waits.unwrap_or_else(Instant::now)), if waits.is_some() => {}
             Ok(()) = processes.changed() => {}
             // The link's task is gone, and the server ends.
             else => std::future::pending().await,
         }
+    }
+}
+
+/// How much each site has had told of itself.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When all that was told will have been paid for, at one change each [`EACH`].
+    paid: BTreeMap<(String, LegId), Instant>,
+}
+
+impl Pace {
+    /// Takes the change of a site back that has had too much told: it is as it was told. Yields when to
+    /// look again.
+    fn hold(
+        &mut self,
+        told: &Told,
+        now: &mut BTreeMap<String, Meeting>,
+        at: Instant,
+    ) -> Option<Instant> {
+        self.paid.retain(|_, paid| *paid > at);
+        let mut again = None;
+        for (number, meeting) in now {
+            let before = told.get(number).map_or(&[][..], Vec::as_slice);
+            for leg in &mut meeting.legs {
+                let Some(old) = before.iter().find(|old| old.leg == leg.leg) else {
+                    continue;
+                };
+                if old == leg {
+                    continue;
+                }
+                let paid = self.paid.entry((number.clone(), leg.leg)).or_insert(at);
+                let then = *paid + EACH;
+                if then <= at + EACH * AT_ONCE {
+                    *paid = then;
+                } else {
+                    *leg = *old;
+                    let free = then - EACH * AT_ONCE;
+                    again = Some(again.map_or(free, |other: Instant| other.min(free)));
+                }
+            }
+        }
+        again
     }
 }
 
@@ -268,6 +320,44 @@ mod tests {
         );
         assert_eq!(kinds(&[worse], &[]), ["leg.left", "meeting.ended"]);
         assert_eq!(kinds(&[a], &[a]), [""; 0]);
+    }
+
+    /// Defect: a guest who switched the microphone twenty times a second wrote as many rows.
+    #[test]
+    fn a_site_that_changes_without_end_is_told_of_now_and_then_and_in_the_end() {
+        let muted = |id, audio_muted| MeetingLeg {
+            audio_muted,
+            ..leg(id)
+        };
+        let mut told = Told::from([("1".to_owned(), vec![leg(1), leg(2)])]);
+        let mut pace = Pace::default();
+        let mut look = |told: &mut Told, legs: [MeetingLeg; 2], at| {
+            let number = "1".to_owned();
+            let legs = legs.to_vec();
+            let meeting = Meeting {
+                number: number.clone(),
+                legs,
+            };
+            let mut now = BTreeMap::from([(number.clone(), meeting)]);
+            let again = pace.hold(told, &mut now, at);
+            let legs = now.remove("1").unwrap().legs;
+            let told_of = differences(&told["1"], &legs).len();
+            told.insert(number, legs);
+            (told_of, again)
+        };
+        let began = Instant::now();
+        let (mut all, mut again) = (0, None);
+        for turn in 1..=1200 {
+            let at = began + Duration::from_millis(50) * turn;
+            let (told_of, then) = look(&mut told, [muted(1, turn % 2 == 1), leg(2)], at);
+            (all, again) = (all + told_of, then.or(again));
+        }
+        assert!((8..=14).contains(&all), "{all}");
+        let legs = [muted(1, true), muted(2, true)];
+        let (told_of, _) = look(&mut told, legs, began + Duration::from_secs(60));
+        assert_eq!((told_of, told["1"][1]), (1, legs[1]), "another site");
+        look(&mut told, legs, again.unwrap());
+        assert_eq!(told["1"], legs, "as it is in the end");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 import createClient from "openapi-fetch";
 import type { components, paths } from "../schema";
+import { isAttended } from "./attended";
 import type { Page } from "./logic";
 
 type Schemas = components["schemas"];
@@ -41,6 +42,14 @@ export class Failure extends Error {
 }
 
 export const api = createClient<paths>({ baseUrl: globalThis.location?.origin });
+
+// What goes on by itself keeps no login alive.
+api.use({
+  onRequest({ request }) {
+    if (!isAttended()) request.headers.set("Consilium-Unattended", "1");
+    return request;
+  },
+});
 
 /** Sound or pictures one way. */
 interface Flow {

@@ -15,6 +15,8 @@ import type { Muted } from "../session";
 
 interface Props {
   muted: Muted;
+  /** What an operator has switched off for us. */
+  silenced: Muted;
   devices: Devices;
   /** Switches it on or off; tries to find one where it is missing. */
   press: (kind: Kind) => void;
@@ -32,12 +34,19 @@ const ICONS = {
 };
 
 /** The one bar of the room. */
-export function Bar({ muted, devices, press, pictures, chat, settings, leave, help }: Props) {
+export function Bar({ muted, silenced, devices, press, pictures, chat, settings, leave, help }: Props) {
   const { words } = useLanguage();
   return (
     <footer className="bar">
       {KINDS.filter((kind) => pictures || kind === "audio").map((kind) => (
-        <DeviceControl key={kind} kind={kind} muted={muted} devices={devices} press={press} />
+        <DeviceControl
+          key={kind}
+          kind={kind}
+          muted={muted}
+          silenced={silenced}
+          devices={devices}
+          press={press}
+        />
       ))}
       <Control
         id="chat"
@@ -55,23 +64,25 @@ export function Bar({ muted, devices, press, pictures, chat, settings, leave, he
   );
 }
 
-type DeviceControlProps = Pick<Props, "muted" | "devices" | "press"> & { kind: Kind };
+type DeviceControlProps = Pick<Props, "muted" | "silenced" | "devices" | "press"> & { kind: Kind };
 
-function DeviceControl({ kind, muted, devices, press }: DeviceControlProps) {
+function DeviceControl({ kind, muted, silenced, devices, press }: DeviceControlProps) {
   const { words } = useLanguage();
   const isMissing = !devices[kind].track;
   const off = isMissing || muted[kind];
   let label = kind === "audio" ? words.muteMic : words.cameraOff;
   if (off) label = kind === "audio" ? words.unmuteMic : words.cameraOn;
-  const why = isMissing ? `${missing(kind, devices[kind], words)} ${words.pressToTry}` : undefined;
+  if (silenced[kind]) label = words.byOperator;
+  let why = isMissing ? `${missing(kind, devices[kind], words)} ${words.pressToTry}` : undefined;
+  if (silenced[kind]) why ??= kind === "audio" ? words.audioSilenced : words.videoSilenced;
   return (
     <Control
       id={kind === "audio" ? "mic" : "camera"}
-      icon={ICONS[kind][off ? "off" : "on"]}
+      icon={ICONS[kind][off || silenced[kind] ? "off" : "on"]}
       label={isMissing ? words.devices[kind].none : label}
       title={why}
       shortcut={kind === "audio" ? "m" : "v"}
-      off={off}
+      off={off || silenced[kind]}
       press={() => press(kind)}
     />
   );

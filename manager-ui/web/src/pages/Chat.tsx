@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState, type FormEvent, type KeyboardEvent } from "react";
 import CloseOutlined from "@ant-design/icons/es/icons/CloseOutlined";
 import Button from "antd/es/button";
-import { linked } from "../chat";
+import { isComposing, linked } from "../chat";
 import { useLanguage } from "../language";
 import type { ChatLine, LegId } from "../protocol";
 
@@ -50,9 +50,10 @@ export function Chat({ lines, own, refused, write, close }: Props) {
     setTrouble("");
   };
   const pressed = (event: KeyboardEvent) => {
+    // A word that is being composed, as in Chinese, is taken by Enter and given up by Escape.
+    if (isComposing(event.nativeEvent)) return;
     if (event.key === "Escape") close();
-    // A word that is being composed, as in Chinese, ends with Enter, too.
-    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
     send();
   };

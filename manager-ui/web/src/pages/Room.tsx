@@ -11,8 +11,9 @@ import { grid } from "../grid";
 import { useAnnouncements, useKeys, useSize, useWakeLock } from "../hooks";
 import { useLanguage } from "../language";
 import type { Site, SlotSize } from "../protocol";
+import type { Words } from "../words";
 import { useSink, type Speaker } from "../speaker";
-import { mutedForOthers, type Session, type Snapshot } from "../session";
+import { ownSite, type Session, type Snapshot } from "../session";
 import { Bar } from "./Bar";
 import { Chat } from "./Chat";
 import { named } from "./doors";
@@ -43,6 +44,7 @@ export function Room(props: Props) {
   const [help, setHelp] = useState(false);
   const [settings, setSettings] = useState(false);
   const chat = useChat(state);
+  const own = ownSite(state, name);
   const press = (kind: Kind) => {
     const { tracks, muted } = session.snapshot;
     if (tracks[kind]) session.mute({ [kind]: !muted[kind] });
@@ -82,6 +84,7 @@ export function Room(props: Props) {
         </div>
         <Bar
           muted={state.muted}
+          silenced={{ audio: own.audio_silenced, video: own.video_silenced }}
           devices={devices}
           pictures={pictures}
           press={press}
@@ -125,17 +128,20 @@ function useChat(state: Snapshot) {
 function Notice({ state, devices, pictures }: Pick<Props, "state" | "devices" | "pictures">) {
   const { words } = useLanguage();
   const { phase, refusal } = state;
+  const own = ownSite(state, "");
+  const isSilenced = phase === "in" && (own.audio_silenced || own.video_silenced);
   const stuck = phase === "in" && state.peer?.connected === false;
   let text = "";
   if (phase === "joining") text = refusal ? words.refusals[refusal] : words.joining;
   if (phase === "reconnecting") text = refusal ? words.refusals[refusal] : words.reconnecting;
   if (stuck) text = words.mediaReconnecting;
   if (stuck && state.blocked) text = words.blocked(named(state.blocked));
+  text ||= isSilenced ? silencedNews(own, words) : "";
   text ||= news(devices, words);
   const blind = !text && !pictures;
   if (blind) text = words.noPictureShort;
   const isMissed = devices.audio.tell === "missing" || devices.video.tell === "missing";
-  const trouble = blind || phase === "reconnecting" || stuck || (phase === "in" && isMissed);
+  const trouble = blind || isSilenced || phase === "reconnecting" || stuck || (phase === "in" && isMissed);
   if (!text && state.sites.length === 1) text = words.alone;
   return (
     <div className={trouble ? "notice trouble" : "notice"} role="status">
@@ -143,6 +149,13 @@ function Notice({ state, devices, pictures }: Pick<Props, "state" | "devices" | 
       {text}
     </div>
   );
+}
+
+/** What an operator does to us: nothing that we can switch changes it. */
+function silencedNews({ audio_silenced, video_silenced }: Site, words: Words): string {
+  if (audio_silenced && video_silenced) return words.bothSilenced;
+  if (audio_silenced) return words.audioSilenced;
+  return video_silenced ? words.videoSilenced : "";
 }
 
 function Stage({ name, state, session }: Pick<Props, "name" | "state" | "session">) {
@@ -188,18 +201,8 @@ function Stage({ name, state, session }: Pick<Props, "name" | "state" | "session
 
 /** Everybody, oneself last; before the first roster only oneself. */
 function seen(state: Snapshot, name: string): Site[] {
-  const leg = state.leg ?? -1;
-  const { audio, video } = mutedForOthers(state);
-  const own: Site = {
-    leg,
-    name,
-    kind: "browser",
-    audio_muted: audio,
-    video_muted: video,
-    original_sound: state.original,
-    sound_lag_ms: null,
-  };
-  return [...state.sites.filter((site) => site.leg !== leg), own];
+  const own = ownSite(state, name);
+  return [...state.sites.filter((site) => site.leg !== own.leg), own];
 }
 
 function Sound({ track, speaker }: { track: MediaStreamTrack | null; speaker: Speaker }) {

@@ -16,6 +16,7 @@ interface Props {
 export function Tile({ site, own, speaks, track }: Props) {
   const { words } = useLanguage();
   const name = own ? `${site.name} (${words.you})` : site.name;
+  const muted = site.audio_silenced ? words.silencedMark : words.micMuted;
   return (
     <li className={speaks ? "tile speaks" : "tile"} data-testid="tile" data-leg={site.leg}>
       <div className="initial" aria-hidden="true">
@@ -27,11 +28,14 @@ export function Tile({ site, own, speaks, track }: Props) {
       )}
       <div className="label">
         {site.kind === "sip" && <DesktopOutlined title={words.terminal} aria-label={words.terminal} />}
-        {site.audio_muted && (
-          <AudioMutedOutlined className="muted" title={words.micMuted} aria-label={words.micMuted} />
-        )}
+        {site.audio_muted && <AudioMutedOutlined className="muted" title={muted} aria-label={muted} />}
         {speaks && !site.audio_muted && (
           <SoundFilled className="speaking" title={words.speaking} aria-label={words.speaking} />
+        )}
+        {(site.audio_silenced || site.video_silenced) && (
+          <em className="silenced" data-testid="silenced-mark">
+            {site.audio_silenced ? words.silencedMark : words.hiddenMark}
+          </em>
         )}
         {site.original_sound && <em data-testid="original-mark">{words.originalMark}</em>}
         <bdi>{name}</bdi>

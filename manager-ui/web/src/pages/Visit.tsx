@@ -48,7 +48,9 @@ export default function Visit({ room, home }: { room: string; home: () => void }
     made.open();
     return () => {
       capture.current = null;
-      session.current?.drop();
+      // Another page of this site takes the place, as by Back: others do not go on seeing who is gone. A
+      // reload or another site's page does not come by here, and its way back is the token.
+      session.current?.leave();
       made.close();
     };
   }, []);

@@ -1,9 +1,14 @@
 //! Logging in and out.
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
 use serde_json::{Value, json};
+use sqlx::Row;
+use tower::ServiceExt;
 
 use super::bench::{Api, PASSWORD};
+use crate::sessions;
+use crate::store::now_ms;
 
 pub(crate) async fn the_first_link_makes_an_administrator_once(api: Api) {
     let secret = api.setup_secret().unwrap();
@@ -86,6 +91,40 @@ pub(crate) async fn a_session_ends_when_it_is_ended_and_with_its_person(api: Api
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     let forged = api.ask("forged", "GET", "/session", Value::Null).await;
     assert_eq!(forged.status, StatusCode::UNAUTHORIZED);
+}
+
+/// Defect: lists that followed events, and the stream of events itself, were use of the session, so that a
+/// page left open never lost its login.
+pub(crate) async fn a_page_that_nobody_is_at_keeps_no_session_alive(api: Api) {
+    let root = api.first().await;
+    let almost_over = now_ms() - 59 * 60 * 1000;
+    sqlx::query("UPDATE sessions SET seen_ms = $1")
+        .bind(almost_over)
+        .execute(api.store.pool().unwrap())
+        .await
+        .unwrap();
+    let seen = async || -> i64 {
+        let row = sqlx::query("SELECT seen_ms FROM sessions");
+        let row = row.fetch_one(api.store.pool().unwrap()).await.unwrap();
+        row.try_get("seen_ms").unwrap()
+    };
+    let unattended = Request::get("/api/v1/rooms")
+        .header(header::HOST, "192.0.2.1:8443")
+        .header(header::COOKIE, format!("{}={root}", sessions::COOKIE))
+        .header("Consilium-Unattended", "1");
+    let unattended = unattended.body(Body::empty()).unwrap();
+    let answer = api.router.clone().oneshot(unattended).await.unwrap();
+    assert_eq!(
+        answer.status(),
+        StatusCode::OK,
+        "it is good as long as it is"
+    );
+    assert_eq!(seen().await, almost_over);
+    let stream = api.try_listen(&root, "", None).await;
+    assert_eq!(stream.status(), StatusCode::OK);
+    assert_eq!(seen().await, almost_over);
+    api.get(&root, "/rooms").await;
+    assert!(seen().await > almost_over, "somebody is there");
 }
 
 pub(crate) async fn a_page_of_another_site_changes_nothing(api: Api) {

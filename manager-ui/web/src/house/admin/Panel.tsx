@@ -1,5 +1,6 @@
 import { useEffect, useRef, type ReactNode } from "react";
 import Button from "antd/es/button";
+import { isComposing } from "../../chat";
 import { useHouseWords } from "../hooks";
 
 /** The chosen thing. It takes the focus when it is chosen; Escape gives it back. */
@@ -22,7 +23,7 @@ export function Panel(props: {
       aria-label={props.title}
       onKeyDown={(event) => {
         // Whoever composes a character takes that back by it, and nothing else.
-        if (event.key !== "Escape" || event.nativeEvent.isComposing) return;
+        if (event.key !== "Escape" || isComposing(event.nativeEvent)) return;
         if (props.chosen) props.close();
       }}
     >
