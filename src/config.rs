@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
+use mcu_api::directory::{Audience, Home};
 use mcu_api::reach;
 use mcu_api::secret::Redacted;
 use serde::Deserialize;
@@ -395,6 +396,7 @@ impl Settings {
                 .map(|account| mcu_control::Account {
                     user: account.user.get_ref().0.clone(),
                     secret: mcu_control::Secret::Password(Redacted(account.password.0.0.clone())),
+                    home: Home::Everywhere,
                 })
                 .collect(),
             max_legs: self.limits.legs.get() as usize,
@@ -554,6 +556,7 @@ impl Room {
             pin: self.pin.as_ref().map(digits),
             guest_pin: self.guest_pin.as_ref().map(|pin| digits(pin.get_ref())),
             made: false,
+            audience: Audience::everybody(),
         }
     }
 }

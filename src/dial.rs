@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mcu_api::frame::{self, Decoder};
-use mcu_api::manager::{DialOutcome, FromControl, ToControl};
+use mcu_api::manager::{Beyond, DialOutcome, FromControl, ToControl};
 
 /// Longer than any callee may ring, and than any terminal is waited for.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -22,6 +22,8 @@ pub fn run(socket: &Path, room: &str, target: &str) -> anyhow::Result<()> {
         request: REQUEST,
         room: room.to_owned(),
         target: target.to_owned(),
+        // Who may open the socket runs the server.
+        beyond: Beyond::Anybody,
     };
     let outcome = ask(socket, &wish, |answer| match answer {
         FromControl::Dialled {

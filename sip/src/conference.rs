@@ -2,6 +2,7 @@
 
 use std::io;
 
+use mcu_api::directory::{Audience, Home};
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 use quick_xml::Writer;
@@ -17,8 +18,8 @@ const NAMESPACE: &str = "urn:ietf:params:xml:ns:conference-info";
 pub struct Conference {
     /// User part of its URI.
     pub number: String,
-    /// Whether accounts may watch it without taking part.
-    pub open_to_accounts: bool,
+    /// Whose accounts may watch it without taking part; `None`: nobody's.
+    pub open_to: Option<Audience>,
     /// Most users.
     pub max_users: usize,
     /// Who takes part, oldest first.
@@ -53,6 +54,20 @@ pub enum MediaStatus {
     RecvOnly,
     /// Neither way.
     Inactive,
+}
+
+impl Conference {
+    /// Whether an account that belongs there may watch it without taking part.
+    pub(crate) fn is_open_to(&self, account: Home) -> bool {
+        let audience = self.open_to.as_ref();
+        audience.is_some_and(|audience| audience.includes(account))
+    }
+
+    /// Whether a subscriber who knows this one has nothing to learn from the other.
+    pub(crate) fn tells_the_same(&self, other: &Self) -> bool {
+        (&self.number, self.max_users, &self.users)
+            == (&other.number, other.max_users, &other.users)
+    }
 }
 
 impl MediaStatus {
@@ -253,7 +268,7 @@ mod tests {
     fn conference(users: &[ConferenceUser]) -> Conference {
         Conference {
             number: "3000".into(),
-            open_to_accounts: true,
+            open_to: None,
             max_users: 32,
             users: users.to_vec(),
         }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use mcu_api::directory::Home;
+
 use crate::digest::Ha1;
 
 /// One user who can prove a password.
@@ -14,6 +16,8 @@ pub struct Account {
     pub ha1: Ha1,
     /// Whether the account may register contacts.
     pub may_register: bool,
+    /// Where it belongs: which conferences it may watch.
+    pub home: Home,
 }
 
 /// Settings and bounds of an [`crate::Endpoint`]. Every bound refuses what comes beyond it.

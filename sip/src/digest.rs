@@ -369,6 +369,7 @@ mod tests {
             user: "or-1".to_owned(),
             ha1: Ha1::from_password("or-1", REALM, "s3cret"),
             may_register: true,
+            home: mcu_api::directory::Home::Everywhere,
         };
         HashMap::from([(account.user.clone(), account)])
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mcu_api::call::Credentials;
+use mcu_api::directory::{Audience, Home};
 use mcu_api::secret::Redacted;
 use md5::{Digest, Md5};
 use sip::{
@@ -62,6 +63,7 @@ impl Peer {
             user: USER.to_owned(),
             ha1: Ha1::from_password(USER, &realm, PASSWORD),
             may_register: true,
+            home: Home::Everywhere,
         };
         let config = Config {
             accounts: vec![account],
@@ -159,7 +161,7 @@ fn proof(method: &str, nonce: &str, count: &str) -> String {
 fn conference() -> Conference {
     Conference {
         number: "3000".to_owned(),
-        open_to_accounts: true,
+        open_to: Some(Audience::everybody()),
         max_users: 10,
         users: vec![ConferenceUser {
             id: 1,

@@ -63,6 +63,11 @@ impl Baresip {
         self.sip.port() + 1
     }
 
+    /// Where it listens for SIP.
+    pub fn address(&self) -> SocketAddr {
+        self.sip
+    }
+
     fn start_with(command: &mut Command, host: IpAddr, config: &Config<'_>, further: &str) -> Self {
         let dir = config.dir.to_path_buf();
         fs::create_dir_all(dir.join("sound")).expect("make a folder");

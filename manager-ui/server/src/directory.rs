@@ -2,12 +2,14 @@
 //! change and sent with a generation number. While the database is away the controller goes on with
 //! what it has.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
-use mcu_api::directory::{Directory, MadeAccount, MadeRoom};
+use mcu_api::directory::{Branch, Directory, MAX_SHARES, MadeAccount, MadeRoom};
 use mcu_api::secret::Redacted;
+use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -129,11 +131,20 @@ async fn read(store: &Store, realm: &str, least: u64) -> Result<Directory, Error
     if least == 0 || generation < least {
         generation = raise(&mut tx, least + 1).await?;
     }
-    let rooms = sqlx::query("SELECT number, guests, srtp, pin, guest_pin FROM rooms")
+    let places: Vec<(String, String)> = sqlx::query_as("SELECT path, id FROM organisations")
         .fetch_all(&mut *tx)
         .await?;
+    let rooms =
+        sqlx::query("SELECT id, organisation, number, guests, srtp, pin, guest_pin FROM rooms")
+            .fetch_all(&mut *tx)
+            .await?;
+    let shares: Vec<(String, String)> =
+        sqlx::query_as("SELECT room, organisation FROM room_shares WHERE may_join = 1 LIMIT $1")
+            .bind(i64::try_from(MAX_SHARES).unwrap_or(i64::MAX))
+            .fetch_all(&mut *tx)
+            .await?;
     let accounts = sqlx::query(
-        "SELECT a.username, m.ha1 AS md5, s.ha1 AS sha256 FROM accounts a \
+        "SELECT a.username, a.organisation, m.ha1 AS md5, s.ha1 AS sha256 FROM accounts a \
          JOIN account_secrets m ON m.account = a.id AND m.realm = $1 AND m.algorithm = 'MD5' \
          JOIN account_secrets s ON s.account = a.id AND s.realm = $1 AND s.algorithm = 'SHA-256'",
     )
@@ -141,21 +152,17 @@ async fn read(store: &Store, realm: &str, least: u64) -> Result<Directory, Error
     .fetch_all(&mut *tx)
     .await?;
     tx.commit().await?;
-    let rooms = rooms.iter().map(|row| {
-        let pin: Option<String> = row.try_get("pin")?;
-        let guest_pin: Option<String> = row.try_get("guest_pin")?;
-        Ok(MadeRoom {
-            number: row.try_get("number")?,
-            // By a PIN, or not at all.
-            guests: row.try_get::<i64, _>("guests")? != 0 && (pin.is_some() || guest_pin.is_some()),
-            srtp: policy(row.try_get("srtp")?),
-            pin: pin.map(Redacted),
-            guest_pin: guest_pin.map(Redacted),
-        })
-    });
+    let places = branches(places);
+    let mut shared: HashMap<String, Vec<Branch>> = HashMap::new();
+    for (room, organisation) in shares {
+        let places_of_room = shared.entry(room).or_default();
+        places_of_room.extend(places.get(&organisation));
+    }
+    let rooms = rooms.iter().map(|row| made_room(row, &places, &mut shared));
     let accounts = accounts.iter().map(|row| {
         Ok(MadeAccount {
             user: row.try_get("username")?,
+            home: places.get(row.try_get::<&str, _>("organisation")?).copied(),
             md5: Redacted(row.try_get("md5")?),
             sha256: Redacted(row.try_get("sha256")?),
         })
@@ -167,11 +174,74 @@ async fn read(store: &Store, realm: &str, least: u64) -> Result<Directory, Error
     })
 }
 
+fn made_room(
+    row: &AnyRow,
+    places: &HashMap<String, Branch>,
+    shared: &mut HashMap<String, Vec<Branch>>,
+) -> Result<MadeRoom, sqlx::Error> {
+    let pin: Option<String> = row.try_get("pin")?;
+    let guest_pin: Option<String> = row.try_get("guest_pin")?;
+    let shared = shared.remove(row.try_get::<&str, _>("id")?);
+    Ok(MadeRoom {
+        number: row.try_get("number")?,
+        home: places.get(row.try_get::<&str, _>("organisation")?).copied(),
+        shared: shared.unwrap_or_default(),
+        // By a PIN, or not at all.
+        guests: row.try_get::<i64, _>("guests")? != 0 && (pin.is_some() || guest_pin.is_some()),
+        srtp: policy(row.try_get("srtp")?),
+        pin: pin.map(Redacted),
+        guest_pin: guest_pin.map(Redacted),
+    })
+}
+
+/// Numbers the organisations, of which each comes with its path: sorted by it, what is below one follows
+/// it. By bytes, which no database's own order is sure to be.
+fn branches(mut paths: Vec<(String, String)>) -> HashMap<String, Branch> {
+    paths.sort();
+    let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+    let mut branches = HashMap::with_capacity(paths.len());
+    for (first, (path, id)) in paths.iter().enumerate() {
+        let others = paths.iter().skip(first + 1);
+        let below = others.take_while(|(other, _)| other.starts_with(path.as_str()));
+        let branch = Branch {
+            first: number(first),
+            last: number(first + below.count()),
+        };
+        branches.insert(id.clone(), branch);
+    }
+    branches
+}
+
 /// What the database calls it. An unknown word demands more, not less.
 fn policy(name: &str) -> SrtpPolicy {
     match name {
         "off" => SrtpPolicy::Off,
         "allowed" => SrtpPolicy::Allowed,
         _ => SrtpPolicy::Required,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_the_numbers_of_what_is_below_it_and_of_nothing_beside_it() {
+        let paths = ["r/b/", "r/", "r/a/d/", "r/a/", "r/a/c/", "r/ab/"];
+        let named = |path: &str| {
+            let id = path.trim_end_matches('/').rsplit('/').next().unwrap();
+            (path.to_owned(), id.to_owned())
+        };
+        let found = branches(paths.map(named).into());
+        for (id, first, last) in [
+            ("r", 0, 5),
+            ("a", 1, 3),
+            ("c", 2, 2),
+            ("d", 3, 3),
+            ("ab", 4, 4),
+            ("b", 5, 5),
+        ] {
+            assert_eq!(found[id], Branch { first, last }, "{id}");
+        }
     }
 }

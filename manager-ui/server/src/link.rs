@@ -15,8 +15,8 @@ use mcu_api::figures::Control;
 use mcu_api::frame::{self, Decoder, FrameError};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::manager::{
-    BrowserMessage, ControlOutcome, DialOutcome, FromControl, Invited, LegAction, Person, RoomView,
-    ServerMessage, ToControl, Visit,
+    Beyond, BrowserMessage, ControlOutcome, DialOutcome, FromControl, Invited, LegAction, Person,
+    RoomView, ServerMessage, ToControl, Visit,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -364,13 +364,14 @@ impl Link {
     pub(crate) async fn dial(
         &self,
         room: String,
-        target: String,
+        (target, beyond): (String, Beyond),
         wait: Duration,
     ) -> Result<DialOutcome, Away> {
         let question = |request| ToControl::Dial {
             request,
             room,
             target,
+            beyond,
         };
         match self.ask(wait, question).await? {
             FromControl::Dialled { outcome, .. } => Ok(outcome),

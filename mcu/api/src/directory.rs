@@ -1,5 +1,6 @@
 //! Rooms and accounts that people made by page or API: what the manager's database holds, and the
-//! controller goes by beside its configuration file.
+//! controller goes by beside its configuration file. Whose they are is told by numbers alone, so that
+//! tenants do not reach each other (MGT-05).
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,8 @@ use crate::secret::Redacted;
 pub const MAX_ROOMS: usize = 5_000;
 /// Most accounts.
 pub const MAX_ACCOUNTS: usize = 10_000;
+/// Most shares of all rooms together.
+pub const MAX_SHARES: usize = 20_000;
 
 /// All of them, as they are to be. Sending it again does nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -23,11 +26,101 @@ pub struct Directory {
     pub accounts: Vec<MadeAccount>,
 }
 
+/// A part of the tree of tenants: one place and all below it. Places have the numbers 0, 1, 2 and so on,
+/// each before those below it and these before all others, so that what is below is a range. The numbers
+/// mean something within one directory only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u32)", into = "(u32, u32)")]
+pub struct Branch {
+    /// The place.
+    pub first: u32,
+    /// The last one below it; itself if there is none.
+    pub last: u32,
+}
+
+impl From<(u32, u32)> for Branch {
+    fn from((first, last): (u32, u32)) -> Self {
+        Self { first, last }
+    }
+}
+
+impl From<Branch> for (u32, u32) {
+    fn from(branch: Branch) -> Self {
+        (branch.first, branch.last)
+    }
+}
+
+impl Branch {
+    /// Whether the other place is this one or below it.
+    pub const fn includes(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+}
+
+/// Where an account or a room belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Home {
+    /// To whoever runs the server: it reaches all, and is for all.
+    Everywhere,
+    /// To one place of the tree.
+    At(Branch),
+    /// Nobody has said so yet: it is a stranger to all that belongs somewhere.
+    #[default]
+    Unknown,
+}
+
+/// Whose accounts are no strangers to a room.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Audience {
+    /// Where the room belongs.
+    pub home: Home,
+    /// Further places whose accounts may enter, with those below.
+    pub shared: Vec<Branch>,
+}
+
+impl Audience {
+    /// That of a room for all.
+    pub const fn everybody() -> Self {
+        Self {
+            home: Home::Everywhere,
+            shared: Vec::new(),
+        }
+    }
+
+    /// Whether an account that belongs there is no stranger: at the room's home, below or above it, or
+    /// at a place with which it is shared or below. Two places that only have one above in common are
+    /// strangers to each other.
+    pub fn includes(&self, account: Home) -> bool {
+        let account = match (self.home, account) {
+            (Home::Everywhere, _) | (_, Home::Everywhere) => return true,
+            (_, Home::Unknown) => return false,
+            (_, Home::At(account)) => account,
+        };
+        let is_home = match self.home {
+            Home::At(home) => home.includes(account) || account.includes(home),
+            Home::Everywhere | Home::Unknown => false,
+        };
+        is_home || self.shared.iter().any(|shared| shared.includes(account))
+    }
+}
+
+impl From<Option<Branch>> for Home {
+    fn from(told: Option<Branch>) -> Self {
+        told.map_or(Self::Unknown, Self::At)
+    }
+}
+
 /// One room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MadeRoom {
     /// Number that is dialled.
     pub number: String,
+    /// Where it belongs; an older manager does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<Branch>,
+    /// Further places whose accounts may enter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<Branch>,
     /// Whether somebody who proved nothing may enter.
     pub guests: bool,
     /// Whether media of terminals is to be encrypted.
@@ -45,6 +138,9 @@ pub struct MadeRoom {
 pub struct MadeAccount {
     /// User part of the terminal's address.
     pub user: String,
+    /// Where it belongs; an older manager does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<Branch>,
     /// `H(user:realm:password)` of RFC 7616 §3.4.2 by MD5, as 32 hexadecimal digits.
     pub md5: Redacted<String>,
     /// The same by SHA-256, as 64.
@@ -70,8 +166,14 @@ mod tests {
     #[test]
     fn the_largest_directory_fits_into_one_frame() {
         let digits = |n: usize, len: usize| format!("{n:0len$}");
+        let branch = Branch {
+            first: 9_999_999,
+            last: 9_999_999,
+        };
         let room = |n| MadeRoom {
             number: digits(n, 32),
+            home: Some(branch),
+            shared: vec![branch; MAX_SHARES / MAX_ROOMS],
             guests: false,
             srtp: SrtpPolicy::Required,
             pin: Some(Redacted(digits(n, 16))),
@@ -79,6 +181,7 @@ mod tests {
         };
         let account = |n| MadeAccount {
             user: digits(n, 64),
+            home: Some(branch),
             md5: Redacted(digits(n, 32)),
             sha256: Redacted(digits(n, 64)),
         };
@@ -88,5 +191,69 @@ mod tests {
             accounts: (0..MAX_ACCOUNTS).map(account).collect(),
         };
         assert!(frame::encode(&whole).is_ok());
+    }
+    /// The tree of the tests: the root 0, hospital 1 with departments 2 and 3, hospital 4 with 5.
+    fn at(first: u32, last: u32) -> Home {
+        Home::At(Branch { first, last })
+    }
+
+    #[test]
+    fn a_place_is_no_stranger_to_what_is_above_and_below_it_and_to_nothing_beside_it() {
+        let places = [at(0, 5), at(1, 3), at(2, 2), at(3, 3), at(4, 5), at(5, 5)];
+        let known = [
+            [true, true, true, true, true, true],
+            [true, true, true, true, false, false],
+            [true, true, true, false, false, false],
+            [true, true, false, true, false, false],
+            [true, false, false, false, true, true],
+            [true, false, false, false, true, true],
+        ];
+        for (home, expected) in places.into_iter().zip(known) {
+            let room = Audience {
+                home,
+                shared: Vec::new(),
+            };
+            let found = places.map(|account| room.includes(account));
+            assert_eq!(found, expected, "{home:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_for_a_place_and_what_is_below_it_and_what_is_unknown_is_a_stranger() {
+        let room = Audience {
+            home: at(5, 5),
+            shared: vec![Branch { first: 1, last: 3 }],
+        };
+        for (account, is_known) in [
+            (at(1, 3), true),
+            (at(2, 2), true),
+            (at(0, 5), true),
+            (Home::Everywhere, true),
+            (Home::Unknown, false),
+        ] {
+            assert_eq!(room.includes(account), is_known, "{account:?}");
+        }
+        let of_a_department = Audience {
+            shared: vec![Branch { first: 2, last: 2 }],
+            ..room
+        };
+        assert!(!of_a_department.includes(at(1, 3)), "above a share");
+        assert!(!of_a_department.includes(at(3, 3)));
+        let untold = Audience::default();
+        assert!(!untold.includes(at(0, 5)) && !untold.includes(Home::Unknown));
+        assert!(untold.includes(Home::Everywhere));
+        assert!(Audience::everybody().includes(Home::Unknown));
+    }
+
+    #[test]
+    fn what_an_older_version_kept_is_read_and_belongs_nowhere() {
+        let kept = r#"{"generation":7,
+            "rooms":[{"number":"4000","guests":false,"srtp":"Allowed"}],
+            "accounts":[{"user":"ward","md5":"a","sha256":"b"}]}"#;
+        let read: Directory = serde_json::from_str(kept).unwrap();
+        assert_eq!(read.rooms[0].home, None);
+        assert_eq!(read.accounts[0].home, None);
+        let branch = Branch { first: 1, last: 3 };
+        assert_eq!(serde_json::to_string(&branch).unwrap(), "[1,3]");
     }
 }

@@ -37,6 +37,9 @@ pub enum ToControl {
         room: String,
         /// An account, `sip:USER@ADDRESS`, or a number that the dial plan leads to a trunk.
         target: String,
+        /// Whom who asks may have called beside those who may enter the room.
+        #[serde(default)]
+        beyond: Beyond,
     },
     /// Have a terminal that is in a room go on elsewhere, by a call of its own; answered by
     /// [`FromControl::Transferred`] with the same `request` once it is known what came of it.
@@ -173,6 +176,19 @@ pub enum FromControl {
         /// One a room; without legs it is over.
         meetings: Vec<Meeting>,
     },
+}
+
+/// Terminals that somebody may have a room call although they are strangers to it.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beyond {
+    /// None.
+    #[default]
+    Nobody,
+    /// Those of this account.
+    Account(String),
+    /// All.
+    Anybody,
 }
 
 /// Who is in a room, without names: what others are told of as events.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mcu_api::call::{Credentials, HopTransport, SrtpPolicy};
-use mcu_api::directory::Held;
+use mcu_api::directory::{Audience, Held, Home};
 use mcu_api::figures::Process;
 use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
@@ -142,6 +142,8 @@ pub struct RoomConfig {
     pub guest_pin: Option<Redacted<String>>,
     /// People made it, and may change or remove it: it is not in the configuration file.
     pub made: bool,
+    /// Whose accounts are no strangers to it. One of the configuration file is for everybody's.
+    pub audience: Audience,
 }
 
 /// Another server that calls come from and go to.
@@ -246,6 +248,8 @@ pub struct Account {
     pub user: String,
     /// What proves it.
     pub secret: Secret,
+    /// Where it belongs. One of the configuration file reaches all rooms.
+    pub home: Home,
 }
 
 /// What proves an account.
@@ -355,6 +359,14 @@ impl Config {
         self.rooms.iter().find(|room| room.number == number)
     }
 
+    /// Whether an account is no stranger to a room: it enters as a member does, and the room may call it.
+    pub fn reaches(&self, account: &str, room: &RoomConfig) -> bool {
+        let known = self.accounts.iter().find(|known| known.user == account);
+        // One that was removed while its call goes on belongs nowhere.
+        let home = known.map_or(Home::Unknown, |known| known.home);
+        room.audience.includes(home)
+    }
+
     /// What can be spoken with other servers, what is preferred first: TLS where a listener of ours lets
     /// them reach us by it, too.
     pub fn spoken(&self) -> Vec<HopTransport> {
@@ -400,6 +412,7 @@ impl Config {
             None => self.rooms.push(RoomConfig {
                 number: DEMO_ROOM.into(),
                 guests: true,
+                audience: Audience::everybody(),
                 ..RoomConfig::default()
             }),
         }

@@ -3,7 +3,9 @@
 
 use std::collections::HashSet;
 
-use mcu_api::directory::{Directory, Held, MAX_ACCOUNTS, MAX_ROOMS, MadeAccount, MadeRoom};
+use mcu_api::directory::{
+    Audience, Directory, Held, MAX_ACCOUNTS, MAX_ROOMS, MadeAccount, MadeRoom,
+};
 use sip::Ha1;
 use tracing::warn;
 
@@ -42,6 +44,10 @@ impl Config {
                     pin: room.pin.clone(),
                     guest_pin: room.guest_pin.clone(),
                     made: true,
+                    audience: Audience {
+                        home: room.home.into(),
+                        shared: room.shared.clone(),
+                    },
                 }),
                 false => taken.push(room.number.clone()),
             }
@@ -65,6 +71,7 @@ impl Config {
                 true => self.accounts.push(Account {
                     user: account.user.clone(),
                     secret: Secret::Ha1(ha1),
+                    home: account.home.into(),
                 }),
                 false => taken.push(account.user.clone()),
             }
@@ -75,6 +82,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use mcu_api::directory::Home;
     use mcu_api::secret::Redacted;
 
     use super::*;
@@ -82,6 +90,8 @@ mod tests {
     fn room(number: &str, guests: bool) -> MadeRoom {
         MadeRoom {
             number: number.into(),
+            home: None,
+            shared: Vec::new(),
             guests,
             srtp: Default::default(),
             pin: None,
@@ -92,6 +102,7 @@ mod tests {
     fn account(user: &str, digits: usize) -> MadeAccount {
         MadeAccount {
             user: user.into(),
+            home: None,
             md5: Redacted("a".repeat(digits)),
             sha256: Redacted("b".repeat(64)),
         }
@@ -107,6 +118,7 @@ mod tests {
             accounts: vec![Account {
                 user: "ward-7".into(),
                 secret: Secret::Password(Redacted("x".into())),
+                home: Home::Everywhere,
             }],
             ..Config::default()
         };

@@ -99,6 +99,36 @@ impl Endpoint {
         }
     }
 
+    /// The accounts whose terminals are called by this target: the one that it names, or those that have
+    /// registered from where it leads, at that very address, or else anywhere at that host.
+    pub fn accounts_called_by(&self, now: Instant, target: &DialTarget) -> Vec<String> {
+        if let Some(account) = self.account_called(now, target) {
+            return vec![account];
+        }
+        let remotes: Vec<SocketAddr> = self
+            .paths_to(now, target)
+            .iter()
+            .map(|p| p.remote)
+            .collect();
+        let registered_at = |fits: &dyn Fn(SocketAddr, SocketAddr) -> bool| {
+            let bindings = self.registrar.bindings(now).filter(|(_, binding)| {
+                let stated = uri_address(&binding.uri).map(|at| binding.flow.as_reached(at));
+                let mut known = stated.into_iter().chain([binding.flow.remote]);
+                known.any(|known| remotes.iter().any(|remote| fits(known, *remote)))
+            });
+            let mut accounts: Vec<String> = bindings.map(|(account, _)| account.into()).collect();
+            accounts.sort();
+            accounts.dedup();
+            accounts
+        };
+        match registered_at(&|known, remote| known == remote) {
+            accounts if accounts.is_empty() => {
+                registered_at(&|known, remote| known.ip() == remote.ip())
+            }
+            accounts => accounts,
+        }
+    }
+
     fn targets_of_account(&self, now: Instant, account: &str) -> Vec<Ways> {
         let mut bindings: Vec<&Binding> = self.registrar.of_account(now, account).collect();
         bindings.sort_by_key(|binding| std::cmp::Reverse(binding.registered_at));

@@ -316,7 +316,8 @@ impl Endpoint {
         };
         let mine = |call: &Call| call.account.as_ref() == Some(account);
         let conference = self.watchers.conferences.get(&user);
-        let open = conference.filter(|conference| conference.open_to_accounts);
+        let home = self.accounts.get(account).map(|account| account.home);
+        let open = conference.filter(|conference| home.is_some_and(|at| conference.is_open_to(at)));
         let open = open.map(|conference| conference.number.clone());
         let number = open.or_else(|| Some(self.taken_part_in(&user, mine)?.0));
         match number {
@@ -336,8 +337,10 @@ impl Endpoint {
                     let call = self.calls.get(&id);
                     call.is_some_and(|call| call.account.as_ref() == Some(account))
                 };
-                self.accounts.contains_key(account)
-                    && (conference.open_to_accounts || calls().any(of_account))
+                let known = self.accounts.get(account);
+                known.is_some_and(|known| {
+                    conference.is_open_to(known.home) || calls().any(of_account)
+                })
             }
         }
     }
@@ -393,10 +396,11 @@ impl Endpoint {
             return;
         };
         let conference = self.watchers.conferences.get(&subscription.number);
-        let differs = subscription.told.as_ref() != conference;
         let Some(conference) = conference else {
             return self.notify(now, id, Some("noresource"));
         };
+        let told = subscription.told.as_ref();
+        let differs = !told.is_some_and(|told| told.tells_the_same(conference));
         if !self.holds(&subscription.right, conference) {
             return self.notify(now, id, Some("rejected"));
         }
@@ -441,7 +445,8 @@ impl Endpoint {
             .header(HeaderName::Contact, contact)
             .header(HeaderName::Event, subscription.event.clone())
             .header(HeaderName::SubscriptionState, state);
-        let news = conference.filter(|now| subscription.told.as_ref() != Some(now));
+        let told = subscription.told.as_ref();
+        let news = conference.filter(|now| !told.is_some_and(|told| told.tells_the_same(now)));
         // Who has no right any more does not learn who came since.
         let news = news.filter(|_| end != Some("rejected"));
         if let Some(document) = news.and_then(|now| subscription.document(now)) {

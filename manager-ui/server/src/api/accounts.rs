@@ -233,7 +233,7 @@ async fn change(
         .await?;
     let (old, new) = (Some(shown(&before)), Some(shown(&after)));
     note(&mut tx, &who, Action::Change, old, new, &after).await?;
-    tx.commit().await?;
+    commit(&state, tx).await?;
     Ok(Json(after))
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State as StateOf};
 use axum::http::StatusCode;
 use mcu_api::ids::LegId;
-use mcu_api::manager::{ControlOutcome, DialOutcome, LegAction};
+use mcu_api::manager::{Beyond, ControlOutcome, DialOutcome, LegAction};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -150,7 +150,8 @@ async fn control(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Call {
-    /// User of an account, `sip:USER@ADDRESS`, or a number that the dial plan leads to a trunk.
+    /// User of an account, `sip:USER@ADDRESS`, or a number that the dial plan leads to a trunk. Terminals
+    /// of an account are called that might enter the room, or that the asker may see.
     #[schema(min_length = 1, max_length = 256)]
     target: String,
 }
@@ -184,7 +185,9 @@ async fn ring(
     }
     // Before it rings: who waits for no answer is in the record, too.
     note(&state, &who, &number, json!({ "called": call.target })).await?;
-    let outcome = state.link.dial(number, call.target, RINGING).await?;
+    let beyond = beyond(&state, &who, &call.target).await?;
+    let target = (call.target, beyond);
+    let outcome = state.link.dial(number, target, RINGING).await?;
     let (outcome, status) = match outcome {
         DialOutcome::Answered => ("answered", None),
         DialOutcome::NoSuchRoom => return Err(Problem::not_found()),
@@ -195,6 +198,37 @@ async fn ring(
         DialOutcome::NoAnswer => ("no_answer", None),
     };
     Ok(Json(Called { outcome, status }))
+}
+
+/// Whose terminals the asker may have called though they are strangers to the room: those of an account
+/// that the asker may see, or of all.
+async fn beyond(state: &State, who: &LoggedIn, target: &str) -> Result<Beyond, Problem> {
+    let mut connection = state.store.pool()?.acquire().await?;
+    let (subject, right) = (&who.subject, Right::AccountsView);
+    let root: Option<(String,)> =
+        sqlx::query_as("SELECT id FROM organisations WHERE parent IS NULL")
+            .fetch_optional(&mut *connection)
+            .await?;
+    if let Some((root,)) = root
+        && rights::holds_throughout(&mut connection, subject, right, &root).await?
+    {
+        return Ok(Beyond::Anybody);
+    }
+    let user = target.strip_prefix("sip:").unwrap_or(target);
+    let user = user.split('@').next().unwrap_or(user);
+    let home: Option<(String,)> =
+        sqlx::query_as("SELECT organisation FROM accounts WHERE username = $1")
+            .bind(user)
+            .fetch_optional(&mut *connection)
+            .await?;
+    let Some((home,)) = home else {
+        return Ok(Beyond::Nobody);
+    };
+    let holds = rights::holds(&mut connection, subject, right, &home).await?;
+    Ok(match holds {
+        true => Beyond::Account(user.to_owned()),
+        false => Beyond::Nobody,
+    })
 }
 
 /// # Errors

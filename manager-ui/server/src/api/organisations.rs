@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::people::Name;
+use super::rooms::commit;
 use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
@@ -200,7 +201,11 @@ async fn change(
         .execute(&mut *tx)
         .await?;
     note(&mut tx, &who, Action::Change, Some(&before), Some(&after)).await?;
-    tx.commit().await?;
+    match after.path == before.path {
+        true => tx.commit().await?,
+        // Which rooms its accounts reach is another matter now.
+        false => commit(&state, tx).await?,
+    }
     Ok(Json(after))
 }
 

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State as StateOf};
 use axum::http::StatusCode;
+use mcu_api::directory::MAX_SHARES;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{Any, AnyConnection, FromRow, Transaction};
@@ -11,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::people::{Flag, need_at};
-use super::rooms::{managed, note};
+use super::rooms::{commit, managed, note};
 use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
@@ -33,7 +34,7 @@ struct Share {
     /// Who holds `rooms.view` there sees the room.
     #[sqlx(try_from = "i64")]
     may_view: Flag,
-    /// Who holds `rooms.join` there enters it.
+    /// Who holds `rooms.join` there enters it, and so do terminals with an account there or below.
     #[sqlx(try_from = "i64")]
     may_join: Flag,
     /// Who holds `rooms.control` there mutes, removes and calls sites.
@@ -81,7 +82,7 @@ fn yes() -> bool {
 /// Share a room with an organisation whose rooms the asker manages, too, or change what is shared.
 #[utoipa::path(put, path = "/rooms/{number}/shares/{organisation}", tag = "rooms", params(("number" = String, Path), ("organisation" = String, Path)), request_body = Shared,
     extensions(("x-right" = json!("rooms.manage"))),
-    responses((status = 200, body = Share), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Share), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn share(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -97,6 +98,9 @@ async fn share(
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("own"));
     }
     let before = found(&mut tx, &room.id, &organisation).await?;
+    if before.is_none() {
+        refuse_too_many(&mut tx).await?;
+    }
     let after = Share {
         organisation,
         may_view: Flag(shared.may_view),
@@ -114,7 +118,7 @@ async fn share(
         &room,
     )
     .await?;
-    tx.commit().await?;
+    commit(&state, tx).await?;
     Ok(Json(after))
 }
 
@@ -145,7 +149,7 @@ async fn unshare(
         &room,
     )
     .await?;
-    tx.commit().await?;
+    commit(&state, tx).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -163,6 +167,19 @@ async fn found(
     .fetch_optional(connection)
     .await?;
     Ok(row)
+}
+
+async fn refuse_too_many(tx: &mut Transaction<'static, Any>) -> Result<(), Problem> {
+    let (shares,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM room_shares")
+        .fetch_one(&mut **tx)
+        .await?;
+    match shares < MAX_SHARES as i64 {
+        true => Ok(()),
+        false => {
+            let title = "There are as many shares as a server has";
+            Err(Problem::new(StatusCode::CONFLICT, title).code("no_more"))
+        }
+    }
 }
 
 async fn write(

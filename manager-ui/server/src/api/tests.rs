@@ -87,6 +87,8 @@ on_both! {
     rooms::an_accounts_password_is_told_once_and_kept_as_hashes_of_its_realm,
     rooms::an_operator_mutes_removes_and_calls_and_the_record_says_so,
     rooms::each_change_reaches_the_controller_whole,
+    rooms::the_controller_knows_which_accounts_belong_to_a_room_after_each_change,
+    rooms::the_controller_knows_whose_terminals_an_operator_may_have_ring,
     rooms::who_is_logged_in_enters_where_the_right_is_held,
     guests::a_link_lets_guests_into_its_room_until_it_is_used_up_runs_out_or_is_taken_back,
     guests::a_use_counts_when_somebody_is_in_and_not_who_comes_back_or_is_refused,

@@ -7,7 +7,7 @@ use mcu_api::call::{
     Via,
 };
 use mcu_api::ids::{CallId, LegId};
-use mcu_api::manager::{DialOutcome, FromControl};
+use mcu_api::manager::{Beyond, DialOutcome, FromControl};
 use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
 use sip::Flow;
@@ -48,6 +48,8 @@ pub struct DialRequest {
     pub room: String,
     /// Who is called, in words.
     pub target: String,
+    /// Strangers to the room who may be called all the same.
+    pub beyond: Beyond,
     /// Where that leads, and the address that the call is sent to, where there are such.
     pub way: Option<(Way, SocketAddr)>,
     /// What that way demands of media.
@@ -115,7 +117,8 @@ impl Controller {
 
     /// What a target in words means: an account, a `sip:` URI, or a number that the dial plan leads
     /// elsewhere.
-    pub fn way_to(&self, target: &str) -> Option<Way> {
+    pub fn way_to(&self, wanted: &DialRequest) -> Option<Way> {
+        let target = wanted.target.as_str();
         let direct = |target, sought| {
             Some(Way {
                 target,
@@ -130,10 +133,23 @@ impl Controller {
             return direct(DialTarget::Uri { uri, via }, sought(target));
         }
         let mut accounts = self.config.accounts.iter();
-        if accounts.any(|account| account.user == target) {
+        let is_account = accounts.any(|account| account.user == target);
+        if is_account && self.may_call(wanted, target) {
             return direct(DialTarget::Account(target.to_owned()), None);
         }
         self.way_by_trunk(target)
+    }
+
+    /// Whether the room may call terminals of this account: it might enter the room itself, or who asks
+    /// answers for it.
+    pub fn may_call(&self, wanted: &DialRequest, account: &str) -> bool {
+        match &wanted.beyond {
+            Beyond::Anybody => return true,
+            Beyond::Account(known) if known == account => return true,
+            Beyond::Account(_) | Beyond::Nobody => {}
+        }
+        let room = self.config.room(&wanted.room);
+        room.is_some_and(|room| self.config.reaches(account, room))
     }
 
     fn way_by_trunk(&self, number: &str) -> Option<Way> {

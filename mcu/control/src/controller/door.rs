@@ -51,13 +51,12 @@ impl Controller {
         };
         let is_room = |number: &str| self.config.room(number).is_some();
         let destination = dialplan::resolve(&self.config.dialplan, dialled, is_room);
-        let guest = call.account.is_none();
         let room = match &destination {
             Some(Destination::Room { number, .. }) => self.config.room(number),
             _ => None,
         };
         let led = matches!(destination, Some(Destination::Room { of_trunk: true, .. }));
-        if guest && !led && !room.is_some_and(|room| room.guests) {
+        if call.account.is_none() && !led && !room.is_some_and(|room| room.guests) {
             // A trunk cannot answer a challenge.
             return Err(self.refusal_of_stranger(destination, trunk.is_some()));
         }
@@ -68,6 +67,11 @@ impl Controller {
             (Some(Destination::Trunk { .. }), _) => return Err(RejectReason::Forbidden),
             _ => return Err(RejectReason::NotFound),
         };
+        let guest = !self.is_member(call.account.as_deref(), &room);
+        // To the account of another tenant the room is not there: numbers are not found out by dialling.
+        if guest && !led && !room.guests {
+            return Err(RejectReason::NotFound);
+        }
         if !self.has_place(&room.number) {
             return Err(RejectReason::Busy);
         }
@@ -81,6 +85,20 @@ impl Controller {
             waiting,
             source,
         })
+    }
+
+    /// Whether somebody who proved this account, or none, enters a room otherwise than as a guest.
+    fn is_member(&self, account: Option<&str>, room: &RoomConfig) -> bool {
+        account.is_some_and(|account| self.config.reaches(account, room))
+    }
+
+    /// Whether a leg that goes elsewhere by a call of its own might be let into a room that was made.
+    pub(super) fn might_enter(&self, source: Option<&Source>, room: &RoomConfig) -> bool {
+        let account = match source {
+            Some(Source::Account(account)) => Some(account.as_str()),
+            Some(Source::Trunk(_) | Source::Address(_)) | None => None,
+        };
+        !room.made || room.guests || self.is_member(account, room)
     }
 
     /// Who calls from an address, or is called there.
@@ -228,6 +246,10 @@ impl Controller {
         // A room that asks for no PIN any more takes whoever still waits for it; one that is gone
         // takes nobody.
         let right = config.is_some_and(|config| {
+            // One that was made takes no guests by way of a door that it had before.
+            if config.made && waiting.guest && !config.guests {
+                return false;
+            }
             let wanted = pin::wanted(config, waiting.guest);
             wanted.is_none_or(|wanted| pin::is_right(wanted, &entered.0))
         });

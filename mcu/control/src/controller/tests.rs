@@ -19,4 +19,5 @@ mod probing;
 mod quarantine;
 mod returning;
 mod rooms;
+mod tenants;
 mod transfer_out;

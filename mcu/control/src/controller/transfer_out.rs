@@ -7,6 +7,7 @@ use mcu_api::manager::{FromControl, TransferOutcome};
 use mcu_api::secret::Redacted;
 use tracing::info;
 
+use super::pin::Source;
 use super::room::{Leg, LegKind, Room};
 use super::{Controller, ManagerId, leg_of_call};
 use crate::dialplan::{self, Destination, Dialled};
@@ -38,12 +39,17 @@ impl Controller {
         target: &str,
     ) -> Result<(), TransferOutcome> {
         self.config.room(room).ok_or(TransferOutcome::NoSuchRoom)?;
-        let target = self.transfer_target(target);
+        let index = self.rooms.iter().position(|known| known.number == room);
+        let known = index.map(|index| &self.rooms[index]);
+        let id = known.map(|room| named(room, site));
+        let leg = known.zip(id.and_then(Result::ok));
+        let source = leg.and_then(|(room, id)| room.leg(id)?.source.clone());
+        let target = self.transfer_target(target, source.as_ref());
         let target = target.ok_or(TransferOutcome::NoSuchTarget)?;
-        let room = self.rooms.iter_mut().find(|known| known.number == room);
-        let room = room.ok_or(TransferOutcome::NoSuchSite)?;
-        let id = named(room, site)?;
-        let leg = room.leg_mut(id).ok_or(TransferOutcome::NoSuchSite)?;
+        let id = id.ok_or(TransferOutcome::NoSuchSite)??;
+        let room = index.and_then(|index| self.rooms.get_mut(index));
+        let leg = room.and_then(|room| room.leg_mut(id));
+        let leg = leg.ok_or(TransferOutcome::NoSuchSite)?;
         let is_in = leg.is_in();
         let LegKind::Sip(sip) = &mut leg.kind else {
             return Err(TransferOutcome::NotATerminal);
@@ -59,8 +65,9 @@ impl Controller {
         Ok(())
     }
 
-    /// What a target in words means: a number that leads to a room when it is dialled, or a URI.
-    fn transfer_target(&self, target: &str) -> Option<TransferTarget> {
+    /// What a target in words means: a number that leads to a room when it is dialled, or a URI. A room
+    /// that would not let the terminal in is not there.
+    fn transfer_target(&self, target: &str, source: Option<&Source>) -> Option<TransferTarget> {
         if target.starts_with("sip:") || target.starts_with("sips:") {
             let fits = sip::can_be_referred_to(target);
             return fits.then(|| TransferTarget::Uri(Redacted(target.to_owned())));
@@ -72,8 +79,12 @@ impl Controller {
         };
         let is_room = |number: &str| self.config.room(number).is_some();
         let led = dialplan::resolve(&self.config.dialplan, dialled, is_room);
-        let is_led = matches!(led, Some(Destination::Room { .. }));
-        is_led.then(|| TransferTarget::Number(Redacted(target.to_owned())))
+        let Some(Destination::Room { number, .. }) = led else {
+            return None;
+        };
+        let room = self.config.room(number);
+        let fits = room.is_none_or(|room| self.might_enter(source, room));
+        fits.then(|| TransferTarget::Number(Redacted(target.to_owned())))
     }
 
     /// What the terminal says of it. Where it has arrived, its call here is over.

@@ -11,13 +11,12 @@ use crate::config::Config;
 
 /// Publishes the room where it differs from what was published last.
 pub fn settle_conference(room: &mut Room, config: &Config, outputs: &mut VecDeque<Output>) {
-    let asks = config
-        .room(&room.number)
-        .is_none_or(|room| room.pin.is_some() || room.guest_pin.is_some());
+    let known = config.room(&room.number);
+    // Who knows no PIN learns no names by an account either.
+    let open = known.filter(|room| room.pin.is_none() && room.guest_pin.is_none());
     let conference = Conference {
         number: room.number.clone(),
-        // Who knows no PIN learns no names by an account either.
-        open_to_accounts: !asks,
+        open_to: open.map(|room| room.audience.clone()),
         max_users: config.max_legs_per_room,
         users: room.present().map(user).collect(),
     };

@@ -392,6 +392,7 @@ impl Owner {
                     request,
                     room,
                     target,
+                    beyond,
                 },
             )) => {
                 let wanted = DialRequest {
@@ -399,6 +400,7 @@ impl Owner {
                     request,
                     room,
                     target,
+                    beyond,
                     way: None,
                     srtp: SrtpPolicy::default(),
                 };
@@ -435,7 +437,7 @@ impl Owner {
     }
 
     fn room_wants_to_call(&mut self, now: Instant, wanted: DialRequest) {
-        let Some(way) = self.controller.way_to(&wanted.target) else {
+        let Some(way) = self.controller.way_to(&wanted) else {
             return self.room_calls(now, wanted, None);
         };
         // A URI of a terminal of ours leads to where that registered, whatever its host.
@@ -452,7 +454,16 @@ impl Owner {
     }
 
     fn room_calls(&mut self, now: Instant, mut wanted: DialRequest, way: Option<Way>) {
-        if let Some(way) = way {
+        // A URI may lead to a terminal of ours, by its address or where it has registered.
+        let may_be_called = |way: &Way| {
+            let accounts = match way.trunk {
+                true => Vec::new(),
+                false => self.endpoint.accounts_called_by(now, &way.target),
+            };
+            let mut accounts = accounts.iter();
+            accounts.all(|account| self.controller.may_call(&wanted, account))
+        };
+        if let Some(way) = way.filter(may_be_called) {
             let paths = self.endpoint.paths_to(now, &way.target);
             // All contacts of an account get one offer, which obeys the listeners of all.
             for flow in paths.iter().filter_map(|path| self.routes.by(path)) {
@@ -776,6 +787,7 @@ fn accounts_of(config: &Config) -> (Vec<sip::Account>, bool) {
             Secret::Ha1(ha1) => ha1.clone(),
         },
         may_register: true,
+        home: account.home,
     });
     let guests = config.demo || config.rooms.iter().any(|room| room.guests);
     (accounts.collect(), !config.accounts.is_empty() && !guests)

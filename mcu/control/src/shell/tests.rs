@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use mcu_api::directory::Home;
 use mcu_api::frame::{self, Decoder};
 use mcu_api::ids::{ConnId, InstanceId};
 use mcu_api::inventory::Inventory;
@@ -326,6 +327,7 @@ async fn guests_enter_the_demo_room_and_a_closed_one_challenges_them() {
     let account = Account {
         user: "ward".into(),
         secret: Secret::Password(Redacted("s3cret".into())),
+        home: Home::Everywhere,
     };
     let controller = tokio::spawn(run(Config {
         rooms: vec![closed],

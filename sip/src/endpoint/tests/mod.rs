@@ -28,6 +28,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mcu_api::call::{CallCommand, CallEvent, EndReason, RejectReason};
+use mcu_api::directory::Home;
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 
@@ -84,6 +85,7 @@ fn config() -> Config {
         user: user.to_owned(),
         ha1: Ha1::from_password(user, "hospital", "s3cret"),
         may_register,
+        home: Home::Everywhere,
     };
     Config {
         realm: "hospital".to_owned(),

@@ -1,6 +1,7 @@
 //! The conference event package (RFC 4575) by the rules of RFC 6665.
 
 use mcu_api::call::CallCommand;
+use mcu_api::directory::Audience;
 use mcu_api::ids::CallId;
 use mcu_api::secret::Redacted;
 
@@ -24,7 +25,7 @@ fn user(id: u64, call: Option<CallId>) -> ConferenceUser {
 fn conference(users: Vec<ConferenceUser>) -> Conference {
     Conference {
         number: "3000".into(),
-        open_to_accounts: true,
+        open_to: Some(Audience::everybody()),
         max_users: 32,
         users,
     }
@@ -233,7 +234,7 @@ fn a_stranger_is_challenged_and_an_account_may_watch_where_no_pin_is_asked() {
 
     let (mut bench, call) = Bench::with_participant();
     bench.publish(Conference {
-        open_to_accounts: false,
+        open_to: None,
         ..conference(vec![user(1, Some(call))])
     });
     bench.flow.remote = address("192.0.2.66:5060");
@@ -391,7 +392,7 @@ fn an_account_that_may_watch_no_more_is_told_nothing_more() {
     bench.flow.remote = address("192.0.2.66:5060");
     bench.watch_by_account();
     bench.publish(Conference {
-        open_to_accounts: false,
+        open_to: None,
         ..conference(vec![user(1, Some(call)), user(2, None)])
     });
     let last = bench.only();

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use axum::http::StatusCode;
-use mcu_api::directory::Directory;
+use mcu_api::directory::{Audience, Directory};
 use mcu_api::ids::LegId;
-use mcu_api::manager::{LegAction, ToControl};
+use mcu_api::manager::{Beyond, LegAction, ToControl};
 use serde_json::{Value, json};
 use sqlx::Row;
 
@@ -242,6 +242,91 @@ pub(crate) async fn an_operator_mutes_removes_and_calls_and_the_record_says_so(a
         record.contains("\"called\":\"or-1\"") && record.contains("\"leg\":7"),
         "{record}"
     );
+}
+
+/// Whether the account enters the room, as the controller was told last.
+fn reaches(api: &Api, user: &str, number: &str) -> bool {
+    let told = told(api);
+    let room = told.rooms.iter().find(|room| room.number == number);
+    let account = told.accounts.iter().find(|account| account.user == user);
+    let (room, account) = (room.unwrap(), account.unwrap());
+    assert!(room.home.is_some() && account.home.is_some());
+    let audience = Audience {
+        home: room.home.into(),
+        shared: room.shared.clone(),
+    };
+    audience.includes(account.home.into())
+}
+
+/// Defect: the controller knew no tenants, and let every account into every room (MGT-05).
+pub(crate) async fn the_controller_knows_which_accounts_belong_to_a_room_after_each_change(
+    api: Api,
+) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "B").await;
+    let below = api.organisation(&root, &a, "C").await;
+    let account = json!({ "organisation": below, "user": "or-1", "name": "手术室" });
+    let account = api.make(&root, "/accounts", account).await;
+    api.make(&root, "/rooms", room(&a, "4000")).await;
+    api.make(&root, "/rooms", room(&b, "5000")).await;
+    let known = |api: &Api| [reaches(api, "or-1", "4000"), reaches(api, "or-1", "5000")];
+    assert_eq!(known(&api), [true, false]);
+
+    let share = format!("/rooms/5000/shares/{a}");
+    let change = async |method: &str, path: &str, body: Value| {
+        let done = api.ask(&root, method, path, body).await;
+        assert!(done.status.is_success(), "{done:?}");
+    };
+    let to_see = json!({ "may_join": false, "may_control": true });
+    change("PUT", &share, to_see).await;
+    assert_eq!(known(&api), [true, false], "shared to see and control");
+    change("PUT", &share, json!({})).await;
+    assert_eq!(known(&api), [true, true]);
+    change("DELETE", &share, Value::Null).await;
+    assert_eq!(known(&api), [true, false]);
+
+    let organisation = format!("/organisations/{below}");
+    change("PATCH", &organisation, json!({ "parent": b })).await;
+    assert_eq!(known(&api), [false, true]);
+    let account = format!("/accounts/{account}");
+    change("PATCH", &account, json!({ "organisation": a })).await;
+    assert_eq!(known(&api), [true, false]);
+    change("PATCH", "/rooms/4000", json!({ "organisation": b })).await;
+    assert_eq!(known(&api), [false, false]);
+}
+
+pub(crate) async fn the_controller_knows_whose_terminals_an_operator_may_have_ring(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "B").await;
+    for (at, user) in [(&a, "or-1"), (&b, "or-2")] {
+        let account = json!({ "organisation": at, "user": user, "name": user });
+        api.make(&root, "/accounts", account).await;
+    }
+    api.make(&root, "/rooms", room(&a, "4000")).await;
+    api.person(&root, &a, "boss_a", "organisation_administrator")
+        .await;
+    let boss = api.log_in("boss_a").await;
+    for (who, target, expected) in [
+        (&boss, "or-1", Beyond::Account("or-1".into())),
+        (&boss, "sip:or-1@10.0.0.7", Beyond::Account("or-1".into())),
+        (&boss, "or-2", Beyond::Nobody),
+        (&boss, "sip:or-2@10.0.0.7", Beyond::Nobody),
+        (&boss, "95551234", Beyond::Nobody),
+        (&root, "or-2", Beyond::Anybody),
+    ] {
+        let call = json!({ "target": target });
+        let called = api.ask(who, "POST", "/rooms/4000/calls", call).await;
+        assert_eq!(called.status, StatusCode::OK, "{called:?}");
+        let asked = api.asked.lock().unwrap().pop().unwrap();
+        let ToControl::Dial { beyond, .. } = asked else {
+            panic!("{asked:?}");
+        };
+        assert_eq!(beyond, expected, "{target}");
+    }
 }
 
 pub(crate) async fn each_change_reaches_the_controller_whole(api: Api) {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason, SrtpPolicy};
+use mcu_api::directory::Audience;
 use mcu_api::ids::{CallId, ConnId, InstanceId, LegId, RoomId};
 use mcu_api::inventory::{FlowStats, Inventory, LegInventory, LegState, RoomInventory};
 use mcu_api::manager::{
@@ -84,6 +85,7 @@ pub fn with_room(number: &str, guests: bool) -> Config {
     let room = RoomConfig {
         number: number.into(),
         guests,
+        audience: Audience::everybody(),
         ..RoomConfig::default()
     };
     Config {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use mcu_api::call::{
     CallCommand, CallEvent, DialTarget, EndReason, Hop, HopTransport, OutgoingCall, SrtpPolicy,
 };
+use mcu_api::directory::Home;
 use mcu_api::ids::LegId;
-use mcu_api::manager::{DialOutcome, FromControl};
+use mcu_api::manager::{Beyond, DialOutcome, FromControl};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, MANAGER, demo, ports, with_room};
@@ -32,18 +33,29 @@ fn answer_to(offer: &str) -> String {
     )
 }
 
+/// A wish that did not find its way yet, of who answers for nobody in particular.
+pub(super) fn wish(room: &str, target: &str) -> DialRequest {
+    DialRequest {
+        manager: MANAGER,
+        request: 5,
+        room: room.into(),
+        target: target.into(),
+        beyond: Beyond::Nobody,
+        way: None,
+        srtp: SrtpPolicy::default(),
+    }
+}
+
 impl Bench {
     pub(super) fn call_out(&mut self, room: &str, target: &str) -> Option<OutgoingCall> {
-        let way = self.controller.way_to(target);
+        self.call_out_for(wish(room, target))
+    }
+
+    pub(super) fn call_out_for(&mut self, mut wanted: DialRequest) -> Option<OutgoingCall> {
+        let way = self.controller.way_to(&wanted);
         let remote = ([10, 1, 0, 60], 5060).into();
-        self.input(Input::Dial(Box::new(DialRequest {
-            manager: MANAGER,
-            request: 5,
-            room: room.into(),
-            target: target.into(),
-            way: way.map(|way| (way, remote)),
-            srtp: SrtpPolicy::default(),
-        })));
+        wanted.way = way.map(|way| (way, remote));
+        self.input(Input::Dial(Box::new(wanted)));
         match self.commands.pop() {
             Some(CallCommand::Dial(wanted)) => Some(*wanted),
             None => None,
@@ -154,6 +166,7 @@ fn rooms_call_only_whom_they_can() {
     config.accounts = vec![Account {
         user: "ward".into(),
         secret: Secret::Password(Redacted("s3cret".into())),
+        home: Home::Everywhere,
     }];
     let mut bench = Bench::new(config);
     let wanted = bench.call_out("3000", "ward").unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mcu_api::call::{CallCommand, CallEvent, EndReason, IncomingCall, RejectReason, SrtpPolicy};
+use mcu_api::directory::Home;
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::media::ToMedia;
 use mcu_api::plan::{LegPlan, Transport};
@@ -556,6 +557,7 @@ fn a_terminal_moves_into_the_place_of_its_other_call() {
     config.accounts = vec![Account {
         user: "ward".into(),
         secret: Secret::Password(Redacted("s3cret".into())),
+        home: Home::Everywhere,
     }];
     config.rooms[2].pin = Some(Redacted("0815".into()));
     let mut bench = Bench::new(config);

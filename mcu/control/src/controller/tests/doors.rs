@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mcu_api::call::{CallCommand, CallEvent, DialTarget, IncomingCall, RejectReason};
+use mcu_api::directory::Home;
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{BrowserMessage, Refusal};
 use mcu_api::media::MediaEvent;
@@ -10,6 +11,7 @@ use mcu_api::plan::{Notice, NoticeText};
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, TERMINAL_OFFER, incoming, join};
+use super::dialling::wish;
 use crate::config::{Account, Config, RoomConfig, Secret, Trunk};
 use crate::controller::Input;
 use crate::dialplan::{Action, Pattern, RefusalCode, Rule};
@@ -67,7 +69,7 @@ fn who_knows_the_pin_comes_in_and_whoever_waits_is_no_part_of_the_meeting() {
 
     let watched = |bench: &Bench| {
         let conference = &bench.conferences["3000"];
-        assert!(!conference.open_to_accounts, "it has a PIN");
+        assert_eq!(conference.open_to, None, "it has a PIN");
         conference
             .users
             .iter()
@@ -316,6 +318,7 @@ fn where_there_are_accounts_a_stranger_is_challenged_whatever_it_dials() {
     let account = Account {
         user: "ward".into(),
         secret: Secret::Password(Redacted("s3cret".into())),
+        home: Home::Everywhere,
     };
     let mut config = planned();
     config.accounts = vec![account];
@@ -343,6 +346,7 @@ fn with_trunk() -> Config {
     config.accounts = vec![Account {
         user: "ward".into(),
         secret: Secret::Password(Redacted("s3cret".into())),
+        home: Home::Everywhere,
     }];
     config.trunks = vec![Trunk {
         name: "city".into(),
@@ -406,7 +410,7 @@ fn calls_of_a_trunk_go_where_its_rules_lead_and_nowhere_else() {
 #[test]
 fn rooms_call_by_the_trunk_that_the_dial_plan_names() {
     let bench = Bench::new(with_trunk());
-    let way = bench.controller.way_to("0491234").unwrap();
+    let way = bench.controller.way_to(&wish("3000", "0491234")).unwrap();
     let uri = "sip:+491234@carrier.example".to_owned();
     let target = DialTarget::Uri { uri, via: None };
     assert_eq!(way.target, target);
@@ -417,9 +421,9 @@ fn rooms_call_by_the_trunk_that_the_dial_plan_names() {
     assert_eq!(realms[..], ["carrier.example", "10.9.0.1"]);
     assert!(!format!("{way:?}").contains("t0p"));
     assert_eq!(
-        bench.controller.way_to("5551234"),
+        bench.controller.way_to(&wish("3000", "5551234")),
         None,
         "only for calls of the trunk"
     );
-    assert_eq!(bench.controller.way_to("3000"), None);
+    assert_eq!(bench.controller.way_to(&wish("3000", "3000")), None);
 }

@@ -2,7 +2,7 @@
 //! VSEC-03).
 
 use mcu_api::call::{CallCommand, RejectReason};
-use mcu_api::directory::{Directory, Held, MadeAccount, MadeRoom};
+use mcu_api::directory::{Branch, Directory, Held, MadeAccount, MadeRoom};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::manager::{
     BrowserMessage, ControlOutcome, FromControl, Invited, LegAction, Pass, Person, Refusal,
@@ -14,9 +14,13 @@ use super::bench::{Bench, MANAGER, demo, entering, go_on, incoming, join};
 use crate::config::Config;
 use crate::controller::Input;
 
+const HOME: Branch = Branch { first: 1, last: 3 };
+
 fn made(number: &str, guests: bool) -> MadeRoom {
     MadeRoom {
         number: number.into(),
+        home: Some(HOME),
+        shared: Vec::new(),
         guests,
         srtp: Default::default(),
         pin: None,
@@ -27,6 +31,7 @@ fn made(number: &str, guests: bool) -> MadeRoom {
 fn account(user: &str) -> MadeAccount {
     MadeAccount {
         user: user.into(),
+        home: Some(HOME),
         md5: Redacted("a".repeat(32)),
         sha256: Redacted("b".repeat(64)),
     }

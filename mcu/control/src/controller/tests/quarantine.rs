@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mcu_api::call::{CallCommand, IncomingCall, RejectReason, SrtpPolicy};
+use mcu_api::call::{CallCommand, IncomingCall, RejectReason};
 use mcu_api::ids::{CallId, ConnId, InstanceId, LegId};
 use mcu_api::manager::{
     BrowserMessage, DialOutcome, FromControl, Refusal, ServerMessage, ToControl,
@@ -12,7 +12,8 @@ use mcu_api::media::Death;
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, MANAGER, TERMINAL_OFFER, demo, incoming, join, rejoin, with_room};
-use crate::controller::{DialRequest, Input};
+use super::dialling::wish;
+use crate::controller::Input;
 
 const TERM: Duration = Duration::from_secs(600);
 
@@ -281,16 +282,10 @@ fn a_room_does_not_call_who_is_refused() {
     let (guilty, _) = bench.dial_with(caller(1, "lab")).unwrap();
     bench.dial_with(caller(2, "B")).unwrap();
     die_of(&mut bench, &[guilty]);
-    let target = "sip:lab@10.1.0.50".to_string();
-    let way = bench.controller.way_to(&target).unwrap();
-    bench.input(Input::Dial(Box::new(DialRequest {
-        manager: MANAGER,
-        request: 5,
-        room: "3000".into(),
-        target,
-        way: Some((way, SocketAddr::from(([10, 1, 0, 50], 5060)))),
-        srtp: SrtpPolicy::default(),
-    })));
+    let mut wanted = wish("3000", "sip:lab@10.1.0.50");
+    let way = bench.controller.way_to(&wanted).unwrap();
+    wanted.way = Some((way, SocketAddr::from(([10, 1, 0, 50], 5060))));
+    bench.input(Input::Dial(Box::new(wanted)));
     let outcome = FromControl::Dialled {
         request: 5,
         outcome: DialOutcome::Refused { status: 403 },

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use mcu_api::call::{CallCommand, CallEvent, EndReason, IncomingCall, RejectReason};
 use mcu_api::codec::AudioCodec;
+use mcu_api::directory::Home;
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::inventory::LegState;
 use mcu_api::manager::{BrowserMessage, Refusal, ServerMessage, SiteKind};
@@ -56,6 +57,7 @@ fn beside_a_guest_room_a_closed_one_asks_for_an_account() {
     let account = Account {
         user: "ward".into(),
         secret: Secret::Password(Redacted("s3cret".into())),
+        home: Home::Everywhere,
     };
     for (demo, guests) in [(false, true), (true, false)] {
         let mut bench = Bench::new(Config {

@@ -1,7 +1,9 @@
 //! Calls of a room to an account, by the listeners that its contacts were registered by.
 
 use mcu_api::call::{DialTarget, OutgoingCall, SrtpPolicy};
+use mcu_api::directory::Home;
 use mcu_api::ids::CallId;
+use mcu_api::manager::Beyond;
 use sip::{Flow, FlowId, SavedRegistration, Transport};
 
 use super::*;
@@ -44,6 +46,7 @@ fn account() -> Account {
     Account {
         user: ACCOUNT.into(),
         secret: Secret::Password(Redacted("s3cret".into())),
+        home: Home::Everywhere,
     }
 }
 
@@ -88,6 +91,7 @@ async fn offers(own: u8, srtp: SrtpPolicy) -> [String; 2] {
             request: 1,
             room: "77".into(),
             target: ACCOUNT.into(),
+            beyond: Beyond::Nobody,
         })
         .await;
     let offers = [udp_response(&first).await, udp_response(&last).await];

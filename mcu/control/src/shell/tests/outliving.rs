@@ -1,5 +1,6 @@
 //! Calls and registrations over the death of the controller, by real sockets.
 
+use mcu_api::directory::Home;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -290,6 +291,7 @@ async fn registrations_outlive_the_controller() {
     let account = Account {
         user: "ward".into(),
         secret: Secret::Password(Redacted("s3cret".into())),
+        home: Home::Everywhere,
     };
     let config = Config {
         accounts: vec![account],
