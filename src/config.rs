@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
-use mcu_api::directory::{Audience, Home};
+use mcu_api::directory::{Audience, CEILINGS, Home, SITES, Shape};
+use mcu_api::plan::Layout;
 use mcu_api::reach;
 use mcu_api::secret::Redacted;
 use serde::Deserialize;
@@ -171,6 +172,47 @@ pub struct Room {
     /// PIN that those without an account are asked for instead.
     #[serde(default)]
     pub guest_pin: Option<Spanned<Redacted<Pin>>>,
+    /// How the picture is composed that terminals get.
+    #[serde(default)]
+    pub layout: Layout,
+    /// Tallest picture that is sent, and asked for.
+    #[serde(default)]
+    pub max_height: Option<Ceiling>,
+    /// Most legs.
+    #[serde(default)]
+    pub max_legs: Option<Sites>,
+}
+
+/// `max_height` of a room.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u16")]
+pub struct Ceiling(u16);
+
+impl TryFrom<u16> for Ceiling {
+    type Error = String;
+
+    fn try_from(lines: u16) -> Result<Self, Self::Error> {
+        match CEILINGS.contains(&lines) {
+            true => Ok(Self(lines)),
+            false => Err(format!("must be one of {CEILINGS:?}")),
+        }
+    }
+}
+
+/// `max_legs` of a room.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u16")]
+pub struct Sites(u16);
+
+impl TryFrom<u16> for Sites {
+    type Error = String;
+
+    fn try_from(sites: u16) -> Result<Self, Self::Error> {
+        match SITES.contains(&sites) {
+            true => Ok(Self(sites)),
+            false => Err(format!("must be from {} to {}", SITES.start(), SITES.end())),
+        }
+    }
 }
 
 /// `srtp` of a room and of a listener.
@@ -555,6 +597,11 @@ impl Room {
             srtp: self.srtp.policy(),
             pin: self.pin.as_ref().map(digits),
             guest_pin: self.guest_pin.as_ref().map(|pin| digits(pin.get_ref())),
+            shape: Shape {
+                layout: self.layout,
+                max_height: self.max_height.map(|lines| lines.0),
+                max_legs: self.max_legs.map(|sites| sites.0),
+            },
             made: false,
             audience: Audience::everybody(),
         }
@@ -934,6 +981,21 @@ mod tests {
     #[test]
     fn wrong_pins_and_rules_are_refused_with_line_key_and_reason() {
         expect_refusals(&[
+            (
+                "[[rooms]]\nnumber = \"1\"\nmax_height = 1080\n",
+                "3: ",
+                &["max_height: ", "one of [720, 540, 360, 180]"],
+            ),
+            (
+                "[[rooms]]\nnumber = \"1\"\nmax_legs = 1\n",
+                "3: ",
+                &["max_legs: ", "from 2 to 1000"],
+            ),
+            (
+                "[[rooms]]\nnumber = \"1\"\nlayout = \"mosaic\"\n",
+                "3: ",
+                &["layout: "],
+            ),
             (
                 "[[rooms]]\nnumber = \"1\"\npin = \"12a4\"\n",
                 "3: ",

@@ -193,9 +193,11 @@
     if (withSkew) measureSkew();
     tiles().forEach(time);
     const markers = {};
+    const lines = {};
     for (const tile of tiles()) {
       const video = videoOf(tile);
       if (!video) continue;
+      if (video.videoHeight) lines[tile.dataset.leg] = video.videoHeight;
       const { leg, composed } = tile.dataset;
       const seen = composed ? markersOfPair(video) : [markerOf(video)];
       seen.forEach((marker, n) => {
@@ -217,6 +219,7 @@
     }
     return {
       markers,
+      lines,
       tones: tones(),
       pausesMs: longestPauses(),
       soundPauseMs: silence?.longest ?? 0,

@@ -20,6 +20,8 @@ use crate::{root, wait_for};
 pub struct Report {
     /// Markers by tile, read from the pixels: id and counter.
     pub markers: BTreeMap<String, Marker>,
+    /// Lines of the picture that was decoded last, by tile.
+    pub lines: BTreeMap<String, u32>,
     /// Tones heard in the mixed sound: source id and level in dB.
     pub tones: BTreeMap<u8, f64>,
     /// Longest time without a new frame in ms, by tile, since the start or [`Browser::reset`].
@@ -76,10 +78,22 @@ impl Browser {
     }
 
     /// As [`Self::join`], after having logged in with this login and password.
-    pub fn join_logged_in(url: &str, id: u8, log: &Path, (login, password): (&str, &str)) -> Self {
+    pub fn join_logged_in(url: &str, id: u8, log: &Path, credentials: (&str, &str)) -> Self {
+        Self::join_logged_in_with(url, id, log, credentials, &[])
+    }
+
+    /// The same with the further arguments of [`Self::join_with`].
+    pub fn join_logged_in_with(
+        url: &str,
+        id: u8,
+        log: &Path,
+        (login, password): (&str, &str),
+        arguments: &[&str],
+    ) -> Self {
         let mut command = script("participant.mjs");
         command
             .args([url, &id.to_string()])
+            .args(arguments)
             .env("CONSILIUM_LOGIN", format!("{login} {password}"));
         Self::run(command, log)
     }

@@ -19,6 +19,7 @@ pub(crate) mod organisations;
 mod page;
 pub(crate) mod people;
 pub(crate) mod roles;
+mod room_shape;
 pub(crate) mod rooms;
 pub(crate) mod session;
 mod shares;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
-use mcu_api::directory::{Branch, Directory, MAX_SHARES, MadeAccount, MadeRoom};
+use mcu_api::directory::{Branch, Directory, MAX_SHARES, MadeAccount, MadeRoom, Shape};
+use mcu_api::plan::Layout;
 use mcu_api::secret::Redacted;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
@@ -134,10 +135,12 @@ async fn read(store: &Store, realm: &str, least: u64) -> Result<Directory, Error
     let places: Vec<(String, String)> = sqlx::query_as("SELECT path, id FROM organisations")
         .fetch_all(&mut *tx)
         .await?;
-    let rooms =
-        sqlx::query("SELECT id, organisation, number, guests, srtp, pin, guest_pin FROM rooms")
-            .fetch_all(&mut *tx)
-            .await?;
+    let rooms = sqlx::query(
+        "SELECT id, organisation, number, guests, srtp, pin, guest_pin, layout, max_height, \
+         max_legs FROM rooms",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
     let shares: Vec<(String, String)> =
         sqlx::query_as("SELECT room, organisation FROM room_shares WHERE may_join = 1 LIMIT $1")
             .bind(i64::try_from(MAX_SHARES).unwrap_or(i64::MAX))
@@ -191,6 +194,7 @@ fn made_room(
         srtp: policy(row.try_get("srtp")?),
         pin: pin.map(Redacted),
         guest_pin: guest_pin.map(Redacted),
+        shape: shape(row)?,
     })
 }
 
@@ -210,6 +214,18 @@ fn branches(mut paths: Vec<(String, String)>) -> HashMap<String, Branch> {
         branches.insert(id.clone(), branch);
     }
     branches
+}
+
+fn shape(row: &AnyRow) -> Result<Shape, sqlx::Error> {
+    let bound = |name| {
+        let bound: Option<i64> = row.try_get(name)?;
+        Ok::<_, sqlx::Error>(bound.and_then(|bound| u16::try_from(bound).ok()))
+    };
+    Ok(Shape {
+        layout: Layout::named(row.try_get("layout")?).unwrap_or_default(),
+        max_height: bound("max_height")?,
+        max_legs: bound("max_legs")?,
+    })
 }
 
 /// What the database calls it. An unknown word demands more, not less.

@@ -2,6 +2,7 @@
 // sound comes back on it), our picture, and SLOTS pictures of others. Every connection is made alike,
 // so a slot has the same mid on the next one.
 
+import { layersWithin } from "./ceiling";
 import { keepInStep } from "./lipsync";
 
 export const SLOTS = 8;
@@ -37,6 +38,9 @@ const LAYERS: RTCRtpEncodingParameters[] = [
   { rid: "h", scaleResolutionDownBy: 1, maxBitrate: 1_500_000 },
 ];
 
+/** Of a camera that does not say how many lines it has: what is asked of it. */
+const CAMERA_LINES = 720;
+
 /** In the answer, for sound that is to come as it is: no coding made for speech, no pauses. */
 const ORIGINAL = "stereo=1;maxaveragebitrate=128000;usedtx=0";
 
@@ -65,6 +69,8 @@ export class Peer {
   private readonly video: RTCRtpTransceiver;
   /** By mid: how much later the sound of what a slot shows leaves the server. */
   private lags = new Map<string, number | null>();
+  /** Tallest picture of ours that the room wants. */
+  private maxHeight: number | null = null;
   private readonly endLipSync: () => void;
 
   constructor(
@@ -114,6 +120,35 @@ export class Peer {
     await this.pc.setRemoteDescription({ type: "answer", sdp: answer });
     this.answerUfrag = /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? null;
     this.doors = doorsOf(sdp);
+    await this.fit();
+  }
+
+  /** Sends no taller picture than this from now on; null for as tall as the camera's. */
+  async limit(maxHeight: number | null): Promise<void> {
+    if (maxHeight === this.maxHeight) return;
+    this.maxHeight = maxHeight;
+    // Before the answer nothing is sent, and none of this is taken.
+    if (this.answerUfrag !== null) await this.fit();
+  }
+
+  private async fit(): Promise<void> {
+    const { sender } = this.video;
+    const layers = this.shape.layers ?? LAYERS;
+    const parameters = sender.getParameters?.();
+    if (!parameters?.encodings || parameters.encodings.length !== layers.length) return;
+    const lines = sender.track?.getSettings().height ?? CAMERA_LINES;
+    const fitted = layersWithin(layers, lines, this.maxHeight);
+    const before = JSON.stringify(parameters.encodings);
+    parameters.encodings = parameters.encodings.map((encoding, n) => {
+      const { active, scaleResolutionDownBy } = fitted[n] ?? encoding;
+      return { ...encoding, active, scaleResolutionDownBy };
+    });
+    if (JSON.stringify(parameters.encodings) === before) return;
+    try {
+      await sender.setParameters(parameters);
+    } catch (error) {
+      console.warn("layers not fitted", error);
+    }
   }
 
   /** Made for sound that goes as it is. */
@@ -149,6 +184,7 @@ export class Peer {
       this.audio.sender.replaceTrack(tracks.audio),
       this.video.sender.replaceTrack(tracks.video),
     ]);
+    await this.fit();
   }
 
   close(): void {

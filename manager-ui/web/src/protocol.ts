@@ -91,7 +91,7 @@ export type ServerMessage =
   | { type: "relays"; urls: string[]; username: string; credential: string }
   | { type: "answer"; sdp: string }
   | { type: "refused"; code: Refusal }
-  | { type: "roster"; sites: Site[]; slots: Slot[]; speaker: LegId | null }
+  | { type: "roster"; sites: Site[]; slots: Slot[]; speaker: LegId | null; max_height?: number | null }
   /** A new line, or those since the page first came. */
   | { type: "chat"; lines: ChatLine[] }
   | { type: "chat_refused" }

@@ -105,6 +105,8 @@ export class Session {
   /** For the next answer. */
   private relays: RTCIceServer[] = [];
   private sizes: SlotSize[] = [];
+  /** Tallest picture of ours that the room wants. */
+  private maxHeight: number | null = null;
   /** What the server knows of our switches. */
   private told: Muted | null = null;
   /** What the server knows of our sound; null before it has said so. */
@@ -259,6 +261,7 @@ export class Session {
     const { tracks, original } = this.state;
     const peer = new Peer(tracks, (changed) => this.peerChanged(changed), { original });
     this.next = peer;
+    void peer.limit(this.maxHeight);
     const sdp = await peer.offer();
     if (this.socket !== socket || this.next !== peer) return;
     this.offered.push(peer);
@@ -299,6 +302,8 @@ export class Session {
         break;
       case "roster": {
         const { sites, slots, speaker } = message;
+        this.maxHeight = message.max_height ?? null;
+        for (const peer of [this.state.peer, this.next]) void peer?.limit(this.maxHeight);
         this.change({ sites, slots, speaker });
         this.tellSoundLags();
         this.original = this.own(sites)?.original_sound ?? null;

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::call::SrtpPolicy;
+use crate::plan::Layout;
 use crate::secret::Redacted;
 
 /// Most rooms. With as many accounts as there may be, the whole fits into one frame ([`crate::frame::MAX_BODY_LEN`]).
@@ -110,8 +111,27 @@ impl From<Option<Branch>> for Home {
     }
 }
 
+/// Heights in lines that may be a room's ceiling, tallest first.
+pub const CEILINGS: [u16; 4] = [720, 540, 360, 180];
+/// Most and least sites that may be a room's bound. What all rooms have as their bound holds besides.
+pub const SITES: std::ops::RangeInclusive<u16> = 2..=1_000;
+
+/// What pictures a room has, and how many sites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Shape {
+    /// How the picture is composed that terminals get.
+    pub layout: Layout,
+    /// Tallest picture that is sent, and asked for, in lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_height: Option<u16>,
+    /// Most legs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_legs: Option<u16>,
+}
+
 /// One room.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MadeRoom {
     /// Number that is dialled.
     pub number: String,
@@ -131,6 +151,9 @@ pub struct MadeRoom {
     /// PIN that guests are asked for instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_pin: Option<Redacted<String>>,
+    /// Its pictures, and how many sites it takes.
+    #[serde(default)]
+    pub shape: Shape,
 }
 
 /// One account of a terminal. The password is kept nowhere.
@@ -178,6 +201,11 @@ mod tests {
             srtp: SrtpPolicy::Required,
             pin: Some(Redacted(digits(n, 16))),
             guest_pin: Some(Redacted(digits(n, 16))),
+            shape: Shape {
+                layout: Layout::Speaker,
+                max_height: Some(u16::MAX),
+                max_legs: Some(u16::MAX),
+            },
         };
         let account = |n| MadeAccount {
             user: digits(n, 64),

@@ -527,6 +527,9 @@ pub enum ServerMessage {
         slots: Vec<Slot>,
         /// Leg heard loudest.
         speaker: Option<LegId>,
+        /// Tallest picture that the page is to send, in lines; none for as tall as it likes.
+        #[serde(default)]
+        max_height: Option<u16>,
     },
     /// What was written, oldest first: a new line, or those since the page first came.
     Chat {

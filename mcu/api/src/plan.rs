@@ -26,11 +26,51 @@ pub struct RoomPlan {
     pub legs: Vec<LegPlan>,
 }
 
-/// Which legs the composed picture shows, in reading order of the grid.
+/// Which legs the composed picture shows, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Composition {
-    /// Tiles of the automatic grid, first row first. At most nine.
+    /// The tiles in the order of the layout's cells. Those beyond [`Layout::max_tiles`] are left out.
     pub tiles: Vec<LegId>,
+    /// Where the cells lie.
+    #[serde(default)]
+    pub layout: Layout,
+}
+
+/// How the tiles of a composed picture lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// A grid of equal cells, as many as are needed, first row first.
+    #[default]
+    Equal,
+    /// The first tile large, the others small beside it; who speaks is the first.
+    Speaker,
+}
+
+impl Layout {
+    /// Every layout.
+    pub const ALL: [Self; 2] = [Self::Equal, Self::Speaker];
+
+    /// What it is called in configuration, database and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::Speaker => "speaker",
+        }
+    }
+
+    /// The layout of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|layout| layout.as_str() == name)
+    }
+
+    /// Most tiles that it shows.
+    pub const fn max_tiles(self) -> usize {
+        match self {
+            Self::Equal => 9,
+            Self::Speaker => 8,
+        }
+    }
 }
 
 /// One leg: its transports and its streams.
@@ -454,7 +494,10 @@ pub enum VideoSource {
     Forward {
         /// The leg that is shown.
         leg: LegId,
-        /// Tallest picture worth sending: the layer at most this high is chosen.
+        /// How tall it is shown: the smallest layer that fills it is worth sending.
         max_height: u16,
+        /// No layer that is taller is sent while a smaller one is there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ceiling: Option<u16>,
     },
 }

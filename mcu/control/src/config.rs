@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mcu_api::call::{Credentials, HopTransport, SrtpPolicy};
-use mcu_api::directory::{Audience, Held, Home};
+use mcu_api::directory::{Audience, Held, Home, Shape};
 use mcu_api::figures::Process;
 use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
@@ -140,6 +140,8 @@ pub struct RoomConfig {
     pub pin: Option<Redacted<String>>,
     /// PIN that is asked of those who proved no account, in place of `pin`.
     pub guest_pin: Option<Redacted<String>>,
+    /// Its pictures, and how many sites it takes.
+    pub shape: Shape,
     /// People made it, and may change or remove it: it is not in the configuration file.
     pub made: bool,
     /// Whose accounts are no strangers to it. One of the configuration file is for everybody's.
@@ -365,6 +367,13 @@ impl Config {
         // One that was removed while its call goes on belongs nowhere.
         let home = known.map_or(Home::Unknown, |known| known.home);
         room.audience.includes(home)
+    }
+
+    /// Most legs of the room of this number.
+    pub fn max_legs_of(&self, number: &str) -> usize {
+        let own = self.room(number).and_then(|room| room.shape.max_legs);
+        let own = own.map_or(usize::MAX, usize::from);
+        own.min(self.max_legs_per_room)
     }
 
     /// What can be spoken with other servers, what is preferred first: TLS where a listener of ours lets

@@ -43,6 +43,7 @@ impl Config {
                     srtp: room.srtp,
                     pin: room.pin.clone(),
                     guest_pin: room.guest_pin.clone(),
+                    shape: room.shape,
                     made: true,
                     audience: Audience {
                         home: room.home.into(),
@@ -93,9 +94,7 @@ mod tests {
             home: None,
             shared: Vec::new(),
             guests,
-            srtp: Default::default(),
-            pin: None,
-            guest_pin: None,
+            ..MadeRoom::default()
         }
     }
 

@@ -39,6 +39,23 @@ pub struct CameraPacket<'p> {
     pub payload: &'p [u8],
 }
 
+/// How tall a forwarded picture is to be, in lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heights {
+    /// It is shown so tall.
+    pub wanted: u16,
+    /// It may not be taller.
+    pub ceiling: u16,
+}
+
+impl Heights {
+    /// Without a ceiling it may be as tall as it comes.
+    pub fn new(wanted: u16, ceiling: Option<u16>) -> Self {
+        let ceiling = ceiling.unwrap_or(u16::MAX);
+        Self { wanted, ceiling }
+    }
+}
+
 /// One leg's camera.
 pub struct Camera {
     plan: VideoReceive,
@@ -48,7 +65,7 @@ pub struct Camera {
     decoded: Option<usize>,
     next_decoded: Option<usize>,
     depacketizer: Depacketizer,
-    /// A layer flows that did not.
+    /// A layer flows that did not, or has another size.
     awoken: bool,
 }
 
@@ -144,8 +161,9 @@ impl Camera {
             repaired,
             restarted: accepted.restarted,
         };
-        self.awoken |= !layer.is_alive(now);
+        let known = (layer.is_alive(now), layer.size);
         layer.take(now, &packet, &arrival, clock);
+        self.awoken |= known != (true, layer.size);
         if key_frame && self.next_decoded == Some(place.layer) {
             self.decoded = self.next_decoded.take();
             self.depacketizer.reset();
@@ -165,7 +183,8 @@ impl Camera {
         })
     }
 
-    /// Whether a layer has begun to flow since the last call: there is something new to choose from.
+    /// Whether a layer has begun to flow, or changed its size, since the last call: there is something
+    /// new to choose from.
     pub fn take_awoken(&mut self) -> bool {
         std::mem::take(&mut self.awoken)
     }
@@ -205,28 +224,28 @@ impl Camera {
             .map(|layer| &layer.clock)
     }
 
-    /// The smallest layer that fills `height` lines, or the largest there is, within `budget_bps`;
+    /// The smallest layer that is as tall as wanted, or the largest there is, within `budget_bps`;
     /// and its rate in bit/s.
     pub fn best_layer(
         &self,
         now: Instant,
-        height: u16,
+        heights: Heights,
         budget_bps: u32,
     ) -> Option<(SourceKey, u32)> {
-        let layer = &self.layers[self.best(now, height, budget_bps)?];
+        let layer = &self.layers[self.best(now, heights, budget_bps)?];
         Some((layer.key, layer.rate.bps()))
     }
 
-    fn best(&self, now: Instant, height: u16, budget_bps: u32) -> Option<usize> {
-        let alive = |n: &usize| self.layers[*n].is_alive(now);
+    fn best(&self, now: Instant, heights: Heights, budget_bps: u32) -> Option<usize> {
+        let height = |n: &usize| self.layers[*n].size.map(|(_, height)| height);
+        let tall = |n: &usize| height(n).is_none_or(|h| h >= u32::from(heights.wanted));
+        let low = |n: &usize| height(n).is_none_or(|h| h <= u32::from(heights.ceiling));
+        let flows = |n: &usize| self.layers[*n].is_alive(now);
+        // Who sends nothing that is low enough is seen all the same.
+        let lowest = (0..self.layers.len()).find(flows)?;
+        let alive = |n: &usize| flows(n) && (*n == lowest || low(n));
         let fits = |n: &usize| self.layers[*n].rate.bps() <= budget_bps;
-        let tall = |n: &usize| {
-            self.layers[*n]
-                .size
-                .is_none_or(|(_, h)| h >= u32::from(height))
-        };
         let mut all = (0..self.layers.len()).filter(alive);
-        let lowest = all.clone().next()?;
         let enough = all.clone().find(|n| tall(n)).or_else(|| all.next_back())?;
         Some(
             (lowest..=enough)
@@ -243,7 +262,7 @@ impl Camera {
             (self.decoded, self.next_decoded) = (None, None);
             return;
         };
-        let wanted = self.best(now, height, u32::MAX);
+        let wanted = self.best(now, Heights::new(height, None), u32::MAX);
         if wanted.is_some() && wanted != self.decoded {
             if self.next_decoded != wanted
                 && let Some(layer) = wanted
@@ -533,5 +552,35 @@ mod tests {
         assert!(receive(1, Duration::ZERO));
         assert!(!receive(2, soon) && !receive(3, 2 * soon));
         assert!(receive(4, 3 * soon + LAYER_GONE));
+    }
+
+    /// Defect: a slot of 480 lines was sent the layer of 720 that fills it, whatever the room allows.
+    #[test]
+    fn no_layer_above_the_ceiling_is_chosen_while_a_lower_one_flows() {
+        let now = Instant::now();
+        let mut camera = camera();
+        camera.layers = [180, 360, 720]
+            .into_iter()
+            .enumerate()
+            .map(|(n, height)| Layer {
+                size: Some((height * 16 / 9, height)),
+                heard: Some(now),
+                ..Layer::new(source_key(LegId(1), n), false)
+            })
+            .collect();
+        let best = |camera: &Camera, wanted, ceiling| {
+            camera.best(now, Heights::new(wanted, ceiling), u32::MAX)
+        };
+        assert_eq!(best(&camera, 480, None), Some(2));
+        assert_eq!(best(&camera, 480, Some(540)), Some(1));
+        assert_eq!(best(&camera, 720, Some(360)), Some(1));
+        assert_eq!(best(&camera, 180, Some(720)), Some(0));
+        assert_eq!(
+            best(&camera, 720, Some(100)),
+            Some(0),
+            "better than nothing"
+        );
+        camera.layers[1].size = Some((854, 480));
+        assert_eq!(best(&camera, 720, Some(360)), Some(0));
     }
 }

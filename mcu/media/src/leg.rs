@@ -20,7 +20,7 @@ use crate::audio::mixer::{TICK_SAMPLES, Tick};
 use crate::audio::prompt::Prompt;
 use crate::bandwidth::Bandwidth;
 use crate::blame::Sender;
-use crate::camera::{Camera, CameraPacket, leg_of, source_key};
+use crate::camera::{Camera, CameraPacket, Heights, leg_of, source_key};
 use crate::network::Sockets;
 use crate::picture::{Encoded, Scene};
 use crate::rate::Rate;
@@ -628,30 +628,34 @@ impl Leg {
         }
     }
 
-    /// Tells each slot which layer it shows. `best` finds the layer of another leg for a height and a
+    /// Tells each slot which layer it shows. `best` finds the layer of another leg for heights and a
     /// budget in bit/s, and the layer's rate.
     pub fn choose_layers(
         &mut self,
         now: Instant,
-        best: impl Fn(LegId, u16, u32) -> Option<(SourceKey, u32)>,
+        best: impl Fn(LegId, Heights, u32) -> Option<(SourceKey, u32)>,
     ) {
         let (own, camera) = (self.plan.id, self.camera.as_ref());
-        let best = |leg, height, budget| match leg == own {
-            true => camera?.best_layer(now, height, budget),
-            false => best(leg, height, budget),
+        let best = |leg, heights, budget| match leg == own {
+            true => camera?.best_layer(now, heights, budget),
+            false => best(leg, heights, budget),
         };
         let wishes: Vec<_> = self
             .screens
             .iter()
             .enumerate()
             .filter_map(|(n, screen)| {
-                let (leg, height) = screen.forwarded_leg()?;
-                Some((n, leg, height, screen.plan().max_bitrate_bps))
+                let (leg, heights) = screen.forwarded_leg()?;
+                Some((n, leg, heights, screen.plan().max_bitrate_bps))
             })
             .collect();
-        let visible = || wishes.iter().filter(|(_, _, height, _)| *height > 0);
+        let visible = || {
+            wishes
+                .iter()
+                .filter(|(_, _, heights, _)| heights.wanted > 0)
+        };
         let ideal: u32 = visible()
-            .filter_map(|(_, leg, height, most)| Some(best(*leg, *height, *most)?.1))
+            .filter_map(|(_, leg, heights, most)| Some(best(*leg, *heights, *most)?.1))
             .fold(0, u32::saturating_add);
         let fits = self
             .bandwidth
@@ -666,24 +670,24 @@ impl Leg {
         } else {
             budget / visible().count().max(1) as u32
         };
-        for (n, leg, height, most) in wishes {
-            let wanted = if height == 0 {
+        for (n, leg, heights, most) in wishes {
+            let wanted = if heights.wanted == 0 {
                 None
             } else {
-                best(leg, height, share.min(most))
+                best(leg, heights, share.min(most))
             };
             self.screens[n].forwarder().want(wanted.map(|(key, _)| key));
         }
     }
 
-    /// The camera's layer for a height and a budget, and its rate in bit/s.
+    /// The camera's layer for heights and a budget, and its rate in bit/s.
     pub fn best_layer(
         &self,
         now: Instant,
-        height: u16,
+        heights: Heights,
         budget_bps: u32,
     ) -> Option<(SourceKey, u32)> {
-        self.camera.as_ref()?.best_layer(now, height, budget_bps)
+        self.camera.as_ref()?.best_layer(now, heights, budget_bps)
     }
 
     /// Clock of a layer of the camera.

@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
-use mcu_api::plan::Notice;
+use mcu_api::plan::{Layout, Notice};
 use mcu_rtp::h264::AccessUnit;
 
 use crate::blame::{self, Sender};
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
-use crate::video::{Compositor, Decoder, Encoder, Frame, notice};
+use crate::video::{Compositor, Decoder, Encoder, Frame, layout, notice};
 
 /// The canvas on which everything is composed.
 const WIDTH: u32 = 1_280;
@@ -103,6 +103,7 @@ pub struct Encoded {
 /// The picture of one room.
 pub struct Picture {
     room: RoomId,
+    layout: Layout,
     tiles: Vec<LegId>,
     /// At home when no composition is under way.
     canvas: Option<Box<Compositor>>,
@@ -142,6 +143,7 @@ impl Picture {
     pub fn new(room: RoomId) -> Self {
         Self {
             room,
+            layout: Layout::default(),
             tiles: Vec::new(),
             canvas: Some(Box::new(Compositor::new(WIDTH, HEIGHT))),
             fresh: HashMap::new(),
@@ -153,8 +155,9 @@ impl Picture {
         }
     }
 
-    /// Legs to show, in the order of the grid.
-    pub fn set_tiles(&mut self, tiles: &[LegId]) {
+    /// Legs to show, in the order of the layout's cells.
+    pub fn set_tiles(&mut self, layout: Layout, tiles: &[LegId]) {
+        self.layout = layout;
         self.tiles = tiles.to_vec();
         self.decoders.retain(|leg, _| tiles.contains(leg));
         self.fresh.retain(|leg, _| tiles.contains(leg));
@@ -169,10 +172,9 @@ impl Picture {
 
     /// Height in lines of the leg's tile; `None` when it has none.
     pub fn tile_height(&self, leg: LegId) -> Option<u16> {
-        self.tiles.contains(&leg).then(|| {
-            let (_, rows) = crate::video::layout::grid(self.tiles.len());
-            (HEIGHT / rows.max(1)) as u16
-        })
+        let place = self.tiles.iter().position(|tile| *tile == leg)?;
+        let cells = layout::cells(self.layout, self.tiles.len(), WIDTH, HEIGHT);
+        cells.get(place).map(|cell| cell.height as u16)
     }
 
     /// Encoders that exist.
@@ -270,7 +272,8 @@ impl Picture {
         let Some(canvas) = self.canvas.take() else {
             return;
         };
-        let (room, at, tiles) = (self.room, context.now, self.tiles.clone());
+        let (room, at) = (self.room, context.now);
+        let tiles = (self.layout, self.tiles.clone());
         let decoders = &self.decoders;
         let sender = |leg| decoders.get(leg).map_or(Sender::Peer, |d| d.sender);
         let next = self.fresh.iter_mut();
@@ -541,7 +544,7 @@ fn run_decoder(
 
 /// What a composition shows, and in which sizes it is wanted.
 struct Work {
-    tiles: Vec<LegId>,
+    tiles: (Layout, Vec<LegId>),
     fresh: Vec<(LegId, Sender, Frame)>,
     sizes: Vec<(u16, u16)>,
     /// Media time in 1/90,000 s.
@@ -549,7 +552,8 @@ struct Work {
 }
 
 fn run_canvas(room: RoomId, mut canvas: Box<Compositor>, work: Work, at: Instant) -> Composed {
-    canvas.set_tiles(&work.tiles);
+    let (layout, tiles) = &work.tiles;
+    canvas.set_tiles(*layout, tiles);
     for (leg, sender, frame) in work.fresh {
         let _held = blame::hold(room, leg, sender);
         if let Err(error) = canvas.put(leg, &frame) {

@@ -103,7 +103,7 @@ impl Room {
         };
         let mut tiles = plan.composition.tiles.clone();
         tiles.retain(|tile| !waits(tile));
-        self.picture.set_tiles(&tiles);
+        self.picture.set_tiles(plan.composition.layout, &tiles);
     }
 
     fn close_absent(&mut self, context: &mut Context<'_>, plan: &RoomPlan) {
@@ -358,11 +358,11 @@ impl Room {
             };
             let others = || before.iter().chain(after.iter());
             let is_in = leg.is_in();
-            leg.choose_layers(now, |id, height, budget| {
+            leg.choose_layers(now, |id, heights, budget| {
                 others()
                     .filter(|other| is_in && other.is_in())
                     .find(|other| other.id() == id)?
-                    .best_layer(now, height, budget)
+                    .best_layer(now, heights, budget)
             });
         }
         for leg in &mut self.legs {

@@ -13,6 +13,8 @@ use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
 use mcu_rtp::send::{self, Media, Place, Rtx, SendStream, Stamp};
 use mcu_rtp::seq::ExtSeq;
 
+use crate::camera::Heights;
+
 /// RTP clock of video.
 const CLOCK_HZ: u32 = 90_000;
 /// Packets kept for NACK: a second of 4 Mbit/s.
@@ -89,6 +91,8 @@ impl Screen {
             return false;
         }
         if self.plan.source != plan.source {
+            // An encoder that others have may be in the middle of its pictures.
+            self.awaits_key |= self.class().is_some();
             self.plan.source.clone_from(&plan.source);
             self.wants_key = true;
             if self.forwarded_leg().is_none() {
@@ -111,10 +115,14 @@ impl Screen {
         }
     }
 
-    /// The leg that is to be forwarded, and the tallest picture worth sending.
-    pub fn forwarded_leg(&self) -> Option<(LegId, u16)> {
+    /// The leg that is to be forwarded, and how tall.
+    pub fn forwarded_leg(&self) -> Option<(LegId, Heights)> {
         match &self.plan.source {
-            Some(VideoSource::Forward { leg, max_height }) => Some((*leg, *max_height)),
+            Some(VideoSource::Forward {
+                leg,
+                max_height,
+                ceiling,
+            }) => Some((*leg, Heights::new(*max_height, *ceiling))),
             _ => None,
         }
     }

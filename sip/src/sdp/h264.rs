@@ -238,11 +238,16 @@ impl Format {
 
     /// The `a=fmtp` parameters that declare what we take on this payload type: its profile and
     /// packetization mode, and our own level. Where the peer does not allow another level than its
-    /// own, ours is at most that one (RFC 6184 §8.2.2), and `max-*` raise it to what we take.
+    /// own, ours is at most that one (RFC 6184 §8.2.2), and `max-*` raise it to what we take. Where it
+    /// does, ours is one that holds no larger picture than we want, raised alike.
     pub fn our_parameters(&self, local: &LocalVideo) -> String {
         let own = own_level(self.profile(), local);
-        let capped = !self.level_asymmetry && position(self.level) < position(own);
-        let stated = if capped { self.level } else { own };
+        let most = match self.level_asymmetry {
+            true => level_within(macroblocks(local.max_width, local.max_height)),
+            false => self.level,
+        };
+        let capped = position(most) < position(own);
+        let stated = if capped { most } else { own };
         // Level 1b of Baseline and Main is written as 11 with a constraint flag, which is kept.
         let idc = if stated.idc == 9 && self.profile_idc != 0x64 {
             11
@@ -330,6 +335,53 @@ fn needed_level(profile: H264Profile, width: u16, height: u16, rate: u8, bps: u3
     };
     let [.., highest] = LEVELS;
     LEVELS.iter().find(holds).copied().unwrap_or(highest)
+}
+
+/// The highest level whose pictures have at most so many macroblocks, or the lowest of all.
+fn level_within(blocks: u32) -> Level {
+    let within = |level: &&Level| level.max_fs <= blocks && level.idc != 9;
+    let [lowest, ..] = LEVELS;
+    LEVELS.iter().rev().find(within).copied().unwrap_or(lowest)
+}
+
+/// What is sent in place of a class where no taller picture is wanted: less in each respect, so that
+/// whoever takes the one takes the other.
+pub fn at_most(class: &VideoClass, max_height: Option<u16>) -> VideoClass {
+    let most = max_height.unwrap_or(u16::MAX);
+    if class.height <= most {
+        return class.clone();
+    }
+    let Picture {
+        width,
+        height,
+        max_bps,
+        ..
+    } = picture_within(most);
+    let budget = class.bitrate_bps.min(max_bps);
+    let bitrate_bps = RATES_BPS.into_iter().find(|rate| *rate <= budget);
+    let bitrate_bps = bitrate_bps.unwrap_or(budget);
+    let needed = needed_level(class.profile, width, height, class.frame_rate, bitrate_bps);
+    VideoClass {
+        width,
+        height,
+        bitrate_bps,
+        level_idc: needed.idc,
+        ..class.clone()
+    }
+}
+
+/// The largest picture of at most this height, or the smallest of all.
+fn picture_within(max_height: u16) -> Picture {
+    let [.., smallest] = PICTURES;
+    let fits = |picture: &&Picture| picture.height <= max_height;
+    PICTURES.iter().find(fits).copied().unwrap_or(smallest)
+}
+
+/// Width and height of the largest picture of at most this height, and the most bits a second that
+/// it is worth.
+pub fn largest_within(max_height: u16) -> (u16, u16, u32) {
+    let picture = picture_within(max_height);
+    (picture.width, picture.height, picture.max_bps)
 }
 
 const fn profile(profile_idc: u8) -> Option<H264Profile> {
@@ -460,5 +512,43 @@ mod tests {
             ours("profile-level-id=428014;packetization-mode=1;max-fs=8160"),
             "profile-level-id=428014;packetization-mode=1;max-mbps=108000;max-fs=3600"
         );
+    }
+
+    #[test]
+    fn no_taller_picture_is_asked_for_nor_sent_than_is_wanted() {
+        let most = |lines| LocalVideo::hd720(5000, 5001).at_most(Some(lines));
+        let format = |fmtp| Format::parse(Some(fmtp)).unwrap();
+        let own_level = format("profile-level-id=42e01f;level-asymmetry-allowed=1");
+        for (lines, asked) in [
+            (1080, "profile-level-id=42e01f;level-asymmetry-allowed=1"),
+            (
+                540,
+                "profile-level-id=42e01e;level-asymmetry-allowed=1;max-mbps=61200;max-fs=2040",
+            ),
+            (
+                360,
+                "profile-level-id=42e015;level-asymmetry-allowed=1;max-mbps=27600;max-fs=920",
+            ),
+            (
+                180,
+                "profile-level-id=42e00a;level-asymmetry-allowed=1;max-mbps=7200;max-fs=240;max-br=384",
+            ),
+        ] {
+            assert_eq!(own_level.our_parameters(&most(lines)), asked);
+        }
+        // One level for both: it has to hold what is sent, too.
+        let one_level = format("profile-level-id=42e01f").our_parameters(&most(360));
+        assert_eq!(one_level, "profile-level-id=42e01e");
+
+        let agreed = own_level.class(&LOCAL, u64::MAX).unwrap();
+        assert_eq!(at_most(&agreed, None), agreed);
+        assert_eq!(at_most(&agreed, Some(720)), agreed);
+        for lines in [540, 360, 180, 1] {
+            let less = at_most(&agreed, Some(lines));
+            let anew = own_level.class(&most(lines), u64::MAX).unwrap();
+            assert_eq!(less, anew, "as if that had been agreed on");
+        }
+        let slow = own_level.class(&LOCAL, 400_000).unwrap();
+        assert_eq!(at_most(&slow, Some(360)).bitrate_bps, 384_000);
     }
 }

@@ -147,6 +147,18 @@ impl LocalVideo {
             max_bitrate_bps: 2_000_000,
         }
     }
+
+    /// The same with no picture taller than this, nor more bits than such a one is worth.
+    pub fn at_most(self, max_height: Option<u16>) -> Self {
+        let most = max_height.unwrap_or(u16::MAX).min(self.max_height);
+        let (max_width, max_height, worth_bps) = h264::largest_within(most);
+        Self {
+            max_width,
+            max_height,
+            max_bitrate_bps: self.max_bitrate_bps.min(worth_bps),
+            ..self
+        }
+    }
 }
 
 /// The outcome of an exchange.

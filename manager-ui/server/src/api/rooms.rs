@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::people::{Flag, Name, need_at};
+use super::room_shape::{Layout, MaxHeight, MaxLegs};
 use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
@@ -56,7 +57,8 @@ macro_rules! columns {
     () => {
         "SELECT m.id, m.organisation, m.number, m.name, m.guests, m.guest_links, m.srtp, \
          CAST(CASE WHEN m.pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_pin, \
-         CAST(CASE WHEN m.guest_pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_guest_pin \
+         CAST(CASE WHEN m.guest_pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_guest_pin, \
+         m.layout, m.max_height, m.max_legs \
          FROM rooms m "
     };
 }
@@ -153,6 +155,12 @@ pub(crate) struct RoomView {
     /// Guests are asked for a PIN of their own.
     #[sqlx(try_from = "i64")]
     pub has_guest_pin: Flag,
+    /// `equal` or `speaker`: how the picture is composed that terminals get.
+    pub layout: String,
+    /// Tallest picture that is sent to anybody and asked for, in lines.
+    pub max_height: Option<i64>,
+    /// Most sites, where there may be fewer than in other rooms.
+    pub max_legs: Option<i64>,
 }
 
 /// Which rooms.
@@ -214,6 +222,10 @@ struct NewRoom {
     pin: Option<Pin>,
     /// Asked of guests instead.
     guest_pin: Option<Pin>,
+    #[serde(default)]
+    layout: Layout,
+    max_height: Option<MaxHeight>,
+    max_legs: Option<MaxLegs>,
 }
 
 /// Make a room. It can be dialled as soon as the answer is here.
@@ -239,11 +251,15 @@ async fn create(
         srtp: new.srtp.as_str().to_owned(),
         has_pin: Flag(new.pin.is_some()),
         has_guest_pin: Flag(new.guest_pin.is_some()),
+        layout: new.layout.as_str().to_owned(),
+        max_height: new.max_height.map(i64::from),
+        max_legs: new.max_legs.map(i64::from),
     };
     refuse_contradiction(&made)?;
     let done = sqlx::query(
         "INSERT INTO rooms (id, organisation, number, name, guests, srtp, pin, guest_pin, created_ms, \
-         guest_links) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         guest_links, layout, max_height, max_legs) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(&made.id)
     .bind(&made.organisation)
@@ -255,6 +271,9 @@ async fn create(
     .bind(new.guest_pin.map(|pin| pin.0.0))
     .bind(now_ms())
     .bind(i64::from(new.guest_links))
+    .bind(&made.layout)
+    .bind(made.max_height)
+    .bind(made.max_legs)
     .execute(&mut *tx)
     .await;
     done.map_err(number_taken)?;
@@ -271,7 +290,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// What is to change; `null` takes a PIN away.
+/// What is to change; `null` takes a PIN or a bound away.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RoomChanges)]
@@ -290,10 +309,20 @@ struct Changes {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Pin>)]
     guest_pin: Option<Option<Pin>>,
+    layout: Option<Layout>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<MaxHeight>)]
+    max_height: Option<Option<MaxHeight>>,
+    /// Who is in already stays.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<MaxLegs>)]
+    max_legs: Option<Option<MaxLegs>>,
 }
 
 /// A field that is there, `null` or not.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Pin>>, D::Error> {
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -320,7 +349,8 @@ async fn change(
     let done = sqlx::query(
         "UPDATE rooms SET organisation = $2, number = $3, name = $4, guests = $5, srtp = $6, \
          pin = CASE WHEN $7 = 1 THEN $8 ELSE pin END, \
-         guest_pin = CASE WHEN $9 = 1 THEN $10 ELSE guest_pin END, guest_links = $11 WHERE id = $1",
+         guest_pin = CASE WHEN $9 = 1 THEN $10 ELSE guest_pin END, guest_links = $11, \
+         layout = $12, max_height = $13, max_legs = $14 WHERE id = $1",
     )
     .bind(&after.id)
     .bind(&after.organisation)
@@ -333,6 +363,9 @@ async fn change(
     .bind(i64::from(changes.guest_pin.is_some()))
     .bind(text(&changes.guest_pin))
     .bind(i64::from(after.guest_links.0))
+    .bind(&after.layout)
+    .bind(after.max_height)
+    .bind(after.max_legs)
     .execute(&mut *tx)
     .await;
     done.map_err(number_taken)?;
@@ -378,6 +411,15 @@ fn changed(before: &RoomView, changes: &Changes) -> RoomView {
     }
     if let Some(pin) = &changes.guest_pin {
         after.has_guest_pin = Flag(pin.is_some());
+    }
+    if let Some(layout) = changes.layout {
+        after.layout = layout.as_str().to_owned();
+    }
+    if let Some(max_height) = changes.max_height {
+        after.max_height = max_height.map(i64::from);
+    }
+    if let Some(max_legs) = changes.max_legs {
+        after.max_legs = max_legs.map(i64::from);
     }
     after
 }
@@ -569,7 +611,8 @@ fn number_taken(failure: sqlx::Error) -> Problem {
 fn shown(room: &RoomView) -> Value {
     json!({ "number": room.number, "name": room.name, "organisation": room.organisation,
         "guests": room.guests, "guest_links": room.guest_links, "srtp": room.srtp, "has_pin": room.has_pin,
-        "has_guest_pin": room.has_guest_pin })
+        "has_guest_pin": room.has_guest_pin, "layout": room.layout, "max_height": room.max_height,
+        "max_legs": room.max_legs })
 }
 
 /// Notes what was done to a room.

@@ -82,6 +82,7 @@ on_both! {
     events::a_shared_room_is_heard_of_as_long_as_it_is_shared,
     events::a_listener_chooses_by_type_organisation_and_room,
     rooms::a_room_is_made_changed_shown_and_removed_and_its_pins_are_told_to_nobody,
+    rooms::a_room_has_pictures_and_places_of_its_own,
     rooms::a_number_is_taken_once_and_never_from_the_configuration_file,
     rooms::a_room_is_shared_to_see_enter_and_control,
     rooms::an_accounts_password_is_told_once_and_kept_as_hashes_of_its_realm,

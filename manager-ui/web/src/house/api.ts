@@ -15,6 +15,7 @@ export type Role = Schemas["Role"];
 export type OwnSession = Schemas["Session"];
 export type Token = Schemas["Token"];
 export type Room = Schemas["Room"];
+export type Share = Schemas["Share"];
 export type GuestLink = Schemas["GuestLink"];
 export type Account = Schemas["Account"];
 export type Entry = Schemas["EntryView"];

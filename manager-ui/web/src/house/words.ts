@@ -4,6 +4,7 @@ import type { components } from "../schema";
 import { auditWords } from "./words.audit";
 import { guestWords } from "./words.guests";
 import { roomWords } from "./words.rooms";
+import { shareWords } from "./words.shares";
 import { systemWords } from "./words.system";
 
 type Right = components["schemas"]["Right"];
@@ -295,6 +296,7 @@ const en = {
   },
   ...roomWords.en,
   ...guestWords.en,
+  ...shareWords.en,
   ...systemWords.en,
   rolesPage: {
     fresh: "New role",
@@ -615,6 +617,7 @@ const zh: HouseWords = {
   },
   ...roomWords.zh,
   ...guestWords.zh,
+  ...shareWords.zh,
   ...systemWords.zh,
   rolesPage: {
     fresh: "新建角色",

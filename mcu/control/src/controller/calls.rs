@@ -176,6 +176,7 @@ impl Controller {
         let hello = self.processor.hello().ok_or(RejectReason::Unavailable)?;
         let fingerprint = hello.fingerprint_sha256;
         let room = self.config.room(room);
+        let max_height = room.and_then(|room| room.shape.max_height);
         let srtp = room
             .map_or(SrtpPolicy::default(), |room| room.srtp)
             .and(way);
@@ -190,6 +191,7 @@ impl Controller {
         if let (Some(audio), Some(video)) = pairs {
             let mut exchange = Exchange::new(local, [audio, video], srtp, &mut self.rng);
             exchange.set_fingerprint(fingerprint);
+            exchange.set_max_height(max_height);
             return Ok((exchange, vec![audio, video]));
         }
         warn!(used = self.ports.used(), "no RTP ports left");

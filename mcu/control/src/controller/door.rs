@@ -157,7 +157,7 @@ impl Controller {
         let legs = room.map(|room| room.legs.as_slice()).unwrap_or_default();
         let waiting = || legs.iter().filter_map(|leg| leg.waiting.as_ref());
         let of_source = waiting().filter(|other| other.source == *source).count();
-        waiting().count() >= self.config.max_legs_per_room.div_ceil(2)
+        waiting().count() >= self.config.max_legs_of(number).div_ceil(2)
             || of_source >= source.most_waiting()
     }
 

@@ -74,6 +74,21 @@ impl Exchange {
         }
     }
 
+    /// From the next description of ours on, no taller picture than this goes either way. Whether what is
+    /// agreed on says something else, so that an offer is due. While one is open nothing changes: its
+    /// answer is to be read by what it said.
+    pub fn set_max_height(&mut self, max_height: Option<u16>) -> bool {
+        let Some(video) = &mut self.local.video else {
+            return false;
+        };
+        let wanted = LocalVideo::hd720(video.rtp_port, video.rtcp_port).at_most(max_height);
+        if *video == wanted || matches!(self.progress, Progress::Offered { .. }) {
+            return false;
+        }
+        *video = wanted;
+        matches!(self.progress, Progress::Agreed { .. })
+    }
+
     /// The certificate that DTLS shows from now on. Associations whose keys are known stay.
     pub fn set_fingerprint(&mut self, sha256: [u8; 32]) {
         self.local.dtls_fingerprint = Some(sha256);

@@ -24,6 +24,7 @@ mod processor;
 mod quarantine;
 mod rollovers;
 mod room;
+mod shape;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ use ports::PortPool;
 use processor::Processor;
 use quarantine::Quarantine;
 use room::{Conn, Leg, Room};
+use shape::{settle_offers, shape_of};
 use state::State;
 
 /// How long the controller waits for a media processor at its start and after losing one, with
@@ -351,7 +353,9 @@ impl Controller {
         for room in self.rooms.iter_mut().filter(|room| room.dirty) {
             changed = true;
             room.dirty = false;
+            room.shape = shape_of(&self.config, room);
             room.arrange();
+            settle_offers(room, &mut self.rng, &mut self.outputs);
             if self.processor.is_ready() {
                 settle_plan(room, self.now, &mut self.outputs);
             }
@@ -450,7 +454,7 @@ impl Controller {
     fn has_place(&self, number: &str) -> bool {
         let here = self.rooms.iter().find(|room| room.number == number);
         let all: usize = self.rooms.iter().map(|room| room.legs.len()).sum();
-        here.map_or(0, |room| room.legs.len()) < self.config.max_legs_per_room
+        here.map_or(0, |room| room.legs.len()) < self.config.max_legs_of(number)
             && all < self.config.max_legs
     }
 

@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use mcu_api::call::CallCommand;
 use mcu_api::codec::VideoClass;
+use mcu_api::directory::Shape;
 use mcu_api::ids::{CallId, ConnId, LegId, RoomId};
 use mcu_api::inventory::{LegInventory, LegState};
 use mcu_api::manager::{Meeting, Pass, ServerMessage, SiteKind};
-use mcu_api::plan::{Composition, LegPlan, RoomPlan, Transport, VideoSource};
+use mcu_api::plan::{Composition, Layout, LegPlan, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
 use rand::{CryptoRng, RngCore};
 use serde::{Deserialize, Serialize};
+use sip::sdp::h264;
 
 use super::ManagerId;
 use super::chat::{Chat, Writer};
@@ -22,9 +24,6 @@ use super::pin::{Source, Waiting};
 use super::rollovers::Rollovers;
 use super::state::SavedSipCall;
 use super::transfer_out::Transferring;
-
-/// Most tiles of the composed picture.
-pub const MAX_TILES: usize = 9;
 
 /// Tallest picture sent to a slot whose size the page has not said.
 pub const DEFAULT_SLOT_HEIGHT: u16 = 720;
@@ -52,6 +51,8 @@ pub struct Room {
     pub published: Option<sip::Conference>,
     /// What managers were told last.
     pub meeting: Option<Meeting>,
+    /// Its pictures, as its configuration says now.
+    pub shape: Shape,
     pub tiles: Vec<LegId>,
     pub speaker: Option<LegId>,
     pub encoders: u32,
@@ -184,6 +185,7 @@ impl Room {
             sent_at: now,
             published: None,
             meeting: None,
+            shape: Shape::default(),
             tiles: Vec::new(),
             speaker: None,
             encoders: 0,
@@ -244,11 +246,29 @@ impl Room {
         }
     }
 
-    /// All legs that show a picture, oldest first; when there are more than [`MAX_TILES`], those
-    /// that spoke last, each keeping its place.
+    /// The legs that the layout shows, in the order of its cells.
     fn arrange_tiles(&mut self) {
+        self.choose_tiles();
+        if self.shape.layout == Layout::Speaker {
+            self.lead_with_speaker();
+        }
+    }
+
+    /// Puts who spoke last first, whose place the one takes that was there.
+    fn lead_with_speaker(&mut self) {
+        let tile = |(place, id): (usize, &LegId)| Some((self.leg(*id)?.spoke_at?, place));
+        let spoke = self.tiles.iter().enumerate().filter_map(tile).max();
+        if let Some((_, place)) = spoke {
+            self.tiles.swap(0, place);
+        }
+    }
+
+    /// All legs that show a picture, oldest first; when there are more than the layout shows, those
+    /// that spoke last, each keeping its place.
+    fn choose_tiles(&mut self) {
+        let max_tiles = self.shape.layout.max_tiles();
         let shown: Vec<LegId> = self.shown().map(|leg| leg.id).collect();
-        if shown.len() <= MAX_TILES {
+        if shown.len() <= max_tiles {
             self.tiles = shown;
             return;
         }
@@ -256,7 +276,7 @@ impl Room {
         ranked.sort_by(|(a, a_age), (b, b_age)| b.spoke_at.cmp(&a.spoke_at).then(a_age.cmp(b_age)));
         let best: Vec<LegId> = ranked
             .iter()
-            .take(MAX_TILES)
+            .take(max_tiles)
             .map(|(leg, _)| leg.id)
             .collect();
         let mut missing = best.iter().filter(|id| !self.tiles.contains(id)).copied();
@@ -293,6 +313,7 @@ impl Room {
             cname: self.cname.clone(),
             composition: Composition {
                 tiles: self.tiles.clone(),
+                layout: self.shape.layout,
             },
             legs: self
                 .legs
@@ -319,10 +340,9 @@ impl Room {
         }
         for (index, send) in plan.video_send.iter_mut().enumerate() {
             send.source = match &leg.kind {
-                LegKind::Sip(_) => media
-                    .class
-                    .clone()
-                    .map(|class| VideoSource::Composition { class }),
+                LegKind::Sip(_) => media.class.as_ref().map(|class| VideoSource::Composition {
+                    class: h264::at_most(class, self.shape.max_height),
+                }),
                 LegKind::Browser(browser) => self.slot_source(browser, index),
             };
         }
@@ -337,6 +357,7 @@ impl Room {
         forwarded.then_some(VideoSource::Forward {
             leg: leg.id,
             max_height,
+            ceiling: self.shape.max_height,
         })
     }
 }

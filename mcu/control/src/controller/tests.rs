@@ -19,5 +19,6 @@ mod probing;
 mod quarantine;
 mod returning;
 mod rooms;
+mod shape;
 mod tenants;
 mod transfer_out;

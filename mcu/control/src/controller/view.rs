@@ -39,6 +39,7 @@ pub fn settle_rosters(room: &mut Room, outputs: &mut VecDeque<Output>) {
             sites: sites.clone(),
             slots: slots(room, leg),
             speaker: room.speaker,
+            max_height: room.shape.max_height,
         })
         .collect();
     for (leg, message) in room.legs.iter_mut().zip(rosters) {

@@ -17,7 +17,7 @@ pub fn settle_conference(room: &mut Room, config: &Config, outputs: &mut VecDequ
     let conference = Conference {
         number: room.number.clone(),
         open_to: open.map(|room| room.audience.clone()),
-        max_users: config.max_legs_per_room,
+        max_users: config.max_legs_of(&room.number),
         users: room.present().map(user).collect(),
     };
     if room.published.as_ref() != Some(&conference) {

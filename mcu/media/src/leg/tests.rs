@@ -367,6 +367,24 @@ fn a_peer_that_nothing_proved_gets_no_picture() {
     );
 }
 
+/// What an encoder that others have sends next leads on from what this leg has not seen.
+#[test]
+fn a_picture_of_another_class_begins_with_a_key_frame() {
+    let mut bench = Bench::new();
+    let mut plan = bench.plan(None);
+    let mut leg = bench.open(&plan);
+    assert!(leg.screens()[0].can_show(false));
+    leg.screens()[0].take_key_request();
+    let Some(VideoSource::Composition { class }) = &mut plan.video_send[0].source else {
+        panic!("{plan:?}");
+    };
+    (class.width, class.height) = (640, 360);
+    bench.update(&mut leg, &plan);
+    let screen = &mut leg.screens()[0];
+    assert!(screen.take_key_request());
+    assert!(!screen.can_show(false) && screen.can_show(true) && screen.can_show(false));
+}
+
 /// Who forged the source of its call and sends from the address in its offer was shown the room.
 #[test]
 fn packets_from_the_announced_address_prove_nothing() {

@@ -5,6 +5,7 @@
 //! moves to other memory first, once a composition at most.
 
 use mcu_api::ids::LegId;
+use mcu_api::plan::Layout;
 
 use super::colour::Colour;
 use super::frame::{Frame, FrameMut, Pool};
@@ -25,6 +26,7 @@ pub struct Compositor {
     pool: Pool,
     /// `None` only while it is drawn on.
     canvas: Option<Frame>,
+    layout: Layout,
     tiles: Vec<Tile>,
     /// Grows with every change of the canvas.
     version: u64,
@@ -62,25 +64,23 @@ impl Compositor {
         Self {
             pool,
             canvas: Some(canvas.freeze()),
+            layout: Layout::default(),
             tiles: Vec::new(),
             version: 0,
             derived: Vec::new(),
         }
     }
 
-    /// Which legs are shown, in reading order; at most nine, more are left out. Legs that stay keep
-    /// their last picture, the others are forgotten.
-    pub fn set_tiles(&mut self, legs: &[LegId]) {
-        let shown = &legs[..legs.len().min(layout::TILES_MAX)];
-        if self
-            .tiles
-            .iter()
-            .map(|tile| tile.leg)
-            .eq(shown.iter().copied())
-        {
+    /// Which legs are shown, in the order of the layout's cells; more than it has are left out. Legs
+    /// that stay keep their last picture, the others are forgotten.
+    pub fn set_tiles(&mut self, layout: Layout, legs: &[LegId]) {
+        let shown = &legs[..legs.len().min(layout.max_tiles())];
+        if layout == self.layout && self.tiles().eq(shown.iter().copied()) {
             return;
         }
-        let cells = layout::cells(shown.len(), self.pool.width(), self.pool.height());
+        self.layout = layout;
+        let (width, height) = (self.pool.width(), self.pool.height());
+        let cells = layout::cells(layout, shown.len(), width, height);
         let mut before = std::mem::take(&mut self.tiles);
         let mut canvas = self.canvas_mut();
         let whole = Rect::whole(canvas.width(), canvas.height());
@@ -100,7 +100,7 @@ impl Compositor {
         self.put_back(canvas);
     }
 
-    /// The legs that are shown, in reading order.
+    /// The legs that are shown, in the order of the cells.
     pub fn tiles(&self) -> impl Iterator<Item = LegId> {
         self.tiles.iter().map(|tile| tile.leg)
     }

@@ -2,6 +2,7 @@
 
 use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass};
 use mcu_api::ids::LegId;
+use mcu_api::plan::Layout;
 use nix::time::{ClockId, clock_gettime};
 
 use super::tests::scene;
@@ -134,7 +135,7 @@ fn costs_of_scaling(frames: &[Frame]) -> f64 {
 fn cost_of_composing(frames: &[Frame]) -> f64 {
     let legs: Vec<LegId> = (0..8).map(LegId).collect();
     let mut compositor = Compositor::new(1280, 720);
-    compositor.set_tiles(&legs);
+    compositor.set_tiles(Layout::Equal, &legs);
     let mut held = None;
     let mut compositions = 0;
     let each = cost(

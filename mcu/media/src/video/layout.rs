@@ -1,7 +1,9 @@
-//! The automatic grid: where the tiles of a composed picture lie.
+//! Where the tiles of a composed picture lie.
 
-/// Most tiles that a grid shows.
-pub const TILES_MAX: usize = 9;
+use mcu_api::plan::Layout;
+
+/// Small tiles of [`Layout::Speaker`] that fit below the large one.
+const BELOW: u32 = 4;
 
 /// A rectangle in luma samples; all four numbers are even, so that chroma meets it exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -39,26 +41,51 @@ pub fn grid(tiles: usize) -> (u32, u32) {
     }
 }
 
-/// The cells of `tiles` tiles (at most nine) on a canvas, first row first. They touch and cover
-/// whole rows and columns.
-pub fn cells(tiles: usize, canvas_width: u32, canvas_height: u32) -> Vec<Rect> {
+/// The cells of `tiles` tiles on a canvas, at most as many as the layout has. None covers another.
+pub fn cells(layout: Layout, tiles: usize, canvas_width: u32, canvas_height: u32) -> Vec<Rect> {
+    let canvas = (canvas_width, canvas_height);
+    let tiles = tiles.min(layout.max_tiles());
+    let cell = |n| match layout {
+        Layout::Equal => equal(n, tiles, canvas),
+        Layout::Speaker => speaker(n, tiles as u32, canvas),
+    };
+    (0..tiles as u32).map(cell).collect()
+}
+
+/// First row first. The cells touch and cover whole rows and columns.
+fn equal(n: u32, tiles: usize, canvas: (u32, u32)) -> Rect {
     let (columns, rows) = grid(tiles);
+    let (column, row) = (n % columns, n / columns);
+    part(canvas, (columns, rows), (column, row), (1, 1))
+}
+
+/// The first cell has three quarters of each side. The others have one quarter: below it, all in the
+/// middle, where they are few; else along the right and the lower edge.
+fn speaker(n: u32, tiles: u32, canvas: (u32, u32)) -> Rect {
+    // In eighths, so that an odd number of cells can be in the middle.
+    let (place, size) = match (n, tiles) {
+        (0, 1) => ((0, 0), (8, 8)),
+        (0, _) if tiles <= 1 + BELOW => ((1, 0), (6, 6)),
+        (0, _) => ((0, 0), (6, 6)),
+        _ if tiles <= 1 + BELOW => ((2 * (n - 1) + 1 + BELOW - tiles, 6), (2, 2)),
+        (1..=3, _) => ((6, 2 * (n - 1)), (2, 2)),
+        _ => ((2 * n.saturating_sub(4), 6), (2, 2)),
+    };
+    part(canvas, (8, 8), place, size)
+}
+
+/// The rectangle of `size` at `place`, both counted in columns and rows of a canvas that has so many.
+fn part(canvas: (u32, u32), columns_rows: (u32, u32), place: (u32, u32), size: (u32, u32)) -> Rect {
     let edge = |length: u32, n: u32, of: u32| (length * n / of) & !1;
-    (0..tiles.min(TILES_MAX) as u32)
-        .map(|n| {
-            let (column, row) = (n % columns, n / columns);
-            let (x, y) = (
-                edge(canvas_width, column, columns),
-                edge(canvas_height, row, rows),
-            );
-            Rect {
-                x,
-                y,
-                width: edge(canvas_width, column + 1, columns) - x,
-                height: edge(canvas_height, row + 1, rows) - y,
-            }
-        })
-        .collect()
+    let horizontal = |column| edge(canvas.0, column, columns_rows.0);
+    let vertical = |row| edge(canvas.1, row, columns_rows.1);
+    let (x, y) = (horizontal(place.0), vertical(place.1));
+    Rect {
+        x,
+        y,
+        width: horizontal(place.0 + size.0) - x,
+        height: vertical(place.1 + size.1) - y,
+    }
 }
 
 /// The largest rectangle in the middle of `cell` with the aspect ratio of the source (square
@@ -110,7 +137,7 @@ mod tests {
 
     #[test]
     fn cells_of_a_720p_canvas() {
-        let of = |tiles| cells(tiles, 1280, 720);
+        let of = |tiles| cells(Layout::Equal, tiles, 1280, 720);
         assert_eq!(of(0), []);
         assert_eq!(of(1), [rect(0, 0, 1280, 720)]);
         assert_eq!(of(2), [rect(0, 0, 640, 720), rect(640, 0, 640, 720)]);
@@ -133,7 +160,7 @@ mod tests {
             (176, 144),
         ] {
             for tiles in 1..=9 {
-                let cells = cells(tiles, width, height);
+                let cells = cells(Layout::Equal, tiles, width, height);
                 let (columns, _) = grid(tiles);
                 for cell in &cells {
                     assert!(
@@ -148,6 +175,49 @@ mod tests {
                 }
                 let row: u32 = cells.iter().take(columns as usize).map(|c| c.width).sum();
                 assert!(tiles < columns as usize || row == width);
+            }
+        }
+    }
+
+    #[test]
+    fn who_speaks_is_large_and_the_others_are_small_beside() {
+        let of = |tiles| cells(Layout::Speaker, tiles, 1280, 720);
+        assert_eq!(of(1), [rect(0, 0, 1280, 720)]);
+        assert_eq!(of(2), [rect(160, 0, 960, 540), rect(480, 540, 320, 180)]);
+        assert_eq!(of(3)[1..], [320, 640].map(|x| rect(x, 540, 320, 180)));
+        assert_eq!(
+            of(5)[1..],
+            [0, 320, 640, 960].map(|x| rect(x, 540, 320, 180))
+        );
+        assert_eq!(of(6)[0], rect(0, 0, 960, 540));
+        assert_eq!(of(8)[3], rect(960, 360, 320, 180));
+        assert_eq!(
+            of(8)[4..],
+            [0, 320, 640, 960].map(|x| rect(x, 540, 320, 180))
+        );
+        assert_eq!(of(12).len(), 8);
+    }
+
+    #[test]
+    fn no_cell_of_any_layout_covers_another_or_lies_outside() {
+        for (layout, tiles) in Layout::ALL
+            .into_iter()
+            .flat_map(|l| (1..=9).map(move |n| (l, n)))
+        {
+            let cells = cells(layout, tiles, 1280, 720);
+            assert_eq!(cells.len(), tiles.min(layout.max_tiles()));
+            for (n, a) in cells.iter().enumerate() {
+                assert!(
+                    a.x + a.width <= 1280 && a.y + a.height <= 720,
+                    "{layout:?} {tiles}"
+                );
+                let meets = |b: &Rect| {
+                    a.x < b.x + b.width
+                        && b.x < a.x + a.width
+                        && a.y < b.y + b.height
+                        && b.y < a.y + a.height
+                };
+                assert!(!cells[..n].iter().any(meets), "{layout:?} {tiles}");
             }
         }
     }

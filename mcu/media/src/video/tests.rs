@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass};
 use mcu_api::ids::LegId;
+use mcu_api::plan::Layout;
 
 use super::*;
 
@@ -128,7 +129,7 @@ fn a_picture_of_oblong_samples_is_shown_as_wide_as_it_is_meant() {
         assert_eq!((frame.width(), frame.height()), (352, 288));
         assert_eq!(frame.shown_size(), shown, "{aspect}");
         let mut compositor = Compositor::new(1280, 720);
-        compositor.set_tiles(&[LegId(1)]);
+        compositor.set_tiles(Layout::Equal, &[LegId(1)]);
         assert!(compositor.put(LegId(1), &frame).unwrap());
         let canvas = compositor.compose(0);
         let row = canvas.plane(0).row(100);
@@ -537,7 +538,7 @@ fn bars_keep_their_values_through_the_composition() {
         for legs in 1..=9 {
             let legs: Vec<LegId> = (0..legs).map(LegId).collect();
             let mut compositor = Compositor::new(1280, 720);
-            compositor.set_tiles(&legs);
+            compositor.set_tiles(Layout::Equal, &legs);
             let frame = bars(colour, source);
             for leg in &legs {
                 assert!(compositor.put(*leg, &frame).unwrap());
@@ -566,7 +567,7 @@ fn a_tile_is_grey_without_picture_and_goes_with_its_leg() {
     let mut compositor = Compositor::new(1280, 720);
     let (a, b) = (LegId(1), LegId(2));
     let (grey, black) = ([48, 128, 128], [16, 128, 128]);
-    compositor.set_tiles(&[a, b]);
+    compositor.set_tiles(Layout::Equal, &[a, b]);
     let frame = bars(Colour::BT709, &BARS_709);
     compositor.put(a, &frame).unwrap();
     let composed = compositor.compose(9).clone();
@@ -581,7 +582,7 @@ fn a_tile_is_grey_without_picture_and_goes_with_its_leg() {
     assert!(!compositor.put(LegId(3), &frame).unwrap());
 
     let version = compositor.version();
-    compositor.set_tiles(&[a, b]);
+    compositor.set_tiles(Layout::Equal, &[a, b]);
     assert_eq!(compositor.version(), version, "nothing changed");
     compositor.clear(a);
     assert_eq!(sample_at(compositor.compose(0), 80, 360), grey);
@@ -592,22 +593,22 @@ fn a_tile_is_grey_without_picture_and_goes_with_its_leg() {
     );
 
     compositor.put(a, &frame).unwrap();
-    compositor.set_tiles(&[a]);
+    compositor.set_tiles(Layout::Equal, &[a]);
     assert_eq!(
         sample_at(compositor.compose(0), 160, 100),
         BARS_709[0],
         "redrawn, larger"
     );
-    compositor.set_tiles(&[b]);
+    compositor.set_tiles(Layout::Equal, &[b]);
     assert_eq!(sample_at(compositor.compose(0), 160, 100), grey);
-    compositor.set_tiles(&[]);
+    compositor.set_tiles(Layout::Equal, &[]);
     assert_eq!(sample_at(compositor.compose(0), 160, 100), black);
 }
 
 #[test]
 fn smaller_classes_get_the_composition_scaled_once() {
     let mut compositor = Compositor::new(1280, 720);
-    compositor.set_tiles(&[LegId(1)]);
+    compositor.set_tiles(Layout::Equal, &[LegId(1)]);
     compositor
         .put(LegId(1), &bars(Colour::BT709, &BARS_709))
         .unwrap();

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use axum::http::StatusCode;
-use mcu_api::directory::{Audience, Directory};
+use mcu_api::directory::{Audience, Directory, Shape};
 use mcu_api::ids::LegId;
 use mcu_api::manager::{Beyond, LegAction, ToControl};
+use mcu_api::plan::Layout;
 use serde_json::{Value, json};
 use sqlx::Row;
 
@@ -88,6 +89,48 @@ pub(crate) async fn a_room_is_made_changed_shown_and_removed_and_its_pins_are_to
     assert!(told(&api).rooms.is_empty());
     let record = record(&api).await;
     assert_eq!(record.matches("\"number\":\"4001\"").count(), 2, "{record}");
+}
+
+pub(crate) async fn a_room_has_pictures_and_places_of_its_own(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    api.make(&root, "/rooms", room(&home, "4000")).await;
+    assert_eq!(told(&api).rooms[0].shape, Shape::default());
+    let changes = json!({ "layout": "speaker", "max_height": 360, "max_legs": 12 });
+    let changed = api.ask(&root, "PATCH", "/rooms/4000", changes).await;
+    assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
+    assert_eq!(changed.body["layout"], "speaker");
+    let kept = Shape {
+        layout: Layout::Speaker,
+        max_height: Some(360),
+        max_legs: Some(12),
+    };
+    assert_eq!(told(&api).rooms[0].shape, kept);
+    for wrong in [
+        json!({ "layout": "mosaic" }),
+        json!({ "max_height": 1080 }),
+        json!({ "max_height": 0 }),
+        json!({ "max_legs": 1 }),
+        json!({ "max_legs": 70_000 }),
+    ] {
+        let refused = api.ask(&root, "PATCH", "/rooms/4000", wrong.clone()).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+    }
+    let mut new = room(&home, "4001");
+    new["max_height"] = json!(180);
+    api.make(&root, "/rooms", new).await;
+    let list = api.get(&root, "/rooms").await;
+    let heights = [
+        &list["items"][0]["max_height"],
+        &list["items"][1]["max_height"],
+    ];
+    assert_eq!(heights, [&json!(360), &json!(180)]);
+    let changes = json!({ "max_height": null, "max_legs": null });
+    let changed = api.ask(&root, "PATCH", "/rooms/4000", changes).await;
+    assert_eq!(changed.body["max_legs"], Value::Null);
+    assert_eq!(changed.body["layout"], "speaker");
+    let record = record(&api).await;
+    assert!(record.contains("\"max_height\":360"), "{record}");
 }
 
 pub(crate) async fn a_number_is_taken_once_and_never_from_the_configuration_file(api: Api) {

@@ -22,9 +22,15 @@ import { GuestLinks } from "./GuestLinks";
 import { Meeting } from "./Meeting";
 import { Panel } from "./Panel";
 import { PlaceChoice } from "./PlaceChoice";
+import { Shares } from "./Shares";
 import { Table } from "./Table";
 
 type Srtp = "off" | "allowed" | "required";
+type Layout = "equal" | "speaker";
+
+/** What may be a room's tallest picture, in lines. */
+const CEILINGS = [720, 540, 360, 180];
+const SITES = { least: 2, most: 1000 };
 
 /** Rooms: make, change, remove, and what goes on in them. */
 export function Rooms({ me, place, move }: SectionProps) {
@@ -114,6 +120,7 @@ export function Rooms({ me, place, move }: SectionProps) {
           {directory.may("rooms.manage") && (
             <>
               {shown.guest_links && <GuestLinks number={shown.number} />}
+              <Shares number={shown.number} home={shown.organisation} />
               <h3>{words.rooms.settings}</h3>
               <Edit row={shown} at={shown.organisation} changed={changed} />
               <Remove
@@ -162,6 +169,9 @@ function Edit({ row, at, changed }: EditProps) {
     guests: row?.guests ?? false,
     guest_links: row?.guest_links ?? false,
     srtp: (row?.srtp ?? "allowed") as Srtp,
+    layout: (row?.layout ?? "equal") as Layout,
+    max_height: row?.max_height ?? null,
+    max_legs: row?.max_legs ?? null,
   });
   // What is left empty stays as it is; a PIN is never shown.
   const [pins, setPins] = useState({ pin: "", guest_pin: "" });
@@ -178,6 +188,7 @@ function Edit({ row, at, changed }: EditProps) {
     name: isName(entry.name) ? "" : words.nameWrong,
     pin: pins.pin && !isPin(pins.pin) ? words.rooms.pinWrong : "",
     guest_pin: guestPinWrong(),
+    max_legs: areSites(entry.max_legs) ? "" : words.rooms.maxLegsWrong,
   };
   const submit = async () => {
     setTried(true);
@@ -279,6 +290,34 @@ function Edit({ row, at, changed }: EditProps) {
           label: words.rooms.srtps[value],
         }))}
       />
+      <Choice
+        label={words.rooms.layout}
+        testId="room-layout"
+        value={entry.layout}
+        change={(layout) => set({ layout: layout as Layout })}
+        options={(["equal", "speaker"] as const).map((value) => ({
+          value,
+          label: words.rooms.layouts[value],
+        }))}
+      />
+      <Choice
+        label={words.rooms.maxHeight}
+        testId="room-max-height"
+        value={String(entry.max_height ?? "")}
+        change={(lines) => set({ max_height: lines ? Number(lines) : null })}
+        options={[
+          { value: "", label: words.rooms.noCeiling },
+          ...CEILINGS.map((lines) => ({ value: `${lines}`, label: words.rooms.lines(`${lines}`) })),
+        ]}
+      />
+      <Field
+        label={words.rooms.maxLegs}
+        testId="room-max-legs"
+        hint={words.rooms.maxLegsHint}
+        value={String(entry.max_legs ?? "")}
+        change={(text) => set({ max_legs: digits(text) })}
+        wrong={tried ? wrong.max_legs : ""}
+      />
       <div className="acts">
         <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
           {words.save}
@@ -288,6 +327,15 @@ function Edit({ row, at, changed }: EditProps) {
     </Form>
   );
 }
+
+/** The number that somebody types; null where there is none. */
+function digits(text: string): number | null {
+  const typed = text.replace(/\D/g, "").slice(0, 4);
+  return typed ? Number(typed) : null;
+}
+
+const areSites = (sites: number | null) =>
+  sites === null || (sites >= SITES.least && sites <= SITES.most);
 
 function Remove({ row, removed }: { row: Room; removed: () => void }) {
   const words = useHouseWords();

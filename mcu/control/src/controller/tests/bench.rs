@@ -350,7 +350,9 @@ impl Bench {
         sends
             .iter()
             .map(|send| match send.source {
-                Some(VideoSource::Forward { leg, max_height }) => Some((leg, max_height)),
+                Some(VideoSource::Forward {
+                    leg, max_height, ..
+                }) => Some((leg, max_height)),
                 _ => None,
             })
             .collect()
@@ -450,6 +452,7 @@ impl Bench {
                     sites,
                     slots,
                     speaker,
+                    ..
                 } => Some((sites.as_slice(), slots.as_slice(), *speaker)),
                 _ => None,
             });

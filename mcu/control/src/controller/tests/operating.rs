@@ -22,9 +22,7 @@ fn made(number: &str, guests: bool) -> MadeRoom {
         home: Some(HOME),
         shared: Vec::new(),
         guests,
-        srtp: Default::default(),
-        pin: None,
-        guest_pin: None,
+        ..MadeRoom::default()
     }
 }
 

@@ -28,9 +28,7 @@ fn room(number: &str, home: (u32, u32)) -> MadeRoom {
         home: Some(home.into()),
         shared: Vec::new(),
         guests: false,
-        srtp: Default::default(),
-        pin: None,
-        guest_pin: None,
+        ..MadeRoom::default()
     }
 }
 

@@ -1,0 +1,41 @@
+// Words of organisations with which a room is shared.
+
+const en = {
+  shares: {
+    title: "Shared with",
+    why: "People of other organisations who hold the right there. Only who manages the rooms of both shares.",
+    none: "With nobody.",
+    nothing: "nothing",
+    fresh: "Share with an organisation",
+    whom: "Organisation",
+    make: "Share",
+    ends: { may_view: "see it", may_join: "enter it", may_control: "control it" },
+    change: "Change",
+    changeOf: (name: string) => `Change what is shared with ${name}`,
+    end: "End",
+    endOf: (name: string) => `Share no more with ${name}`,
+    ask: (name: string) => `Share this room no more with ${name}? Whoever is in it by that is put out.`,
+    ended: "Shared no more.",
+  },
+};
+
+const zh: typeof en = {
+  shares: {
+    title: "共享给",
+    why: "其他机构中持有相应权限的人员。只有同时管理双方会诊室者可以共享。",
+    none: "未共享。",
+    nothing: "无",
+    fresh: "共享给机构",
+    whom: "机构",
+    make: "共享",
+    ends: { may_view: "可查看", may_join: "可进入", may_control: "可控制" },
+    change: "更改",
+    changeOf: (name) => `更改与${name}的共享`,
+    end: "取消共享",
+    endOf: (name) => `取消与${name}的共享`,
+    ask: (name) => `取消与“${name}”共享此会诊室？凭此进入者将被移出。`,
+    ended: "已取消共享。",
+  },
+};
+
+export const shareWords = { en, zh };
