@@ -29,6 +29,8 @@ pub struct Ldap {
     filter: Option<Spanned<NonEmpty>>,
     /// Attribute of the login.
     login: Option<Attribute>,
+    /// Attribute that tells entries apart for ever.
+    id: Option<Attribute>,
     /// Attribute of the name.
     name: Option<Attribute>,
     /// Attribute of the groups.
@@ -131,6 +133,7 @@ impl Ldap {
             base: text(&self.base),
             filter: self.filter.as_ref().map_or(usual, |f| text(f.get_ref())),
             login,
+            id: attribute(&self.id, "entryUUID"),
             name: attribute(&self.name, "cn"),
             groups: attribute(&self.groups, "memberOf"),
             organisation: self.organisation.as_ref().map(text),

@@ -98,13 +98,10 @@ impl Keeper {
     ) {
         let mut programs = self.program.clone();
         let mut pause = Duration::ZERO;
-        let mut starts: u32 = 0;
+        let mut restarts: u32 = 0;
         while *phases.borrow_and_update() < self.ends_in {
             let started = Instant::now();
             let program = programs.borrow_and_update().clone();
-            // A full table of processes may have room again.
-            let restarts = starts;
-            starts = starts.saturating_add(1);
             let what = match start(&program, restarts) {
                 Ok(child) => match self.watch(child, &mut phases, &mut programs).await {
                     End::Told => return,
@@ -117,6 +114,8 @@ impl Keeper {
                 Err(error) => format!("cannot be started: {error}"),
             };
             self.fell.send_replace(Some(what.clone()));
+            restarts = restarts.saturating_add(1);
+            // A full table of processes may have room again.
             pause = next_pause(pause, started.elapsed());
             let pause_ms = pause.as_millis() as u64;
             error!(process = self.name, pause_ms, "{what}; restarting");
@@ -322,7 +321,8 @@ mod tests {
         let (programs, program) = watch::channel(Arc::default());
         let keeper = keeper(ready, program);
         let lives = std::cell::Cell::new(0);
-        let start = |_: &Program, _: u32| {
+        let start = |_: &Program, restarts: u32| {
+            assert_eq!(restarts, 0, "an upgrade is no fault");
             lives.set(lives.get() + 1);
             // Whoever is away and comes back says so.
             shell("echo ready 127.0.0.1:7; echo away; echo ready 127.0.0.1:7; exec sleep 60")

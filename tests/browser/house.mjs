@@ -465,6 +465,7 @@ async function proveMore() {
   step("a token for a program");
   await hand.press("new-token");
   await hand.fill("token-name", "HIS");
+  await hand.fill("token-password", PASSWORD);
   await at("right-recordings.view").focus();
   await page.keyboard.press("Space");
   await hand.press("make-token");

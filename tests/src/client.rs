@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -105,6 +105,18 @@ impl<'a> Client<'a> {
         let (status, made) = self.ask("POST", path, body);
         assert_eq!(status, 201, "{path}: {made}");
         made["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A token that may for a day do whatever its person may.
+    pub fn token(&self) -> String {
+        let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock");
+        let expires_ms = now.as_millis() as u64 + 24 * 60 * 60 * 1000;
+        let rights = &self.get("/session")["rights"];
+        let body = json!({ "name": "program", "rights": rights, "expires_ms": expires_ms,
+            "password": PASSWORD });
+        let (status, made) = self.ask("POST", "/session/tokens", &body);
+        assert_eq!(status, 201, "{made}");
+        made["token"].as_str().expect("a token").to_owned()
     }
 }
 

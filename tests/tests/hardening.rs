@@ -21,7 +21,7 @@ fn whatever_is_made_of_the_description_is_answered_as_it_says() {
     let folder = server.dir().join("schemathesis");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("schemathesis.toml"), known_things(&root)).unwrap();
-    let token = format!("Authorization: Bearer {}", token(&root));
+    let token = format!("Authorization: Bearer {}", root.token());
     fuzz(&server, &token, "--exclude-path-regex");
     // Nobody is logged in there, so that no case ends the session of the others.
     fuzz(&server, "X-Nobody: 1", "--include-path-regex");
@@ -59,17 +59,6 @@ fn known_things(root: &Client<'_>) -> String {
         )
     });
     parts.concat()
-}
-
-/// A token that may do whatever its person may.
-fn token(root: &Client<'_>) -> String {
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
-    let expires_ms = u64::try_from(now.as_millis()).unwrap() + 24 * 60 * 60 * 1000;
-    let rights = root.get("/session")["rights"].clone();
-    let body = json!({ "name": "schemathesis", "rights": rights, "expires_ms": expires_ms });
-    let (status, made) = root.ask("POST", "/session/tokens", &body);
-    assert_eq!(status, 201, "{made}");
-    made["token"].as_str().unwrap().to_owned()
 }
 
 /// Has schemathesis ask, with this header, for what is about sessions or for all but that.

@@ -109,7 +109,8 @@ fn token(admin: &Administrator<'_>) -> String {
         .unwrap()
         .as_millis() as u64;
     let expires = now + 24 * 3600 * 1000;
-    let wanted = json!({ "name": "t", "rights": ["rooms.view"], "expires_ms": expires });
+    let wanted = json!({ "name": "t", "rights": ["rooms.view"], "expires_ms": expires,
+        "password": PASSWORD });
     let made = admin.make("/session/tokens", &wanted);
     made["token"].as_str().expect("a token").to_owned()
 }

@@ -146,6 +146,7 @@ fn drill(config: &str) {
     let home = root.get("/session")["organisation"].clone();
     let hospital = |name: &str| json!({ "parent": home, "kind": "hospital", "name": name });
     root.make("/organisations", &hospital("仁济"));
+    root.token();
     let (status, said) = run(&server, config, &["backup", "--to", copy]);
     assert_eq!(status, Some(0), "{said}");
     let (status, said) = run(&server, config, &["backup", "--to", copy]);
@@ -175,6 +176,8 @@ fn drill(config: &str) {
     assert_eq!(status, 401, "no session of the copy goes on");
     let root = Client::log_in(&server, "root");
     assert_eq!(names(&root), ["华东", "仁济"]);
+    let tokens = root.get("/session/tokens");
+    assert!(tokens[0]["revoked_ms"].is_i64(), "{tokens}");
     let (status, said) = run(&server, config, &["audit", "verify"]);
     assert_eq!(status, Some(0), "{said}");
     let mode = std::fs::metadata(copy).unwrap().permissions().mode();

@@ -194,6 +194,41 @@ fn a_log_host_is_told_every_checkpoint_and_entry_once_and_in_order_over_outages(
     entries_name_nobody(&host, &server);
 }
 
+/// Defect that this guards against: a log host that refused our certificate, as TLS 1.3 tells only after the
+/// handshake, had thrown away what counted as sent.
+#[test]
+fn what_a_log_host_refused_is_sent_once_it_takes_our_certificate() {
+    let mut host = LogHost::new();
+    host.start();
+    let right = ["client.pem", "client-key.pem"].map(|name| {
+        let file = host.issuer.file(name);
+        (fs::read(&file).unwrap(), file)
+    });
+    let stranger = Issuer::new();
+    for (_, file) in &right {
+        fs::copy(
+            stranger.file(file.file_name().unwrap().to_str().unwrap()),
+            file,
+        )
+        .unwrap();
+    }
+    let server = Server::configured(&host.configuration(&host.issuer.file("ca.pem"), false));
+    Administrator::first(&server);
+    sign(&server);
+    wait_for("it says that it is refused", PATIENCE, || {
+        let log = server.log();
+        log.contains("checkpoints wait for the log host")
+            .then_some(())
+    });
+    assert_eq!(host.told("checkpoint"), Vec::<String>::new());
+    for (bytes, file) in &right {
+        fs::write(file, bytes).unwrap();
+    }
+    wait_for("all of them have arrived", PATIENCE, || {
+        (host.told("checkpoint") == checkpoints(&server)).then_some(())
+    });
+}
+
 /// OpenSSL takes the line that the log host keeps for the server's own.
 fn signature_is_right(server: &Server, line: &str) {
     let dir = tempfile::tempdir().unwrap();

@@ -21,6 +21,8 @@ use crate::store::{self, Error, Store, now_ms};
 
 /// Between attempts to read a database that is away.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two looks for a change that nobody told.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long whoever changed something waits for the controller to have taken it up. It does so later,
 /// too.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -88,9 +90,26 @@ impl Follower {
             };
             least = tokio::select! {
                 () = self.changed.notified() => generation,
+                () = moved_on(&store, generation) => generation,
                 // It goes by what another database said. Ours is what it is to go by.
                 later = self.link.holds_later(generation) => later,
             };
+        }
+    }
+}
+
+/// Returns once the database has another generation: whoever made a change may be gone before it could be
+/// told, as a request whose client hung up is.
+async fn moved_on(store: &Store, known: u64) {
+    loop {
+        sleep(LOOK).await;
+        let Ok(pool) = store.pool() else { continue };
+        let row: Result<(i64,), _> =
+            sqlx::query_as("SELECT generation FROM directory_head WHERE one = 1")
+                .fetch_one(pool)
+                .await;
+        if row.is_ok_and(|(generation,)| generation.unsigned_abs() != known) {
+            return;
         }
     }
 }

@@ -19,7 +19,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use tokio::time::timeout;
+use tracing::warn;
 
+use crate::audit::hex;
 use crate::limits::Attempts;
 
 /// Longest that a login waits for the directory.
@@ -54,6 +56,8 @@ pub struct Config {
     pub filter: String,
     /// Attribute that holds the login.
     pub login: String,
+    /// Attribute that holds who it is, which no two entries share and none ever changes.
+    pub id: String,
     /// Attribute that holds the name.
     pub name: String,
     /// Attribute that holds the DNs of groups.
@@ -85,6 +89,8 @@ pub(crate) struct Found {
     dn: String,
     /// Value of the attribute that holds the login.
     pub login: String,
+    /// Who it is, as `people.subject` holds it.
+    pub subject: String,
     /// Value of the attribute that holds the name.
     pub name: Option<String>,
     /// DNs of its groups.
@@ -214,7 +220,7 @@ impl Directory {
         let config = &self.config;
         // What was typed is a value of the filter, whatever it holds (RFC 4515 §3).
         let filter = config.filter.replace(LOGIN, &ldap_escape(login));
-        let wanted = [&config.login, &config.name, &config.groups];
+        let wanted = [&config.login, &config.id, &config.name, &config.groups];
         let answer = ldap
             .with_search_options(SearchOptions::new().sizelimit(2))
             .search(&config.base, Scope::Subtree, &filter, wanted)
@@ -229,6 +235,13 @@ impl Directory {
             return Ok(None);
         };
         let mut entry = SearchEntry::construct(entry);
+        let Some(subject) = subject(&entry, &config.id) else {
+            warn!(
+                attribute = config.id,
+                "[ldap] id: an entry that does not have one value of it"
+            );
+            return Ok(None);
+        };
         let mut values = |attribute: &str| {
             // Directories answer in their own case (RFC 4512 §2.5).
             let key = entry
@@ -248,8 +261,24 @@ impl Directory {
         Ok(Some(Found {
             dn,
             login,
+            subject,
             name,
             groups,
         }))
+    }
+}
+
+/// Who an entry is, by the one value of this attribute: as it is where it is text, as `entryUUID` is
+/// (RFC 4530), else in hexadecimal digits, as `objectGUID`.
+fn subject(entry: &SearchEntry, attribute: &str) -> Option<String> {
+    let is_it = |key: &String| key.eq_ignore_ascii_case(attribute);
+    let text = entry.attrs.iter().filter(|(key, _)| is_it(key));
+    let text = text.flat_map(|(_, values)| values.iter().cloned());
+    let bytes = entry.bin_attrs.iter().filter(|(key, _)| is_it(key));
+    let bytes = bytes.flat_map(|(_, values)| values.iter().map(|value| hex(value)));
+    let mut values = text.chain(bytes).filter(|value| !value.is_empty());
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(format!("{} {value}", people::SOURCE)),
+        _ => None,
     }
 }

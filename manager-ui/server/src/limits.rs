@@ -15,10 +15,8 @@ use crate::sessions;
 pub(crate) struct Limits {
     /// Open WebSockets. Who comes when there are too many is told so.
     pub sockets: Bounds,
-    /// Streams of events. Fewer than the connections of a source, so that others are left.
+    /// Streams of events. A source is a person here, with all its pages and programs.
     pub streams: Bounds,
-    /// Streams of one person, in all that person's pages and programs.
-    pub streams_per_person: usize,
     /// Between two signs of life of a stream, and two looks whether who listens still may.
     pub heartbeat: Duration,
     /// HTTP connections, WebSockets not counted. When all places are taken, further ones wait in the
@@ -43,17 +41,16 @@ impl Default for Limits {
         Self {
             sockets: Bounds {
                 total: 1_000,
-                per_source: 100,
+                per_source: 500,
             },
             streams: Bounds {
                 total: 500,
-                per_source: 50,
+                per_source: 8,
             },
-            streams_per_person: 8,
             heartbeat: Duration::from_secs(15),
             connections: Bounds {
                 total: 2_000,
-                per_source: 100,
+                per_source: 1_000,
             },
             patience: Duration::from_secs(15),
         }

@@ -255,6 +255,20 @@ pub(crate) async fn goes_on(
     Ok(row.try_get::<i64, _>("n")? > 0)
 }
 
+/// Whether a session goes on that is no older than this.
+pub(crate) async fn began_within(
+    tx: &mut Transaction<'static, Any>,
+    session: &str,
+    age_ms: i64,
+) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT COUNT(*) AS n FROM sessions WHERE id = $1 AND created_ms >= $2")
+        .bind(session)
+        .bind(now_ms() - age_ms)
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(row.try_get::<i64, _>("n")? > 0)
+}
+
 /// Whether the session goes on by which somebody asked; that is no use of it.
 ///
 /// # Errors

@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks at whether it is confirmed.
 const CONFIRMED: Duration = Duration::from_millis(10);
+/// How long a connection has to stand before anything is sent, where our certificate may be refused.
+const SETTLING: Duration = Duration::from_secs(1);
 /// Between attempts to reach the log host; the pause doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -181,6 +183,11 @@ impl Teller {
         socket: RawFd,
     ) -> Result<Infallible, Error> {
         let mut sent = Sent::read(dir, &self.config).map_err(Error::Record)?;
+        if self.config.client.is_some() {
+            // It may be refused still (RFC 8446 §4.4.2.4), and what was sent be thrown away: `closed`
+            // ends this then.
+            sleep(SETTLING).await;
+        }
         loop {
             self.state.send_modify(|state| state.seq = sent.seq());
             match sent.next(&self.config, dir, store).await? {

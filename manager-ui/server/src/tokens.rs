@@ -16,6 +16,9 @@ use crate::store::{Error, Store, now_ms};
 const PREFIX: &str = "consilium_";
 /// How precisely its last use is kept, and how often a refusal is noted.
 const STEP_MS: i64 = 60 * 1000;
+/// Tokens of somebody whom a directory or a provider proves are good so long after that one's last login:
+/// who is there no more logs in no more.
+const PROVED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// A new token, and what is kept of it.
 pub(crate) fn new() -> (Redacted<String>, String) {
@@ -39,7 +42,7 @@ pub(crate) async fn person_of(
     }
     let row = sqlx::query(
         "SELECT t.id AS token, t.expires_ms, t.revoked_ms, t.seen_ms, p.id, p.login, p.organisation, \
-         p.disabled FROM tokens t JOIN people p ON p.id = t.person WHERE t.secret_hash = $1",
+         p.disabled, p.source, p.last_login_ms FROM tokens t JOIN people p ON p.id = t.person WHERE t.secret_hash = $1",
     )
     .bind(hash(token))
     .fetch_optional(store.pool()?)
@@ -61,6 +64,13 @@ pub(crate) async fn person_of(
         "token expired"
     } else if row.try_get::<i64, _>("disabled")? != 0 {
         "disabled"
+    } else if row.try_get::<String, _>("source")? != "local"
+        && row
+            .try_get::<Option<i64>, _>("last_login_ms")?
+            .unwrap_or_default()
+            < now - PROVED_MS
+    {
+        "no login for 30 days"
     } else {
         if row
             .try_get::<Option<i64>, _>("seen_ms")?
@@ -86,10 +96,12 @@ pub(crate) async fn person_of(
 pub(crate) async fn is_good(store: &Store, token: &str) -> Result<bool, Error> {
     let row = sqlx::query(
         "SELECT COUNT(*) AS n FROM tokens t JOIN people p ON p.id = t.person \
-         WHERE t.id = $1 AND t.expires_ms > $2 AND t.revoked_ms IS NULL AND p.disabled = 0",
+         WHERE t.id = $1 AND t.expires_ms > $2 AND t.revoked_ms IS NULL AND p.disabled = 0 \
+         AND (p.source = 'local' OR p.last_login_ms >= $3)",
     )
     .bind(token)
     .bind(now_ms())
+    .bind(now_ms() - PROVED_MS)
     .fetch_one(store.pool()?)
     .await?;
     Ok(row.try_get::<i64, _>("n")? > 0)

@@ -85,6 +85,8 @@ pub(crate) enum Part {
     Silent,
     /// It is not there.
     Away,
+    /// Who could tell is not there.
+    Unknown,
 }
 
 impl Watch {
@@ -161,7 +163,8 @@ impl Watch {
         };
         let age = told.and_then(|control| control.media_age_ms);
         let media = match upstream {
-            Upstream::ControlAway | Upstream::MediaAway => Part::Away,
+            Upstream::ControlAway => Part::Unknown,
+            Upstream::MediaAway => Part::Away,
             Upstream::Ready if age.is_some_and(|age| age > SILENT) => Part::Silent,
             Upstream::Ready => Part::Ready,
         };

@@ -23,7 +23,7 @@ use super::{Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::events::{self, Event, Filter, Heads, Kind, Mark};
-use crate::limits::{Bounds, Limits, Place, Places};
+use crate::limits::{Limits, Place, Places};
 use crate::store::{Error, Store};
 
 /// Between two looks at the rows for one listener, however much is written.
@@ -40,28 +40,20 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 /// How many listen.
 #[derive(Clone, Debug)]
 pub(crate) struct Listeners {
-    sources: Arc<Places>,
     people: Arc<Places<String>>,
     heartbeat: Duration,
 }
 
 impl Listeners {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let of_person = Bounds {
-            per_source: limits.streams_per_person,
-            ..limits.streams
-        };
         Self {
-            sources: Places::new(limits.streams),
-            people: Places::new(of_person),
+            people: Places::new(limits.streams),
             heartbeat: limits.heartbeat,
         }
     }
 
-    fn take(&self, who: &LoggedIn) -> Option<(Place, Place<String>)> {
-        let source = self.sources.take(who.source())?;
-        let person = self.people.take_for(who.person.id.clone())?;
-        Some((source, person))
+    fn take(&self, who: &LoggedIn) -> Option<Place<String>> {
+        self.people.take_for(who.person.id.clone())
     }
 }
 
@@ -126,7 +118,7 @@ async fn listen(
         return Err(Problem::new(StatusCode::FORBIDDEN, title).code("no_events"));
     }
     drop(connection);
-    let Some(places) = state.listeners.take(&who) else {
+    let Some(place) = state.listeners.take(&who) else {
         return Ok(too_many());
     };
     let heads = state.events.heads();
@@ -144,7 +136,7 @@ async fn listen(
         heartbeat: state.listeners.heartbeat,
         beat: Instant::now() + state.listeners.heartbeat,
         proved: Instant::now(),
-        _places: places,
+        _place: place,
     };
     let stream = Sse::new(stream::unfold(listener, Listener::next));
     // For what stands before the server and would wait for more.
@@ -180,7 +172,7 @@ struct Listener {
     beat: Instant,
     /// When it was last seen to be good.
     proved: Instant,
-    _places: (Place, Place<String>),
+    _place: Place<String>,
 }
 
 /// The stream is over.

@@ -17,7 +17,7 @@ use crate::asker::{Asker, LoggedIn};
 use crate::audit::{self, Action, Change, Object};
 use crate::rights::{self, Right, allowed};
 use crate::store::{Error, Store, new_id, now_ms};
-use crate::{password, sessions, tokens};
+use crate::{ldap, password, sessions, tokens};
 
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
@@ -608,6 +608,18 @@ pub(crate) async fn need_password_here(store: &Store, person: &str) -> Result<()
         "local" => Ok(()),
         _ => Err(elsewhere()),
     }
+}
+
+/// Whether a provider proves who somebody is, and neither a password here nor a directory does.
+pub(crate) async fn is_proved_by_provider(store: &Store, person: &str) -> Result<bool, Error> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS n FROM people WHERE id = $1 AND source NOT IN ('local', $2)",
+    )
+    .bind(person)
+    .bind(ldap::people::SOURCE)
+    .fetch_one(store.pool()?)
+    .await?;
+    Ok(row.try_get::<i64, _>("n")? > 0)
 }
 
 fn elsewhere() -> Problem {

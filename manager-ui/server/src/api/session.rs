@@ -56,6 +56,8 @@ struct Me {
     name: String,
     /// Id of the organisation that the person belongs to.
     organisation: String,
+    /// What proves who it is: `local` a password here, `ldap` a directory, else a provider.
+    source: String,
     /// Rights that are held somewhere.
     rights: Vec<Right>,
 }
@@ -156,17 +158,17 @@ fn locked() -> Problem {
     responses((status = 200, body = Me), (status = 401, body = Problem)))]
 async fn who_am_i(StateOf(state): StateOf<State>, who: LoggedIn) -> Result<Json<Me>, Problem> {
     let mut connection = state.store.pool()?.acquire().await?;
-    let name: String = sqlx::query("SELECT name FROM people WHERE id = $1")
+    let row = sqlx::query("SELECT name, source FROM people WHERE id = $1")
         .bind(&who.person.id)
         .fetch_one(&mut *connection)
-        .await?
-        .try_get("name")?;
+        .await?;
     let rights = rights::of_subject(&mut connection, &who.subject).await?;
     Ok(Json(Me {
         person: who.person.id,
         login: who.person.login,
-        name,
+        name: row.try_get("name")?,
         organisation: who.person.organisation,
+        source: row.try_get("source")?,
         rights,
     }))
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State as StateOf};
 use axum::http::StatusCode;
+use mcu_api::secret::Redacted;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{Any, AnyConnection, Row, Transaction};
@@ -11,11 +12,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::people::{self, Name};
+use super::session::{proved, refused, too_many};
 use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change};
 use crate::rights::{self, Right};
+use crate::second_factor::{self, Verdict};
 use crate::sessions;
 use crate::store::{Error, new_id, now_ms};
 use crate::tokens::{self, object};
@@ -23,6 +26,8 @@ use crate::tokens::{self, object};
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long a token is good at most.
 const LONGEST_MS: i64 = 366 * DAY_MS;
+/// How long a login by a provider stands in for a password.
+const FRESH_MS: i64 = 10 * 60 * 1000;
 /// How long one that is good no more is listed.
 const KEPT_MS: i64 = 30 * DAY_MS;
 /// Tokens of one person, those that are good no more included.
@@ -74,6 +79,13 @@ struct New {
     rights: Vec<Right>,
     /// From this moment on it is good no more, in milliseconds since 1970: within a year.
     expires_ms: i64,
+    /// One's own. Whom a provider proves has none here and logs in anew instead, ten minutes before at
+    /// most.
+    #[schema(value_type = Option<String>)]
+    password: Option<Redacted<String>>,
+    /// Of the authenticator, or a recovery code, where a login asks for one.
+    #[schema(value_type = Option<String>)]
+    code: Option<Redacted<String>>,
 }
 
 /// A token as it is told once.
@@ -85,9 +97,9 @@ struct Made {
     token: String,
 }
 
-/// Make a token for a program.
+/// Make a token for a program. Whoever finds a session left open makes none: the password is asked for.
 #[utoipa::path(post, path = "/session/tokens", tag = "session", request_body = New,
-    responses((status = 201, body = Made), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = Made), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 async fn create(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -102,7 +114,7 @@ async fn create(
     if new.rights.is_empty() {
         return Err(unprocessable("It has to name a right", "rights"));
     }
-    let mut tx = state.store.begin().await?;
+    let mut tx = prove_anew(&state, &who, new.password, new.code).await?;
     // What was asked by a session that ended meanwhile, by a new password for one, comes too late.
     if !sessions::goes_on(&mut tx, &who.person.session).await? {
         return Err(Problem::not_logged_in());
@@ -138,6 +150,43 @@ async fn create(
     tx.commit().await?;
     let token = token.0;
     Ok((StatusCode::CREATED, Json(Made { id, token })))
+}
+
+/// Has somebody who is logged in prove who they are once more: as at a login, or by a login that was just
+/// now. Yields the transaction in which a code was used.
+async fn prove_anew(
+    state: &State,
+    who: &LoggedIn,
+    password: Option<Redacted<String>>,
+    code: Option<Redacted<String>>,
+) -> Result<Transaction<'static, Any>, Problem> {
+    let (asker, person) = (who.asker(), &who.person);
+    if people::is_proved_by_provider(&state.store, &person.id).await? {
+        let mut tx = state.store.begin().await?;
+        return match sessions::began_within(&mut tx, &person.session, FRESH_MS).await? {
+            true => Ok(tx),
+            false => {
+                let title = "The login is too long ago: log in again";
+                Err(Problem::new(StatusCode::FORBIDDEN, title).code("login_too_old"))
+            }
+        };
+    }
+    if !state.logins.take(who.source()) {
+        return Err(too_many());
+    }
+    let given = password.unwrap_or(Redacted(String::new()));
+    let directory = state.ldap.as_deref();
+    let proof = sessions::prove(&state.store, directory, &asker, &person.login, given);
+    proved(proof.await?, StatusCode::UNPROCESSABLE_ENTITY)?;
+    let mut tx = state.store.begin().await?;
+    let code = code.as_ref().map(|code| code.0.as_str());
+    match second_factor::check(&mut tx, &state.seal, &asker, person, code).await? {
+        Verdict::Passed => Ok(tx),
+        verdict => {
+            tx.commit().await?;
+            Err(refused(verdict, StatusCode::UNPROCESSABLE_ENTITY))
+        }
+    }
 }
 
 /// Forgets tokens that are long good no more.

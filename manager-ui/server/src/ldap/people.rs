@@ -44,6 +44,10 @@ pub(crate) async fn prove(
             let reason = "the directory has the login of a local person";
             return refuse(store, asker, Some(&person), reason, Proof::Refused).await;
         }
+        Known::Anothers(person) => {
+            let reason = "the login is that of another entry";
+            return refuse(store, asker, Some(&person), reason, Proof::Refused).await;
+        }
         Known::Locked(person) => {
             return refuse(store, asker, Some(&person), "locked", Proof::Locked).await;
         }
@@ -90,16 +94,21 @@ enum Known {
     Nobody,
     /// Somebody whom the directory does not know.
     Locals(Person),
+    /// Somebody whom the directory knew by the same login, and who is another one.
+    Anothers(Person),
     Locked(Person),
     /// And whether that person may not log in.
     Somebody(Person, bool),
 }
 
 async fn known(store: &Store, found: &Found) -> Result<Known, Error> {
+    // Who has the subject comes before who has the login, which may have become somebody else's.
     let row = sqlx::query(
-        "SELECT id, organisation, login, source, disabled, locked_until_ms FROM people \
-         WHERE login_key = $1",
+        "SELECT id, organisation, login, source, subject, disabled, locked_until_ms FROM people \
+         WHERE subject = $1 OR login_key = $2 \
+         ORDER BY CASE WHEN subject = $1 THEN 0 ELSE 1 END LIMIT 1",
     )
+    .bind(&found.subject)
     .bind(login_key(&found.login))
     .fetch_optional(store.pool()?)
     .await?;
@@ -115,6 +124,11 @@ async fn known(store: &Store, found: &Found) -> Result<Known, Error> {
     };
     if row.try_get::<String, _>("source")? != SOURCE {
         return Ok(Known::Locals(person));
+    }
+    // Who came before subjects were kept has none, and is known by the login this once.
+    let subject: Option<String> = row.try_get("subject")?;
+    if subject.is_some_and(|subject| subject != found.subject) {
+        return Ok(Known::Anothers(person));
     }
     match row.try_get::<i64, _>("locked_until_ms")? > now_ms() {
         true => Ok(Known::Locked(person)),
@@ -152,7 +166,14 @@ async fn admit(
 ) -> Result<Proof, Error> {
     let mut tx = store.begin().await?;
     let person = match known {
-        Some(person) => person,
+        Some(person) => match follow(&mut tx, asker, person, &found).await? {
+            Ok(person) => person,
+            Err(person) => {
+                tx.rollback().await?;
+                let reason = "somebody else has the entry's login";
+                return refuse(store, asker, Some(&person), reason, Proof::Refused).await;
+            }
+        },
         None => match newcomer::make(&mut tx, asker, newcomer(directory, &found)).await? {
             Some(person) => person,
             None => {
@@ -167,12 +188,47 @@ async fn admit(
     Ok(Proof::Person(person))
 }
 
+/// Has somebody who was here before follow the entry: to another login, and to a subject where there was
+/// none. The person as it was where somebody else has the login.
+async fn follow(
+    tx: &mut Transaction<'static, Any>,
+    asker: &Asker,
+    person: Person,
+    found: &Found,
+) -> Result<Result<Person, Person>, Error> {
+    let done = sqlx::query(
+        "UPDATE people SET login = $2, login_key = $3, subject = $4 WHERE id = $1 \
+         AND NOT EXISTS (SELECT 1 FROM people p WHERE p.login_key = $3 AND p.id <> $1)",
+    )
+    .bind(&person.id)
+    .bind(&found.login)
+    .bind(login_key(&found.login))
+    .bind(&found.subject)
+    .execute(&mut **tx)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(Err(person));
+    }
+    let now = Person {
+        login: found.login.clone(),
+        ..person.clone()
+    };
+    if now.login != person.login {
+        let change = Change {
+            before: Some(json!({ "login": person.login })),
+            after: Some(json!({ "login": now.login, "source": SOURCE })),
+        };
+        audit::write(tx, asker, Action::Change, object(&now), change).await?;
+    }
+    Ok(Ok(now))
+}
+
 fn newcomer<'a>(directory: &'a Directory, found: &'a Found) -> Newcomer<'a> {
     Newcomer {
         login: &found.login,
         name: found.name.as_deref(),
         source: SOURCE,
-        subject: None,
+        subject: Some(&found.subject),
         organisation: directory.config.organisation.as_deref(),
     }
 }

@@ -124,7 +124,7 @@ async fn open_sqlite(file: &Path) -> Result<SqliteConnection, Error> {
 
 /// Puts a copy in the place of the database. No server may run on this data folder; with PostgreSQL, on
 /// this database. What was there before stays beside it with SQLite (`consilium.db.before-` and the time).
-/// Nobody is logged in then.
+/// Nobody is logged in then, and no token is good.
 ///
 /// # Errors
 /// [`BackupError`]; the database is as it was then.
@@ -156,8 +156,14 @@ pub async fn restore(database: &Database, data_dir: &Path, from: &Path) -> Resul
     // Who had logged in when the copy was made may have logged out, or been shut out, since.
     let store = Store::open(database, data_dir)?;
     store.take_as_it_is();
-    let ended = sqlx::query("DELETE FROM sessions").execute(store.pool()?);
-    ended.await.map_err(Error::from)?;
+    for statement in [
+        "DELETE FROM sessions",
+        // Nor is it known which tokens were revoked since.
+        "UPDATE tokens SET revoked_ms = COALESCE(revoked_ms, expires_ms)",
+    ] {
+        let ended = sqlx::query(statement).execute(store.pool()?);
+        ended.await.map_err(Error::from)?;
+    }
     checkpoints::begin_anew(&data_dir.join(crate::RECORD)).map_err(failed)
 }
 

@@ -82,7 +82,11 @@ impl Sheet {
                 now.parts.media,
             ),
         ];
-        let up = all.map(|(name, _, part)| ([name], f64::from(u8::from(part == Part::Ready))));
+        // Of what is not known nothing is said: the controller's death is not the media process's.
+        let known = all.iter().filter(|(_, _, part)| *part != Part::Unknown);
+        let up: Vec<([&str; 1], f64)> = known
+            .map(|(name, _, part)| ([*name], f64::from(u8::from(*part == Part::Ready))))
+            .collect();
         let up: Vec<Row<'_>> = up.iter().map(|(name, up)| (&name[..], *up)).collect();
         let help = "Whether a process is there and answers.";
         self.gauges("consilium_process_up", help, &["process"], &up)?;

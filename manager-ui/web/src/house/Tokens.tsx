@@ -1,9 +1,9 @@
 import { useRef, useState } from "react";
 import Button from "antd/es/button";
-import { api, ask, type Me, type Right, type Token } from "./api";
+import { api, ask, Failure, type Me, type Right, type Token } from "./api";
 import { useDoing, useHouseWords, useLoad, useMoment } from "./hooks";
 import { isName } from "./logic";
-import { Choice, Done, Field, Form, Loading, State, Trouble } from "./parts";
+import { Choice, Done, Field, Form, Loading, PasswordField, State, Trouble } from "./parts";
 import { RightsList } from "./RightsList";
 
 /** Tokens with which programs ask in one's name (RFC 6750). */
@@ -96,14 +96,27 @@ function Make({ me, made }: { me: Me; made: (token: { id: string; token: string 
   const [name, setName] = useState("");
   const [days, setDays] = useState("90");
   const [rights, setRights] = useState<readonly Right[]>([]);
+  const [password, setPassword] = useState("");
+  // Asked for once the server says that it wants one.
+  const [code, setCode] = useState<string | null>(null);
+  const hasPassword = me.source === "local" || me.source === "ldap";
   const [tried, setTried] = useState(false);
   const doing = useDoing();
   const submit = async () => {
     setTried(true);
-    if (!isName(name) || rights.length === 0) return;
+    if (!isName(name) || rights.length === 0 || (hasPassword && !password)) return;
     const expires_ms = Date.now() + Number(days) * DAY_MS;
-    const body = { name, rights: [...rights], expires_ms };
-    await doing.act(async () => made(await ask(api.POST("/api/v1/session/tokens", { body }))));
+    const proof = hasPassword ? { password, code: code?.trim() || undefined } : {};
+    const body = { name, rights: [...rights], expires_ms, ...proof };
+    await doing.act(async () => {
+      try {
+        made(await ask(api.POST("/api/v1/session/tokens", { body })));
+      } catch (error) {
+        const why = error instanceof Failure ? error.code : undefined;
+        if (why === "second_factor_wanted" || why === "wrong_code") setCode("");
+        throw error;
+      }
+    });
   };
   return (
     <Form submit={() => void submit()}>
@@ -131,6 +144,28 @@ function Make({ me, made }: { me: Me; made: (token: { id: string; token: string 
         fixed={false}
       />
       {tried && rights.length === 0 && <small className="wrong" role="alert">{words.rolesPage.noRights}</small>}
+      {hasPassword ? (
+        <PasswordField
+          label={words.passwords.own}
+          testId="token-password"
+          autoComplete="current-password"
+          value={password}
+          change={setPassword}
+          wrong={tried && !password ? words.required : ""}
+        />
+      ) : (
+        <p>{words.tokens.byProvider}</p>
+      )}
+      {code !== null && (
+        <Field
+          label={words.code}
+          hint={words.codeHint}
+          testId="token-code"
+          autoComplete="one-time-code"
+          value={code}
+          change={setCode}
+        />
+      )}
       <Button type="primary" htmlType="submit" data-testid="make-token" loading={doing.busy}>
         {words.tokens.make}
       </Button>

@@ -362,7 +362,8 @@ impl Api {
     /// Makes a token that may do this at most, for a day.
     pub(crate) async fn token(&self, cookie: &str, rights: &[Right]) -> String {
         let expires_ms = now_ms() + 24 * 60 * 60 * 1000;
-        let body = json!({ "name": "程序", "rights": rights, "expires_ms": expires_ms });
+        let body = json!({ "name": "程序", "rights": rights, "expires_ms": expires_ms,
+            "password": PASSWORD });
         let answer = self.ask(cookie, "POST", "/session/tokens", body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
         answer.body["token"].as_str().unwrap().to_owned()

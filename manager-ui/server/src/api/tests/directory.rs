@@ -292,3 +292,74 @@ pub(crate) async fn roles_follow_the_groups_of_the_directory(api: Api) {
     api.log_in("chun").await;
     assert_eq!(held().await, ["student", "clinician"]);
 }
+
+/// Defect that this guards against: who got the login of somebody who had left got their place, too.
+pub(crate) async fn somebody_is_the_entry_and_not_the_login(api: Api) {
+    let root = api.first().await;
+    let slapd = Slapd::start();
+    let api = api.with_directory(slapd.config("ldap"));
+    let person = async |cookie: &str| api.get(cookie, "/session").await["person"].clone();
+    let chun = person(&api.log_in("chun").await).await;
+    // The same entry under another login.
+    slapd.change(
+        "dn: uid=chun,dc=hospital,dc=example\nchangetype: modrdn\nnewrdn: uid=li.chun\n\
+         deleteoldrdn: 1\n",
+    );
+    let renamed = api.log_in("li.chun").await;
+    assert_eq!(person(&renamed).await, chun);
+    assert_eq!(api.get(&renamed, "/session").await["login"], "li.chun");
+    assert_eq!(
+        api.noted(&root, "change").await[0]["after"]["login"],
+        "li.chun"
+    );
+    // The first login is free again: whoever has it now is somebody else.
+    slapd.change(
+        "dn: uid=no,dc=hospital,dc=example\nchangetype: modrdn\nnewrdn: uid=chun\ndeleteoldrdn: 1\n",
+    );
+    slapd.change(&format!(
+        "dn: uid=chun,dc=hospital,dc=example\nchangetype: modify\nadd: userPassword\n\
+         userPassword: {PASSWORD}\n"
+    ));
+    let other = person(&api.log_in("chun").await).await;
+    assert_ne!(other, chun);
+    // A login that goes from one to the other takes nobody's place.
+    slapd.change("dn: uid=li.chun,dc=hospital,dc=example\nchangetype: delete\n");
+    slapd.change(
+        "dn: uid=chun,dc=hospital,dc=example\nchangetype: modrdn\nnewrdn: uid=li.chun\n\
+         deleteoldrdn: 1\n",
+    );
+    let refused = api.try_log_in("li.chun", PASSWORD).await;
+    assert_eq!(code_of(&refused), "wrong_password");
+    slapd.change(&format!(
+        "dn: uid=chun,dc=hospital,dc=example\nchangetype: add\nobjectClass: inetOrgPerson\nuid: chun\n\
+         cn: x\nsn: x\nuserPassword: {PASSWORD}\n"
+    ));
+    let refused = api.try_log_in("chun", PASSWORD).await;
+    assert_eq!(code_of(&refused), "wrong_password");
+    assert_eq!(
+        reasons(&api, &root).await,
+        [
+            "the login is that of another entry",
+            "somebody else has the entry's login"
+        ]
+    );
+}
+
+/// Who came before entries were told apart is known by the login once more, and by the entry then.
+pub(crate) async fn who_has_no_subject_yet_is_given_one(api: Api) {
+    let root = api.first().await;
+    let slapd = Slapd::start();
+    let api = api.with_directory(slapd.config("ldap"));
+    let person = async |cookie: &str| api.get(cookie, "/session").await["person"].clone();
+    let before = person(&api.log_in("chun").await).await;
+    sqlx::query("UPDATE people SET subject = NULL WHERE login = 'chun'")
+        .execute(api.store.pool().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(person(&api.log_in("chun").await).await, before);
+    slapd.change(
+        "dn: uid=chun,dc=hospital,dc=example\nchangetype: modrdn\nnewrdn: uid=li\ndeleteoldrdn: 1\n",
+    );
+    assert_eq!(person(&api.log_in("li").await).await, before);
+    assert_eq!(reasons(&api, &root).await, Vec::<String>::new());
+}

@@ -1,6 +1,7 @@
 //! Rooms, accounts and meetings (MGT-01, MGT-05, VSEC-03, SW-04).
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use mcu_api::directory::{Audience, Directory, Shape};
@@ -9,6 +10,7 @@ use mcu_api::manager::{Beyond, LegAction, ToControl};
 use mcu_api::plan::Layout;
 use serde_json::{Value, json};
 use sqlx::Row;
+use tokio::time::timeout;
 
 use super::bench::{Api, REALM};
 use crate::entering::{self, Visit};
@@ -384,6 +386,27 @@ pub(crate) async fn each_change_reaches_the_controller_whole(api: Api) {
         assert!(told.generation > last);
         last = told.generation;
     }
+}
+
+/// Defect that this guards against: a change whose client hung up between commit and answer was told to the
+/// controller with the next one only.
+pub(crate) async fn a_change_that_nobody_told_reaches_the_controller(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    api.make(&root, "/rooms", room(&home, "4001")).await;
+    for statement in [
+        "UPDATE rooms SET number = '4002'",
+        "UPDATE directory_head SET generation = generation + 1",
+    ] {
+        let pool = api.store.pool().unwrap();
+        sqlx::query(statement).execute(pool).await.unwrap();
+    }
+    let reached = async {
+        while told(&api).rooms[0].number != "4002" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), reached).await.unwrap();
 }
 
 pub(crate) async fn who_is_logged_in_enters_where_the_right_is_held(api: Api) {

@@ -257,3 +257,23 @@ pub(crate) async fn an_authenticator_is_begun_and_removed_by_its_person_alone(ap
         .unwrap();
     assert!(kept.is_empty());
 }
+
+pub(crate) async fn a_token_wants_a_code_as_a_login_does(api: Api) {
+    let (_, _, cookie) = chun(&api).await;
+    let owner = enrol(&api, &cookie).await;
+    let make = async |code: Value| {
+        let body = json!({ "name": "x", "rights": ["rooms.view"], "expires_ms": now_ms() + 60_000,
+            "password": PASSWORD, "code": code });
+        let answer = api.ask(&cookie, "POST", "/session/tokens", body).await;
+        let told = answer.body["code"].as_str().unwrap_or_default().to_owned();
+        (answer.status.as_u16(), told)
+    };
+    assert_eq!(
+        make(Value::Null).await,
+        (422, "second_factor_wanted".into())
+    );
+    assert_eq!(make(json!("000000")).await, (422, "wrong_code".into()));
+    let code = json!(owner.recovery_codes[0]);
+    assert_eq!(make(code.clone()).await, (201, String::new()));
+    assert_eq!(make(code).await, (422, "wrong_code".into()), "it was used");
+}

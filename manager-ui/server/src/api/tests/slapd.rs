@@ -81,6 +81,7 @@ impl Slapd {
             base: BASE.into(),
             filter: format!("(&(objectClass=person)(|(uid={LOGIN})(mail={LOGIN})))"),
             login: "uid".into(),
+            id: "entryUUID".into(),
             name: "cn".into(),
             groups: "memberOf".into(),
             organisation: None,

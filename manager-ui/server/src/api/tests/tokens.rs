@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::bench::Api;
+use super::bench::{Api, PASSWORD};
 use crate::rights::Right;
 use crate::store::now_ms;
 
@@ -135,7 +135,8 @@ pub(crate) async fn a_token_hands_on_no_more_than_its_scope(api: Api) {
     assert_eq!(ask("PUT", &path, password.clone()).await, "more_than_own");
     let role = json!({ "organisation": home, "name": "x", "rights": ["audit.view"] });
     assert_eq!(ask("POST", "/roles", role).await, "audit.view");
-    let rights = json!({ "name": "x", "rights": ["audit.view"], "expires_ms": now_ms() + 1000 });
+    let rights = json!({ "name": "x", "rights": ["audit.view"], "expires_ms": now_ms() + 1000,
+        "password": PASSWORD });
     assert_eq!(ask("POST", "/session/tokens", rights).await, "by_token");
     // What its scope allows it does.
     let path = format!("/people/{nurse}/password");
@@ -156,15 +157,25 @@ pub(crate) async fn what_no_token_may_be_is_refused(api: Api) {
         (json!([]), now + day, 422, "rights"),
         (json!(["people.manage"]), now + day, 403, "people.manage"),
     ] {
-        let body = json!({ "name": "x", "rights": rights, "expires_ms": expires_ms });
+        let body = json!({ "name": "x", "rights": rights, "expires_ms": expires_ms,
+            "password": PASSWORD });
         let answer = api.ask(&cookie, "POST", "/session/tokens", body).await;
         assert_eq!(answer.status.as_u16(), status, "{answer:?}");
         assert_eq!(answer.body["code"], code);
     }
-    for _ in 0..100 {
-        api.token(&cookie, &[Right::RecordingsView]).await;
+    api.token(&cookie, &[Right::RecordingsView]).await;
+    for n in 1..100 {
+        sqlx::query(
+            "INSERT INTO tokens (id, secret_hash, person, name, created_ms, expires_ms) \
+             SELECT $1, $1, person, name, created_ms, expires_ms FROM tokens LIMIT 1",
+        )
+        .bind(n.to_string())
+        .execute(api.store.pool().unwrap())
+        .await
+        .unwrap();
     }
-    let body = json!({ "name": "x", "rights": view, "expires_ms": now + day });
+    let body = json!({ "name": "x", "rights": view, "expires_ms": now + day,
+        "password": PASSWORD });
     let answer = api.ask(&cookie, "POST", "/session/tokens", body).await;
     assert_eq!(answer.body["code"], "too_many_tokens");
     // A right that is taken from the person is taken from the token.
@@ -193,4 +204,56 @@ pub(crate) async fn a_new_password_by_an_administrator_ends_tokens(api: Api) {
     assert_eq!(set.status, StatusCode::NO_CONTENT, "{set:?}");
     let seen = api.ask_by(&token, "GET", "/rooms", Value::Null).await;
     assert_eq!(seen.status, StatusCode::UNAUTHORIZED, "{seen:?}");
+}
+
+/// Defect that this guards against: a session left open made a token that was good for a year.
+pub(crate) async fn a_token_asks_for_the_password(api: Api) {
+    let root = api.first().await;
+    let make = async |more: Value| {
+        let mut body = json!({ "name": "x", "rights": ["people.view"],
+            "expires_ms": now_ms() + 60_000 });
+        for (key, value) in more.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        let answer = api.ask(&root, "POST", "/session/tokens", body).await;
+        let code = answer.body["code"].as_str().unwrap_or_default().to_owned();
+        (answer.status.as_u16(), code)
+    };
+    assert_eq!(make(json!({})).await, (422, "wrong_password".into()));
+    let wrong = json!({ "password": "seven grey horse" });
+    assert_eq!(make(wrong).await, (422, "wrong_password".into()));
+    let failed = api.noted(&root, "login_failed").await;
+    assert_eq!(failed.len(), 2, "they count as at a login: {failed:?}");
+    let right = json!({ "password": PASSWORD });
+    assert_eq!(make(right).await, (201, String::new()));
+}
+
+/// Defect that this guards against: tokens of somebody of a directory or provider outlived their person
+/// there.
+pub(crate) async fn a_token_of_somebody_from_elsewhere_wants_a_login_now_and_then(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let person = api
+        .person(&root, &home, "chun", "organisation_administrator")
+        .await;
+    let cookie = api.log_in("chun").await;
+    let token = api.token(&cookie, &[Right::PeopleView]).await;
+    let set = async |source: &str, days: i64| {
+        sqlx::query("UPDATE people SET source = $1, last_login_ms = $2 WHERE id = $3")
+            .bind(source)
+            .bind(now_ms() - days * 24 * 60 * 60 * 1000)
+            .bind(&person)
+            .execute(api.store.pool().unwrap())
+            .await
+            .unwrap();
+        let answer = api.ask_by(&token, "GET", "/people", Value::Null).await;
+        answer.status.as_u16()
+    };
+    assert_eq!(set("local", 300).await, 200);
+    assert_eq!(set("ldap", 29).await, 200);
+    assert_eq!(set("ldap", 31).await, 401);
+    assert_eq!(set("oidc", 31).await, 401);
+    let failed = api.noted(&root, "login_failed").await;
+    assert_eq!(failed[0]["after"]["reason"], "no login for 30 days");
+    assert_eq!(set("oidc", 0).await, 200);
 }
