@@ -8,6 +8,7 @@ mod listeners;
 mod metrics;
 mod oidc;
 mod refusal;
+mod saml;
 mod trunk;
 mod values;
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub ldap: Option<ldap::Ldap>,
     /// A provider that proves who people are.
     pub oidc: Option<oidc::Oidc>,
+    /// `[saml]`
+    pub saml: Option<saml::Saml>,
     /// Rooms.
     pub rooms: Vec<Room>,
     /// What is looked at before the numbers of the rooms.
@@ -250,6 +253,7 @@ impl Default for Settings {
             database: Data::default(),
             ldap: None,
             oidc: None,
+            saml: None,
             rooms: Vec::new(),
             dialplan: Vec::new(),
             rules: Vec::new(),
@@ -462,6 +466,7 @@ impl Settings {
             backups: self.database.schedule(),
             ldap: self.ldap.as_ref().map(ldap::Ldap::config),
             oidc: self.oidc.as_ref().map(oidc::Oidc::config),
+            saml: self.saml.as_ref().map(saml::Saml::config),
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
             realm: self.sip.realm.clone(),
             rooms: self.room_numbers(),
@@ -823,6 +828,17 @@ mod tests {
                 "4: ",
                 &["claim: ", "preferred_username"],
             ),
+            (
+                "[saml]\nmetadata = \"http://id.example/m\"\nentity_id = \"https://a\"\n",
+                "2: ",
+                &["metadata: ", "https://HOST"],
+            ),
+            (
+                "[saml]\nmetadata = \"idp.xml\"\nentity_id = \"a\"\n",
+                "3: ",
+                &["entity_id: ", "URI"],
+            ),
+            ("[saml]\nmetadata = \"idp.xml\"\n", "1: ", &["entity_id"]),
         ]);
     }
 

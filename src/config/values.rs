@@ -13,6 +13,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::audit::LogHost;
 use super::ldap::{Attribute, DirectoryUrl};
 use super::oidc::Issuer;
+use super::saml::{EntityId, Metadata};
 
 /// A string with at least one character that is not white space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -359,6 +360,8 @@ deserialize_from_str!(
     LogHost,
     Attribute,
     Issuer,
+    Metadata,
+    EntityId,
     Filter
 );
 

@@ -18,9 +18,11 @@ pub(crate) mod oidc;
 pub(crate) mod organisations;
 mod page;
 pub(crate) mod people;
+pub(crate) mod provider;
 pub(crate) mod roles;
 mod room_shape;
 pub(crate) mod rooms;
+pub(crate) mod saml;
 pub(crate) mod session;
 mod shares;
 pub(crate) mod system;
@@ -241,7 +243,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(session::routes())
         .merge(authenticator::routes())
         .merge(tokens::routes())
-        .merge(oidc::routes())
+        .merge(provider::routes())
         .merge(organisations::routes())
         .merge(people::routes())
         .merge(roles::routes())

@@ -37,7 +37,9 @@ pub mod oidc;
 mod page;
 mod password;
 mod patient;
+mod provider;
 pub mod rights;
+pub mod saml;
 mod seal;
 mod second_factor;
 mod serve;
@@ -84,6 +86,8 @@ pub struct Config {
     pub ldap: Option<ldap::Config>,
     /// A provider that proves who people are.
     pub oidc: Option<oidc::Config>,
+    /// The same, by SAML.
+    pub saml: Option<saml::Config>,
     /// A log host that is told of the record.
     pub syslog: Option<syslog::Config>,
     /// When the database is copied by itself.
@@ -189,6 +193,7 @@ impl Server {
             seal: seal::Seal::new(&config.data_dir),
             ldap: config.ldap.map(ldap::Directory::new).map(Arc::new),
             oidc: config.oidc.map(oidc::Provider::new).map(Arc::new),
+            saml: config.saml.map(saml::Provider::new).map(Arc::new),
             logins: Arc::default(),
             guests: Arc::default(),
             follower: follower.clone(),
@@ -403,6 +408,7 @@ struct State {
     seal: seal::Seal,
     ldap: Option<Arc<ldap::Directory>>,
     oidc: Option<Arc<oidc::Provider>>,
+    saml: Option<Arc<saml::Provider>>,
     logins: Arc<limits::Attempts>,
     /// Wrong links for guests.
     guests: Arc<limits::Attempts>,
@@ -433,6 +439,7 @@ fn router(state: State) -> Router {
         .route("/account", get(page::index))
         .route("/login/oidc", get(api::oidc::begin))
         .route("/login/oidc/callback", get(api::oidc::finish))
+        .merge(api::saml::router())
         .route("/admin", get(page::index))
         .route("/admin/{*path}", get(page::index))
         .merge(api::health::router())

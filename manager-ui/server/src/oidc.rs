@@ -1,10 +1,7 @@
 //! What an OpenID Connect provider proves (OpenID Connect Core 1.0 §3.1): code flow with PKCE
 //! (RFC 7636), `state` and `nonce`, each good once and for the browser that began alone.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant};
 
 use mcu_api::secret::Redacted;
 use openidconnect::core::{
@@ -17,15 +14,9 @@ use openidconnect::{
 };
 
 use crate::limits::Attempts;
-use crate::sessions::{hash, new_secret};
+use crate::provider::{self, Error, Proved, UnderWay};
+use crate::sessions::new_secret;
 use crate::store::chain;
-
-/// Longest that a request of ours to the provider takes.
-const PATIENCE: Duration = Duration::from_secs(8);
-/// How long somebody may take at the provider.
-const LONGEST: Duration = Duration::from_secs(600);
-/// Logins that are under way at a time. One more takes the place of the oldest.
-const MAX_BEGUN: usize = 1000;
 
 /// Where the provider is, and what is believed of what it says.
 #[derive(Clone, Debug)]
@@ -57,63 +48,19 @@ pub enum Claim {
     Subject,
 }
 
-/// Why nobody was proved.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// The provider cannot be reached, or does not say what it should.
-    #[error("the provider cannot be asked: {0}")]
-    Away(String),
-    /// No login is under way that this belongs to: it was used, is too old, or of another browser.
-    #[error("no login is under way that this belongs to")]
-    Unknown,
-    /// The provider does not take the code.
-    #[error("the provider refuses: {0}")]
-    Refused(String),
-    /// What it says proves nothing.
-    #[error("the provider's token proves nothing: {0}")]
-    Token(String),
-}
-
-impl Error {
-    /// As the record has it.
-    pub(crate) const fn reason(&self) -> &'static str {
-        match self {
-            Self::Away(_) => "provider away",
-            Self::Unknown => "no login under way",
-            Self::Refused(_) => "provider refuses",
-            Self::Token(_) => "token proves nothing",
-        }
-    }
-}
-
-/// Whom the provider proved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Proved {
-    /// Issuer and `sub`.
-    pub subject: String,
-    /// Value of the claim that becomes the login.
-    pub login: String,
-    /// `name`.
-    pub name: Option<String>,
-}
-
 /// A login that is under way.
 #[derive(Debug)]
 struct Begun {
     nonce: Nonce,
     verifier: PkceCodeVerifier,
     redirect: RedirectUrl,
-    /// Hash of what the browser holds.
-    browser: String,
-    at: Instant,
 }
 
 /// A provider, and who is under way to it.
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub config: Config,
-    /// By hash of `state`. A lock, because it is held for a moment once a login.
-    begun: Mutex<HashMap<String, Begun>>,
+    begun: UnderWay<Begun>,
     /// Its own, so that who fills them shuts out nobody from logging in with a password.
     pub attempts: Attempts,
 }
@@ -131,7 +78,7 @@ impl Provider {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             config,
-            begun: Mutex::default(),
+            begun: UnderWay::default(),
             attempts: Attempts::default(),
         }
     }
@@ -146,7 +93,12 @@ impl Provider {
     ) -> Result<(String, Redacted<String>), Error> {
         let away = |error: &dyn std::error::Error| Error::Away(chain(error));
         let redirect = RedirectUrl::new(redirect).map_err(|error| away(&error))?;
-        let client = self.client(&self.http()?, redirect.clone()).await?;
+        let client = self
+            .client(
+                &provider::http(self.config.ca.as_deref())?,
+                redirect.clone(),
+            )
+            .await?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let (state, browser) = (new_secret(), new_secret());
         let known = state.0.clone();
@@ -163,10 +115,8 @@ impl Provider {
             nonce,
             verifier,
             redirect,
-            browser: hash(&browser.0),
-            at: Instant::now(),
         };
-        self.keep(hash(&state.0), begun);
+        self.begun.keep(&state.0, &browser.0, begun);
         Ok((url.into(), browser))
     }
 
@@ -180,8 +130,8 @@ impl Provider {
         code: String,
         browser: &str,
     ) -> Result<Proved, Error> {
-        let begun = self.take(state, browser).ok_or(Error::Unknown)?;
-        let http = self.http()?;
+        let begun = self.begun.take(state, browser).ok_or(Error::Unknown)?;
+        let http = provider::http(self.config.ca.as_deref())?;
         let client = self.client(&http, begun.redirect).await?;
         let request = client
             .exchange_code(AuthorizationCode::new(code))
@@ -229,43 +179,5 @@ impl Provider {
         let secret = secret.map(|secret| ClientSecret::new(secret.0.clone()));
         let id = ClientId::new(self.config.client_id.clone());
         Ok(CoreClient::from_provider_metadata(told, id, secret).set_redirect_uri(redirect))
-    }
-
-    fn http(&self) -> Result<reqwest::Client, Error> {
-        let failed = |error: &dyn std::error::Error| Error::Away(chain(error));
-        // A redirection could lead us to what only this machine reaches.
-        let mut http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE);
-        if let Some(path) = &self.config.ca {
-            let pem = std::fs::read(path).map_err(|error| failed(&error))?;
-            let issuers = reqwest::Certificate::from_pem_bundle(&pem);
-            for issuer in issuers.map_err(|error| failed(&error))? {
-                http = http.add_root_certificate(issuer);
-            }
-        }
-        http.build().map_err(|error| failed(&error))
-    }
-
-    fn keep(&self, state: String, begun: Begun) {
-        let mut all = self.all();
-        all.retain(|_, begun| begun.at.elapsed() < LONGEST);
-        if all.len() >= MAX_BEGUN {
-            let oldest = all.iter().min_by_key(|(_, begun)| begun.at);
-            if let Some(oldest) = oldest.map(|(state, _)| state.clone()) {
-                all.remove(&oldest);
-            }
-        }
-        all.insert(state, begun);
-    }
-
-    fn take(&self, state: &str, browser: &str) -> Option<Begun> {
-        let begun = self.all().remove(&hash(state))?;
-        let is_good = begun.at.elapsed() < LONGEST && begun.browser == hash(browser);
-        is_good.then_some(begun)
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Begun>> {
-        self.begun.lock().unwrap_or_else(|p| p.into_inner())
     }
 }

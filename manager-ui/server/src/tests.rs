@@ -92,6 +92,7 @@ impl Manager {
             database,
             ldap: None,
             oidc: None,
+            saml: None,
             backups: None,
             demo_room: demo_room.map(str::to_string),
             realm: "consilium".into(),

@@ -20,7 +20,7 @@ use crate::State;
 /// The one way to write U+0000 in JSON.
 const NUL: &[u8] = b"\\u0000";
 /// For a whole body to arrive.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest name of a field that is told again, in bytes; ours are shorter.
 const MAX_FIELD: usize = 64;
 

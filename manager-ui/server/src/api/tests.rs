@@ -19,6 +19,7 @@ mod postgres;
 mod python;
 mod record;
 mod rooms;
+mod saml;
 mod second_factor;
 mod slapd;
 mod system;
@@ -141,6 +142,11 @@ on_both! {
     oidc::a_picture_elsewhere_begins_no_login_and_shuts_out_nobody,
     oidc::a_token_with_another_nonce_or_that_ran_out_is_refused,
     oidc::a_provider_takes_nobodys_place_and_may_be_away,
+    saml::an_identity_provider_proves_who_somebody_is,
+    saml::what_proves_nothing_is_refused,
+    saml::what_was_signed_for_somebody_else_is_refused,
+    saml::a_signature_is_not_moved_to_another_assertion,
+    saml::keys_come_from_the_metadata_alone,
     record::a_changed_a_removed_and_a_cut_record_are_found,
     record::a_record_that_was_rewritten_does_not_fit_its_checkpoints,
 }

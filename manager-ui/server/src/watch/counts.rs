@@ -36,7 +36,7 @@ impl Counts {
         };
         let requests = counter(
             "consilium_http_requests_total",
-            "HTTP requests that were answered, by operation of the API (page, asset, health, websocket, oidc and other besides) and status.",
+            "HTTP requests that were answered, by operation of the API (page, asset, health, websocket, oidc, saml and other besides) and status.",
             &["operation", "status"],
         );
         let logins = counter(
@@ -118,6 +118,7 @@ fn operation(method: &Method, path: Option<&MatchedPath>) -> &'static str {
         }
         "/assets/{*path}" | "/favicon.svg" => "asset",
         "/login/oidc" | "/login/oidc/callback" => "oidc",
+        path if path.starts_with("/login/saml") => "saml",
         "/ws" => "websocket",
         path if path.starts_with("/health") => "health",
         _ => "other",

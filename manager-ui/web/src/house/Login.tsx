@@ -8,8 +8,8 @@ import { Field, Form, PasswordField, Trouble, type Go } from "./parts";
 /** What a provider's way back told of, where nobody was proved. */
 function told(): Failure | undefined {
   const why = new URLSearchParams(globalThis.location?.search).get("problem");
-  if (why === "oidc_away") return new Failure(503, why);
-  return why === "oidc_refused" ? new Failure(403, why) : undefined;
+  if (why === "provider_away") return new Failure(503, why);
+  return why === "provider_refused" ? new Failure(403, why) : undefined;
 }
 
 /** Where to go once the provider has sent the browser back, which is always to `/`. */
@@ -32,12 +32,12 @@ export function Login({ from }: { from: string }) {
   const [code, setCode] = useState<string | null>(null);
   const [tried, setTried] = useState(false);
   const doing = useDoing();
-  const [provider, setProvider] = useState(false);
+  const [ways, setWays] = useState<readonly ("oidc" | "saml")[]>([]);
   useEffect(() => {
     // Whoever cannot be told of other ways logs in by password.
     ask(api.GET("/api/v1/login-methods")).then(
-      (ways) => setProvider(ways.oidc),
-      () => setProvider(false),
+      (told) => setWays((["oidc", "saml"] as const).filter((way) => told[way])),
+      () => setWays([]),
     );
   }, []);
   const submit = async () => {
@@ -99,11 +99,11 @@ export function Login({ from }: { from: string }) {
       >
         {words.logIn}
       </Button>
-      {provider && (
-        <Button data-testid="by-provider" size="large" href="/login/oidc" block onClick={keep}>
-          {words.byProvider}
+      {ways.map((way) => (
+        <Button key={way} data-testid={`by-${way}`} size="large" href={`/login/${way}`} block onClick={keep}>
+          {ways.length > 1 ? words.byProviderOf(way.toUpperCase()) : words.byProvider}
         </Button>
-      )}
+      ))}
     </Form>
   );
 }

@@ -27,7 +27,7 @@ use crate::rights::Right;
 use crate::seal::Seal;
 use crate::setup::{FILE, Setup};
 use crate::store::{Database, Store, now_ms};
-use crate::{State, directory, events, ldap, limits, link, oidc, serve, sessions, watch};
+use crate::{State, directory, events, ldap, limits, link, oidc, saml, serve, sessions, watch};
 
 /// Where the page is.
 const PAGE: &str = "https://192.0.2.1:8443";
@@ -49,6 +49,14 @@ pub(crate) struct Api {
     pub ends_when_told: Arc<AtomicBool>,
     /// They end with it, and their connections to the database.
     _tasks: JoinSet<()>,
+}
+
+/// Who else proves people.
+#[derive(Default)]
+struct Ways {
+    ldap: Option<ldap::Config>,
+    oidc: Option<oidc::Config>,
+    saml: Option<saml::Config>,
 }
 
 /// What was answered.
@@ -76,15 +84,10 @@ impl Api {
         store.prepare().await.unwrap();
         let setup = Setup::new(dir.path(), PAGE.into());
         setup.offer(&store).await.unwrap();
-        Self::with(store, dir, None, None)
+        Self::with(store, dir, Ways::default())
     }
 
-    fn with(
-        store: Store,
-        dir: TempDir,
-        ldap: Option<ldap::Config>,
-        oidc: Option<oidc::Config>,
-    ) -> Self {
+    fn with(store: Store, dir: TempDir, ways: Ways) -> Self {
         let socket = dir.path().join("control.sock");
         let asked = Arc::default();
         let visits = Arc::default();
@@ -127,8 +130,9 @@ impl Api {
             store: store.clone(),
             setup: Setup::new(dir.path(), PAGE.into()),
             seal: Seal::new(dir.path()),
-            ldap: ldap.map(ldap::Directory::new).map(Arc::new),
-            oidc: oidc.map(oidc::Provider::new).map(Arc::new),
+            ldap: ways.ldap.map(ldap::Directory::new).map(Arc::new),
+            oidc: ways.oidc.map(oidc::Provider::new).map(Arc::new),
+            saml: ways.saml.map(saml::Provider::new).map(Arc::new),
             logins: Arc::default(),
             guests: Arc::default(),
             follower,
@@ -153,17 +157,50 @@ impl Api {
 
     /// As the server's next life has it.
     pub(crate) fn reopened(self) -> Self {
-        Self::with(self.store, self.dir, None, None)
+        Self::with(self.store, self.dir, Ways::default())
     }
 
     /// As a server has it whose configuration names this directory.
     pub(crate) fn with_directory(self, directory: ldap::Config) -> Self {
-        Self::with(self.store, self.dir, Some(directory), None)
+        let ldap = Some(directory);
+        let ways = Ways {
+            ldap,
+            ..Ways::default()
+        };
+        Self::with(self.store, self.dir, ways)
     }
 
     /// As a server has it whose configuration names this provider.
     pub(crate) fn with_provider(self, provider: oidc::Config) -> Self {
-        Self::with(self.store, self.dir, None, Some(provider))
+        let oidc = Some(provider);
+        let ways = Ways {
+            oidc,
+            ..Ways::default()
+        };
+        Self::with(self.store, self.dir, ways)
+    }
+
+    /// As a server has it whose configuration names this identity provider.
+    pub(crate) fn with_identity_provider(self, provider: saml::Config) -> Self {
+        let saml = Some(provider);
+        let ways = Ways {
+            saml,
+            ..Ways::default()
+        };
+        Self::with(self.store, self.dir, ways)
+    }
+
+    /// Posts as a page of another origin has a browser do that holds these cookies.
+    pub(crate) async fn post_form(&self, path: &str, cookies: &str, form: String) -> Response {
+        let request = Request::builder()
+            .method("POST")
+            .uri(path)
+            .header(header::HOST, "192.0.2.1:8443")
+            .header(header::ORIGIN, "https://idp.example")
+            .header(header::COOKIE, cookies)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(form));
+        self.router.clone().oneshot(request.unwrap()).await.unwrap()
     }
 
     /// Opens a page as a browser does that holds these cookies.

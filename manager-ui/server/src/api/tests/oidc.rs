@@ -93,7 +93,7 @@ impl Drop for Provider {
     }
 }
 
-fn location(response: &Response) -> String {
+pub(super) fn location(response: &Response) -> String {
     let location = response
         .headers()
         .get(header::LOCATION)
@@ -102,7 +102,7 @@ fn location(response: &Response) -> String {
 }
 
 /// What a browser holds after this.
-fn held(response: &Response) -> String {
+pub(super) fn held(response: &Response) -> String {
     let cookies = response.headers().get_all(header::SET_COOKIE).iter();
     let pairs = cookies.map(|value| {
         value
@@ -136,12 +136,17 @@ async fn say(url: &str, subject: &str) -> String {
 
 async fn problem(api: &Api, path: &str, cookies: &str) -> String {
     let answer = api.visit(path, cookies).await;
-    assert!(!held(&answer).contains("__Host-consilium="), "no session");
-    let location = location(&answer);
+    problem_of(&answer)
+}
+
+/// What a browser is told that was not logged in.
+pub(super) fn problem_of(answer: &Response) -> String {
+    assert!(!held(answer).contains("__Host-consilium="), "no session");
+    let location = location(answer);
     location.strip_prefix("/login?problem=").unwrap().to_owned()
 }
 
-async fn reasons(api: &Api, root: &str) -> Vec<String> {
+pub(super) async fn reasons(api: &Api, root: &str) -> Vec<String> {
     let failed = api.noted(root, "login_failed").await;
     let reason = |entry: &Value| entry["after"]["reason"].as_str().unwrap().to_owned();
     failed.iter().map(reason).collect()
@@ -152,7 +157,7 @@ pub(crate) async fn a_provider_proves_who_somebody_is(api: Api) {
     let methods = api.get("", "/login-methods").await;
     assert_eq!(
         methods,
-        json!({ "password": true, "directory": false, "oidc": false })
+        json!({ "password": true, "directory": false, "oidc": false, "saml": false })
     );
     assert_eq!(api.visit("/login/oidc", "").await.status(), 404);
     let provider = Provider::start();
@@ -188,7 +193,7 @@ pub(crate) async fn a_provider_proves_who_somebody_is(api: Api) {
         .await;
     let gone = api.visit("/login/oidc", "").await;
     let back = say(&location(&gone), "1").await;
-    assert_eq!(problem(&api, &back, &held(&gone)).await, "oidc_refused");
+    assert_eq!(problem(&api, &back, &held(&gone)).await, "provider_refused");
     assert_eq!(reasons(&api, &root).await[0], "disabled");
 }
 
@@ -201,7 +206,10 @@ pub(crate) async fn what_was_used_or_is_of_another_browser_is_refused(api: Api) 
     let there = api.visit(&back, &held(&first)).await;
     assert_eq!(location(&there), "/");
     // The same address once more, and its code with a login of another browser.
-    assert_eq!(problem(&api, &back, &held(&first)).await, "oidc_refused");
+    assert_eq!(
+        problem(&api, &back, &held(&first)).await,
+        "provider_refused"
+    );
     let second = api.visit("/login/oidc", "").await;
     let other = say(&location(&second), "1").await;
     let (_, state) = other.split_once("state=").unwrap();
@@ -209,15 +217,24 @@ pub(crate) async fn what_was_used_or_is_of_another_browser_is_refused(api: Api) 
     let (_, code) = back.split_once("code=").unwrap();
     let code = code.split('&').next().unwrap();
     let mixed = format!("/login/oidc/callback?code={code}&state={state}");
-    assert_eq!(problem(&api, &mixed, &held(&second)).await, "oidc_refused");
+    assert_eq!(
+        problem(&api, &mixed, &held(&second)).await,
+        "provider_refused"
+    );
     // Who is led to an address that another browser is to come back to.
     let third = api.visit("/login/oidc", "").await;
     let back = say(&location(&third), "1").await;
-    assert_eq!(problem(&api, &back, "").await, "oidc_refused");
+    assert_eq!(problem(&api, &back, "").await, "provider_refused");
     let forged = "/login/oidc/callback?code=x&state=x";
-    assert_eq!(problem(&api, forged, &held(&third)).await, "oidc_refused");
+    assert_eq!(
+        problem(&api, forged, &held(&third)).await,
+        "provider_refused"
+    );
     let denied = "/login/oidc/callback?error=access_denied";
-    assert_eq!(problem(&api, denied, &held(&third)).await, "oidc_refused");
+    assert_eq!(
+        problem(&api, denied, &held(&third)).await,
+        "provider_refused"
+    );
     let (none, refuses) = ("no login under way", "provider refuses");
     assert_eq!(
         reasons(&api, &root).await,
@@ -247,12 +264,12 @@ pub(crate) async fn a_token_with_another_nonce_or_that_ran_out_is_refused(api: A
     let (before, nonce) = url.split_once("nonce=").unwrap();
     let rest = nonce.split_once('&').map_or("", |(_, rest)| rest);
     let back = say(&format!("{before}nonce=another&{rest}"), "1").await;
-    assert_eq!(problem(&api, &back, &held(&gone)).await, "oidc_refused");
+    assert_eq!(problem(&api, &back, &held(&gone)).await, "provider_refused");
     let late = Provider::start_late();
     let api = api.with_provider(late.config());
     let gone = api.visit("/login/oidc", "").await;
     let back = say(&location(&gone), "1").await;
-    assert_eq!(problem(&api, &back, &held(&gone)).await, "oidc_refused");
+    assert_eq!(problem(&api, &back, &held(&gone)).await, "provider_refused");
     assert_eq!(reasons(&api, &root).await, ["token proves nothing"; 2]);
     let people = api.get(&root, "/people").await;
     assert_eq!(people["items"].as_array().unwrap().len(), 1);
@@ -264,9 +281,9 @@ pub(crate) async fn a_provider_takes_nobodys_place_and_may_be_away(api: Api) {
     let api = api.with_provider(provider.config());
     let gone = api.visit("/login/oidc", "").await;
     let back = say(&location(&gone), "2").await;
-    assert_eq!(problem(&api, &back, &held(&gone)).await, "oidc_refused");
+    assert_eq!(problem(&api, &back, &held(&gone)).await, "provider_refused");
     drop(provider);
-    assert_eq!(problem(&api, "/login/oidc", "").await, "oidc_away");
+    assert_eq!(problem(&api, "/login/oidc", "").await, "provider_away");
     let told = reasons(&api, &root).await;
     assert_eq!(
         told,
