@@ -66,7 +66,7 @@ describe("what the server may say", () => {
     const api = ["accounts", "audit", "authenticator", "guest_links", "meeting", "organisations"];
     api.push("people", "roles", "rooms", "session", "shares", "tokens");
     const files = ["entering", "guests", "leaving", "ldap/people", "newcomer", "second_factor"];
-    files.push("sessions", "tokens", "api/oidc", "oidc", ...api.map((name) => `api/${name}`));
+    files.push("sessions", "tokens", "api/provider", "provider", ...api.map((name) => `api/${name}`));
     const texts = files.map((name) => source(`${name}.rs`));
     for (const [index, text] of texts.entries()) expect(text, files[index]).not.toBe("");
     const told = found(/json!\(\{([^}]*)\}\)/g, texts);
@@ -74,12 +74,12 @@ describe("what the server may say", () => {
     expect(fields.length).toBeGreaterThan(20);
     for (const field of fields) expect(Object.keys(en.fields), field).toContain(field);
     const reasons = [
-      ...found(/Self::\w+(?:\(_\))? => "([a-z ]+)"/g, [source("oidc.rs")]),
+      ...found(/Self::\w+(?:\(_\))? => "([a-z ]+)"/g, [source("provider.rs")]),
       ...found(/refuse\(store, asker, [\w(&)]+, "([^"]+)"/g, texts),
       ...found(/Verdict::\w+, "([^"]+)"/g, texts),
       ...found(/\(_?[a-z_, ]+\) => "([^"]+)"/g, [source("sessions.rs")]),
       ...found(/let reason = "([^"]+)"/g, texts),
-      ...found(/^ {8}"([a-z ]+)"$/gm, [source("tokens.rs")]),
+      ...found(/^ {8}"([a-z0-9 ]+)"$/gm, [source("tokens.rs")]),
     ];
     expect(reasons.length).toBeGreaterThan(14);
     for (const reason of reasons) expect(Object.keys(en.reasons), reason).toContain(reason);
