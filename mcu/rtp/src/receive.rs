@@ -73,7 +73,7 @@ pub struct Stats {
     pub packets: u64,
     /// Payload bytes received.
     pub bytes: u64,
-    /// Packets lost on the way, repaired or not.
+    /// Packets lost on the way, repaired or not; those before it restarted are among them.
     pub lost: u64,
     /// Of those, repaired by retransmission.
     pub repaired: u64,
@@ -113,6 +113,8 @@ pub struct ReceiveStream {
     expected_prior: u64,
     received_prior: u64,
     stats: Stats,
+    /// Packets lost before it restarted last.
+    lost_before: u64,
     last_sr: Option<(SenderInfo, Instant)>,
 }
 
@@ -146,6 +148,7 @@ impl ReceiveStream {
             expected_prior: 0,
             received_prior: 0,
             stats: Stats::default(),
+            lost_before: 0,
             last_sr: None,
         }
     }
@@ -303,7 +306,7 @@ impl ReceiveStream {
         let jitter_ticks = self.jitter as f32 / 16.0;
         Stats {
             jitter_ms: jitter_ticks * 1_000.0 / self.config.clock_hz.max(1) as f32,
-            lost: self.expected().saturating_sub(self.stats.packets),
+            lost: self.lost_before + self.expected().saturating_sub(self.stats.packets),
             ..self.stats
         }
     }
@@ -337,6 +340,7 @@ impl ReceiveStream {
     /// Starts counting at this packet.
     fn begin(&mut self, now: Instant, header: &RtpHeader, restarted: bool) {
         if restarted {
+            self.lost_before = self.stats().lost;
             self.seq.jump(header.sequence);
             self.ts.jump(header.timestamp);
             let stats = Stats {
@@ -664,6 +668,28 @@ mod tests {
         assert_eq!(stream.ssrc(), Some(2));
         let block = stream.report_block(now).unwrap();
         assert_eq!((block.ssrc, block.cumulative_lost), (2, 0));
+    }
+
+    /// Defect that this guards against: what a leg had lost was forgotten when its sender began anew, and
+    /// the server's count of losses stood still until as much was lost again.
+    #[test]
+    fn what_was_lost_before_a_restart_stays_counted() {
+        let now = Instant::now();
+        let mut stream = ReceiveStream::new(VIDEO);
+        stream.handle_packet(now, &header(10, 0), 1);
+        stream.handle_packet(now, &header(13, 0), 1);
+        assert_eq!(stream.stats().lost, 2);
+        for (ssrc, lost) in [(2, 3), (3, 4)] {
+            for sequence in [100, 102] {
+                let other = RtpHeader {
+                    ssrc,
+                    ..header(sequence, 0)
+                };
+                stream.handle_packet(now, &other, 1);
+            }
+            assert_eq!(stream.stats().lost, lost);
+        }
+        assert_eq!(stream.report_block(now).unwrap().cumulative_lost, 1);
     }
 
     #[test]
