@@ -7,7 +7,7 @@ use mcu_api::call::{CallCommand, IncomingCall, RejectReason};
 use mcu_api::ids::{CallId, LegId, RoomId};
 use mcu_api::manager::Refusal;
 use mcu_api::secret::Redacted;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::calls::shown_name;
 use super::pin::{self, Pressed, Source, Waiting};
@@ -143,6 +143,10 @@ impl Controller {
             info!(number = room.number, "too many wrong PINs from there");
             return Err(RejectReason::Forbidden);
         }
+        if guest && self.guard.refuses_guests(self.now, &room.number) {
+            info!(number = room.number, "too many wrong PINs of its guests");
+            return Err(RejectReason::Forbidden);
+        }
         if self.crowded(&room.number, &source) {
             info!(number = room.number, "too many wait before the door");
             return Err(RejectReason::Busy);
@@ -183,7 +187,9 @@ impl Controller {
         let Some(wanted) = pin::wanted(room, guest) else {
             return Ok(());
         };
-        if self.guard.is_blocked(self.now, source) {
+        if self.guard.is_blocked(self.now, source)
+            || guest && self.guard.refuses_guests(self.now, number)
+        {
             return Err(Refusal::PinRefused);
         }
         let Some(given) = given else {
@@ -193,6 +199,9 @@ impl Controller {
             return Ok(());
         }
         self.guard.note_wrong(self.now, source);
+        if guest {
+            note_wrong_guest(&mut self.guard, self.now, number);
+        }
         Err(Refusal::PinWrong)
     }
 
@@ -240,7 +249,9 @@ impl Controller {
         };
         room.dirty = true;
         // Calls that already waited when their source ran out of tries get none more.
-        if self.guard.is_blocked(self.now, &waiting.source) {
+        if self.guard.is_blocked(self.now, &waiting.source)
+            || waiting.guest && self.guard.refuses_guests(self.now, &room.number)
+        {
             return waiting.note_wrong(self.now, true);
         }
         // A room that asks for no PIN any more takes whoever still waits for it; one that is gone
@@ -259,7 +270,11 @@ impl Controller {
             return;
         }
         self.guard.note_wrong(self.now, &waiting.source);
-        let blocked = self.guard.is_blocked(self.now, &waiting.source);
+        let mut blocked = self.guard.is_blocked(self.now, &waiting.source);
+        if waiting.guest {
+            note_wrong_guest(&mut self.guard, self.now, &room.number);
+            blocked |= self.guard.refuses_guests(self.now, &room.number);
+        }
         waiting.note_wrong(self.now, blocked);
         info!(room = %room.id, %leg, wrong = waiting.wrong, "PIN wrong");
     }
@@ -295,6 +310,16 @@ impl Controller {
         for (room, leg) in lost {
             self.remove_leg(room, leg, "no PIN");
         }
+    }
+}
+
+fn note_wrong_guest(guard: &mut pin::Guard, now: Instant, number: &str) {
+    if let Some(wait) = guard.note_wrong_guest(now, number) {
+        let minutes = wait.as_secs() / 60;
+        warn!(
+            number,
+            minutes, "guests entered too many wrong PINs: refused for a while"
+        );
     }
 }
 

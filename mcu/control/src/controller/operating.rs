@@ -6,9 +6,10 @@ use mcu_api::ids::{LegId, RoomId};
 use mcu_api::manager::{ControlOutcome, FromControl, LegAction, Refusal, Visit};
 use tracing::info;
 
+use super::pin;
 use super::room::Room;
 use super::{Controller, ManagerId, Output, legs_where};
-use crate::config::Config;
+use crate::config::{Config, RoomConfig};
 
 impl Controller {
     /// What it was started with, and the rooms and accounts that people made.
@@ -25,7 +26,15 @@ impl Controller {
                 generation = directory.generation,
                 rooms, accounts, "directory taken up"
             );
+            let before = self.config.rooms.clone();
             self.config.take_up(&directory);
+            self.guard.forget_guests(|number| {
+                let asked = |rooms: &[RoomConfig]| {
+                    let room = rooms.iter().find(|room| room.number == number);
+                    room.and_then(|room| pin::wanted(room, true).cloned())
+                };
+                asked(&before) != asked(&self.config.rooms)
+            });
             self.outputs.push_back(Output::Directory(directory));
             self.end_removed_rooms();
         }

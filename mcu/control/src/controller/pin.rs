@@ -33,6 +33,12 @@ const MAX_WRONG_OF_SOURCE: u32 = 10;
 const MAX_WRONG_OF_TRUNK: u32 = 100;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 
+/// Wrong PINs of guests in one room, wherever they come from, of which one is forgiven after each
+/// [`FORGIVEN_EACH`]. Then its guests are refused until so many are forgiven.
+const MAX_WRONG_OF_ROOM: u32 = 50;
+const FORGIVEN_EACH: Duration = Duration::from_secs(72);
+const FORGIVEN_ANEW: u32 = 10;
+
 /// Callers of one source that may wait before a room's door at a time.
 const MAX_WAITING_OF_SOURCE: usize = 8;
 /// Of a trunk, behind which many people call.
@@ -80,6 +86,15 @@ impl Source {
 #[derive(Debug, Default)]
 pub struct Guard {
     wrong: HashMap<Source, Tries>,
+    /// At most as many as rooms have been there lately.
+    of_guests: HashMap<String, GuestTries>,
+}
+
+/// Wrong PINs of a room's guests: as many as are not forgiven yet.
+#[derive(Debug)]
+struct GuestTries {
+    forgiven_at: Instant,
+    refused_until: Instant,
 }
 
 #[derive(Debug)]
@@ -114,6 +129,40 @@ impl Guard {
             forgiven_at: now + FORGIVEN_AFTER,
         });
         tries.count += 1;
+    }
+}
+
+impl Guard {
+    /// Whether guests of this room have tried too often, whoever asks now.
+    pub fn refuses_guests(&self, now: Instant, number: &str) -> bool {
+        let known = self.of_guests.get(number);
+        known.is_some_and(|known| now < known.refused_until)
+    }
+
+    /// A wrong PIN of a guest of this room. For how long its guests are refused, where this was one too
+    /// many.
+    pub fn note_wrong_guest(&mut self, now: Instant, number: &str) -> Option<Duration> {
+        self.of_guests.retain(|_, known| now < known.forgiven_at);
+        let known = self.of_guests.entry(number.to_owned());
+        let known = known.or_insert(GuestTries {
+            forgiven_at: now,
+            refused_until: now,
+        });
+        if now < known.refused_until {
+            return None;
+        }
+        known.forgiven_at += FORGIVEN_EACH;
+        if known.forgiven_at < now + FORGIVEN_EACH * MAX_WRONG_OF_ROOM {
+            return None;
+        }
+        let wait = FORGIVEN_EACH * FORGIVEN_ANEW;
+        known.refused_until = now + wait;
+        Some(wait)
+    }
+
+    /// The room has another PIN for guests: what was found out of the last one is worth nothing.
+    pub fn forget_guests(&mut self, is_other: impl Fn(&str) -> bool) {
+        self.of_guests.retain(|number, _| !is_other(number));
     }
 }
 
@@ -306,6 +355,49 @@ mod tests {
         assert!(!guard.is_blocked(start, &at(2)));
         assert!(guard.is_blocked(start + Duration::from_secs(599), &at(1)));
         assert!(!guard.is_blocked(start + Duration::from_secs(600), &at(1)));
+    }
+
+    /// Defect: who has a thousand addresses tried the 10,000 PINs of four digits in ten minutes.
+    #[test]
+    fn guests_of_a_room_have_so_many_tries_wherever_they_come_from() {
+        let mut now = Instant::now();
+        let mut guard = Guard::default();
+        let mut storm = |guard: &mut Guard, now: Instant, tries: u32| {
+            for _ in 1..tries {
+                assert!(!guard.refuses_guests(now, "4000"));
+                assert_eq!(guard.note_wrong_guest(now, "4000"), None);
+            }
+            guard.note_wrong_guest(now, "4000").unwrap()
+        };
+        let mut tries = 0;
+        for anew in [50, 10, 10, 10] {
+            tries += anew;
+            let wait = storm(&mut guard, now, anew);
+            assert_eq!(wait, Duration::from_secs(720));
+            assert!(!guard.refuses_guests(now, "5000"));
+            // Callers who waited already have no more tries, and count for nothing.
+            assert_eq!(guard.note_wrong_guest(now, "4000"), None);
+            now += wait - Duration::from_secs(1);
+            assert!(guard.refuses_guests(now, "4000"));
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(tries, 80, "in 48 minutes, and 50 an hour from then on");
+        storm(&mut guard, now, 10);
+        guard.forget_guests(|number| number == "4000");
+        assert!(!guard.refuses_guests(now, "4000"));
+        assert!(guard.of_guests.is_empty());
+    }
+
+    #[test]
+    fn wrong_pins_of_guests_are_forgiven_one_after_the_other() {
+        let mut now = Instant::now();
+        let mut guard = Guard::default();
+        for _ in 0..200 {
+            assert_eq!(guard.note_wrong_guest(now, "4000"), None);
+            now += FORGIVEN_EACH;
+        }
+        guard.note_wrong_guest(now, "5000");
+        assert_eq!(guard.of_guests.len(), 1, "what is forgiven is forgotten");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use mcu_api::call::{CallCommand, CallEvent, DialTarget, IncomingCall, RejectReason};
+use mcu_api::call::{
+    CallCommand, CallEvent, DialTarget, EndReason, IncomingCall, RejectReason,
+};
 use mcu_api::directory::{Branch, Directory, Home, MadeAccount, MadeRoom};
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{Beyond, FromControl, ToControl, TransferOutcome};
@@ -190,6 +192,38 @@ fn a_stranger_is_a_guest_where_guests_are_taken_and_enters_by_their_pin_alone() 
         bench.enter_as(4, "east", "4900*471147"),
         Err(RejectReason::NotFound)
     );
+}
+
+/// Tries from many addresses shut the door of guests, not that of members, until the PIN is another.
+#[test]
+fn wrong_pins_from_everywhere_close_the_door_of_guests_alone() {
+    let mut bench = Bench::of_tenants();
+    let guest = |call: u64, pin: &str| IncomingCall {
+        remote: ([10, 2, (call >> 8) as u8, call as u8], 5060).into(),
+        ..incoming(call, &format!("4900*{pin}"), Some(TERMINAL_OFFER))
+    };
+    let mut tried = 0;
+    let refused = (1..).find_map(|call| {
+        let refused = bench.dial_with(guest(call, &format!("{call:06}"))).err();
+        let (call, reason) = (CallId(call), EndReason::Remote);
+        bench.input(Input::Call(CallEvent::Ended { call, reason }));
+        // Until the ports can be had again.
+        bench.pass(Duration::from_secs(if tried % 8 == 7 { 31 } else { 0 }));
+        tried += 1;
+        refused
+    });
+    assert_eq!((refused, tried), (Some(RejectReason::Forbidden), 51));
+    let right = bench.dial_with(guest(9_000, "471147"));
+    assert_eq!(right.unwrap_err(), RejectReason::Forbidden);
+    let stranger = bench.enter_as(9_001, "east", "4900*471147");
+    assert_eq!(stranger, Err(RejectReason::Forbidden));
+    let member = bench.enter_as(9_002, "west", "4900").unwrap();
+    assert_eq!(bench.leg_plan(member).waiting, None);
+    let mut anew = rooms();
+    anew[4].guest_pin = Some(Redacted("815815".into()));
+    bench.tenants(2, anew, accounts());
+    let (leg, _) = bench.dial_with(guest(9_003, "815815")).unwrap();
+    assert_eq!(bench.leg_plan(leg).waiting, None);
 }
 
 #[test]
