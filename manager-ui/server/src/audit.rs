@@ -73,7 +73,8 @@ pub(crate) struct Change {
     pub after: Option<Value>,
 }
 
-/// Writes one entry.
+/// Writes one entry. Where something moved to another organisation there is one more at that which it left:
+/// who may see the record of that place sees that it is gone, and not where to.
 ///
 /// # Errors
 /// Those of the database; nothing that the transaction did stands then.
@@ -85,6 +86,38 @@ pub(crate) async fn write(
     change: Change,
 ) -> Result<(), Error> {
     events::note(tx, action, &object, &change).await?;
+    let left = left(&change).map(|left| {
+        let after = Some(json!({ "moved_away": true }));
+        let before = change.before.clone();
+        (left.to_owned(), Change { before, after })
+    });
+    append(tx, asker, action, object, change).await?;
+    if let Some((organisation, change)) = left {
+        let organisation = Some(organisation.as_str());
+        let object = Object {
+            organisation,
+            ..object
+        };
+        append(tx, asker, action, object, change).await?;
+    }
+    Ok(())
+}
+
+/// The organisation that something was at before a change, or below, if it is there no more.
+fn left(change: &Change) -> Option<&str> {
+    let (before, after) = (change.before.as_ref()?, change.after.as_ref()?);
+    let place = |of: &'static str| Some((before.get(of)?.as_str()?, after.get(of)?.as_str()?));
+    let (before, after) = place("organisation").or_else(|| place("parent"))?;
+    (before != after).then_some(before)
+}
+
+async fn append(
+    tx: &mut Transaction<'static, Any>,
+    asker: &Asker,
+    action: Action,
+    object: Object<'_>,
+    change: Change,
+) -> Result<(), Error> {
     // Who writes next waits here until this transaction ends.
     let head = sqlx::query("UPDATE audit_head SET seq = seq + 1 WHERE one = 1 RETURNING seq, hash")
         .fetch_one(&mut **tx)

@@ -107,6 +107,7 @@ on_both! {
     guests::a_session_that_ran_out_ends_no_consult,
     counts::counts_are_of_what_one_may_see_and_looking_leaves_no_trace,
     record::each_change_is_in_the_record_with_before_and_after,
+    record::what_moves_away_is_in_the_record_of_both_places,
     system::the_system_is_shown_to_who_may_see_it_at_the_root,
     system::health_tells_each_part_and_nothing_else,
     system::what_is_counted_has_labels_of_the_programs_own,

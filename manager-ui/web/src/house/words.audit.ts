@@ -70,6 +70,7 @@ const en = {
     may_view: "May see",
     may_join: "May enter",
     may_control: "May control",
+    moved_away: "Moved to another organisation",
   } as Record<string, string>,
   /** Why somebody was refused or put out, by what the record holds. */
   reasons: {
@@ -180,6 +181,7 @@ const zh: typeof en = {
     may_view: "可查看",
     may_join: "可进入",
     may_control: "可控制",
+    moved_away: "已移至其他机构",
   },
   reasons: {
     "no such login": "账号不存在",

@@ -43,6 +43,48 @@ pub(crate) async fn each_change_is_in_the_record_with_before_and_after(api: Api)
     assert!(!own.iter().any(|e| e["object"] == json!(b)));
 }
 
+/// Defect: what was moved to another organisation vanished for the auditors of the one that it left
+/// (PRV-07).
+pub(crate) async fn what_moves_away_is_in_the_record_of_both_places(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "B").await;
+    api.person(&root, &a, "chun", "auditor").await;
+    api.person(&root, &b, "qiu", "auditor").await;
+    let room = json!({ "organisation": a, "number": "4000", "name": "会诊室" });
+    let room = api.make(&root, "/rooms", room).await;
+    let account = json!({ "organisation": a, "user": "or-1", "name": "手术室" });
+    let account = api.make(&root, "/accounts", account).await;
+    let below = api.organisation(&root, &a, "C").await;
+    let to_b = json!({ "organisation": b });
+    for (path, change) in [
+        ("/rooms/4000".to_owned(), to_b.clone()),
+        (format!("/accounts/{account}"), to_b),
+        (format!("/organisations/{below}"), json!({ "parent": b })),
+    ] {
+        let moved = api.ask(&root, "PATCH", &path, change).await;
+        assert!(moved.status.is_success(), "{moved:?}");
+    }
+    let (left, come) = (api.log_in("chun").await, api.log_in("qiu").await);
+    for (object, place) in [(&room, &b), (&account, &b), (&below, &below)] {
+        let of = format!("/audit?object={object}");
+        let last = &api.get(&left, &of).await["items"][0];
+        assert_eq!(last["action"], "change", "{last}");
+        assert_eq!(last["organisation"], json!(a));
+        assert_eq!(last["after"], json!({ "moved_away": true }));
+        assert!(!last.to_string().contains(&b), "not where to: {last}");
+        let last = &api.get(&come, &of).await["items"][0];
+        assert_eq!(last["organisation"], json!(place), "{last}");
+    }
+    // What changes otherwise is there once.
+    api.ask(&root, "PATCH", "/rooms/4000", json!({ "name": "x" }))
+        .await;
+    let of = format!("/audit?object={room}");
+    let all = api.get(&root, &of).await["items"].as_array().unwrap().len();
+    assert_eq!(all, 4);
+}
+
 pub(crate) async fn the_record_is_taken_away_as_a_file_with_the_same_rights_and_filters_and_that_is_in_it(
     api: Api,
 ) {
