@@ -471,6 +471,7 @@ impl Settings {
             realm: self.sip.realm.clone(),
             rooms: self.room_numbers(),
             accounts: self.users(),
+            trunks: self.trunks(),
             metrics: self.metrics.listen(),
             syslog: self.audit.syslog(),
             process: figures::process,
@@ -491,6 +492,12 @@ impl Settings {
             .map(|room| room.number.get_ref().0.clone());
         let demo = self.demo.then(|| mcu_control::DEMO_ROOM.to_string());
         numbers.chain(demo).collect()
+    }
+
+    /// Names of the trunks, and where their calls come from.
+    fn trunks(&self) -> Vec<(String, Vec<IpAddr>)> {
+        let trunks = self.sip.trunks.iter().map(trunk::Trunk::config);
+        trunks.map(|trunk| (trunk.name, trunk.sources)).collect()
     }
 
     fn users(&self) -> Vec<String> {

@@ -40,8 +40,8 @@ pub use conference::{Conference, ConferenceUser, MediaStatus};
 pub use config::{Account, Config};
 pub use digest::Ha1;
 pub use endpoint::{
-    Changes, Endpoint, Load, Path, Registration, RegistrationId, RemoteRegistrar,
-    can_be_referred_to,
+    Changes, Endpoint, Load, Path, Registration, RegistrationId, RegistrationState,
+    RemoteRegistrar, can_be_referred_to,
 };
 pub use flow::{Flow, FlowId, Input, Output, Transport};
 pub use location::named_host;

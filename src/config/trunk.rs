@@ -109,6 +109,7 @@ impl Trunk {
             credentials: self.user.as_ref().map(|user| (text(user), password)),
             sources: self.sources.iter().map(|source| source.0).collect(),
             register: registers.then(|| Duration::from_secs(expires.into())),
+            made: None,
         }
     }
 }

@@ -133,7 +133,7 @@ async function administer() {
   );
   await check("people");
   step("every section of the administration");
-  for (const section of ["rooms", "accounts", "organisations", "roles"]) {
+  for (const section of ["rooms", "accounts", "trunks", "organisations", "roles"]) {
     await press(`tab-${section}`);
     await page.waitForFunction(
       (section) => document.querySelector(`[data-testid="tab-${section}"]`)?.ariaCurrent === "page",

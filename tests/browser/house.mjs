@@ -317,6 +317,24 @@ async function runRooms() {
   await hand.row("or-1");
   await at("renew").waitFor();
   assert.equal(await page.getByTestId("account-password").count(), 0);
+  step("a trunk");
+  await hand.press("tab-trunks");
+  await hand.press("new");
+  await hand.fill("trunk-name", "city");
+  await hand.fill("trunk-address", "127.0.0.1:9");
+  await hand.fill("trunk-prefix", "9");
+  await hand.fill("trunk-numbers", "5551234");
+  await hand.press("save");
+  // It says which field is wrong before anything is sent.
+  await page.locator("[data-testid='trunk-numbers'][aria-invalid='true']").waitFor();
+  await hand.fill("trunk-numbers", "");
+  await hand.press("save");
+  await page.locator("button.row", { hasText: "city" }).waitFor();
+  await at("trunk-state").waitFor();
+  await check("trunks");
+  await hand.press("remove");
+  await hand.press("remove-sure");
+  await page.locator("button.row", { hasText: "city" }).waitFor({ state: "detached" });
   step("a room, and somebody in it");
   await hand.press("tab-rooms");
   await hand.press("new");

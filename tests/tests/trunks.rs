@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+use tests::administrator::Administrator;
 use tests::process::{Process, free_port, is_udp_port_taken};
 use tests::server::Server;
 use tests::{sipp, wait_for};
@@ -140,6 +142,77 @@ fn we_register_at_a_trunk_that_wants_it() {
         (!registrar.is_running()).then_some(())
     });
     assert!(!server.log().contains("t0p-s3cret"));
+}
+
+/// MGT-01: by the API, while the server runs; the password is told to nobody again.
+#[test]
+fn a_trunk_that_was_made_registers_and_carries_calls_until_it_is_removed() {
+    let port = free_port();
+    let server = Server::configured("");
+    let admin = Administrator::first(&server);
+    let mut command = sipp::scenario(server.dir(), "registrar.xml", port);
+    command.args(["-m", "1"]);
+    let mut registrar = Process::start(&mut command, &server.dir().join("registrar.log"));
+    wait_for("the registrar listens", PATIENCE, || {
+        is_udp_port_taken(port).then_some(())
+    });
+    let at = admin.root();
+    for (number, pin) in [("4000", None), ("4900", Some("471147"))] {
+        let room = json!({ "organisation": at, "number": number, "name": "会诊室",
+            "guests": pin.is_some(), "guest_pin": pin });
+        admin.make("/rooms", &room);
+    }
+    let trunk = json!({ "organisation": at, "name": "city", "address": format!("localhost:{port}"),
+        "domain": "carrier.example", "realm": "carrier", "user": "hospital",
+        "password": "t0p-s3cret", "register": true, "prefix": "9", "sources": ["127.0.0.2"],
+        "numbers": [{ "number": "5551234", "room": "4900" }, { "number": "5550000", "room": "4000" }] });
+    let made = admin.make("/trunks", &trunk);
+    wait_for("we are registered", PATIENCE, || {
+        let list = admin.get("/trunks");
+        assert!(!list.to_string().contains("t0p-s3cret"));
+        (list["items"][0]["state"]["registered"] == true).then_some(())
+    });
+    wait_for("the registrar is content", PATIENCE, || {
+        (!registrar.is_running()).then_some(())
+    });
+
+    let messages = server.dir().join("messages");
+    let mut carrier = carrier(&server, port, &messages);
+    wait_for("the carrier listens", PATIENCE, || {
+        assert!(carrier.is_running());
+        is_udp_port_taken(port).then_some(())
+    });
+    let call = || {
+        let target = json!({ "target": "95551234" });
+        let answer = admin.ask("POST", "/rooms/4000/calls", &target);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["outcome"].as_str().map(str::to_owned)
+    };
+    assert_eq!(call().as_deref(), Some("answered"), "{}", server.log());
+    let heard = read(&messages);
+    assert!(
+        heard.contains("INVITE sip:5551234@carrier.example SIP/2.0"),
+        "{heard}"
+    );
+
+    // To the door of the room that takes guests, and to no other.
+    assert!(calls(&server, "127.0.0.2", "5551234"), "{}", server.log());
+    for (from, number) in [
+        ("127.0.0.1", "5551234"),
+        ("127.0.0.2", "5550000"),
+        ("127.0.0.2", "4000"),
+    ] {
+        assert!(!calls(&server, from, number), "{number} from {from}");
+    }
+    let gone = format!("/trunks/{}", made["id"].as_str().expect("an id"));
+    let gone = admin.ask("DELETE", &gone, &Value::Null);
+    assert_eq!(gone.status, 204, "{gone:?}");
+    assert_eq!(call().as_deref(), Some("unreachable"));
+    assert!(!calls(&server, "127.0.0.2", "5551234"));
+    assert!(
+        !server.log().contains("t0p-s3cret"),
+        "a password is in the log"
+    );
 }
 
 fn carrier(server: &Server, port: u16, messages: &Path) -> Process {

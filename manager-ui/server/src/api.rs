@@ -27,6 +27,7 @@ pub(crate) mod session;
 mod shares;
 pub(crate) mod system;
 mod tokens;
+mod trunks;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -252,6 +253,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(guest_links::routes())
         .merge(meeting::routes())
         .merge(accounts::routes())
+        .merge(trunks::routes())
         .merge(audit::routes())
         .merge(counts::routes())
         .merge(system::routes())

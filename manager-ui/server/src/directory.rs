@@ -2,7 +2,10 @@
 //! change and sent with a generation number. While the database is away the controller goes on with
 //! what it has.
 
+pub(crate) mod trunks;
+
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::link::Link;
+use crate::seal::Seal;
 use crate::store::{self, Error, Store, now_ms};
 
 /// Between attempts to read a database that is away.
@@ -36,6 +40,8 @@ pub(crate) struct File {
     pub rooms: Vec<String>,
     /// Users of its accounts.
     pub accounts: Vec<String>,
+    /// Names of its trunks, and the addresses that their calls come from.
+    pub trunks: Vec<(String, Vec<IpAddr>)>,
 }
 
 /// Has the controller follow the database.
@@ -63,13 +69,13 @@ impl Follower {
     }
 
     /// Sends the directory after each change. Never ends.
-    pub(crate) async fn run(self, store: Store, realm: &str) {
+    pub(crate) async fn run(self, store: Store, seal: Seal, realm: &str) {
         store.ready().await;
         // A database that was brought back from a copy says something new.
         let mut least = 0;
         let mut away = false;
         loop {
-            let generation = match read(&store, realm, least).await {
+            let generation = match read(&store, &seal, realm, least).await {
                 Ok(directory) => {
                     away = false;
                     let generation = directory.generation;
@@ -138,7 +144,7 @@ async fn raise(tx: &mut Transaction<'static, Any>, least: u64) -> Result<u64, Er
 
 /// Everything, of one moment. The generation is raised where it is less than `least`, and at the first
 /// reading (`least` 0).
-async fn read(store: &Store, realm: &str, least: u64) -> Result<Directory, Error> {
+async fn read(store: &Store, seal: &Seal, realm: &str, least: u64) -> Result<Directory, Error> {
     let mut tx = store.begin().await?;
     // The row is locked first: nothing changes while the rest is read.
     let generation: i64 = sqlx::query(
@@ -173,8 +179,9 @@ async fn read(store: &Store, realm: &str, least: u64) -> Result<Directory, Error
     .bind(realm)
     .fetch_all(&mut *tx)
     .await?;
-    tx.commit().await?;
     let places = branches(places);
+    let trunks = trunks::read(&mut tx, seal, &places).await?;
+    tx.commit().await?;
     let mut shared: HashMap<String, Vec<Branch>> = HashMap::new();
     for (room, organisation) in shares {
         let places_of_room = shared.entry(room).or_default();
@@ -193,6 +200,7 @@ async fn read(store: &Store, realm: &str, least: u64) -> Result<Directory, Error
         generation,
         rooms: rooms.collect::<Result<_, sqlx::Error>>()?,
         accounts: accounts.collect::<Result<_, sqlx::Error>>()?,
+        trunks,
     })
 }
 

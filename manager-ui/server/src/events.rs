@@ -86,6 +86,12 @@ kinds! {
     AccountChanged = "account.changed", AccountsView;
     /// A terminal's account was removed.
     AccountRemoved = "account.removed", AccountsView;
+    /// A trunk was made.
+    TrunkCreated = "trunk.created", TrunksView;
+    /// A trunk was changed.
+    TrunkChanged = "trunk.changed", TrunksView;
+    /// A trunk was removed.
+    TrunkRemoved = "trunk.removed", TrunksView;
     /// A person was made.
     PersonCreated = "person.created", PeopleView;
     /// A person, or what they may do, was changed.
@@ -134,6 +140,7 @@ fn kind_of(action: Action, object: &str) -> Option<Kind> {
         _ if action == Action::LoginFailed => return Some(LoginRefused),
         "room" => [RoomCreated, RoomChanged, RoomRemoved],
         "account" => [AccountCreated, AccountChanged, AccountRemoved],
+        "trunk" => [TrunkCreated, TrunkChanged, TrunkRemoved],
         "person" => [PersonCreated, PersonChanged, PersonRemoved],
         "organisation" => [
             OrganisationCreated,

@@ -100,6 +100,8 @@ pub struct Config {
     pub rooms: Vec<String>,
     /// Users of the configuration file's SIP accounts.
     pub accounts: Vec<String>,
+    /// Names of the configuration file's trunks, and the addresses that their calls come from.
+    pub trunks: Vec<(String, Vec<IpAddr>)>,
     /// Where metrics are told in clear, at an address of this machine alone.
     pub metrics: Option<SocketAddr>,
     /// Says how this process does.
@@ -182,6 +184,7 @@ impl Server {
             realm: config.realm,
             rooms: config.rooms,
             accounts: config.accounts,
+            trunks: config.trunks,
         });
         let watch = data.watch(link.clone(), store.clone(), config.process);
         let state = State {
@@ -273,7 +276,7 @@ impl Server {
             () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
             () = keep_data(store.clone(), setup, data) => Err(Error::TaskEnded),
             never = watch::listener::serve(metrics, state.clone()) => match never {},
-            () = follower.run(store.clone(), &file.realm) => Err(Error::TaskEnded),
+            () = follower.run(store.clone(), state.seal.clone(), &file.realm) => Err(Error::TaskEnded),
             () = leaving::keep(&state) => Err(Error::TaskEnded),
             () = state.events.clone().follow(store.clone()) => Err(Error::TaskEnded),
             () = events::live::tell(store, link) => Err(Error::TaskEnded),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mcu_api::directory::{Directory, Held};
+use mcu_api::directory::{Directory, Held, TrunkState};
 use mcu_api::figures::Control;
 use mcu_api::frame::{self, Decoder, FrameError};
 use mcu_api::ids::{ConnId, LegId};
@@ -47,6 +47,7 @@ pub(crate) struct Link {
     directory: watch::Sender<Option<Arc<Directory>>>,
     held: watch::Receiver<Held>,
     tells_figures: watch::Receiver<bool>,
+    tells_trunks: watch::Receiver<bool>,
     meetings: watch::Receiver<Meetings>,
     processes: watch::Receiver<Processes>,
     next_conn: Arc<AtomicU64>,
@@ -139,6 +140,8 @@ pub(crate) struct Task {
     held: watch::Sender<Held>,
     /// It answers when it is asked what it does.
     tells_figures: watch::Sender<bool>,
+    /// It answers when it is asked how trunks do.
+    tells_trunks: watch::Sender<bool>,
     /// Meetings, as it said last.
     meetings: watch::Sender<Meetings>,
     processes: watch::Sender<Processes>,
@@ -207,6 +210,7 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
     let (wanted, directory) = watch::channel(None);
     let (held, told) = watch::channel(Held::default());
     let (tells_figures, told_of_figures) = watch::channel(false);
+    let (tells_trunks, told_of_trunks) = watch::channel(false);
     let (meetings, seen_meetings) = watch::channel(None);
     let (processes, seen_processes) = watch::channel(Processes::default());
     let link = Link {
@@ -215,6 +219,7 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
         directory: wanted,
         held: told,
         tells_figures: told_of_figures,
+        tells_trunks: told_of_trunks,
         meetings: seen_meetings,
         processes: seen_processes,
         next_conn: Arc::new(AtomicU64::new(1)),
@@ -226,6 +231,7 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
         directory,
         held,
         tells_figures,
+        tells_trunks,
         meetings,
         processes,
         must_watch: false,
@@ -340,6 +346,18 @@ impl Link {
         }
     }
 
+    /// Asks the controller how the trunks do.
+    pub(crate) async fn trunks(&self, wait: Duration) -> Result<Vec<TrunkState>, Away> {
+        if !*self.tells_trunks.borrow() {
+            return Err(Away);
+        }
+        let question = |request| ToControl::GetTrunks { request };
+        match self.ask(wait, question).await? {
+            FromControl::Trunks { trunks, .. } => Ok(trunks),
+            _ => Err(Away),
+        }
+    }
+
     /// Has the controller do something to a leg.
     pub(crate) async fn control(
         &self,
@@ -447,6 +465,7 @@ impl Task {
                     let Err(error) = self.serve(stream).await;
                     self.upstream.send_replace(Upstream::ControlAway);
                     self.tells_figures.send_replace(false);
+                    self.tells_trunks.send_replace(false);
                     self.forget();
                     self.drop_everybody();
                     if matches!(error, LinkError::Parted) {
@@ -582,6 +601,7 @@ impl Task {
             | FromControl::Dialled { request, .. }
             | FromControl::Visits { request, .. }
             | FromControl::Figures { request, .. }
+            | FromControl::Trunks { request, .. }
             | FromControl::Controlled { request, .. } => {
                 if let Some(answer) = self.requests.remove(&request) {
                     // Whoever asked may have given up meanwhile.
@@ -614,7 +634,9 @@ impl Task {
                 ready,
                 tells_figures,
                 tells_meetings,
+                tells_trunks,
             } => {
+                self.tells_trunks.send_replace(tells_trunks);
                 self.tells_figures.send_replace(tells_figures);
                 self.upstream.send_replace(match ready {
                     true => Upstream::Ready,

@@ -105,10 +105,14 @@ rights! {
     RoomsControl = "rooms.control",
     /// Enter rooms.
     RoomsJoin = "rooms.join",
-    /// See accounts of terminals, and trunks.
+    /// See accounts of terminals.
     AccountsView = "accounts.view",
-    /// Make, change and remove accounts of terminals, and trunks.
+    /// Make, change and remove accounts of terminals.
     AccountsManage = "accounts.manage",
+    /// See trunks.
+    TrunksView = "trunks.view",
+    /// Make, change and remove trunks.
+    TrunksManage = "trunks.manage",
     /// See terminals and their alarms.
     TerminalsView = "terminals.view",
     /// Configure terminals.
@@ -201,6 +205,8 @@ pub const BUILT_IN: &[BuiltIn] = {
                 RoomsControl,
                 AccountsView,
                 AccountsManage,
+                TrunksView,
+                TrunksManage,
                 TerminalsView,
                 TerminalsManage,
                 SystemView,

@@ -38,6 +38,7 @@ fn media_is(ready: bool) -> FromControl {
         ready,
         tells_figures: false,
         tells_meetings: false,
+        tells_trunks: false,
     }
 }
 
@@ -98,6 +99,7 @@ impl Manager {
             realm: "consilium".into(),
             rooms: Vec::new(),
             accounts: Vec::new(),
+            trunks: Vec::new(),
             metrics: None,
             syslog: None,
             process: Process::default,

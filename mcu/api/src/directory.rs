@@ -2,6 +2,8 @@
 //! controller goes by beside its configuration file. Whose they are is told by numbers alone, so that
 //! tenants do not reach each other (MGT-05).
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::call::SrtpPolicy;
@@ -14,6 +16,12 @@ pub const MAX_ROOMS: usize = 5_000;
 pub const MAX_ACCOUNTS: usize = 10_000;
 /// Most shares of all rooms together.
 pub const MAX_SHARES: usize = 20_000;
+/// Most trunks.
+pub const MAX_TRUNKS: usize = 64;
+/// Most numbers of one trunk that lead to rooms, and most addresses that calls of it come from.
+pub const MAX_TRUNK_NUMBERS: usize = 32;
+/// See [`MAX_TRUNK_NUMBERS`].
+pub const MAX_TRUNK_SOURCES: usize = 16;
 
 /// All of them, as they are to be. Sending it again does nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,6 +33,8 @@ pub struct Directory {
     pub rooms: Vec<MadeRoom>,
     /// Accounts, each user once.
     pub accounts: Vec<MadeAccount>,
+    /// Trunks, each name once.
+    pub trunks: Vec<MadeTrunk>,
 }
 
 /// A part of the tree of tenants: one place and all below it. Places have the numbers 0, 1, 2 and so on,
@@ -170,6 +180,84 @@ pub struct MadeAccount {
     pub sha256: Redacted<String>,
 }
 
+/// Another server that calls come from and go to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeTrunk {
+    /// What the log calls it.
+    pub name: String,
+    /// Where it belongs: rooms there and below call by it, and are led to by its numbers.
+    #[serde(default)]
+    pub home: Option<Branch>,
+    /// `HOST` or `HOST:PORT`.
+    pub address: String,
+    /// How calls go there; as DNS says if not given.
+    #[serde(default)]
+    pub transport: Option<TrunkTransport>,
+    /// Host part of its addresses, if not the address.
+    #[serde(default)]
+    pub domain: Option<String>,
+    /// Who we are there.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Our password there.
+    #[serde(default)]
+    pub password: Option<Redacted<String>>,
+    /// The realm whose challenges are answered; its own host's if not given.
+    #[serde(default)]
+    pub realm: Option<String>,
+    /// Whether, and for how many seconds at a time, we register there.
+    #[serde(default)]
+    pub register_s: Option<u32>,
+    /// Calls from these addresses are its calls.
+    #[serde(default)]
+    pub sources: Vec<IpAddr>,
+    /// Numbers that begin so, and that rooms call, go to it without that.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// What it is told before the rest of a number.
+    #[serde(default)]
+    pub prepend: String,
+    /// Numbers that it calls, and the rooms that they lead to.
+    #[serde(default)]
+    pub numbers: Vec<TrunkNumber>,
+}
+
+/// A number by which callers of a trunk reach a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkNumber {
+    /// The number as the trunk calls it.
+    pub number: String,
+    /// Number of the room.
+    pub room: String,
+}
+
+/// What is spoken with a trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrunkTransport {
+    /// Datagrams.
+    Udp,
+    /// A connection in clear.
+    Tcp,
+    /// The same inside TLS.
+    Tls,
+}
+
+/// How a trunk does, of the configuration file or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkState {
+    /// Its name.
+    pub name: String,
+    /// People made it.
+    pub made: bool,
+    /// Whether we are registered there; `None` where we do not register.
+    pub registered: Option<bool>,
+    /// Since when that is so, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Why we were not registered last.
+    pub failure: Option<String>,
+}
+
 /// What the controller says of a directory: what it goes by now, and what it could not take up.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Held {
@@ -179,6 +267,9 @@ pub struct Held {
     pub rooms: Vec<String>,
     /// Users that are accounts of the configuration file.
     pub accounts: Vec<String>,
+    /// Names that are trunks of the configuration file.
+    #[serde(default)]
+    pub trunks: Vec<String>,
 }
 
 #[cfg(test)]
@@ -213,10 +304,32 @@ mod tests {
             md5: Redacted(digits(n, 32)),
             sha256: Redacted(digits(n, 64)),
         };
+        let trunk = |n| MadeTrunk {
+            name: digits(n, 32),
+            home: Some(branch),
+            address: digits(n, 260),
+            transport: Some(TrunkTransport::Udp),
+            domain: Some(digits(n, 253)),
+            user: Some(digits(n, 64)),
+            password: Some(Redacted(digits(n, 128))),
+            realm: Some(digits(n, 128)),
+            register_s: Some(u32::MAX),
+            sources: vec![IpAddr::from([0xff; 16]); MAX_TRUNK_SOURCES],
+            prefix: Some(digits(n, 16)),
+            prepend: digits(n, 16),
+            numbers: vec![
+                TrunkNumber {
+                    number: digits(n, 32),
+                    room: digits(n, 32),
+                };
+                MAX_TRUNK_NUMBERS
+            ],
+        };
         let whole = Directory {
             generation: u64::MAX,
             rooms: (0..MAX_ROOMS).map(room).collect(),
             accounts: (0..MAX_ACCOUNTS).map(account).collect(),
+            trunks: (0..MAX_TRUNKS).map(trunk).collect(),
         };
         assert!(frame::encode(&whole).is_ok());
     }

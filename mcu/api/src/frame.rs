@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 /// Version of all messages in this crate. Fields may be added within a version.
 pub const VERSION: u16 = 1;
 
-/// Largest body accepted: far above the largest room, far below what would hurt.
-pub const MAX_BODY_LEN: usize = 4 << 20;
+/// Largest body accepted: far above the largest room and above the largest directory, far below what would
+/// hurt.
+pub const MAX_BODY_LEN: usize = 8 << 20;
 
 const HEADER_LEN: usize = 6;
 

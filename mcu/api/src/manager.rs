@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{Directory, Held};
+use crate::directory::{Directory, Held, TrunkState};
 use crate::figures;
 use crate::ids::{ConnId, LegId};
 use crate::inventory::{FlowStats, LegState, VideoStats};
@@ -25,6 +25,12 @@ pub enum ToControl {
     /// Ask what the controller does; answered by [`FromControl::Figures`]. Only of one that has said that
     /// it answers: see [`FromControl::Media`].
     GetFigures {
+        /// Echoed in the answer.
+        request: u64,
+    },
+    /// Ask how the trunks do; answered by [`FromControl::Trunks`]. Only of a controller that has said that
+    /// it answers.
+    GetTrunks {
         /// Echoed in the answer.
         request: u64,
     },
@@ -115,6 +121,13 @@ pub enum FromControl {
         /// The figures.
         figures: Box<figures::Control>,
     },
+    /// Answer to [`ToControl::GetTrunks`].
+    Trunks {
+        /// Of the request.
+        request: u64,
+        /// Each trunk.
+        trunks: Vec<TrunkState>,
+    },
     /// Answer to [`ToControl::Dial`].
     Dialled {
         /// Of the request.
@@ -168,6 +181,9 @@ pub enum FromControl {
         /// This controller takes [`ToControl::WatchMeetings`], which an older one does not know.
         #[serde(default)]
         tells_meetings: bool,
+        /// It answers [`ToControl::GetTrunks`].
+        #[serde(default)]
+        tells_trunks: bool,
     },
     /// Meetings as they are now.
     Meetings {

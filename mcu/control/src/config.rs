@@ -1,5 +1,6 @@
 //! What a controller is started with.
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -167,6 +168,40 @@ pub struct Trunk {
     pub sources: Vec<IpAddr>,
     /// Whether, and for how long at a time, we register there.
     pub register: Option<Duration>,
+    /// What it is for, if people made it; those of the configuration file are for what its rules say.
+    pub made: Option<TrunkUse>,
+}
+
+/// What a trunk that people made is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrunkUse {
+    /// Where it belongs: it is for the rooms there and below.
+    pub home: Home,
+    /// Numbers that begin so, and that rooms call, go to it without that.
+    pub prefix: Option<String>,
+    /// What it is told before the rest of a number.
+    pub prepend: String,
+    /// Numbers that it calls, and the rooms that they lead to.
+    pub numbers: Vec<(String, String)>,
+}
+
+impl TrunkUse {
+    /// Whether it is for this room. Those of the configuration file belong to the root.
+    fn serves(&self, room: &RoomConfig) -> bool {
+        match (self.home, room.audience.home) {
+            (Home::At(home), Home::At(room)) => home.includes(room),
+            (Home::At(home), Home::Everywhere) => home.first == 0,
+            (Home::Everywhere | Home::Unknown, _) | (_, Home::Unknown) => false,
+        }
+    }
+
+    /// How many places it is for.
+    const fn breadth(&self) -> u32 {
+        match self.home {
+            Home::At(home) => home.last.saturating_sub(home.first),
+            Home::Everywhere | Home::Unknown => u32::MAX,
+        }
+    }
 }
 
 /// Where a server is.
@@ -361,6 +396,28 @@ impl Config {
         self.rooms.iter().find(|room| room.number == number)
     }
 
+    /// By which of the trunks that people made a room calls this number, and what the trunk is told: by the
+    /// one with the longest prefix, of two such by that which belongs nearest to the room.
+    pub fn made_trunk_for(&self, room: &RoomConfig, dialled: &str) -> Option<(&Trunk, String)> {
+        let fitting = self.trunks.iter().filter_map(|trunk| {
+            let made = trunk.made.as_ref().filter(|made| made.serves(room))?;
+            let prefix = made.prefix.as_deref().filter(|prefix| !prefix.is_empty())?;
+            let rest = dialled.strip_prefix(prefix)?;
+            let order = (prefix.len(), Reverse(made.breadth()));
+            Some((order, trunk, format!("{}{rest}", made.prepend)))
+        });
+        let best = fitting.max_by_key(|(order, ..)| *order);
+        best.map(|(_, trunk, number)| (trunk, number))
+    }
+
+    /// The room that a number leads to which this trunk calls, where people have said so.
+    pub fn room_of_trunk(&self, trunk: &str, number: &str) -> Option<&RoomConfig> {
+        let trunk = self.trunks.iter().find(|known| known.name == trunk)?;
+        let made = trunk.made.as_ref()?;
+        let (_, room) = made.numbers.iter().find(|(known, _)| known == number)?;
+        self.room(room).filter(|room| made.serves(room))
+    }
+
     /// Whether an account is no stranger to a room: it enters as a member does, and the room may call it.
     pub fn reaches(&self, account: &str, room: &RoomConfig) -> bool {
         let known = self.accounts.iter().find(|known| known.user == account);
@@ -513,6 +570,7 @@ mod tests {
             realm: realm.map(Into::into),
             sources: Vec::new(),
             register: None,
+            made: None,
         };
         let realms = |trunk: Trunk| trunk.credentials().unwrap().realms;
         assert_eq!(realms(trunk(None, None)), ["sip.carrier.example"]);

@@ -114,6 +114,11 @@ pub fn resolve<'a>(
     dialled: Dialled<'a>,
     is_room: impl Fn(&str) -> bool,
 ) -> Option<Destination<'a>> {
+    by_rule(rules, dialled).or_else(|| by_number(dialled, is_room))
+}
+
+/// Where the first rule that matches leads.
+pub fn by_rule<'a>(rules: &'a [Rule], dialled: Dialled<'a>) -> Option<Destination<'a>> {
     let ways = ways(dialled.user);
     for rule in rules {
         let other = rule.from_trunk.as_deref();
@@ -129,6 +134,15 @@ pub fn resolve<'a>(
             return Some(rule.destination(dialled.user, given.clone()));
         }
     }
+    None
+}
+
+/// The room that has the number itself.
+pub fn by_number<'a>(
+    dialled: Dialled<'a>,
+    is_room: impl Fn(&str) -> bool,
+) -> Option<Destination<'a>> {
+    let ways = ways(dialled.user);
     let (number, given) = ways.into_iter().find(|(user, _)| is_room(user))?;
     Some(Destination::Room {
         number,

@@ -2,32 +2,61 @@
 //! same number or user, the file's holds: who may write it may write everything.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::Duration;
 
+use mcu_api::call::HopTransport;
 use mcu_api::directory::{
-    Audience, Directory, Held, MAX_ACCOUNTS, MAX_ROOMS, MadeAccount, MadeRoom,
+    Audience, Directory, Held, MAX_ACCOUNTS, MAX_ROOMS, MAX_TRUNKS, MadeAccount, MadeRoom,
+    MadeTrunk, TrunkTransport,
 };
 use sip::Ha1;
 use tracing::warn;
 
-use crate::config::{Account, Config, RoomConfig, Secret};
+use crate::config::{Account, Config, Place, RoomConfig, Secret, Trunk, TrunkUse};
 
 impl Config {
     /// Puts the rooms and accounts of this directory in the place of those of the last one.
     pub fn take_up(&mut self, directory: &Directory) {
         let rooms = self.take_up_rooms(&directory.rooms);
         let accounts = self.take_up_accounts(&directory.accounts);
-        if !rooms.is_empty() || !accounts.is_empty() {
+        let trunks = self.take_up_trunks(&directory.trunks);
+        if !rooms.is_empty() || !accounts.is_empty() || !trunks.is_empty() {
             warn!(
                 ?rooms,
                 accounts = accounts.len(),
-                "the configuration file has rooms or accounts that were made, too: its own hold"
+                ?trunks,
+                "the configuration file has rooms, accounts or trunks that were made, too: its own hold"
             );
         }
         self.held = Held {
             generation: directory.generation,
             rooms,
             accounts,
+            trunks,
         };
+    }
+
+    /// Yields the names that are taken.
+    fn take_up_trunks(&mut self, made: &[MadeTrunk]) -> Vec<String> {
+        self.trunks.retain(|trunk| trunk.made.is_none());
+        let mut taken = Vec::new();
+        for trunk in made.iter().take(MAX_TRUNKS) {
+            if self.trunks.iter().any(|known| known.name == trunk.name) {
+                taken.push(trunk.name.clone());
+                continue;
+            }
+            let Ok(address) = trunk.address.parse() else {
+                warn!(name = trunk.name, "a trunk's address is none");
+                continue;
+            };
+            let sources = trunk.sources.iter().map(IpAddr::to_canonical);
+            // Whose calls come from there is said once.
+            let sources = sources.filter(|source| self.trunk_at(*source).is_none());
+            let sources = sources.collect();
+            self.trunks.push(made_trunk(trunk, address, sources));
+        }
+        taken
     }
 
     /// Yields the numbers that are taken.
@@ -81,6 +110,35 @@ impl Config {
     }
 }
 
+fn made_trunk(made: &MadeTrunk, address: Place, sources: Vec<IpAddr>) -> Trunk {
+    let password = made.password.clone().unwrap_or_default();
+    let credentials = made.user.clone().map(|user| (user, password));
+    let register = made.register_s.filter(|_| credentials.is_some());
+    let numbers = made.numbers.iter();
+    Trunk {
+        name: made.name.clone(),
+        address,
+        transport: made.transport.map(|transport| match transport {
+            TrunkTransport::Udp => HopTransport::Udp,
+            TrunkTransport::Tcp => HopTransport::Tcp,
+            TrunkTransport::Tls => HopTransport::Tls,
+        }),
+        domain: made.domain.clone(),
+        credentials,
+        realm: made.realm.clone(),
+        sources,
+        register: register.map(|seconds| Duration::from_secs(seconds.clamp(60, 86_400).into())),
+        made: Some(TrunkUse {
+            home: made.home.into(),
+            prefix: made.prefix.clone(),
+            prepend: made.prepend.clone(),
+            numbers: numbers
+                .map(|number| (number.number.clone(), number.room.clone()))
+                .collect(),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use mcu_api::directory::Home;
@@ -126,6 +184,7 @@ mod tests {
             generation: 7,
             rooms: vec![room("4000", true), room("5000", true), room("5000", false)],
             accounts: vec![account("ward-7", 32), account("or-1", 32), account("x", 31)],
+            trunks: Vec::new(),
         });
         assert!(!config.room("4000").unwrap().guests);
         assert!(config.room("5000").unwrap().guests);

@@ -14,6 +14,6 @@ mod shell;
 
 pub use config::{
     Account, CertificateFiles, ClientCertificates, Config, DEMO_ROOM, Place, RoomConfig, SYSTEM_CA,
-    Secret, SipListener, StrangerLimits, Trunk,
+    Secret, SipListener, StrangerLimits, Trunk, TrunkUse,
 };
 pub use shell::{Event, run, run_until, web_socket};

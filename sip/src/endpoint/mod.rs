@@ -21,7 +21,7 @@ mod transfer;
 mod within;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -41,7 +41,7 @@ use crate::stream::Framer;
 use crate::transaction::{News, Purpose, Transactions};
 pub use dial::Path;
 use register_client::Registrations;
-pub use register_client::{RegistrationId, RemoteRegistrar};
+pub use register_client::{RegistrationId, RegistrationState, RemoteRegistrar};
 pub use saving::Changes;
 use subscribe::Watchers;
 pub use transfer::can_be_referred_to;
@@ -225,6 +225,13 @@ impl Endpoint {
             account.is_some_and(|a| before.get(user).is_some_and(|b| a.ha1 == b.ha1))
         });
         self.changes.registrations += 1;
+    }
+
+    /// Replaces the addresses whose calls are passed up unchallenged ([`Config::unchallenged`]), and those at
+    /// which trunks are ([`Config::trunks`]).
+    pub fn set_trunks(&mut self, unchallenged: Vec<IpAddr>, trunks: &[IpAddr]) {
+        self.config.unchallenged = unchallenged;
+        self.trunks.set(trunks);
     }
 
     /// Contacts that are registered at `now`.

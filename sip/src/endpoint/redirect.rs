@@ -40,6 +40,11 @@ impl Trunks {
         }
     }
 
+    /// Trunks are at these addresses from now on, and where their names have led.
+    pub fn set(&mut self, configured: &[IpAddr]) {
+        self.configured = configured.iter().map(IpAddr::to_canonical).collect();
+    }
+
     /// A call by a trunk goes there.
     pub fn note(&mut self, ip: IpAddr) {
         if self.are_at(ip) {

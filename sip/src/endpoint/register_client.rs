@@ -72,6 +72,23 @@ struct Registration {
     attempts: u8,
     failures: u32,
     is_up: bool,
+    /// Since when it is as it is.
+    since: Option<Instant>,
+    /// Why the last attempt failed; none once it has not.
+    failure: Option<String>,
+}
+
+/// How a registration of ours does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationState<'a> {
+    /// Name of the server.
+    pub server: &'a str,
+    /// Whether we are registered.
+    pub is_up: bool,
+    /// Since when; `None` before the first answer.
+    pub since: Option<Instant>,
+    /// Why the last attempt failed, if it did.
+    pub failure: Option<&'a str>,
 }
 
 impl Registration {
@@ -117,9 +134,33 @@ impl Endpoint {
             attempts: 0,
             failures: 0,
             is_up: false,
+            since: None,
+            failure: None,
         };
         self.registrations_out.held.insert(id, registration);
         self.locate(id);
+    }
+
+    /// Registers at this server no more. What it holds of us runs out by itself.
+    pub fn stop_registering(&mut self, server: &str) {
+        let held = self.registrations_out.held.iter();
+        let gone = held.filter(|(_, held)| held.server.name == server);
+        let gone: Vec<CallId> = gone.map(|(id, _)| *id).collect();
+        for id in gone {
+            self.registrations_out.held.remove(&id);
+            self.registrations_out.deadlines.set(id, None);
+        }
+    }
+
+    /// How each registration of ours does.
+    pub fn registrations_elsewhere(&self) -> impl Iterator<Item = RegistrationState<'_>> {
+        let held = self.registrations_out.held.values();
+        held.map(|held| RegistrationState {
+            server: &held.server.name,
+            is_up: held.is_up,
+            since: held.since,
+            failure: held.failure.as_deref(),
+        })
     }
 
     fn locate(&mut self, id: CallId) {
@@ -235,7 +276,9 @@ impl Endpoint {
                 let granted = granted.unwrap_or(held.expires).min(held.expires);
                 if !std::mem::replace(&mut held.is_up, true) {
                     tracing::info!(server = held.server.name, "registered");
+                    held.since = Some(now);
                 }
+                held.failure = None;
                 (held.attempts, held.failures) = (0, 0);
                 // The next one begins anew: a nonce serves once.
                 held.proofs = Proofs::default();
@@ -260,7 +303,9 @@ impl Endpoint {
                 self.send_register(now, id);
             }
             503 => self.server_unreachable(now, id, "out of service"),
-            _ => self.registration_failed(now, id, "refused"),
+            status => {
+                self.registration_failed(now, id, &format!("refused with status {status}"));
+            }
         }
     }
 
@@ -275,6 +320,10 @@ impl Endpoint {
         if held.is_up || held.failures == 0 {
             tracing::warn!(server = held.server.name, why, "not registered");
         }
+        if held.is_up || held.since.is_none() {
+            held.since = Some(now);
+        }
+        held.failure = Some(why.to_owned());
         held.is_up = false;
         held.attempts = 0;
         held.proofs = Proofs::default();

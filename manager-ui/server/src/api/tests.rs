@@ -24,6 +24,7 @@ mod second_factor;
 mod slapd;
 mod system;
 mod tokens;
+mod trunks;
 mod visits;
 
 use bench::Api;
@@ -93,6 +94,8 @@ on_both! {
     rooms::the_controller_knows_whose_terminals_an_operator_may_have_ring,
     rooms::a_change_that_nobody_told_reaches_the_controller,
     rooms::who_is_logged_in_enters_where_the_right_is_held,
+    trunks::a_trunk_is_made_changed_shown_and_removed_and_its_password_is_told_to_nobody,
+    trunks::what_contradicts_itself_or_another_trunk_is_refused,
     guests::a_link_lets_guests_into_its_room_until_it_is_used_up_runs_out_or_is_taken_back,
     guests::a_use_counts_when_somebody_is_in_and_not_who_comes_back_or_is_refused,
     guests::a_guest_who_was_in_returns_by_a_link_that_is_used_up_and_counts_once,

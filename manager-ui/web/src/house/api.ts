@@ -18,6 +18,8 @@ export type Room = Schemas["Room"];
 export type Share = Schemas["Share"];
 export type GuestLink = Schemas["GuestLink"];
 export type Account = Schemas["Account"];
+export type Trunk = Schemas["Trunk"];
+export type TrunkState = Schemas["TrunkState"];
 export type Entry = Schemas["EntryView"];
 export type System = Schemas["System"];
 

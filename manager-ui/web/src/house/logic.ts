@@ -108,6 +108,7 @@ export function withRow<T extends { id: string }>(rows: readonly T[], row: T): T
 export const SECTIONS = [
   "rooms",
   "accounts",
+  "trunks",
   "organisations",
   "people",
   "roles",
@@ -122,7 +123,7 @@ export const sectionsOf = (rights: readonly Right[]): Section[] =>
 
 /** Whether somebody with these rights has something to administer or to oversee. */
 export const administers = (rights: readonly Right[]): boolean =>
-  rights.some((right) => right === "people.view" || right === "audit.view" || right === "system.view" || /^(organisations|roles|accounts)\.manage$/.test(right));
+  rights.some((right) => right === "people.view" || right === "audit.view" || right === "system.view" || /^(organisations|roles|accounts|trunks)\.manage$/.test(right));
 
 /** What the landing page shows. */
 export interface Landing {

@@ -6,6 +6,7 @@ import { guestWords } from "./words.guests";
 import { roomWords } from "./words.rooms";
 import { shareWords } from "./words.shares";
 import { systemWords } from "./words.system";
+import { trunkWords } from "./words.trunks";
 
 type Right = components["schemas"]["Right"];
 type Kind = components["schemas"]["OrganisationKind"];
@@ -21,8 +22,10 @@ const rights = {
   "rooms.manage": "Make, change and remove consult rooms",
   "rooms.control": "Mute, remove and call sites of a meeting",
   "rooms.join": "Enter consult rooms",
-  "accounts.view": "See accounts of terminals, and trunks",
-  "accounts.manage": "Make, change and remove accounts of terminals, and trunks",
+  "accounts.view": "See accounts of terminals",
+  "accounts.manage": "Make, change and remove accounts of terminals",
+  "trunks.view": "See trunks",
+  "trunks.manage": "Make, change and remove trunks",
   "terminals.view": "See terminals and their alarms",
   "terminals.manage": "Configure terminals",
   "recordings.view": "See recordings and lectures",
@@ -60,7 +63,7 @@ const en = {
     wrong_password: "Login or password is wrong.",
     second_factor_wanted: "Please enter the code of your authenticator.",
     wrong_code: "The code is wrong, or was used already. Please wait for the next one.",
-    no_key: "The server cannot read the secrets of authenticators now. A recovery code is taken.",
+    no_key: "The server cannot keep or read secrets now. In place of an authenticator's code a recovery code is taken.",
     by_token: "A token cannot do this, only the person.",
     login_too_old: "Your login is too long ago for this. Please log out and in again, and make the token then.",
     too_many_tokens: "You have too many tokens. Please revoke one first.",
@@ -76,6 +79,13 @@ const en = {
     uses: "A link lets in 1 to 10,000 guests.",
     no_guests: "A PIN for guests goes with a room that admits guests.",
     target: "That is nobody's number or address.",
+    needs_user: "A password needs a user.",
+    needs_password: "This needs a user and a password.",
+    needs_name: "TLS needs a name in place of an IP address, for a certificate to show.",
+    needs_prefix: "What is told before a number needs a prefix.",
+    prefix_taken: "Another trunk of this organisation has this prefix.",
+    source_taken: "Another trunk's calls come from one of these addresses.",
+    no_room: "There is no room of this number where the trunk is, or below.",
     controller_away: "The conference controller is away. Please try again.",
     own: "That is the room's own organisation.",
     directory_away: "The directory of your organisation is away. Please try again, or ask your administrator.",
@@ -238,6 +248,7 @@ const en = {
   sections: {
     rooms: "Consult rooms",
     accounts: "Terminal accounts",
+    trunks: "Trunks",
     organisations: "Organisations",
     people: "People",
     roles: "Roles",
@@ -301,6 +312,7 @@ const en = {
   ...guestWords.en,
   ...shareWords.en,
   ...systemWords.en,
+  ...trunkWords.en,
   rolesPage: {
     fresh: "New role",
     builtIn: "every server",
@@ -359,8 +371,10 @@ const zh: HouseWords = {
     "rooms.manage": "新建、修改、删除会诊室",
     "rooms.control": "会议控制：静音、移出、呼叫会场",
     "rooms.join": "进入会诊室",
-    "accounts.view": "查看终端账号和中继",
-    "accounts.manage": "新建、修改、删除终端账号和中继",
+    "accounts.view": "查看终端账号",
+    "accounts.manage": "新建、修改、删除终端账号",
+    "trunks.view": "查看中继",
+    "trunks.manage": "新建、修改、删除中继",
     "terminals.view": "查看终端及其告警",
     "terminals.manage": "配置终端",
     "recordings.view": "查看录像和教学资源",
@@ -387,7 +401,7 @@ const zh: HouseWords = {
     wrong_password: "账号或密码错误。",
     second_factor_wanted: "请输入身份验证器中的验证码。",
     wrong_code: "验证码错误或已被使用，请等待下一个验证码。",
-    no_key: "服务器目前无法读取身份验证器的密钥，可使用恢复码。",
+    no_key: "服务器目前无法保存或读取密钥；身份验证器可改用恢复码。",
     by_token: "此操作只能由本人执行，不能使用令牌。",
     login_too_old: "登录时间过久。请退出并重新登录后再生成令牌。",
     too_many_tokens: "令牌过多，请先撤销一个。",
@@ -403,6 +417,13 @@ const zh: HouseWords = {
     uses: "一条链接可供 1 至 10000 位访客使用。",
     no_guests: "只有允许访客的会诊室才能设置访客密码。",
     target: "这不是有效的号码或地址。",
+    needs_user: "填写密码时须填写用户名。",
+    needs_password: "须填写用户名和密码。",
+    needs_name: "使用 TLS 时地址须为域名，以便核对证书。",
+    needs_prefix: "填写“替换字冠”时须填写字冠。",
+    prefix_taken: "该机构的另一中继已使用此字冠。",
+    source_taken: "其中某个来电地址已属于另一中继。",
+    no_room: "该机构及其下级没有此号码的会诊室。",
     controller_away: "会议控制进程暂不可用，请重试。",
     own: "这是该会诊室自己的机构。",
     directory_away: "单位目录服务暂不可用，请重试或联系管理员。",
@@ -562,6 +583,7 @@ const zh: HouseWords = {
   sections: {
     rooms: "会诊室",
     accounts: "终端账号",
+    trunks: "中继",
     organisations: "机构",
     people: "人员",
     roles: "角色",
@@ -625,6 +647,7 @@ const zh: HouseWords = {
   ...guestWords.zh,
   ...shareWords.zh,
   ...systemWords.zh,
+  ...trunkWords.zh,
   rolesPage: {
     fresh: "新建角色",
     builtIn: "系统内置",

@@ -137,7 +137,7 @@ impl Controller {
         if is_account && self.may_call(wanted, target) {
             return direct(DialTarget::Account(target.to_owned()), None);
         }
-        self.way_by_trunk(target)
+        self.way_by_trunk(&wanted.room, target)
     }
 
     /// Whether the room may call terminals of this account: it might enter the room itself, or who asks
@@ -152,15 +152,23 @@ impl Controller {
         room.is_some_and(|room| self.config.reaches(account, room))
     }
 
-    fn way_by_trunk(&self, number: &str) -> Option<Way> {
+    fn way_by_trunk(&self, room: &str, number: &str) -> Option<Way> {
         let dialled = Dialled {
             user: number,
             host: "",
             trunk: None,
         };
-        let led = dialplan::resolve(&self.config.dialplan, dialled, |_| false);
-        let Some(Destination::Trunk { name, number }) = led else {
-            return None;
+        // The configuration file's rules hold, also where they lead to no trunk.
+        let (trunk, number) = match dialplan::by_rule(&self.config.dialplan, dialled) {
+            Some(Destination::Trunk { name, number }) => {
+                let mut trunks = self.config.trunks.iter();
+                (trunks.find(|trunk| trunk.name == name)?, number)
+            }
+            Some(Destination::Room { .. } | Destination::Refused(_)) => return None,
+            None => {
+                let room = self.config.room(room)?;
+                self.config.made_trunk_for(room, number)?
+            }
         };
         // It becomes part of a URI.
         let is_key = |c: char| c.is_ascii_digit() || matches!(c, '+' | '*' | '#');
@@ -168,7 +176,6 @@ impl Controller {
             return None;
         }
         let number = number.replace('#', "%23");
-        let trunk = self.config.trunks.iter().find(|trunk| trunk.name == name)?;
         let domain = trunk.domain();
         let transport = trunk.uri_parameter();
         let user = trunk.credentials.as_ref().map(|(user, _)| user);

@@ -50,7 +50,9 @@ impl Controller {
             trunk,
         };
         let is_room = |number: &str| self.config.room(number).is_some();
-        let destination = dialplan::resolve(&self.config.dialplan, dialled, is_room);
+        let destination = dialplan::by_rule(&self.config.dialplan, dialled)
+            .or_else(|| self.by_number_of_trunk(dialled))
+            .or_else(|| dialplan::by_number(dialled, is_room));
         let room = match &destination {
             Some(Destination::Room { number, .. }) => self.config.room(number),
             _ => None,
@@ -84,6 +86,18 @@ impl Controller {
             number: room.number,
             waiting,
             source,
+        })
+    }
+
+    /// Where people have said that a number of their trunk leads: into a room that takes guests, whom it
+    /// asks for a PIN as any other.
+    fn by_number_of_trunk<'a>(&'a self, dialled: Dialled<'a>) -> Option<Destination<'a>> {
+        let room = self.config.room_of_trunk(dialled.trunk?, dialled.user)?;
+        Some(Destination::Room {
+            number: &room.number,
+            pin: true,
+            given: None,
+            of_trunk: false,
         })
     }
 

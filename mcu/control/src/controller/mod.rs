@@ -254,9 +254,12 @@ impl Controller {
             ) => {
                 self.transfer((manager, request), &room, &site.0, &target.0);
             }
-            // The shell asks for the way first: it comes as `Input::Dial`. Figures are told by the shell,
-            // which has some itself.
-            Input::Manager(_, ToControl::Dial { .. } | ToControl::GetFigures { .. }) => {}
+            // The shell asks for the way first: it comes as `Input::Dial`. Figures and how trunks do are told
+            // by the shell, which knows.
+            Input::Manager(
+                _,
+                ToControl::Dial { .. } | ToControl::GetFigures { .. } | ToControl::GetTrunks { .. },
+            ) => {}
             Input::Dial(wanted) => self.dial(*wanted),
             Input::Manager(
                 manager,

@@ -362,7 +362,7 @@ mod tests {
     fn guests_of_a_room_have_so_many_tries_wherever_they_come_from() {
         let mut now = Instant::now();
         let mut guard = Guard::default();
-        let mut storm = |guard: &mut Guard, now: Instant, tries: u32| {
+        let storm = |guard: &mut Guard, now: Instant, tries: u32| {
             for _ in 1..tries {
                 assert!(!guard.refuses_guests(now, "4000"));
                 assert_eq!(guard.note_wrong_guest(now, "4000"), None);

@@ -22,3 +22,4 @@ mod rooms;
 mod shape;
 mod tenants;
 mod transfer_out;
+mod trunks;

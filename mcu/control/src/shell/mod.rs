@@ -13,6 +13,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trunks;
 mod udp;
 pub mod web_socket;
 mod written;
@@ -34,7 +35,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::config::{Config, Secret, SipListener, Sought, Trunk};
+use crate::config::{Config, Secret, SipListener, Trunk};
 use crate::controller::{Controller, DialRequest, Input, ManagerId, Output, Way};
 use keeping::{Keeper, Kept, KeptRegistrations};
 use links::Managers;
@@ -209,8 +210,8 @@ struct Owner {
     media: Option<mpsc::Sender<ToMedia>>,
     /// What managers know of the media processor.
     media_told: bool,
-    /// Where the trunks are at which we register.
-    trunks: HashMap<String, Sought>,
+    /// The trunks at which we register.
+    trunks: HashMap<String, trunks::Registrar>,
     names: Names,
     /// For connections that we open.
     tls: tls::Client,
@@ -234,7 +235,10 @@ impl Owner {
         kept.rooms.shift_calendar(step_s);
         restore_calls(&mut endpoint, now, &mut kept, ago);
         restore_registrations(&mut endpoint, now, registrations_file.load());
-        let trunks = register_at_trunks(&mut endpoint, &config);
+        let trunks = trunks::registrars(&config);
+        for registrar in trunks.values() {
+            endpoint.register_at(registrar.server.clone());
+        }
         let earlier = Some(kept.rooms.clone());
         let routes = Arc::new(routes(&config, udp));
         let names = Names::new(&config.dns, &config.spoken(), events.clone());
@@ -409,6 +413,9 @@ impl Owner {
             Event::Input(Input::Manager(manager, ToControl::GetFigures { request })) => {
                 self.tell_figures(now, manager, request);
             }
+            Event::Input(Input::Manager(manager, ToControl::GetTrunks { request })) => {
+                self.tell_trunks(now, manager, request);
+            }
             Event::Input(input) => self.controller.handle_input(now, input),
             Event::ManagerOpened(id, queue) => {
                 // A queue that is new has room.
@@ -558,6 +565,7 @@ impl Owner {
             Output::Directory(directory) => {
                 let (accounts, require_auth) = accounts_of(self.controller.config());
                 self.endpoint.set_accounts(accounts, require_auth);
+                self.take_up_trunks();
                 self.directory = directory;
                 // At once: who is told that it is in force counts on it.
                 self.directory_file.write(Instant::now(), &self.directory);
@@ -614,7 +622,7 @@ impl Owner {
                 registration,
                 server,
             } => {
-                if let Some(sought) = self.trunks.get(&server) {
+                if let Some(sought) = self.trunks.get(&server).map(|known| &known.sought) {
                     let wanted = Wanted::Registration(registration);
                     let routes = self.routes.clone();
                     let usable = move |hop: &Hop| routes.to_hop(hop).is_some();
@@ -718,6 +726,7 @@ fn media_is(ready: bool) -> FromControl {
         ready,
         tells_figures: true,
         tells_meetings: true,
+        tells_trunks: true,
     }
 }
 
@@ -729,27 +738,6 @@ async fn sleep_to(next: Option<Instant>) {
     }
 }
 
-/// Begins to register at the trunks that want it; where they are, by name.
-fn register_at_trunks(endpoint: &mut sip::Endpoint, config: &Config) -> HashMap<String, Sought> {
-    let mut places = HashMap::new();
-    for trunk in &config.trunks {
-        let (Some(expires), Some(credentials)) = (trunk.register, trunk.credentials()) else {
-            continue;
-        };
-        let parameter = trunk.uri_parameter();
-        places.insert(trunk.name.clone(), trunk.sought());
-        endpoint.register_at(sip::RemoteRegistrar {
-            name: trunk.name.clone(),
-            uri: format!("sip:{}{parameter}", trunk.domain()),
-            host: trunk.address.host(),
-            domain: trunk.domain(),
-            credentials,
-            expires,
-        });
-    }
-    places
-}
-
 fn endpoint_config(config: &Config) -> sip::Config {
     let defaults = sip::Config::default();
     let (accounts, require_auth) = accounts_of(config);
@@ -757,12 +745,7 @@ fn endpoint_config(config: &Config) -> sip::Config {
         realm: config.realm.clone(),
         accounts,
         require_auth,
-        // A trunk cannot answer a challenge; the dial plan says where its calls may go.
-        unchallenged: config
-            .trunks
-            .iter()
-            .flat_map(|t| t.sources.clone())
-            .collect(),
+        unchallenged: trunks::unchallenged(config),
         trunks: config.trunks.iter().flat_map(Trunk::addresses).collect(),
         max_calls: config.max_legs.saturating_mul(2),
         max_calls_per_source: config.strangers.calls_per_source,

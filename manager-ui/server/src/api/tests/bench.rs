@@ -10,7 +10,7 @@ use axum::extract::Extension;
 use axum::http::{Request, StatusCode, header};
 use axum::response::Response;
 use http_body_util::BodyExt;
-use mcu_api::directory::Held;
+use mcu_api::directory::{Held, TrunkState};
 use mcu_api::figures::{Control, Process};
 use mcu_api::frame::{self, Decoder};
 use mcu_api::manager::{ControlOutcome, DialOutcome, FromControl, RoomView, ToControl, Visit};
@@ -105,7 +105,8 @@ impl Api {
         let (link, task) = link::new(socket);
         tasks.spawn(task.run());
         let follower = directory::Follower::new(link.clone());
-        tasks.spawn(follower.clone().run(store.clone(), REALM));
+        let seal = Seal::new(dir.path());
+        tasks.spawn(follower.clone().run(store.clone(), seal.clone(), REALM));
         let events = events::Events::default();
         tasks.spawn(events.clone().follow(store.clone()));
         tasks.spawn(events::live::tell(store.clone(), link.clone()));
@@ -113,6 +114,7 @@ impl Api {
             realm: REALM.into(),
             rooms: vec!["100".into()],
             accounts: vec!["ward".into()],
+            trunks: vec![("pbx".into(), vec![[10, 9, 0, 1].into()])],
         };
         let limits = limits::Limits {
             heartbeat: Duration::from_millis(500),
@@ -129,7 +131,7 @@ impl Api {
             sockets: limits::Places::new(limits.sockets),
             store: store.clone(),
             setup: Setup::new(dir.path(), PAGE.into()),
-            seal: Seal::new(dir.path()),
+            seal,
             ldap: ways.ldap.map(ldap::Directory::new).map(Arc::new),
             oidc: ways.oidc.map(oidc::Provider::new).map(Arc::new),
             saml: ways.saml.map(saml::Provider::new).map(Arc::new),
@@ -440,6 +442,7 @@ async fn play_controller(
         ready: false,
         tells_figures: true,
         tells_meetings: false,
+        tells_trunks: true,
     };
     let there = frame::encode(&there).unwrap();
     stream.write_all(&there).await.unwrap();
@@ -476,6 +479,10 @@ async fn play_controller(
                     request,
                     figures: Box::new(Control::default()),
                 },
+                ToControl::GetTrunks { request } => FromControl::Trunks {
+                    request,
+                    trunks: trunks(),
+                },
                 ToControl::Directory(directory) => FromControl::Directory(Held {
                     generation: directory.generation,
                     ..Held::default()
@@ -497,9 +504,24 @@ async fn play_controller(
     }
 }
 
+/// How the trunk of the file does, and one that people may have made.
+fn trunks() -> Vec<TrunkState> {
+    let state = |name: &str, made| TrunkState {
+        name: name.into(),
+        made,
+        registered: Some(made),
+        since_ms: Some(1_700_000_000_000),
+        failure: (!made).then(|| "no answer".into()),
+    };
+    vec![state("pbx", false), state("city", true)]
+}
+
 fn is_question(message: &ToControl) -> bool {
     matches!(
         message,
-        ToControl::GetRoom { .. } | ToControl::GetVisits { .. } | ToControl::GetFigures { .. }
+        ToControl::GetRoom { .. }
+            | ToControl::GetVisits { .. }
+            | ToControl::GetFigures { .. }
+            | ToControl::GetTrunks { .. }
     )
 }

@@ -123,8 +123,8 @@ impl Hospital {
         let api = &self.api;
         match operation {
             "GET /organisations" | "GET /people" | "GET /roles" | "GET /audit" | "GET /rooms"
-            | "GET /accounts" | "GET /people/counts" | "GET /audit/counts" | "GET /system"
-            | "GET /metrics" | "GET /audit/export" => {
+            | "GET /accounts" | "GET /trunks" | "GET /people/counts" | "GET /audit/counts"
+            | "GET /system" | "GET /metrics" | "GET /audit/export" => {
                 let path = operation.split_once(' ').unwrap().1;
                 (path.to_owned(), Value::Null)
             }
@@ -184,6 +184,7 @@ impl Hospital {
             "DELETE /roles/{id}" => (format!("/roles/{}", self.some_role(at).await), Value::Null),
             other if other.contains(" /rooms") => self.room_request(other, at).await,
             other if other.contains(" /accounts") => self.account_request(other, at).await,
+            other if other.contains(" /trunks") => self.trunk_request(other, at).await,
             other => self.request_about_proofs(other, at).await,
         }
     }
@@ -261,6 +262,28 @@ impl Hospital {
             "GET /accounts/{id}" | "DELETE /accounts/{id}" => (account, Value::Null),
             "PATCH /accounts/{id}" => (account, json!({ "name": "new" })),
             "PUT /accounts/{id}/password" => (format!("{account}/password"), json!({})),
+            other => panic!("{other} has no request here"),
+        }
+    }
+}
+
+impl Hospital {
+    async fn trunk_request(&self, operation: &str, at: &str) -> (String, Value) {
+        let name = format!("t{:016x}", rand::random::<u64>());
+        let new = json!({ "organisation": at, "name": name, "address": "carrier.example" });
+        if operation == "POST /trunks" {
+            return ("/trunks".into(), new);
+        }
+        // The cells before have made more than a server has.
+        sqlx::query("DELETE FROM trunks")
+            .execute(self.api.store.pool().unwrap())
+            .await
+            .unwrap();
+        let id = self.api.make(&self.root, "/trunks", new).await;
+        let trunk = format!("/trunks/{id}");
+        match operation {
+            "PATCH /trunks/{id}" => (trunk, json!({ "address": "other.example" })),
+            "DELETE /trunks/{id}" => (trunk, Value::Null),
             other => panic!("{other} has no request here"),
         }
     }
@@ -397,6 +420,7 @@ async fn rows_of(api: &Api, organisation: &str) -> Vec<String> {
         "SELECT id || person || role || effect AS row FROM grants WHERE organisation = $1 ORDER BY id",
         "SELECT id || number || name || srtp || COALESCE(pin, '') AS row FROM rooms WHERE organisation = $1 ORDER BY id",
         "SELECT a.id || a.username || a.name || s.ha1 AS row FROM accounts a JOIN account_secrets s ON s.account = a.id WHERE a.organisation = $1 ORDER BY a.id, s.algorithm",
+        "SELECT id || name || address AS row FROM trunks WHERE organisation = $1 ORDER BY id",
         "SELECT room AS row FROM room_shares WHERE organisation = $1 ORDER BY room",
         "SELECT l.id || l.secret_hash || COALESCE(l.name, '') || l.uses || COALESCE(l.revoked_ms, 0) AS row FROM guest_links l JOIN rooms m ON m.id = l.room WHERE m.organisation = $1 ORDER BY l.id",
     ] {
@@ -433,11 +457,13 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
     let link = api.make(&root, "/rooms/geheim-1/guest-links", link()).await;
     let account = json!({ "organisation": b, "user": "geheim-2", "name": "geheim" });
     let account = api.make(&root, "/accounts", account).await;
+    let trunk = json!({ "organisation": b, "name": "geheim-3", "address": "geheim.example" });
+    let trunk = api.make(&root, "/trunks", trunk).await;
     let cookie = api.log_in("boss_a").await;
     let before = rows_of(&api, &b).await;
     assert!(before.len() >= 5, "{before:?}");
     let secrets = [
-        &b, &person, &other, &role, &grant, &room, &account, &link, "geheim",
+        &b, &person, &other, &role, &grant, &room, &account, &link, &trunk, "geheim",
     ];
     let ids = [
         &b,
@@ -447,6 +473,7 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
         &grant,
         &room,
         &account,
+        &trunk,
         "geheim-1",
         &link,
         &home,
@@ -498,12 +525,12 @@ fn random_path(rng: &mut impl Rng, operation: &str, ids: &[&str]) -> String {
         "{link}",
     ];
     for mark in marks {
-        path = path.replacen(mark, ids[..9].choose(rng).unwrap(), 1);
+        path = path.replacen(mark, ids[..10].choose(rng).unwrap(), 1);
     }
     if method == "GET" && rng.random_bool(0.5) {
         let keys = ["organisation", "q", "after", "object", "actor"];
         let key = keys.choose(rng).unwrap();
-        let value = ids[..12].iter().chain(&["%00", "%25"]).choose(rng).unwrap();
+        let value = ids[..13].iter().chain(&["%00", "%25"]).choose(rng).unwrap();
         path = format!("{path}?{key}={value}&limit=200");
     }
     path

@@ -35,7 +35,7 @@ fn told(api: &Api) -> Directory {
 }
 
 /// The record as text.
-async fn record(api: &Api) -> String {
+pub(super) async fn record(api: &Api) -> String {
     let rows = sqlx::query(
         "SELECT COALESCE(before_json, '') || COALESCE(after_json, '') AS row FROM audit ORDER BY seq",
     )

@@ -14,6 +14,7 @@ import { Roles } from "./Roles";
 import { Rooms } from "./Rooms";
 import { System } from "./System";
 import { Tree } from "./Tree";
+import { Trunks } from "./Trunks";
 
 /** What a section of the administration is given. */
 export interface SectionProps {
@@ -27,6 +28,7 @@ export interface SectionProps {
 const PAGES: Record<Section, (props: SectionProps) => React.JSX.Element> = {
   rooms: Rooms,
   accounts: Accounts,
+  trunks: Trunks,
   organisations: Organisations,
   people: People,
   roles: Roles,

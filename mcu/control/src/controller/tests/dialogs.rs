@@ -521,6 +521,7 @@ fn a_wish_to_move_is_judged_by_where_its_call_came_from() {
         realm: None,
         sources: vec![[10, 9, 0, 1].into()],
         register: None,
+        made: None,
     }];
     config.dialplan = vec![Rule {
         pattern: Pattern::Number("5551234".into()),

@@ -357,6 +357,7 @@ fn with_trunk() -> Config {
         realm: None,
         sources: vec![[10, 9, 0, 1].into()],
         register: None,
+        made: None,
     }];
     config.dialplan.push(Rule {
         pattern: Pattern::Number("5551234".into()),

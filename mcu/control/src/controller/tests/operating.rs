@@ -41,6 +41,7 @@ fn direct(bench: &mut Bench, generation: u64, rooms: Vec<MadeRoom>) -> Held {
         generation,
         rooms,
         accounts: vec![account("ward")],
+        trunks: Vec::new(),
     };
     bench.input(Input::Manager(MANAGER, ToControl::Directory(directory)));
     match bench.told.last() {
