@@ -472,6 +472,7 @@ impl Settings {
             rooms: self.room_numbers(),
             accounts: self.users(),
             trunks: self.trunks(),
+            requests: self.limits.requests(),
             metrics: self.metrics.listen(),
             syslog: self.audit.syslog(),
             process: figures::process,

@@ -18,6 +18,10 @@ pub struct Limits {
     pub new_calls_per_source_per_s: NonZeroU32,
     /// The same from all sources together.
     pub new_calls_per_s: NonZeroU32,
+    /// Most requests of the HTTP interface in a minute by one session or token.
+    pub requests_per_session_per_min: NonZeroU32,
+    /// The same by one source that proves nothing.
+    pub requests_per_source_per_min: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -29,6 +33,8 @@ impl Default for Limits {
             calls_per_source: number(100),
             new_calls_per_source_per_s: number(50),
             new_calls_per_s: number(100),
+            requests_per_session_per_min: number(3_000),
+            requests_per_source_per_min: number(6_000),
         }
     }
 }
@@ -40,6 +46,14 @@ impl Limits {
             calls_per_source: self.calls_per_source.get() as usize,
             new_calls_per_source_per_s: self.new_calls_per_source_per_s.get(),
             new_calls_per_s: self.new_calls_per_s.get(),
+        }
+    }
+
+    /// Those of the HTTP interface.
+    pub fn requests(&self) -> manager_ui_server::Allowed {
+        manager_ui_server::Allowed {
+            per_session: self.requests_per_session_per_min,
+            per_source: self.requests_per_source_per_min,
         }
     }
 }

@@ -72,6 +72,8 @@ const KEYS: &[&str] = &[
     "realm",
     "refuse",
     "register",
+    "requests_per_session_per_min",
+    "requests_per_source_per_min",
     "role",
     "roles",
     "room",

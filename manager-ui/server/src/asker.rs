@@ -154,7 +154,11 @@ impl FromRequestParts<State> for LoggedIn {
                 sessions::person_of(&state.store, &secret, asked_by(parts)).await?
             }
         };
-        let person = person.ok_or_else(Problem::not_logged_in)?;
+        let Some(person) = person else {
+            state.rates.is_bad(&parts.headers);
+            return Err(Problem::not_logged_in());
+        };
+        state.rates.is_good(&parts.headers, source);
         let who = Self {
             subject: person.subject(),
             person,
@@ -213,7 +217,7 @@ fn source(parts: &Parts) -> Result<IpAddr, Problem> {
 }
 
 /// The token that a program sends (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme

@@ -38,6 +38,7 @@ mod page;
 mod password;
 mod patient;
 mod provider;
+mod rates;
 pub mod rights;
 pub mod saml;
 mod seal;
@@ -53,6 +54,7 @@ mod totp;
 mod watch;
 
 pub use audit::{Fault, Whole};
+pub use rates::Allowed;
 pub use seal::FILE as SEAL_FILE;
 pub use setup::FILE as SETUP_FILE;
 pub use store::backup::{BackupError, Schedule, backup, restore};
@@ -102,6 +104,8 @@ pub struct Config {
     pub accounts: Vec<String>,
     /// Names of the configuration file's trunks, and the addresses that their calls come from.
     pub trunks: Vec<(String, Vec<IpAddr>)>,
+    /// Requests of the HTTP interface that are answered.
+    pub requests: Allowed,
     /// Where metrics are told in clear, at an address of this machine alone.
     pub metrics: Option<SocketAddr>,
     /// Says how this process does.
@@ -199,6 +203,7 @@ impl Server {
             saml: config.saml.map(saml::Provider::new).map(Arc::new),
             logins: Arc::default(),
             guests: Arc::default(),
+            rates: rates::Rates::new(&config.requests),
             follower: follower.clone(),
             file: file.clone(),
             watch: Arc::new(watch),
@@ -415,6 +420,7 @@ struct State {
     logins: Arc<limits::Attempts>,
     /// Wrong links for guests.
     guests: Arc<limits::Attempts>,
+    rates: Arc<rates::Rates>,
     follower: directory::Follower,
     file: Arc<directory::File>,
     events: events::Events,
@@ -449,6 +455,7 @@ fn router(state: State) -> Router {
         .merge(api::router())
         .route("/ws", get(browser::upgrade))
         .fallback(api::not_found)
+        .layer(from_fn_with_state(state.clone(), rates::bound))
         .layer(from_fn(page::security_headers))
         .layer(from_fn_with_state(state.clone(), watch::counts::count))
         .with_state(state)

@@ -222,7 +222,7 @@ impl Attempts {
 }
 
 /// One IPv6 site owns a whole /64 (RFC 6177), so its hosts count together.
-fn source(peer: IpAddr) -> IpAddr {
+pub(crate) fn source(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) => {
             let network = u128::from(v6) & !u128::from(u64::MAX);

@@ -1,5 +1,6 @@
 //! The manager against a controller of the test's own on a real unix socket.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::limits::{Bounds, Limits};
-use crate::{Config, Server};
+use crate::{Allowed, Config, Server};
 
 fn media_is(ready: bool) -> FromControl {
     FromControl::Media {
@@ -100,6 +101,10 @@ impl Manager {
             rooms: Vec::new(),
             accounts: Vec::new(),
             trunks: Vec::new(),
+            requests: Allowed {
+                per_session: NonZeroU32::MAX,
+                per_source: NonZeroU32::MAX,
+            },
             metrics: None,
             syslog: None,
             process: Process::default,

@@ -2,7 +2,11 @@
 
 use axum::http::StatusCode;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -13,21 +17,30 @@ use crate::sessions;
 const PROBLEM: &str = "application/problem+json";
 /// Name of the way to prove who asks.
 const SESSION: &str = "session";
+/// And the one of programs.
+const TOKEN: &str = "token";
+/// Operations for who has not proved anything yet.
+const OPEN: &[&str] = &["post_session", "post_setup", "get_login_methods"];
 
 /// Operations get names that are theirs alone, responses a description, refusals their media type; and
 /// what may refuse any request (too large, too many, database away) is said of each.
 pub(super) fn finish(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(sessions::COOKIE)));
-    components
-        .security_schemes
-        .insert(SESSION.to_owned(), cookie.into());
+    let token = Http::builder()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("`consilium_…`, as `POST /session/tokens` tells it once"));
+    let schemes = &mut components.security_schemes;
+    schemes.insert(SESSION.to_owned(), cookie.into());
+    schemes.insert(TOKEN.to_owned(), SecurityScheme::Http(token.build()).into());
     components
         .schemas
         .insert(Problem::name().into_owned(), Problem::schema());
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
-            operation.operation_id = Some(name(method, path));
+            let name = name(method, path);
+            operation.security = Some(proofs(&name, operation));
+            operation.operation_id = Some(name);
             finish_operation(operation);
         }
     }
@@ -55,7 +68,8 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
 
 fn finish_operation(operation: &mut Operation) {
     let responses = &mut operation.responses.responses;
-    let is_open = !responses.contains_key("401");
+    let too_many = responses.entry("429".to_owned());
+    too_many.or_insert_with(|| Response::new("").into());
     for (status, response) in responses.iter_mut() {
         if let RefOr::T(response) = response {
             finish_response(status, response);
@@ -66,10 +80,20 @@ fn finish_operation(operation: &mut Operation) {
         .content(PROBLEM, problem())
         .build();
     responses.insert("default".to_owned(), refused.into());
-    if !is_open {
-        let proof = SecurityRequirement::new::<_, [&str; 0], &str>(SESSION, []);
-        operation.security = Some(vec![proof]);
+}
+
+/// By what it is proved who asks: any one of these; by nothing where there are none.
+fn proofs(name: &str, operation: &Operation) -> Vec<SecurityRequirement> {
+    let proof = |scheme| SecurityRequirement::new::<_, [&str; 0], &str>(scheme, []);
+    if OPEN.contains(&name) {
+        return Vec::new();
     }
+    let told = operation.extensions.as_ref();
+    let takes_tokens =
+        told.is_some_and(|told| told.contains_key("x-right") || told.contains_key("x-token"));
+    let mut proofs = vec![proof(SESSION)];
+    proofs.extend(takes_tokens.then(|| proof(TOKEN)));
+    proofs
 }
 
 fn finish_response(status: &str, response: &mut Response) {
@@ -77,6 +101,14 @@ fn finish_response(status: &str, response: &mut Response) {
     if response.description.is_empty() {
         let reason = code.and_then(|code| code.canonical_reason());
         response.description = reason.unwrap_or(status).to_owned();
+    }
+    if code == Some(StatusCode::TOO_MANY_REQUESTS) {
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer);
+        let seconds = HeaderBuilder::new()
+            .schema(seconds)
+            .description(Some("Seconds until it may be asked again"));
+        let headers = &mut response.headers;
+        headers.insert("Retry-After".to_owned(), seconds.build());
     }
     if code.is_some_and(|code| !code.is_success()) {
         response.content.clear();

@@ -17,6 +17,7 @@ mod postgres;
 // So are peers that are Python.
 #[path = "../../../../tests/src/python.rs"]
 mod python;
+mod rates;
 mod record;
 mod rooms;
 mod saml;
@@ -56,6 +57,7 @@ macro_rules! on_both {
 
 on_both! {
     description::operations_have_names_of_their_own_and_refusals_their_media_type,
+    description::each_operation_is_described_with_what_proves_who_asks,
     description::what_is_out_of_its_range_is_refused,
     description::a_refused_field_is_named_and_what_it_holds_is_not,
     logins::the_first_link_makes_an_administrator_once,
@@ -108,6 +110,7 @@ on_both! {
     visits::what_the_controller_does_not_answer_is_in_the_record,
     guests::who_is_disabled_is_put_out_whatever_became_of_the_session,
     guests::a_session_that_ran_out_ends_no_consult,
+    rates::a_session_is_counted_by_itself_and_who_proves_nothing_by_the_source,
     counts::counts_are_of_what_one_may_see_and_looking_leaves_no_trace,
     record::each_change_is_in_the_record_with_before_and_after,
     record::what_moves_away_is_in_the_record_of_both_places,

@@ -1,5 +1,6 @@
 //! An API with a database of its own, and what is asked of it.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::rights::Right;
 use crate::seal::Seal;
 use crate::setup::{FILE, Setup};
 use crate::store::{Database, Store, now_ms};
+use crate::rates::{Allowed, Rates};
 use crate::{State, directory, events, ldap, limits, link, oidc, saml, serve, sessions, watch};
 
 /// Where the page is.
@@ -137,14 +139,14 @@ impl Api {
             saml: ways.saml.map(saml::Provider::new).map(Arc::new),
             logins: Arc::default(),
             guests: Arc::default(),
+            rates: rates(1_000_000, 1_000_000),
             follower,
             file: Arc::new(file),
             events,
             listeners: crate::api::events::Listeners::new(&limits),
             watch: Arc::new(watch),
         };
-        let peer = serve::Peer("192.0.2.7:5000".parse().unwrap());
-        let router = crate::router(state.clone()).layer(Extension(peer));
+        let router = router(&state);
         Self {
             router,
             state,
@@ -155,6 +157,13 @@ impl Api {
             ends_when_told,
             _tasks: tasks,
         }
+    }
+
+    /// As a server has it that answers so many requests in a minute, by session and by source.
+    pub(crate) fn answering(mut self, per_session: u32, per_source: u32) -> Self {
+        self.state.rates = rates(per_session, per_source);
+        self.router = router(&self.state);
+        self
     }
 
     /// As the server's next life has it.
@@ -428,6 +437,18 @@ impl Api {
             json!({ "organisation": at, "login": login, "name": login, "password": PASSWORD });
         self.make(cookie, "/people", body).await
     }
+}
+
+fn router(state: &State) -> Router {
+    let peer = serve::Peer("192.0.2.7:5000".parse().unwrap());
+    crate::router(state.clone()).layer(Extension(peer))
+}
+
+fn rates(per_session: u32, per_source: u32) -> Arc<Rates> {
+    Rates::new(&Allowed {
+        per_session: NonZeroU32::new(per_session).unwrap(),
+        per_source: NonZeroU32::new(per_source).unwrap(),
+    })
 }
 
 /// Answers whatever is asked as a controller does where all goes well.

@@ -31,17 +31,8 @@ pub(crate) async fn operations_have_names_of_their_own_and_refusals_their_media_
                 operation["responses"]["default"].is_object(),
                 "{method} {path}"
             );
-            let operation_at = format!("{method} {path}");
-            let is_open = [
-                "post /api/v1/session",
-                "post /api/v1/setup",
-                "get /api/v1/login-methods",
-            ]
-            .contains(&&*operation_at);
-            let proved = json!([{ "session": [] }]);
-            if !is_open {
-                assert_eq!(operation["security"], proved, "{method} {path}");
-            }
+            let too_many = &operation["responses"]["429"];
+            assert!(too_many["headers"]["Retry-After"].is_object(), "{path}");
         }
     }
     let told = document["components"]["schemas"]["Right"]["enum"]
@@ -50,6 +41,42 @@ pub(crate) async fn operations_have_names_of_their_own_and_refusals_their_media_
     let told: Vec<&str> = told.iter().map(|name| name.as_str().unwrap()).collect();
     let all: Vec<&str> = Right::ALL.iter().map(|right| right.as_str()).collect();
     assert_eq!(told, all);
+}
+
+/// An operation is open if and only if it does not ask who it is, and takes a token if and only if one
+/// that may do nothing is refused for that alone.
+pub(crate) async fn each_operation_is_described_with_what_proves_who_asks(api: Api) {
+    let root = api.first().await;
+    let token = api.token(&root, &[Right::RecordingsView]).await;
+    let document = api.document().await;
+    let mut open = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let path = path.strip_prefix("/api/v1").unwrap();
+            let path = path.replace(['{', '}'], "");
+            let (at, method) = (format!("{method} {path}"), method.to_uppercase());
+            let proofs = operation["security"].as_array().unwrap();
+            let none = api.ask("", &method, &path, Value::Null).await;
+            let is_open = none.body["code"] != "not_logged_in";
+            assert_eq!(proofs.is_empty(), is_open, "{at}: {none:?}");
+            if is_open {
+                open += 1;
+                continue;
+            }
+            let by_token = api.ask_by(&token, &method, &path, Value::Null).await;
+            let takes_tokens = by_token.body["code"] != "by_token";
+            let session = json!({ "session": [] });
+            let told = match takes_tokens {
+                true => json!([session, { "token": [] }]),
+                false => json!([session]),
+            };
+            assert_eq!(operation["security"], told, "{at}: {by_token:?}");
+        }
+    }
+    assert_eq!(open, 3);
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!(schemes["session"]["in"], "cookie");
+    assert_eq!(schemes["token"]["scheme"], "bearer");
 }
 
 pub(crate) async fn what_is_out_of_its_range_is_refused(api: Api) {
