@@ -52,7 +52,7 @@ pub(crate) use extract::{Body, Params};
 pub(crate) use page::{Page, Paging};
 
 /// Longest body of a request, in bytes. What anybody says here is names and numbers.
-const MAX_BODY: usize = 64 * 1024;
+pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// An error as RFC 9457 §3 has it; the type is `about:blank`, so the status says the kind.
 #[derive(Debug, Serialize, ToSchema)]
@@ -214,6 +214,14 @@ fn accesses() -> HashMap<(String, String), Access> {
         }
     }
     known
+}
+
+/// Paths to which things are sent that are done once where an `Idempotency-Key` says so: `x-once`.
+pub(crate) fn done_once() -> HashMap<String, bool> {
+    let document = serde_json::to_value(described().into_openapi()).unwrap_or_default();
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let told = paths.map(|(path, methods)| (path.clone(), methods["post"]["x-once"] == true));
+    told.collect()
 }
 
 /// Names of the operations by method and path.

@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use crate::audit::{Action, Change, Object};
+use crate::once;
 use crate::rights::{self, Right, Subject, allowed};
 use crate::store::{self, Error, Store, now_ms};
 
@@ -521,7 +522,7 @@ async fn heads(store: &Store) -> Result<Heads, Error> {
     })
 }
 
-/// Forgets events that are too old or too many.
+/// Forgets events that are too old or too many, and answers that are too old.
 async fn forget(store: &Store) -> Result<(), Error> {
     let mut tx = store.begin().await?;
     sqlx::query(
@@ -532,5 +533,6 @@ async fn forget(store: &Store) -> Result<(), Error> {
     .bind(MAX_KEPT)
     .execute(&mut *tx)
     .await?;
+    once::forget(&mut tx).await?;
     Ok(tx.commit().await?)
 }

@@ -34,6 +34,7 @@ mod limits;
 mod link;
 mod newcomer;
 pub mod oidc;
+mod once;
 mod page;
 mod password;
 mod patient;
@@ -203,6 +204,7 @@ impl Server {
             saml: config.saml.map(saml::Provider::new).map(Arc::new),
             logins: Arc::default(),
             guests: Arc::default(),
+            under_way: once::UnderWay::default(),
             rates: rates::Rates::new(&config.requests),
             follower: follower.clone(),
             file: file.clone(),
@@ -421,6 +423,7 @@ struct State {
     /// Wrong links for guests.
     guests: Arc<limits::Attempts>,
     rates: Arc<rates::Rates>,
+    under_way: once::UnderWay,
     follower: directory::Follower,
     file: Arc<directory::File>,
     events: events::Events,
@@ -455,6 +458,7 @@ fn router(state: State) -> Router {
         .merge(api::router())
         .route("/ws", get(browser::upgrade))
         .fallback(api::not_found)
+        .layer(from_fn_with_state(state.clone(), once::guard))
         .layer(from_fn_with_state(state.clone(), rates::bound))
         .layer(from_fn(page::security_headers))
         .layer(from_fn_with_state(state.clone(), watch::counts::count))

@@ -21,6 +21,7 @@ use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Object, hex};
+use crate::once::{Once, Place};
 use crate::rights::{self, Right, allowed};
 use crate::store::{Error, new_id, now_ms};
 
@@ -146,11 +147,12 @@ struct Made {
 
 /// Make an account. A terminal can register with it as soon as the answer is here.
 #[utoipa::path(post, path = "/accounts", tag = "accounts", request_body = NewAccount,
-    extensions(("x-right" = json!("accounts.manage"))),
+    extensions(("x-right" = json!("accounts.manage")), ("x-once" = json!(true))),
     responses((status = 201, body = Made), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn create(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Body(new): Body<NewAccount>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
     let mut tx = state.store.begin().await?;
@@ -187,11 +189,13 @@ async fn create(
         &made,
     )
     .await?;
-    commit(&state, tx).await?;
     let made = Made {
         account: made,
         password: told,
     };
+    let home = Place::Organisation(&made.account.organisation);
+    once.keep(&mut tx, home, StatusCode::CREATED, &made).await?;
+    commit(&state, tx).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 

@@ -1,13 +1,15 @@
 //! What is the same for every operation of the description (OpenAPI 3.1), and so is written once.
 
 use axum::http::StatusCode;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{
+    ContentBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder,
+};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::Problem;
@@ -67,6 +69,10 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
 }
 
 fn finish_operation(operation: &mut Operation) {
+    let told = operation.extensions.as_ref();
+    if told.is_some_and(|told| told.contains_key("x-once")) {
+        operation.parameters.get_or_insert_default().push(key());
+    }
     let responses = &mut operation.responses.responses;
     let too_many = responses.entry("429".to_owned());
     too_many.or_insert_with(|| Response::new("").into());
@@ -80,6 +86,21 @@ fn finish_operation(operation: &mut Operation) {
         .content(PROBLEM, problem())
         .build();
     responses.insert("default".to_owned(), refused.into());
+}
+
+/// What is sent for a thing to be done once (draft-ietf-httpapi-idempotency-key-header-07).
+fn key() -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "1 to 255 characters, another for each thing: it is done once in a day, and the first answer is \
+             told again. 409 while it is under way, 422 where another request came with it",
+        ))
+        .schema(Some(text))
+        .build()
 }
 
 /// By what it is proved who asks: any one of these; by nothing where there are none.

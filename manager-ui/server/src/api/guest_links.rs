@@ -17,6 +17,7 @@ use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Object};
+use crate::once::{Once, Place};
 use crate::sessions::{hash, new_secret};
 use crate::store::{Error, new_id, now_ms};
 
@@ -101,11 +102,12 @@ struct Made {
 
 /// Make a link by which guests enter a room.
 #[utoipa::path(post, path = "/rooms/{number}/guest-links", tag = "rooms", params(("number" = String, Path)), request_body = New,
-    extensions(("x-right" = json!("rooms.manage"))),
+    extensions(("x-right" = json!("rooms.manage")), ("x-once" = json!(true))),
     responses((status = 201, body = Made), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn create(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Path(number): Path<String>,
     Body(new): Body<New>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
@@ -143,9 +145,12 @@ async fn create(
     let told = json!({ "number": room.number, "name": new.name.as_ref().map(Name::as_str),
         "expires_ms": new.expires_ms, "max_uses": new.max_uses });
     note(&mut tx, &who, Action::Create, (&id, &room), told).await?;
-    tx.commit().await?;
     let path = format!("/room/{}#guest={}", room.number, secret.0);
-    Ok((StatusCode::CREATED, Json(Made { id, path })))
+    let made = Made { id, path };
+    let home = Place::Room(&room.number);
+    once.keep(&mut tx, home, StatusCode::CREATED, &made).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Take a link back. Who is in by it is put out.

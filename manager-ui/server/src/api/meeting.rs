@@ -19,6 +19,7 @@ use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Object};
 use crate::link::Away;
+use crate::once::{Once, Place};
 use crate::rights::{self, Right};
 
 /// For the controller to answer.
@@ -138,7 +139,7 @@ async fn control(
 ) -> Result<StatusCode, Problem> {
     may_control(state, who, number).await?;
     // Before it is done: it may be done later than anybody waits for.
-    note(state, who, number, told).await?;
+    note(state, who, number, told, &Once::default()).await?;
     let outcome = state.link.control(number.to_owned(), leg, action, ACTING);
     match outcome.await? {
         ControlOutcome::Done => Ok(StatusCode::NO_CONTENT),
@@ -169,11 +170,12 @@ struct Called {
 /// Have a room call somebody. The answer comes when the callee has answered, or will not; who does not
 /// wait for it sees the callee among the legs.
 #[utoipa::path(post, path = "/rooms/{number}/calls", tag = "rooms", params(("number" = String, Path)), request_body = Call,
-    extensions(("x-right" = json!("rooms.control"))),
+    extensions(("x-right" = json!("rooms.control")), ("x-once" = json!(true))),
     responses((status = 200, body = Called), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 async fn ring(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Path(number): Path<String>,
     Body(call): Body<Call>,
 ) -> Result<Json<Called>, Problem> {
@@ -184,9 +186,20 @@ async fn ring(
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("target"));
     }
     // Before it rings: who waits for no answer is in the record, too.
-    note(&state, &who, &number, json!({ "called": call.target })).await?;
+    let told = json!({ "called": call.target });
+    note(&state, &who, &number, told, &once).await?;
     let beyond = beyond(&state, &who, &call.target).await?;
-    let target = (call.target, beyond);
+    let called = called(&state, number, (call.target, beyond)).await;
+    let answer = called.as_ref().ok().map(|called| (StatusCode::OK, called));
+    once.end(&state.store, answer).await?;
+    called.map(Json)
+}
+
+async fn called(
+    state: &State,
+    number: String,
+    target: (String, Beyond),
+) -> Result<Called, Problem> {
     let outcome = state.link.dial(number, target, RINGING).await?;
     let (outcome, status) = match outcome {
         DialOutcome::Answered => ("answered", None),
@@ -197,7 +210,7 @@ async fn ring(
         DialOutcome::Refused { status } => ("refused", Some(status)),
         DialOutcome::NoAnswer => ("no_answer", None),
     };
-    Ok(Json(Called { outcome, status }))
+    Ok(Called { outcome, status })
 }
 
 /// Whose terminals the asker may have called though they are strangers to the room: those of an account
@@ -246,7 +259,13 @@ async fn may_control(state: &State, who: &LoggedIn, number: &str) -> Result<(), 
     }
 }
 
-async fn note(state: &State, who: &LoggedIn, number: &str, told: Value) -> Result<(), Problem> {
+async fn note(
+    state: &State,
+    who: &LoggedIn,
+    number: &str,
+    told: Value,
+    once: &Once,
+) -> Result<(), Problem> {
     let mut tx = state.store.begin().await?;
     let home: Option<(String, String)> =
         sqlx::query_as("SELECT id, organisation FROM rooms WHERE number = $1")
@@ -265,6 +284,7 @@ async fn note(state: &State, who: &LoggedIn, number: &str, told: Value) -> Resul
         after: Some(after),
     };
     audit::write(&mut tx, &who.asker(), Action::Change, object, change).await?;
+    once.begin(&mut tx, Place::Room(number)).await?;
     tx.commit().await?;
     Ok(())
 }

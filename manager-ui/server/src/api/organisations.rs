@@ -16,6 +16,7 @@ use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Object};
+use crate::once::{Once, Place};
 use crate::rights::{self, Right, allowed};
 use crate::store::{Error, new_id, now_ms};
 
@@ -113,11 +114,12 @@ struct New {
 
 /// Make an organisation below another.
 #[utoipa::path(post, path = "/organisations", tag = "organisations", request_body = New,
-    extensions(("x-right" = json!("organisations.manage"))),
+    extensions(("x-right" = json!("organisations.manage")), ("x-once" = json!(true))),
     responses((status = 201, body = Organisation), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
 async fn create(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Body(new): Body<New>,
 ) -> Result<(StatusCode, Json<Organisation>), Problem> {
     let mut tx = state.store.begin().await?;
@@ -146,6 +148,8 @@ async fn create(
     .execute(&mut *tx)
     .await?;
     note(&mut tx, &who, Action::Create, None, Some(&made)).await?;
+    let home = Place::Organisation(&made.id);
+    once.keep(&mut tx, home, StatusCode::CREATED, &made).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(made)))
 }

@@ -15,6 +15,7 @@ use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::{Asker, LoggedIn};
 use crate::audit::{self, Action, Change, Object};
+use crate::once::{Once, Place};
 use crate::rights::{self, Right, allowed};
 use crate::store::{Error, Store, new_id, now_ms};
 use crate::{ldap, password, sessions, tokens};
@@ -201,11 +202,12 @@ pub(crate) struct NewPerson {
 
 /// Add a person.
 #[utoipa::path(post, path = "/people", tag = "people", request_body = NewPerson,
-    extensions(("x-right" = json!("people.manage"))),
+    extensions(("x-right" = json!("people.manage")), ("x-once" = json!(true))),
     responses((status = 201, body = PersonView), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn create(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Body(mut new): Body<NewPerson>,
 ) -> Result<(StatusCode, Json<PersonView>), Problem> {
     let mut connection = state.store.pool()?.acquire().await?;
@@ -230,6 +232,8 @@ async fn create(
     insert(&mut tx, &id, &new, hash.as_deref()).await?;
     let made = seen(&mut tx, &who, &id, Right::PeopleManage).await?;
     note(&mut tx, &who, Action::Create, None, Some(&made)).await?;
+    let home = Place::Organisation(&made.organisation);
+    once.keep(&mut tx, home, StatusCode::CREATED, &made).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
@@ -431,11 +435,12 @@ struct NewGrant {
 
 /// Give a person a role, or deny it. Nobody hands on, or denies, what they do not hold themselves.
 #[utoipa::path(post, path = "/people/{id}/grants", tag = "people", params(("id" = String, Path)), request_body = NewGrant,
-    extensions(("x-right" = json!("people.manage"))),
+    extensions(("x-right" = json!("people.manage")), ("x-once" = json!(true))),
     responses((status = 201, body = Grant), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn grant(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Path(id): Path<String>,
     Body(new): Body<NewGrant>,
 ) -> Result<(StatusCode, Json<Grant>), Problem> {
@@ -456,6 +461,8 @@ async fn grant(
         made => made?,
     };
     note_grant(&mut tx, &who, Action::Grant, &person, &made).await?;
+    let home = Place::Organisation(&person.organisation);
+    once.keep(&mut tx, home, StatusCode::CREATED, &made).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(made)))
 }

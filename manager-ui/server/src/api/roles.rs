@@ -15,6 +15,7 @@ use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Object};
+use crate::once::{Once, Place};
 use crate::rights::{self, Right, allowed};
 use crate::store::{Error, new_id, now_ms};
 
@@ -79,11 +80,12 @@ struct New {
 
 /// Make a role. It allows nothing that the asker may not do there.
 #[utoipa::path(post, path = "/roles", tag = "roles", request_body = New,
-    extensions(("x-right" = json!("roles.manage"))),
+    extensions(("x-right" = json!("roles.manage")), ("x-once" = json!(true))),
     responses((status = 201, body = Role), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
 async fn create(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Body(new): Body<New>,
 ) -> Result<(StatusCode, Json<Role>), Problem> {
     let mut tx = state.store.begin().await?;
@@ -92,7 +94,7 @@ async fn create(
     need_all(&mut tx, &who, &rights, &new.organisation).await?;
     let made = Role {
         id: new_id(),
-        organisation: Some(new.organisation),
+        organisation: Some(new.organisation.clone()),
         name: new.name.as_str().to_owned(),
         rights,
     };
@@ -105,6 +107,8 @@ async fn create(
         .await?;
     rights::write_rights(&mut tx, &made.id, &made.rights).await?;
     note(&mut tx, &who, Action::Create, None, Some(&made)).await?;
+    let home = Place::Organisation(&new.organisation);
+    once.keep(&mut tx, home, StatusCode::CREATED, &made).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(made)))
 }

@@ -22,6 +22,7 @@ use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Object};
 use crate::directory;
+use crate::once::{Once, Place};
 use crate::rights::{self, Right, Subject, allowed};
 use crate::store::{Error, new_id, now_ms};
 
@@ -230,11 +231,12 @@ struct NewRoom {
 
 /// Make a room. It can be dialled as soon as the answer is here.
 #[utoipa::path(post, path = "/rooms", tag = "rooms", request_body = NewRoom,
-    extensions(("x-right" = json!("rooms.manage"))),
+    extensions(("x-right" = json!("rooms.manage")), ("x-once" = json!(true))),
     responses((status = 201, body = RoomView), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn create(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Body(new): Body<NewRoom>,
 ) -> Result<(StatusCode, Json<RoomView>), Problem> {
     let mut tx = state.store.begin().await?;
@@ -286,6 +288,8 @@ async fn create(
         &made,
     )
     .await?;
+    let home = Place::Organisation(&made.organisation);
+    once.keep(&mut tx, home, StatusCode::CREATED, &made).await?;
     commit(&state, tx).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
@@ -497,7 +501,7 @@ pub(super) async fn seen(
 ///
 /// # Errors
 /// 404, and 403 for who sees it.
-pub(super) async fn managed(
+pub(crate) async fn managed(
     connection: &mut AnyConnection,
     who: &LoggedIn,
     number: &str,

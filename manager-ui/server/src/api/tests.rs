@@ -10,6 +10,7 @@ mod guests;
 mod logins;
 mod matrix;
 mod oidc;
+mod once;
 mod people;
 // The server that end-to-end tests start, too.
 #[path = "../../../../tests/src/postgres.rs"]
@@ -111,6 +112,13 @@ on_both! {
     guests::who_is_disabled_is_put_out_whatever_became_of_the_session,
     guests::a_session_that_ran_out_ends_no_consult,
     rates::a_session_is_counted_by_itself_and_who_proves_nothing_by_the_source,
+    once::whatever_is_made_is_made_once_and_its_answer_told_again,
+    once::every_operation_that_makes_something_takes_a_key_and_no_other,
+    once::an_answer_is_told_to_who_asked_while_they_may_still_do_it,
+    once::an_answer_about_a_room_is_told_where_the_room_is_now,
+    once::a_refusal_is_not_kept_and_what_is_unknown_is_not_done_twice,
+    once::two_at_the_same_time_make_one,
+    once::answers_are_bounded_and_forgotten_after_a_day,
     counts::counts_are_of_what_one_may_see_and_looking_leaves_no_trace,
     record::each_change_is_in_the_record_with_before_and_after,
     record::what_moves_away_is_in_the_record_of_both_places,

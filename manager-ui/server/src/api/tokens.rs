@@ -17,6 +17,7 @@ use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change};
+use crate::once::{Once, Place};
 use crate::rights::{self, Right};
 use crate::second_factor::{self, Verdict};
 use crate::sessions;
@@ -99,10 +100,12 @@ struct Made {
 
 /// Make a token for a program. Whoever finds a session left open makes none: the password is asked for.
 #[utoipa::path(post, path = "/session/tokens", tag = "session", request_body = New,
+    extensions(("x-once" = json!(true))),
     responses((status = 201, body = Made), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 async fn create(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Body(mut new): Body<New>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
     new.rights.sort_unstable();
@@ -147,9 +150,13 @@ async fn create(
     };
     let object = object(&id, &who.person.organisation);
     audit::write(&mut tx, &who.asker(), Action::Create, object, change).await?;
+    let made = Made {
+        id,
+        token: token.0,
+    };
+    once.keep(&mut tx, Place::Own, StatusCode::CREATED, &made).await?;
     tx.commit().await?;
-    let token = token.0;
-    Ok((StatusCode::CREATED, Json(Made { id, token })))
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Has somebody who is logged in prove who they are once more: as at a login, or by a login that was just

@@ -139,6 +139,7 @@ impl Api {
             saml: ways.saml.map(saml::Provider::new).map(Arc::new),
             logins: Arc::default(),
             guests: Arc::default(),
+            under_way: Arc::default(),
             rates: rates(1_000_000, 1_000_000),
             follower,
             file: Arc::new(file),
@@ -348,6 +349,32 @@ impl Api {
         Answer {
             status,
             cookie,
+            body,
+        }
+    }
+
+    /// Sends this with an `Idempotency-Key`, as our own page or a program with a token would.
+    pub(crate) async fn ask_once(&self, proof: &str, key: &str, path: &str, body: Value) -> Answer {
+        let request = Request::post(format!("/api/v1{path}"))
+            .header(header::HOST, "192.0.2.1:8443")
+            .header(header::ORIGIN, "https://192.0.2.1:8443")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", key);
+        let request = match proof.starts_with("Bearer ") {
+            true => request.header(header::AUTHORIZATION, proof),
+            false => request.header(header::COOKIE, format!("{}={proof}", sessions::COOKIE)),
+        };
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let mut body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if headers.contains_key("idempotency-replayed") {
+            body["replayed"] = json!(true);
+        }
+        Answer {
+            status,
+            cookie: None,
             body,
         }
     }
