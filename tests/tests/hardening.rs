@@ -44,7 +44,11 @@ fn valid(server: &Server) {
     let check = |document: &Value| {
         fs::write(&file, document.to_string()).unwrap();
         let mut command = Command::new(&validator);
-        command.args(["--schema", "3.1"]).arg(&file).output().unwrap()
+        command
+            .args(["--schema", "3.1"])
+            .arg(&file)
+            .output()
+            .unwrap()
     };
     let document: Value = serde_json::from_str(&document).unwrap();
     let output = check(&document);

@@ -20,13 +20,13 @@ use sqlx::{Any, FromRow, Row, Transaction};
 use tokio::time::timeout;
 use tracing::error;
 
+use crate::State;
 use crate::api::{self, Access, MAX_BODY, Problem, rooms};
 use crate::asker::LoggedIn;
 use crate::audit::hex;
 use crate::rights::{self, Right};
 use crate::seal::Seal;
 use crate::store::{self, Error, Store, now_ms};
-use crate::State;
 
 /// The header of the draft.
 pub(crate) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -96,7 +96,7 @@ impl Once {
         };
         let sealed = asked.sealed(answer)?;
         let known = Some((status, sealed.as_str()));
-        Ok(asked.insert(tx, place, known).await?)
+        asked.insert(tx, place, known).await
     }
 
     /// Keeps that it is begun. What comes of it is to be told by [`Once::end`].
@@ -109,7 +109,7 @@ impl Once {
         place: Place<'_>,
     ) -> Result<(), Problem> {
         match &self.0 {
-            Some(asked) => Ok(asked.insert(tx, place, None).await?),
+            Some(asked) => asked.insert(tx, place, None).await,
             None => Ok(()),
         }
     }
@@ -196,7 +196,11 @@ impl Asked {
 }
 
 /// Answers what was answered before under the same key, or has it done.
-pub(crate) async fn guard(StateOf(state): StateOf<State>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(
+    StateOf(state): StateOf<State>,
+    request: Request,
+    next: Next,
+) -> Response {
     let has_key = request.headers().contains_key(&KEY);
     match has_key && *request.method() == Method::POST {
         true => match guarded(&state, request, next).await {

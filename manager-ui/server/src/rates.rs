@@ -141,7 +141,9 @@ impl<K: Copy + Eq + Hash> Quotas<K> {
 
     fn take_from(&self, known: &mut Left<K>, holder: Option<K>, now: Instant) -> Standing {
         let most = f64::from(self.most);
-        let left = known.get(&holder).map_or(most, |kept| self.left(*kept, now));
+        let left = known
+            .get(&holder)
+            .map_or(most, |kept| self.left(*kept, now));
         let is_taken = left >= 1.0;
         let left = if is_taken { left - 1.0 } else { left };
         known.insert(holder, (left, now));
@@ -223,7 +225,11 @@ impl Standing {
 }
 
 /// Counts each request of the interface, and answers 429 where there were too many.
-pub(crate) async fn bound(StateOf(state): StateOf<State>, request: Request, next: Next) -> Response {
+pub(crate) async fn bound(
+    StateOf(state): StateOf<State>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path();
     let peer = request.extensions().get::<serve::Peer>().copied();
     let Some(peer) = peer.filter(|_| path.starts_with("/api/") || path.starts_with("/login/oidc"))
@@ -258,7 +264,8 @@ fn begun(headers: &HeaderMap) -> Option<Claim> {
     let cookies = headers.get_all(header::SET_COOKIE).into_iter();
     let cookies = cookies.filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.filter_map(|cookie| cookie.split(';').next()?.split_once('='));
-    let (_, secret) = pairs.find(|(name, secret)| *name == sessions::COOKIE && !secret.is_empty())?;
+    let (_, secret) =
+        pairs.find(|(name, secret)| *name == sessions::COOKIE && !secret.is_empty())?;
     Some(Sha256::digest(secret).into())
 }
 
@@ -282,7 +289,7 @@ mod tests {
     fn who_proves_something_is_counted_by_that_alone() {
         let (rates, now) = (rates(20, 10), Instant::now());
         let source: IpAddr = "192.0.2.7".parse().unwrap();
-        let [chun, bo, liar]: [Claim; 3] = [[1; 32], [2; 32], [3; 32]];
+        let [chun, bo, liar]: [Claim; 3] = [[1; 32], [2; 32], [203; 32]];
         // As many as you like come at first from one address, each of whom proves right.
         for n in 0..200 {
             let claim = [n; 32];
@@ -291,7 +298,11 @@ mod tests {
         }
         assert_eq!(taken(&rates, None, source, now), 10);
         assert_eq!(taken(&rates, Some(&[201; 32]), source, now), 10);
-        assert_eq!(taken(&rates, Some(&chun), source, now), 19, "its first, too");
+        assert_eq!(
+            taken(&rates, Some(&chun), source, now),
+            19,
+            "its first, too"
+        );
         assert_eq!(taken(&rates, Some(&bo), source, now), 19);
         let later = now + Duration::from_secs(30);
         assert_eq!(taken(&rates, Some(&bo), source, later), 10);

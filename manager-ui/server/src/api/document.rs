@@ -1,15 +1,13 @@
 //! What is the same for every operation of the description (OpenAPI 3.1), and so is written once.
 
 use axum::http::StatusCode;
-use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{
-    ContentBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder,
-};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::Problem;
@@ -31,7 +29,9 @@ pub(super) fn finish(document: &mut OpenApi) {
     let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(sessions::COOKIE)));
     let token = Http::builder()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("`consilium_…`, as `POST /session/tokens` tells it once"));
+        .description(Some(
+            "`consilium_…`, as `POST /session/tokens` tells it once",
+        ));
     let schemes = &mut components.security_schemes;
     schemes.insert(SESSION.to_owned(), cookie.into());
     schemes.insert(TOKEN.to_owned(), SecurityScheme::Http(token.build()).into());
@@ -69,9 +69,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
 }
 
 fn finish_operation(operation: &mut Operation) {
-    let told = operation.extensions.as_ref();
-    if told.is_some_and(|told| told.contains_key("x-once")) {
-        operation.parameters.get_or_insert_default().push(key());
+    let told = operation.extensions.as_mut();
+    // Its parameter says so from here on.
+    if told.is_some_and(|told| told.remove("x-once").is_some()) {
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.push(key().into());
     }
     let responses = &mut operation.responses.responses;
     let too_many = responses.entry("429".to_owned());
@@ -90,7 +92,11 @@ fn finish_operation(operation: &mut Operation) {
 
 /// What is sent for a thing to be done once (draft-ietf-httpapi-idempotency-key-header-07).
 fn key() -> Parameter {
-    let text = ObjectBuilder::new().schema_type(Type::String);
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(255))
+        .pattern(Some(r#"^"?[!#-\[\]-~]+"?$"#));
     ParameterBuilder::new()
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
@@ -126,10 +132,10 @@ fn finish_response(status: &str, response: &mut Response) {
     if code == Some(StatusCode::TOO_MANY_REQUESTS) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer);
         let seconds = HeaderBuilder::new()
-            .schema(seconds)
+            .schema(Some(seconds))
             .description(Some("Seconds until it may be asked again"));
         let headers = &mut response.headers;
-        headers.insert("Retry-After".to_owned(), seconds.build());
+        headers.insert("Retry-After".to_owned(), seconds.build().into());
     }
     if code.is_some_and(|code| !code.is_success()) {
         response.content.clear();

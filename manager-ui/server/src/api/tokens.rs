@@ -150,11 +150,9 @@ async fn create(
     };
     let object = object(&id, &who.person.organisation);
     audit::write(&mut tx, &who.asker(), Action::Create, object, change).await?;
-    let made = Made {
-        id,
-        token: token.0,
-    };
-    once.keep(&mut tx, Place::Own, StatusCode::CREATED, &made).await?;
+    let made = Made { id, token: token.0 };
+    once.keep(&mut tx, Place::Own, StatusCode::CREATED, &made)
+        .await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(made)))
 }

@@ -5,6 +5,7 @@ import { auditWords } from "./words.audit";
 import { guestWords } from "./words.guests";
 import { roomWords } from "./words.rooms";
 import { shareWords } from "./words.shares";
+import { programProblems } from "./words.webhooks";
 import { systemWords } from "./words.system";
 import { trunkWords } from "./words.trunks";
 
@@ -56,6 +57,7 @@ const en = {
   } as Record<string, string>,
   /** By the word for programs of a problem. */
   problems: {
+    ...programProblems.en,
     unreachable: "The server cannot be reached. This page tries again by itself.",
     database_away:
       "The server's database is away. Meetings go on. This page comes back by itself.",
@@ -395,6 +397,7 @@ const zh: HouseWords = {
     auditor: "审计员",
   },
   problems: {
+    ...programProblems.zh,
     unreachable: "无法连接服务器，本页面正在自动重试。",
     database_away: "服务器的数据库暂不可用，会议不受影响。恢复后本页面将自动继续。",
     not_logged_in: "登录已失效，请重新登录。",

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::postgres::Postgres;
+use crate::rates::{Allowed, Rates};
 use crate::rights::Right;
 use crate::seal::Seal;
 use crate::setup::{FILE, Setup};

@@ -17,10 +17,12 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 async fn things(api: &Api, root: &str) -> Vec<(String, Value)> {
     let home = api.root(root).await;
     let person = api.nobody(root, &home, "nobody").await;
-    let body = json!({ "organisation": home, "number": "4200", "name": "会诊", "guest_links": true });
+    let body =
+        json!({ "organisation": home, "number": "4200", "name": "会诊", "guest_links": true });
     api.make(root, "/rooms", body).await;
     let expires_ms = now_ms() + DAY_MS;
-    let at = |field: &str, value: Value| json!({ "organisation": home, "name": "名", field: value });
+    let at =
+        |field: &str, value: Value| json!({ "organisation": home, "name": "名", field: value });
     vec![
         (
             "/organisations".into(),
@@ -83,17 +85,24 @@ pub(crate) async fn whatever_is_made_is_made_once_and_its_answer_told_again(api:
     assert!(calls > 0);
     // Another body, and another address, under the same key.
     let other = json!({ "parent": api.root(&root).await, "kind": "hospital", "name": "瑞金" });
-    let reused = api.ask_once(&root, "/organisations", "/organisations", other).await;
+    let reused = api
+        .ask_once(&root, "/organisations", "/organisations", other)
+        .await;
     expect(&reused, 422, "idempotency_key_reused");
     let (_, body) = &things[0];
-    let reused = api.ask_once(&root, "/people", "/organisations", body.clone()).await;
+    let reused = api
+        .ask_once(&root, "/people", "/organisations", body.clone())
+        .await;
     expect(&reused, 422, "idempotency_key_reused");
     assert_eq!(entries(&api).await, done);
     // What is kept holds neither a secret nor a name in clear.
     let rows = sqlx::query("SELECT id, answer FROM answers").fetch_all(api.store.pool().unwrap());
     let rows = rows.await.unwrap();
     assert_eq!(rows.len(), things.len());
-    let kept: String = rows.iter().map(|row| row.get::<String, _>("answer") + &row.get::<String, _>("id")).collect();
+    let kept: String = rows
+        .iter()
+        .map(|row| row.get::<String, _>("answer") + &row.get::<String, _>("id"))
+        .collect();
     for secret in ["consilium_", "guest=", "password", "仁济", "/people"] {
         assert!(!kept.contains(secret), "{secret}: {kept}");
     }
@@ -106,7 +115,9 @@ pub(crate) async fn every_operation_that_makes_something_takes_a_key_and_no_othe
     for (path, methods) in described["paths"].as_object().unwrap() {
         let operation = &methods["post"];
         let parameters = operation["parameters"].as_array().into_iter().flatten();
-        let takes = parameters.into_iter().any(|p| p["name"] == "Idempotency-Key");
+        let takes = parameters
+            .into_iter()
+            .any(|p| p["name"] == "Idempotency-Key");
         let makes = operation["responses"]["201"].is_object();
         let own = path.ends_with("/session/authenticator");
         assert!(takes || !makes || own, "{path}");
@@ -117,13 +128,19 @@ pub(crate) async fn every_operation_that_makes_something_takes_a_key_and_no_othe
     let things = things(&api, &root).await.len();
     assert_eq!(with.len(), things, "{with:?}");
     let password = json!({ "password": "x" });
-    let refused = api.ask_once(&root, "a", "/session/authenticator", password).await;
+    let refused = api
+        .ask_once(&root, "a", "/session/authenticator", password)
+        .await;
     expect(&refused, 400, "idempotency_no_key");
     for wrong in ["", "\"a", &"x".repeat(256)] {
-        let refused = api.ask_once(&root, wrong, "/organisations", json!({})).await;
+        let refused = api
+            .ask_once(&root, wrong, "/organisations", json!({}))
+            .await;
         expect(&refused, 400, "idempotency_key");
     }
-    let stranger = api.ask_once("guessed", "a", "/organisations", json!({})).await;
+    let stranger = api
+        .ask_once("guessed", "a", "/organisations", json!({}))
+        .await;
     expect(&stranger, 401, "not_logged_in");
     let large = json!({ "name": "x".repeat(70_000) });
     let large = api.ask_once(&root, "a", "/organisations", large).await;
@@ -145,23 +162,31 @@ pub(crate) async fn an_answer_is_told_to_who_asked_while_they_may_still_do_it(ap
     expect(&other, 409, "taken");
     let token = api.token(&boss, &[Right::AccountsManage]).await;
     let token = format!("Bearer {token}");
-    let by_token = api.ask_once(&token, "k", "/accounts", account.clone()).await;
+    let by_token = api
+        .ask_once(&token, "k", "/accounts", account.clone())
+        .await;
     expect(&by_token, 409, "taken");
     // Another session of the same person is the same person.
     let later = api.log_in("boss").await;
-    let again = api.ask_once(&later, "k", "/accounts", account.clone()).await;
+    let again = api
+        .ask_once(&later, "k", "/accounts", account.clone())
+        .await;
     assert_eq!(again.body["password"], made.body["password"]);
     // The right is taken away.
     let grants = api.get(&root, &format!("/people/{boss_id}/grants")).await;
     let grants = grants.as_array().or(grants["items"].as_array()).unwrap();
-    let path = format!("/people/{boss_id}/grants/{}", grants[0]["id"].as_str().unwrap());
+    let path = format!(
+        "/people/{boss_id}/grants/{}",
+        grants[0]["id"].as_str().unwrap()
+    );
     let taken = api.ask(&root, "DELETE", &path, Value::Null).await;
     assert_eq!(taken.status, StatusCode::NO_CONTENT);
     let refused = api.ask_once(&boss, "k", "/accounts", account.clone()).await;
     expect(&refused, 403, "accounts.manage");
     assert_eq!(refused.body["password"], Value::Null);
     let body = json!({ "disabled": true });
-    api.ask(&root, "PATCH", &format!("/people/{boss_id}"), body).await;
+    api.ask(&root, "PATCH", &format!("/people/{boss_id}"), body)
+        .await;
     let refused = api.ask_once(&boss, "k", "/accounts", account).await;
     expect(&refused, 401, "not_logged_in");
 }
@@ -177,7 +202,8 @@ pub(crate) async fn an_answer_about_a_room_is_told_where_the_room_is_now(api: Ap
     let admin = "organisation_administrator";
     api.person(&root, &here, "boss", admin).await;
     let boss = api.log_in("boss").await;
-    let body = json!({ "organisation": here, "number": "4200", "name": "会诊", "guest_links": true });
+    let body =
+        json!({ "organisation": here, "number": "4200", "name": "会诊", "guest_links": true });
     api.make(&boss, "/rooms", body).await;
     let link = json!({ "expires_ms": now_ms() + DAY_MS });
     let path = "/rooms/4200/guest-links";
@@ -203,7 +229,7 @@ pub(crate) async fn a_refusal_is_not_kept_and_what_is_unknown_is_not_done_twice(
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
     let made = api.ask_once(&root, "k", "/rooms", room.clone()).await;
     assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
-    let statement = async |text: &str| {
+    let statement = async |text: &'static str| {
         let done = sqlx::query(text).execute(api.store.pool().unwrap()).await;
         done.unwrap().rows_affected()
     };
@@ -257,7 +283,10 @@ pub(crate) async fn answers_are_bounded_and_forgotten_after_a_day(api: Api) {
     let root = api.first().await;
     let home = api.root(&root).await;
     let body = json!({ "parent": home, "kind": "hospital", "name": "仁济" });
-    let ask = async |key: &str| api.ask_once(&root, key, "/organisations", body.clone()).await;
+    let ask = async |key: &str| {
+        api.ask_once(&root, key, "/organisations", body.clone())
+            .await
+    };
     let first = ask("k").await.body["id"].clone();
     assert_eq!(ask("k").await.body["id"], first);
     let pool = api.store.pool().unwrap();
@@ -267,16 +296,22 @@ pub(crate) async fn answers_are_bounded_and_forgotten_after_a_day(api: Api) {
     assert_eq!(second.status, StatusCode::CREATED);
     assert_ne!(second.body["id"], first, "it is another day");
     assert_eq!(ask("k").await.body["id"], second.body["id"]);
-    let me: String = sqlx::query("SELECT asker FROM answers").fetch_one(pool).await.unwrap().get("asker");
+    let me: String = sqlx::query("SELECT asker FROM answers")
+        .fetch_one(pool)
+        .await
+        .unwrap()
+        .get("asker");
     let mut tx = api.store.begin().await.unwrap();
     for n in 0..1_999 {
-        sqlx::query("INSERT INTO answers (id, asker, request_hash, created_ms) VALUES ($1, $2, '', $3)")
-            .bind(format!("{n}"))
-            .bind(&me)
-            .bind(now_ms())
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO answers (id, asker, request_hash, created_ms) VALUES ($1, $2, '', $3)",
+        )
+        .bind(format!("{n}"))
+        .bind(&me)
+        .bind(now_ms())
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     }
     tx.commit().await.unwrap();
     expect(&ask("new").await, 429, "idempotency_too_many_keys");
@@ -289,6 +324,9 @@ pub(crate) async fn answers_are_bounded_and_forgotten_after_a_day(api: Api) {
     let mut tx = api.store.begin().await.unwrap();
     once::forget(&mut tx).await.unwrap();
     tx.commit().await.unwrap();
-    let rows = sqlx::query("SELECT id FROM answers").fetch_all(pool).await.unwrap();
+    let rows = sqlx::query("SELECT id FROM answers")
+        .fetch_all(pool)
+        .await
+        .unwrap();
     assert_eq!(rows.len(), 0);
 }

@@ -58,10 +58,19 @@ pub(crate) async fn a_session_is_counted_by_itself_and_who_proves_nothing_by_the
     let response = api.router.clone().oneshot(request.unwrap()).await.unwrap();
     assert_eq!(response.status(), TOO_MANY);
     let headers = response.headers();
-    let wait: u64 = headers[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    let wait: u64 = headers[header::RETRY_AFTER]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
     assert_eq!(headers["ratelimit-policy"], "\"source\";q=2;w=60");
-    assert!(headers["ratelimit"].to_str().unwrap().starts_with("\"source\";r=0;t="));
+    assert!(
+        headers["ratelimit"]
+            .to_str()
+            .unwrap()
+            .starts_with("\"source\";r=0;t=")
+    );
     assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
     // The page itself and the state of the parts are told all the same.
     for path in ["/", "/health/live"] {
