@@ -29,6 +29,8 @@ const SAID = {
     notDone: "may not have been done",
     room: "Enter a consult room",
     removed: "your site was removed",
+    muted: "muted",
+    lectures: "Lectures",
     silenced: "An operator has muted you",
     byOperator: "Off by operator",
     notReached: "It cannot be reached.",
@@ -50,6 +52,8 @@ const SAID = {
     notDone: "此操作可能未完成",
     room: "进入会诊室",
     removed: "您的会场已被移出",
+    muted: "已静音",
+    lectures: "教学资源",
     silenced: "管理员已将您静音",
     byOperator: "管理员已关闭",
     notReached: "无法接通对方。",
@@ -199,6 +203,12 @@ async function administer() {
   await hand.press("give");
   await page.getByTestId("grants").getByText(SAID.clinician).waitFor();
   await check("people");
+  const { items } = await ask("GET", "/organisations");
+  const hospital = items.find(({ name }) => name === "仁济医院").id;
+  await ask("POST", "/rooms", { organisation: hospital, number: "4300", name: "病例讨论" });
+  const person = { organisation: hospital, login: "xue.sheng", name: "学生", password: PASSWORD };
+  const { id } = await ask("POST", "/people", person);
+  await ask("POST", `/people/${id}/grants`, { role: "student", organisation: hospital });
   await changeMinds();
   step("a role");
   await hand.press("tab-roles");
@@ -209,6 +219,8 @@ async function administer() {
   await hand.fill("role-name", "值班");
   await at("right-rooms.view").focus();
   await page.keyboard.press("Space");
+  const top = (id) => at(id).evaluate((one) => one.getBoundingClientRect().top);
+  assert.ok((await top("save")) > (await top("right-system.manage")), "what is done stands below what it does");
   await check("roles");
   await hand.press("save");
   await page.locator("button.row", { hasText: "值班" }).waitFor();
@@ -358,6 +370,7 @@ async function runRooms() {
   await guest.getByTestId("join").click();
   await page.getByTestId("legs").getByText("张阿姨").waitFor();
   await check("rooms");
+  await watchTheWall(guest);
   await hand.press("silence");
   await page.getByTestId("legs").locator(".state.bad").waitFor();
   await guest.getByTestId("silenced-mark").waitFor();
@@ -385,6 +398,32 @@ async function runRooms() {
   await page.locator("button.row", { hasText: "4200" }).waitFor();
   await page.request.delete(`${base}/api/v1/rooms/4200`, { headers });
   await page.locator("button.row", { hasText: "4200" }).waitFor({ state: "detached" });
+}
+
+/** Each meeting that is running, with its sites, live, and one press away from its control. */
+async function watchTheWall(guest) {
+  step("the wall of meetings");
+  await hand.press("tab-meetings");
+  const tile = page.getByTestId("meeting").filter({ hasText: "4100" });
+  await tile.getByText("张阿姨").waitFor();
+  await tile.locator(".bars.good").nth(1).waitFor();
+  await hand.fill("filter", "nobody");
+  await tile.waitFor({ state: "detached" });
+  await hand.fill("filter", "张");
+  await tile.waitFor();
+  await check("meetings");
+  await guest.getByTestId("mic").click();
+  await tile.getByText(SAID.muted).waitFor();
+  await guest.getByTestId("mic").click();
+  await tile.getByText(SAID.muted).waitFor({ state: "detached" });
+  await hand.row("4100");
+  await page.getByTestId("legs").getByText("张阿姨").waitFor();
+  await check("meeting");
+  await hand.press("close");
+  assert.ok(await page.evaluate(() => document.activeElement.dataset.row === "4100"));
+  await hand.press("tab-rooms");
+  await hand.row("4100");
+  await page.getByTestId("legs").getByText("张阿姨").waitFor();
 }
 
 /** Beside the page, as somebody else would. */
@@ -425,6 +464,8 @@ async function handOver() {
 }
 
 async function workAsClinician() {
+  await page.goto(`${base}/login`);
+  await workAsStudent();
   step("a login that leads back");
   await page.goto(`${base}/account`);
   await hand.fill("login", "li.chun");
@@ -446,7 +487,7 @@ async function workAsClinician() {
   await page.goto(`${base}/admin/organisations`);
   await page.locator("button.row", { hasText: "仁济医院" }).waitFor();
   assert.equal(await page.getByTestId("tree-item").count(), 1);
-  assert.equal(await page.locator("nav.tabs a").count(), 2, "rooms and organisations");
+  assert.equal(await page.locator("nav.tabs a").count(), 3, "meetings, rooms and organisations");
   assert.equal(await page.getByTestId("new").count(), 0);
   const seen = await page.locator("body").innerText();
   for (const foreign of ["秘密医院", "华东区", "王院长"]) assert.ok(!seen.includes(foreign), foreign);
@@ -511,8 +552,50 @@ async function proveMore() {
   await hand.press("log-in");
   await at("join").waitFor();
   assert.equal(new URL(page.url()).pathname, "/room/4100");
+  await enter();
   await page.goto(`${base}/`);
   await says("李春");
+}
+
+/** The room itself: before it, in it with all that can be opened, and after it. */
+async function enter() {
+  step("the room, and all that opens in it");
+  await page.goto(`${base}/room/4300`);
+  await page.locator('[data-testid="network"][data-state="done"]').waitFor({ timeout: 30000 });
+  await check("join");
+  await hand.press("join");
+  await page.getByTestId("tile").getByText("李春").waitFor();
+  await check("room");
+  await hand.press("chat");
+  await at("chat-field").waitFor();
+  await page.keyboard.insertText("请看第二张影像 https://pacs.example/2");
+  await page.keyboard.press("Enter");
+  await at("chat-lines").locator("article a").waitFor();
+  await check("room-chat");
+  await page.keyboard.press("Escape");
+  await hand.press("settings");
+  await at("settings-fields").waitFor();
+  await check("room-settings");
+  await hand.press("settings-close");
+  await page.keyboard.press("?");
+  await page.locator("dialog.keys[open]").first().waitFor();
+  await check("room-keys");
+  await page.keyboard.press("Escape");
+  await hand.press("leave");
+  await at("rejoin").waitFor();
+  await check("left");
+}
+
+async function workAsStudent() {
+  step("what a student sees");
+  await hand.fill("login", "xue.sheng");
+  await hand.fill("password", PASSWORD);
+  await hand.press("log-in");
+  await page.getByText(SAID.lectures).first().waitFor();
+  assert.equal(await page.getByTestId("to-admin").count(), 0);
+  await check("home-student");
+  await hand.press("log-out");
+  await at("to-login").waitFor();
 }
 
 async function meetTrouble() {

@@ -80,6 +80,11 @@ impl Namespace {
         })
     }
 
+    /// Changes the network by these arguments of `ip`.
+    pub fn ip(&self, arguments: &str) {
+        self.run(|| ip(arguments));
+    }
+
     /// Puts this thread, and what it starts from now on, into the network.
     pub fn enter(&self) {
         setns(&*self.file, CloneFlags::CLONE_NEWNET).expect("enter the network");

@@ -14,6 +14,7 @@ mod extract;
 mod guest_links;
 pub(crate) mod health;
 mod meeting;
+mod meetings;
 pub(crate) mod oidc;
 pub(crate) mod organisations;
 mod page;
@@ -260,6 +261,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(shares::routes())
         .merge(guest_links::routes())
         .merge(meeting::routes())
+        .merge(meetings::routes())
         .merge(accounts::routes())
         .merge(trunks::routes())
         .merge(audit::routes())

@@ -231,8 +231,8 @@ pub struct MeetingLeg {
     pub quality: Quality,
 }
 
-/// How a leg's sound and pictures fare both ways: the worse of the two, by what people notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// How a leg's sound and pictures fare, by what people notice; the later, the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quality {
     /// Nothing flows yet, or again.
@@ -244,6 +244,20 @@ pub enum Quality {
     Fair,
     /// More than 5 % lost, 80 ms of jitter or 600 ms of round trip.
     Poor,
+}
+
+impl Quality {
+    /// How what flows one way fares.
+    pub fn of(state: LegState, flow: &FlowStats, round_trip_ms: Option<u32>) -> Self {
+        let (loss, jitter) = (flow.loss_percent, flow.jitter_ms);
+        let delay = round_trip_ms.unwrap_or(0);
+        match state {
+            LegState::Connecting | LegState::Failed => Self::Connecting,
+            LegState::Connected if loss > 5.0 || jitter > 80.0 || delay > 600 => Self::Poor,
+            LegState::Connected if loss > 1.0 || jitter > 30.0 || delay > 300 => Self::Fair,
+            LegState::Connected => Self::Good,
+        }
+    }
 }
 
 /// Somebody whom a session of the manager stands for.

@@ -23,7 +23,7 @@ use crate::once::{Once, Place};
 use crate::rights::{self, Right};
 
 /// For the controller to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// For the controller to act, which it puts off for 3 s while a media processor is awaited.
 const ACTING: Duration = Duration::from_secs(5);
 /// Longer than any callee may ring.

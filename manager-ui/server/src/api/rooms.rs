@@ -43,6 +43,8 @@ macro_rules! reached {
     };
 }
 
+pub(super) use reached;
+
 /// SQL for how many rooms of the number `$3` are so reached.
 macro_rules! counted {
     ($share:literal) => {

@@ -9,6 +9,7 @@ mod events;
 mod guests;
 mod logins;
 mod matrix;
+mod meetings;
 mod oidc;
 mod once;
 mod people;
@@ -86,6 +87,7 @@ on_both! {
     events::streams_are_bounded,
     events::a_shared_room_is_heard_of_as_long_as_it_is_shared,
     events::a_listener_chooses_by_type_organisation_and_room,
+    meetings::running_meetings_are_shown_with_their_sites_to_who_sees_the_room,
     rooms::a_room_is_made_changed_shown_and_removed_and_its_pins_are_told_to_nobody,
     rooms::a_room_has_pictures_and_places_of_its_own,
     rooms::a_number_is_taken_once_and_never_from_the_configuration_file,

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::{Kind, New, write};
 use crate::link::{Link, Presence, Processes};
-use crate::store::{self, Error, Store};
+use crate::store::{self, Error, Store, now_ms};
 
 /// Between attempts while the database is away.
 const RETRY: Duration = Duration::from_secs(1);
@@ -236,13 +236,13 @@ async fn keep(
     let statement = match legs.is_empty() {
         true => "DELETE FROM told WHERE what = $1",
         false => {
-            "INSERT INTO told (what, state_json) VALUES ($1, $2) \
+            "INSERT INTO told (what, state_json, since_ms) VALUES ($1, $2, $3) \
              ON CONFLICT (what) DO UPDATE SET state_json = excluded.state_json"
         }
     };
     let mut query = sqlx::query(statement).bind(number);
     if !legs.is_empty() {
-        query = query.bind(json!(legs).to_string());
+        query = query.bind(json!(legs).to_string()).bind(now_ms());
     }
     query.execute(&mut **tx).await?;
     Ok(())

@@ -69,13 +69,13 @@ function One({ token, revoke }: { token: Token; revoke: () => void }) {
     if (token.revoked_ms) return words.tokens.revoked;
     return good ? words.tokens.good : words.tokens.over;
   };
-  const seen = token.seen_ms ? moment(token.seen_ms) : words.tokens.unused;
+  const seen = token.seen_ms ? `${words.account.seen} ${moment(token.seen_ms)}` : words.tokens.unused;
   return (
     <li>
       <div>
         <strong>{token.name}</strong> <State kind={good ? "good" : "off"}>{state()}</State>
         <small>
-          {words.tokens.until(moment(token.expires_ms))} · {words.account.seen} {seen}
+          {words.tokens.until(moment(token.expires_ms))} · {seen}
         </small>
         <small>{token.rights.map((right) => words.rights[right]).join("; ")}</small>
       </div>

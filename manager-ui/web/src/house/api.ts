@@ -21,6 +21,8 @@ export type Account = Schemas["Account"];
 export type Trunk = Schemas["Trunk"];
 export type TrunkState = Schemas["TrunkState"];
 export type Entry = Schemas["EntryView"];
+export type Running = Schemas["Meeting"];
+export type RunningSite = Schemas["MeetingSite"];
 export type System = Schemas["System"];
 
 /** The server refused, or could not be asked. */

@@ -239,11 +239,18 @@ interface Pages<T> {
   busy: boolean;
 }
 
-/** A list of which one page after the other is loaded. Its rows stay until others are there. */
-export function usePages<T>(page: (after?: string) => Promise<Page<T>>, key: string): Pages<T> {
+/**
+ * A list of which one page after the other is loaded. Its rows stay until others are there. With `every`
+ * it is loaded again so many milliseconds after each answer.
+ */
+export function usePages<T>(
+  page: (after?: string) => Promise<Page<T>>,
+  key: string,
+  every?: number,
+): Pages<T> {
   const open = useRef({ key, count: 1 });
   if (open.current.key !== key) open.current = { key, count: 1 };
-  const loaded = useLoad(() => firstPages(page, open.current.count), key);
+  const loaded = useLoad(() => firstPages(page, open.current.count), key, every);
   const held = useRef<Page<T>>(undefined);
   if (loaded.value) held.current = loaded.value;
   const doing = useDoing();

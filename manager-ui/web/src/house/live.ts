@@ -1,6 +1,6 @@
 // Live events of the server: one stream for all lists of this page, while somebody looks at it.
 
-import { useEffect, useRef } from "react";
+import { useCallback, useEffect, useRef } from "react";
 
 /** Between two looks where there is no stream. */
 const LOOK_MS = 5000;
@@ -94,4 +94,18 @@ export function useLive(types: readonly string[], heard: () => void) {
   latest.current = heard;
   const all = types.join();
   useEffect(() => listen(all.split(","), () => latest.current()), [all]);
+}
+
+/** Does something soon, and once for all that asks for it within this time. */
+export function useGathered(act: () => void, withinMs: number): () => void {
+  const latest = useRef(act);
+  latest.current = act;
+  const timer = useRef(0);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return useCallback(() => {
+    timer.current ||= window.setTimeout(() => {
+      timer.current = 0;
+      latest.current();
+    }, withinMs);
+  }, [withinMs]);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Failure, type Organisation, type Right } from "./api";
+import { Failure, type Organisation, type Right, type Running } from "./api";
 import {
   administers,
   addressOf,
@@ -14,6 +14,7 @@ import {
   isNumber,
   landingOf,
   linesOf,
+  matching,
   placeOf,
   problemText,
   qualityOf,
@@ -22,8 +23,10 @@ import {
   sectionsOf,
   treeKey,
   treeOf,
+  troubled,
   weakness,
   withRow,
+  worseWay,
 } from "./logic";
 import { houseWords } from "./words";
 
@@ -198,7 +201,7 @@ describe("what people are shown", () => {
   it("follows their rights", () => {
     expect(landingOf(null)).toEqual({ attention: false, enter: true, lectures: false });
     expect(landingOf(clinician)).toEqual({ attention: false, enter: true, lectures: true });
-    expect(sectionsOf(["rooms.view"])).toEqual(["rooms"]);
+    expect(sectionsOf(["rooms.view"])).toEqual(["meetings", "rooms"]);
     expect(landingOf(operator)).toEqual({ attention: true, enter: false, lectures: false });
     expect(landingOf(["recordings.view"])).toEqual({ attention: false, enter: false, lectures: true });
     expect(landingOf([]).enter).toBe(true);
@@ -305,5 +308,51 @@ describe("before and after", () => {
       { field: "role", before: undefined, after: "r", changed: true },
     ]);
     expect(differences("text", 3)).toEqual([]);
+  });
+});
+
+describe("the wall of meetings", () => {
+  const way = (quality: Running["sites"][number]["sent"]["quality"]) =>
+    ({ quality, bitrate_bps: 0, loss_percent: 0, jitter_ms: 0 }) as const;
+  const site = (name: string, from: Parameters<typeof way>[0], to: Parameters<typeof way>[0]) => ({
+    leg: 1,
+    name,
+    kind: "sip",
+    audio_muted: false,
+    video_muted: false,
+    waiting: false,
+    received: way(from),
+    sent: way(to),
+    round_trip_ms: null,
+  });
+  const meeting = (number: string, name: string | null, ...names: string[]): Running => ({
+    number,
+    name,
+    room: null,
+    organisation: number,
+    since_ms: 0,
+    sites: names.map((one) => site(one, "good", "good")),
+  });
+
+  it("tells the worse of both ways, and who fares badly", () => {
+    expect(worseWay(site("a", "good", "poor"))).toBe("poor");
+    expect(worseWay(site("a", "failed", "good"))).toBe("failed");
+    expect(worseWay(site("a", "fair", "connecting"))).toBe("fair");
+    const sites = [site("a", "good", "poor"), site("b", "failed", "good"), site("c", "fair", "good")];
+    expect(troubled(sites)).toBe(2);
+  });
+
+  it("is filtered by room, organisation and site", () => {
+    const meetings = [meeting("4000", "肿瘤会诊", "OR 1"), meeting("4100", null, "Ward")];
+    const found = (text: string) =>
+      matching(meetings, text, (id) => (id === "4100" ? "North" : "South")).map(({ number }) => number);
+    expect(found("")).toEqual(["4000", "4100"]);
+    expect([found("肿瘤"), found("or 1"), found("north"), found(" 41 ")]).toEqual([
+      ["4000"],
+      ["4000"],
+      ["4100"],
+      ["4100"],
+    ]);
+    expect(found("nobody")).toEqual([]);
   });
 });

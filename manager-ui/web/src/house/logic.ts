@@ -1,6 +1,6 @@
 // What the pages work out without a browser.
 
-import type { Failure, Leg, Organisation, Right } from "./api";
+import type { Failure, Leg, Organisation, Right, Running, RunningSite } from "./api";
 import type { HouseWords } from "./words";
 
 /** Where to go after logging in: a path of this page, and never anywhere else. */
@@ -47,6 +47,31 @@ export function qualityOf({ state, waiting, received, sent, round_trip_ms }: Leg
   const delay = round_trip_ms ?? 0;
   if (loss > 5 || jitter > 80 || delay > 600) return "poor";
   return loss > 1 || jitter > 30 || delay > 300 ? "fair" : "good";
+}
+
+/** From the best to the worst. */
+const WAYS = ["good", "connecting", "fair", "poor", "failed"] as const;
+
+/** The worse of what comes from a site and what goes to it. */
+export function worseWay({ received, sent }: Pick<RunningSite, "received" | "sent">): RunningSite["sent"]["quality"] {
+  const rank = (way: RunningSite["sent"]) => WAYS.indexOf(way.quality);
+  return rank(received) > rank(sent) ? received.quality : sent.quality;
+}
+
+/** How many sites of a meeting fare badly. */
+export const troubled = (sites: readonly RunningSite[]): number =>
+  sites.filter((site) => ["poor", "failed"].includes(worseWay(site))).length;
+
+/** Meetings in whose number, name, organisation or sites this text is. */
+export function matching(
+  meetings: readonly Running[],
+  text: string,
+  placeName: (id: string) => string,
+): Running[] {
+  const wanted = text.trim().toLowerCase();
+  const words = ({ number, name, organisation, sites }: Running) =>
+    [number, name ?? "", placeName(organisation), ...sites.map((site) => site.name)];
+  return meetings.filter((one) => words(one).some((word) => word.toLowerCase().includes(wanted)));
 }
 
 /** A problem in words. What is not asked again by itself does not say that it were. */
@@ -106,6 +131,7 @@ export function withRow<T extends { id: string }>(rows: readonly T[], row: T): T
 
 /** Sections of the administration, and the right that shows each. */
 export const SECTIONS = [
+  "meetings",
   "rooms",
   "accounts",
   "trunks",
@@ -117,9 +143,9 @@ export const SECTIONS = [
 ] as const;
 export type Section = (typeof SECTIONS)[number];
 
-/** Sections that these rights show. */
+/** Sections that these rights show. Who sees rooms sees what goes on in them. */
 export const sectionsOf = (rights: readonly Right[]): Section[] =>
-  SECTIONS.filter((section) => rights.includes(`${section}.view`));
+  SECTIONS.filter((section) => rights.includes(section === "meetings" ? "rooms.view" : `${section}.view`));
 
 /** Whether somebody with these rights has something to administer or to oversee. */
 export const administers = (rights: readonly Right[]): boolean =>

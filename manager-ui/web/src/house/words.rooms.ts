@@ -40,6 +40,15 @@ const en = {
     maxLegsWrong: "2 to 1000 sites.",
     ask: (number: string) => `Remove room ${number}? Whoever is in it is put out.`,
   },
+  wall: {
+    filter: "Filter by room, organisation or site",
+    none: "No meeting is running. Each appears here as soon as its first site is in.",
+    running: (count: string) => (count === "1" ? "1 meeting is running" : `${count} meetings are running`),
+    since: (moment: string) => `since ${moment}`,
+    sites: (count: number) => (count === 1 ? "1 site" : `${count} sites`),
+    troubled: (count: number) => (count === 1 ? "1 fares badly" : `${count} fare badly`),
+    muted: "muted",
+  },
   meeting: {
     title: "In the room now",
     empty: "Nobody is in the room.",
@@ -127,6 +136,15 @@ const zh: typeof en = {
     maxLegsHint: "2 至 1000；留空则以服务器上限为准",
     maxLegsWrong: "2 至 1000 个会场。",
     ask: (number) => `删除会诊室 ${number}？其中的会场将被移出。`,
+  },
+  wall: {
+    filter: "按会诊室、机构或会场筛选",
+    none: "目前没有正在进行的会议。首个会场加入后会立即显示在这里。",
+    running: (count) => `正在进行 ${count} 个会议`,
+    since: (moment) => `${moment} 开始`,
+    sites: (count) => `${count} 个会场`,
+    troubled: (count) => `${count} 个会场质量较差`,
+    muted: "已静音",
   },
   meeting: {
     title: "当前会场",

@@ -218,7 +218,7 @@ const en = {
     over: "run out",
     revoked: "revoked",
     until: (time: string) => `Until ${time}`,
-    unused: "never",
+    unused: "never used",
     days: (count: string) => `${count} days`,
     make: "Make the token",
     keep: "Copy the token now: it is shown only once.",
@@ -248,6 +248,7 @@ const en = {
     noLectures: "There are no lectures. This version records nothing yet.",
   },
   sections: {
+    meetings: "Live meetings",
     rooms: "Consult rooms",
     accounts: "Terminal accounts",
     trunks: "Trunks",
@@ -584,6 +585,7 @@ const zh: HouseWords = {
     noLectures: "暂无教学资源。当前版本尚不能录制。",
   },
   sections: {
+    meetings: "实时会议",
     rooms: "会诊室",
     accounts: "终端账号",
     trunks: "中继",

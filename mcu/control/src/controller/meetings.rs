@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use mcu_api::inventory::{LegInventory, LegState};
+use mcu_api::inventory::LegInventory;
 use mcu_api::manager::{FromControl, Meeting, MeetingLeg, Quality};
 
 use super::room::{Leg, Room};
@@ -93,18 +93,8 @@ impl Graded {
     }
 }
 
+/// The worse of both ways.
 fn quality(stats: &LegInventory) -> Quality {
-    if stats.state != LegState::Connected {
-        return Quality::Connecting;
-    }
-    let loss = stats.received.loss_percent.max(stats.sent.loss_percent);
-    let jitter = stats.received.jitter_ms.max(stats.sent.jitter_ms);
-    let delay = stats.round_trip_ms.unwrap_or(0);
-    if loss > 5.0 || jitter > 80.0 || delay > 600 {
-        return Quality::Poor;
-    }
-    match loss > 1.0 || jitter > 30.0 || delay > 300 {
-        true => Quality::Fair,
-        false => Quality::Good,
-    }
+    let of = |flow| Quality::of(stats.state, flow, stats.round_trip_ms);
+    of(&stats.received).max(of(&stats.sent))
 }

@@ -14,7 +14,9 @@ use http_body_util::BodyExt;
 use mcu_api::directory::{Held, TrunkState};
 use mcu_api::figures::{Control, Process};
 use mcu_api::frame::{self, Decoder};
-use mcu_api::manager::{ControlOutcome, DialOutcome, FromControl, RoomView, ToControl, Visit};
+use mcu_api::manager::{
+    ControlOutcome, DialOutcome, FromControl, LegView, RoomView, ToControl, Visit,
+};
 use mcu_api::secret::Redacted;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -48,6 +50,8 @@ pub(crate) struct Api {
     pub asked: Arc<Mutex<Vec<ToControl>>>,
     /// Who is in by a login or a link, as the controller says.
     pub visits: Arc<Mutex<Vec<Visit>>>,
+    /// Who is in each room, as the controller says.
+    pub legs: Arc<Mutex<Vec<LegView>>>,
     /// The controller ends when it is told what to do with a leg.
     pub ends_when_told: Arc<AtomicBool>,
     /// They end with it, and their connections to the database.
@@ -94,6 +98,7 @@ impl Api {
         let socket = dir.path().join("control.sock");
         let asked = Arc::default();
         let visits = Arc::default();
+        let legs = Arc::default();
         let ends_when_told = Arc::default();
         // One of an earlier life.
         let _ = std::fs::remove_file(&socket);
@@ -103,6 +108,7 @@ impl Api {
             listener,
             Arc::clone(&asked),
             Arc::clone(&visits),
+            Arc::clone(&legs),
             Arc::clone(&ends_when_told),
         ));
         let (link, task) = link::new(socket);
@@ -156,6 +162,7 @@ impl Api {
             dir,
             asked,
             visits,
+            legs,
             ends_when_told,
             _tasks: tasks,
         }
@@ -484,6 +491,7 @@ async fn play_controller(
     listener: UnixListener,
     asked: Arc<Mutex<Vec<ToControl>>>,
     visits: Arc<Mutex<Vec<Visit>>>,
+    legs: Arc<Mutex<Vec<LegView>>>,
     ends_when_told: Arc<AtomicBool>,
 ) {
     let (mut stream, _) = listener.accept().await.unwrap();
@@ -508,7 +516,7 @@ async fn play_controller(
                         decoders: 0,
                         speaker: None,
                         quarantined: 0,
-                        legs: Vec::new(),
+                        legs: legs.lock().unwrap().clone(),
                     }),
                 },
                 ToControl::GetVisits { request } => FromControl::Visits {

@@ -124,7 +124,7 @@ impl Hospital {
         match operation {
             "GET /organisations" | "GET /people" | "GET /roles" | "GET /audit" | "GET /rooms"
             | "GET /accounts" | "GET /trunks" | "GET /people/counts" | "GET /audit/counts"
-            | "GET /system" | "GET /metrics" | "GET /audit/export" => {
+            | "GET /system" | "GET /metrics" | "GET /audit/export" | "GET /meetings" => {
                 let path = operation.split_once(' ').unwrap().1;
                 (path.to_owned(), Value::Null)
             }

@@ -15,6 +15,7 @@ import { Rooms } from "./Rooms";
 import { System } from "./System";
 import { Tree } from "./Tree";
 import { Trunks } from "./Trunks";
+import { Wall } from "./Wall";
 
 /** What a section of the administration is given. */
 export interface SectionProps {
@@ -26,6 +27,7 @@ export interface SectionProps {
 }
 
 const PAGES: Record<Section, (props: SectionProps) => React.JSX.Element> = {
+  meetings: Wall,
   rooms: Rooms,
   accounts: Accounts,
   trunks: Trunks,

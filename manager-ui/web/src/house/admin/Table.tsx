@@ -1,4 +1,4 @@
-import { useEffect, useRef, type ReactNode } from "react";
+import { useEffect, useRef, type ReactNode, type RefObject } from "react";
 import Button from "antd/es/button";
 import { useHouseWords } from "../hooks";
 
@@ -21,20 +21,24 @@ interface Props<T> {
   busy?: boolean;
 }
 
-/** Rows of which one can be chosen. The first column's button is what the keyboard reaches. */
-export function Table<T>(props: Props<T>) {
-  const words = useHouseWords();
-  const { columns, rows, idOf, chosen, choose } = props;
-  const body = useRef<HTMLTableSectionElement>(null);
-  // Whoever closes a row comes back to it.
+/** Whoever closes what was chosen comes back to where it was. */
+export function useWayBack(list: RefObject<HTMLElement | null>, chosen: string | null) {
   const last = useRef(chosen);
   useEffect(() => {
     const before = last.current;
     last.current = chosen;
     if (before && !chosen) {
-      body.current?.querySelector<HTMLElement>(`[data-row="${CSS.escape(before)}"]`)?.focus();
+      list.current?.querySelector<HTMLElement>(`[data-row="${CSS.escape(before)}"]`)?.focus();
     }
-  }, [chosen]);
+  }, [list, chosen]);
+}
+
+/** Rows of which one can be chosen. The first column's button is what the keyboard reaches. */
+export function Table<T>(props: Props<T>) {
+  const words = useHouseWords();
+  const { columns, rows, idOf, chosen, choose } = props;
+  const body = useRef<HTMLTableSectionElement>(null);
+  useWayBack(body, chosen);
   // A row that is gone takes the focus along: it goes to the table then.
   const table = useRef<HTMLTableElement>(null);
   const focused = useRef<string | undefined>(undefined);
