@@ -39,6 +39,9 @@ const KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 const MAX_KEPT: i64 = 2_000;
 /// Longest key, in bytes.
 const MAX_KEY: usize = 255;
+/// What is sealed.
+const ANSWER: &str = "answer";
+const REQUEST: &str = "request";
 /// For a whole body to arrive.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -147,14 +150,24 @@ impl Once {
 impl Asked {
     fn sealed<T: Serialize>(&self, answer: &T) -> Result<String, Problem> {
         let plain = serde_json::to_vec(answer).map_err(|_| unsealed())?;
-        self.seal.seal(&self.purpose(), &plain).map_err(|failure| {
+        self.seal(ANSWER, &plain)
+    }
+
+    fn seal(&self, what: &str, plain: &[u8]) -> Result<String, Problem> {
+        let sealed = self.seal.seal(&format!("{what} {}", self.id), plain);
+        sealed.map_err(|failure| {
             error!(error = store::chain(&failure), "an answer is not sealed");
             unsealed()
         })
     }
 
-    fn purpose(&self) -> String {
-        format!("answer {}", self.id)
+    fn open(&self, what: &str, sealed: &str) -> Result<Vec<u8>, Problem> {
+        let opened = self.seal.open(&format!("{what} {}", self.id), sealed);
+        let plain = opened.map_err(|failure| {
+            error!(error = store::chain(&failure), "an answer does not open");
+            unknown()
+        })?;
+        Ok(plain.0)
     }
 
     async fn insert(
@@ -179,7 +192,7 @@ impl Asked {
         )
         .bind(&self.id)
         .bind(&self.asker)
-        .bind(&self.request_hash)
+        .bind(self.seal(REQUEST, self.request_hash.as_bytes())?)
         .bind(self.right.map(Right::as_str))
         .bind(organisation)
         .bind(room)
@@ -271,7 +284,9 @@ impl Kept {
     }
 
     async fn told(self, state: &State, who: &LoggedIn, asked: &Asked) -> Result<Response, Problem> {
-        if self.request_hash != asked.request_hash {
+        // Sealed: it is the hash of a request that may hold a password, which could be guessed from it.
+        let request = asked.open(REQUEST, &self.request_hash)?;
+        if request != asked.request_hash.as_bytes() {
             let title = "Another request came with this key";
             let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title);
             return Err(problem.code("idempotency_key_reused"));
@@ -280,14 +295,10 @@ impl Kept {
         let (Some(status), Some(sealed)) = (self.status, self.answer) else {
             return Err(unknown());
         };
-        let opened = asked.seal.open(&asked.purpose(), &sealed);
-        let plain = opened.map_err(|failure| {
-            error!(error = store::chain(&failure), "an answer does not open");
-            unknown()
-        })?;
+        let plain = asked.open(ANSWER, &sealed)?;
         let status = u16::try_from(status).ok();
         let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-        let mut response = (status.unwrap_or(StatusCode::OK), Body::from(plain.0)).into_response();
+        let mut response = (status.unwrap_or(StatusCode::OK), Body::from(plain)).into_response();
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         let yes = HeaderValue::from_static("true");

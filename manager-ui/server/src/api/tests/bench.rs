@@ -31,7 +31,6 @@ use crate::rights::Right;
 use crate::seal::Seal;
 use crate::setup::{FILE, Setup};
 use crate::store::{Database, Store, now_ms};
-use crate::rates::{Allowed, Rates};
 use crate::{State, directory, events, ldap, limits, link, oidc, saml, serve, sessions, watch};
 
 /// Where the page is.

@@ -19,6 +19,7 @@ fn room(number: &str, home: u32, pin: Option<&str>) -> MadeRoom {
         shared: Vec::new(),
         guests: pin.is_some(),
         srtp: Default::default(),
+        shape: Default::default(),
         pin: None,
         guest_pin: pin.map(|pin| Redacted(pin.into())),
     }
