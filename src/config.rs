@@ -11,6 +11,7 @@ mod refusal;
 mod saml;
 mod trunk;
 mod values;
+mod webhooks;
 
 use std::collections::HashMap;
 use std::fs;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub oidc: Option<oidc::Oidc>,
     /// `[saml]`
     pub saml: Option<saml::Saml>,
+    /// Where events are told besides.
+    pub webhooks: webhooks::Webhooks,
     /// Rooms.
     pub rooms: Vec<Room>,
     /// What is looked at before the numbers of the rooms.
@@ -254,6 +257,7 @@ impl Default for Settings {
             ldap: None,
             oidc: None,
             saml: None,
+            webhooks: webhooks::Webhooks::default(),
             rooms: Vec::new(),
             dialplan: Vec::new(),
             rules: Vec::new(),
@@ -467,6 +471,7 @@ impl Settings {
             ldap: self.ldap.as_ref().map(ldap::Ldap::config),
             oidc: self.oidc.as_ref().map(oidc::Oidc::config),
             saml: self.saml.as_ref().map(saml::Saml::config),
+            webhooks: self.webhooks.config(),
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
             realm: self.sip.realm.clone(),
             rooms: self.room_numbers(),

@@ -22,6 +22,7 @@ const KEYS: &[&str] = &[
     "client_ca",
     "client_certificates",
     "client_id",
+    "clear_hosts",
     "client_secret",
     "data_dir",
     "database",
@@ -60,6 +61,7 @@ const KEYS: &[&str] = &[
     "new_calls_per_s",
     "new_calls_per_source_per_s",
     "number",
+    "off_after_s",
     "oidc",
     "organisation",
     "origins",
@@ -68,12 +70,14 @@ const KEYS: &[&str] = &[
     "ports",
     "prefix",
     "prepend",
+    "private_hosts",
     "protocol",
     "realm",
     "refuse",
     "register",
     "requests_per_session_per_min",
     "requests_per_source_per_min",
+    "retries_s",
     "role",
     "roles",
     "room",
@@ -101,6 +105,7 @@ const KEYS: &[&str] = &[
     "url",
     "urls",
     "user",
+    "webhooks",
 ];
 
 /// Why settings cannot be used.

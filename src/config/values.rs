@@ -14,6 +14,7 @@ use super::audit::LogHost;
 use super::ldap::{Attribute, DirectoryUrl};
 use super::oidc::Issuer;
 use super::saml::{EntityId, Metadata};
+use super::webhooks::HostName;
 
 /// A string with at least one character that is not white space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -362,6 +363,7 @@ deserialize_from_str!(
     Issuer,
     Metadata,
     EntityId,
+    HostName,
     Filter
 );
 

@@ -29,6 +29,7 @@ mod shares;
 pub(crate) mod system;
 mod tokens;
 mod trunks;
+mod webhooks;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -268,7 +269,8 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(counts::routes())
         .merge(system::routes())
         .merge(audit_export::routes())
-        .merge(events::routes());
+        .merge(events::routes())
+        .merge(webhooks::routes());
     OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
         .nest("/api/v1", operations)
 }

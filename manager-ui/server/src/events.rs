@@ -325,7 +325,7 @@ impl Event {
 }
 
 /// RFC 3339, in UTC.
-fn timestamp(at_ms: i64) -> String {
+pub(crate) fn timestamp(at_ms: i64) -> String {
     let at = DateTime::from_timestamp_millis(at_ms).unwrap_or_default();
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

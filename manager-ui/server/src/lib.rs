@@ -53,6 +53,7 @@ mod tls;
 mod tokens;
 mod totp;
 mod watch;
+pub mod webhooks;
 
 pub use audit::{Fault, Whole};
 pub use rates::Allowed;
@@ -91,6 +92,8 @@ pub struct Config {
     pub oidc: Option<oidc::Config>,
     /// The same, by SAML.
     pub saml: Option<saml::Config>,
+    /// Where events are told besides.
+    pub webhooks: webhooks::Config,
     /// A log host that is told of the record.
     pub syslog: Option<syslog::Config>,
     /// When the database is copied by itself.
@@ -172,6 +175,7 @@ impl Server {
             log_host: config.syslog.map(syslog::Teller::new),
         };
         let host = config.addresses.first().copied();
+        let webhooks = webhooks::Webhooks::new(config.webhooks, config.addresses.clone());
         let certificates = tls::Store::new(config.data_dir.join("tls"), config.addresses);
         let acceptor = tls::Acceptor::open(certificates)?;
         let address = config.http;
@@ -210,6 +214,7 @@ impl Server {
             file: file.clone(),
             watch: Arc::new(watch),
             events: events::Events::default(),
+            webhooks,
             listeners: api::events::Listeners::new(&limits),
         };
         let app = router(state.clone());
@@ -286,6 +291,7 @@ impl Server {
             () = follower.run(store.clone(), state.seal.clone(), &file.realm) => Err(Error::TaskEnded),
             () = leaving::keep(&state) => Err(Error::TaskEnded),
             () = state.events.clone().follow(store.clone()) => Err(Error::TaskEnded),
+            () = state.webhooks.run(&state) => Err(Error::TaskEnded),
             () = events::live::tell(store, link) => Err(Error::TaskEnded),
             () = serve::accept(listener, acceptor, app, limits, streams) => Err(Error::TaskEnded),
             () = part => Ok(()),
@@ -427,6 +433,7 @@ struct State {
     follower: directory::Follower,
     file: Arc<directory::File>,
     events: events::Events,
+    webhooks: webhooks::Webhooks,
     listeners: api::events::Listeners,
     watch: Arc<watch::Watch>,
 }

@@ -106,6 +106,7 @@ impl Manager {
                 per_source: NonZeroU32::MAX,
             },
             metrics: None,
+            webhooks: crate::webhooks::Config::default(),
             syslog: None,
             process: Process::default,
         };

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::link::{Link, Upstream};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, now_ms};
 use crate::syslog;
 use counts::Counts;
 use files::{Files, Places};
@@ -58,12 +58,23 @@ pub(crate) struct Snapshot {
     pub parts: Parts,
     /// How long the database took to answer; none where it does not.
     pub database: Option<Duration>,
-    /// Number of the last entry of the record.
-    pub entries: Option<i64>,
+    /// What the database holds; none where it does not answer.
+    pub held: Option<Held>,
     /// How it goes with the log host, where there is one.
     pub syslog: Option<syslog::State>,
     /// What is told by files.
     pub files: Files,
+}
+
+/// What the database holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// Number of the last entry of the record.
+    pub entries: i64,
+    /// How long the webhooks' oldest message waits that has not arrived.
+    pub waiting: Duration,
+    /// Webhooks that were switched off by the server.
+    pub stopped: i64,
 }
 
 /// How the parts of the server do.
@@ -137,8 +148,8 @@ impl Watch {
             timeout(patience, self.ask_database()),
             self.read_files(),
         );
-        let (database, entries) = match database {
-            Ok(Ok((latency, entries))) => (Some(latency), Some(entries)),
+        let (database, held) = match database {
+            Ok(Ok((latency, held))) => (Some(latency), Some(held)),
             Ok(Err(_)) | Err(_) => (None, None),
         };
         let control = control.ok();
@@ -147,7 +158,7 @@ impl Watch {
             parts: self.parts(control.as_ref(), database.is_some()),
             control,
             database,
-            entries,
+            held,
             syslog: self.syslog.as_ref().map(|state| *state.borrow()),
             files,
         }
@@ -179,13 +190,24 @@ impl Watch {
         }
     }
 
-    /// How long a statement took, and the number of the record's last entry.
-    async fn ask_database(&self) -> Result<(Duration, i64), Error> {
+    /// How long a statement took, and what it told.
+    async fn ask_database(&self) -> Result<(Duration, Held), Error> {
         let asked = Instant::now();
-        let row = sqlx::query("SELECT seq FROM audit_head WHERE one = 1")
-            .fetch_one(self.store.pool()?)
-            .await?;
-        Ok((asked.elapsed(), row.try_get("seq")?))
+        let row = sqlx::query(
+            "SELECT a.seq, (SELECT MIN(d.created_ms) FROM deliveries d WHERE d.state = 'waiting') AS oldest, \
+             (SELECT COUNT(*) FROM webhooks w WHERE w.state NOT IN ('on', 'off')) AS stopped \
+             FROM audit_head a WHERE a.one = 1",
+        )
+        .fetch_one(self.store.pool()?)
+        .await?;
+        let oldest: Option<i64> = row.try_get("oldest")?;
+        let waiting = oldest.map_or(0, |since| now_ms().saturating_sub(since));
+        let held = Held {
+            entries: row.try_get("seq")?,
+            waiting: Duration::from_millis(u64::try_from(waiting).unwrap_or(0)),
+            stopped: row.try_get("stopped")?,
+        };
+        Ok((asked.elapsed(), held))
     }
 
     async fn read_files(&self) -> Files {

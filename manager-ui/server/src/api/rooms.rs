@@ -79,6 +79,12 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 #[schema(as = RoomNumber, value_type = String, pattern = "^[0-9A-Za-z._-]{1,32}$")]
 pub(crate) struct Number(String);
 
+impl Number {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for Number {
     type Error = &'static str;
 

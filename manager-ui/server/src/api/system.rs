@@ -156,7 +156,7 @@ async fn show(StateOf(state): StateOf<State>, who: LoggedIn) -> Result<Json<Syst
         capacity: capacity(&now),
         backups: now.files.backups,
         record: Record {
-            entries: now.entries,
+            entries: now.held.map(|held| held.entries),
             checkpoint: now.files.checkpoint,
             log_host: now.syslog.map(|told| LogHost {
                 state: match told.connected {

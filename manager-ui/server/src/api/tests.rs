@@ -29,6 +29,7 @@ mod system;
 mod tokens;
 mod trunks;
 mod visits;
+mod webhooks;
 
 use bench::Api;
 use postgres::Postgres;
@@ -121,6 +122,14 @@ on_both! {
     once::a_refusal_is_not_kept_and_what_is_unknown_is_not_done_twice,
     once::two_at_the_same_time_make_one,
     once::answers_are_bounded_and_forgotten_after_a_day,
+    webhooks::what_happens_is_told_signed_in_order_and_without_names,
+    webhooks::what_is_refused_is_tried_again_until_it_is_dead_and_then_by_hand,
+    webhooks::a_receiver_that_does_not_answer_delays_no_other,
+    webhooks::a_hook_tells_what_its_maker_may_see_when_it_is_sent,
+    webhooks::a_hook_that_a_token_made_goes_with_the_token,
+    webhooks::an_address_that_is_not_of_the_internet_is_refused,
+    webhooks::what_was_missed_is_told_and_a_gap_where_it_is_not_kept,
+    webhooks::a_hook_is_switched_off_after_days_in_vain_and_there_are_so_many,
     counts::counts_are_of_what_one_may_see_and_looking_leaves_no_trace,
     record::each_change_is_in_the_record_with_before_and_after,
     record::what_moves_away_is_in_the_record_of_both_places,

@@ -1,4 +1,4 @@
-//! What this process counts: requests and logins, since it began.
+//! What this process counts: requests, logins and webhooks' messages, since it began.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -18,13 +18,14 @@ const BUCKETS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Requests and logins.
+/// Requests, logins and messages.
 pub(crate) struct Counts {
     /// All of them, to be told.
     pub registry: Registry,
     requests: IntCounterVec,
     durations: HistogramVec,
     logins: IntCounterVec,
+    deliveries: IntCounterVec,
 }
 
 impl Counts {
@@ -48,6 +49,14 @@ impl Counts {
         for outcome in ["wrong_password", "wrong_code", "locked", "too_many"] {
             logins.with_label_values(&["password", outcome]);
         }
+        let deliveries = counter(
+            "consilium_webhook_deliveries_total",
+            "Messages to webhooks, by outcome: delivered, failed (and tried again, unless it is dead), dead, or withheld from who may not see them.",
+            &["outcome"],
+        );
+        for outcome in ["delivered", "failed", "dead", "withheld"] {
+            deliveries.with_label_values(&[outcome]);
+        }
         let options = HistogramOpts::new(
             "consilium_http_request_duration_seconds",
             "Time from a request to the beginning of its answer.",
@@ -59,12 +68,18 @@ impl Counts {
             requests,
             durations,
             logins,
+            deliveries,
         }
     }
 
     /// Somebody tried to log in. The outcome is one of the program's words.
     pub(crate) fn login(&self, method: &'static str, outcome: &'static str) {
         self.logins.with_label_values(&[method, outcome]).inc();
+    }
+
+    /// A message to a webhook came to this. The outcome is one of the program's words.
+    pub(crate) fn delivery(&self, outcome: &'static str) {
+        self.deliveries.with_label_values(&[outcome]).inc();
     }
 
     fn request(&self, operation: &str, status: StatusCode, took: Duration) {

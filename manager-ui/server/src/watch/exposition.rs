@@ -57,9 +57,14 @@ impl Sheet {
             let name = "consilium_database_latency_seconds";
             self.gauge(name, help, latency.as_secs_f64())?;
         }
-        if let Some(entries) = now.entries {
+        if let Some(held) = now.held {
             let help = "Number of the last entry of the audit log.";
-            self.gauge("consilium_audit_entries", help, entries as f64)?;
+            self.gauge("consilium_audit_entries", help, held.entries as f64)?;
+            let help = "How long the webhooks' oldest message waits that has not arrived.";
+            let waiting = held.waiting.as_secs_f64();
+            self.gauge("consilium_webhook_oldest_waiting_seconds", help, waiting)?;
+            let help = "Webhooks that the server has switched off.";
+            self.gauge("consilium_webhooks_stopped", help, held.stopped as f64)?;
         }
         if let Some(state) = now.syslog {
             let up = f64::from(u8::from(state.connected));

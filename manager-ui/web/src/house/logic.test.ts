@@ -67,7 +67,7 @@ describe("what the server may say", () => {
 
   it("has words for every field and reason of the audit log", () => {
     const api = ["accounts", "audit", "authenticator", "guest_links", "meeting", "organisations"];
-    api.push("people", "roles", "rooms", "session", "shares", "tokens");
+    api.push("people", "roles", "rooms", "session", "shares", "tokens", "webhooks");
     const files = ["entering", "guests", "leaving", "ldap/people", "newcomer", "second_factor"];
     files.push("sessions", "tokens", "api/provider", "provider", ...api.map((name) => `api/${name}`));
     const texts = files.map((name) => source(`${name}.rs`));

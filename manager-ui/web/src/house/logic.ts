@@ -138,18 +138,25 @@ export const SECTIONS = [
   "organisations",
   "people",
   "roles",
+  "webhooks",
   "audit",
   "system",
 ] as const;
 export type Section = (typeof SECTIONS)[number];
 
-/** Sections that these rights show. Who sees rooms sees what goes on in them. */
+/** The right that shows a section. Who sees rooms sees what goes on in them. */
+const rightOf = (section: Section): Right => {
+  if (section === "meetings") return "rooms.view";
+  return section === "webhooks" ? "webhooks.manage" : `${section}.view`;
+};
+
+/** Sections that these rights show. */
 export const sectionsOf = (rights: readonly Right[]): Section[] =>
-  SECTIONS.filter((section) => rights.includes(section === "meetings" ? "rooms.view" : `${section}.view`));
+  SECTIONS.filter((section) => rights.includes(rightOf(section)));
 
 /** Whether somebody with these rights has something to administer or to oversee. */
 export const administers = (rights: readonly Right[]): boolean =>
-  rights.some((right) => right === "people.view" || right === "audit.view" || right === "system.view" || /^(organisations|roles|accounts|trunks)\.manage$/.test(right));
+  rights.some((right) => right === "people.view" || right === "audit.view" || right === "system.view" || /^(organisations|roles|accounts|trunks|webhooks)\.manage$/.test(right));
 
 /** What the landing page shows. */
 export interface Landing {

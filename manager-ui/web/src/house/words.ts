@@ -5,7 +5,7 @@ import { auditWords } from "./words.audit";
 import { guestWords } from "./words.guests";
 import { roomWords } from "./words.rooms";
 import { shareWords } from "./words.shares";
-import { programProblems } from "./words.webhooks";
+import { programProblems, webhookWords } from "./words.webhooks";
 import { systemWords } from "./words.system";
 import { trunkWords } from "./words.trunks";
 
@@ -255,6 +255,7 @@ const en = {
     organisations: "Organisations",
     people: "People",
     roles: "Roles",
+    webhooks: "Webhooks",
     audit: "Audit log",
     system: "System",
   },
@@ -314,6 +315,7 @@ const en = {
   ...roomWords.en,
   ...guestWords.en,
   ...shareWords.en,
+  ...webhookWords.en,
   ...systemWords.en,
   ...trunkWords.en,
   rolesPage: {
@@ -592,6 +594,7 @@ const zh: HouseWords = {
     organisations: "机构",
     people: "人员",
     roles: "角色",
+    webhooks: "消息推送",
     audit: "审计日志",
     system: "系统",
   },
@@ -651,6 +654,7 @@ const zh: HouseWords = {
   ...roomWords.zh,
   ...guestWords.zh,
   ...shareWords.zh,
+  ...webhookWords.zh,
   ...systemWords.zh,
   ...trunkWords.zh,
   rolesPage: {

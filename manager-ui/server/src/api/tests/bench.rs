@@ -31,6 +31,7 @@ use crate::rights::Right;
 use crate::seal::Seal;
 use crate::setup::{FILE, Setup};
 use crate::store::{Database, Store, now_ms};
+use crate::webhooks::{self, Webhooks};
 use crate::{State, directory, events, ldap, limits, link, oidc, saml, serve, sessions, watch};
 
 /// Where the page is.
@@ -150,9 +151,12 @@ impl Api {
             follower,
             file: Arc::new(file),
             events,
+            webhooks: webhooks(),
             listeners: crate::api::events::Listeners::new(&limits),
             watch: Arc::new(watch),
         };
+        let delivering = state.clone();
+        tasks.spawn(async move { delivering.webhooks.run(&delivering).await });
         let router = router(&state);
         Self {
             router,
@@ -476,6 +480,18 @@ impl Api {
 fn router(state: &State) -> Router {
     let peer = serve::Peer("192.0.2.7:5000".parse().unwrap());
     crate::router(state.clone()).layer(Extension(peer))
+}
+
+/// Told without TLS on this machine, and tried again at once.
+fn webhooks() -> Webhooks {
+    let here = vec!["localhost".to_owned()];
+    let config = webhooks::Config {
+        private_hosts: here.clone(),
+        clear_hosts: here,
+        retries: vec![Duration::from_millis(50); 2],
+        ..webhooks::Config::default()
+    };
+    Webhooks::new(config, Vec::new())
 }
 
 fn rates(per_session: u32, per_source: u32) -> Arc<Rates> {

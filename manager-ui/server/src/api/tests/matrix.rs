@@ -124,7 +124,8 @@ impl Hospital {
         match operation {
             "GET /organisations" | "GET /people" | "GET /roles" | "GET /audit" | "GET /rooms"
             | "GET /accounts" | "GET /trunks" | "GET /people/counts" | "GET /audit/counts"
-            | "GET /system" | "GET /metrics" | "GET /audit/export" | "GET /meetings" => {
+            | "GET /system" | "GET /metrics" | "GET /audit/export" | "GET /meetings"
+            | "GET /webhooks" => {
                 let path = operation.split_once(' ').unwrap().1;
                 (path.to_owned(), Value::Null)
             }
@@ -185,6 +186,7 @@ impl Hospital {
             other if other.contains(" /rooms") => self.room_request(other, at).await,
             other if other.contains(" /accounts") => self.account_request(other, at).await,
             other if other.contains(" /trunks") => self.trunk_request(other, at).await,
+            other if other.contains(" /webhooks") => self.webhook_request(other, at).await,
             other => self.request_about_proofs(other, at).await,
         }
     }
@@ -250,6 +252,36 @@ impl Hospital {
         }
     }
 
+    async fn webhook_request(&self, operation: &str, at: &str) -> (String, Value) {
+        let pool = self.api.store.pool().unwrap();
+        // There may be few at a time.
+        sqlx::query("DELETE FROM webhooks")
+            .execute(pool)
+            .await
+            .unwrap();
+        if operation == "POST /webhooks" {
+            return ("/webhooks".into(), hook(at));
+        }
+        let id = self.api.make(&self.root, "/webhooks", hook(at)).await;
+        let path = format!("/webhooks/{id}");
+        match operation {
+            "GET /webhooks/{id}" | "DELETE /webhooks/{id}" => (path, Value::Null),
+            "PATCH /webhooks/{id}" => (path, json!({ "name": "new" })),
+            "PUT /webhooks/{id}/secret" => (format!("{path}/secret"), json!({})),
+            "POST /webhooks/{id}/test" => (format!("{path}/test"), Value::Null),
+            "GET /webhooks/{id}/deliveries" => (format!("{path}/deliveries"), Value::Null),
+            "POST /webhooks/{id}/deliveries/{delivery}/retry" => {
+                let dead = "INSERT INTO deliveries (id, webhook, seq, kind, state, attempts, created_ms, next_ms) \
+                     VALUES ($1, $2, 1, 'gap', 'dead', 1, 1, 1)";
+                let delivery = crate::store::new_id();
+                let insert = sqlx::query(dead).bind(&delivery).bind(&id);
+                insert.execute(pool).await.unwrap();
+                (format!("{path}/deliveries/{delivery}/retry"), Value::Null)
+            }
+            other => panic!("{other} has no request here"),
+        }
+    }
+
     async fn account_request(&self, operation: &str, at: &str) -> (String, Value) {
         let user = format!("u{:016x}", rand::random::<u64>());
         let new = json!({ "organisation": at, "user": user, "name": "terminal" });
@@ -287,6 +319,11 @@ impl Hospital {
             other => panic!("{other} has no request here"),
         }
     }
+}
+
+/// A hook that nobody listens to.
+fn hook(at: &str) -> Value {
+    json!({ "organisation": at, "name": "x", "url": "https://localhost:1/", "types": ["webhook.created"] })
 }
 
 /// A link for guests.
@@ -421,6 +458,7 @@ async fn rows_of(api: &Api, organisation: &str) -> Vec<String> {
         "SELECT id || number || name || srtp || COALESCE(pin, '') AS row FROM rooms WHERE organisation = $1 ORDER BY id",
         "SELECT a.id || a.username || a.name || s.ha1 AS row FROM accounts a JOIN account_secrets s ON s.account = a.id WHERE a.organisation = $1 ORDER BY a.id, s.algorithm",
         "SELECT id || name || address AS row FROM trunks WHERE organisation = $1 ORDER BY id",
+        "SELECT id || name || url || maker || secret AS row FROM webhooks WHERE organisation = $1 ORDER BY id",
         "SELECT room AS row FROM room_shares WHERE organisation = $1 ORDER BY room",
         "SELECT l.id || l.secret_hash || COALESCE(l.name, '') || l.uses || COALESCE(l.revoked_ms, 0) AS row FROM guest_links l JOIN rooms m ON m.id = l.room WHERE m.organisation = $1 ORDER BY l.id",
     ] {

@@ -42,6 +42,10 @@ async fn things(api: &Api, root: &str) -> Vec<(String, Value)> {
         ("/rooms/4200/calls".into(), json!({ "target": "1001" })),
         ("/accounts".into(), at("user", json!("terminal"))),
         (
+            "/webhooks".into(),
+            json!({ "organisation": home, "name": "x", "url": "https://hooks.example/", "types": ["room.created"] }),
+        ),
+        (
             "/session/tokens".into(),
             json!({ "name": "程序", "rights": ["rooms.view"], "expires_ms": expires_ms }),
         ),
@@ -103,7 +107,14 @@ pub(crate) async fn whatever_is_made_is_made_once_and_its_answer_told_again(api:
         .iter()
         .map(|row| row.get::<String, _>("answer") + &row.get::<String, _>("id"))
         .collect();
-    for secret in ["consilium_", "guest=", "password", "仁济", "/people"] {
+    for secret in [
+        "consilium_",
+        "guest=",
+        "password",
+        "whsec_",
+        "仁济",
+        "/people",
+    ] {
         assert!(!kept.contains(secret), "{secret}: {kept}");
     }
 }

@@ -16,6 +16,7 @@ import { System } from "./System";
 import { Tree } from "./Tree";
 import { Trunks } from "./Trunks";
 import { Wall } from "./Wall";
+import { Webhooks } from "./Webhooks";
 
 /** What a section of the administration is given. */
 export interface SectionProps {
@@ -34,6 +35,7 @@ const PAGES: Record<Section, (props: SectionProps) => React.JSX.Element> = {
   organisations: Organisations,
   people: People,
   roles: Roles,
+  webhooks: Webhooks,
   audit: Audit,
   system: System,
 };
