@@ -185,10 +185,10 @@ async fn ring(
         let title = "That is nobody's number or address";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("target"));
     }
+    let beyond = beyond(&state, &who, &call.target).await?;
     // Before it rings: who waits for no answer is in the record, too.
     let told = json!({ "called": call.target });
     note(&state, &who, &number, told, &once).await?;
-    let beyond = beyond(&state, &who, &call.target).await?;
     let called = called(&state, number, (call.target, beyond)).await;
     let answer = called.as_ref().ok().map(|called| (StatusCode::OK, called));
     once.end(&state.store, answer).await?;

@@ -29,6 +29,7 @@ use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Object};
 use crate::directory::trunks::{purpose, sources};
+use crate::once::{Once, Place};
 use crate::rights::{self, Right, allowed};
 use crate::store::{self, Error, new_id, now_ms};
 use checked::{Dialled, Expires, Host, Leading, Name, Numbers, Password, Realm, Sources, User};
@@ -246,11 +247,12 @@ struct NewTrunk {
 
 /// Make a trunk. The server goes by it when the answer is here, and begins to register there.
 #[utoipa::path(post, path = "/trunks", tag = "trunks", request_body = NewTrunk,
-    extensions(("x-right" = json!("trunks.manage"))),
+    extensions(("x-right" = json!("trunks.manage")), ("x-once" = json!(true))),
     responses((status = 201, body = Trunk), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 async fn create(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
+    once: Once,
     Body(new): Body<NewTrunk>,
 ) -> Result<(StatusCode, Json<Trunk>), Problem> {
     let mut tx = state.store.begin().await?;
@@ -278,8 +280,12 @@ async fn create(
     let numbers = new.numbers.0;
     let told = Some(row.noted(&numbers));
     note(&mut tx, &who, Action::Create, None, told, &row).await?;
+    let home = row.organisation.clone();
+    let made = row.shown(numbers, None);
+    let home = Place::Organisation(&home);
+    once.keep(&mut tx, home, StatusCode::CREATED, &made).await?;
     commit(&state, tx).await?;
-    Ok((StatusCode::CREATED, Json(row.shown(numbers, None))))
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// What is to change; `null` takes something away.

@@ -41,6 +41,7 @@ async fn things(api: &Api, root: &str) -> Vec<(String, Value)> {
         ),
         ("/rooms/4200/calls".into(), json!({ "target": "1001" })),
         ("/accounts".into(), at("user", json!("terminal"))),
+        ("/trunks".into(), at("address", json!("carrier.example"))),
         (
             "/webhooks".into(),
             json!({ "organisation": home, "name": "x", "url": "https://hooks.example/", "types": ["room.created"] }),
