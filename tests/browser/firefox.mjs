@@ -4,16 +4,13 @@
 // SHOTS naming a folder, pictures of each page are left there.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import puppeteer from "puppeteer-core";
+import { DESKTOP, examine } from "./examine.mjs";
 import { openPage } from "./launch.mjs";
 
 const [link] = process.argv.slice(2);
 const base = new URL(link).origin;
 const here = (name) => readFileSync(new URL(name, import.meta.url), "utf8");
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const DESKTOP = { width: 1440, height: 900 };
-const PHONE = { width: 390, height: 844 };
 const PASSWORD = "seven grey horses";
 const PATIENCE = 15000;
 /** A name that would be markup if it were not text, and turns what follows it round. */
@@ -88,24 +85,7 @@ async function reach(id, way = "on") {
   assert.fail(`the Tab key does not reach ${id}`);
 }
 
-/** Whether a page can be used by everybody, wide and narrow. */
-async function check(name) {
-  for (const [size, viewport] of [["desktop", DESKTOP], ["phone", PHONE]]) {
-    await page.setViewport(viewport);
-    await page.evaluate(`if (!globalThis.axe) { ${axe} }`);
-    const broken = await page.evaluate(async () => {
-      const { violations } = await globalThis.axe.run(document);
-      return violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(" | ")}`);
-    });
-    assert.deepEqual(broken, [], `axe on ${name}, ${size}`);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-    assert.ok(wide <= viewport.width, `${name} is ${wide} px wide on a ${size}`);
-    if (process.env.SHOTS) {
-      await page.screenshot({ path: `${process.env.SHOTS}/firefox-${name}-${size}.png` });
-    }
-  }
-  await page.setViewport(DESKTOP);
-}
+const check = (name) => examine(page, (size) => page.setViewport(size), name, `firefox-${name}`);
 
 async function administer() {
   step("the first administrator");

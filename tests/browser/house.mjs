@@ -3,15 +3,11 @@
 // all is as it should be. With SHOTS naming a folder, pictures of each page are left there.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { DESKTOP, examine } from "./examine.mjs";
 import { openPage } from "./launch.mjs";
 
 const [link, language, way] = process.argv.slice(2);
 const base = new URL(link).origin;
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const DESKTOP = { width: 1440, height: 900 };
-const PHONE = { width: 390, height: 844 };
 const PASSWORD = "seven grey horses";
 const SAID = {
   en: {
@@ -129,25 +125,7 @@ const keyboard = {
 };
 const hand = way === "keyboard" ? keyboard : mouse;
 
-/** Whether a page can be used by everybody, wide and narrow. */
-async function check(name) {
-  for (const [size, viewport] of [["desktop", DESKTOP], ["phone", PHONE]]) {
-    await page.setViewportSize(viewport);
-    await page.evaluate(`if (!globalThis.axe) { ${axe} }`);
-    const broken = await page.evaluate(async () => {
-      const { violations } = await globalThis.axe.run(document);
-      return violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(" | ")}`);
-    });
-    assert.deepEqual(broken, [], `axe on ${name}, ${size}`);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-    assert.ok(wide <= viewport.width, `${name} is ${wide} px wide on a ${size}`);
-    if (process.env.SHOTS) {
-      const path = `${process.env.SHOTS}/${name}-${language}-${size}.png`;
-      await page.screenshot({ path, fullPage: size === "phone" });
-    }
-  }
-  await page.setViewportSize(DESKTOP);
-}
+const check = (name) => examine(page, (size) => page.setViewportSize(size), name, `${name}-${language}`);
 
 const says = (words) => page.getByText(words).filter({ visible: true }).first().waitFor();
 const step = (name) => console.error(`${((performance.now()) / 1000).toFixed(1)} s: ${name}`);

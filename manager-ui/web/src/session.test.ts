@@ -345,6 +345,19 @@ describe("a visit", () => {
     expect(sockets).toHaveLength(2);
   });
 
+  // After a change of network the page waited 8 s for a WebSocket that led nowhere any more.
+  it("takes it for gone sooner where its media is lost, too", async () => {
+    await inRoom();
+    peers[0]!.becomes("disconnected");
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(sockets[0]!.sent.at(-1)).toMatchObject({ type: "offer" });
+    await vi.advanceTimersByTimeAsync(3_499);
+    expect(latest.phase).toBe("in");
+    await vi.advanceTimersByTimeAsync(1 + 250);
+    await sockets[1]!.opens();
+    expect(sockets[1]!.sent[0]).toMatchObject({ type: "join", sdp: "offer 2", resume: "token" });
+  });
+
   it("waits for a media process, and ends at any other refusal", async () => {
     visit();
     await sockets[0]!.opens();

@@ -58,6 +58,8 @@ const LAST_RETRY_MS = 4_000;
 const DISCONNECTED_MS = 2_000;
 /** An offer is answered within this, or the WebSocket is taken for dead. */
 const ANSWER_MS = 8_000;
+/** Where sound and picture are lost, the WebSocket may be, too, as after a change of network: sooner then. */
+const LOST_ANSWER_MS = 3_500;
 /** A new peer connection that takes longer to connect is given up. */
 const CONNECT_MS = 10_000;
 
@@ -255,7 +257,7 @@ export class Session {
   }
 
   /** Makes a new peer connection beside the one that plays, and offers it. */
-  private async offer(as: "join" | "offer"): Promise<void> {
+  private async offer(as: "join" | "offer", patienceMs = ANSWER_MS): Promise<void> {
     const socket = this.socket;
     this.dropNext();
     const { tracks, original } = this.state;
@@ -266,7 +268,7 @@ export class Session {
     if (this.socket !== socket || this.next !== peer) return;
     this.offered.push(peer);
     this.say(as === "join" ? this.join({ sdp }) : { type: "offer", sdp });
-    this.waitForAnswer();
+    this.waitForAnswer(patienceMs);
   }
 
   private join(media: { sdp: string } | { answer_ufrag: string }): BrowserMessage {
@@ -379,7 +381,7 @@ export class Session {
   /** Replaces a connection that plays no more. Without a WebSocket the next join does it. */
   private renewIfIn(peer: Peer): void {
     if (this.state.phase === "in" && peer === this.state.peer && !peer.connected && !this.next) {
-      void this.offer("offer");
+      void this.offer("offer", LOST_ANSWER_MS);
     }
   }
 
@@ -408,9 +410,9 @@ export class Session {
     peer?.close();
   }
 
-  private waitForAnswer(): void {
+  private waitForAnswer(patienceMs = ANSWER_MS): void {
     clearTimeout(this.answerTimer);
-    this.answerTimer = window.setTimeout(() => this.lost(), ANSWER_MS);
+    this.answerTimer = window.setTimeout(() => this.lost(), patienceMs);
   }
 
   private applyMute(): void {

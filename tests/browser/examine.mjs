@@ -1,0 +1,28 @@
+// Whether a page can be used by everybody, wide and narrow: axe-core finds nothing, and nothing is wider
+// than the page. With SHOTS naming a folder, pictures of it are left there.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+export const DESKTOP = { width: 1440, height: 900 };
+const PHONE = { width: 390, height: 844 };
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** By a `page` of Playwright or Puppeteer, and what gives it another size; `label` is the pictures' name. */
+export async function examine(page, resize, name, label) {
+  for (const [size, viewport] of [["desktop", DESKTOP], ["phone", PHONE]]) {
+    await resize(viewport);
+    await page.evaluate(`if (!globalThis.axe) { ${axe} }`);
+    const broken = await page.evaluate(async () => {
+      const { violations } = await globalThis.axe.run(document);
+      return violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(" | ")}`);
+    });
+    assert.deepEqual(broken, [], `axe on ${name}, ${size}`);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= viewport.width, `${name} is ${wide} px wide on a ${size}`);
+    if (!process.env.SHOTS) continue;
+    const path = `${process.env.SHOTS}/${label}-${size}.png`;
+    await page.screenshot({ path, fullPage: size === "phone" });
+  }
+  await resize(DESKTOP);
+}
