@@ -46,7 +46,7 @@ const en = {
     daysLeft: (days: string) => `${days} days left`,
     keeping: "Copies and record",
     backup: "Last copy of the database",
-    noBackups: "none are made by themselves: set backup_dir",
+    noBackups: "no copies are scheduled: set backup_dir",
     noBackup: "none so far",
     kept: (count: string) => `${count} kept`,
     overdue: "overdue",

@@ -1,4 +1,4 @@
-import { useMemo } from "react";
+import { useEffect, useMemo, useRef } from "react";
 import { useLanguage } from "../../language";
 import { api, ask, organisations, type Failure, type Me } from "../api";
 import { useHouseWords, useLoad } from "../hooks";
@@ -54,6 +54,11 @@ export default function Admin({ me, path, search, go }: Props) {
   const asked = placeOf(path, search);
   const section = sections.find((one) => one === asked.section) ?? sections[0];
   const { directory, failure } = useNames(me);
+  const tabs = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const current = tabs.current?.querySelector('[aria-current="page"]');
+    current?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [section]);
   if (!section) return <p className="card">{words.nothingHere}</p>;
   const place = { ...asked, section };
   const move = (to: Partial<Place>) => go(addressOf({ ...place, ...to }));
@@ -62,7 +67,7 @@ export default function Admin({ me, path, search, go }: Props) {
   return (
     <DirectoryContext.Provider value={directory ?? NOBODY}>
       <h1 className="hidden">{words.administration}</h1>
-      <nav className="tabs" aria-label={words.administration}>
+      <nav className="tabs" aria-label={words.administration} ref={tabs}>
         {sections.map((one) => (
           <Link
             key={one}
