@@ -3,6 +3,7 @@
 //! One module for each kind of thing. Every operation says in its description (`x-right`) which right
 //! it asks for, and shows and changes nothing at an organisation where the asker does not hold it.
 
+mod account_shares;
 mod accounts;
 pub(crate) mod audit;
 mod audit_export;
@@ -264,6 +265,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(meeting::routes())
         .merge(meetings::routes())
         .merge(accounts::routes())
+        .merge(account_shares::routes())
         .merge(trunks::routes())
         .merge(audit::routes())
         .merge(counts::routes())

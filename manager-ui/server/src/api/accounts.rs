@@ -40,6 +40,23 @@ macro_rules! columns {
     };
 }
 
+/// SQL that is true where `$1` holds the right `$2` at the home of the account `a`, or at an organisation
+/// that it is shared with to this end.
+macro_rules! reached {
+    ($share:literal) => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM organisations o WHERE o.id = a.organisation AND ",
+            allowed!(),
+            ") OR EXISTS (SELECT 1 FROM account_shares h \
+             JOIN organisations o ON o.id = h.organisation WHERE h.account = a.id AND h.",
+            $share,
+            " = 1 AND ",
+            allowed!(),
+            "))"
+        )
+    };
+}
+
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
@@ -66,10 +83,10 @@ impl TryFrom<String> for User {
 
 /// One account.
 #[derive(Clone, Debug, Serialize, FromRow, ToSchema)]
-struct Account {
+pub(super) struct Account {
     id: String,
     /// Id of the organisation whose terminal it is.
-    organisation: String,
+    pub(super) organisation: String,
     /// User part of the terminal's address.
     #[sqlx(rename = "username")]
     user: String,
@@ -91,7 +108,7 @@ async fn list(
     who.need(&state.store, Right::AccountsView).await?;
     let rows = sqlx::query_as::<_, Account>(concat!(
         columns!(),
-        allowed!(),
+        reached!("may_view"),
         " AND a.username > $4 AND (lower(a.name) LIKE $5 ESCAPE '!' \
          OR lower(a.username) LIKE $5 ESCAPE '!') ORDER BY a.username LIMIT $6"
     ))
@@ -369,7 +386,11 @@ async fn seen(
     id: &str,
     right: Right,
 ) -> Result<Account, Problem> {
-    let row = sqlx::query_as(concat!(columns!(), "a.id = $4 AND ", allowed!()))
+    let statement = match right {
+        Right::AccountsView => concat!(columns!(), "a.id = $4 AND ", reached!("may_view")),
+        _ => concat!(columns!(), "a.id = $4 AND ", allowed!()),
+    };
+    let row = sqlx::query_as(statement)
         .bind(who.subject.as_str())
         .bind(right.as_str())
         .bind(&state.file.realm)
@@ -385,8 +406,26 @@ async fn seen(
     }
 }
 
-/// The account of this id, if the asker may change it.
-async fn managed(
+/// Whether somebody may have terminals of this user's account rung by a room to which it is a stranger.
+pub(super) async fn may_be_rung(
+    connection: &mut AnyConnection,
+    who: &LoggedIn,
+    user: &str,
+) -> Result<bool, Error> {
+    let (accounts,): (i64,) = sqlx::query_as(concat!(
+        "SELECT COUNT(*) FROM accounts a WHERE a.username = $3 AND ",
+        reached!("may_call")
+    ))
+    .bind(who.subject.as_str())
+    .bind(Right::AccountsView.as_str())
+    .bind(user)
+    .fetch_one(connection)
+    .await?;
+    Ok(accounts > 0)
+}
+
+/// The account of this id, if the asker may change it. With whom it is shared may not.
+pub(super) async fn managed(
     tx: &mut Transaction<'static, Any>,
     state: &State,
     who: &LoggedIn,
@@ -430,7 +469,8 @@ fn shown(account: &Account) -> Value {
     json!({ "user": account.user, "name": account.name, "organisation": account.organisation })
 }
 
-async fn note(
+/// Notes what was done to an account.
+pub(super) async fn note(
     tx: &mut Transaction<'static, Any>,
     who: &LoggedIn,
     action: Action,

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::accounts::may_be_rung;
 use super::rooms::{self, RoomView};
 use super::{Body, Problem};
 use crate::State;
@@ -152,7 +153,7 @@ async fn control(
 #[serde(deny_unknown_fields)]
 struct Call {
     /// User of an account, `sip:USER@ADDRESS`, or a number that the dial plan leads to a trunk. Terminals
-    /// of an account are called that might enter the room, or that the asker may see.
+    /// of an account are called that might enter the room, or that the asker may see or that is shared to be called.
     #[schema(min_length = 1, max_length = 256)]
     target: String,
 }
@@ -229,16 +230,7 @@ async fn beyond(state: &State, who: &LoggedIn, target: &str) -> Result<Beyond, P
     }
     let user = target.strip_prefix("sip:").unwrap_or(target);
     let user = user.split('@').next().unwrap_or(user);
-    let home: Option<(String,)> =
-        sqlx::query_as("SELECT organisation FROM accounts WHERE username = $1")
-            .bind(user)
-            .fetch_optional(&mut *connection)
-            .await?;
-    let Some((home,)) = home else {
-        return Ok(Beyond::Nobody);
-    };
-    let holds = rights::holds(&mut connection, subject, right, &home).await?;
-    Ok(match holds {
+    Ok(match may_be_rung(&mut connection, who, user).await? {
         true => Beyond::Account(user.to_owned()),
         false => Beyond::Nobody,
     })

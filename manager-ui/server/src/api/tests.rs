@@ -99,6 +99,7 @@ on_both! {
     rooms::the_controller_knows_which_accounts_belong_to_a_room_after_each_change,
     rooms::the_controller_knows_whose_terminals_an_operator_may_have_ring,
     rooms::a_change_that_nobody_told_reaches_the_controller,
+    rooms::an_account_is_shared_to_be_seen_and_to_be_called,
     rooms::who_is_logged_in_enters_where_the_right_is_held,
     trunks::a_trunk_is_made_changed_shown_and_removed_and_its_password_is_told_to_nobody,
     trunks::what_contradicts_itself_or_another_trunk_is_refused,

@@ -98,6 +98,13 @@ const en = {
     renew: "New password",
     renewHint: "With a new password the terminal has to register again; calls go on.",
     ask: (user: string) => `Remove the account ${user}?`,
+    shares: "Shared with other organisations",
+    sharesWhy: "Their operators see the account, or have its terminals called into the rooms that they control.",
+    shareWith: "Share with",
+    share: "Share",
+    mayView: "may see it",
+    mayCall: "may call it",
+    unshareOf: (name: string) => `Share with ${name} no more`,
   },
 };
 
@@ -195,6 +202,13 @@ const zh: typeof en = {
     renew: "更换密码",
     renewHint: "更换密码后终端须重新注册，通话不受影响。",
     ask: (user) => `删除账号 ${user}？`,
+    shares: "与其他机构共享",
+    sharesWhy: "对方的操作员可以查看此账号，或将其终端呼入其控制的会诊室。",
+    shareWith: "共享给",
+    share: "共享",
+    mayView: "可查看",
+    mayCall: "可呼叫",
+    unshareOf: (name) => `不再与${name}共享`,
   },
 };
 

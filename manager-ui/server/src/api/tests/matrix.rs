@@ -294,6 +294,18 @@ impl Hospital {
             "GET /accounts/{id}" | "DELETE /accounts/{id}" => (account, Value::Null),
             "PATCH /accounts/{id}" => (account, json!({ "name": "new" })),
             "PUT /accounts/{id}/password" => (format!("{account}/password"), json!({})),
+            "GET /accounts/{id}/shares" => (format!("{account}/shares"), Value::Null),
+            "PUT /accounts/{id}/shares/{organisation}" => {
+                let partner = self.api.organisation(&self.root, at, "partner").await;
+                (format!("{account}/shares/{partner}"), json!({}))
+            }
+            "DELETE /accounts/{id}/shares/{organisation}" => {
+                let partner = self.api.organisation(&self.root, at, "partner").await;
+                let path = format!("{account}/shares/{partner}");
+                let made = self.api.ask(&self.root, "PUT", &path, json!({})).await;
+                assert_eq!(made.status, StatusCode::OK, "{made:?}");
+                (path, Value::Null)
+            }
             other => panic!("{other} has no request here"),
         }
     }
@@ -459,6 +471,7 @@ async fn rows_of(api: &Api, organisation: &str) -> Vec<String> {
         "SELECT a.id || a.username || a.name || s.ha1 AS row FROM accounts a JOIN account_secrets s ON s.account = a.id WHERE a.organisation = $1 ORDER BY a.id, s.algorithm",
         "SELECT id || name || address AS row FROM trunks WHERE organisation = $1 ORDER BY id",
         "SELECT id || name || url || maker || secret AS row FROM webhooks WHERE organisation = $1 ORDER BY id",
+        "SELECT account AS row FROM account_shares WHERE organisation = $1 ORDER BY account",
         "SELECT room AS row FROM room_shares WHERE organisation = $1 ORDER BY room",
         "SELECT l.id || l.secret_hash || COALESCE(l.name, '') || l.uses || COALESCE(l.revoked_ms, 0) AS row FROM guest_links l JOIN rooms m ON m.id = l.room WHERE m.organisation = $1 ORDER BY l.id",
     ] {

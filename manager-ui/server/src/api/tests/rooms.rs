@@ -374,6 +374,63 @@ pub(crate) async fn the_controller_knows_whose_terminals_an_operator_may_have_ri
     }
 }
 
+pub(crate) async fn an_account_is_shared_to_be_seen_and_to_be_called(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "B").await;
+    let boss = "organisation_administrator";
+    api.person(&root, &a, "boss_a", boss).await;
+    api.person(&root, &b, "boss_b", boss).await;
+    let (boss_a, boss_b) = (api.log_in("boss_a").await, api.log_in("boss_b").await);
+    let account = json!({ "organisation": a, "user": "or-1", "name": "手术室" });
+    let account = api.make(&boss_a, "/accounts", account).await;
+    api.make(&boss_b, "/rooms", room(&b, "5000")).await;
+    let path = format!("/accounts/{account}");
+    let share = format!("{path}/shares/{b}");
+    let may = async |shared: Value| {
+        let done = api.ask(&root, "PUT", &share, shared).await;
+        assert_eq!(done.status, StatusCode::OK, "{done:?}");
+        let seen = api.ask(&boss_b, "GET", &path, Value::Null).await.status;
+        let list = api.get(&boss_b, "/accounts").await;
+        let listed = !list["items"].as_array().unwrap().is_empty();
+        assert_eq!(listed, seen.is_success());
+        let call = json!({ "target": "or-1" });
+        api.ask(&boss_b, "POST", "/rooms/5000/calls", call).await;
+        let asked = api.asked.lock().unwrap().pop().unwrap();
+        let rung = matches!(
+            asked,
+            ToControl::Dial {
+                beyond: Beyond::Account(_),
+                ..
+            }
+        );
+        (listed, rung)
+    };
+    let refused = api.ask(&boss_a, "PUT", &share, json!({})).await;
+    assert_eq!(
+        refused.status,
+        StatusCode::NOT_FOUND,
+        "of B nothing is known"
+    );
+    assert_eq!(may(json!({ "may_call": false })).await, (true, false));
+    assert_eq!(may(json!({ "may_view": false })).await, (false, true));
+    assert_eq!(may(json!({})).await, (true, true));
+    for (method, path) in [("PATCH", &path), ("DELETE", &path), ("DELETE", &share)] {
+        let refused = api.ask(&boss_b, method, path, json!({})).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{method} {path}");
+    }
+    let own = format!("{path}/shares/{a}");
+    let own = api.ask(&root, "PUT", &own, json!({})).await;
+    assert_eq!(own.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let shares = api.get(&boss_a, &format!("{path}/shares")).await;
+    assert_eq!(shares[0]["organisation"], json!(b));
+    let taken = api.ask(&boss_a, "DELETE", &share, Value::Null).await;
+    assert_eq!(taken.status, StatusCode::NO_CONTENT);
+    let gone = api.ask(&boss_b, "GET", &path, Value::Null).await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND);
+}
+
 pub(crate) async fn each_change_reaches_the_controller_whole(api: Api) {
     let root = api.first().await;
     let home = api.root(&root).await;

@@ -5,6 +5,7 @@ import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, usePages } fr
 import { newsOf, useLive } from "../live";
 import { isName, isUser } from "../logic";
 import { Done, Field, Form, Loading, State, Sure, Trouble } from "../parts";
+import { AccountShares } from "./AccountShares";
 import type { SectionProps } from "./Admin";
 import { organisationName, placeToBegin, useDirectory } from "./directory";
 import { Panel } from "./Panel";
@@ -252,6 +253,7 @@ function Change({ row, changed, told, removed }: ChangeProps) {
         />
       </div>
       <small>{words.accounts.renewHint}</small>
+      <AccountShares id={row.id} home={row.organisation} />
     </Form>
   );
 }
