@@ -303,6 +303,11 @@ async function runRooms() {
   await hand.fill("filter", "");
   await page.locator("button.row", { hasText: "or-1" }).waitFor();
   await check("accounts");
+  await hand.press("share");
+  await at("account-share").waitFor();
+  await check("accounts-shared");
+  await hand.press("unshare");
+  await at("account-share").waitFor({ state: "detached" });
   await hand.press("close");
   await hand.row("or-1");
   await at("renew").waitFor();

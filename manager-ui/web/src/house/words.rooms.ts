@@ -104,7 +104,8 @@ const en = {
     share: "Share",
     mayView: "may see it",
     mayCall: "may call it",
-    unshareOf: (name: string) => `Share with ${name} no more`,
+    unshare: "Share no more",
+    unshareOf: (name: string) => `Share no more with ${name}`,
   },
 };
 
@@ -208,7 +209,8 @@ const zh: typeof en = {
     share: "共享",
     mayView: "可查看",
     mayCall: "可呼叫",
-    unshareOf: (name) => `不再与${name}共享`,
+    unshare: "取消共享",
+    unshareOf: (name) => `取消共享：${name}`,
   },
 };
 

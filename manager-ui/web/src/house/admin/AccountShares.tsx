@@ -37,7 +37,7 @@ export function AccountShares({ id, home }: { id: string; home: string }) {
       shares.again();
     }, words.saved);
   return (
-    <section aria-label={words.accounts.shares}>
+    <section className="landing" aria-label={words.accounts.shares}>
       <h3>{words.accounts.shares}</h3>
       <p className="hint">{words.accounts.sharesWhy}</p>
       <Trouble failure={shares.failure ?? doing.failure} />
@@ -63,7 +63,7 @@ export function AccountShares({ id, home }: { id: string; home: string }) {
               aria-label={words.accounts.unshareOf(name)}
               onClick={() => end(row.organisation)}
             >
-              {words.remove}
+              {words.accounts.unshare}
             </Button>
           </fieldset>
         );

@@ -98,9 +98,12 @@ export function Trunks({ me, place, move }: SectionProps) {
       )}
       {shown && (
         <Panel key={shown.id} title={shown.name} chosen={shown.id} close={close}>
-          <div data-testid="trunk-state">
-            <TrunkShown state={shown.state} />
-          </div>
+          <dl className="facts">
+            <dt>{words.state}</dt>
+            <dd data-testid="trunk-state">
+              <TrunkShown state={shown.state} />
+            </dd>
+          </dl>
           {manage && (
             <Change
               row={shown}
