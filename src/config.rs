@@ -474,7 +474,7 @@ impl Settings {
             webhooks: self.webhooks.config(),
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
             realm: self.sip.realm.clone(),
-            rooms: self.room_numbers(),
+            rooms: self.file_rooms(),
             accounts: self.users(),
             trunks: self.trunks(),
             requests: self.limits.requests(),
@@ -490,14 +490,23 @@ impl Settings {
         url.map_or_else(Default::default, |url| url.0)
     }
 
-    /// Numbers of all rooms, demo mode's among them.
-    fn room_numbers(&self) -> Vec<String> {
-        let numbers = self
-            .rooms
-            .iter()
-            .map(|room| room.number.get_ref().0.clone());
-        let demo = self.demo.then(|| mcu_control::DEMO_ROOM.to_string());
-        numbers.chain(demo).collect()
+    /// All rooms as they are shown, demo mode's among them.
+    fn file_rooms(&self) -> Vec<manager_ui_server::FileRoom> {
+        let config = mcu_control::Config {
+            demo: self.demo,
+            rooms: self.rooms.iter().map(Room::config).collect(),
+            ..mcu_control::Config::default()
+        };
+        let rooms = config.with_demo_room().rooms.into_iter();
+        let shown = rooms.map(|room| manager_ui_server::FileRoom {
+            number: room.number,
+            guests: room.guests,
+            srtp: room.srtp,
+            has_pin: room.pin.is_some(),
+            has_guest_pin: room.guest_pin.is_some(),
+            shape: room.shape,
+        });
+        shown.collect()
     }
 
     /// Names of the trunks, and where their calls come from.

@@ -26,6 +26,7 @@ pub fn run(socket: &Path, room: &str, who: &str, target: &str) -> anyhow::Result
         request: REQUEST,
         room: room.to_owned(),
         site: Redacted(who.to_owned()),
+        leg: None,
         target: Redacted(target),
     };
     let outcome = ask(socket, &wish, |answer| match answer {

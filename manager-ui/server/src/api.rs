@@ -29,6 +29,7 @@ pub(crate) mod session;
 mod shares;
 pub(crate) mod system;
 mod tokens;
+mod transfers;
 mod trunks;
 mod webhooks;
 
@@ -264,6 +265,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(guest_links::routes())
         .merge(meeting::routes())
         .merge(meetings::routes())
+        .merge(transfers::routes())
         .merge(accounts::routes())
         .merge(account_shares::routes())
         .merge(trunks::routes())

@@ -36,12 +36,36 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct File {
     /// Realm of the accounts' passwords.
     pub realm: String,
-    /// Numbers of its rooms, which nothing made here may have.
-    pub rooms: Vec<String>,
+    /// Its rooms, whose numbers nothing made here may have.
+    pub rooms: Vec<FileRoom>,
     /// Users of its accounts.
     pub accounts: Vec<String>,
     /// Names of its trunks, and the addresses that their calls come from.
     pub trunks: Vec<(String, Vec<IpAddr>)>,
+}
+
+impl File {
+    /// Whether one of its rooms has this number.
+    pub(crate) fn has_room(&self, number: &str) -> bool {
+        self.rooms.iter().any(|room| room.number == number)
+    }
+}
+
+/// A room of the configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileRoom {
+    /// What is dialled.
+    pub number: String,
+    /// Whether somebody who proved nothing may enter.
+    pub guests: bool,
+    /// Whether media of terminals is to be encrypted.
+    pub srtp: SrtpPolicy,
+    /// Everybody is asked for a PIN.
+    pub has_pin: bool,
+    /// Guests are asked for a PIN of their own.
+    pub has_guest_pin: bool,
+    /// Its pictures, and how many sites it takes.
+    pub shape: Shape,
 }
 
 /// Has the controller follow the database.
@@ -69,13 +93,17 @@ impl Follower {
     }
 
     /// Sends the directory after each change. Never ends.
-    pub(crate) async fn run(self, store: Store, seal: Seal, realm: &str) {
+    pub(crate) async fn run(self, store: Store, seal: Seal, file: &File) {
         store.ready().await;
+        let mut shown = false;
         // A database that was brought back from a copy says something new.
         let mut least = 0;
         let mut away = false;
         loop {
-            let generation = match read(&store, &seal, realm, least).await {
+            if !shown {
+                shown = show(&store, file).await.is_ok();
+            }
+            let generation = match read(&store, &seal, &file.realm, least).await {
                 Ok(directory) => {
                     away = false;
                     let generation = directory.generation;
@@ -118,6 +146,40 @@ async fn moved_on(store: &Store, known: u64) {
             return;
         }
     }
+}
+
+/// Has the database know what the configuration file has: lists are read there.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn show(store: &Store, file: &File) -> Result<(), Error> {
+    let mut tx = store.begin().await?;
+    for table in ["DELETE FROM file_rooms", "DELETE FROM file_accounts"] {
+        sqlx::query(table).execute(&mut *tx).await?;
+    }
+    for room in &file.rooms {
+        sqlx::query(
+            "INSERT INTO file_rooms (number, guests, srtp, has_pin, has_guest_pin, layout, \
+             max_height, max_legs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(&room.number)
+        .bind(i64::from(room.guests))
+        .bind(policy_name(room.srtp))
+        .bind(i64::from(room.has_pin))
+        .bind(i64::from(room.has_guest_pin))
+        .bind(room.shape.layout.as_str())
+        .bind(room.shape.max_height.map(i64::from))
+        .bind(room.shape.max_legs.map(i64::from))
+        .execute(&mut *tx)
+        .await?;
+    }
+    for user in &file.accounts {
+        sqlx::query("INSERT INTO file_accounts (username) VALUES ($1)")
+            .bind(user)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(tx.commit().await?)
 }
 
 /// Notes in a transaction that it changes what the controller goes by; yields the generation.
@@ -253,6 +315,14 @@ fn shape(row: &AnyRow) -> Result<Shape, sqlx::Error> {
         max_height: bound("max_height")?,
         max_legs: bound("max_legs")?,
     })
+}
+
+fn policy_name(policy: SrtpPolicy) -> &'static str {
+    match policy {
+        SrtpPolicy::Off => "off",
+        SrtpPolicy::Allowed => "allowed",
+        SrtpPolicy::Required => "required",
+    }
 }
 
 /// What the database calls it. An unknown word demands more, not less.

@@ -56,6 +56,7 @@ mod watch;
 pub mod webhooks;
 
 pub use audit::{Fault, Whole};
+pub use directory::FileRoom;
 pub use rates::Allowed;
 pub use seal::FILE as SEAL_FILE;
 pub use setup::FILE as SETUP_FILE;
@@ -102,8 +103,8 @@ pub struct Config {
     pub demo_room: Option<String>,
     /// Realm of the passwords of SIP accounts.
     pub realm: String,
-    /// Numbers of the configuration file's rooms: none else may have them.
-    pub rooms: Vec<String>,
+    /// The configuration file's rooms: none else may have their numbers.
+    pub rooms: Vec<FileRoom>,
     /// Users of the configuration file's SIP accounts.
     pub accounts: Vec<String>,
     /// Names of the configuration file's trunks, and the addresses that their calls come from.
@@ -288,7 +289,7 @@ impl Server {
             () = acceptor.clone().keep_fresh() => Err(Error::TaskEnded),
             () = keep_data(store.clone(), setup, data) => Err(Error::TaskEnded),
             never = watch::listener::serve(metrics, state.clone()) => match never {},
-            () = follower.run(store.clone(), state.seal.clone(), &file.realm) => Err(Error::TaskEnded),
+            () = follower.run(store.clone(), state.seal.clone(), &file) => Err(Error::TaskEnded),
             () = leaving::keep(&state) => Err(Error::TaskEnded),
             () = state.events.clone().follow(store.clone()) => Err(Error::TaskEnded),
             () = state.webhooks.run(&state) => Err(Error::TaskEnded),

@@ -16,8 +16,9 @@ use mcu_api::frame::{self, Decoder, FrameError};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::manager::{
     Beyond, BrowserMessage, ControlOutcome, DialOutcome, FromControl, Invited, LegAction, Person,
-    RoomView, ServerMessage, ToControl, Visit,
+    RoomView, ServerMessage, ToControl, TransferOutcome, Visit,
 };
+use mcu_api::secret::Redacted;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -397,6 +398,27 @@ impl Link {
         }
     }
 
+    /// Has a terminal go on elsewhere; answered once it says how it fares there, or will not.
+    pub(crate) async fn transfer(
+        &self,
+        room: String,
+        leg: LegId,
+        target: Redacted<String>,
+        wait: Duration,
+    ) -> Result<TransferOutcome, Away> {
+        let question = move |request| ToControl::Transfer {
+            request,
+            room,
+            site: Redacted(leg.0.to_string()),
+            leg: Some(leg),
+            target,
+        };
+        match self.ask(wait, question).await? {
+            FromControl::Transferred { outcome, .. } => Ok(outcome),
+            _ => Err(Away),
+        }
+    }
+
     async fn ask(
         &self,
         wait: Duration,
@@ -602,7 +624,8 @@ impl Task {
             | FromControl::Visits { request, .. }
             | FromControl::Figures { request, .. }
             | FromControl::Trunks { request, .. }
-            | FromControl::Controlled { request, .. } => {
+            | FromControl::Controlled { request, .. }
+            | FromControl::Transferred { request, .. } => {
                 if let Some(answer) = self.requests.remove(&request) {
                     // Whoever asked may have given up meanwhile.
                     let _ = answer.send(message);
@@ -629,7 +652,6 @@ impl Task {
                 }
             }
             // Nobody asked by this way.
-            FromControl::Transferred { .. } => {}
             FromControl::Media {
                 ready,
                 tells_figures,

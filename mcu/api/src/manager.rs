@@ -56,6 +56,9 @@ pub enum ToControl {
         room: String,
         /// The terminal: its name as others see it, or the number of its leg.
         site: Redacted<String>,
+        /// Its leg, where that is known; then its name does not count.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leg: Option<LegId>,
         /// What it dials here (a room's number, with a PIN if need be), or a `sip:` URI elsewhere.
         target: Redacted<String>,
     },

@@ -30,13 +30,21 @@ const LETTERS: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwx
 /// Of 56 letters each, so that a password has 139 bits.
 const PASSWORD_LEN: usize = 24;
 
-/// SQL for all that is told of the accounts `a`; `$3` is the realm.
+/// SQL for all that is told of the accounts `a`, those of the configuration file among them, which are
+/// at the root; `$3` is the realm.
 macro_rules! columns {
     () => {
-        "SELECT a.id, a.organisation, a.username, a.name, CAST(CASE WHEN EXISTS \
-         (SELECT 1 FROM account_secrets s WHERE s.account = a.id AND s.realm = $3) \
-         THEN 1 ELSE 0 END AS BIGINT) AS has_password \
-         FROM accounts a JOIN organisations o ON o.id = a.organisation WHERE "
+        "SELECT a.id, a.organisation, a.username, a.name, a.of_file, CAST(CASE WHEN a.of_file = 1 \
+         OR EXISTS (SELECT 1 FROM account_secrets s WHERE s.account = a.id AND s.realm = $3) \
+         THEN 1 ELSE 0 END AS BIGINT) AS has_password, \
+         CAST(CASE WHEN a.of_file = 0 AND EXISTS \
+         (SELECT 1 FROM file_accounts f WHERE f.username = a.username) \
+         THEN 0 ELSE 1 END AS BIGINT) AS in_force \
+         FROM (SELECT m.id, m.organisation, m.username, m.name, CAST(0 AS BIGINT) AS of_file, \
+         m.username AS place FROM accounts m \
+         UNION ALL SELECT 'file:' || f.username, t.id, f.username, '', CAST(1 AS BIGINT), \
+         f.username || '/' FROM file_accounts f JOIN organisations t ON t.parent IS NULL) a \
+         JOIN organisations o ON o.id = a.organisation WHERE "
     };
 }
 
@@ -94,6 +102,22 @@ pub(super) struct Account {
     /// Whether there is a password for the server's realm; without one no terminal proves it.
     #[sqlx(try_from = "i64")]
     has_password: Flag,
+    /// It is in the configuration file, and changed there.
+    #[sqlx(try_from = "i64")]
+    of_file: Flag,
+    /// Terminals prove it: the configuration file has none of this user beside it.
+    #[sqlx(try_from = "i64")]
+    in_force: Flag,
+}
+
+impl Account {
+    /// Its place in the list, as the statement has it.
+    fn place(&self) -> String {
+        match self.of_file.0 {
+            true => format!("{}/", self.user),
+            false => self.user.clone(),
+        }
+    }
 }
 
 /// Accounts that the asker may see, by user.
@@ -109,8 +133,8 @@ async fn list(
     let rows = sqlx::query_as::<_, Account>(concat!(
         columns!(),
         reached!("may_view"),
-        " AND a.username > $4 AND (lower(a.name) LIKE $5 ESCAPE '!' \
-         OR lower(a.username) LIKE $5 ESCAPE '!') ORDER BY a.username LIMIT $6"
+        " AND a.place > $4 AND (lower(a.name) LIKE $5 ESCAPE '!' \
+         OR lower(a.username) LIKE $5 ESCAPE '!') ORDER BY a.place LIMIT $6"
     ))
     .bind(who.subject.as_str())
     .bind(Right::AccountsView.as_str())
@@ -120,7 +144,7 @@ async fn list(
     .bind(paging.rows())
     .fetch_all(state.store.pool()?)
     .await?;
-    Ok(Json(paging.page(rows, |row| row.user.clone())))
+    Ok(Json(paging.page(rows, Account::place)))
 }
 
 /// One account.
@@ -183,6 +207,8 @@ async fn create(
         user: new.user.0,
         name: new.name.as_str().to_owned(),
         has_password: Flag(true),
+        of_file: Flag(false),
+        in_force: Flag(true),
     };
     let done = sqlx::query(
         "INSERT INTO accounts (id, organisation, username, name, created_ms) \
@@ -229,7 +255,7 @@ struct Changes {
 /// Change an account.
 #[utoipa::path(patch, path = "/accounts/{id}", tag = "accounts", params(("id" = String, Path)), request_body = Changes,
     extensions(("x-right" = json!("accounts.manage"))),
-    responses((status = 200, body = Account), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Account), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn change(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -271,7 +297,7 @@ struct Password {
 /// Give an account another password. Its registrations end; calls go on.
 #[utoipa::path(put, path = "/accounts/{id}/password", tag = "accounts", params(("id" = String, Path)), request_body = Password,
     extensions(("x-right" = json!("accounts.manage"))),
-    responses((status = 200, body = Made), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Made), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn set_password(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -297,7 +323,7 @@ async fn set_password(
 /// Remove an account. Its registrations end; calls go on.
 #[utoipa::path(delete, path = "/accounts/{id}", tag = "accounts", params(("id" = String, Path)),
     extensions(("x-right" = json!("accounts.manage"))),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn remove(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -434,6 +460,10 @@ pub(super) async fn managed(
     let found = seen(tx, state, who, id, Right::AccountsManage).await;
     if found.is_err() && seen(tx, state, who, id, Right::AccountsView).await.is_ok() {
         return Err(Problem::missing(Right::AccountsManage));
+    }
+    if found.as_ref().is_ok_and(|account| account.of_file.0) {
+        let title = "This account is in the configuration file, and changed there";
+        return Err(Problem::new(StatusCode::CONFLICT, title).code("of_file"));
     }
     found
 }

@@ -59,7 +59,7 @@ struct GuestLink {
 /// Links for guests of a room, newest first.
 #[utoipa::path(get, path = "/rooms/{number}/guest-links", tag = "rooms", params(("number" = String, Path)),
     extensions(("x-right" = json!("rooms.manage"))),
-    responses((status = 200, body = [GuestLink]), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = [GuestLink]), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn list(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -156,7 +156,7 @@ async fn create(
 /// Take a link back. Who is in by it is put out.
 #[utoipa::path(delete, path = "/rooms/{number}/guest-links/{link}", tag = "rooms", params(("number" = String, Path), ("link" = String, Path)),
     extensions(("x-right" = json!("rooms.manage"))),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn revoke(
     StateOf(state): StateOf<State>,
     who: LoggedIn,

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::meeting::PATIENCE;
 use super::people::{Flag, Name, need_at};
 use super::room_shape::{Layout, MaxHeight, MaxLegs};
 use super::{Body, Page, Paging, Params, Problem};
@@ -55,14 +56,46 @@ macro_rules! counted {
     };
 }
 
-/// SQL for all that is told of the rooms `m`.
+/// SQL for all that is told of the rooms `m` that were made.
 macro_rules! columns {
     () => {
-        "SELECT m.id, m.organisation, m.number, m.name, m.guests, m.guest_links, m.srtp, \
-         CAST(CASE WHEN m.pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_pin, \
-         CAST(CASE WHEN m.guest_pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_guest_pin, \
-         m.layout, m.max_height, m.max_legs \
-         FROM rooms m "
+        concat!("SELECT m.* FROM (", made!(), ") m ")
+    };
+}
+
+/// SQL for the rooms that were made, as they are shown. The file's holds where it has the number, too.
+macro_rules! made {
+    () => {
+        "SELECT r.id, r.organisation, r.number, r.name, r.guests, r.guest_links, r.srtp, \
+         CAST(CASE WHEN r.pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_pin, \
+         CAST(CASE WHEN r.guest_pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_guest_pin, \
+         r.layout, r.max_height, r.max_legs, CAST(0 AS BIGINT) AS of_file, \
+         CAST(CASE WHEN EXISTS (SELECT 1 FROM file_rooms f WHERE f.number = r.number) \
+         THEN 0 ELSE 1 END AS BIGINT) AS in_force, r.number AS place FROM rooms r"
+    };
+}
+
+/// SQL for those of the configuration file, which are at the root. No number of one that was made is
+/// like their place in the list.
+macro_rules! of_file {
+    () => {
+        "SELECT 'file:' || f.number AS id, t.id AS organisation, f.number, '' AS name, f.guests, \
+         CAST(0 AS BIGINT) AS guest_links, f.srtp, f.has_pin, f.has_guest_pin, f.layout, \
+         f.max_height, f.max_legs, CAST(1 AS BIGINT) AS of_file, CAST(1 AS BIGINT) AS in_force, \
+         f.number || '/' AS place FROM file_rooms f JOIN organisations t ON t.parent IS NULL"
+    };
+}
+
+/// SQL for all of both.
+macro_rules! all_columns {
+    () => {
+        concat!(
+            "SELECT m.* FROM (",
+            made!(),
+            " UNION ALL ",
+            of_file!(),
+            ") m "
+        )
     };
 }
 
@@ -170,6 +203,22 @@ pub(crate) struct RoomView {
     pub max_height: Option<i64>,
     /// Most sites, where there may be fewer than in other rooms.
     pub max_legs: Option<i64>,
+    /// It is in the configuration file, and changed there.
+    #[sqlx(try_from = "i64")]
+    pub of_file: Flag,
+    /// Calls go by it: the configuration file has no room of this number beside it.
+    #[sqlx(try_from = "i64")]
+    pub in_force: Flag,
+}
+
+impl RoomView {
+    /// Its place in the list, as the statement has it.
+    fn place(&self) -> String {
+        match self.of_file.0 {
+            true => format!("{}/", self.number),
+            false => self.number.clone(),
+        }
+    }
 }
 
 /// Which rooms.
@@ -193,12 +242,12 @@ async fn list(
 ) -> Result<Json<Page<RoomView>>, Problem> {
     who.need(&state.store, Right::RoomsView).await?;
     let rows = sqlx::query_as::<_, RoomView>(concat!(
-        columns!(),
+        all_columns!(),
         "WHERE ",
         reached!("may_view"),
-        " AND m.number > $3 AND (lower(m.name) LIKE $4 ESCAPE '!' \
+        " AND m.place > $3 AND (lower(m.name) LIKE $4 ESCAPE '!' \
          OR lower(m.number) LIKE $4 ESCAPE '!') AND ($5 = '' OR m.id = $5) \
-         ORDER BY m.number LIMIT $6"
+         ORDER BY m.place LIMIT $6"
     ))
     .bind(who.subject.as_str())
     .bind(Right::RoomsView.as_str())
@@ -208,7 +257,7 @@ async fn list(
     .bind(paging.rows())
     .fetch_all(state.store.pool()?)
     .await?;
-    Ok(Json(paging.page(rows, |row| row.number.clone())))
+    Ok(Json(paging.page(rows, RoomView::place)))
 }
 
 /// A new room.
@@ -264,6 +313,8 @@ async fn create(
         layout: new.layout.as_str().to_owned(),
         max_height: new.max_height.map(i64::from),
         max_legs: new.max_legs.map(i64::from),
+        of_file: Flag(false),
+        in_force: Flag(true),
     };
     refuse_contradiction(&made)?;
     let done = sqlx::query(
@@ -338,24 +389,29 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Change a room. Who is in it stays; its door is another from then on.
+/// Change a room. Who is in it stays; its door is another from then on. Its number changes only while
+/// nobody is in it.
 #[utoipa::path(patch, path = "/rooms/{number}", tag = "rooms", params(("number" = String, Path)), request_body = Changes,
     extensions(("x-right" = json!("rooms.manage"))),
-    responses((status = 200, body = RoomView), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = RoomView), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 async fn change(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
     Path(number): Path<String>,
     Body(changes): Body<Changes>,
 ) -> Result<Json<RoomView>, Problem> {
+    if changes.number.as_ref().is_some_and(|new| new.0 != number) {
+        refuse_occupied(&state, &who, &number).await?;
+    }
     let mut tx = state.store.begin().await?;
     let before = managed(&mut tx, &who, &number).await?;
-    let after = changed(&before, &changes);
+    let mut after = changed(&before, &changes);
     if after.organisation != before.organisation {
         need_at(&mut tx, &who, Right::RoomsManage, &after.organisation).await?;
     }
     if after.number != before.number {
         refuse_taken(&state, &after.number)?;
+        after.in_force = Flag(true);
     }
     refuse_contradiction(&after)?;
     let done = sqlx::query(
@@ -443,7 +499,7 @@ fn text(pin: &Option<Option<Pin>>) -> Option<&str> {
 /// Remove a room. Who is in it is put out.
 #[utoipa::path(delete, path = "/rooms/{number}", tag = "rooms", params(("number" = String, Path)),
     extensions(("x-right" = json!("rooms.manage"))),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn remove(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -527,9 +583,34 @@ pub(crate) async fn managed(
     .await?;
     match row {
         Some(row) => Ok(row),
+        None if is_of_file(connection, who, number).await? => {
+            let title = "This room is in the configuration file, and changed there";
+            Err(Problem::new(StatusCode::CONFLICT, title).code("of_file"))
+        }
         None if seen(connection, who, number).await.is_ok() => Err(Problem::missing(right)),
         None => Err(absent(connection, who, right).await?),
     }
+}
+
+/// Whether a room of the configuration file has this number that the asker may see.
+async fn is_of_file(
+    connection: &mut AnyConnection,
+    who: &LoggedIn,
+    number: &str,
+) -> Result<bool, Error> {
+    let statement = concat!(
+        "SELECT m.number FROM (",
+        of_file!(),
+        ") m WHERE m.number = $3 AND ",
+        reached!("may_view")
+    );
+    let row = sqlx::query(statement)
+        .bind(who.subject.as_str())
+        .bind(Right::RoomsView.as_str())
+        .bind(number)
+        .fetch_optional(&mut *connection)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// What who may not see it is told: that it is not there, unless they hold the right nowhere.
@@ -554,7 +635,7 @@ pub(crate) async fn reaches(
     number: &str,
     right: Right,
 ) -> Result<bool, Error> {
-    if state.file.rooms.iter().any(|known| known == number) {
+    if state.file.has_room(number) {
         let root: Option<(String,)> =
             sqlx::query_as("SELECT id FROM organisations WHERE parent IS NULL")
                 .fetch_optional(&mut *connection)
@@ -579,12 +660,27 @@ pub(crate) async fn reaches(
 }
 
 fn refuse_taken(state: &State, number: &str) -> Result<(), Problem> {
-    match state.file.rooms.iter().any(|known| known == number) {
+    match state.file.has_room(number) {
         true => {
             let title = "The configuration file has a room of this number";
             Err(Problem::new(StatusCode::CONFLICT, title).code("taken"))
         }
         false => Ok(()),
+    }
+}
+
+/// A meeting is that of its number: with another one it would end.
+async fn refuse_occupied(state: &State, who: &LoggedIn, number: &str) -> Result<(), Problem> {
+    let mut connection = state.store.pool()?.acquire().await?;
+    managed(&mut connection, who, number).await?;
+    drop(connection);
+    let meeting = state.link.room(number.to_owned(), PATIENCE).await?;
+    match meeting.is_none_or(|meeting| meeting.legs.is_empty()) {
+        true => Ok(()),
+        false => {
+            let title = "Somebody is in the room, who would be put out with its number";
+            Err(Problem::new(StatusCode::CONFLICT, title).code("room_in_use"))
+        }
     }
 }
 

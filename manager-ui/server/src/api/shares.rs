@@ -45,7 +45,7 @@ struct Share {
 /// With whom a room is shared.
 #[utoipa::path(get, path = "/rooms/{number}/shares", tag = "rooms", params(("number" = String, Path)),
     extensions(("x-right" = json!("rooms.manage"))),
-    responses((status = 200, body = [Share]), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = [Share]), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn list(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -125,7 +125,7 @@ async fn share(
 /// Share a room no more. Who is in it by that is put out.
 #[utoipa::path(delete, path = "/rooms/{number}/shares/{organisation}", tag = "rooms", params(("number" = String, Path), ("organisation" = String, Path)),
     extensions(("x-right" = json!("rooms.manage"))),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn unshare(
     StateOf(state): StateOf<State>,
     who: LoggedIn,

@@ -52,7 +52,8 @@ function OwnRooms({ go }: { go: Go }) {
     (after) => ask(api.GET("/api/v1/rooms", { params: { query: { after, limit: 50 } } })),
     "own rooms",
   );
-  const rooms = pages.items;
+  // The configuration file's stands for one that is not in force.
+  const rooms = pages.items?.filter((room) => room.in_force);
   if (rooms?.length === 0) return null;
   return (
     <section className="card">

@@ -1,6 +1,13 @@
 // Words of rooms, of what goes on in them, and of terminals' accounts.
 
 const en = {
+  source: {
+    file: "configuration file",
+    why: "It is in the server's configuration file, and changed there.",
+    notInForce: "not in force",
+    whyNot:
+      "The server's configuration file has the same since, by which calls go. Please change this one, or remove one of the two.",
+  },
   rooms: {
     filter: "Filter by number or name",
     fresh: "New consult room",
@@ -77,6 +84,20 @@ const en = {
     ring: "Call",
     ringWhom: "Call a terminal into the room",
     ringHint: "User of an account, sip:user@address, or a number",
+    transfer: "Transfer",
+    transferOf: (name: string) => `Transfer ${name}`,
+    transferTo: (name: string) => `Where ${name} goes on`,
+    transferHint: "A room's number, with its PIN behind * if need be, or sip:user@address",
+    transferred: {
+      moved: "It has gone there.",
+      left: "It left, and did not say how it fares there.",
+      not_a_terminal: "It is a browser, whose page is in one room only.",
+      not_in: "It is not in the meeting yet.",
+      busy: "It is being transferred already.",
+      refused: "This terminal does not go elsewhere when asked.",
+      failed: "It was refused there, and is here still.",
+      no_answer: "It did not say what came of it.",
+    } as Record<string, string>,
     outcomes: {
       answered: "It has answered.",
       room_full: "The room is full.",
@@ -110,6 +131,12 @@ const en = {
 };
 
 const zh: typeof en = {
+  source: {
+    file: "配置文件",
+    why: "它在服务器的配置文件中，只能在那里修改。",
+    notInForce: "未生效",
+    whyNot: "服务器的配置文件中后来有了相同的一项，通话以配置文件为准。请更改这里的一项，或删除其中之一。",
+  },
   rooms: {
     filter: "按号码或名称筛选",
     fresh: "新建会诊室",
@@ -182,6 +209,20 @@ const zh: typeof en = {
     ring: "呼叫",
     ringWhom: "呼叫终端入会",
     ringHint: "账号、sip:用户@地址 或号码",
+    transfer: "转接",
+    transferOf: (name) => `转接：${name}`,
+    transferTo: (name) => `将“${name}”转接到`,
+    transferHint: "会诊室号码（如有密码，以 * 相接），或 sip:用户@地址",
+    transferred: {
+      moved: "已转接。",
+      left: "已离开，未告知对方接听情况。",
+      not_a_terminal: "这是浏览器会场，只能在一个会诊室中。",
+      not_in: "尚未入会。",
+      busy: "正在转接中。",
+      refused: "该终端不支持转接。",
+      failed: "对方拒绝，终端仍在此会诊室。",
+      no_answer: "终端未告知转接结果。",
+    },
     outcomes: {
       answered: "对方已接听。",
       room_full: "会诊室已满。",

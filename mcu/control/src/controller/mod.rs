@@ -57,6 +57,7 @@ use quarantine::Quarantine;
 use room::{Conn, Leg, Room};
 use shape::{settle_offers, shape_of};
 use state::State;
+use transfer_out::Site;
 
 /// How long the controller waits for a media processor at its start and after losing one, with
 /// calls and browsers put off meanwhile instead of refused.
@@ -249,10 +250,12 @@ impl Controller {
                     request,
                     room,
                     site,
+                    leg,
                     target,
                 },
             ) => {
-                self.transfer((manager, request), &room, &site.0, &target.0);
+                let site = leg.map_or(Site::Known(&site.0), Site::Leg);
+                self.transfer((manager, request), &room, site, &target.0);
             }
             // The shell asks for the way first: it comes as `Input::Dial`. Figures and how trunks do are told
             // by the shell, which knows.

@@ -12,6 +12,15 @@ use super::room::{Leg, LegKind, Room};
 use super::{Controller, ManagerId, leg_of_call};
 use crate::dialplan::{self, Destination, Dialled};
 
+/// The terminal that is meant.
+#[derive(Clone, Copy, Debug)]
+pub enum Site<'a> {
+    /// The one of this leg.
+    Leg(LegId),
+    /// The one whose leg or name somebody gives so.
+    Known(&'a str),
+}
+
 /// Who is told what comes of it, and under which number.
 #[derive(Clone, Copy, Debug)]
 pub struct Transferring(ManagerId, u64);
@@ -21,7 +30,7 @@ impl Controller {
         &mut self,
         (manager, request): (ManagerId, u64),
         room: &str,
-        site: &str,
+        site: Site<'_>,
         target: &str,
     ) {
         let asker = Transferring(manager, request);
@@ -35,13 +44,16 @@ impl Controller {
         &mut self,
         asker: Transferring,
         room: &str,
-        site: &str,
+        site: Site<'_>,
         target: &str,
     ) -> Result<(), TransferOutcome> {
         self.config.room(room).ok_or(TransferOutcome::NoSuchRoom)?;
         let index = self.rooms.iter().position(|known| known.number == room);
         let known = index.map(|index| &self.rooms[index]);
-        let id = known.map(|room| named(room, site));
+        let id = known.map(|room| match site {
+            Site::Leg(leg) => Ok(leg),
+            Site::Known(site) => named(room, site),
+        });
         let leg = known.zip(id.and_then(Result::ok));
         let source = leg.and_then(|(room, id)| room.leg(id)?.source.clone());
         let target = self.transfer_target(target, source.as_ref());

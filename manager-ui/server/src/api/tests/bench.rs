@@ -15,7 +15,7 @@ use mcu_api::directory::{Held, TrunkState};
 use mcu_api::figures::{Control, Process};
 use mcu_api::frame::{self, Decoder};
 use mcu_api::manager::{
-    ControlOutcome, DialOutcome, FromControl, LegView, RoomView, ToControl, Visit,
+    ControlOutcome, DialOutcome, FromControl, LegView, RoomView, ToControl, TransferOutcome, Visit,
 };
 use mcu_api::secret::Redacted;
 use serde_json::{Value, json};
@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::postgres::Postgres;
+use crate::directory::FileRoom;
 use crate::rates::{Allowed, Rates};
 use crate::rights::Right;
 use crate::seal::Seal;
@@ -91,6 +92,7 @@ impl Api {
         store.prepare().await.unwrap();
         let setup = Setup::new(dir.path(), PAGE.into());
         setup.offer(&store).await.unwrap();
+        directory::show(&store, &file()).await.unwrap();
         Self::with(store, dir, Ways::default())
     }
 
@@ -115,16 +117,11 @@ impl Api {
         tasks.spawn(task.run());
         let follower = directory::Follower::new(link.clone());
         let seal = Seal::new(dir.path());
-        tasks.spawn(follower.clone().run(store.clone(), seal.clone(), REALM));
         let events = events::Events::default();
         tasks.spawn(events.clone().follow(store.clone()));
         tasks.spawn(events::live::tell(store.clone(), link.clone()));
-        let file = directory::File {
-            realm: REALM.into(),
-            rooms: vec!["100".into()],
-            accounts: vec!["ward".into()],
-            trunks: vec![("pbx".into(), vec![[10, 9, 0, 1].into()])],
-        };
+        let followed = (follower.clone(), store.clone(), seal.clone());
+        tasks.spawn(async move { followed.0.run(followed.1, followed.2, &file()).await });
         let limits = limits::Limits {
             heartbeat: Duration::from_millis(500),
             ..limits::Limits::default()
@@ -149,7 +146,7 @@ impl Api {
             under_way: Arc::default(),
             rates: rates(1_000_000, 1_000_000),
             follower,
-            file: Arc::new(file),
+            file: Arc::new(file()),
             events,
             webhooks: webhooks(),
             listeners: crate::api::events::Listeners::new(&limits),
@@ -501,6 +498,21 @@ fn rates(per_session: u32, per_source: u32) -> Arc<Rates> {
     })
 }
 
+/// What the configuration file has.
+fn file() -> directory::File {
+    directory::File {
+        realm: REALM.into(),
+        rooms: vec![FileRoom {
+            number: "100".into(),
+            guests: true,
+            has_guest_pin: true,
+            ..FileRoom::default()
+        }],
+        accounts: vec!["ward".into()],
+        trunks: vec![("pbx".into(), vec![[10, 9, 0, 1].into()])],
+    }
+}
+
 /// Answers whatever is asked as a controller does where all goes well.
 async fn play_controller(
     listener: UnixListener,
@@ -546,6 +558,10 @@ async fn play_controller(
                 ToControl::Dial { request, .. } => FromControl::Dialled {
                     request,
                     outcome: DialOutcome::Refused { status: 486 },
+                },
+                ToControl::Transfer { request, .. } => FromControl::Transferred {
+                    request,
+                    outcome: TransferOutcome::Failed { status: 486 },
                 },
                 ToControl::GetFigures { request } => FromControl::Figures {
                     request,

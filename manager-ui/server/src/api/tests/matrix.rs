@@ -247,6 +247,10 @@ impl Hospital {
                 (format!("{room}/legs/1"), json!({ "audio_silenced": true }))
             }
             "DELETE /rooms/{number}/legs/{leg}" => (format!("{room}/legs/1"), Value::Null),
+            "POST /rooms/{number}/legs/{leg}/transfer" => {
+                let target = json!({ "target": "sip:ward@192.0.2.9" });
+                (format!("{room}/legs/1/transfer"), target)
+            }
             "POST /rooms/{number}/calls" => (format!("{room}/calls"), json!({ "target": "x" })),
             other => panic!("{other} has no request here"),
         }

@@ -10,6 +10,7 @@ import type { SectionProps } from "./Admin";
 import { organisationName, placeToBegin, useDirectory } from "./directory";
 import { Panel } from "./Panel";
 import { PlaceChoice } from "./PlaceChoice";
+import { Named, Source } from "./Source";
 import { Table } from "./Table";
 
 /** Accounts with which SIP terminals register. */
@@ -53,7 +54,7 @@ export function Accounts({ me, place, move }: SectionProps) {
             caption={words.sections.accounts}
             columns={[
               { title: words.accounts.user, cell: (row) => row.user },
-              { title: words.name, cell: (row) => row.name },
+              { title: words.name, cell: (row) => <Named row={row} /> },
               { title: words.state, cell: (row) => <AccountState row={row} /> },
               {
                 title: words.place,
@@ -88,7 +89,8 @@ export function Accounts({ me, place, move }: SectionProps) {
         </Panel>
       )}
       {shown && (
-        <Panel key={shown.id} title={shown.name} chosen={shown.id} close={close}>
+        <Panel key={shown.id} title={shown.name || shown.user} chosen={shown.id} close={close}>
+          <Source row={shown} />
           <dl className="facts">
             <dt>{words.accounts.user}</dt>
             <dd>{shown.user}</dd>
@@ -101,7 +103,7 @@ export function Accounts({ me, place, move }: SectionProps) {
               </code>
             </div>
           )}
-          {manage && (
+          {manage && !shown.of_file && (
             <Change
               row={shown}
               changed={(row) => {

@@ -124,10 +124,71 @@ function OneLeg({ number, leg, control, changed, left }: LegProps) {
             busy={doing.busy}
             testId="put-out"
           />
+          {leg.kind === "sip" && <Send number={number} leg={leg} changed={changed} />}
         </>
       )}
       <Trouble failure={doing.failure} />
     </li>
+  );
+}
+
+/** Has a terminal go on elsewhere. */
+function Send({ number, leg, changed }: { number: string; leg: Leg; changed: () => void }) {
+  const words = useHouseWords();
+  const [open, setOpen] = useState(false);
+  const [target, setTarget] = useState("");
+  const [told, setTold] = useState("");
+  const doing = useDoing();
+  const { transfer, transferOf, transferTo, transferHint, transferred } = words.meeting;
+  const send = async () => {
+    if (!target.trim()) return;
+    setTold("");
+    const params = { path: { number, leg: leg.leg } };
+    await doing.act(async () => {
+      const body = { target: target.trim() };
+      const answer = await ask(
+        api.POST("/api/v1/rooms/{number}/legs/{leg}/transfer", { params, body }),
+      );
+      setTold(transferred[answer.outcome] ?? answer.outcome);
+      changed();
+    });
+  };
+  if (!open) {
+    return (
+      <Button
+        size="small"
+        data-testid="transfer"
+        aria-label={transferOf(leg.name)}
+        onClick={() => setOpen(true)}
+      >
+        {transfer}
+      </Button>
+    );
+  }
+  return (
+    <Form className="landing give" submit={() => void send()}>
+      <Field
+        label={transferTo(leg.name)}
+        hint={transferHint}
+        testId="transfer-target"
+        autoFocus
+        value={target}
+        change={setTarget}
+      />
+      <Trouble failure={doing.failure} />
+      <div className="acts">
+        <Button
+          htmlType="submit"
+          data-testid="send"
+          loading={doing.busy}
+          disabled={!target.trim()}
+        >
+          {transfer}
+        </Button>
+        <Button onClick={() => setOpen(false)}>{words.cancel}</Button>
+        <Done text={told} />
+      </div>
+    </Form>
   );
 }
 

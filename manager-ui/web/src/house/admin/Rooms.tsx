@@ -23,6 +23,7 @@ import { Meeting } from "./Meeting";
 import { Panel } from "./Panel";
 import { PlaceChoice } from "./PlaceChoice";
 import { Shares } from "./Shares";
+import { Named, Source } from "./Source";
 import { Table } from "./Table";
 
 type Srtp = "off" | "allowed" | "required";
@@ -72,7 +73,7 @@ export function Rooms({ me, place, move }: SectionProps) {
             caption={words.sections.rooms}
             columns={[
               { title: words.rooms.number, cell: (row) => row.number },
-              { title: words.name, cell: (row) => row.name },
+              { title: words.name, cell: (row) => <Named row={row} /> },
               { title: words.rooms.door, cell: (row) => <Door row={row} /> },
               {
                 title: words.place,
@@ -116,8 +117,9 @@ export function Rooms({ me, place, move }: SectionProps) {
           <p>
             <a href={`/room/${encodeURIComponent(shown.number)}`}>{words.rooms.enter}</a>
           </p>
+          <Source row={shown} />
           <Meeting number={shown.number} />
-          {directory.may("rooms.manage") && (
+          {!shown.of_file && directory.may("rooms.manage") && (
             <>
               {shown.guest_links && <GuestLinks number={shown.number} />}
               <Shares number={shown.number} home={shown.organisation} />

@@ -113,6 +113,7 @@ impl Bench {
                 request: 9,
                 room: room.into(),
                 site: Redacted(site.0.to_string()),
+                leg: None,
                 target: Redacted(target.into()),
             },
         ));

@@ -1,7 +1,7 @@
 //! Terminals that an operator moves (RFC 3515).
 
 use mcu_api::call::{CallCommand, CallEvent, EndReason, Transfer, TransferTarget};
-use mcu_api::ids::CallId;
+use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{FromControl, ToControl, TransferOutcome};
 use mcu_api::secret::Redacted;
 
@@ -20,11 +20,23 @@ impl Bench {
 
     /// Asks for a move; whose call is asked, and what.
     fn ask(&mut self, room: &str, site: &str, target: &str) -> Option<(CallId, TransferTarget)> {
+        self.ask_of(None, room, site, target)
+    }
+
+    /// The same of the terminal of a leg, whatever it is called.
+    fn ask_of(
+        &mut self,
+        leg: Option<LegId>,
+        room: &str,
+        site: &str,
+        target: &str,
+    ) -> Option<(CallId, TransferTarget)> {
         self.commands.clear();
         let wish = ToControl::Transfer {
             request: 9,
             room: room.into(),
             site: Redacted(site.into()),
+            leg,
             target: Redacted(target.into()),
         };
         self.input(Input::Manager(MANAGER, wish));
@@ -148,6 +160,15 @@ fn a_name_stands_for_no_other_leg() {
     }
     assert_eq!(bench.transfer("3000", "Ward 7", "4000*4711"), None);
     assert_eq!(bench.moved(), Some(TransferOutcome::NotIn));
+    // An operator who means a leg means no other one, also when it has just gone.
+    let reason = EndReason::Remote;
+    let call = CallId(2);
+    bench.input(Input::Call(CallEvent::Ended { call, reason }));
+    bench.moved();
+    let number = meant.0.to_string();
+    let asked = bench.ask_of(Some(meant), "3000", &number, "4000*4711");
+    assert_eq!(asked, None);
+    assert_eq!(bench.moved(), Some(TransferOutcome::NoSuchSite));
 }
 
 #[test]
