@@ -131,17 +131,17 @@ async fn running(state: &State, who: &LoggedIn, paging: &Paging) -> Result<Vec<R
         "SELECT t.what AS number, t.since_ms, m.id AS room, m.name, \
          COALESCE(m.organisation, w.id) AS organisation FROM told t \
          JOIN organisations w ON w.parent IS NULL \
-         LEFT JOIN rooms m ON m.number = t.what AND replace($3, ',' || t.what || ',', '') = $3 \
-         WHERE t.what > $4 AND (lower(t.what) LIKE $5 ESCAPE '!' \
-         OR lower(COALESCE(m.name, '')) LIKE $5 ESCAPE '!') AND ((m.id IS NOT NULL AND ",
+         LEFT JOIN rooms m ON m.number = t.what AND NOT EXISTS \
+         (SELECT 1 FROM file_rooms f WHERE f.number = t.what) \
+         WHERE t.what > $3 AND (lower(t.what) LIKE $4 ESCAPE '!' \
+         OR lower(COALESCE(m.name, '')) LIKE $4 ESCAPE '!') AND ((m.id IS NOT NULL AND ",
         reached!("may_view"),
         ") OR (m.id IS NULL AND EXISTS (SELECT 1 FROM organisations o WHERE o.id = w.id AND ",
         allowed!(),
-        "))) ORDER BY t.what LIMIT $6"
+        "))) ORDER BY t.what LIMIT $5"
     ))
     .bind(who.subject.as_str())
     .bind(Right::RoomsView.as_str())
-    .bind(format!(",{},", state.file.rooms.join(",")))
     .bind(paging.after.as_deref().unwrap_or_default())
     .bind(paging.pattern())
     .bind(paging.rows())

@@ -17,6 +17,7 @@ use super::meeting::{is_address, may_control, note, numbered, without_pin};
 use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
+use crate::once::Once;
 use crate::rights::Right;
 
 /// Longer than a terminal takes to say what came of it.
@@ -64,7 +65,7 @@ async fn transfer(
     may_lead_to(&state, &who, &target.0).await?;
     // Before it is done: who waits for no answer is in the record, too.
     let told = json!({ "leg": leg, "sent_to": without_pin(&target.0) });
-    note(&state, &who, &number, told).await?;
+    note(&state, &who, &number, told, &Once::default()).await?;
     let outcome = state.link.transfer(number, leg, target, MOVING).await?;
     told_as(outcome).map(Json)
 }
