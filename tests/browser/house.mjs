@@ -494,8 +494,19 @@ function codeOf(secret) {
 }
 
 async function proveMore() {
-  step("a second factor");
+  step("a token for a program");
   await hand.press("to-account");
+  await hand.press("new-token");
+  await hand.fill("token-name", "HIS");
+  await hand.fill("token-password", PASSWORD);
+  await at("right-recordings.view").focus();
+  await page.keyboard.press("Space");
+  await hand.press("make-token");
+  const token = await text("token");
+  const headers = { authorization: `Bearer ${token}` };
+  const asked = await page.request.get(`${base}/api/v1/session`, { headers });
+  assert.deepEqual((await asked.json()).rights, ["recordings.view"]);
+  step("a second factor");
   await hand.fill("authenticator-password", PASSWORD);
   await hand.press("authenticator-begin");
   const secret = await text("authenticator-secret");
@@ -504,18 +515,7 @@ async function proveMore() {
   await hand.fill("authenticator-code", codeOf(secret));
   await hand.press("authenticator-confirm");
   const recovery = await at("recovery-codes").locator("code").first().innerText();
-  step("a token for a program");
-  await hand.press("new-token");
-  await hand.fill("token-name", "HIS");
-  await hand.fill("token-password", PASSWORD);
-  await at("right-recordings.view").focus();
-  await page.keyboard.press("Space");
-  await hand.press("make-token");
-  const token = await text("token");
   await check("account-clinician");
-  const headers = { authorization: `Bearer ${token}` };
-  const asked = await page.request.get(`${base}/api/v1/session`, { headers });
-  assert.deepEqual((await asked.json()).rights, ["recordings.view"]);
   await hand.press("log-out");
   step("a closed room leads to the login");
   await at("to-login").waitFor();

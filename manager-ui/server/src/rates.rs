@@ -40,6 +40,17 @@ pub struct Allowed {
     pub per_source: NonZeroU32,
 }
 
+#[cfg(test)]
+impl Allowed {
+    /// As many as anybody asks.
+    pub(crate) const fn without_end() -> Self {
+        Self {
+            per_session: NonZeroU32::MAX,
+            per_source: NonZeroU32::MAX,
+        }
+    }
+}
+
 /// What a session's cookie or a token hashes to.
 type Claim = [u8; 32];
 

@@ -1,6 +1,5 @@
 //! The manager against a controller of the test's own on a real unix socket.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,10 +100,7 @@ impl Manager {
             rooms: Vec::new(),
             accounts: Vec::new(),
             trunks: Vec::new(),
-            requests: Allowed {
-                per_session: NonZeroU32::MAX,
-                per_source: NonZeroU32::MAX,
-            },
+            requests: Allowed::without_end(),
             metrics: None,
             webhooks: crate::webhooks::Config::default(),
             syslog: None,

@@ -240,67 +240,8 @@ impl Controller {
     fn dispatch(&mut self, input: Input) {
         match input {
             Input::Call(event) => self.handle_call(event),
-            Input::Manager(manager, ToControl::GetRoom { request, number }) => {
-                let room = self.view(&number);
-                self.tell_manager(manager, FromControl::Room { request, room });
-            }
-            Input::Manager(
-                manager,
-                ToControl::Transfer {
-                    request,
-                    room,
-                    site,
-                    leg,
-                    target,
-                },
-            ) => {
-                let site = leg.map_or(Site::Known(&site.0), Site::Leg);
-                self.transfer((manager, request), &room, site, &target.0);
-            }
-            // The shell asks for the way first: it comes as `Input::Dial`. Figures and how trunks do are told
-            // by the shell, which knows.
-            Input::Manager(
-                _,
-                ToControl::Dial { .. } | ToControl::GetFigures { .. } | ToControl::GetTrunks { .. },
-            ) => {}
+            Input::Manager(manager, message) => self.handle_manager(manager, message),
             Input::Dial(wanted) => self.dial(*wanted),
-            Input::Manager(
-                manager,
-                ToControl::Browser {
-                    conn,
-                    source,
-                    person,
-                    invited,
-                    message,
-                },
-            ) => {
-                let visitor = Visitor {
-                    source,
-                    person: person.map(|person| *person),
-                    invited: invited.map(|invited| *invited),
-                };
-                self.handle_browser((manager, conn), visitor, message);
-            }
-            Input::Manager(manager, ToControl::Directory(directory)) => {
-                self.direct(manager, directory);
-            }
-            Input::Manager(manager, ToControl::GetVisits { request }) => {
-                let visits = self.visits();
-                self.tell_manager(manager, FromControl::Visits { request, visits });
-            }
-            Input::Manager(
-                manager,
-                ToControl::Control {
-                    request,
-                    room,
-                    leg,
-                    action,
-                },
-            ) => self.control((manager, request), &room, leg, action),
-            Input::Manager(manager, ToControl::BrowserGone { conn }) => {
-                self.browser_gone(|c| c == (manager, conn));
-            }
-            Input::Manager(manager, ToControl::WatchMeetings) => self.watch_meetings(manager),
             Input::ManagerGone(manager) => self.manager_gone(manager),
             Input::MediaConnected => {
                 let hello = ToMedia::Hello { takes_held: true };
@@ -309,6 +250,56 @@ impl Controller {
             Input::MediaDisconnected => self.processor.disconnected(self.now),
             Input::Media(message) => self.handle_media(message),
             Input::Stop => self.stop(),
+        }
+    }
+
+    fn handle_manager(&mut self, manager: ManagerId, message: ToControl) {
+        match message {
+            ToControl::GetRoom { request, number } => {
+                let room = self.view(&number);
+                self.tell_manager(manager, FromControl::Room { request, room });
+            }
+            ToControl::Transfer {
+                request,
+                room,
+                site,
+                leg,
+                target,
+            } => {
+                let site = leg.map_or(Site::Known(&site.0), Site::Leg);
+                self.transfer((manager, request), &room, site, &target.0);
+            }
+            // The shell asks for the way first: it comes as `Input::Dial`. Figures and how trunks do are told
+            // by the shell, which knows.
+            ToControl::Dial { .. } | ToControl::GetFigures { .. } | ToControl::GetTrunks { .. } => {
+            }
+            ToControl::Browser {
+                conn,
+                source,
+                person,
+                invited,
+                message,
+            } => {
+                let visitor = Visitor {
+                    source,
+                    person: person.map(|person| *person),
+                    invited: invited.map(|invited| *invited),
+                };
+                self.handle_browser((manager, conn), visitor, message);
+            }
+            ToControl::Directory(directory) => self.direct(manager, directory),
+            ToControl::GetVisits { request } => {
+                let visits = self.visits();
+                self.tell_manager(manager, FromControl::Visits { request, visits });
+            }
+            ToControl::Control {
+                request,
+                room,
+                leg,
+                action,
+            } => self.control((manager, request), &room, leg, action),
+            ToControl::BrowserGone { conn } => self.browser_gone(|c| c == (manager, conn)),
+            ToControl::WatchMeetings => self.watch_meetings(manager),
         }
     }
 

@@ -122,10 +122,7 @@ impl Api {
         tasks.spawn(events::live::tell(store.clone(), link.clone()));
         let followed = (follower.clone(), store.clone(), seal.clone());
         tasks.spawn(async move { followed.0.run(followed.1, followed.2, &file()).await });
-        let limits = limits::Limits {
-            heartbeat: Duration::from_millis(500),
-            ..limits::Limits::default()
-        };
+        let limits = limits();
         let places = watch::files::Places {
             data_dir: dir.path().to_owned(),
             backups: None,
@@ -491,6 +488,13 @@ fn webhooks() -> Webhooks {
     Webhooks::new(config, Vec::new())
 }
 
+fn limits() -> limits::Limits {
+    limits::Limits {
+        heartbeat: Duration::from_millis(500),
+        ..limits::Limits::default()
+    }
+}
+
 fn rates(per_session: u32, per_source: u32) -> Arc<Rates> {
     Rates::new(&Allowed {
         per_session: NonZeroU32::new(per_session).unwrap(),
@@ -510,6 +514,17 @@ fn file() -> directory::File {
         }],
         accounts: vec!["ward".into()],
         trunks: vec![("pbx".into(), vec![[10, 9, 0, 1].into()])],
+    }
+}
+
+fn room_of(number: String, legs: Vec<LegView>) -> RoomView {
+    RoomView {
+        number,
+        encoders: 0,
+        decoders: 0,
+        speaker: None,
+        quarantined: 0,
+        legs,
     }
 }
 
@@ -537,14 +552,7 @@ async fn play_controller(
             let answer = match message.clone() {
                 ToControl::GetRoom { request, number } => FromControl::Room {
                     request,
-                    room: Some(RoomView {
-                        number,
-                        encoders: 0,
-                        decoders: 0,
-                        speaker: None,
-                        quarantined: 0,
-                        legs: legs.lock().unwrap().clone(),
-                    }),
+                    room: Some(room_of(number, legs.lock().unwrap().clone())),
                 },
                 ToControl::GetVisits { request } => FromControl::Visits {
                     request,

@@ -122,10 +122,7 @@ impl Hospital {
     async fn request(&self, operation: &str, at: &str) -> (String, Value) {
         let api = &self.api;
         match operation {
-            "GET /organisations" | "GET /people" | "GET /roles" | "GET /audit" | "GET /rooms"
-            | "GET /accounts" | "GET /trunks" | "GET /people/counts" | "GET /audit/counts"
-            | "GET /system" | "GET /metrics" | "GET /audit/export" | "GET /meetings"
-            | "GET /webhooks" => {
+            list if list.starts_with("GET /") && !list.contains('{') => {
                 let path = operation.split_once(' ').unwrap().1;
                 (path.to_owned(), Value::Null)
             }
@@ -492,6 +489,18 @@ async fn rows_of(api: &Api, organisation: &str) -> Vec<String> {
 /// Requests of one hospital's administrator with ids and words of another's.
 const PROBES: usize = 10_000;
 
+/// A room with a link, an account and a trunk of the other hospital.
+async fn hidden_things(api: &Api, root: &str, at: &str) -> [String; 4] {
+    let room = json!({ "organisation": at, "number": "geheim-1", "name": "geheim", "pin": "4711",
+        "guest_links": true });
+    let account = json!({ "organisation": at, "user": "geheim-2", "name": "geheim" });
+    let trunk = json!({ "organisation": at, "name": "geheim-3", "address": "geheim.example" });
+    let room = api.make(root, "/rooms", room).await;
+    let link = api.make(root, "/rooms/geheim-1/guest-links", link()).await;
+    let account = api.make(root, "/accounts", account).await;
+    [room, link, account, api.make(root, "/trunks", trunk).await]
+}
+
 pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
     let mut rng = rand::rngs::StdRng::seed_from_u64(545);
     let root = api.first().await;
@@ -506,14 +515,7 @@ pub(crate) async fn probes_between_two_hospitals_show_nothing(api: Api) {
     let role = api.make(&root, "/roles", role).await;
     let grants = api.get(&root, &format!("/people/{person}/grants")).await;
     let grant = grants[0]["id"].as_str().unwrap().to_owned();
-    let room = json!({ "organisation": b, "number": "geheim-1", "name": "geheim", "pin": "4711",
-        "guest_links": true });
-    let room = api.make(&root, "/rooms", room).await;
-    let link = api.make(&root, "/rooms/geheim-1/guest-links", link()).await;
-    let account = json!({ "organisation": b, "user": "geheim-2", "name": "geheim" });
-    let account = api.make(&root, "/accounts", account).await;
-    let trunk = json!({ "organisation": b, "name": "geheim-3", "address": "geheim.example" });
-    let trunk = api.make(&root, "/trunks", trunk).await;
+    let [room, link, account, trunk] = hidden_things(&api, &root, &b).await;
     let cookie = api.log_in("boss_a").await;
     let before = rows_of(&api, &b).await;
     assert!(before.len() >= 5, "{before:?}");

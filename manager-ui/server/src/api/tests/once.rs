@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::Row;
 
-use super::bench::{Answer, Api};
+use super::bench::{Answer, Api, PASSWORD};
 use crate::once;
 use crate::rights::Right;
 use crate::store::now_ms;
@@ -41,14 +41,18 @@ async fn things(api: &Api, root: &str) -> Vec<(String, Value)> {
         ),
         ("/rooms/4200/calls".into(), json!({ "target": "1001" })),
         ("/accounts".into(), at("user", json!("terminal"))),
-        ("/trunks".into(), at("address", json!("carrier.example"))),
+        (
+            "/trunks".into(),
+            json!({ "organisation": home, "name": "carrier", "address": "carrier.example" }),
+        ),
         (
             "/webhooks".into(),
             json!({ "organisation": home, "name": "x", "url": "https://hooks.example/", "types": ["room.created"] }),
         ),
         (
             "/session/tokens".into(),
-            json!({ "name": "程序", "rights": ["rooms.view"], "expires_ms": expires_ms }),
+            json!({ "name": "程序", "rights": ["rooms.view"], "expires_ms": expires_ms,
+                "password": PASSWORD }),
         ),
     ]
 }

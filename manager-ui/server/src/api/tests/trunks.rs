@@ -102,13 +102,43 @@ pub(crate) async fn what_contradicts_itself_or_another_trunk_is_refused(api: Api
     first["prefix"] = json!("9");
     first["sources"] = json!(["10.0.0.7"]);
     api.make(&root, "/trunks", first).await;
-    let with = |name: &str, fields: Value| {
-        let mut new = trunk(&a, name);
-        for (field, value) in fields.as_object().unwrap() {
-            new[field] = value.clone();
-        }
-        new
-    };
+    contradictions(&api, &root, &a).await;
+    let unfit = [
+        json!({ "address": "sip:x" }),
+        json!({ "expires_s": 59 }),
+        json!({ "sources": ["0.0.0.0"] }),
+        json!({ "prefix": "a" }),
+        json!({ "user": "a@b" }),
+        json!({ "numbers": [{ "number": "1", "room": "a" }, { "number": "1", "room": "b" }] }),
+    ];
+    for fields in unfit {
+        let new = trunk_with(&a, "x", fields);
+        let refused = api.ask(&root, "POST", "/trunks", new).await;
+        let status = refused.status;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused:?}");
+    }
+    // Another organisation may dial the same prefix, and a network's operator there makes trunks.
+    api.person(&root, &b, "net", "network_operator").await;
+    let net = api.log_in("net").await;
+    let mut own = trunk(&b, "other");
+    own["prefix"] = json!("9");
+    api.make(&net, "/trunks", own).await;
+    let list = api.get(&net, "/trunks").await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    assert_eq!(list["of_file"], json!([]), "that is the root's");
+}
+
+fn trunk_with(at: &str, name: &str, fields: Value) -> Value {
+    let mut new = trunk(at, name);
+    for (field, value) in fields.as_object().unwrap() {
+        new[field] = value.clone();
+    }
+    new
+}
+
+/// What cannot be beside what is there, or in itself.
+async fn contradictions(api: &Api, root: &str, at: &str) {
+    let with = |name: &str, fields: Value| trunk_with(at, name, fields);
     for (new, status, code) in [
         (with("city", json!({})), 409, "taken"),
         (with("pbx", json!({})), 409, "taken"),
@@ -149,32 +179,8 @@ pub(crate) async fn what_contradicts_itself_or_another_trunk_is_refused(api: Api
             "no_room",
         ),
     ] {
-        let refused = api.ask(&root, "POST", "/trunks", new.clone()).await;
+        let refused = api.ask(root, "POST", "/trunks", new.clone()).await;
         assert_eq!(refused.status.as_u16(), status, "{new}: {refused:?}");
         assert_eq!(refused.body["code"], code, "{new}");
     }
-    for fields in [
-        json!({ "address": "sip:x" }),
-        json!({ "expires_s": 59 }),
-        json!({ "sources": ["0.0.0.0"] }),
-        json!({ "prefix": "a" }),
-        json!({ "user": "a@b" }),
-        json!({ "numbers": [{ "number": "1", "room": "a" }, { "number": "1", "room": "b" }] }),
-    ] {
-        let refused = api.ask(&root, "POST", "/trunks", with("x", fields)).await;
-        assert_eq!(
-            refused.status,
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "{refused:?}"
-        );
-    }
-    // Another organisation may dial the same prefix, and a network's operator there makes trunks.
-    api.person(&root, &b, "net", "network_operator").await;
-    let net = api.log_in("net").await;
-    let mut own = trunk(&b, "other");
-    own["prefix"] = json!("9");
-    api.make(&net, "/trunks", own).await;
-    let list = api.get(&net, "/trunks").await;
-    assert_eq!(list["items"].as_array().unwrap().len(), 1);
-    assert_eq!(list["of_file"], json!([]), "that is the root's");
 }

@@ -238,9 +238,19 @@ pub(crate) async fn what_happens_is_told_signed_in_order_and_without_names(api: 
         .map(|heard| heard.header("webhook-id"))
         .collect();
     assert_eq!(page[4]["id"], ids[0]);
+    secret_is_kept_from_others(&api, &root, &receiver, &secret, &types).await;
+    secrets_are_renewed(&api, &root, &receiver, (&id, &secret)).await;
+}
 
-    // The secret is told once, kept sealed, and in no record; nor is the path of the address.
-    let listed = api.get(&root, "/webhooks").await;
+/// The secret is told once, kept sealed, and in no record; nor is the path of the address.
+async fn secret_is_kept_from_others(
+    api: &Api,
+    root: &str,
+    receiver: &Receiver,
+    secret: &str,
+    types: &[&str],
+) {
+    let listed = api.get(root, "/webhooks").await;
     assert_eq!(listed["items"][0]["url"], json!(receiver.url));
     assert_eq!(listed["items"][0]["types"], json!(types));
     assert!(!listed.to_string().contains("whsec_"));
@@ -250,33 +260,36 @@ pub(crate) async fn what_happens_is_told_signed_in_order_and_without_names(api: 
         .unwrap()
         .get("secret");
     assert!(!kept.contains(&secret[6..]));
-    let noted = json!(api.noted(&root, "create").await).to_string();
+    let noted = json!(api.noted(root, "create").await).to_string();
     assert!(noted.contains("\"webhook\"") && !noted.contains("secret-path"));
     assert!(!noted.contains(&secret[6..]));
+}
 
-    // Another secret, and both for a while.
+/// Another secret, and both for a while.
+async fn secrets_are_renewed(
+    api: &Api,
+    root: &str,
+    receiver: &Receiver,
+    (id, secret): (&str, &str),
+) {
     let path = format!("/webhooks/{id}/secret");
     let renewed = api
-        .ask(&root, "PUT", &path, json!({ "overlap_s": 3_600 }))
+        .ask(root, "PUT", &path, json!({ "overlap_s": 3_600 }))
         .await;
     let newer = renewed.body["secret"].as_str().unwrap().to_owned();
     let test = format!("/webhooks/{id}/test");
-    let tried = api.ask(&root, "POST", &test, Value::Null).await;
+    let tried = api.ask(root, "POST", &test, Value::Null).await;
     assert_eq!(tried.body["delivered"], true, "{tried:?}");
     let last = receiver.heard().pop().unwrap();
-    assert!(last.is_signed_by(&secret) && last.is_signed_by(&newer));
+    assert!(last.is_signed_by(secret) && last.is_signed_by(&newer));
     assert_eq!(last.message()["type"], "webhook.test");
-    let renewed = api
-        .ask(&root, "PUT", &path, json!({ "overlap_s": 0 }))
-        .await;
+    let renewed = api.ask(root, "PUT", &path, json!({ "overlap_s": 0 })).await;
     let newest = renewed.body["secret"].as_str().unwrap().to_owned();
-    api.ask(&root, "POST", &test, Value::Null).await;
+    api.ask(root, "POST", &test, Value::Null).await;
     let last = receiver.heard().pop().unwrap();
-    assert!(
-        last.is_signed_by(&newest) && !last.is_signed_by(&newer) && !last.is_signed_by(&secret)
-    );
+    assert!(last.is_signed_by(&newest) && !last.is_signed_by(&newer) && !last.is_signed_by(secret));
     let wrong = api
-        .ask(&root, "PUT", &path, json!({ "overlap_s": 604_801 }))
+        .ask(root, "PUT", &path, json!({ "overlap_s": 604_801 }))
         .await;
     expect(&wrong, 422, "overlap");
 }
@@ -427,34 +440,52 @@ pub(crate) async fn a_hook_tells_what_its_maker_may_see_when_it_is_sent(api: Api
         (receiver.heard().len() == told + 1).then_some(())
     })
     .await;
-    let body = json!({ "organisation": there, "name": "x", "url": receiver.url, "types": ["room.created"] });
-    let refused = api.ask(&boss, "POST", "/webhooks", body.clone()).await;
+    others_are_hidden(&api, (&root, &boss), (&here, &there), &receiver.url).await;
+    who_set_it_up_is_disabled(&api, &root, &receiver, (&here, &boss_id, &id)).await;
+}
+
+/// A hook of another organisation cannot be made nor seen, and what is not heard cannot be chosen.
+async fn others_are_hidden(
+    api: &Api,
+    (root, boss): (&str, &str),
+    (here, there): (&str, &str),
+    url: &str,
+) {
+    let body = json!({ "organisation": there, "name": "x", "url": url, "types": ["room.created"] });
+    let refused = api.ask(boss, "POST", "/webhooks", body.clone()).await;
     assert_eq!(refused.status, StatusCode::NOT_FOUND, "{refused:?}");
-    let theirs = api.make(&root, "/webhooks", body).await;
+    let theirs = api.make(root, "/webhooks", body).await;
     let hidden = api
-        .ask(&boss, "GET", &format!("/webhooks/{theirs}"), Value::Null)
+        .ask(boss, "GET", &format!("/webhooks/{theirs}"), Value::Null)
         .await;
     assert_eq!(hidden.status, StatusCode::NOT_FOUND);
     assert_eq!(
-        api.get(&boss, "/webhooks").await["items"]
+        api.get(boss, "/webhooks").await["items"]
             .as_array()
             .unwrap()
             .len(),
         1
     );
     // What is not heard cannot be chosen.
-    let body = json!({ "organisation": here, "name": "x", "url": receiver.url, "types": ["process.away"] });
-    let refused = api.ask(&boss, "POST", "/webhooks", body).await;
+    let body = json!({ "organisation": here, "name": "x", "url": url, "types": ["process.away"] });
+    let refused = api.ask(boss, "POST", "/webhooks", body).await;
     expect(&refused, 403, "system.view");
+}
 
-    // Whoever set it up is disabled: it stops, and says so.
+/// It stops, and says so, until somebody else answers for it.
+async fn who_set_it_up_is_disabled(
+    api: &Api,
+    root: &str,
+    receiver: &Receiver,
+    (here, boss_id, id): (&str, &str, &str),
+) {
     let path = format!("/people/{boss_id}");
-    api.ask(&root, "PATCH", &path, json!({ "disabled": true }))
+    api.ask(root, "PATCH", &path, json!({ "disabled": true }))
         .await;
-    room(&api, &root, &here, "4202").await;
-    is_state(&api, &root, &id, "maker").await;
+    room(api, root, here, "4202").await;
+    is_state(api, root, id, "maker").await;
     let heard = receiver.heard().len();
-    let noted = api.noted(&root, "change").await;
+    let noted = api.noted(root, "change").await;
     let stopped = noted
         .iter()
         .find(|entry| entry["object_kind"] == "webhook")
@@ -466,7 +497,7 @@ pub(crate) async fn a_hook_tells_what_its_maker_may_see_when_it_is_sent(api: Api
     // Somebody else answers for it from now on, who hears by it what they may hear.
     let path = format!("/webhooks/{id}");
     let done = api
-        .ask(&root, "PATCH", &path, json!({ "enabled": true }))
+        .ask(root, "PATCH", &path, json!({ "enabled": true }))
         .await;
     assert_eq!(done.body["state"], "on", "{done:?}");
     until("what was missed is told", async || {
@@ -650,14 +681,8 @@ pub(crate) async fn what_was_missed_is_told_and_a_gap_where_it_is_not_kept(api: 
         .await;
     room(&api, &root, &home, "4205").await;
     is_state(&api, &root, &id, "gone").await;
-    let off = api
-        .ask(
-            &root,
-            "POST",
-            &format!("{path}/deliveries/x/retry"),
-            Value::Null,
-        )
-        .await;
+    let retry = format!("{path}/deliveries/x/retry");
+    let off = api.ask(&root, "POST", &retry, Value::Null).await;
     expect(&off, 409, "webhook_off");
     let removed = api.ask(&root, "DELETE", &path, Value::Null).await;
     assert_eq!(removed.status, StatusCode::NO_CONTENT);
