@@ -101,7 +101,16 @@ impl Follower {
         let mut away = false;
         loop {
             if !shown {
-                shown = show(&store, file).await.is_ok();
+                match show(&store, file).await {
+                    Ok(()) => shown = true,
+                    Err(error) => {
+                        let error = store::chain(&error);
+                        warn!(
+                            error,
+                            "lists do not show what the configuration file has yet"
+                        );
+                    }
+                }
             }
             let generation = match read(&store, &seal, &file.realm, least).await {
                 Ok(directory) => {
@@ -125,6 +134,7 @@ impl Follower {
             least = tokio::select! {
                 () = self.changed.notified() => generation,
                 () = moved_on(&store, generation) => generation,
+                () = sleep(LOOK), if !shown => generation,
                 // It goes by what another database said. Ours is what it is to go by.
                 later = self.link.holds_later(generation) => later,
             };

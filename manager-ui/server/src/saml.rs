@@ -2,6 +2,8 @@
 //! (SAML profiles §4.1). Signatures are checked by libxmlsec1 with the keys of the provider's metadata, and
 //! nothing but what they cover is read.
 
+mod document;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -16,14 +18,18 @@ use samael::metadata::{
 use samael::schema::Assertion;
 use samael::service_provider::ServiceProvider;
 use samael::traits::ToXml;
+use tokio::sync::Semaphore;
 
 use crate::limits::Attempts;
 use crate::provider::{self, Error, Proved, UnderWay};
 use crate::sessions::new_secret;
+use document::{refuse_declarations, refuse_references};
 
 const PROTOCOL: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
-/// Another one at each login: it says of nobody who it is.
-const TRANSIENT: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient";
+/// It says who somebody is for ever (SAML core §8.3.7).
+const PERSISTENT: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent";
+/// Documents that are read at a time.
+const PLACES: usize = 4;
 /// Longest metadata, in bytes. A federation's are larger: one provider's are wanted.
 const MAX_METADATA: usize = 1 << 20;
 /// How far clocks may differ.
@@ -73,6 +79,7 @@ struct Begun {
 pub(crate) struct Provider {
     pub config: Config,
     begun: UnderWay<Begun>,
+    places: Semaphore,
     /// Its own, so that who fills them shuts out nobody from logging in with a password.
     pub attempts: Attempts,
 }
@@ -82,6 +89,7 @@ impl Provider {
         Self {
             config,
             begun: UnderWay::default(),
+            places: Semaphore::new(PLACES),
             attempts: Attempts::default(),
         }
     }
@@ -124,6 +132,7 @@ impl Provider {
         let us = self.us(begun.callback).await?;
         let xml = decoded(&response)?;
         let id = begun.id;
+        let _place = self.places.acquire().await;
         let read = tokio::task::spawn_blocking(move || {
             us.parse_xml_response(&xml, Some(&[&id]))
                 .map(|assertion| (assertion, us))
@@ -169,14 +178,15 @@ impl Provider {
         }
         let name_id = assertion.subject.as_ref();
         let name_id = name_id.and_then(|subject| subject.name_id.as_ref());
-        let lasting = name_id.filter(|id| id.format.as_deref() != Some(TRANSIENT));
+        // Any other is given to somebody else one day, or is another one at each login.
+        let lasting = name_id.filter(|id| id.format.as_deref() == Some(PERSISTENT));
         let value = |wanted: &Option<String>, why: &str| {
-            match wanted {
-                Some(attribute) => attribute_of(assertion, attribute),
+            let value = match wanted {
+                Some(attribute) => one_value(assertion, attribute),
                 None => lasting.map(|id| id.value.trim().to_owned()),
-            }
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| nothing(why))
+            };
+            let value = value.filter(|value| !value.is_empty());
+            value.ok_or_else(|| nothing(why))
         };
         let issuer = us.idp_metadata.entity_id.as_deref();
         let issuer = issuer.ok_or_else(|| away("its metadata do not say who it is"))?;
@@ -191,7 +201,6 @@ impl Provider {
     /// Who we are to the provider, which is read anew each time, so that its new keys need no restart.
     async fn us(&self, callback: String) -> Result<ServiceProvider, Error> {
         let metadata = self.read_metadata().await?;
-        refuse_declarations(&metadata).map_err(away)?;
         let idp_metadata = EntityDescriptor::from_str(&metadata).map_err(away)?;
         let us = ServiceProvider {
             entity_id: Some(self.config.entity_id.clone()),
@@ -243,29 +252,19 @@ fn decoded(response: &str) -> Result<String, Error> {
     let bytes = STANDARD.decode(text).map_err(|_| nothing("no base64"))?;
     let xml = String::from_utf8(bytes).map_err(|_| nothing("no UTF-8"))?;
     refuse_declarations(&xml).map_err(nothing)?;
+    refuse_references(&xml).map_err(nothing)?;
     Ok(xml)
 }
 
-/// What no message of SAML holds (SAML core §1.1, §5.4) and parsers take for different things: types and
-/// entities, comments, CDATA, processing instructions, and another encoding.
-fn refuse_declarations(xml: &str) -> Result<(), &'static str> {
-    let rest = match xml.trim_start_matches('\u{feff}').strip_prefix("<?xml ") {
-        Some(declared) => {
-            let (head, rest) = declared
-                .split_once("?>")
-                .ok_or("an XML declaration without end")?;
-            let head = head.to_ascii_lowercase();
-            if head.contains("encoding") && !head.contains("\"utf-8\"") && !head.contains("'utf-8'")
-            {
-                return Err("another encoding than UTF-8");
-            }
-            rest
-        }
-        None => xml,
-    };
-    match rest.contains("<!") || rest.contains("<?") {
-        true => Err("declarations, comments or instructions"),
-        false => Ok(()),
+/// The one value of an attribute of this name (SAML core §2.7.3.1): of several, none says who it is.
+fn one_value(assertion: &Assertion, wanted: &str) -> Option<String> {
+    let statements = assertion.attribute_statements.iter().flatten();
+    let attributes = statements.flat_map(|statement| &statement.attributes);
+    let named = attributes.filter(|attribute| attribute.name.as_deref() == Some(wanted));
+    let mut values = named.flat_map(|attribute| &attribute.values);
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.value.as_deref()?.trim().to_owned()),
+        _ => None,
     }
 }
 

@@ -401,7 +401,7 @@ impl Round {
         let off_after = off_after.unwrap_or(i64::MAX);
         if outcome.status == Some(410) {
             self.stop(hook, Stop::Gone).await?;
-        } else if now.saturating_sub(since) >= off_after {
+        } else if next.is_none() && now.saturating_sub(since) >= off_after {
             self.stop(hook, Stop::Failing).await?;
         }
         Ok(())

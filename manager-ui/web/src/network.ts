@@ -135,16 +135,22 @@ function noise() {
 function unless<T>(signal: AbortSignal, begin: (resolve: (value: T) => void) => () => void): Promise<T> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(new DOMException("ended", "AbortError"));
+    let end = () => {};
+    let isOver = false;
     const ended = () => {
       end();
       reject(new DOMException("ended", "AbortError"));
     };
-    const end = begin((value) => {
+    const finish = (value: T) => {
+      isOver = true;
       signal.removeEventListener("abort", ended);
       end();
       resolve(value);
-    });
-    signal.addEventListener("abort", ended, { once: true });
+    };
+    end = begin(finish);
+    // What was so already when it began.
+    if (isOver) end();
+    else signal.addEventListener("abort", ended, { once: true });
   });
 }
 

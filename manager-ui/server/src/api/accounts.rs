@@ -439,7 +439,8 @@ pub(super) async fn may_be_rung(
     user: &str,
 ) -> Result<bool, Error> {
     let (accounts,): (i64,) = sqlx::query_as(concat!(
-        "SELECT COUNT(*) FROM accounts a WHERE a.username = $3 AND ",
+        "SELECT COUNT(*) FROM accounts a WHERE a.username = $3 AND NOT EXISTS \
+         (SELECT 1 FROM file_accounts f WHERE f.username = $3) AND ",
         reached!("may_call")
     ))
     .bind(who.subject.as_str())

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::session::{proved, refused, too_many};
+use super::session::{proved_oneself, refused, too_many};
 use super::{Body, Problem, people};
 use crate::State;
 use crate::asker::{Asker, LoggedIn};
@@ -92,7 +92,7 @@ async fn begin(
         &person.login,
         given.password,
     );
-    proved(proof.await?, StatusCode::UNPROCESSABLE_ENTITY)?;
+    proved_oneself(proof.await?, person)?;
     let secret = totp::new_secret();
     let sealed = state.seal.seal(&purpose(&person.id), &secret.0);
     let sealed = sealed.map_err(|failure| {

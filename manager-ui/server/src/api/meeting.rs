@@ -189,10 +189,28 @@ async fn ring(
     // Before it rings: who waits for no answer is in the record, too.
     let told = json!({ "called": without_pin(&call.target) });
     note(&state, &who, &number, told, &once).await?;
-    let called = called(&state, number, (call.target, beyond)).await;
-    let answer = called.as_ref().ok().map(|called| (StatusCode::OK, called));
-    once.end(&state.store, answer).await?;
-    called.map(Json)
+    // It goes on when who asked hangs up, and is known then to who asks again.
+    let ringing = async move {
+        let called = called(&state, number, (call.target, beyond)).await;
+        match &called {
+            Ok(called) => {
+                once.end(&state.store, Some((StatusCode::OK, called)))
+                    .await?
+            }
+            Err(problem) if problem.status == StatusCode::NOT_FOUND => {
+                once.end(&state.store, None::<(StatusCode, &Called)>)
+                    .await?;
+            }
+            // It may have rung: that is said instead of ringing twice.
+            Err(_) => {}
+        }
+        called.map(Json)
+    };
+    let rung = tokio::spawn(ringing).await;
+    rung.unwrap_or_else(|_| {
+        let title = "It is not known what came of it";
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, title))
+    })
 }
 
 async fn called(
@@ -244,6 +262,13 @@ pub(super) fn is_address(text: &str) -> bool {
 /// A number or address as the record has it: a PIN may stand behind `*`, and a password behind `:` in
 /// the user part of a URI.
 pub(super) fn without_pin(target: &str) -> String {
+    // As whoever is called reads it (RFC 3261 §19.1.2), and without what may stand behind the host.
+    let target = target
+        .replace("%2A", "*")
+        .replace("%2a", "*")
+        .replace("%3A", ":")
+        .replace("%3a", ":");
+    let target = target.split([';', '?']).next().unwrap_or_default();
     let (scheme, rest) = match target.split_once(':') {
         Some((scheme, rest)) if matches!(scheme, "sip" | "sips") => (Some(scheme), rest),
         _ => (None, target),
@@ -288,11 +313,13 @@ pub(super) async fn note(
     once: &Once,
 ) -> Result<(), Problem> {
     let mut tx = state.store.begin().await?;
-    let home: Option<(String, String)> =
-        sqlx::query_as("SELECT id, organisation FROM rooms WHERE number = $1")
-            .bind(number)
-            .fetch_optional(&mut *tx)
-            .await?;
+    let home: Option<(String, String)> = sqlx::query_as(
+        "SELECT m.id, m.organisation FROM rooms m WHERE m.number = $1 \
+         AND NOT EXISTS (SELECT 1 FROM file_rooms f WHERE f.number = $1)",
+    )
+    .bind(number)
+    .fetch_optional(&mut *tx)
+    .await?;
     let object = Object {
         kind: "meeting",
         id: home.as_ref().map(|(id, _)| id.as_str()),

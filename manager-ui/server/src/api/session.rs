@@ -148,6 +148,14 @@ pub(super) fn proved(proof: Proof, refusal: StatusCode) -> Result<Person, Proble
     }
 }
 
+/// Whether it is the one who is logged in: a directory may know the login as somebody else's by now.
+pub(super) fn proved_oneself(proof: Proof, person: &Person) -> Result<(), Problem> {
+    match proved(proof, StatusCode::UNPROCESSABLE_ENTITY)?.id == person.id {
+        true => Ok(()),
+        false => proved(Proof::Refused, StatusCode::UNPROCESSABLE_ENTITY).map(drop),
+    }
+}
+
 fn locked() -> Problem {
     let title = "Too many wrong passwords or codes, try again in some minutes";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, title).code("locked")

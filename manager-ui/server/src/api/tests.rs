@@ -174,6 +174,7 @@ on_both! {
     oidc::a_provider_takes_nobodys_place_and_may_be_away,
     saml::an_identity_provider_proves_who_somebody_is,
     saml::what_proves_nothing_is_refused,
+    saml::what_a_signature_refers_to_elsewhere_is_not_opened,
     saml::what_was_signed_for_somebody_else_is_refused,
     saml::a_signature_is_not_moved_to_another_assertion,
     saml::keys_come_from_the_metadata_alone,

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::people::{self, Name};
-use super::session::{proved, refused, too_many};
+use super::session::{proved_oneself, refused, too_many};
 use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
@@ -182,7 +182,7 @@ async fn prove_anew(
     let given = password.unwrap_or(Redacted(String::new()));
     let directory = state.ldap.as_deref();
     let proof = sessions::prove(&state.store, directory, &asker, &person.login, given);
-    proved(proof.await?, StatusCode::UNPROCESSABLE_ENTITY)?;
+    proved_oneself(proof.await?, person)?;
     let mut tx = state.store.begin().await?;
     let code = code.as_ref().map(|code| code.0.as_str());
     match second_factor::check(&mut tx, &state.seal, &asker, person, code).await? {

@@ -258,6 +258,9 @@ async fn create(
     let mut tx = state.store.begin().await?;
     need_at(&mut tx, &who, Right::TrunksManage, &new.organisation).await?;
     refuse_too_many(&mut tx).await?;
+    if !new.sources.0.is_empty() {
+        need_root(&mut tx, &who).await?;
+    }
     let row = Row {
         id: new_id(),
         organisation: new.organisation,
@@ -349,7 +352,17 @@ async fn change(
     let known = numbers_of(&mut tx, Some(&id)).await?.remove(&id);
     let known = known.unwrap_or_default();
     let is_secret_new = changes.password.is_some();
+    if changes.sources.is_some() {
+        need_root(&mut tx, &who).await?;
+    }
     let (after, password, numbers) = changed(&before, changes);
+    let is_led_elsewhere = before.way() != after.way();
+    if is_led_elsewhere && !is_secret_new && before.has_password.0 && after.has_password.0 {
+        // Whoever does not know it could have it answer challenges of a server of their own.
+        let title = "Another server is told the password anew";
+        let refusal = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title);
+        return Err(refusal.code("password_anew"));
+    }
     if after.organisation != before.organisation {
         need_at(&mut tx, &who, Right::TrunksManage, &after.organisation).await?;
     }
@@ -368,6 +381,23 @@ async fn change(
     note(&mut tx, &who, Action::Change, old, new, &after).await?;
     commit(&state, tx).await?;
     Ok(Json(after.shown(numbers, None)))
+}
+
+impl Row {
+    /// Whom the password proves to whom.
+    fn way(&self) -> (&str, [&Option<String>; 4]) {
+        let rest = [&self.transport, &self.domain, &self.username, &self.realm];
+        (&self.address, rest)
+    }
+}
+
+/// Calls from a trunk's addresses prove no account, whosever terminals are there too: only who has the whole
+/// server in hand names them.
+async fn need_root(tx: &mut Transaction<'static, Any>, who: &LoggedIn) -> Result<(), Problem> {
+    let (root,): (String,) = sqlx::query_as("SELECT id FROM organisations WHERE parent IS NULL")
+        .fetch_one(&mut **tx)
+        .await?;
+    need_at(tx, who, Right::TrunksManage, &root).await
 }
 
 /// A password that is to be kept in place of the one there is, or of which there is to be none.

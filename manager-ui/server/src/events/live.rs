@@ -207,11 +207,13 @@ async fn tell_meeting(
     number: &str,
     events: Vec<(Kind, Value)>,
 ) -> Result<(), Error> {
-    let home: Option<(String, String)> =
-        sqlx::query_as("SELECT id, organisation FROM rooms WHERE number = $1")
-            .bind(number)
-            .fetch_optional(&mut **tx)
-            .await?;
+    let home: Option<(String, String)> = sqlx::query_as(
+        "SELECT m.id, m.organisation FROM rooms m WHERE m.number = $1 \
+         AND NOT EXISTS (SELECT 1 FROM file_rooms f WHERE f.number = $1)",
+    )
+    .bind(number)
+    .fetch_optional(&mut **tx)
+    .await?;
     let (room, organisation) = home.unzip();
     for (kind, mut data) in events {
         data["number"] = json!(number);

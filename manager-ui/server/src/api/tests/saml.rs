@@ -84,7 +84,8 @@ impl Provider {
             ca: None,
             entity_id: SERVICE.into(),
             id: None,
-            login: Some("uid".into()),
+            // `uid` (RFC 4519 §2.39), as SAML names it.
+            login: Some("urn:oid:0.9.2342.19200300.100.1.1".into()),
             name: "displayName".into(),
             organisation: None,
         }
@@ -263,6 +264,46 @@ pub(crate) async fn what_proves_nothing_is_refused(api: Api) {
         1,
         "nobody was made"
     );
+}
+
+/// Defect that this guards against: a signature that proved nothing had the server open files and addresses,
+/// and compute without end.
+pub(crate) async fn what_a_signature_refers_to_elsewhere_is_not_opened(api: Api) {
+    let root = api.first().await;
+    let mut provider = Provider::start("https://idp.example");
+    let api = provider.known(api).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let elsewhere = format!("http://127.0.0.1:{port}/x");
+    for uri in [
+        elsewhere.as_str(),
+        "file:///dev/zero",
+        "fil&#101;:///dev/zero",
+    ] {
+        let gone = api.visit("/login/saml", "").await;
+        let mut answer = provider.answer(&location(&gone), json!({}));
+        let (before, rest) = answer.xml.split_once("Reference URI=\"").unwrap();
+        let (_, after) = rest.split_once('"').unwrap();
+        answer.xml = format!("{before}Reference URI=\"{uri}\"{after}");
+        let there = api
+            .post_form("/login/saml/acs", &held(&gone), answer.form())
+            .await;
+        assert_eq!(problem_of(&there), "provider_refused", "{uri}");
+    }
+    let nobody = listener.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    let slow = "http://www.w3.org/TR/1999/REC-xslt-19991116";
+    let gone = api.visit("/login/saml", "").await;
+    let mut answer = provider.answer(&location(&gone), json!({}));
+    answer.xml = answer
+        .xml
+        .replacen("http://www.w3.org/2001/10/xml-exc-c14n#", slow, 2);
+    let there = api
+        .post_form("/login/saml/acs", &held(&gone), answer.form())
+        .await;
+    assert_eq!(problem_of(&there), "provider_refused");
+    assert_eq!(reasons(&api, &root).await, ["token proves nothing"; 4]);
 }
 
 pub(crate) async fn what_was_signed_for_somebody_else_is_refused(api: Api) {
