@@ -357,8 +357,10 @@ mod tests {
             ("sip:4000*471147@10.0.0.5:5060", "sip:4000@10.0.0.5:5060"),
             (
                 "sips:ward:secret@[2001:db8::5];x=1",
-                "sips:ward@[2001:db8::5];x=1",
+                "sips:ward@[2001:db8::5]",
             ),
+            ("sip:4000%2A471147@h", "sip:4000@h"),
+            ("sip:ward%3asecret@h?x=secret", "sip:ward@h"),
             ("sip:10.0.0.5:5070", "sip:10.0.0.5:5070"),
         ] {
             assert_eq!(without_pin(target), shown);

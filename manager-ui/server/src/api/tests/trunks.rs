@@ -72,15 +72,13 @@ pub(crate) async fn a_trunk_is_made_changed_shown_and_removed_and_its_password_i
     assert_eq!(of_file["state"]["failure"], "no answer");
 
     let path = format!("/trunks/{}", made.body["id"].as_str().unwrap());
-    let changes = json!({ "prefix": null, "transport": null, "register": false, "numbers": [] });
+    let changes = json!({ "prefix": null, "register": false, "numbers": [] });
     let changed = api.ask(&root, "PATCH", &path, changes).await;
     assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
     let kept = told(&api).pop().unwrap();
-    assert_eq!(
-        (kept.prefix, kept.transport, kept.register_s),
-        (None, None, None)
-    );
+    assert_eq!((kept.prefix, kept.register_s), (None, None));
     assert_eq!(kept.password.unwrap().0, "t0p-s3cret", "it stays");
+    another_server_is_told_the_password_anew(&api, &root, &path).await;
     let taken = json!({ "password": null, "user": null });
     let taken = api.ask(&root, "PATCH", &path, taken).await;
     assert_eq!(taken.body["has_password"], false, "{taken:?}");
@@ -90,6 +88,28 @@ pub(crate) async fn a_trunk_is_made_changed_shown_and_removed_and_its_password_i
     assert!(told(&api).is_empty());
     let record = record(&api).await;
     assert!(record.contains("\"password_set_anew\":true") && !record.contains("t0p"));
+}
+
+/// Defect that this guards against: whoever could change a trunk had its password answer challenges of a
+/// server of their own.
+async fn another_server_is_told_the_password_anew(api: &Api, root: &str, path: &str) {
+    for (field, value) in [
+        ("address", json!("other.example")),
+        ("transport", Value::Null),
+        ("domain", json!("other.example")),
+        ("user", json!("other")),
+    ] {
+        let mut change = json!({});
+        change[field] = value;
+        let refused = api.ask(root, "PATCH", path, change.clone()).await;
+        assert_eq!(
+            refused.body["code"], "password_anew",
+            "{change}: {refused:?}"
+        );
+        change["password"] = json!("t0p-s3cret");
+        let changed = api.ask(root, "PATCH", path, change).await;
+        assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
+    }
 }
 
 pub(crate) async fn what_contradicts_itself_or_another_trunk_is_refused(api: Api) {
