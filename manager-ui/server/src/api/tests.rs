@@ -36,29 +36,33 @@ use postgres::Postgres;
 
 /// Tests that run on SQLite each by itself, and on one PostgreSQL server one after the other.
 macro_rules! on_both {
-    ($($module:ident::$test:ident,)*) => {
-        mod on_sqlite {
+    ($group:ident: $($module:ident::$test:ident,)*) => {
+        mod $group {
             use super::*;
-            $(
-                #[tokio::test]
-                async fn $test() {
-                    $module::$test(Api::sqlite().await).await;
-                }
-            )*
-        }
 
-        #[tokio::test]
-        async fn the_same_on_postgresql() {
-            let postgres = Postgres::start();
-            $(
-                println!(stringify!($test));
-                $module::$test(Api::postgres(&postgres, stringify!($test)).await).await;
-            )*
+            mod on_sqlite {
+                use super::*;
+                $(
+                    #[tokio::test]
+                    async fn $test() {
+                        $module::$test(Api::sqlite().await).await;
+                    }
+                )*
+            }
+
+            #[tokio::test]
+            async fn the_same_on_postgresql() {
+                let postgres = Postgres::start();
+                $(
+                    println!(stringify!($test));
+                    $module::$test(Api::postgres(&postgres, stringify!($test)).await).await;
+                )*
+            }
         }
     };
 }
 
-on_both! {
+on_both! { people_and_rights:
     description::operations_have_names_of_their_own_and_refusals_their_media_type,
     description::each_operation_is_described_with_what_proves_who_asks,
     description::what_is_out_of_its_range_is_refused,
@@ -80,6 +84,9 @@ on_both! {
     matrix::each_role_may_do_what_it_allows_where_it_is_held,
     matrix::a_token_does_what_its_scope_names_where_its_person_may,
     matrix::probes_between_two_hospitals_show_nothing,
+}
+
+on_both! { rooms_and_guests:
     events::a_change_is_heard_at_once_and_by_who_comes_back_once,
     events::each_role_hears_what_it_may_see_where_it_is_held,
     events::who_may_listen_no_more_hears_nothing_more,
@@ -118,6 +125,9 @@ on_both! {
     visits::what_the_controller_does_not_answer_is_in_the_record,
     guests::who_is_disabled_is_put_out_whatever_became_of_the_session,
     guests::a_session_that_ran_out_ends_no_consult,
+}
+
+on_both! { programs_and_record:
     rates::a_session_is_counted_by_itself_and_who_proves_nothing_by_the_source,
     once::whatever_is_made_is_made_once_and_its_answer_told_again,
     once::every_operation_that_makes_something_takes_a_key_and_no_other,
@@ -141,6 +151,11 @@ on_both! {
     system::health_tells_each_part_and_nothing_else,
     system::what_is_counted_has_labels_of_the_programs_own,
     record::the_record_is_taken_away_as_a_file_with_the_same_rights_and_filters_and_that_is_in_it,
+    record::a_changed_a_removed_and_a_cut_record_are_found,
+    record::a_record_that_was_rewritten_does_not_fit_its_checkpoints,
+}
+
+on_both! { ways_to_log_in:
     second_factor::an_authenticator_is_asked_for_once_it_is_confirmed_and_each_code_counts_once,
     second_factor::wrong_codes_close_the_login_as_wrong_passwords_do,
     second_factor::a_recovery_code_is_good_once,
@@ -178,6 +193,4 @@ on_both! {
     saml::what_was_signed_for_somebody_else_is_refused,
     saml::a_signature_is_not_moved_to_another_assertion,
     saml::keys_come_from_the_metadata_alone,
-    record::a_changed_a_removed_and_a_cut_record_are_found,
-    record::a_record_that_was_rewritten_does_not_fit_its_checkpoints,
 }
