@@ -1,18 +1,55 @@
-// The pages and the room in Firefox: an administrator's first day by the mouse in English, and a room by
-// the keyboard in Chinese, with Chromium as the other site, and axe-core on each page. Argument: the first
-// administrator's link, at a server with room 3000. Ends with status 0 if all is as it should be. With
-// SHOTS naming a folder, pictures of each page are left there.
+// The pages and the room in Firefox, with Chromium as the other site, and axe-core on each page: an
+// administrator's first day, a clinician, a student, and a consult. Arguments: the first administrator's
+// link, at a server with room 3000, `en` or `zh`, `mouse` or `keyboard`. Ends with status 0 if all is as
+// it should be. With SHOTS naming a folder, pictures of each page are left there.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import puppeteer from "puppeteer-core";
 import { DESKTOP, examine } from "./examine.mjs";
 import { openPage } from "./launch.mjs";
 
-const [link] = process.argv.slice(2);
+const [link, language, way] = process.argv.slice(2);
 const base = new URL(link).origin;
 const here = (name) => readFileSync(new URL(name, import.meta.url), "utf8");
 const PASSWORD = "seven grey horses";
 const PATIENCE = 15000;
+/** Of the administration, besides people and the audit log, and what is there once one is shown. */
+const SECTIONS = {
+  meetings: "filter",
+  rooms: "new",
+  accounts: "new",
+  trunks: "new",
+  webhooks: "new",
+  organisations: "new",
+  roles: "new",
+  system: "processes",
+};
+const SAID = {
+  en: {
+    ready: "Calls can be taken",
+    clinician: "Clinician",
+    student: "Student",
+    room: "Enter a consult room",
+    lectures: "Lectures",
+    made: "made",
+    join: "Check picture and sound, then join",
+    noPicture: "without pictures",
+    soundAlone: "Sound only",
+    figures: /UDP.*round trip (?:< )?(\d+) ms.*loss (\d+\.\d) % up, (\d+\.\d) % down/s,
+  },
+  zh: {
+    ready: "可以接入呼叫",
+    clinician: "临床医生",
+    student: "学员",
+    room: "进入会诊室",
+    lectures: "教学资源",
+    made: "新建",
+    join: "加入会诊",
+    noPicture: "没有画面",
+    soundAlone: "仅声音",
+    figures: /UDP.*往返时延 (?:< )?(\d+) ms.*丢包 上行 (\d+\.\d)%，下行 (\d+\.\d)%/s,
+  },
+}[language];
 /** A name that would be markup if it were not text, and turns what follows it round. */
 const NAME = "李医生<img src=x onerror=globalThis.fooled=1>\u202e";
 
@@ -57,93 +94,144 @@ const says = async (text) => {
 const text = async (id) => (await at(id)).evaluate((one) => one.innerText);
 
 /** By the mouse. */
-const press = async (id) => (await at(id)).click();
-async function fill(id, value) {
-  const field = await at(id);
-  await field.click({ count: 3 });
-  await page.keyboard.type(value);
-}
-async function choose(id, label) {
-  const list = await at(id);
-  const value = await list.evaluate(
-    (list, label) => [...list.options].find((one) => one.textContent.trim() === label)?.value,
-    label,
-  );
-  await list.select(value);
-}
+const mouse = {
+  press: async (id) => (await at(id)).click(),
+  async fill(id, value) {
+    await (await at(id)).click({ count: 3 });
+    await page.keyboard.type(value);
+  },
+  async choose(id, label) {
+    const list = await at(id);
+    const value = await list.evaluate(
+      (list, label) => [...list.options].find((one) => one.textContent.trim() === label)?.value,
+      label,
+    );
+    await list.select(value);
+  },
+};
 
-/** By the keyboard alone. */
-async function reach(id, way = "on") {
-  await at(id);
-  await page.waitForFunction(() => document.activeElement !== document.body);
-  for (let steps = 0; steps < 60; steps++) {
-    if (await page.evaluate((id) => document.activeElement?.dataset.testid === id, id)) return;
-    if (way === "back") await page.keyboard.down("Shift");
-    await page.keyboard.press("Tab");
-    if (way === "back") await page.keyboard.up("Shift");
-  }
-  assert.fail(`the Tab key does not reach ${id}`);
-}
+/** By the keyboard alone: whatever the Tab key does not reach, nobody finds. */
+const keyboard = {
+  /** Never round the end, where the way leads through the browser's own bars. */
+  async reach(id) {
+    await at(id);
+    for (let steps = 0; steps < 150; steps++) {
+      const where = await page.evaluate((id) => {
+        const now = document.activeElement;
+        if (now.dataset.testid === id) return "there";
+        const all = [...document.querySelectorAll(`[data-testid="${id}"]`)];
+        const wanted = all.find((one) => one.checkVisibility());
+        if (!wanted || now === document.body) return "on";
+        const before = now.compareDocumentPosition(wanted) & Node.DOCUMENT_POSITION_PRECEDING;
+        return before ? "back" : "on";
+      }, id);
+      if (where === "there") return;
+      if (where === "back") await page.keyboard.down("Shift");
+      await page.keyboard.press("Tab");
+      if (where === "back") await page.keyboard.up("Shift");
+    }
+    assert.fail(`the Tab key does not reach ${id}`);
+  },
+  async press(id) {
+    await keyboard.reach(id);
+    await page.keyboard.press("Enter");
+  },
+  async fill(id, value) {
+    await keyboard.reach(id);
+    await page.keyboard.down("Control");
+    await page.keyboard.press("a");
+    await page.keyboard.up("Control");
+    await page.keyboard.type(value);
+  },
+  async choose(id, label) {
+    await keyboard.reach(id);
+    await page.keyboard.press("Home");
+    for (let steps = 0; steps < 50; steps++) {
+      const now = await page.evaluate(() => document.activeElement.selectedOptions[0].textContent);
+      if (now.trim() === label) return;
+      await page.keyboard.press("ArrowDown");
+    }
+    assert.fail(`${label} is no choice of ${id}`);
+  },
+};
+const hand = way === "keyboard" ? keyboard : mouse;
 
-const check = (name) => examine(page, (size) => page.setViewport(size), name, `firefox-${name}`);
+const check = (name) => examine(page, (size) => page.setViewport(size), name, `firefox-${name}-${language}`);
 
 async function administer() {
+  step("the language");
+  await page.goto(`${base}/`);
+  await at("number");
+  if (language === "zh") await hand.press("language");
+  await says(SAID.room);
   step("the first administrator");
   await page.goto(link);
-  await fill("setup-organisation", "East");
-  await fill("setup-login", "root");
-  await fill("setup-name", "Wang");
-  await fill("setup-password", PASSWORD);
-  await fill("setup-repeat", PASSWORD);
+  await hand.fill("setup-organisation", "East");
+  await hand.fill("setup-login", "root");
+  await hand.fill("setup-name", "Wang");
+  await hand.fill("setup-password", PASSWORD);
+  await hand.fill("setup-repeat", PASSWORD);
   await check("setup");
-  await press("set-up");
-  await says("Calls can be taken");
+  await hand.press("set-up");
+  await says(SAID.ready);
   await check("home-administrator");
-  step("a clinician");
-  await press("door-people");
-  await press("new");
-  await fill("person-name", "Li Chun");
-  await fill("person-login", "li.chun");
-  await fill("person-password", PASSWORD);
-  await press("save");
-  await choose("grant-role", "Clinician");
-  await press("give");
-  await page.waitForFunction(
-    () => document.querySelector('[data-testid="grants"]')?.innerText.includes("Clinician"),
-  );
+  step("a clinician and a student");
+  await hand.press("door-people");
+  await makePerson("Li Chun", "li.chun", SAID.clinician);
   await check("people");
+  await makePerson("Xue Sheng", "xue.sheng", SAID.student);
   step("every section of the administration");
-  for (const section of ["rooms", "accounts", "trunks", "organisations", "roles"]) {
-    await press(`tab-${section}`);
+  for (const [section, shows] of Object.entries(SECTIONS)) {
+    await hand.press(`tab-${section}`);
     await page.waitForFunction(
       (section) => document.querySelector(`[data-testid="tab-${section}"]`)?.ariaCurrent === "page",
       {},
       section,
     );
-    await at("new");
+    await at(shows);
     await check(section);
   }
   step("the audit log");
-  await press("tab-audit");
-  await at("audit-action");
-  await page.waitForFunction(() => document.querySelectorAll("tbody tr").length > 2);
+  await hand.press("tab-audit");
+  await hand.choose("audit-action", SAID.made);
+  await page.waitForFunction(
+    (made) => {
+      const states = [...document.querySelectorAll("tbody .state")].map((one) => one.innerText);
+      return states.length > 2 && states.every((state) => state.includes(made));
+    },
+    {},
+    SAID.made,
+  );
   await check("audit");
-  await press("to-account");
+  await hand.press("to-account");
   await at("sessions");
   await check("account");
-  await press("log-out");
+  await hand.press("log-out");
 }
 
-async function logIn() {
-  step("a clinician logs in");
-  await press("to-login");
+async function makePerson(name, login, role) {
+  await hand.press("new");
+  await hand.fill("person-name", name);
+  await hand.fill("person-login", login);
+  await hand.fill("person-password", PASSWORD);
+  await hand.press("save");
+  await hand.choose("grant-role", role);
+  await hand.press("give");
+  const given = (role) => document.querySelector('[data-testid="grants"]')?.innerText.includes(role);
+  await page.waitForFunction(given, {}, role);
+}
+
+async function logIn(login, landing, name) {
+  step(`${login} logs in`);
+  await hand.press("to-login");
   await check("login");
-  await fill("login", "li.chun");
-  await fill("password", PASSWORD);
-  await press("log-in");
-  await says("Enter a consult room");
-  await check("home-clinician");
-  await press("log-out");
+  await hand.fill("login", login);
+  await hand.fill("password", PASSWORD);
+  await hand.press("log-in");
+  await at("to-account");
+  await says(landing);
+  await check(`home-${name}`);
+  await hand.press("log-out");
   await at("number");
   await check("start");
 }
@@ -203,16 +291,12 @@ async function expectWhole(look, name) {
 }
 
 async function meet(other) {
-  step("before the room, by the keyboard, in Chinese");
+  step("before the room");
   await page.evaluateOnNewDocument(here("marker.js"));
   await page.goto(`${base}/room/3000`);
-  // The field for the name has the focus; a way round the end would lead through the browser's own bars.
-  await reach("language", "back");
-  await page.keyboard.press("Enter");
-  await says("加入会诊");
-  await says("没有画面");
-  await reach("name");
-  await page.keyboard.type(NAME);
+  await says(SAID.join);
+  await says(SAID.noPicture);
+  await hand.fill("name", NAME);
   step("whether the network carries it, and the loudspeaker");
   await page.waitForFunction(
     () => document.querySelector('[data-testid="network"]')?.dataset.state === "done",
@@ -220,13 +304,11 @@ async function meet(other) {
   );
   // Without H.264 there can be sound alone, and the page says so.
   assert.equal(await (await at("verdict")).evaluate((one) => one.dataset.verdict), "soundOnly");
-  const figures = /UDP.*往返时延 (?:< )?(\d+) ms.*丢包 上行 (\d+\.\d)%，下行 (\d+\.\d)%/s;
   const said = await text("network");
-  const [, trip, up, down] = figures.exec(said)?.map(Number) ?? assert.fail(said);
+  const [, trip, up, down] = SAID.figures.exec(said)?.map(Number) ?? assert.fail(said);
   assert.ok(trip < 100 && up < 2 && down < 2, said);
   await check("join");
-  await reach("join");
-  await page.keyboard.press("Enter");
+  await hand.press("join");
   await at("tile");
   await page.waitForFunction(() => document.querySelectorAll('[data-testid="tile"]').length === 2);
   step("sound both ways");
@@ -235,11 +317,10 @@ async function meet(other) {
   await expectTone("Chromium hears Firefox", 2, -21, () => heardByChromium(other));
   await expectWhole(page, "Firefox");
   await expectWhole(other, "Chromium");
-  await says("仅声音");
+  await says(SAID.soundAlone);
   await check("room");
   await exchange(other);
-  await reach("leave");
-  await page.keyboard.press("Enter");
+  await hand.press("leave");
   await at("rejoin");
   await check("left");
 }
@@ -305,7 +386,8 @@ async function compose(other) {
 let chromium;
 try {
   await administer();
-  await logIn();
+  await logIn("li.chun", SAID.room, "clinician");
+  await logIn("xue.sheng", SAID.lectures, "student");
   chromium = await openPage({ id: 1, width: 320, height: 180, frameRate: 5 });
   await chromium.page.goto(`${base}/room/3000`);
   await chromium.page.getByTestId("name").fill("Chromium");
