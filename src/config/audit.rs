@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use manager_ui_server::syslog::Config;
+use manager_ui_server::syslog::{Config, Entries};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -27,6 +27,8 @@ pub struct Audit {
     syslog_key: Option<Spanned<PathBuf>>,
     /// Whether each entry is told besides, without what it is about.
     syslog_entries: Option<Spanned<bool>>,
+    /// Whether each entry is told whole, as an audit record repository takes it.
+    syslog_atna: Option<Spanned<bool>>,
 }
 
 /// `tls://HOST`, with a port or without.
@@ -81,10 +83,28 @@ impl Audit {
         }
         let files = [&self.syslog_ca, &self.syslog_certificate];
         let file = files.into_iter().flatten().next().map(Spanned::span);
-        let alone = file.or_else(|| self.syslog_entries.as_ref().map(Spanned::span));
+        let entries = [&self.syslog_entries, &self.syslog_atna];
+        let entries = entries.into_iter().flatten().next().map(Spanned::span);
+        let alone = file.or(entries);
+        if is_on(&self.syslog_entries)
+            && let Some(atna) = self.syslog_atna.as_ref().filter(|on| *on.get_ref())
+        {
+            return Err((
+                atna.span(),
+                "entries are told one way: not with syslog_entries".into(),
+            ));
+        }
         match alone.filter(|_| self.syslog.is_none()) {
             Some(span) => Err((span, "needs syslog".into())),
             None => Ok(()),
+        }
+    }
+
+    fn entries(&self) -> Option<Entries> {
+        match (is_on(&self.syslog_entries), is_on(&self.syslog_atna)) {
+            (_, true) => Some(Entries::Atna),
+            (true, false) => Some(Entries::Bare),
+            (false, false) => None,
         }
     }
 
@@ -97,9 +117,13 @@ impl Audit {
             port,
             ca: path(&self.syslog_ca),
             client: path(&self.syslog_certificate).zip(path(&self.syslog_key)),
-            entries: self.syslog_entries.as_ref().is_some_and(|on| *on.get_ref()),
+            entries: self.entries(),
         })
     }
+}
+
+fn is_on(key: &Option<Spanned<bool>>) -> bool {
+    key.as_ref().is_some_and(|on| *on.get_ref())
 }
 
 #[cfg(test)]

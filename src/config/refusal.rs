@@ -96,6 +96,7 @@ const KEYS: &[&str] = &[
     "srtp",
     "strip",
     "syslog",
+    "syslog_atna",
     "syslog_ca",
     "syslog_certificate",
     "syslog_entries",

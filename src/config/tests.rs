@@ -232,6 +232,16 @@ fn a_wrong_log_host_is_refused_with_line_key_and_reason() {
             &["syslog_certificate: ", "needs syslog_key"],
         ),
         (
+            "[audit]\nsyslog_atna = true\n",
+            "2: ",
+            &["syslog_atna: ", "needs syslog"],
+        ),
+        (
+            &with("syslog_entries = true\nsyslog_atna = true"),
+            "4: ",
+            &["syslog_atna: ", "one way"],
+        ),
+        (
             "[audit]\nsyslog_entries = true\n",
             "2: ",
             &["syslog_entries: ", "needs syslog"],

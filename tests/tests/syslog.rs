@@ -7,10 +7,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::administrator::{Administrator, PASSWORD};
 use tests::process::{Process, free_port};
+use tests::root;
 use tests::server::{Server, binary};
 use tests::wait_for;
 
@@ -102,10 +103,10 @@ impl LogHost {
     }
 
     /// Lines of the server's configuration, with these for our certificate.
-    fn configuration(&self, ca: &Path, entries: bool) -> String {
+    fn configuration(&self, ca: &Path, entries: &str) -> String {
         format!(
             "[audit]\nsyslog = \"tls://127.0.0.1:{}\"\nsyslog_ca = {ca:?}\n\
-             syslog_certificate = {:?}\nsyslog_key = {:?}\nsyslog_entries = {entries}\n",
+             syslog_certificate = {:?}\nsyslog_key = {:?}\n{entries}\n",
             self.port,
             self.issuer.file("client.pem"),
             self.issuer.file("client-key.pem"),
@@ -114,8 +115,13 @@ impl LogHost {
 
     /// What it was told under this name, in the order in which it came.
     fn told(&self, name: &str) -> Vec<String> {
+        self.told_at(109, name)
+    }
+
+    /// The same, with this priority.
+    fn told_at(&self, priority: u8, name: &str) -> Vec<String> {
         let text = fs::read_to_string(self.dir.path().join("told")).unwrap_or_default();
-        let head = format!("109 consilium {name} ");
+        let head = format!("{priority} consilium {name} ");
         let lines = text.lines().filter_map(|line| line.strip_prefix(&head));
         lines.map(|line| line.trim().to_owned()).collect()
     }
@@ -158,7 +164,7 @@ fn found(server: &Server, lines: &str) -> Vec<Value> {
 #[test]
 fn a_log_host_is_told_every_checkpoint_and_entry_once_and_in_order_over_outages() {
     let mut host = LogHost::new();
-    let lines = host.configuration(&host.issuer.file("ca.pem"), true);
+    let lines = host.configuration(&host.issuer.file("ca.pem"), "syslog_entries = true");
     let server = Server::configured(&lines);
     let admin = Administrator::first(&server);
     admin.person("li.chun", "李春", "clinician");
@@ -212,7 +218,7 @@ fn what_a_log_host_refused_is_sent_once_it_takes_our_certificate() {
         )
         .unwrap();
     }
-    let server = Server::configured(&host.configuration(&host.issuer.file("ca.pem"), false));
+    let server = Server::configured(&host.configuration(&host.issuer.file("ca.pem"), ""));
     Administrator::first(&server);
     sign(&server);
     wait_for("it says that it is refused", PATIENCE, || {
@@ -266,12 +272,68 @@ fn entries_name_nobody(host: &LogHost, server: &Server) {
     }
 }
 
+/// An audit record repository takes each entry as an Audit Message of DICOM (IHE ATNA): xmllint judges
+/// them by what DICOM PS3.15 §A.5.1.1 allows.
+#[test]
+fn an_audit_record_repository_is_told_each_entry_whole() {
+    let mut host = LogHost::new();
+    host.start();
+    let server =
+        Server::configured(&host.configuration(&host.issuer.file("ca.pem"), "syslog_atna = true"));
+    let admin = Administrator::first(&server);
+    admin.person("li.chun", "李春 <\"&'>", "clinician");
+    let wrong = json!({ "login": "li.chun", "password": "wrong wrong wrong" });
+    assert_eq!(admin.ask("POST", "/session", &wrong).status, 401);
+    sign(&server);
+    let told = wait_for("the refused login has arrived", PATIENCE, || {
+        host.told_at(84, "DICOM+RFC3881").pop()
+    });
+    let person = admin.get("/people?q=li.chun")["items"][0]["id"].clone();
+    let failed = [
+        "EventOutcomeIndicator=\"4\"",
+        "csd-code=\"110114\"",
+        // Whoever it was has proved nothing.
+        "UserName=\"unknown\"",
+        "NetworkAccessPointID=\"127.0.0.1\"",
+        &format!("ParticipantObjectID={person}"),
+    ];
+    for word in failed {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let last = checkpoints(&server).pop().unwrap();
+    let last: usize = last.split(' ').next().unwrap().parse().unwrap();
+    let all = wait_for("all entries have arrived", PATIENCE, || {
+        let mut all = host.told_at(85, "DICOM+RFC3881");
+        all.extend(host.told_at(84, "DICOM+RFC3881"));
+        (all.len() >= last).then_some(all)
+    });
+    assert!(
+        all.iter().any(|one| one.contains("csd-code=\"110136\"")),
+        "a role was given"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    for (n, message) in all.iter().enumerate() {
+        let message = message.trim_start_matches('\u{feff}');
+        fs::write(dir.path().join(format!("{n}.xml")), message).unwrap();
+    }
+    let schema = root().join("tests/schemas/audit-message.rng");
+    let judged = Command::new("sh")
+        .args(["-c", "xmllint --noout --relaxng \"$1\" *.xml", "sh"])
+        .arg(schema)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&judged.stderr);
+    assert!(judged.status.success(), "{said}");
+    assert_eq!(said.matches(" validates").count(), all.len(), "{said}");
+}
+
 #[test]
 fn a_log_host_whose_certificate_is_not_trusted_is_told_nothing() {
     let mut host = LogHost::new();
     host.start();
     let other = Issuer::new();
-    let lines = host.configuration(&other.file("ca.pem"), false);
+    let lines = host.configuration(&other.file("ca.pem"), "");
     let server = Server::configured(&lines);
     Administrator::first(&server);
     sign(&server);

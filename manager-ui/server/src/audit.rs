@@ -2,6 +2,7 @@
 //! entry before it, so that a change, a removal and a gap show. An entry is written in the transaction
 //! of what it tells of: both are there or neither is.
 
+pub(crate) mod atna;
 pub(crate) mod checkpoints;
 
 use serde_json::{Value, json};

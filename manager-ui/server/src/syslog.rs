@@ -5,7 +5,7 @@
 //! rest follows in its order. Syslog has no answer; a message counts as sent once the other machine's
 //! TCP has confirmed it. What its receiver then loses is lost: the file keeps it.
 
-mod message;
+pub(crate) mod message;
 mod sent;
 
 use std::convert::Infallible;
@@ -55,8 +55,17 @@ pub struct Config {
     pub ca: Option<PathBuf>,
     /// PEM files of our certificate and its key, where it wants one.
     pub client: Option<(PathBuf, PathBuf)>,
-    /// Whether each entry is told besides, without what it is about.
-    pub entries: bool,
+    /// How each entry is told besides, if it is.
+    pub entries: Option<Entries>,
+}
+
+/// How an entry is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entries {
+    /// That there is one: neither whose, nor about whom.
+    Bare,
+    /// All of it, as audit record repositories take it (IHE ATNA).
+    Atna,
 }
 
 /// Why nothing can be sent.

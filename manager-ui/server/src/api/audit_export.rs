@@ -15,8 +15,9 @@ use super::audit::{self as record, EntryView, Which};
 use super::{Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
-use crate::audit::{self, Action, Change, Object};
+use crate::audit::{self, Action, Change, Entry, Object};
 use crate::rights::Right;
+use crate::syslog::message;
 
 /// Entries that are read at a time: what a slow reader holds is bounded by that.
 const CHUNK: u32 = 500;
@@ -41,6 +42,9 @@ enum Format {
     Csv,
     /// One JSON object a line, as `GET /api/v1/audit` has them.
     Ndjson,
+    /// One message of syslog a line (RFC 5424), each an Audit Message of DICOM (PS3.15 §A.5), as audit
+    /// record repositories take them (IHE ATNA).
+    Atna,
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -56,7 +60,7 @@ struct Wanted {
 /// all that was there when it was asked for. `limit` and `before` do not count.
 #[utoipa::path(get, path = "/audit/export", tag = "audit", params(Wanted, Which),
     extensions(("x-right" = json!("audit.view"))),
-    responses((status = 200, content((String = "text/csv"), (String = "application/x-ndjson"))), (status = 401, body = Problem), (status = 403, body = Problem)))]
+    responses((status = 200, content((String = "text/csv"), (String = "application/x-ndjson"), (String = "text/plain"))), (status = 401, body = Problem), (status = 403, body = Problem)))]
 async fn export(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
@@ -93,6 +97,10 @@ async fn export(
             "application/x-ndjson",
             "attachment; filename=\"audit.ndjson\"",
         ),
+        Format::Atna => (
+            "text/plain; charset=utf-8",
+            "attachment; filename=\"audit.log\"",
+        ),
     };
     let head = [
         (header::CONTENT_TYPE, kind),
@@ -112,6 +120,7 @@ async fn note(state: &State, who: &LoggedIn, format: Format, which: &Which) -> R
     let format = match format {
         Format::Csv => "csv",
         Format::Ndjson => "ndjson",
+        Format::Atna => "atna",
     };
     // By what it was narrowed down, not to what: what is typed there may be anything.
     let typed = [
@@ -161,20 +170,25 @@ impl Export {
             text.push_str(HEAD);
         }
         for row in rows {
-            self.format.write(row.into(), &mut text);
+            self.format.write(row, &mut text);
         }
         Ok(Some(text.into()))
     }
 }
 
 impl Format {
-    fn write(self, entry: EntryView, out: &mut String) {
+    fn write(self, entry: Entry, out: &mut String) {
         match self {
+            Self::Atna => {
+                out.push_str(&message::atna_line(&message::host(), &entry));
+                out.push('\n');
+            }
             Self::Ndjson => {
-                out.push_str(&json!(entry).to_string());
+                out.push_str(&json!(EntryView::from(entry)).to_string());
                 out.push('\n');
             }
             Self::Csv => {
+                let entry = EntryView::from(entry);
                 let json = |value: Option<serde_json::Value>| value.map(|value| value.to_string());
                 let fields = [
                     Some(entry.seq.to_string()),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::audit::Entry;
+use crate::audit::{Entry, atna};
 
 /// Facility 13, log audit; severity 5, notice (RFC 5424 §6.2.1).
 const PRIORITY: u8 = 13 * 8 + 5;
@@ -26,15 +26,44 @@ pub(super) fn entry(host: &str, entry: &Entry) -> Vec<u8> {
     frame(host, entry.at_ms, "entry", &told.to_string())
 }
 
-/// `MSG-LEN SP SYSLOG-MSG` (RFC 5425 §4.3) of a message without structured data (RFC 5424 §6).
+/// An entry with all that it holds, as audit record repositories take it.
+pub(super) fn full_entry(host: &str, entry: &Entry) -> Vec<u8> {
+    counted(&atna_line(host, entry))
+}
+
+/// An entry as a message of syslog for an audit record repository (DICOM PS3.15 §A.6; IHE ITI TF-2 §3.20):
+/// facility 10, security, severity 5, notice, or 4, warning, where something failed.
+pub(crate) fn atna_line(host: &str, entry: &Entry) -> String {
+    let priority = 10 * 8 + if entry.action == "login_failed" { 4 } else { 5 };
+    let time = timestamp(entry.at_ms);
+    let text = atna::message(host, &time, entry);
+    // RFC 5424 §6.4: the mark says that it is UTF-8.
+    line(
+        priority,
+        &time,
+        host,
+        "DICOM+RFC3881",
+        &format!("\u{feff}{text}"),
+    )
+}
+
 fn frame(host: &str, at_ms: i64, id: &str, text: &str) -> Vec<u8> {
-    let (time, pid) = (timestamp(at_ms), std::process::id());
-    let message = format!("<{PRIORITY}>1 {time} {host} {APP_NAME} {pid} {id} - {text}");
+    counted(&line(PRIORITY, &timestamp(at_ms), host, id, text))
+}
+
+/// A message without structured data (RFC 5424 §6).
+fn line(priority: u8, time: &str, host: &str, id: &str, text: &str) -> String {
+    let pid = std::process::id();
+    format!("<{priority}>1 {time} {host} {APP_NAME} {pid} {id} - {text}")
+}
+
+/// `MSG-LEN SP SYSLOG-MSG` (RFC 5425 §4.3).
+fn counted(message: &str) -> Vec<u8> {
     format!("{} {message}", message.len()).into_bytes()
 }
 
 /// This machine's name as a message may have it (RFC 5424 §6.2.4).
-pub(super) fn host() -> String {
+pub(crate) fn host() -> String {
     let name = nix::unistd::gethostname().ok();
     let name = name.and_then(|name| name.into_string().ok());
     let fits = |name: &String| {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Error, message};
+use super::{Config, Entries, Error, message};
 use crate::audit::checkpoints::{self, Line, Mark};
 use crate::audit::page_after;
 use crate::store::{self, Store};
@@ -79,9 +79,9 @@ impl Sent {
                 entry: 0,
             },
         };
-        if config.entries {
+        if let Some(form) = config.entries {
             let to = line.as_ref().map_or(i64::MAX, Line::seq);
-            match base.entries(store, to).await {
+            match base.entries(store, to, form).await {
                 Ok(None) => {}
                 // They wait for the database, and so does what is behind them.
                 Err(store::Error::Away) => return Ok(None),
@@ -97,7 +97,7 @@ impl Sent {
         Ok(Some((bytes, Self { mark, ..base })))
     }
 
-    async fn entries(&self, store: &Store, to: i64) -> Result<Batch, store::Error> {
+    async fn entries(&self, store: &Store, to: i64, form: Entries) -> Result<Batch, store::Error> {
         let mut connection = store.pool()?.acquire().await?;
         let page = page_after(&mut connection, self.entry, to).await?;
         let Some(last) = page.last() else {
@@ -108,7 +108,10 @@ impl Sent {
             entry: last.seq,
             ..self.clone()
         };
-        let bytes = page.iter().flat_map(|entry| message::entry(&host, entry));
+        let bytes = page.iter().flat_map(|entry| match form {
+            Entries::Bare => message::entry(&host, entry),
+            Entries::Atna => message::full_entry(&host, entry),
+        });
         Ok(Some((bytes.collect(), then)))
     }
 }

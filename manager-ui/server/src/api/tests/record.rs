@@ -132,8 +132,20 @@ pub(crate) async fn the_record_is_taken_away_as_a_file_with_the_same_rights_and_
         .text(&auditor, "/audit/export?format=ndjson&action=grant&limit=1")
         .await;
     assert_eq!(only.lines().count(), 1, "{only}");
+    let messages = api
+        .text(&auditor, "/audit/export?format=atna&action=export")
+        .await;
+    assert_eq!(messages.lines().count(), 3, "{messages}");
+    for line in messages.lines() {
+        let (head, message) = line.split_once('\u{feff}').unwrap();
+        assert!(
+            head.starts_with("<85>1 2") && head.ends_with(" DICOM+RFC3881 - "),
+            "{head}"
+        );
+        assert!(message.contains("csd-code=\"110101\"") && message.contains("UserName=\"chun\""));
+    }
     let refused = api.get(&root, "/audit?action=export").await;
-    assert_eq!(refused["items"].as_array().unwrap().len(), 3);
+    assert_eq!(refused["items"].as_array().unwrap().len(), 4);
     let wrong = api
         .ask(
             &root,

@@ -114,6 +114,9 @@ function TakeAway({ filters }: { filters: Filters }) {
       </a>{" "}
       <a href={address("ndjson")} download data-testid="export-ndjson">
         {words.audit.lines}
+      </a>{" "}
+      <a href={address("atna")} download data-testid="export-atna">
+        {words.audit.messages}
       </a>
     </p>
   );
