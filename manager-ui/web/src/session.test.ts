@@ -5,6 +5,7 @@ import { ownSite, resumeKey, Session, type Snapshot } from "./session";
 
 const sockets: FakeSocket[] = [];
 const peers: FakePeer[] = [];
+let offersRefused = false;
 
 class FakeSocket {
   static readonly OPEN = 1;
@@ -64,6 +65,7 @@ class FakePeer {
     this.listener = listener;
   }
   async createOffer() {
+    if (offersRefused) throw new Error("refused");
     return { type: "offer", sdp: `offer ${peers.indexOf(this)}` };
   }
   /** What is in force when gathering begins. */
@@ -135,6 +137,7 @@ beforeEach(() => {
   vi.stubGlobal("window", Object.assign(new EventTarget(), timers));
   sockets.length = 0;
   peers.length = 0;
+  offersRefused = false;
   memory.clear();
 });
 
@@ -585,6 +588,40 @@ describe("a visit", () => {
     await settle();
     expect(sockets[0]!.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 1" });
     expect(peers[1]!.sends[0]).toBe(audio);
+  });
+
+  it("says so when the browser makes no offer", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    offersRefused = true;
+    visit();
+    await sockets[0]!.opens();
+    expect(latest).toMatchObject({ phase: "ended", refusal: "bad_offer" });
+    expect(peers[0]!.connectionState).toBe("closed");
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(sockets).toHaveLength(1);
+  });
+
+  it("says so when the browser cannot be asked for one", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    vi.stubGlobal("RTCPeerConnection", undefined);
+    visit();
+    await sockets[0]!.opens();
+    expect(latest).toMatchObject({ phase: "ended", refusal: "bad_offer" });
+  });
+
+  it("goes on with what plays when the browser makes no other connection", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    const session = await inRoom();
+    offersRefused = true;
+    session.useOriginal(true);
+    await settle();
+    expect(latest).toMatchObject({ phase: "in", original: false });
+    expect(latest.peer?.pc).toBe(peers[0]);
+    expect(peers[1]!.connectionState).toBe("closed");
+    offersRefused = false;
+    peers[0]!.becomes("failed");
+    await settle();
+    expect(sockets[0]!.sent.at(-1)).toEqual({ type: "offer", sdp: "offer 2" });
   });
 
   it("takes no tracks after its end", async () => {

@@ -260,15 +260,33 @@ export class Session {
   private async offer(as: "join" | "offer", patienceMs = ANSWER_MS): Promise<void> {
     const socket = this.socket;
     this.dropNext();
-    const { tracks, original } = this.state;
-    const peer = new Peer(tracks, (changed) => this.peerChanged(changed), { original });
-    this.next = peer;
-    void peer.limit(this.maxHeight);
-    const sdp = await peer.offer();
+    let peer: Peer | undefined;
+    let sdp: string;
+    try {
+      const { tracks, original } = this.state;
+      peer = new Peer(tracks, (changed) => this.peerChanged(changed), { original });
+      this.next = peer;
+      void peer.limit(this.maxHeight);
+      sdp = await peer.offer();
+    } catch (error) {
+      console.error("no offer made", error);
+      // What became of one that was given up meanwhile is nobody's matter.
+      if (this.socket === socket && (!peer || this.next === peer)) this.withoutOffer();
+      return;
+    }
     if (this.socket !== socket || this.next !== peer) return;
     this.offered.push(peer);
     this.say(as === "join" ? this.join({ sdp }) : { type: "offer", sdp });
     this.waitForAnswer(patienceMs);
+  }
+
+  /** This browser makes no connection: what plays goes on as it is, and without that it is said. */
+  private withoutOffer(): void {
+    this.dropNext();
+    const { phase, peer } = this.state;
+    if (phase !== "in" || !peer?.connected) return this.end("bad_offer");
+    this.change({ original: peer.original });
+    this.tellOriginal();
   }
 
   private join(media: { sdp: string } | { answer_ufrag: string }): BrowserMessage {

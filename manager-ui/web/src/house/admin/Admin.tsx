@@ -54,11 +54,7 @@ export default function Admin({ me, path, search, go }: Props) {
   const asked = placeOf(path, search);
   const section = sections.find((one) => one === asked.section) ?? sections[0];
   const { directory, failure } = useNames(me);
-  const tabs = useRef<HTMLElement>(null);
-  useEffect(() => {
-    const current = tabs.current?.querySelector('[aria-current="page"]');
-    current?.scrollIntoView({ block: "nearest", inline: "center" });
-  }, [section]);
+  const tabs = useCurrentInView(`${section} ${sections.length}`);
   if (!section) return <p className="card">{words.nothingHere}</p>;
   const place = { ...asked, section };
   const move = (to: Partial<Place>) => go(addressOf({ ...place, ...to }));
@@ -93,6 +89,25 @@ export default function Admin({ me, path, search, go }: Props) {
       )}
     </DirectoryContext.Provider>
   );
+}
+
+/** Has the current one of these tabs be in view, which on a phone scroll, also after they were turned. */
+function useCurrentInView(key: string) {
+  const { language } = useLanguage();
+  const tabs = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const shown = tabs.current;
+    if (!shown) return;
+    // The row alone scrolls, and at once: nothing moves before the eyes of who wants no motion.
+    const show = () => {
+      const current = shown.querySelector('[aria-current="page"]');
+      current?.scrollIntoView({ block: "nearest", inline: "center", behavior: "instant" });
+    };
+    const observer = new ResizeObserver(show);
+    observer.observe(shown);
+    return () => observer.disconnect();
+  }, [key, language]);
+  return tabs;
 }
 
 interface Names {
