@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { DESKTOP, examine } from "./examine.mjs";
+import { handsOn } from "./hands.mjs";
 import { openPage } from "./launch.mjs";
 
 const [link, language, way] = process.argv.slice(2);
@@ -62,72 +63,9 @@ const source = { id: 1, width: 320, height: 180, frameRate: 5 };
 const { browser, page } = await openPage(source, { locale, viewport: DESKTOP });
 page.setDefaultTimeout(10000);
 
-const at = (id) => page.getByTestId(id).filter({ visible: true }).first();
-const text = (id) => at(id).innerText();
-
-/** By the mouse. */
-const mouse = {
-  press: (id) => at(id).click(),
-  fill: (id, value) => at(id).fill(value),
-  async choose(id, label) {
-    const value = await at(id).evaluate((list, label) => {
-      const option = [...list.options].find((one) => one.textContent.trim() === label);
-      return option?.value;
-    }, label);
-    await at(id).selectOption(value);
-  },
-  row: (name) => page.locator("button.row", { hasText: name }).first().click(),
-};
-
-/** By the keyboard alone: whatever the Tab key does not reach, nobody finds. */
-const keyboard = {
-  async reach(found) {
-    for (let step = 0; step < 150; step++) {
-      if (await page.evaluate(found.test, found.what)) return;
-      await page.keyboard.press("Tab");
-    }
-    assert.fail(`the Tab key does not reach ${found.what}`);
-  },
-  to: (id) =>
-    keyboard.reach({ what: id, test: (id) => document.activeElement?.dataset.testid === id }),
-  async press(id) {
-    await at(id).waitFor();
-    await keyboard.to(id);
-    await page.keyboard.press("Enter");
-  },
-  async fill(id, value) {
-    await at(id).waitFor();
-    await keyboard.to(id);
-    await page.keyboard.press("Control+A");
-    await page.keyboard.insertText(value);
-  },
-  async choose(id, label) {
-    await at(id).waitFor();
-    await keyboard.to(id);
-    await page.keyboard.press("Home");
-    for (let step = 0; step < 50; step++) {
-      const now = await page.evaluate(
-        () => document.activeElement.selectedOptions[0].textContent.trim(),
-      );
-      if (now === label.trim()) return;
-      await page.keyboard.press("ArrowDown");
-    }
-    assert.fail(`${label} is no choice of ${id}`);
-  },
-  async row(name) {
-    await page.locator("button.row", { hasText: name }).first().waitFor();
-    const test = (name) =>
-      document.activeElement?.className === "row" &&
-      document.activeElement.textContent.includes(name);
-    await keyboard.reach({ what: name, test });
-    await page.keyboard.press("Enter");
-  },
-};
-const hand = way === "keyboard" ? keyboard : mouse;
-
+const { at, text, says, hand } = handsOn(page, way);
 const check = (name) => examine(page, (size) => page.setViewportSize(size), name, `${name}-${language}`);
 
-const says = (words) => page.getByText(words).filter({ visible: true }).first().waitFor();
 const step = (name) => console.error(`${((performance.now()) / 1000).toFixed(1)} s: ${name}`);
 
 async function setUp() {

@@ -34,12 +34,17 @@ export async function openPage(source, more = {}, flags = []) {
     viewport: { width: 1280, height: 800 },
     ...more,
   });
-  await context.addInitScript(`globalThis.consiliumSource = ${JSON.stringify(source)};`);
-  for (const name of source ? ["marker.js", "source.js", "observer.js"] : ["marker.js", "observer.js"]) {
-    await context.addInitScript(readFileSync(new URL(name, import.meta.url), "utf8"));
-  }
+  await prepare(context, source);
   const page = await context.newPage();
   page.on("pageerror", (error) => console.error(`page: ${error.message}`));
   page.on("console", (message) => console.error(`console: ${message.text()}`));
   return { browser, page };
+}
+
+/** Has the pages of a context publish this source, and be watched. */
+export async function prepare(context, source) {
+  await context.addInitScript(`globalThis.consiliumSource = ${JSON.stringify(source)};`);
+  for (const name of source ? ["marker.js", "source.js", "observer.js"] : ["marker.js", "observer.js"]) {
+    await context.addInitScript(readFileSync(new URL(name, import.meta.url), "utf8"));
+  }
 }

@@ -17,6 +17,7 @@ pub mod openssl;
 pub mod postgres;
 pub mod process;
 pub mod python;
+pub mod receiver;
 pub mod server;
 pub mod sipp;
 pub mod terminal;

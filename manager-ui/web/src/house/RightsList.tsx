@@ -8,10 +8,12 @@ interface Props {
   /** Rights of whoever chooses: nobody hands on what they do not hold. */
   own: readonly Right[];
   fixed: boolean;
+  /** Others are not even offered: what is chosen for acts in one's own name. */
+  onlyOwn?: boolean;
 }
 
 /** Rights in words, to read or to choose from. */
-export function RightsList({ legend, rights, change, own, fixed }: Props) {
+export function RightsList({ legend, rights, change, own, fixed, onlyOwn }: Props) {
   const words = useHouseWords();
   const all = Object.keys(words.rights) as Right[];
   if (fixed) {
@@ -30,7 +32,7 @@ export function RightsList({ legend, rights, change, own, fixed }: Props) {
   return (
     <fieldset className="checks">
       <legend>{legend}</legend>
-      {all.map((right) => (
+      {all.filter((right) => !onlyOwn || own.includes(right)).map((right) => (
         <label key={right}>
           <input
             type="checkbox"

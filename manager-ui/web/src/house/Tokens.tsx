@@ -142,6 +142,7 @@ function Make({ me, made }: { me: Me; made: (token: { id: string; token: string 
         change={setRights}
         own={me.rights}
         fixed={false}
+        onlyOwn
       />
       {tried && rights.length === 0 && <small className="wrong" role="alert">{words.rolesPage.noRights}</small>}
       {hasPassword ? (

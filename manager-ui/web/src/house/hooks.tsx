@@ -276,9 +276,10 @@ export function useChosen<T>(
   kind: string,
   chosen: string | null,
   load: (id: string) => Promise<T>,
+  every?: number,
 ): Loaded<T | undefined> {
   const id = chosen === "new" ? null : chosen;
-  return useLoad(async () => (id ? load(id) : undefined), `${kind} ${id}`);
+  return useLoad(async () => (id ? load(id) : undefined), `${kind} ${id}`, every);
 }
 
 interface Edits<T> {

@@ -174,12 +174,14 @@ export function Switch(props: {
 /** What went wrong, in words. */
 export function Trouble({ failure }: { failure: Failure | undefined }) {
   const words = useHouseWords();
+  // A login that goes on with a code has not failed.
+  const failed = failure?.code === "second_factor_wanted" ? "info" : "error";
   return (
     <div role="alert">
       {failure && (
         <Alert
           data-testid="trouble"
-          type={failure.passes && !failure.once ? "warning" : "error"}
+          type={failure.passes && !failure.once ? "warning" : failed}
           showIcon
           title={problemText(failure, words)}
         />
@@ -264,6 +266,41 @@ export function Sure(props: {
       </Button>
       <Button onClick={() => setAsked(false)}>{words.cancel}</Button>
     </div>
+  );
+}
+
+/** Saves the form that it stands in. */
+export function Save({ busy }: { busy: boolean }) {
+  const words = useHouseWords();
+  return (
+    <Button type="primary" htmlType="submit" data-testid="save" loading={busy}>
+      {words.save}
+    </Button>
+  );
+}
+
+/** Saves the form that it stands in, and says that it has; between them what else can be done. */
+export function SaveRow(props: { doing: { busy: boolean; done: string }; children?: ReactNode }) {
+  return (
+    <div className="acts">
+      <Save busy={props.doing.busy} />
+      {props.children}
+      <Done text={props.doing.done} />
+    </div>
+  );
+}
+
+/** Removes something for good, once it was asked whether. */
+export function Remove(props: { question: string; act: () => Promise<unknown>; busy: boolean }) {
+  const words = useHouseWords();
+  return (
+    <Sure
+      label={words.remove}
+      question={props.question}
+      act={() => void props.act()}
+      busy={props.busy}
+      testId="remove"
+    />
   );
 }
 

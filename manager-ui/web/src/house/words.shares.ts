@@ -3,7 +3,7 @@
 const en = {
   shares: {
     title: "Shared with",
-    why: "People of other organisations who hold the right there. Only who manages the rooms of both shares.",
+    why: "People of other organisations see, enter or control this room where they hold that right. Only who manages rooms of both can share it.",
     none: "With nobody.",
     nothing: "nothing",
     fresh: "Share with an organisation",
@@ -13,7 +13,7 @@ const en = {
     change: "Change",
     changeOf: (name: string) => `Change what is shared with ${name}`,
     end: "End",
-    endOf: (name: string) => `Share no more with ${name}`,
+    endOf: (name: string) => `End sharing with ${name}`,
     ask: (name: string) => `Share this room no more with ${name}? Whoever is in it by that is put out.`,
     ended: "Shared no more.",
   },
@@ -32,7 +32,7 @@ const zh: typeof en = {
     change: "更改",
     changeOf: (name) => `更改与${name}的共享`,
     end: "取消共享",
-    endOf: (name) => `取消与${name}的共享`,
+    endOf: (name) => `取消共享：${name}`,
     ask: (name) => `取消与“${name}”共享此会诊室？凭此进入者将被移出。`,
     ended: "已取消共享。",
   },

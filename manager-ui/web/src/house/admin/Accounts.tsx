@@ -1,124 +1,87 @@
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Account } from "../api";
-import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, usePages } from "../hooks";
-import { newsOf, useLive } from "../live";
+import { useDoing, useEdits, useHouseWords } from "../hooks";
 import { isName, isUser } from "../logic";
-import { Done, Field, Form, Loading, State, Sure, Trouble } from "../parts";
+import { Field, Form, Remove, Save, SaveRow, State, Trouble } from "../parts";
 import { AccountShares } from "./AccountShares";
 import type { SectionProps } from "./Admin";
 import { organisationName, placeToBegin, useDirectory } from "./directory";
-import { Panel } from "./Panel";
+import { Chosen, Listing, ToldOnce, useListed, useToldOnce } from "./Listing";
 import { PlaceChoice } from "./PlaceChoice";
 import { Named, Source } from "./Source";
-import { Table } from "./Table";
 
 /** Accounts with which SIP terminals register. */
 export function Accounts({ me, place, move }: SectionProps) {
   const words = useHouseWords();
   const directory = useDirectory();
-  const [filter, setFilter] = useState("");
-  // A password that the server made is told once, and must outlive the form that asked for it.
-  const [told, setTold] = useState<{ id: string; password: string } | null>(null);
-  // And no longer than somebody looks at it.
-  useEffect(() => setTold((last) => (last?.id === place.chosen ? last : null)), [place.chosen]);
-  const q = useDelayed(filter.trim());
-  const pages = usePages(
-    (after) => ask(api.GET("/api/v1/accounts", { params: { query: { after, q, limit: 50 } } })),
-    `accounts ${q}`,
+  const told = useToldOnce(place.chosen);
+  const list = useListed(
+    "account",
+    { place, move },
+    (query) => ask(api.GET("/api/v1/accounts", { params: { query } })),
+    accountOf,
   );
-  const one = useChosen("account", place.chosen, accountOf);
-  useLive(newsOf("account"), () => {
-    pages.again();
-    one.again();
-  });
-  const shown = one.value ?? pages.items?.find((row) => row.id === place.chosen);
-  const close = () => move({ chosen: null });
   const manage = directory.may("accounts.manage");
   return (
     <>
-      <div className="middle">
-        <div className="tools">
-          <Field label={words.accounts.filter} testId="filter" value={filter} change={setFilter} />
-          {manage && (
-            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
-              {words.accounts.fresh}
-            </Button>
-          )}
-        </div>
-        <Trouble failure={pages.failure} />
-        {!pages.items ? (
-          !pages.failure && <Loading />
-        ) : (
-          <Table
-            caption={words.sections.accounts}
-            columns={[
-              { title: words.accounts.user, cell: (row) => row.user },
-              { title: words.name, cell: (row) => <Named row={row} /> },
-              { title: words.state, cell: (row) => <AccountState row={row} /> },
-              {
-                title: words.place,
-                cell: (row) => organisationName(directory, row.organisation),
-                wide: true,
-              },
-            ]}
-            rows={pages.items}
-            idOf={(row) => row.id}
-            chosen={place.chosen}
-            choose={(id) => move({ chosen: id })}
-            more={pages.more}
-            busy={pages.busy}
-          />
-        )}
-      </div>
-      {place.chosen === "new" && (
-        <Panel title={words.accounts.fresh} chosen="new" close={close}>
-          <New
-            at={placeToBegin(directory, place.at ?? me.organisation)}
-            made={(id, password) => {
-              pages.again();
-              move({ chosen: id });
-              setTold(password ? { id, password } : null);
-            }}
-          />
-        </Panel>
-      )}
-      {place.chosen && place.chosen !== "new" && !shown && (
-        <Panel title={words.sections.accounts} chosen={place.chosen} close={close}>
-          <Loading failure={one.failure} />
-        </Panel>
-      )}
-      {shown && (
-        <Panel key={shown.id} title={shown.name || shown.user} chosen={shown.id} close={close}>
-          <Source row={shown} />
-          <dl className="facts">
-            <dt>{words.accounts.user}</dt>
-            <dd>{shown.user}</dd>
-          </dl>
-          {told?.id === shown.id && (
-            <div role="status">
-              <p>{words.accounts.keep}</p>
-              <code className="told" data-testid="account-password">
-                {told.password}
-              </code>
-            </div>
-          )}
-          {manage && !shown.of_file && (
-            <Change
-              row={shown}
-              changed={(row) => {
-                one.put(row);
-                pages.again();
-              }}
-              told={(password) => setTold({ id: shown.id, password })}
-              removed={() => {
-                pages.again();
-                close();
+      <Listing
+        title={words.sections.accounts}
+        filter={{ label: words.accounts.filter, ...list.filter }}
+        fresh={manage && words.accounts.fresh}
+        place={place}
+        move={move}
+        columns={[
+          { title: words.accounts.user, cell: (row) => row.user },
+          { title: words.name, cell: (row) => <Named row={row} /> },
+          { title: words.state, cell: (row) => <AccountState row={row} /> },
+          {
+            title: words.place,
+            cell: (row) => organisationName(directory, row.organisation),
+            wide: true,
+          },
+        ]}
+        {...list.table}
+      />
+      <Chosen
+        title={words.sections.accounts}
+        fresh={{
+          title: words.accounts.fresh,
+          form: (
+            <New
+              at={placeToBegin(directory, place.at ?? me.organisation)}
+              made={(id, password) => {
+                list.made(id);
+                told.tell(id, password);
               }}
             />
-          )}
-        </Panel>
-      )}
+          ),
+        }}
+        place={place}
+        move={move}
+        shown={list.shown}
+        failure={list.failure}
+        titleOf={(row) => row.name || row.user}
+      >
+        {(row) => (
+          <>
+            <Source row={row} />
+            <dl className="facts">
+              <dt>{words.accounts.user}</dt>
+              <dd>{row.user}</dd>
+            </dl>
+            <ToldOnce why={words.accounts.keep} secret={told.of(row.id)} testId="account-password" />
+            {manage && !row.of_file && (
+              <Change
+                row={row}
+                changed={list.changed}
+                told={(password) => told.tell(row.id, password)}
+                removed={list.removed}
+              />
+            )}
+          </>
+        )}
+      </Chosen>
     </>
   );
 }
@@ -179,9 +142,7 @@ function New({ at, made }: NewProps) {
         value={entry.organisation}
         change={(organisation) => set({ organisation })}
       />
-      <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-        {words.save}
-      </Button>
+      <Save busy={doing.busy} />
     </Form>
   );
 }
@@ -236,23 +197,12 @@ function Change({ row, changed, told, removed }: ChangeProps) {
         value={entry.organisation}
         change={(organisation) => set({ organisation })}
       />
-      <div className="acts">
-        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-          {words.save}
-        </Button>
-        <Done text={doing.done} />
-      </div>
+      <SaveRow doing={doing} />
       <div className="acts end">
         <Button data-testid="renew" onClick={() => void renew()}>
           {words.accounts.renew}
         </Button>
-        <Sure
-          label={words.remove}
-          question={words.accounts.ask(row.user)}
-          act={() => void remove()}
-          busy={doing.busy}
-          testId="remove"
-        />
+        <Remove question={words.accounts.ask(row.user)} act={remove} busy={doing.busy} />
       </div>
       <small>{words.accounts.renewHint}</small>
       <AccountShares id={row.id} home={row.organisation} />

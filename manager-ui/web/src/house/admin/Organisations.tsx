@@ -3,11 +3,11 @@ import Button from "antd/es/button";
 import { api, ask, type Organisation } from "../api";
 import { useDoing, useEdits, useHouseWords } from "../hooks";
 import { isName } from "../logic";
-import { Choice, Done, Field, Form, Sure, Trouble } from "../parts";
+import { Choice, Field, Form, Remove, Save, SaveRow, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
 import { organisationOptions, useDirectory } from "./directory";
+import { Listing } from "./Listing";
 import { Panel } from "./Panel";
-import { Table } from "./Table";
 
 type Kind = "region" | "hospital" | "department";
 const KINDS: Kind[] = ["region", "hospital", "department"];
@@ -38,28 +38,19 @@ export function Organisations({ place, move }: SectionProps) {
         words.organisations.hidden);
   return (
     <>
-      <div className="middle">
-        <div className="tools">
-          <Field label={words.filter} testId="filter" value={filter} change={setFilter} />
-          {directory.may("organisations.manage") && (
-            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
-              {words.organisations.fresh}
-            </Button>
-          )}
-        </div>
-        <Table
-          caption={words.sections.organisations}
-          columns={[
-            { title: words.name, cell: (row) => row.name },
-            { title: words.kind, cell: kindOf },
-            { title: words.organisations.below, cell: above, wide: true },
-          ]}
-          rows={rows}
-          idOf={(row) => row.id}
-          chosen={place.chosen}
-          choose={(id) => move({ chosen: id })}
-        />
-      </div>
+      <Listing
+        title={words.sections.organisations}
+        filter={{ label: words.filter, value: filter, change: setFilter }}
+        fresh={directory.may("organisations.manage") && words.organisations.fresh}
+        place={place}
+        move={move}
+        columns={[
+          { title: words.name, cell: (row) => row.name },
+          { title: words.kind, cell: kindOf },
+          { title: words.organisations.below, cell: above, wide: true },
+        ]}
+        rows={rows}
+      />
       {place.chosen === "new" ? (
         <New at={at ?? directory.organisations[0]} move={move} />
       ) : (
@@ -122,9 +113,7 @@ function New({ at, move }: { at: Organisation | undefined; move: SectionProps["m
           change={(parent) => set({ parent })}
           options={organisationOptions(directory)}
         />
-        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-          {words.save}
-        </Button>
+        <Save busy={doing.busy} />
       </Form>
     </Panel>
   );
@@ -225,21 +214,11 @@ function Change({ row, move }: { row: Organisation; move: SectionProps["move"] }
           options={options}
         />
       )}
-      <div className="acts">
-        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-          {words.save}
-        </Button>
+      <SaveRow doing={doing}>
         {row.parent && (
-          <Sure
-            label={words.remove}
-            question={words.organisations.ask(row.name)}
-            act={() => void remove()}
-            busy={doing.busy}
-            testId="remove"
-          />
+          <Remove question={words.organisations.ask(row.name)} act={remove} busy={doing.busy} />
         )}
-        <Done text={doing.done} />
-      </div>
+      </SaveRow>
     </Form>
   );
 }

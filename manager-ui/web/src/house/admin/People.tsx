@@ -4,13 +4,24 @@ import { api, ask, type Person } from "../api";
 import { useDelayed, useDoing, useEdits, useHouseWords, useLoad, useMoment, usePages } from "../hooks";
 import { newsOf, useLive } from "../live";
 import { isLogin, isName, weakness } from "../logic";
-import { Done, Field, Form, Loading, PasswordField, State, Sure, Trouble } from "../parts";
+import {
+  Done,
+  Field,
+  Form,
+  Loading,
+  PasswordField,
+  Remove,
+  Save,
+  SaveRow,
+  State,
+  Trouble,
+} from "../parts";
 import type { SectionProps } from "./Admin";
 import { organisationName, placeToBegin, useDirectory } from "./directory";
 import { Grants } from "./Grants";
+import { Listing } from "./Listing";
 import { Panel } from "./Panel";
 import { PlaceChoice } from "./PlaceChoice";
-import { Table } from "./Table";
 
 /** People of an organisation and of all below it. */
 export function People({ me, place, move }: SectionProps) {
@@ -31,41 +42,28 @@ export function People({ me, place, move }: SectionProps) {
     row.last_login_ms ? moment(row.last_login_ms) : words.people.never;
   return (
     <>
-      <div className="middle">
-        <div className="tools">
-          <Field label={words.filterPeople} testId="filter" value={filter} change={setFilter} />
-          {directory.may("people.manage") && (
-            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
-              {words.people.fresh}
-            </Button>
-          )}
-        </div>
-        <Trouble failure={pages.failure} />
-        {!pages.items ? (
-          !pages.failure && <Loading />
-        ) : (
-          <Table
-            caption={words.sections.people}
-            columns={[
-              { title: words.personName, cell: (row) => row.name },
-              { title: words.login, cell: (row) => row.login },
-              { title: words.state, cell: (row) => <PersonState row={row} /> },
-              {
-                title: words.place,
-                cell: (row) => organisationName(directory, row.organisation),
-                wide: true,
-              },
-              { title: words.people.lastLogin, cell: last, wide: true },
-            ]}
-            rows={pages.items}
-            idOf={(row) => row.id}
-            chosen={place.chosen}
-            choose={(id) => move({ chosen: id })}
-            more={pages.more}
-            busy={pages.busy}
-          />
-        )}
-      </div>
+      <Listing
+        title={words.sections.people}
+        filter={{ label: words.filterPeople, value: filter, change: setFilter }}
+        fresh={directory.may("people.manage") && words.people.fresh}
+        place={place}
+        move={move}
+        columns={[
+          { title: words.personName, cell: (row) => row.name },
+          { title: words.login, cell: (row) => row.login },
+          { title: words.state, cell: (row) => <PersonState row={row} /> },
+          {
+            title: words.place,
+            cell: (row) => organisationName(directory, row.organisation),
+            wide: true,
+          },
+          { title: words.people.lastLogin, cell: last, wide: true },
+        ]}
+        rows={pages.items}
+        failure={pages.failure}
+        more={pages.more}
+        busy={pages.busy}
+      />
       {place.chosen === "new" ? (
         <New at={placeToBegin(directory, place.at ?? me.organisation)} move={move} made={pages.again} />
       ) : (
@@ -154,9 +152,7 @@ function New({ at, move, made }: NewProps) {
           change={(password) => set({ password })}
           wrong={tried ? wrong.password : ""}
         />
-        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-          {words.save}
-        </Button>
+        <Save busy={doing.busy} />
       </Form>
     </Panel>
   );
@@ -263,12 +259,7 @@ function Details({ row, changed }: { row: Person; changed: (row: Person) => void
           value={entry.organisation}
           change={(organisation) => set({ organisation })}
         />
-      <div className="acts">
-        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-          {words.save}
-        </Button>
-        <Done text={doing.done} />
-      </div>
+      <SaveRow doing={doing} />
     </Form>
   );
 }
@@ -338,13 +329,7 @@ function Reach(props: { row: Person; changed: () => void; removed: () => void })
         <Button data-testid="disable" title={words.people.disableHint} onClick={() => void disable()}>
           {row.disabled ? words.people.enable : words.people.disable}
         </Button>
-        <Sure
-          label={words.remove}
-          question={words.people.ask(row.name)}
-          act={() => void remove()}
-          busy={doing.busy}
-          testId="remove"
-        />
+        <Remove question={words.people.ask(row.name)} act={remove} busy={doing.busy} />
       </div>
       <p className="hint">{words.people.disableHint}</p>
     </>

@@ -1,15 +1,14 @@
 import { useEffect, useState } from "react";
-import Button from "antd/es/button";
 import { api, ask, type Right, type Role } from "../api";
 import { useDoing, useEdits, useHouseWords } from "../hooks";
 import { isName } from "../logic";
-import { Done, Field, Form, Sure, Trouble } from "../parts";
+import { Field, Form, Remove, SaveRow, Trouble } from "../parts";
 import { RightsList } from "../RightsList";
 import type { SectionProps } from "./Admin";
 import { organisationName, placeToBegin, roleName, useDirectory } from "./directory";
+import { Listing } from "./Listing";
 import { Panel } from "./Panel";
 import { PlaceChoice } from "./PlaceChoice";
-import { Table } from "./Table";
 
 /** Roles that every server has, and organisations' own. */
 export function Roles({ me, place, move }: SectionProps) {
@@ -29,28 +28,19 @@ export function Roles({ me, place, move }: SectionProps) {
   }, [place.chosen, rolesAgain]);
   return (
     <>
-      <div className="middle">
-        <div className="tools">
-          <Field label={words.filter} testId="filter" value={filter} change={setFilter} />
-          {directory.may("roles.manage") && (
-            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
-              {words.rolesPage.fresh}
-            </Button>
-          )}
-        </div>
-        <Table
-          caption={words.sections.roles}
-          columns={[
-            { title: words.name, cell: name },
-            { title: words.rolesPage.whose, cell: whose },
-            { title: words.rolesPage.count, cell: (row) => row.rights.length, wide: true },
-          ]}
-          rows={rows}
-          idOf={(row) => row.id}
-          chosen={place.chosen}
-          choose={(id) => move({ chosen: id })}
-        />
-      </div>
+      <Listing
+        title={words.sections.roles}
+        filter={{ label: words.filter, value: filter, change: setFilter }}
+        fresh={directory.may("roles.manage") && words.rolesPage.fresh}
+        place={place}
+        move={move}
+        columns={[
+          { title: words.name, cell: name },
+          { title: words.rolesPage.whose, cell: whose },
+          { title: words.rolesPage.count, cell: (row) => row.rights.length, wide: true },
+        ]}
+        rows={rows}
+      />
       {place.chosen === "new" && (
         <Edit row={null} at={placeToBegin(directory, place.at ?? me.organisation)} own={me.rights} move={move} />
       )}
@@ -144,21 +134,11 @@ function Edit({ row, at, own, move }: EditProps) {
         />
         {tried && rights.length === 0 && <small className="wrong" role="alert">{words.rolesPage.noRights}</small>}
         {!fixed && (
-          <div className="acts">
-            <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-              {words.save}
-            </Button>
+          <SaveRow doing={doing}>
             {row && (
-              <Sure
-                label={words.remove}
-                question={words.rolesPage.ask(row.name)}
-                act={() => void remove()}
-                busy={doing.busy}
-                testId="remove"
-              />
+              <Remove question={words.rolesPage.ask(row.name)} act={remove} busy={doing.busy} />
             )}
-            <Done text={doing.done} />
-          </div>
+          </SaveRow>
         )}
       </Form>
     </Panel>

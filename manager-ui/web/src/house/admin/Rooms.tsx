@@ -1,30 +1,27 @@
 import { useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, Failure, type Room } from "../api";
-import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, usePages } from "../hooks";
-import { newsOf, useLive } from "../live";
+import { useDoing, useEdits, useHouseWords } from "../hooks";
 import { isName, isNumber, isPin } from "../logic";
 import {
   Choice,
-  Done,
   Field,
   Form,
-  Loading,
   PasswordField,
+  Remove,
+  SaveRow,
   State,
-  Sure,
   Switch,
   Trouble,
 } from "../parts";
 import type { SectionProps } from "./Admin";
 import { organisationName, placeToBegin, useDirectory } from "./directory";
 import { GuestLinks } from "./GuestLinks";
+import { Chosen, Listing, useListed } from "./Listing";
 import { Meeting } from "./Meeting";
-import { Panel } from "./Panel";
 import { PlaceChoice } from "./PlaceChoice";
 import { Shares } from "./Shares";
 import { Named, Source } from "./Source";
-import { Table } from "./Table";
 
 type Srtp = "off" | "allowed" | "required";
 type Layout = "equal" | "speaker";
@@ -37,105 +34,70 @@ const SITES = { least: 2, most: 1000 };
 export function Rooms({ me, place, move }: SectionProps) {
   const words = useHouseWords();
   const directory = useDirectory();
-  const [filter, setFilter] = useState("");
-  const q = useDelayed(filter.trim());
-  const pages = usePages(
-    (after) => ask(api.GET("/api/v1/rooms", { params: { query: { after, q, limit: 50 } } })),
-    `rooms ${q}`,
+  const list = useListed(
+    "room",
+    { place, move },
+    (query) => ask(api.GET("/api/v1/rooms", { params: { query } })),
+    roomOf,
   );
-  const one = useChosen("room", place.chosen, roomOf);
-  useLive(newsOf("room"), () => {
-    pages.again();
-    one.again();
-  });
-  const shown = one.value ?? pages.items?.find((row) => row.id === place.chosen);
-  const close = () => move({ chosen: null });
-  const changed = (row: Room) => {
-    one.put(row);
-    pages.again();
-  };
+  const manage = directory.may("rooms.manage");
   return (
     <>
-      <div className="middle">
-        <div className="tools">
-          <Field label={words.rooms.filter} testId="filter" value={filter} change={setFilter} />
-          {directory.may("rooms.manage") && (
-            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
-              {words.rooms.fresh}
-            </Button>
-          )}
-        </div>
-        <Trouble failure={pages.failure} />
-        {!pages.items ? (
-          !pages.failure && <Loading />
-        ) : (
-          <Table
-            caption={words.sections.rooms}
-            columns={[
-              { title: words.rooms.number, cell: (row) => row.number },
-              { title: words.name, cell: (row) => <Named row={row} /> },
-              { title: words.rooms.door, cell: (row) => <Door row={row} /> },
-              {
-                title: words.place,
-                cell: (row) => organisationName(directory, row.organisation),
-                wide: true,
-              },
-            ]}
-            rows={pages.items}
-            idOf={(row) => row.id}
-            chosen={place.chosen}
-            choose={(id) => move({ chosen: id })}
-            more={pages.more}
-            busy={pages.busy}
-          />
+      <Listing
+        title={words.sections.rooms}
+        filter={{ label: words.rooms.filter, ...list.filter }}
+        fresh={manage && words.rooms.fresh}
+        place={place}
+        move={move}
+        columns={[
+          { title: words.rooms.number, cell: (row) => row.number },
+          { title: words.name, cell: (row) => <Named row={row} /> },
+          { title: words.rooms.door, cell: (row) => <Door row={row} /> },
+          {
+            title: words.place,
+            cell: (row) => organisationName(directory, row.organisation),
+            wide: true,
+          },
+        ]}
+        {...list.table}
+      />
+      <Chosen
+        title={words.sections.rooms}
+        fresh={{
+          title: words.rooms.fresh,
+          form: (
+            <Edit
+              row={null}
+              at={placeToBegin(directory, place.at ?? me.organisation)}
+              changed={({ id }) => list.made(id)}
+            />
+          ),
+        }}
+        place={place}
+        move={move}
+        shown={list.shown}
+        failure={list.failure}
+        titleOf={(row) => `${row.number} ${row.name}`}
+      >
+        {(shown) => (
+          <>
+            <p>
+              <a href={`/room/${encodeURIComponent(shown.number)}`}>{words.rooms.enter}</a>
+            </p>
+            <Source row={shown} />
+            <Meeting number={shown.number} />
+            {!shown.of_file && manage && (
+              <>
+                {shown.guest_links && <GuestLinks number={shown.number} />}
+                <Shares number={shown.number} home={shown.organisation} />
+                <h3>{words.rooms.settings}</h3>
+                <Edit row={shown} at={shown.organisation} changed={list.changed} />
+                <RemoveRoom row={shown} removed={list.removed} />
+              </>
+            )}
+          </>
         )}
-      </div>
-      {place.chosen === "new" && (
-        <Panel title={words.rooms.fresh} chosen="new" close={close}>
-          <Edit
-            row={null}
-            at={placeToBegin(directory, place.at ?? me.organisation)}
-            changed={({ id }) => {
-              pages.again();
-              move({ chosen: id });
-            }}
-          />
-        </Panel>
-      )}
-      {place.chosen && place.chosen !== "new" && !shown && (
-        <Panel title={words.sections.rooms} chosen={place.chosen} close={close}>
-          <Loading failure={one.failure} />
-        </Panel>
-      )}
-      {shown && (
-        <Panel
-          key={shown.id}
-          title={`${shown.number} ${shown.name}`}
-          chosen={shown.id}
-          close={close}
-        >
-          <p>
-            <a href={`/room/${encodeURIComponent(shown.number)}`}>{words.rooms.enter}</a>
-          </p>
-          <Source row={shown} />
-          <Meeting number={shown.number} />
-          {!shown.of_file && directory.may("rooms.manage") && (
-            <>
-              {shown.guest_links && <GuestLinks number={shown.number} />}
-              <Shares number={shown.number} home={shown.organisation} />
-              <h3>{words.rooms.settings}</h3>
-              <Edit row={shown} at={shown.organisation} changed={changed} />
-              <Remove
-                row={shown}
-                removed={() => {
-                  pages.again();
-                  close();
-                }}
-              />
-            </>
-          )}
-        </Panel>
-      )}
+      </Chosen>
     </>
   );
 }
@@ -320,12 +282,7 @@ function Edit({ row, at, changed }: EditProps) {
         change={(text) => set({ max_legs: digits(text) })}
         wrong={tried ? wrong.max_legs : ""}
       />
-      <div className="acts">
-        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-          {words.save}
-        </Button>
-        <Done text={doing.done} />
-      </div>
+      <SaveRow doing={doing} />
     </Form>
   );
 }
@@ -339,7 +296,7 @@ function digits(text: string): number | null {
 const areSites = (sites: number | null) =>
   sites === null || (sites >= SITES.least && sites <= SITES.most);
 
-function Remove({ row, removed }: { row: Room; removed: () => void }) {
+function RemoveRoom({ row, removed }: { row: Room; removed: () => void }) {
   const words = useHouseWords();
   const doing = useDoing();
   const params = { path: { number: row.number } };
@@ -349,13 +306,7 @@ function Remove({ row, removed }: { row: Room; removed: () => void }) {
   return (
     <div className="acts end">
       <Trouble failure={doing.failure} />
-      <Sure
-        label={words.remove}
-        question={words.rooms.ask(row.number)}
-        act={() => void remove()}
-        busy={doing.busy}
-        testId="remove"
-      />
+      <Remove question={words.rooms.ask(row.number)} act={remove} busy={doing.busy} />
     </div>
   );
 }

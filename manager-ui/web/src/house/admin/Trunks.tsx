@@ -1,5 +1,4 @@
 import { useState } from "react";
-import Button from "antd/es/button";
 import { api, ask, type Trunk, type TrunkState } from "../api";
 import { useDoing, useEdits, useHouseWords, useLoad, useMoment } from "../hooks";
 import { newsOf, useLive } from "../live";
@@ -13,12 +12,22 @@ import {
   trunkBody,
   type TrunkEntry,
 } from "../logic.trunks";
-import { Choice, Done, Field, Form, Loading, PasswordField, State, Sure, Switch, Trouble } from "../parts";
+import {
+  Choice,
+  Field,
+  Form,
+  PasswordField,
+  Remove,
+  Save,
+  SaveRow,
+  State,
+  Switch,
+  Trouble,
+} from "../parts";
 import type { SectionProps } from "./Admin";
 import { organisationName, placeToBegin, useDirectory } from "./directory";
-import { Panel } from "./Panel";
+import { Chosen, Listing } from "./Listing";
 import { PlaceChoice } from "./PlaceChoice";
-import { Table } from "./Table";
 
 /** How often it is asked how trunks do, in milliseconds. */
 const LOOK_MS = 5000;
@@ -30,47 +39,34 @@ export function Trunks({ me, place, move }: SectionProps) {
   const all = useLoad(() => ask(api.GET("/api/v1/trunks")), "trunks", LOOK_MS);
   useLive(newsOf("trunk"), all.again);
   const rows = all.value?.items;
-  const shown = rows?.find((row) => row.id === place.chosen);
-  const close = () => move({ chosen: null });
   const manage = directory.may("trunks.manage");
+  const ofFile = all.value?.of_file ?? [];
   return (
     <>
-      <div className="middle">
-        <div className="tools">
-          {manage && (
-            <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
-              {words.trunks.fresh}
-            </Button>
-          )}
-        </div>
-        <Trouble failure={all.failure} />
-        {!rows ? (
-          !all.failure && <Loading />
-        ) : (
-          <Table
-            caption={words.sections.trunks}
-            columns={[
-              { title: words.trunks.name, cell: (row) => row.name },
-              { title: words.trunks.address, cell: (row) => row.address },
-              { title: words.trunks.prefix, cell: (row) => row.prefix ?? words.none },
-              { title: words.state, cell: (row) => <TrunkShown state={row.state} /> },
-              {
-                title: words.place,
-                cell: (row) => organisationName(directory, row.organisation),
-                wide: true,
-              },
-            ]}
-            rows={rows}
-            idOf={(row) => row.id}
-            chosen={place.chosen}
-            choose={(id) => move({ chosen: id })}
-          />
-        )}
-        {all.value && all.value.of_file.length > 0 && (
+      <Listing
+        title={words.sections.trunks}
+        fresh={manage && words.trunks.fresh}
+        place={place}
+        move={move}
+        columns={[
+          { title: words.trunks.name, cell: (row) => row.name },
+          { title: words.trunks.address, cell: (row) => row.address },
+          { title: words.trunks.prefix, cell: (row) => row.prefix ?? words.none },
+          { title: words.state, cell: (row) => <TrunkShown state={row.state} /> },
+          {
+            title: words.place,
+            cell: (row) => organisationName(directory, row.organisation),
+            wide: true,
+          },
+        ]}
+        rows={rows}
+        failure={all.failure}
+      >
+        {ofFile.length > 0 && (
           <>
             <h2>{words.trunks.ofFile}</h2>
             <dl className="facts" data-testid="of-file">
-              {all.value.of_file.map(({ name, state }) => [
+              {ofFile.map(({ name, state }) => [
                 <dt key={name}>{name}</dt>,
                 <dd key={`${name} state`}>
                   <TrunkShown state={state} />
@@ -79,43 +75,48 @@ export function Trunks({ me, place, move }: SectionProps) {
             </dl>
           </>
         )}
-      </div>
-      {place.chosen === "new" && (
-        <Panel title={words.trunks.fresh} chosen="new" close={close}>
-          <New
-            at={placeToBegin(directory, place.at ?? me.organisation)}
-            made={(id) => {
-              all.again();
-              move({ chosen: id });
-            }}
-          />
-        </Panel>
-      )}
-      {place.chosen && place.chosen !== "new" && !shown && (
-        <Panel title={words.sections.trunks} chosen={place.chosen} close={close}>
-          <Loading failure={all.failure} />
-        </Panel>
-      )}
-      {shown && (
-        <Panel key={shown.id} title={shown.name} chosen={shown.id} close={close}>
-          <dl className="facts">
-            <dt>{words.state}</dt>
-            <dd data-testid="trunk-state">
-              <TrunkShown state={shown.state} />
-            </dd>
-          </dl>
-          {manage && (
-            <Change
-              row={shown}
-              changed={all.again}
-              removed={() => {
+      </Listing>
+      <Chosen
+        title={words.sections.trunks}
+        fresh={{
+          title: words.trunks.fresh,
+          form: (
+            <New
+              at={placeToBegin(directory, place.at ?? me.organisation)}
+              made={(id) => {
                 all.again();
-                close();
+                move({ chosen: id });
               }}
             />
-          )}
-        </Panel>
-      )}
+          ),
+        }}
+        place={place}
+        move={move}
+        shown={rows?.find((row) => row.id === place.chosen)}
+        failure={all.failure}
+        titleOf={(row) => row.name}
+      >
+        {(row) => (
+          <>
+            <dl className="facts">
+              <dt>{words.state}</dt>
+              <dd data-testid="trunk-state">
+                <TrunkShown state={row.state} />
+              </dd>
+            </dl>
+            {manage && (
+              <Change
+                row={row}
+                changed={all.again}
+                removed={() => {
+                  all.again();
+                  move({ chosen: null });
+                }}
+              />
+            )}
+          </>
+        )}
+      </Chosen>
     </>
   );
 }
@@ -161,9 +162,7 @@ function New({ at, made }: { at: string; made: (id: string) => void }) {
       <p className="hint">{words.trunks.why}</p>
       <Trouble failure={doing.failure} />
       <Fields entry={entry} set={set} tried={tried} password={password} setPassword={setPassword} />
-      <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-        {words.save}
-      </Button>
+      <Save busy={doing.busy} />
     </Form>
   );
 }
@@ -206,20 +205,9 @@ function Change({ row, changed, removed }: ChangeProps) {
         setPassword={setPassword}
         kept={row.has_password}
       />
-      <div className="acts">
-        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-          {words.save}
-        </Button>
-        <Done text={doing.done} />
-      </div>
+      <SaveRow doing={doing} />
       <div className="acts end">
-        <Sure
-          label={words.remove}
-          question={words.trunks.ask(row.name)}
-          act={() => void remove()}
-          busy={doing.busy}
-          testId="remove"
-        />
+        <Remove question={words.trunks.ask(row.name)} act={remove} busy={doing.busy} />
       </div>
     </Form>
   );

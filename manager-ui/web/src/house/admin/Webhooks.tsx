@@ -1,15 +1,13 @@
-import { useEffect, useRef, useState } from "react";
+import { useRef, useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Delivery, type EventType, type Webhook } from "../api";
-import { useChosen, useDelayed, useDoing, useEdits, useHouseWords, useMoment, usePages } from "../hooks";
-import { newsOf, useLive } from "../live";
+import { useDoing, useEdits, useHouseWords, useMoment, usePages } from "../hooks";
 import { isName, isNumber } from "../logic";
-import { Choice, Done, Field, Form, Loading, State, Sure, Trouble } from "../parts";
+import { Choice, Done, Field, Form, Remove, Save, SaveRow, State, Trouble } from "../parts";
 import type { SectionProps } from "./Admin";
 import { organisationName, placeToBegin, useDirectory } from "./directory";
-import { Panel } from "./Panel";
+import { Chosen, Listing, ToldOnce, useListed, useToldOnce } from "./Listing";
 import { PlaceChoice } from "./PlaceChoice";
-import { Table } from "./Table";
 
 /** Between two looks at what became of deliveries. */
 const LOOK_MS = 5000;
@@ -18,103 +16,67 @@ const LOOK_MS = 5000;
 export function Webhooks({ me, place, move }: SectionProps) {
   const words = useHouseWords();
   const directory = useDirectory();
-  const [filter, setFilter] = useState("");
-  // A secret is told once, and must outlive the form that asked for it, but not whoever looks at it.
-  const [told, setTold] = useState<{ id: string; secret: string } | null>(null);
-  useEffect(() => setTold((last) => (last?.id === place.chosen ? last : null)), [place.chosen]);
-  const q = useDelayed(filter.trim());
-  const pages = usePages(
-    (after) => ask(api.GET("/api/v1/webhooks", { params: { query: { after, q, limit: 50 } } })),
-    `webhooks ${q}`,
+  const told = useToldOnce(place.chosen);
+  const list = useListed(
+    "webhook",
+    { place, move },
+    (query) => ask(api.GET("/api/v1/webhooks", { params: { query } })),
+    webhookOf,
+    LOOK_MS,
   );
-  const one = useChosen("webhook", place.chosen, webhookOf);
-  const again = () => {
-    pages.again();
-    one.again();
-  };
-  useLive(newsOf("webhook"), again);
-  const shown = one.value ?? pages.items?.find((row) => row.id === place.chosen);
-  const close = () => move({ chosen: null });
   return (
     <>
-      <div className="middle">
-        <div className="tools">
-          <Field label={words.webhooks.filter} testId="filter" value={filter} change={setFilter} />
-          <Button type="primary" data-testid="new" onClick={() => move({ chosen: "new" })}>
-            {words.webhooks.fresh}
-          </Button>
-        </div>
-        <Trouble failure={pages.failure} />
-        {!pages.items ? (
-          !pages.failure && <Loading />
-        ) : (
-          <Table
-            caption={words.sections.webhooks}
-            columns={[
-              { title: words.name, cell: (row) => row.name },
-              { title: words.state, cell: (row) => <HookState row={row} /> },
-              { title: words.webhooks.dead, cell: (row) => row.dead },
-              {
-                title: words.place,
-                cell: (row) => organisationName(directory, row.organisation),
-                wide: true,
-              },
-            ]}
-            rows={pages.items}
-            idOf={(row) => row.id}
-            chosen={place.chosen}
-            choose={(id) => move({ chosen: id })}
-            more={pages.more}
-            busy={pages.busy}
-          />
+      <Listing
+        title={words.sections.webhooks}
+        filter={{ label: words.webhooks.filter, ...list.filter }}
+        fresh={words.webhooks.fresh}
+        place={place}
+        move={move}
+        columns={[
+          { title: words.name, cell: (row) => row.name },
+          { title: words.state, cell: (row) => <HookState row={row} /> },
+          { title: words.webhooks.dead, cell: (row) => row.dead },
+          {
+            title: words.place,
+            cell: (row) => organisationName(directory, row.organisation),
+            wide: true,
+          },
+        ]}
+        {...list.table}
+      />
+      <Chosen
+        title={words.sections.webhooks}
+        fresh={{
+          title: words.webhooks.fresh,
+          form: (
+            <New
+              at={placeToBegin(directory, place.at ?? me.organisation)}
+              made={(id, secret) => {
+                list.made(id);
+                told.tell(id, secret);
+              }}
+            />
+          ),
+        }}
+        place={place}
+        move={move}
+        shown={list.shown}
+        failure={list.failure}
+        titleOf={(row) => row.name}
+      >
+        {(row) => (
+          <>
+            <p>
+              <HookState row={row} /> {words.webhooks.reasons[row.state]}
+            </p>
+            <ToldOnce why={words.webhooks.keep} secret={told.of(row.id)} testId="webhook-secret" />
+            <Acts row={row} again={list.again} told={(secret) => told.tell(row.id, secret)} />
+            <Deliveries hook={row} />
+            <h3>{words.webhooks.settings}</h3>
+            <Change row={row} changed={list.changed} removed={list.removed} />
+          </>
         )}
-      </div>
-      {place.chosen === "new" && (
-        <Panel title={words.webhooks.fresh} chosen="new" close={close}>
-          <New
-            at={placeToBegin(directory, place.at ?? me.organisation)}
-            made={(id, secret) => {
-              pages.again();
-              move({ chosen: id });
-              setTold({ id, secret });
-            }}
-          />
-        </Panel>
-      )}
-      {place.chosen && place.chosen !== "new" && !shown && (
-        <Panel title={words.sections.webhooks} chosen={place.chosen} close={close}>
-          <Loading failure={one.failure} />
-        </Panel>
-      )}
-      {shown && (
-        <Panel key={shown.id} title={shown.name} chosen={shown.id} close={close}>
-          <p>
-            <HookState row={shown} /> {words.webhooks.reasons[shown.state]}
-          </p>
-          {told?.id === shown.id && (
-            <div role="status">
-              <p>{words.webhooks.keep}</p>
-              <code className="told" data-testid="webhook-secret">
-                {told.secret}
-              </code>
-            </div>
-          )}
-          <Acts row={shown} again={again} told={(secret) => setTold({ id: shown.id, secret })} />
-          <Deliveries key={shown.id} hook={shown} />
-          <h3>{words.webhooks.settings}</h3>
-          <Change
-            row={shown}
-            changed={(row) => {
-              one.put(row);
-              pages.again();
-            }}
-            removed={() => {
-              pages.again();
-              close();
-            }}
-          />
-        </Panel>
-      )}
+      </Chosen>
     </>
   );
 }
@@ -200,12 +162,8 @@ function Deliveries({ hook }: { hook: Webhook }) {
         }),
       ),
     `deliveries ${hook.id} ${state}`,
+    LOOK_MS,
   );
-  const again = pages.again;
-  useEffect(() => {
-    const timer = setInterval(() => document.visibilityState === "visible" && again(), LOOK_MS);
-    return () => clearInterval(timer);
-  }, [again]);
   const retry = async ({ id }: Delivery) => {
     const params = { path: { ...path, delivery: id } };
     const send = () =>
@@ -213,7 +171,7 @@ function Deliveries({ hook }: { hook: Webhook }) {
     if (!(await doing.act(send, words.webhooks.retried))) return;
     // The button is gone with what it was for.
     heading.current?.focus();
-    again();
+    pages.again();
   };
   return (
     <>
@@ -387,9 +345,7 @@ function New({ at, made }: { at: string; made: (id: string, secret: string) => v
         value={entry.organisation}
         change={(organisation) => set({ organisation })}
       />
-      <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-        {words.save}
-      </Button>
+      <Save busy={doing.busy} />
     </Form>
   );
 }
@@ -429,20 +385,9 @@ function Change({ row, changed, removed }: ChangeProps) {
       <Trouble failure={doing.failure} />
       <Fields entry={entry} set={set} tried />
       <small>{words.webhooks.takeOver}</small>
-      <div className="acts">
-        <Button type="primary" htmlType="submit" data-testid="save" loading={doing.busy}>
-          {words.save}
-        </Button>
-        <Done text={doing.done} />
-      </div>
+      <SaveRow doing={doing} />
       <div className="acts end">
-        <Sure
-          label={words.remove}
-          question={words.webhooks.ask(row.name)}
-          act={() => void remove()}
-          busy={doing.busy}
-          testId="remove"
-        />
+        <Remove question={words.webhooks.ask(row.name)} act={remove} busy={doing.busy} />
       </div>
     </Form>
   );
