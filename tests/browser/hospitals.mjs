@@ -49,8 +49,8 @@ async function fillRooms(ask, hospital, other) {
   await ask("PUT", `/rooms/3100/shares/${other}`, { may_view: true, may_join: true, may_control: false });
   const expires_ms = Date.now() + 7 * 86400000;
   const invitation = async (name) => {
-    const { secret } = await ask("POST", "/rooms/3100/guest-links", { expires_ms, name, max_uses: name ? 1 : 100 });
-    return `/room/3100#guest=${secret}`;
+    const link = { expires_ms, name, max_uses: name ? 1 : 100 };
+    return (await ask("POST", "/rooms/3100/guest-links", link)).path;
   };
   await invitation("张阿姨");
   return { busy: "3100", quiet: "3200", pin: "3300", ofFile: "3000", invitation: await invitation("陈先生"), open: await invitation(null) };

@@ -15,8 +15,8 @@ const SAID = {
     address: "https://HOST/PATH",
     choose: "choose at least one event",
     arrived: "The test has arrived.",
-    delivered: "arrived",
-    dead: "dead",
+    delivered: "delivered",
+    dead: "not delivered",
     again: "It is tried again.",
     off: "off",
     on: "on",
@@ -95,7 +95,8 @@ async function makeWebhook() {
   await check("webhook-secret");
 }
 
-const delivery = (state) => page.getByTestId("deliveries").locator("li").filter({ hasText: state }).first();
+const delivery = (state) =>
+  page.getByTestId("deliveries").locator("li", { has: page.getByText(state, { exact: true }) }).first();
 
 async function missOne() {
   step("what arrives, and what does not");

@@ -1,6 +1,6 @@
 // A picture of each page and panel, in Chinese and English, wide and on a phone, to look at after a change.
 // Arguments: the first administrator's link of a new server, whose data is made here; a folder for the
-// pictures; and optionally a part of the names of those that are wanted.
+// pictures; and optionally an expression for the names of those that are wanted.
 import { DESKTOP, PHONE } from "./examine.mjs";
 import { fill, PASSWORD } from "./hospitals.mjs";
 import { openPage, prepare } from "./launch.mjs";
@@ -163,7 +163,8 @@ async function visit(path, names) {
     await page.goto(base + path);
     await see(page, "name").fill(name);
     await see(page, "join").click();
-    await see(page, "tile").waitFor();
+    // Their own tile is there before they are.
+    await page.waitForFunction(() => globalThis.__consilium?.pc?.connectionState === "connected");
   }
 }
 
@@ -190,7 +191,7 @@ async function take([name, login, path, act, before], language, size) {
   await context.close();
 }
 
-const scenes = SCENES.filter(([name]) => name.includes(wanted));
+const scenes = SCENES.filter(([name]) => new RegExp(wanted).test(name));
 if (scenes.some(([name]) => /room-|join|left|meeting|rooms/.test(name))) {
   await visit("/room/3000", ["仁济医院手术室"]);
   await visit(made.open, ["李春", "瑞金医院放射科会诊中心（东院区）", "Dr. Amelia Featherstonehaugh-Cholmondeley", "赵", "陈主任"]);

@@ -219,6 +219,16 @@ export function useMoment(precise = false): (ms: number) => string {
   }, [language, precise]);
 }
 
+/** What moments are told by, as `UTC+8`. */
+export function useZone(): string {
+  const { language } = useLanguage();
+  return useMemo(() => {
+    const format = new Intl.DateTimeFormat(language === "zh" ? "zh-CN" : "en-GB", { timeZoneName: "shortOffset" });
+    const zone = format.formatToParts(Date.now()).find(({ type }) => type === "timeZoneName")?.value ?? "";
+    return zone.replace("GMT", "UTC");
+  }, [language]);
+}
+
 /** A value that has not changed for a moment: what is typed is not asked for letter by letter. */
 export function useDelayed(value: string): string {
   const [settled, setSettled] = useState(value);

@@ -73,7 +73,7 @@ const en = {
     has_pin: "PIN of everybody",
     layout: "Picture of terminals",
     max_height: "Tallest picture",
-    max_legs: "Most sites",
+    max_legs: "Sites at most",
     has_guest_pin: "PIN of guests",
     pin_set_anew: "PIN set anew",
     password_set_anew: "Password set anew",

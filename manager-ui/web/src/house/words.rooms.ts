@@ -42,7 +42,7 @@ const en = {
     maxHeight: "Tallest picture",
     noCeiling: "as tall as it comes",
     lines: (lines: string) => `${lines} lines`,
-    maxLegs: "Most sites",
+    maxLegs: "Sites at most",
     maxLegsHint: "2 to 1000; empty for as many as the server takes",
     maxLegsWrong: "2 to 1000 sites.",
     ask: (number: string) => `Remove room ${number}? Whoever is in it is put out.`,

@@ -22,7 +22,7 @@ const en = {
     latency: (ms: string) => `answers in ${ms} ms`,
     databaseAway: "Meetings go on; nobody can log in.",
     capacity: "Capacity",
-    legs: "Legs in rooms",
+    legs: "Sites in rooms",
     rooms: "Rooms in use",
     ports: "Pairs of media ports",
     registered: "Registered accounts",

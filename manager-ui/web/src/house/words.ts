@@ -324,7 +324,7 @@ const en = {
   ...trunkWords.en,
   rolesPage: {
     fresh: "New role",
-    builtIn: "every server",
+    builtIn: "built in",
     whose: "Whose",
     count: "Rights",
     rights: "What this role allows",

@@ -56,7 +56,7 @@ const en = {
     settings: "Settings",
     takeOver: "Whoever changes the address, the room or what is told answers for it: it is told what they may see.",
     states: { on: "on", off: "off", failing: "stopped", gone: "stopped", maker: "stopped" } as Record<string, string>,
-    late: "does not arrive",
+    late: "failing",
     reasons: {
       failing: "It was switched off, since nothing had arrived for days.",
       gone: "It was switched off, since the receiver wants no more (410).",
@@ -71,14 +71,14 @@ const en = {
     switchOff: "Switch off",
     renew: "New secret",
     renewed: "The secret before counts for a day, too.",
-    dead: "Dead",
+    dead: "Not delivered",
     deliveries: "Deliveries",
     all: "all",
     none: "There is none.",
     deliveryStates: {
       waiting: "waits",
-      delivered: "arrived",
-      dead: "dead",
+      delivered: "delivered",
+      dead: "not delivered",
       withheld: "withheld",
     } as Record<string, string>,
     problems: {

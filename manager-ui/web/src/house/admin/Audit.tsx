@@ -1,7 +1,7 @@
 import { useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Entry, type Right } from "../api";
-import { useDelayed, useHouseWords, useMoment, usePages } from "../hooks";
+import { useDelayed, useHouseWords, useMoment, usePages, useZone } from "../hooks";
 import { dateField, differences } from "../logic";
 import { Choice, Field, Loading, State, Trouble } from "../parts";
 import type { HouseWords } from "../words";
@@ -36,6 +36,7 @@ export function Audit({ place, move, search }: SectionProps) {
   const words = useHouseWords();
   const directory = useDirectory();
   const moment = useMoment(true);
+  const zone = useZone();
   const [filters, setFilters] = useState<Filters>(() => {
     const wanted = new URLSearchParams(search);
     const from_ms = Number(wanted.get("from"));
@@ -63,7 +64,7 @@ export function Audit({ place, move, search }: SectionProps) {
           <Table
             caption={words.sections.audit}
             columns={[
-              { title: words.audit.time, cell: (entry) => moment(entry.at_ms) },
+              { title: `${words.audit.time} (${zone})`, cell: (entry) => moment(entry.at_ms) },
               { title: words.audit.who, cell: (entry) => actorName(entry, words) },
               { title: words.audit.what, cell: (entry) => <What entry={entry} /> },
               {

@@ -46,7 +46,7 @@ export function Organisations({ place, move }: SectionProps) {
         move={move}
         columns={[
           { title: words.name, cell: (row) => row.name },
-          { title: words.kind, cell: kindOf },
+          { title: words.kind, cell: (row) => <span className="word">{kindOf(row)}</span> },
           { title: words.organisations.below, cell: above, wide: true },
         ]}
         rows={rows}
