@@ -20,6 +20,7 @@ pub(crate) mod oidc;
 pub(crate) mod organisations;
 mod page;
 pub(crate) mod people;
+pub(crate) mod pictures;
 pub(crate) mod provider;
 pub(crate) mod roles;
 mod room_shape;
@@ -265,6 +266,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(guest_links::routes())
         .merge(meeting::routes())
         .merge(meetings::routes())
+        .merge(pictures::routes())
         .merge(transfers::routes())
         .merge(accounts::routes())
         .merge(account_shares::routes())

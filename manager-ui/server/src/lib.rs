@@ -209,6 +209,7 @@ impl Server {
             saml: config.saml.map(saml::Provider::new).map(Arc::new),
             logins: Arc::default(),
             guests: Arc::default(),
+            looks: api::pictures::Looks::default(),
             under_way: once::UnderWay::default(),
             rates: rates::Rates::new(&config.requests),
             follower: follower.clone(),
@@ -429,6 +430,7 @@ struct State {
     logins: Arc<limits::Attempts>,
     /// Wrong links for guests.
     guests: Arc<limits::Attempts>,
+    looks: api::pictures::Looks,
     rates: Arc<rates::Rates>,
     under_way: once::UnderWay,
     follower: directory::Follower,

@@ -19,6 +19,7 @@ use mcu_api::manager::{
     RoomView, ServerMessage, ToControl, TransferOutcome, Visit,
 };
 use mcu_api::secret::Redacted;
+use mcu_api::still::Still;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -47,11 +48,18 @@ pub(crate) struct Link {
     upstream: watch::Receiver<Upstream>,
     directory: watch::Sender<Option<Arc<Directory>>>,
     held: watch::Receiver<Held>,
-    tells_figures: watch::Receiver<bool>,
-    tells_trunks: watch::Receiver<bool>,
+    tells: watch::Receiver<Tells>,
     meetings: watch::Receiver<Meetings>,
     processes: watch::Receiver<Processes>,
     next_conn: Arc<AtomicU64>,
+}
+
+/// What a controller answers when it is asked; an older one does not know all of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tells {
+    figures: bool,
+    trunks: bool,
+    stills: bool,
 }
 
 /// What there is behind the manager.
@@ -139,10 +147,7 @@ pub(crate) struct Task {
     directory: watch::Receiver<Option<Arc<Directory>>>,
     /// What it goes by, as it said last.
     held: watch::Sender<Held>,
-    /// It answers when it is asked what it does.
-    tells_figures: watch::Sender<bool>,
-    /// It answers when it is asked how trunks do.
-    tells_trunks: watch::Sender<bool>,
+    tells: watch::Sender<Tells>,
     /// Meetings, as it said last.
     meetings: watch::Sender<Meetings>,
     processes: watch::Sender<Processes>,
@@ -210,8 +215,7 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
     let (upstream, seen) = watch::channel(Upstream::ControlAway);
     let (wanted, directory) = watch::channel(None);
     let (held, told) = watch::channel(Held::default());
-    let (tells_figures, told_of_figures) = watch::channel(false);
-    let (tells_trunks, told_of_trunks) = watch::channel(false);
+    let (tells, told_of) = watch::channel(Tells::default());
     let (meetings, seen_meetings) = watch::channel(None);
     let (processes, seen_processes) = watch::channel(Processes::default());
     let link = Link {
@@ -219,8 +223,7 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
         upstream: seen,
         directory: wanted,
         held: told,
-        tells_figures: told_of_figures,
-        tells_trunks: told_of_trunks,
+        tells: told_of,
         meetings: seen_meetings,
         processes: seen_processes,
         next_conn: Arc::new(AtomicU64::new(1)),
@@ -231,8 +234,7 @@ pub(crate) fn new(socket: PathBuf) -> (Link, Task) {
         upstream,
         directory,
         held,
-        tells_figures,
-        tells_trunks,
+        tells,
         meetings,
         processes,
         must_watch: false,
@@ -321,6 +323,22 @@ impl Link {
         }
     }
 
+    /// Asks the controller for the picture of a meeting, and has it go on to make some.
+    pub(crate) async fn still(
+        &self,
+        number: String,
+        wait: Duration,
+    ) -> Result<Option<Still>, Away> {
+        if !self.tells.borrow().stills {
+            return Err(Away);
+        }
+        let question = |request| ToControl::GetStill { request, number };
+        match self.ask(wait, question).await? {
+            FromControl::Still { still, .. } => Ok(still),
+            _ => Err(Away),
+        }
+    }
+
     /// Asks the controller who is in by a login or by a link.
     pub(crate) async fn visits(&self, wait: Duration) -> Result<Vec<Visit>, Away> {
         let question = |request| ToControl::GetVisits { request };
@@ -332,7 +350,7 @@ impl Link {
 
     /// Whether the controller is there and says what it does.
     pub(crate) fn tells_figures(&self) -> bool {
-        *self.tells_figures.borrow()
+        self.tells.borrow().figures
     }
 
     /// Asks the controller what it does.
@@ -349,7 +367,7 @@ impl Link {
 
     /// Asks the controller how the trunks do.
     pub(crate) async fn trunks(&self, wait: Duration) -> Result<Vec<TrunkState>, Away> {
-        if !*self.tells_trunks.borrow() {
+        if !self.tells.borrow().trunks {
             return Err(Away);
         }
         let question = |request| ToControl::GetTrunks { request };
@@ -486,8 +504,7 @@ impl Task {
                     self.processes.send_modify(|all| all.control.set(true));
                     let Err(error) = self.serve(stream).await;
                     self.upstream.send_replace(Upstream::ControlAway);
-                    self.tells_figures.send_replace(false);
-                    self.tells_trunks.send_replace(false);
+                    self.tells.send_replace(Tells::default());
                     self.forget();
                     self.drop_everybody();
                     if matches!(error, LinkError::Parted) {
@@ -623,6 +640,7 @@ impl Task {
             | FromControl::Dialled { request, .. }
             | FromControl::Visits { request, .. }
             | FromControl::Figures { request, .. }
+            | FromControl::Still { request, .. }
             | FromControl::Trunks { request, .. }
             | FromControl::Controlled { request, .. }
             | FromControl::Transferred { request, .. } => {
@@ -657,9 +675,13 @@ impl Task {
                 tells_figures,
                 tells_meetings,
                 tells_trunks,
+                tells_stills,
             } => {
-                self.tells_trunks.send_replace(tells_trunks);
-                self.tells_figures.send_replace(tells_figures);
+                self.tells.send_replace(Tells {
+                    figures: tells_figures,
+                    trunks: tells_trunks,
+                    stills: tells_stills,
+                });
                 self.upstream.send_replace(match ready {
                     true => Upstream::Ready,
                     false => Upstream::MediaAway,

@@ -103,6 +103,8 @@ rights! {
     RoomsManage = "rooms.manage",
     /// Mute, remove and call sites of a meeting.
     RoomsControl = "rooms.control",
+    /// Look at the pictures of meetings from outside.
+    MeetingsWatch = "meetings.watch",
     /// Enter rooms.
     RoomsJoin = "rooms.join",
     /// See accounts of terminals.
@@ -186,6 +188,7 @@ pub const BUILT_IN: &[BuiltIn] = {
                 RoomsView,
                 RoomsManage,
                 RoomsControl,
+                MeetingsWatch,
                 RoomsJoin,
                 AccountsView,
                 AccountsManage,
@@ -203,6 +206,7 @@ pub const BUILT_IN: &[BuiltIn] = {
                 OrganisationsView,
                 RoomsView,
                 RoomsControl,
+                MeetingsWatch,
                 AccountsView,
                 AccountsManage,
                 TrunksView,

@@ -39,6 +39,7 @@ fn media_is(ready: bool) -> FromControl {
         tells_figures: false,
         tells_meetings: false,
         tells_trunks: false,
+        tells_stills: false,
     }
 }
 

@@ -18,3 +18,4 @@ pub mod media;
 pub mod plan;
 pub mod reach;
 pub mod secret;
+pub mod still;

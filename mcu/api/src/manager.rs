@@ -10,6 +10,7 @@ use crate::figures;
 use crate::ids::{ConnId, LegId};
 use crate::inventory::{FlowStats, LegState, VideoStats};
 use crate::secret::Redacted;
+use crate::still::Still;
 
 /// Manager to controller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,14 @@ pub enum ToControl {
     GetFigures {
         /// Echoed in the answer.
         request: u64,
+    },
+    /// Ask for the small picture of a meeting, and have one be made every few seconds for a while from
+    /// now; answered by [`FromControl::Still`]. Only of a controller that has said that it answers.
+    GetStill {
+        /// Echoed in the answer.
+        request: u64,
+        /// Number of the room, as dialled.
+        number: String,
     },
     /// Ask how the trunks do; answered by [`FromControl::Trunks`]. Only of a controller that has said that
     /// it answers.
@@ -131,6 +140,13 @@ pub enum FromControl {
         /// Each trunk.
         trunks: Vec<TrunkState>,
     },
+    /// Answer to [`ToControl::GetStill`].
+    Still {
+        /// Of the request.
+        request: u64,
+        /// The newest one; none where there is no meeting, or no picture of it yet.
+        still: Option<Still>,
+    },
     /// Answer to [`ToControl::Dial`].
     Dialled {
         /// Of the request.
@@ -187,6 +203,9 @@ pub enum FromControl {
         /// It answers [`ToControl::GetTrunks`].
         #[serde(default)]
         tells_trunks: bool,
+        /// It answers [`ToControl::GetStill`].
+        #[serde(default)]
+        tells_stills: bool,
     },
     /// Meetings as they are now.
     Meetings {

@@ -7,6 +7,7 @@ use crate::ids::{InstanceId, LegId, RoomId};
 use crate::inventory::Inventory;
 use crate::plan::RoomPlan;
 use crate::reach::MediaAddress;
+use crate::still::Still;
 
 /// Controller to processor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub enum ToMedia {
         /// The controller knows [`FromMedia::Held`]; an older one does not.
         #[serde(default)]
         takes_held: bool,
+        /// It knows [`MediaEvent::Still`]; an older one does not.
+        #[serde(default)]
+        takes_stills: bool,
     },
     /// Hold this room like this.
     Plan(RoomPlan),
@@ -104,7 +108,7 @@ pub struct Death {
     pub stranger: bool,
 }
 
-/// Urgent news about a leg.
+/// Urgent news about a room or one of its legs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum MediaEvent {
@@ -136,6 +140,11 @@ pub enum MediaEvent {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         key: char,
     },
+    /// The room looks like this now. Only where the plan wants it, and to controllers that take it.
+    Still {
+        /// The picture; none where nobody is to be seen any more.
+        still: Option<Still>,
+    },
 }
 
 #[cfg(test)]
@@ -149,10 +158,17 @@ mod tests {
         enum Older {
             Hello,
         }
-        let ours = ToMedia::Hello { takes_held: true };
+        let ours = ToMedia::Hello {
+            takes_held: true,
+            takes_stills: true,
+        };
         let ours = serde_json::to_string(&ours).unwrap();
         assert_eq!(serde_json::from_str::<Older>(&ours).unwrap(), Older::Hello);
         let older = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
-        assert_eq!(ToMedia::Hello { takes_held: false }, older);
+        let takes_nothing = ToMedia::Hello {
+            takes_held: false,
+            takes_stills: false,
+        };
+        assert_eq!(takes_nothing, older);
     }
 }

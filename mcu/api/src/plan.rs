@@ -24,6 +24,10 @@ pub struct RoomPlan {
     pub composition: Composition,
     /// Every leg; a leg that is not listed is to be closed.
     pub legs: Vec<LegPlan>,
+    /// Somebody looks on from outside: a small picture of the room is to be told every few seconds
+    /// ([`crate::media::MediaEvent::Still`]).
+    #[serde(default)]
+    pub still: bool,
 }
 
 /// Which legs the composed picture shows, and how.

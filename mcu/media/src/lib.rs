@@ -21,6 +21,7 @@ mod rate;
 mod room;
 mod screen;
 mod sound;
+mod stills;
 mod streams;
 mod transport;
 mod worker;

@@ -16,6 +16,7 @@ use crate::blame::{self, Sender};
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
+use crate::stills::{Made, Stills};
 use crate::video::{Compositor, Decoder, Encoder, Frame, layout, notice};
 
 /// The canvas on which everything is composed.
@@ -29,6 +30,8 @@ const NOTICE_RATE: u32 = 5;
 const MAX_WAITING: usize = 8;
 /// A tile of at most this height is decoded without the deblocking filter: scaling down hides it.
 const SKIP_FILTER_BELOW: u16 = 400;
+/// The smallest layer of a camera is as tall as that, whatever it is.
+const SMALLEST: u16 = 1;
 /// Ticks for which every picture of a leg may wait a whole tick.
 const MAX_LEFT_TICKS: u32 = 2 * FRAME_RATE;
 /// Ticks between two key frames of one class on request.
@@ -45,6 +48,8 @@ pub enum Done {
     Composed(Composed),
     /// A composed picture was encoded.
     Encoded(Encoded),
+    /// A still was made.
+    Still(Made),
 }
 
 impl Done {
@@ -54,6 +59,7 @@ impl Done {
             Self::Decoded(done) => done.room,
             Self::Composed(done) => done.room,
             Self::Encoded(done) => done.room,
+            Self::Still(done) => done.room,
         }
     }
 }
@@ -116,6 +122,9 @@ pub struct Picture {
     epoch: u64,
     /// Legs whose decoder needs a key frame.
     damaged: Vec<LegId>,
+    /// Somebody gets the composed picture.
+    is_composed: bool,
+    stills: Stills,
 }
 
 struct Decoding {
@@ -127,6 +136,8 @@ struct Decoding {
     waiting: VecDeque<AccessUnit>,
     spare: Vec<Vec<u8>>,
     skip_filter: bool,
+    /// A key frame is missing for which nobody was asked.
+    is_damaged: bool,
 }
 
 struct Encoding {
@@ -140,7 +151,7 @@ struct Encoding {
 
 impl Picture {
     /// Nothing to show yet.
-    pub fn new(room: RoomId) -> Self {
+    pub fn new(room: RoomId, now: Instant) -> Self {
         Self {
             room,
             layout: Layout::default(),
@@ -152,7 +163,23 @@ impl Picture {
             encoders: HashMap::new(),
             epoch: 0,
             damaged: Vec::new(),
+            is_composed: false,
+            stills: Stills::new(room, now),
         }
+    }
+
+    /// What it is for: terminals that are shown the composition, or somebody who looks on from outside.
+    pub fn set_purpose(&mut self, now: Instant, is_composed: bool, still: bool) {
+        if is_composed && !self.is_composed {
+            // What was good enough for stills.
+            for (leg, decoding) in &mut self.decoders {
+                if std::mem::take(&mut decoding.is_damaged) {
+                    self.damaged.push(*leg);
+                }
+            }
+        }
+        self.is_composed = is_composed;
+        self.stills.want(now, still);
     }
 
     /// Legs to show, in the order of the layout's cells.
@@ -161,6 +188,7 @@ impl Picture {
         self.tiles = tiles.to_vec();
         self.decoders.retain(|leg, _| tiles.contains(leg));
         self.fresh.retain(|leg, _| tiles.contains(leg));
+        self.stills.retain(tiles);
     }
 
     /// The leg is gone.
@@ -170,11 +198,21 @@ impl Picture {
         self.fresh.remove(&leg);
     }
 
-    /// Height in lines of the leg's tile; `None` when it has none.
-    pub fn tile_height(&self, leg: LegId) -> Option<u16> {
+    /// Height in lines for which the leg is decoded; `None` when it is not.
+    pub fn decoded_height(&self, leg: LegId) -> Option<u16> {
         let place = self.tiles.iter().position(|tile| *tile == leg)?;
+        if !self.is_composed {
+            let is_shown = self.stills.is_wanted() && place < Layout::Equal.max_tiles();
+            return is_shown.then_some(SMALLEST);
+        }
         let cells = layout::cells(self.layout, self.tiles.len(), WIDTH, HEIGHT);
         cells.get(place).map(|cell| cell.height as u16)
+    }
+
+    /// Nobody sees the leg: its decoder goes.
+    pub fn stop_decoding(&mut self, leg: LegId) {
+        self.decoders.remove(&leg);
+        self.fresh.remove(&leg);
     }
 
     /// Encoders that exist.
@@ -206,7 +244,7 @@ impl Picture {
         (leg, sender): (LegId, Sender),
         camera: &mut Camera,
     ) {
-        let Some(height) = self.tile_height(leg) else {
+        let Some(height) = self.decoded_height(leg) else {
             return;
         };
         while let Some(picture) = camera.next_picture(context.now) {
@@ -219,7 +257,10 @@ impl Picture {
             decoding.skip_filter = height <= SKIP_FILTER_BELOW;
             if decoding.waiting.len() >= MAX_WAITING {
                 decoding.waiting.clear();
-                self.damaged.push(leg);
+                match self.is_composed {
+                    true => self.damaged.push(leg),
+                    false => decoding.is_damaged = true,
+                }
             }
             decoding.waiting.push_back(picture);
             if let Some(buffer) = decoding.spare.pop() {
@@ -244,13 +285,18 @@ impl Picture {
         let pictures: Vec<AccessUnit> = decoding.waiting.drain(..).collect();
         let job: Job<Done> =
             Box::new(move || Done::Decoded(run_decoder(whose, epoch, decoder, skip, pictures)));
-        if !pool.submit(job) {
+        let submitted = match self.is_composed {
+            true => pool.submit(job),
+            false => pool.submit_last(job),
+        };
+        if !submitted {
             self.decoders.remove(&leg);
         }
     }
 
-    /// Starts the next pictures of these scenes.
+    /// Starts the next pictures of these scenes, and the next still.
     pub fn tick(&mut self, context: &Context<'_>, scenes: impl Iterator<Item = Scene>) {
+        self.stills.tick(context.now, context.pool, &self.tiles);
         let wanted: Vec<Scene> = scenes.collect();
         self.encoders.retain(|scene, _| wanted.contains(scene));
         for scene in wanted {
@@ -323,11 +369,15 @@ impl Picture {
     }
 
     /// Takes a job's result; an encoded picture is handed on.
-    pub fn take_result(&mut self, context: &Context<'_>, done: Done) -> Option<Encoded> {
+    pub fn take_result(&mut self, context: &mut Context<'_>, done: Done) -> Option<Encoded> {
         match done {
             Done::Decoded(done) => self.take_decoded(context, done),
             Done::Composed(done) => self.take_composed(context, done),
             Done::Encoded(done) => return self.take_encoded(done),
+            Done::Still(made) => {
+                let told = self.stills.take(context.now, made);
+                context.events.extend(told.map(|event| (self.room, event)));
+            }
         }
         None
     }
@@ -343,9 +393,13 @@ impl Picture {
         decoding.decoder = done.decoder;
         decoding.spare = done.buffers;
         if done.damaged {
-            self.damaged.push(done.leg);
+            match self.is_composed {
+                true => self.damaged.push(done.leg),
+                false => decoding.is_damaged = true,
+            }
         }
         if let Some(frame) = done.frame {
+            self.stills.put(done.leg, decoding.sender, &frame);
             self.fresh.entry(done.leg).or_default().push(frame);
         }
         self.decode(context.pool, done.leg);
@@ -436,6 +490,7 @@ impl Decoding {
             waiting: VecDeque::new(),
             spare: Vec::new(),
             skip_filter: false,
+            is_damaged: false,
         }
     }
 }

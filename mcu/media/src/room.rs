@@ -60,7 +60,7 @@ impl Room {
             plan: None,
             legs: Vec::new(),
             mixer: Mixer::new(mixer::Config::default()),
-            picture: Picture::new(id),
+            picture: Picture::new(id, now),
             next_choice: now,
             past: Past::default(),
             incoming: Vec::new(),
@@ -89,6 +89,8 @@ impl Room {
                 refusals.push((Some(leg.id), error.to_string()));
             }
         }
+        self.picture
+            .set_purpose(context.now, shows_composition(&plan), plan.still);
         self.show_tiles(&plan);
         self.plan = Some(plan);
         self.choose_layers(context.now);
@@ -366,13 +368,10 @@ impl Room {
             });
         }
         for leg in &mut self.legs {
-            let id = leg.id();
-            let composed = self.plan.as_ref().is_some_and(shows_composition);
-            let height = if composed {
-                self.picture.tile_height(id)
-            } else {
-                None
-            };
+            let height = self.picture.decoded_height(leg.id());
+            if height.is_none() {
+                self.picture.stop_decoding(leg.id());
+            }
             if let Some(camera) = leg.camera() {
                 camera.decode_for(now, height);
             }
@@ -416,6 +415,12 @@ impl Room {
                 context.events.push((self.id, event));
             }
         }
+    }
+
+    /// Makes no stills any more, whatever the plan says.
+    pub fn make_no_stills(&mut self, now: Instant) {
+        let composed = self.plan.as_ref().is_some_and(shows_composition);
+        self.picture.set_purpose(now, composed, false);
     }
 
     /// The controller asks for a key frame of the leg's camera, or to the leg.
@@ -473,7 +478,7 @@ impl Room {
     }
 }
 
-/// Whether anybody receives the composition: nothing is decoded otherwise.
+/// Whether anybody receives the composition. Nothing is decoded otherwise, but for stills.
 fn shows_composition(plan: &RoomPlan) -> bool {
     use mcu_api::plan::VideoSource;
     plan.legs

@@ -137,6 +137,8 @@ struct Worker {
     held: BTreeMap<RoomId, u64>,
     /// The controller takes such news.
     takes_held: bool,
+    /// It takes stills.
+    takes_stills: bool,
     /// Sockets with datagrams left.
     ready: Vec<Token>,
     /// Browser legs by our ICE user fragment, which names the leg in every check.
@@ -180,6 +182,7 @@ impl Worker {
             outbox: None,
             held: BTreeMap::new(),
             takes_held: false,
+            takes_stills: false,
             ready: Vec::new(),
             by_ufrag: HashMap::new(),
             by_remote: HashMap::new(),
@@ -392,6 +395,7 @@ impl Worker {
             match event {
                 LinkEvent::Connected(outbox) => {
                     (self.outbox, self.takes_held) = (Some(outbox), false);
+                    self.takes_stills = false;
                 }
                 LinkEvent::Message(message) => self.handle_message(message),
             }
@@ -410,8 +414,16 @@ impl Worker {
     fn handle_message(&mut self, message: ToMedia) {
         let now = Instant::now();
         match message {
-            ToMedia::Hello { takes_held } => {
-                self.takes_held = takes_held;
+            ToMedia::Hello {
+                takes_held,
+                takes_stills,
+            } => {
+                (self.takes_held, self.takes_stills) = (takes_held, takes_stills);
+                if !takes_stills {
+                    // It never takes back what a newer one wanted.
+                    let rooms = self.rooms.values_mut();
+                    rooms.for_each(|room| room.make_no_stills(now));
+                }
                 self.send(FromMedia::Hello(self.hello.clone()));
                 self.report(now, true);
             }
@@ -533,6 +545,9 @@ impl Worker {
 
     fn tell_events(&mut self) {
         for (room, event) in std::mem::take(&mut self.events) {
+            if matches!(event, MediaEvent::Still { .. }) && !self.takes_stills {
+                continue;
+            }
             self.send(FromMedia::Event { room, event });
         }
     }
@@ -599,6 +614,9 @@ fn after(due: Instant, period: Duration, now: Instant) -> Instant {
         due + period
     }
 }
+
+#[cfg(test)]
+mod still_tests;
 
 #[cfg(test)]
 mod tests {
@@ -681,6 +699,7 @@ mod tests {
             cname: "room".into(),
             composition: Composition::default(),
             legs: vec![leg],
+            still: false,
         }
     }
 

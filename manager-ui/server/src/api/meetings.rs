@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::meeting::PATIENCE;
+use super::people::Flag;
 use super::rooms::reached;
 use super::{Page, Paging, Params, Problem};
 use crate::State;
@@ -42,6 +43,8 @@ struct MeetingView {
     organisation: String,
     /// When it began.
     since_ms: i64,
+    /// Whether the asker may look at its picture.
+    may_watch: bool,
     /// Everybody in it, oldest first.
     sites: Vec<SiteView>,
 }
@@ -98,6 +101,8 @@ struct Running {
     room: Option<String>,
     name: Option<String>,
     organisation: String,
+    #[sqlx(try_from = "i64")]
+    may_watch: Flag,
 }
 
 /// Meetings that are running, by number, of the rooms that the asker may see. A room of the configuration
@@ -129,7 +134,11 @@ async fn list(
 async fn running(state: &State, who: &LoggedIn, paging: &Paging) -> Result<Vec<Running>, Problem> {
     let rows = sqlx::query_as(concat!(
         "SELECT t.what AS number, t.since_ms, m.id AS room, m.name, \
-         COALESCE(m.organisation, w.id) AS organisation FROM told t \
+         COALESCE(m.organisation, w.id) AS organisation, \
+         CAST(CASE WHEN EXISTS (SELECT 1 FROM organisations o \
+         WHERE o.id = COALESCE(m.organisation, w.id) AND ",
+        allowed!("$6"),
+        ") THEN 1 ELSE 0 END AS BIGINT) AS may_watch FROM told t \
          JOIN organisations w ON w.parent IS NULL \
          LEFT JOIN rooms m ON m.number = t.what AND NOT EXISTS \
          (SELECT 1 FROM file_rooms f WHERE f.number = t.what) \
@@ -145,6 +154,7 @@ async fn running(state: &State, who: &LoggedIn, paging: &Paging) -> Result<Vec<R
     .bind(paging.after.as_deref().unwrap_or_default())
     .bind(paging.pattern())
     .bind(paging.rows())
+    .bind(Right::MeetingsWatch.as_str())
     .fetch_all(state.store.pool()?)
     .await?;
     Ok(rows)
@@ -163,6 +173,7 @@ fn shown(row: Running, room: RoomView) -> Option<MeetingView> {
         room: row.room,
         organisation: row.organisation,
         since_ms,
+        may_watch: row.may_watch.0,
         sites: room.legs.into_iter().map(site).collect(),
     })
 }

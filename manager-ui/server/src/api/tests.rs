@@ -13,6 +13,7 @@ mod meetings;
 mod oidc;
 mod once;
 mod people;
+mod pictures;
 // The server that end-to-end tests start, too.
 #[path = "../../../../tests/src/postgres.rs"]
 mod postgres;
@@ -96,6 +97,8 @@ on_both! { rooms_and_guests:
     events::a_shared_room_is_heard_of_as_long_as_it_is_shared,
     events::a_listener_chooses_by_type_organisation_and_room,
     meetings::running_meetings_are_shown_with_their_sites_to_who_sees_the_room,
+    pictures::a_meeting_is_looked_at_with_the_right_at_its_home_and_each_look_is_noted,
+    pictures::a_page_knows_which_pictures_it_may_ask_for,
     rooms::a_room_is_made_changed_shown_and_removed_and_its_pins_are_told_to_nobody,
     rooms::a_room_has_pictures_and_places_of_its_own,
     rooms::a_number_is_taken_once_and_never_from_the_configuration_file,

@@ -1,4 +1,5 @@
 import "./house.css";
+import "./wall.css";
 import { lazy, Suspense, useCallback, useEffect } from "react";
 import { Account } from "./Account";
 import { Home } from "./Home";

@@ -55,6 +55,8 @@ const en = {
     sites: (count: number) => (count === 1 ? "1 site" : `${count} sites`),
     troubled: (count: number) => (count === 1 ? "1 fares badly" : `${count} fare badly`),
     muted: "muted",
+    picture: (meeting: string) => `What is to be seen in ${meeting}`,
+    noPicture: "No picture yet",
   },
   meeting: {
     title: "In the room now",
@@ -180,6 +182,8 @@ const zh: typeof en = {
     sites: (count) => `${count} 个会场`,
     troubled: (count) => `${count} 个会场质量较差`,
     muted: "已静音",
+    picture: (meeting) => `${meeting} 的会议画面`,
+    noPicture: "暂无画面",
   },
   meeting: {
     title: "当前会场",

@@ -26,6 +26,7 @@ mod rollovers;
 mod room;
 mod shape;
 pub mod state;
+mod stills;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -212,6 +213,7 @@ impl Controller {
         }
         self.remove_lost_legs();
         self.end_probes();
+        self.end_stills();
         self.turn_away();
         self.settle();
     }
@@ -222,6 +224,7 @@ impl Controller {
         self.resume_deadlines()
             .chain(self.door_deadlines())
             .chain(self.probe_deadlines())
+            .chain(self.still_deadlines())
             .chain(self.answer_deadlines())
             .chain(wait)
             .min()
@@ -244,10 +247,16 @@ impl Controller {
             Input::Dial(wanted) => self.dial(*wanted),
             Input::ManagerGone(manager) => self.manager_gone(manager),
             Input::MediaConnected => {
-                let hello = ToMedia::Hello { takes_held: true };
+                let hello = ToMedia::Hello {
+                    takes_held: true,
+                    takes_stills: true,
+                };
                 self.outputs.push_back(Output::Media(hello));
             }
-            Input::MediaDisconnected => self.processor.disconnected(self.now),
+            Input::MediaDisconnected => {
+                self.processor.disconnected(self.now);
+                self.forget_stills();
+            }
             Input::Media(message) => self.handle_media(message),
             Input::Stop => self.stop(),
         }
@@ -300,6 +309,7 @@ impl Controller {
             } => self.control((manager, request), &room, leg, action),
             ToControl::BrowserGone { conn } => self.browser_gone(|c| c == (manager, conn)),
             ToControl::WatchMeetings => self.watch_meetings(manager),
+            ToControl::GetStill { request, number } => self.tell_still(manager, request, &number),
         }
     }
 
@@ -325,7 +335,10 @@ impl Controller {
             Input::Call(event) => !matches!(event, CallEvent::Established { .. }),
             Input::Manager(
                 _,
-                ToControl::GetRoom { .. } | ToControl::Directory(_) | ToControl::GetVisits { .. },
+                ToControl::GetRoom { .. }
+                | ToControl::GetStill { .. }
+                | ToControl::Directory(_)
+                | ToControl::GetVisits { .. },
             ) => false,
             Input::Manager(_, _) | Input::Dial(_) => true,
             Input::ManagerGone(_) => !self.postponed.is_empty(),

@@ -360,6 +360,7 @@ impl Controller {
                 let room = room.id;
                 self.pressed(room, leg, key);
             }
+            MediaEvent::Still { still } => room.note_still(still),
             MediaEvent::KeyFrameNeeded { leg } => {
                 let dialog = room
                     .leg(leg)

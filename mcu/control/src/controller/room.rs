@@ -23,6 +23,7 @@ use super::meetings::Graded;
 use super::pin::{Source, Waiting};
 use super::rollovers::Rollovers;
 use super::state::SavedSipCall;
+use super::stills::Watched;
 use super::transfer_out::Transferring;
 
 /// Tallest picture sent to a slot whose size the page has not said.
@@ -59,6 +60,8 @@ pub struct Room {
     pub decoders: u32,
     /// What was written in it.
     pub chat: Chat,
+    /// Somebody looks on from outside.
+    pub watched: Option<Watched>,
     /// It is a network check, which ends then.
     pub probe_until: Option<Instant>,
     /// Something changed since the room was last settled.
@@ -191,6 +194,7 @@ impl Room {
             encoders: 0,
             decoders: 0,
             chat: Chat::default(),
+            watched: None,
             probe_until: None,
             dirty: true,
         }
@@ -320,6 +324,7 @@ impl Room {
                 .iter()
                 .filter_map(|leg| self.leg_plan(leg))
                 .collect(),
+            still: self.watched.is_some(),
         }
     }
 

@@ -20,6 +20,7 @@ mod quarantine;
 mod returning;
 mod rooms;
 mod shape;
+mod stills;
 mod tenants;
 mod transfer_out;
 mod trunks;

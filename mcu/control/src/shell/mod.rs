@@ -727,6 +727,7 @@ fn media_is(ready: bool) -> FromControl {
         tells_figures: true,
         tells_meetings: true,
         tells_trunks: true,
+        tells_stills: true,
     }
 }
 

@@ -105,7 +105,10 @@ async fn accept_media(listener: &UnixListener, held: &[RoomPlan]) -> Link {
     let mut link = Link::new(stream);
     assert_eq!(
         link.receive::<ToMedia>().await,
-        ToMedia::Hello { takes_held: true }
+        ToMedia::Hello {
+            takes_held: true,
+            takes_stills: true
+        }
     );
     link.send(&FromMedia::Hello(ProcessorHello {
         instance: InstanceId(5),

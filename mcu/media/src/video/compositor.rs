@@ -105,6 +105,11 @@ impl Compositor {
         self.tiles.iter().map(|tile| tile.leg)
     }
 
+    /// Whether no tile has a picture.
+    pub fn is_blank(&self) -> bool {
+        self.tiles.iter().all(|tile| tile.picture.is_none())
+    }
+
     /// Where a picture of this size, in square samples, lands; `None` for a leg that is not shown. A picture of exactly
     /// this size (scaled elsewhere) is only copied by [`Compositor::put`].
     pub fn place(&self, leg: LegId, width: u32, height: u32) -> Option<Rect> {

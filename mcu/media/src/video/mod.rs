@@ -1,8 +1,8 @@
-//! Pictures: H.264 coders, scaling, colour, and the composed picture of a room.
+//! Pictures: H.264 coders, JPEG files, scaling, colour, and the composed picture of a room.
 //!
 //! Everything here is pure computation on the caller's thread; queues and clocks belong to the
-//! worker. Pictures are 8-bit I420. `av`, `decoder`, `encoder`, `sws` and `yuv` are the only modules
-//! that meet C.
+//! worker. Pictures are 8-bit I420. `av`, `decoder`, `encoder`, `jpeg`, `sws` and `yuv` are the only
+//! modules that meet C.
 
 pub(crate) mod av;
 pub mod colour;
@@ -12,12 +12,13 @@ mod costs;
 mod decoder;
 mod encoder;
 mod frame;
+pub mod jpeg;
 pub mod layout;
 pub mod notice;
 pub mod scale;
 mod sws;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod yuv;
 
 pub use colour::{Colour, Matrix, Range};

@@ -79,7 +79,7 @@ fn nal_units(bytes: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-fn ffmpeg(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+pub(crate) fn ffmpeg(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut child = Command::new("ffmpeg")
         .args(["-nostdin", "-loglevel", "error"])
         .args(arguments)

@@ -18,6 +18,7 @@ use mcu_api::manager::{
     ControlOutcome, DialOutcome, FromControl, LegView, RoomView, ToControl, TransferOutcome, Visit,
 };
 use mcu_api::secret::Redacted;
+use mcu_api::still::Still;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::postgres::Postgres;
+use crate::api::pictures::Looks;
 use crate::directory::FileRoom;
 use crate::rates::{Allowed, Rates};
 use crate::rights::Right;
@@ -140,6 +142,7 @@ impl Api {
             saml: ways.saml.map(saml::Provider::new).map(Arc::new),
             logins: Arc::default(),
             guests: Arc::default(),
+            looks: Looks::default(),
             under_way: Arc::default(),
             rates: rates(1_000_000, 1_000_000),
             follower,
@@ -542,6 +545,7 @@ async fn play_controller(
         tells_figures: true,
         tells_meetings: false,
         tells_trunks: true,
+        tells_stills: true,
     };
     let there = frame::encode(&there).unwrap();
     stream.write_all(&there).await.unwrap();
@@ -570,6 +574,10 @@ async fn play_controller(
                 ToControl::Transfer { request, .. } => FromControl::Transferred {
                     request,
                     outcome: TransferOutcome::Failed { status: 486 },
+                },
+                ToControl::GetStill { request, number } => FromControl::Still {
+                    request,
+                    still: still_of(&number),
                 },
                 ToControl::GetFigures { request } => FromControl::Figures {
                     request,
@@ -600,6 +608,12 @@ async fn play_controller(
     }
 }
 
+/// A file that tells the number; of an empty room there is none.
+fn still_of(number: &str) -> Option<Still> {
+    let is_empty = number.starts_with("empty");
+    Still::new(number.into()).filter(|_| !is_empty)
+}
+
 /// How the trunk of the file does, and one that people may have made.
 fn trunks() -> Vec<TrunkState> {
     let state = |name: &str, made| TrunkState {
@@ -617,6 +631,7 @@ fn is_question(message: &ToControl) -> bool {
         message,
         ToControl::GetRoom { .. }
             | ToControl::GetVisits { .. }
+            | ToControl::GetStill { .. }
             | ToControl::GetFigures { .. }
             | ToControl::GetTrunks { .. }
     )

@@ -180,7 +180,9 @@ impl Hospital {
                 (path, json!({ "name": "new", "rights": [] }))
             }
             "DELETE /roles/{id}" => (format!("/roles/{}", self.some_role(at).await), Value::Null),
-            other if other.contains(" /rooms") => self.room_request(other, at).await,
+            other if other.contains(" /rooms") || other.contains(" /meetings/") => {
+                self.room_request(other, at).await
+            }
             other if other.contains(" /accounts") => self.account_request(other, at).await,
             other if other.contains(" /trunks") => self.trunk_request(other, at).await,
             other if other.contains(" /webhooks") => self.webhook_request(other, at).await,
@@ -220,6 +222,9 @@ impl Hospital {
         let room = format!("/rooms/{number}");
         match operation {
             "GET /rooms/{number}" | "DELETE /rooms/{number}" => (room, Value::Null),
+            "GET /meetings/{number}/picture" => {
+                (format!("/meetings/{number}/picture"), Value::Null)
+            }
             "PATCH /rooms/{number}" => (room, json!({ "name": "new", "pin": "4711" })),
             "GET /rooms/{number}/shares" => (format!("{room}/shares"), Value::Null),
             "PUT /rooms/{number}/shares/{organisation}" => {

@@ -10,7 +10,7 @@ use super::bench::Api;
 use crate::store::now_ms;
 
 /// A terminal whose sound and pictures arrive well, and that loses much of what it is sent.
-fn leg() -> LegView {
+pub(super) fn leg() -> LegView {
     let site = Site {
         leg: LegId(7),
         name: Redacted("手术室".into()),

@@ -9,6 +9,7 @@ import { Bars } from "./Bars";
 import { organisationName, useDirectory } from "./directory";
 import { Meeting } from "./Meeting";
 import { Panel } from "./Panel";
+import { Still } from "./Still";
 import { useWayBack } from "./Table";
 
 /** Between two looks at the figures; who comes and goes is told at once. */
@@ -92,7 +93,7 @@ function Tile({ meeting, chosen, choose }: TileProps) {
   const words = useHouseWords();
   const directory = useDirectory();
   const moment = useMoment();
-  const { number, name, organisation, since_ms, sites } = meeting;
+  const { number, name, organisation, since_ms, may_watch, sites } = meeting;
   const bad = troubled(sites);
   return (
     <li className={chosen ? "meeting chosen" : "meeting"} data-testid="meeting">
@@ -112,6 +113,9 @@ function Tile({ meeting, chosen, choose }: TileProps) {
           {organisationName(directory, organisation)} · {words.wall.since(moment(since_ms))}
         </small>
       </p>
+      {may_watch && (
+        <Still number={number} title={[number, name].filter(Boolean).join(" ")} />
+      )}
       <p className="states">
         <State kind="off">{words.wall.sites(sites.length)}</State>
         {bad > 0 && <State kind="bad">{words.wall.troubled(bad)}</State>}

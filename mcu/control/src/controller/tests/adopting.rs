@@ -5,9 +5,8 @@ use std::time::Duration;
 use mcu_api::call::{CallEvent, EndReason, RejectReason};
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::manager::{BrowserMessage, SlotSize};
-use mcu_api::media::ToMedia;
 
-use super::bench::{Bench, demo, ports, rejoin};
+use super::bench::{Bench, HELLO, demo, ports, rejoin};
 use crate::controller::Input;
 
 struct Before {
@@ -59,7 +58,7 @@ fn media_is_not_disturbed_by_the_controllers_death() {
     let plan = bench.plan().clone();
     bench.restart_controller();
     bench.connect_media();
-    assert_eq!(bench.to_media, [ToMedia::Hello { takes_held: true }]);
+    assert_eq!(bench.to_media, [HELLO]);
     bench.pass(Duration::from_secs(10));
     assert_eq!(bench.plan(), &plan);
     let view = bench.view("3000").unwrap();

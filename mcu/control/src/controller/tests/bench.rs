@@ -36,6 +36,12 @@ pub const PAGE_OFFER: &str = include_str!("../../../../../tests/captures/own_chr
 
 pub const MANAGER: ManagerId = ManagerId(1);
 
+/// What a processor is told first.
+pub const HELLO: ToMedia = ToMedia::Hello {
+    takes_held: true,
+    takes_stills: true,
+};
+
 /// A controller and what it said.
 pub struct Bench {
     pub controller: Controller,

@@ -9,7 +9,7 @@ use mcu_api::media::ToMedia;
 use mcu_api::plan::{LegPlan, Transport};
 use mcu_api::secret::Redacted;
 
-use super::bench::{Bench, TERMINAL_OFFER, demo, incoming, ports};
+use super::bench::{Bench, HELLO, TERMINAL_OFFER, demo, incoming, ports};
 use crate::config::{Account, Config, RoomConfig, Secret, Trunk};
 use crate::controller::pin::Source;
 use crate::controller::{Input, MEDIA_WAIT};
@@ -81,11 +81,7 @@ fn a_call_goes_on_and_its_end_removes_the_leg() {
     let (mut bench, leg, plan) = meeting();
     bench.restart_controller();
     bench.connect_media();
-    assert_eq!(
-        bench.to_media,
-        [ToMedia::Hello { takes_held: true }],
-        "media is left alone"
-    );
+    assert_eq!(bench.to_media, [HELLO], "media is left alone");
     assert_eq!(bench.commands, []);
     bench.silent.insert(leg, 59);
     bench.pass(Duration::from_secs(3));
@@ -239,7 +235,7 @@ fn an_offer_of_ours_that_was_open_is_made_again() {
         bench.commands[..],
         [CallCommand::Offer { call: CALL, .. }]
     ));
-    assert_eq!(bench.to_media, [ToMedia::Hello { takes_held: true }]);
+    assert_eq!(bench.to_media, [HELLO]);
     let sdp = Redacted(offer(2));
     bench.input(Input::Call(CallEvent::Answered { call: CALL, sdp }));
     assert_eq!(bench.leg_plan(leg).transports, before.transports);

@@ -9,7 +9,7 @@ use mcu_api::media::{FromMedia, ToMedia};
 use mcu_api::plan::{DtlsKeys, SdesKeys, SrtpSource, SrtpSuite, Transport};
 use mcu_api::secret::Redacted;
 
-use super::bench::{Bench, PAGE_OFFER, TERMINAL_OFFER, demo, incoming, join, ports};
+use super::bench::{Bench, HELLO, PAGE_OFFER, TERMINAL_OFFER, demo, incoming, join, ports};
 use crate::controller::{Input, MEDIA_WAIT};
 
 fn ssrcs(bench: &Bench, leg: LegId) -> [u32; 2] {
@@ -535,7 +535,7 @@ fn a_processor_that_reconnects_is_sent_only_what_changed() {
     bench.forget();
     bench.input(Input::MediaDisconnected);
     bench.connect_media();
-    assert_eq!(bench.to_media, [ToMedia::Hello { takes_held: true }]);
+    assert_eq!(bench.to_media, [HELLO]);
     assert_eq!(bench.told, []);
     bench.input(Input::MediaDisconnected);
     bench.input(Input::Call(CallEvent::Ended {

@@ -9,12 +9,12 @@ use mcu_api::directory::Home;
 use mcu_api::ids::{CallId, LegId};
 use mcu_api::inventory::LegState;
 use mcu_api::manager::{BrowserMessage, Refusal, ServerMessage, SiteKind};
-use mcu_api::media::{MediaEvent, ToMedia};
+use mcu_api::media::MediaEvent;
 use mcu_api::plan::{Transport, VideoSource};
 use mcu_api::reach::MediaAddress;
 use mcu_api::secret::Redacted;
 
-use super::bench::{Bench, TERMINAL_OFFER, demo, incoming, join, ports, with_room};
+use super::bench::{Bench, HELLO, TERMINAL_OFFER, demo, incoming, join, ports, with_room};
 use crate::config::{Account, Config, RoomConfig, Secret};
 use crate::controller::Input;
 
@@ -28,7 +28,7 @@ fn a_closed_controller_has_no_room_for_anybody() {
     );
     assert!(bench.closed(1));
     assert_eq!(bench.view("3000"), None);
-    assert_eq!(bench.to_media, [ToMedia::Hello { takes_held: true }]);
+    assert_eq!(bench.to_media, [HELLO]);
 }
 
 #[test]
