@@ -1,6 +1,7 @@
 //! The first administrator, and whoever logs in: what they ask of the API, by curl.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -70,6 +71,18 @@ impl<'a> Administrator<'a> {
     /// Asks as the page does.
     pub fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         ask(self.server, &self.cookie, method, path, body)
+    }
+
+    /// Asks for a file, which is written here when it is there; the status of HTTP.
+    pub fn fetch(&self, path: &str, file: &Path) -> u16 {
+        let session = format!("cookie: __Host-consilium={}", self.cookie);
+        let mut curl = Command::new("curl");
+        curl.args(["-sk", "--fail", "--max-time", "30", "-w", "%{http_code}"]);
+        curl.args(["-H", &session, "-o"]).arg(file);
+        let url = self.server.url(&format!("/api/v1{path}"));
+        let output = curl.arg(url).output().expect("run curl");
+        let status = String::from_utf8_lossy(&output.stdout).parse();
+        status.expect("a status")
     }
 
     /// Asks for something that is there.

@@ -330,6 +330,7 @@ describe("the wall of meetings", () => {
     name,
     room: null,
     organisation: number,
+    may_watch: true,
     since_ms: 0,
     sites: names.map((one) => site(one, "good", "good")),
   });
