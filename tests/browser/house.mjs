@@ -328,6 +328,9 @@ async function watchTheWall(guest) {
   const tile = page.getByTestId("meeting").filter({ hasText: "4100" });
   await tile.getByText("张阿姨").waitFor();
   await tile.locator(".bars.good").nth(1).waitFor();
+  await tile.getByTestId("still").getByRole("img").waitFor({ timeout: 30000 });
+  await page.waitForFunction(() => document.querySelector("[data-testid=still] img")?.naturalWidth > 0);
+  assert.match(await tile.getByRole("img").first().getAttribute("alt"), /4100/);
   await hand.fill("filter", "nobody");
   await tile.waitFor({ state: "detached" });
   await hand.fill("filter", "张");

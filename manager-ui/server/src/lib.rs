@@ -196,7 +196,6 @@ impl Server {
             accounts: config.accounts,
             trunks: config.trunks,
         });
-        let watch = data.watch(link.clone(), store.clone(), config.process);
         let state = State {
             link: link.clone(),
             demo_room: config.demo_room,
@@ -214,7 +213,7 @@ impl Server {
             rates: rates::Rates::new(&config.requests),
             follower: follower.clone(),
             file: file.clone(),
-            watch: Arc::new(watch),
+            watch: Arc::new(data.watch(link.clone(), store.clone(), config.process)),
             events: events::Events::default(),
             webhooks,
             listeners: api::events::Listeners::new(&limits),

@@ -3,6 +3,7 @@
 use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass};
 use mcu_api::ids::LegId;
 use mcu_api::plan::Layout;
+use mcu_api::still::Still;
 use nix::time::{ClockId, clock_gettime};
 
 use super::tests::scene;
@@ -94,6 +95,24 @@ fn costs_of_a_room_at_720p() {
         encode + 8.0 * decode[1] + compose,
         (encode + 8.0 * decode[1] + compose) / (encode + 8.0 * (decode[1] + scale)),
     );
+}
+
+#[test]
+fn costs_of_a_still() {
+    let pool = Pool::new(1280, 720, Colour::BT709, 2);
+    let frames: Vec<Frame> = (0..16).map(|n| noisy(&pool, n)).collect();
+    let legs: Vec<LegId> = (0..4).map(LegId).collect();
+    let mut compositor = Compositor::new(320, 180);
+    compositor.set_tiles(Layout::Equal, &legs);
+    let mut bytes = 0;
+    cost("put 4 of 720p and make a JPEG file", &frames, |_, frame| {
+        for leg in &legs {
+            assert!(compositor.put(*leg, frame).unwrap());
+        }
+        bytes = jpeg::encode(compositor.compose(0), 4).unwrap().len();
+    });
+    println!("{bytes} bytes");
+    assert!((2_000..Still::MAX_BYTES).contains(&bytes));
 }
 
 /// Returns ms of scaling to a ninth tile.
