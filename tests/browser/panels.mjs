@@ -172,6 +172,7 @@ async function shareRoom() {
   step("whose it is not sees it, and shares it with nobody");
   await row("4000", east).locator("button.row").click();
   await east.getByTestId("panel").getByText("西院会诊").first().waitFor();
+  await east.getByTestId("foreign").waitFor();
   assert.equal(await east.getByTestId("new-share").count(), 0);
   assert.equal(await east.getByTestId("room-name").count(), 0);
   await east.goBack();

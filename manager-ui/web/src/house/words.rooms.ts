@@ -7,6 +7,7 @@ const en = {
     notInForce: "not in force",
     whyNot:
       "The server's configuration file has the same since, by which calls go. Please change this one, or remove one of the two.",
+    foreign: "It belongs to another organisation, which shares it with yours, and is changed there.",
   },
   rooms: {
     filter: "Filter by number or name",
@@ -138,6 +139,7 @@ const zh: typeof en = {
     why: "它在服务器的配置文件中，只能在那里修改。",
     notInForce: "未生效",
     whyNot: "服务器的配置文件中后来有了相同的一项，通话以配置文件为准。请更改这里的一项，或删除其中之一。",
+    foreign: "它属于其他机构，由对方共享给您的机构，只能在对方修改。",
   },
   rooms: {
     filter: "按号码或名称筛选",

@@ -4,7 +4,7 @@ import { api, ask } from "../api";
 import { useDoing, useHouseWords, useLoad } from "../hooks";
 import { newsOf, useLive } from "../live";
 import { Done, Switch, Trouble } from "../parts";
-import { organisationName, placeToBegin, useDirectory } from "./directory";
+import { organisationMark, placeToBegin, useDirectory } from "./directory";
 import { PlaceChoice } from "./PlaceChoice";
 
 interface Shared {
@@ -42,7 +42,7 @@ export function AccountShares({ id, home }: { id: string; home: string }) {
       <p className="hint">{words.accounts.sharesWhy}</p>
       <Trouble failure={shares.failure ?? doing.failure} />
       {shares.value?.map((row) => {
-        const name = organisationName(directory, row.organisation);
+        const name = organisationMark(directory, row.organisation);
         return (
           <fieldset key={row.organisation} data-testid="account-share">
             <legend>{name}</legend>

@@ -6,7 +6,7 @@ import { isName, isUser } from "../logic";
 import { Field, Form, Remove, Save, SaveRow, State, Trouble } from "../parts";
 import { AccountShares } from "./AccountShares";
 import type { SectionProps } from "./Admin";
-import { organisationName, placeToBegin, useDirectory } from "./directory";
+import { isForeign, organisationName, placeToBegin, useDirectory } from "./directory";
 import { Chosen, Listing, ToldOnce, useListed, useToldOnce } from "./Listing";
 import { PlaceChoice } from "./PlaceChoice";
 import { Named, Source } from "./Source";
@@ -71,7 +71,7 @@ export function Accounts({ me, place, move }: SectionProps) {
               <dd>{row.user}</dd>
             </dl>
             <ToldOnce why={words.accounts.keep} secret={told.of(row.id)} testId="account-password" />
-            {manage && !row.of_file && (
+            {manage && !row.of_file && !isForeign(directory, row.organisation) && (
               <Change
                 row={row}
                 changed={list.changed}

@@ -118,6 +118,7 @@ interface Names {
 
 function useNames(me: Me): Names {
   const { language } = useLanguage();
+  const { hidden } = useHouseWords().organisations;
   const may = (right: Me["rights"][number]) => me.rights.includes(right);
   const rows = useLoad(
     async () => (may("organisations.view") ? organisations() : []),
@@ -136,6 +137,7 @@ function useNames(me: Me): Names {
   const known = roles.value;
   const directory: Directory = {
     organisations: list,
+    hidden,
     tree,
     roles: known,
     again: rows.again,

@@ -6,7 +6,7 @@ import { dateField, differences } from "../logic";
 import { Choice, Field, Loading, State, Trouble } from "../parts";
 import type { HouseWords } from "../words";
 import type { SectionProps } from "./Admin";
-import { organisationName, roleName, short, useDirectory, type Directory } from "./directory";
+import { organisationMark, roleName, short, useDirectory, type Directory } from "./directory";
 import { Panel } from "./Panel";
 import { Table } from "./Table";
 
@@ -178,7 +178,7 @@ function nameOf(entry: Entry, directory: Directory, words: HouseWords): string {
   for (const key of ["login", "name"]) {
     if (typeof told[key] === "string" && object_kind !== "role") return told[key];
   }
-  if (object_kind === "organisation") return organisationName(directory, object);
+  if (object_kind === "organisation") return organisationMark(directory, object);
   if (object_kind === "role") {
     return typeof told.name === "string" ? told.name : roleName(directory, object, words);
   }
@@ -219,7 +219,7 @@ function One({ entry, close, only }: OneProps) {
         {entry.organisation && (
           <>
             <dt>{words.place}</dt>
-            <dd>{organisationName(directory, entry.organisation)}</dd>
+            <dd>{organisationMark(directory, entry.organisation)}</dd>
           </>
         )}
         <dt>{words.audit.hash}</dt>
@@ -267,7 +267,7 @@ function valueText(field: string, value: unknown, directory: Directory, words: H
   }
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
   if (field === "organisation" || field === "parent" || field === "shared_with") {
-    return organisationName(directory, text);
+    return organisationMark(directory, text);
   }
   if (field === "reason") return words.reasons[text] ?? text;
   if (field === "source") return words.sources[text] ?? text;

@@ -15,7 +15,7 @@ import {
   Trouble,
 } from "../parts";
 import type { SectionProps } from "./Admin";
-import { organisationName, placeToBegin, useDirectory } from "./directory";
+import { isForeign, organisationName, placeToBegin, useDirectory } from "./directory";
 import { GuestLinks } from "./GuestLinks";
 import { Chosen, Listing, useListed } from "./Listing";
 import { Meeting } from "./Meeting";
@@ -90,9 +90,13 @@ export function Rooms({ me, place, move }: SectionProps) {
               <>
                 {shown.guest_links && <GuestLinks number={shown.number} />}
                 <Shares number={shown.number} home={shown.organisation} />
-                <h3>{words.rooms.settings}</h3>
-                <Edit row={shown} at={shown.organisation} changed={list.changed} />
-                <RemoveRoom row={shown} removed={list.removed} />
+                {!isForeign(directory, shown.organisation) && (
+                  <>
+                    <h3>{words.rooms.settings}</h3>
+                    <Edit row={shown} at={shown.organisation} changed={list.changed} />
+                    <RemoveRoom row={shown} removed={list.removed} />
+                  </>
+                )}
               </>
             )}
           </>

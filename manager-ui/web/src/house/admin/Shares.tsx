@@ -4,7 +4,7 @@ import { api, ask, type Share } from "../api";
 import { useDoing, useHouseWords, useLoad } from "../hooks";
 import { newsOf, useLive } from "../live";
 import { Done, Form, Loading, State, Sure, Switch, Trouble } from "../parts";
-import { organisationName, placeToBegin, useDirectory } from "./directory";
+import { organisationMark, placeToBegin, useDirectory } from "./directory";
 import { PlaceChoice } from "./PlaceChoice";
 
 const ENDS = ["may_view", "may_join", "may_control"] as const;
@@ -95,7 +95,7 @@ interface OneProps {
 
 function One({ share, open, busy, change, write, end }: OneProps) {
   const words = useHouseWords();
-  const name = organisationName(useDirectory(), share.organisation);
+  const name = organisationMark(useDirectory(), share.organisation);
   const [ends, setEnds] = useState(endsOf(share));
   const given = ENDS.filter((which) => share[which]);
   return (

@@ -1,7 +1,9 @@
 import { useHouseWords } from "../hooks";
 import { State } from "../parts";
+import { isForeign, useDirectory } from "./directory";
 
 interface Row {
+  organisation: string;
   name: string;
   of_file: boolean;
   in_force: boolean;
@@ -20,7 +22,9 @@ export function Named({ row }: { row: Row }) {
 
 /** Where it is changed, or why it does not count. */
 export function Source({ row }: { row: Row }) {
-  const { why, whyNot } = useHouseWords().source;
+  const { why, whyNot, foreign } = useHouseWords().source;
+  const directory = useDirectory();
   if (row.of_file) return <p data-testid="of-file">{why}</p>;
+  if (isForeign(directory, row.organisation)) return <p data-testid="foreign">{foreign}</p>;
   return row.in_force ? null : <p data-testid="not-in-force">{whyNot}</p>;
 }

@@ -7,6 +7,8 @@ import type { HouseWords } from "../words";
 
 export interface Directory {
   organisations: readonly Organisation[];
+  /** In words: one that is not among them. */
+  hidden: string;
   tree: readonly Node[];
   roles: readonly Role[];
   /** Loads organisations again. */
@@ -24,6 +26,7 @@ export interface Directory {
 /** Before anything is known. */
 export const NOBODY: Directory = {
   organisations: [],
+  hidden: "",
   tree: [],
   roles: [],
   again: () => {},
@@ -40,8 +43,19 @@ export const useDirectory = () => useContext(DirectoryContext);
 /** The start of an id, for what has no name here. */
 export const short = (id: string) => id.slice(0, 8);
 
-export function organisationName({ organisations }: Directory, id: string): string {
-  return organisations.find((row) => row.id === id)?.name ?? short(id);
+export function organisationName({ organisations, hidden }: Directory, id: string): string {
+  return organisations.find((row) => row.id === id)?.name ?? hidden;
+}
+
+/** The same where several may be out of sight, and each is to be known from the others. */
+export function organisationMark(directory: Directory, id: string): string {
+  const name = organisationName(directory, id);
+  return name === directory.hidden ? `${name} (${short(id)})` : name;
+}
+
+/** Whether something is seen by a share alone: its organisation is none that is shown. */
+export function isForeign({ organisations, may }: Directory, organisation: string): boolean {
+  return may("organisations.view") && !organisations.some((row) => row.id === organisation);
 }
 
 export function roleName({ roles }: Directory, id: string, words: HouseWords): string {
