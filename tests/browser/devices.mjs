@@ -83,7 +83,7 @@ async function prepare() {
   await page.locator('[data-testid="network"][data-state="done"]').waitFor({ timeout: 25000 });
   const said = await page.getByTestId("network").innerText();
   assert.equal(await page.getByTestId("verdict").getAttribute("data-verdict"), "good", said);
-  const figures = /by UDP · round trip (?:< )?(\d+) ms · loss ([\d.]+) % up, ([\d.]+) % down · (\d+) kbit\/s up, (\d+) kbit\/s down/;
+  const figures = /by UDP · round trip (?:< )?(\d+)\sms · loss ([\d.]+)\s% up, ([\d.]+)\s% down · (\d+)\skbit\/s up, (\d+)\skbit\/s down/;
   const [, trip, up, down, upKbit, downKbit] = figures.exec(said)?.map(Number) ?? assert.fail(said);
   step(said.replaceAll("\n", " "));
   assert.ok(trip < 100 && up < 2 && down < 2, said);

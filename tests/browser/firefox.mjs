@@ -35,7 +35,7 @@ const SAID = {
     join: "Check picture and sound, then join",
     noPicture: "without pictures",
     soundAlone: "Sound only",
-    figures: /UDP.*round trip (?:< )?(\d+) ms.*loss (\d+\.\d) % up, (\d+\.\d) % down/s,
+    figures: /UDP.*round trip (?:< )?(\d+)\sms.*loss (\d+\.\d)\s% up, (\d+\.\d)\s% down/s,
   },
   zh: {
     ready: "可以接入呼叫",
@@ -47,7 +47,7 @@ const SAID = {
     join: "加入会诊",
     noPicture: "没有画面",
     soundAlone: "仅声音",
-    figures: /UDP.*往返时延 (?:< )?(\d+) ms.*丢包 上行 (\d+\.\d)%，下行 (\d+\.\d)%/s,
+    figures: /UDP.*往返时延 (?:< )?(\d+)\sms.*丢包 上行 (\d+\.\d)%，下行 (\d+\.\d)%/s,
   },
 }[language];
 /** A name that would be markup if it were not text, and turns what follows it round. */

@@ -55,12 +55,18 @@ const answers = (path, status, code) => (page) =>
   );
 
 const join = all(write({ name: "王医生" }), press("join"));
-const inRoom = all(join, (page) => see(page, "tile").waitFor(), (page) => pictures(page));
-/** Until every picture that is to come is there. */
+/** One's own tile is there before one is in the room. */
+const connected = (page) =>
+  page.waitForFunction(() => globalThis.__consilium?.pc?.connectionState === "connected");
+/** Until everybody is seen who is to be, or is not for a while, as without a camera. */
 const pictures = (page) =>
-  page.waitForFunction(() =>
-    [...document.querySelectorAll("video")].every((one) => one.videoWidth > 0 || !one.srcObject),
-  );
+  page
+    .waitForFunction(() => {
+      const all = [...document.querySelectorAll('[data-testid="tile"]')];
+      return all.length > 0 && all.every((tile) => tile.querySelector("video")?.videoWidth > 0);
+    }, null, { timeout: 6000 })
+    .catch(() => {});
+const inRoom = all(join, connected, pictures);
 
 /** Name, login, path, what is done there, and what before it is opened. */
 const SCENES = [
@@ -125,7 +131,7 @@ const SCENES = [
     await see(page, "chat-lines").locator("article a").first().waitFor();
   })],
   ["room-settings", null, "/room/3000", all(inRoom, press("settings"))],
-  ["room-keys", null, "/room/3000", all(inRoom, press("help"))],
+  ["room-keys", null, "/room/3000", all(inRoom, (page) => page.keyboard.press("?"))],
   ["room-missing-camera", null, "/room/3000", inRoom, (page) => page.addInitScript(() => {
     const get = navigator.mediaDevices.getUserMedia;
     navigator.mediaDevices.getUserMedia = (wanted) =>
@@ -163,8 +169,7 @@ async function visit(path, names) {
     await page.goto(base + path);
     await see(page, "name").fill(name);
     await see(page, "join").click();
-    // Their own tile is there before they are.
-    await page.waitForFunction(() => globalThis.__consilium?.pc?.connectionState === "connected");
+    await connected(page);
   }
 }
 
@@ -188,6 +193,9 @@ async function take([name, login, path, act, before], language, size) {
     process.exitCode = 1;
   }
   await page.screenshot({ path: `${folder}/${name}-${language}-${size}.png`, fullPage: size === "phone" });
+  // Whoever only vanishes is waited for.
+  await context.setOffline(false);
+  await see(page, "leave").click({ timeout: 500 }).catch(() => {});
   await context.close();
 }
 

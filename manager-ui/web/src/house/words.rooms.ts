@@ -74,8 +74,8 @@ const en = {
     from: "from it",
     to: "to it",
     flow: (way: string, rate: string, loss: string, jitter: string) =>
-      `${way} ${rate} kbit/s, ${loss} % lost, jitter ${jitter} ms`,
-    roundTrip: (ms: string) => `round trip ${ms} ms`,
+      `${way} ${rate}\u00a0kbit/s, ${loss}\u00a0% lost, jitter ${jitter}\u00a0ms`,
+    roundTrip: (ms: string) => `round trip ${ms}\u00a0ms`,
     silence: "Mute",
     unsilence: "Let it be heard",
     silenced: "muted by an operator",
@@ -202,8 +202,8 @@ const zh: typeof en = {
     from: "上行",
     to: "下行",
     flow: (way, rate, loss, jitter) =>
-      `${way} ${rate} kbit/s，丢包 ${loss} %，抖动 ${jitter} ms`,
-    roundTrip: (ms) => `往返时延 ${ms} ms`,
+      `${way} ${rate}\u00a0kbit/s，丢包 ${loss}\u00a0%，抖动 ${jitter}\u00a0ms`,
+    roundTrip: (ms) => `往返时延 ${ms}\u00a0ms`,
     silence: "静音",
     unsilence: "取消静音",
     silenced: "已被管理员静音",
