@@ -47,7 +47,7 @@ struct Encoder {
 impl Encoder {
     fn new(width: u32, height: u32, quantiser: u8) -> Result<Self, Error> {
         av::quiet();
-        let quality = ffi::FF_QP2LAMBDA as i32 * i32::from(quantiser.clamp(2, 31));
+        let quality = ffi::FF_QP2LAMBDA * i32::from(quantiser.clamp(2, 31));
         // SAFETY: the description is static; the allocations are owned by `encoder` from their birth,
         // and `Drop` accepts null. Fields are set before the context is opened, as is asked.
         unsafe {
