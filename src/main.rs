@@ -74,6 +74,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     // Started from /proc/self/exe, a process would be `exe` to ps and top.
     let _ = nix::sys::prctl::set_name(c"consilium");
     raise_file_limit();
+    forbid_core_dump();
     settings.prepare_data_dir()?;
     match &cli.command {
         Command::Serve(flags) => {
@@ -158,5 +159,15 @@ fn raise_file_limit() {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// A dump would hold sound, pictures, keys and names of meetings, and while that of media is written,
+/// which takes seconds, no other can have its ports. Who wants one raises the limit by prlimit(1).
+fn forbid_core_dump() {
+    let forbidden = getrlimit(Resource::RLIMIT_CORE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CORE, 0, hard));
+    if let Err(error) = forbidden {
+        warn!(%error, "a death of this process may leave a dump of its memory");
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use mcu_api::directory::{Directory, Held, TrunkState};
 use mcu_api::figures::Control;
 use mcu_api::frame::{self, Decoder, FrameError};
-use mcu_api::ids::{ConnId, LegId};
+use mcu_api::ids::{ConnId, LegId, RoomId};
 use mcu_api::manager::{
     Beyond, BrowserMessage, ControlOutcome, DialOutcome, FromControl, Invited, LegAction, Person,
     RoomView, ServerMessage, ToControl, TransferOutcome, Visit,
@@ -323,18 +323,18 @@ impl Link {
         }
     }
 
-    /// Asks the controller for the picture of a meeting, and has it go on to make some.
+    /// Asks the controller for the picture of a meeting, and which one it is, and has it go on to make some.
     pub(crate) async fn still(
         &self,
         number: String,
         wait: Duration,
-    ) -> Result<Option<Still>, Away> {
+    ) -> Result<Option<(Option<RoomId>, Still)>, Away> {
         if !self.tells.borrow().stills {
             return Err(Away);
         }
         let question = |request| ToControl::GetStill { request, number };
         match self.ask(wait, question).await? {
-            FromControl::Still { still, .. } => Ok(still),
+            FromControl::Still { meeting, still, .. } => Ok(still.map(|still| (meeting, still))),
             _ => Err(Away),
         }
     }

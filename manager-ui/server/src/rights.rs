@@ -206,7 +206,6 @@ pub const BUILT_IN: &[BuiltIn] = {
                 OrganisationsView,
                 RoomsView,
                 RoomsControl,
-                MeetingsWatch,
                 AccountsView,
                 AccountsManage,
                 TrunksView,

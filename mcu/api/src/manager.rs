@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::{Directory, Held, TrunkState};
 use crate::figures;
-use crate::ids::{ConnId, LegId};
+use crate::ids::{ConnId, LegId, RoomId};
 use crate::inventory::{FlowStats, LegState, VideoStats};
 use crate::secret::Redacted;
 use crate::still::Still;
@@ -144,7 +144,10 @@ pub enum FromControl {
     Still {
         /// Of the request.
         request: u64,
-        /// The newest one; none where there is no meeting, or no picture of it yet.
+        /// The meeting, which the next in the same room is not.
+        #[serde(default)]
+        meeting: Option<RoomId>,
+        /// The newest one; none where there is no meeting, or no picture of it that is of now.
         still: Option<Still>,
     },
     /// Answer to [`ToControl::Dial`].

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +26,9 @@ const MAX_INCOMING: usize = 256;
 /// gets a fresh inventory.
 const MAX_OUTGOING: usize = 256;
 
+/// Messages that wait for it beyond which nothing is sent that may as well be dropped ([`Outbox::offer`]).
+const MAX_OFFERED: usize = 32;
+
 /// A controller that does not read for this long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,6 +46,8 @@ pub enum LinkEvent {
 /// Where messages to the connected controller go.
 pub struct Outbox {
     queue: SyncSender<FromMedia>,
+    /// Messages in the queue.
+    waiting: Arc<AtomicUsize>,
     stream: UnixStream,
     /// Ends when all is written, or cannot be.
     written: Receiver<()>,
@@ -51,11 +57,19 @@ impl Outbox {
     /// Sends without waiting. `false`: the controller is gone or too slow; drop this outbox.
     #[must_use]
     pub fn send(&self, message: FromMedia) -> bool {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let sent = self.queue.try_send(message).is_ok();
         if !sent {
             let _ = self.stream.shutdown(std::net::Shutdown::Both);
         }
         sent
+    }
+
+    /// Sends what a later message of its kind makes good, unless many wait already. `false` as for
+    /// [`Outbox::send`].
+    #[must_use]
+    pub fn offer(&self, message: FromMedia) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= MAX_OFFERED || self.send(message)
     }
 
     /// Waits until what was sent is written: for [`LAST_WORDS`], and no longer for a controller that does
@@ -110,11 +124,14 @@ fn serve(
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     let (queue, outgoing) = sync_channel(MAX_OUTGOING);
     let (writing, written) = sync_channel(1);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let left = waiting.clone();
     let (reader, writer) = (stream.try_clone()?, stream.try_clone()?);
     info!("controller connected");
     if events
         .send(LinkEvent::Connected(Outbox {
             queue,
+            waiting,
             stream,
             written,
         }))
@@ -125,7 +142,7 @@ fn serve(
     thread::Builder::new()
         .name("link-write".into())
         .spawn(move || {
-            write(writer, &outgoing);
+            write(writer, &outgoing, &left);
             drop::<SyncSender<()>>(writing);
         })?;
     thread::Builder::new()
@@ -137,8 +154,9 @@ fn serve(
     Ok(())
 }
 
-fn write(mut stream: UnixStream, outgoing: &Receiver<FromMedia>) {
+fn write(mut stream: UnixStream, outgoing: &Receiver<FromMedia>, waiting: &AtomicUsize) {
     while let Ok(message) = outgoing.recv() {
+        waiting.fetch_sub(1, Ordering::Relaxed);
         let sent = match frame::encode(&message) {
             Ok(frame) => stream.write_all(&frame).map_err(|e| e.to_string()),
             Err(error) => Err(error.to_string()),

@@ -5,7 +5,7 @@
 //! canvas or an encoder away is skipped for it: under overload frames are lost, never time.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
@@ -32,6 +32,10 @@ const MAX_WAITING: usize = 8;
 const SKIP_FILTER_BELOW: u16 = 400;
 /// The smallest layer of a camera is as tall as that, whatever it is.
 const SMALLEST: u16 = 1;
+/// For stills alone the key frame of a camera is asked for once in so long, and waited for so long: a
+/// sender that sends none is shown as it comes.
+const KEY_AGAIN: Duration = Duration::from_secs(30);
+const KEY_WAIT: Duration = Duration::from_secs(5);
 /// Ticks for which every picture of a leg may wait a whole tick.
 const MAX_LEFT_TICKS: u32 = 2 * FRAME_RATE;
 /// Ticks between two key frames of one class on request.
@@ -136,8 +140,10 @@ struct Decoding {
     waiting: VecDeque<AccessUnit>,
     spare: Vec<Vec<u8>>,
     skip_filter: bool,
-    /// A key frame is missing for which nobody was asked.
+    /// A key frame is missing: what comes before it would be shown broken.
     is_damaged: bool,
+    /// When one was asked for last, for stills alone.
+    key_asked: Option<Instant>,
 }
 
 struct Encoding {
@@ -262,7 +268,18 @@ impl Picture {
                     false => decoding.is_damaged = true,
                 }
             }
-            decoding.waiting.push_back(picture);
+            let skip = match self.is_composed {
+                true => false,
+                false => {
+                    let (skip, ask) = decoding.awaits_key(context.now, picture.key_frame);
+                    self.damaged.extend(ask.then_some(leg));
+                    skip
+                }
+            };
+            match skip {
+                true => decoding.spare.push(picture.data),
+                false => decoding.waiting.push_back(picture),
+            }
             if let Some(buffer) = decoding.spare.pop() {
                 camera.recycle(buffer);
             }
@@ -399,7 +416,8 @@ impl Picture {
             }
         }
         if let Some(frame) = done.frame {
-            self.stills.put(done.leg, decoding.sender, &frame);
+            self.stills
+                .put(context.now, done.leg, decoding.sender, &frame);
             self.fresh.entry(done.leg).or_default().push(frame);
         }
         self.decode(context.pool, done.leg);
@@ -491,6 +509,30 @@ impl Decoding {
             spare: Vec::new(),
             skip_filter: false,
             is_damaged: false,
+            key_asked: None,
+        }
+    }
+}
+
+impl Decoding {
+    /// For stills alone: whether a picture is passed over since a key frame is missing, and whether one
+    /// is asked for.
+    fn awaits_key(&mut self, now: Instant, is_key: bool) -> (bool, bool) {
+        if !self.is_damaged || is_key {
+            self.is_damaged = false;
+            return (false, false);
+        }
+        let asked = self.key_asked.map(|at| now.saturating_duration_since(at));
+        match asked {
+            Some(passed) if passed < KEY_WAIT => (true, false),
+            Some(passed) if passed < KEY_AGAIN => {
+                self.is_damaged = false;
+                (false, false)
+            }
+            _ => {
+                self.key_asked = Some(now);
+                (true, true)
+            }
         }
     }
 }

@@ -15,7 +15,6 @@ use mcu_api::plan::RoomPlan;
 use mcu_rtp::demux::{Kind, classify, stun_local_ufrag};
 use mcu_rtp::webrtc::Certificate;
 use mio::{Events, Poll, Token, Waker};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 use crate::Config;
@@ -51,7 +50,6 @@ const MAX_REMOTES: usize = 65_536;
 /// SIGTERM ends this process alone, of which peers hear nothing: another goes on with their legs.
 pub fn run(config: Config) -> anyhow::Result<()> {
     listen_for_signals()?;
-    forbid_core_dump();
     let mut poll = Poll::new().context("make a poll")?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("make a waker")?);
     let mut worker = Worker::new(&config, &poll, waker)?;
@@ -111,16 +109,6 @@ fn raise_priority() {
     let raised = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -10) } == 0;
     if !raised {
         info!("no right to raise the priority of sound");
-    }
-}
-
-/// A dump of this process would hold sound, pictures and keys of meetings, and while it is written,
-/// which takes seconds, no other can have the ports. Who wants one raises the limit by prlimit(1).
-fn forbid_core_dump() {
-    let forbidden = getrlimit(Resource::RLIMIT_CORE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CORE, 0, hard));
-    if let Err(error) = forbidden {
-        warn!(%error, "a death of this process may leave a dump of its memory");
     }
 }
 
@@ -545,19 +533,25 @@ impl Worker {
 
     fn tell_events(&mut self) {
         for (room, event) in std::mem::take(&mut self.events) {
-            if matches!(event, MediaEvent::Still { .. }) && !self.takes_stills {
+            let is_still = matches!(event, MediaEvent::Still { .. });
+            if is_still && !self.takes_stills {
                 continue;
             }
-            self.send(FromMedia::Event { room, event });
+            let message = FromMedia::Event { room, event };
+            match is_still {
+                true => self.tell(message, Outbox::offer),
+                false => self.send(message),
+            }
         }
     }
 
     fn send(&mut self, message: FromMedia) {
-        if self
-            .outbox
-            .as_ref()
-            .is_some_and(|outbox| !outbox.send(message))
-        {
+        self.tell(message, Outbox::send);
+    }
+
+    fn tell(&mut self, message: FromMedia, by: fn(&Outbox, FromMedia) -> bool) {
+        let outbox = self.outbox.as_ref();
+        if outbox.is_some_and(|outbox| !by(outbox, message)) {
             self.outbox = None;
         }
     }

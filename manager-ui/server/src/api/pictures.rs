@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{Path, State as StateOf};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use mcu_api::ids::RoomId;
 use serde_json::json;
 use sqlx::FromRow;
 use tokio::sync::Mutex;
@@ -58,8 +59,13 @@ async fn show(
     let home = home(&state, &who, &number).await?;
     let home = home.ok_or_else(Problem::not_found)?;
     let still = state.link.still(number.clone(), PATIENCE).await?;
-    let still = still.ok_or_else(Problem::not_found)?;
-    state.looks.note(&state, &who, &number, &home).await?;
+    let (meeting, still) = still.ok_or_else(Problem::not_found)?;
+    let seen = Seen {
+        number: &number,
+        meeting,
+        home: &home,
+    };
+    state.looks.note(&state, &who, seen).await?;
     let kind = [(header::CONTENT_TYPE, "image/jpeg")];
     Ok((kind, still.into_jpeg()).into_response())
 }
@@ -87,26 +93,32 @@ async fn home(state: &State, who: &LoggedIn, number: &str) -> Result<Option<Home
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Looks(Arc<Mutex<HashMap<Look, Instant>>>);
 
-/// Whose look at what: a person or a token, the number of the room, and its home.
-type Look = (String, String, String);
+/// Whose look at what: a person or a token, the number of the room, the meeting in it, and its home.
+type Look = (String, String, Option<RoomId>, String);
+
+/// What somebody looks at.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    number: &'a str,
+    meeting: Option<RoomId>,
+    home: &'a Home,
+}
 
 impl Looks {
     /// Sees to it that the record has this look before anything is shown.
-    async fn note(
-        &self,
-        state: &State,
-        who: &LoggedIn,
-        number: &str,
-        home: &Home,
-    ) -> Result<(), Problem> {
-        let subject = who.subject.as_str().to_owned();
-        let look = (subject, number.to_owned(), home.organisation.clone());
+    async fn note(&self, state: &State, who: &LoggedIn, seen: Seen<'_>) -> Result<(), Problem> {
+        let look = (
+            who.subject.as_str().to_owned(),
+            seen.number.to_owned(),
+            seen.meeting,
+            seen.home.organisation.clone(),
+        );
         // Held until it is written: whoever looks at the same time is shown nothing before.
         let mut looks = self.0.lock().await;
         let now = Instant::now();
         let last = looks.get(&look);
         if last.is_none_or(|last| now.saturating_duration_since(*last) >= LOOK_ENDS) {
-            write(state, who, number, home).await?;
+            write(state, who, seen).await?;
         }
         if looks.len() >= MAX_LOOKS {
             looks.clear();
@@ -124,7 +136,8 @@ impl Looks {
     }
 }
 
-async fn write(state: &State, who: &LoggedIn, number: &str, home: &Home) -> Result<(), Problem> {
+async fn write(state: &State, who: &LoggedIn, seen: Seen<'_>) -> Result<(), Problem> {
+    let home = seen.home;
     let mut tx = state.store.begin().await?;
     let object = Object {
         kind: "meeting",
@@ -133,7 +146,7 @@ async fn write(state: &State, who: &LoggedIn, number: &str, home: &Home) -> Resu
     };
     let change = Change {
         before: None,
-        after: Some(json!({ "number": number, "picture": true })),
+        after: Some(json!({ "number": seen.number, "picture": true })),
     };
     audit::write(&mut tx, &who.asker(), Action::View, object, change).await?;
     tx.commit().await?;

@@ -360,7 +360,7 @@ impl Controller {
                 let room = room.id;
                 self.pressed(room, leg, key);
             }
-            MediaEvent::Still { still } => room.note_still(still),
+            MediaEvent::Still { still } => room.note_still(self.now, still),
             MediaEvent::KeyFrameNeeded { leg } => {
                 let dialog = room
                     .leg(leg)

@@ -12,23 +12,36 @@ use super::{Controller, ManagerId};
 
 /// So long after the last question stills are wanted no more: a page asks every few seconds.
 const WANTED_FOR: Duration = Duration::from_secs(15);
+/// An older still is not shown as if it were now: the next one comes every few seconds while there is
+/// anything to be seen.
+const MAX_AGE: Duration = Duration::from_secs(10);
+/// Meetings that are watched at a time: each camera of theirs that no terminal is shown is decoded for
+/// that alone. Full: of others there is no still.
+const MAX_WATCHED: usize = 64;
 
 /// That somebody looks on.
 #[derive(Debug)]
 pub struct Watched {
     until: Instant,
-    /// The newest still.
-    still: Option<Still>,
+    /// The newest still, and since when.
+    still: Option<(Instant, Still)>,
 }
 
 impl Controller {
     /// Answers a manager with the newest still of a meeting.
     pub(super) fn tell_still(&mut self, manager: ManagerId, request: u64, number: &str) {
-        let until = self.now + WANTED_FOR;
+        let (now, watched) = (self.now, self.still_deadlines().count());
         let mut meetings = self.rooms.iter_mut().filter(|room| !room.is_probe());
         let room = meetings.find(|room| room.number == number);
-        let still = room.and_then(|room| room.watch(until));
-        self.tell_manager(manager, FromControl::Still { request, still });
+        let room = room.filter(|room| room.watched.is_some() || watched < MAX_WATCHED);
+        let meeting = room.as_ref().map(|room| room.id);
+        let still = room.and_then(|room| room.watch(now));
+        let answer = FromControl::Still {
+            request,
+            meeting,
+            still,
+        };
+        self.tell_manager(manager, answer);
     }
 
     /// When stills are wanted no more.
@@ -55,19 +68,21 @@ impl Controller {
 }
 
 impl Room {
-    /// Has stills be made until then; the newest one that there is.
-    fn watch(&mut self, until: Instant) -> Option<Still> {
+    /// Has stills be made for a while from now; the newest one that there is.
+    fn watch(&mut self, now: Instant) -> Option<Still> {
         self.dirty |= self.watched.is_none();
-        let still = None;
+        let (until, still) = (now + WANTED_FOR, None);
         let watched = self.watched.get_or_insert(Watched { until, still });
         watched.until = until;
-        watched.still.clone()
+        let is_old = |(since, _): &mut (Instant, Still)| now.duration_since(*since) > MAX_AGE;
+        let _forgotten = watched.still.take_if(is_old);
+        watched.still.as_ref().map(|(_, still)| still.clone())
     }
 
     /// Keeps the newest still, while somebody looks on.
-    pub fn note_still(&mut self, still: Option<Still>) {
+    pub fn note_still(&mut self, now: Instant, still: Option<Still>) {
         if let Some(watched) = &mut self.watched {
-            watched.still = still;
+            watched.still = still.map(|still| (now, still));
         }
     }
 }

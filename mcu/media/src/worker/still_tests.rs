@@ -300,6 +300,37 @@ fn a_room_that_is_watched_tells_what_it_shows_and_decodes_nothing_after() {
     assert_eq!(bench.decoders(), 0);
 }
 
+/// Defects that these guard against: after a loss broken pictures were shown until somebody else asked for
+/// a key frame, and the last picture of a camera that was gone stayed.
+#[test]
+fn a_loss_is_mended_by_one_key_frame_and_a_camera_that_sends_nothing_is_left_out() {
+    let mut bench = Bench::new();
+    bench.plan(&[LEG], true);
+    assert!(bench.next_still().is_some());
+    assert_eq!(bench.asked, 1);
+    for _ in 0..3 {
+        // Lost on the way.
+        bench.sent += 3;
+        bench.stills_in(Duration::from_millis(300));
+    }
+    let shown = bench.next_still().expect("it is shown again");
+    let [black, red] = pixels(shown, [10, 100]);
+    assert!(
+        red[0] > 240 && red[1] < 15 && black[0] < 15,
+        "{black:?} {red:?}"
+    );
+    assert_eq!(bench.asked, 2, "once for all of the losses");
+
+    bench.next_frame += Duration::from_secs(3600);
+    let last = Instant::now();
+    let mut next = bench.next_still();
+    while next.is_some() {
+        next = bench.next_still();
+    }
+    let after = last.elapsed();
+    assert!((7..14).contains(&after.as_secs()), "{after:?}");
+}
+
 /// An older controller that comes after a newer one does not know that stills were wanted, nor what
 /// they are.
 #[test]

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use mcu_api::directory::{Held, TrunkState};
 use mcu_api::figures::{Control, Process};
 use mcu_api::frame::{self, Decoder};
+use mcu_api::ids::RoomId;
 use mcu_api::manager::{
     ControlOutcome, DialOutcome, FromControl, LegView, RoomView, ToControl, TransferOutcome, Visit,
 };
@@ -577,6 +578,8 @@ async fn play_controller(
                 },
                 ToControl::GetStill { request, number } => FromControl::Still {
                     request,
+                    // Other people are another meeting.
+                    meeting: Some(RoomId(legs.lock().unwrap().len() as u64)),
                     still: still_of(&number),
                 },
                 ToControl::GetFigures { request } => FromControl::Figures {

@@ -15,6 +15,7 @@ interface Props {
 export function Still({ number, title }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const [isSeen, setSeen] = useState(false);
+  const isOpen = usePageIsOpen();
   useEffect(() => {
     const observer = new IntersectionObserver((entries) =>
       setSeen(entries.at(-1)?.isIntersecting ?? false),
@@ -24,7 +25,7 @@ export function Still({ number, title }: Props) {
   }, []);
   return (
     <div className="still" data-testid="still" ref={place}>
-      {isSeen && <Newest number={number} title={title} />}
+      {isSeen && isOpen && <Newest number={number} title={title} />}
     </div>
   );
 }
@@ -40,6 +41,17 @@ function Newest({ number, title }: Props) {
   // What cannot be renewed is not shown as if it were now.
   const url = useObjectUrl(loaded.failure ? undefined : loaded.value);
   return url ? <img src={url} alt={words.wall.picture(title)} /> : <span>{words.wall.noPicture}</span>;
+}
+
+/** Nothing is kept on a page that nobody looks at. */
+function usePageIsOpen(): boolean {
+  const [isOpen, setOpen] = useState(document.visibilityState === "visible");
+  useEffect(() => {
+    const look = () => setOpen(document.visibilityState === "visible");
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
+  return isOpen;
 }
 
 /** An address of a file in memory, as long as it is shown. */

@@ -20,7 +20,12 @@ fn ask(bench: &mut Bench, number: &str) -> Option<Still> {
         ToControl::GetStill { request: 9, number },
     ));
     match bench.told.pop() {
-        Some((MANAGER, FromControl::Still { request: 9, still })) => still,
+        Some((
+            MANAGER,
+            FromControl::Still {
+                request: 9, still, ..
+            },
+        )) => still,
         other => panic!("no answer: {other:?}"),
     }
 }
@@ -52,8 +57,9 @@ fn a_room_makes_stills_while_somebody_asks_for_them_and_keeps_the_newest() {
     tell(&mut bench, plan.room, Some(still(2)));
     bench.to_media.clear();
     for _ in 0..4 {
-        bench.pass(14 * S);
+        bench.pass(9 * S);
         assert_eq!(ask(&mut bench, "3000"), Some(still(2)));
+        tell(&mut bench, plan.room, Some(still(2)));
     }
     let plans = |bench: &Bench| {
         let all = bench.to_media.iter();
@@ -69,6 +75,23 @@ fn a_room_makes_stills_while_somebody_asks_for_them_and_keeps_the_newest() {
     assert_eq!(plans(&bench), 1);
     tell(&mut bench, plan.room, Some(still(4)));
     assert_eq!(ask(&mut bench, "3000"), None, "neither old nor late");
+}
+
+/// Defect that this guards against: the last picture of a camera that sent nothing more was shown as if it
+/// were now, for as long as somebody looked.
+#[test]
+fn an_old_still_is_not_shown() {
+    let mut bench = Bench::new(demo());
+    bench.dial(1, "3000").unwrap();
+    ask(&mut bench, "3000");
+    let room = bench.plan().room;
+    tell(&mut bench, room, Some(still(1)));
+    bench.pass(9 * S);
+    assert_eq!(ask(&mut bench, "3000"), Some(still(1)));
+    bench.pass(2 * S);
+    assert_eq!(ask(&mut bench, "3000"), None, "of eleven seconds ago");
+    tell(&mut bench, room, Some(still(2)));
+    assert_eq!(ask(&mut bench, "3000"), Some(still(2)));
 }
 
 #[test]
