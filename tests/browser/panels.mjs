@@ -9,6 +9,8 @@ import { handsOn } from "./hands.mjs";
 import { openPage } from "./launch.mjs";
 
 const [base, language, way, receiver, folder] = process.argv.slice(2);
+/** A page that sees something no more is not told so, and looks by itself. */
+const FORGOTTEN = 40000;
 const PASSWORD = "seven grey horses";
 const SAID = {
   en: {
@@ -179,7 +181,7 @@ async function shareRoom() {
   await hand.press("end-share");
   await hand.press("end-share-sure");
   await says(SAID.withNobody);
-  await row("4000", east).waitFor({ state: "detached" });
+  await row("4000", east).waitFor({ state: "detached", timeout: FORGOTTEN });
   await row("2000", east).waitFor();
   await east.context().close();
 }
@@ -196,7 +198,7 @@ async function shareAccount() {
   await check("account-shared");
   await hand.press("unshare");
   await at("account-share").waitFor({ state: "detached" });
-  await row("or-west", east).waitFor({ state: "detached" });
+  await row("or-west", east).waitFor({ state: "detached", timeout: FORGOTTEN });
   await east.context().close();
 }
 

@@ -18,16 +18,19 @@ interface Query {
   limit: number;
 }
 
+/** Nobody is told of what they see no more, as when a share ends: it is looked after so often. */
+const LOOK_MS = 20_000;
+
 /**
- * Rows of a kind as they are told of, narrowed by what is typed, and the one that is chosen. With `every`,
- * in milliseconds, they are asked for again and again: of what there is no news.
+ * Rows of a kind as they are told of, narrowed by what is typed, and the one that is chosen. They are asked
+ * for again after `every` milliseconds, too.
  */
 export function useListed<T extends { id: string }>(
   kind: string,
   { place, move }: At,
   page: (query: Query) => Promise<Page<T>>,
   load: (id: string) => Promise<T>,
-  every?: number,
+  every = LOOK_MS,
 ) {
   const [filter, setFilter] = useState("");
   const q = useDelayed(filter.trim());
