@@ -4,7 +4,7 @@
 //! What somebody claims to hold is known before the database is asked: claims that proved right lately
 //! are remembered, and any other takes from the source what it is given back once it proves right.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -29,6 +29,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Sessions and tokens, or sources, that are remembered. Those that have all of their quota are forgotten
 /// first; who comes when there are too many others shares one quota with all such.
 const MAX_HOLDERS: usize = 20_000;
+/// How much later one is looked at again at least.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Requests that are answered in a minute; as many may come at once.
 #[derive(Clone, Copy, Debug)]
@@ -108,11 +110,45 @@ impl Rates {
 struct Quotas<K> {
     name: &'static str,
     most: u32,
-    /// What is left and when that was so, by holder; without one, of all for whom there was no place.
     left: Mutex<Left<K>>,
 }
 
-type Left<K> = HashMap<Option<K>, (f64, Instant)>;
+/// What is left, and when that was so.
+type Kept = (f64, Instant);
+
+/// What is left, by holder.
+#[derive(Debug)]
+struct Left<K> {
+    holders: HashMap<K, Held>,
+    /// Of all for whom there was no place.
+    shared: Option<Kept>,
+    /// Holders by when they have all of their quota again, or earlier: whoever took meanwhile is put back
+    /// when their time comes. So place is made without looking at all of them.
+    queue: BTreeSet<(Instant, K)>,
+    /// Holders that were looked at to make place.
+    #[cfg(test)]
+    looked_at: usize,
+}
+
+impl<K> Default for Left<K> {
+    fn default() -> Self {
+        Self {
+            holders: HashMap::new(),
+            shared: None,
+            queue: BTreeSet::new(),
+            #[cfg(test)]
+            looked_at: 0,
+        }
+    }
+}
+
+/// A holder.
+#[derive(Debug)]
+struct Held {
+    kept: Kept,
+    /// Its place in the queue.
+    queued: Instant,
+}
 
 /// What a holder has left.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,7 +160,7 @@ struct Standing {
     is_taken: bool,
 }
 
-impl<K: Copy + Eq + Hash> Quotas<K> {
+impl<K: Copy + Eq + Hash + Ord> Quotas<K> {
     fn new(name: &'static str, most: NonZeroU32) -> Self {
         Self {
             name,
@@ -135,29 +171,32 @@ impl<K: Copy + Eq + Hash> Quotas<K> {
 
     fn take(&self, holder: K, now: Instant) -> Standing {
         let mut known = self.left.lock().unwrap_or_else(|p| p.into_inner());
-        let holder = Some(holder);
-        let holder = match known.contains_key(&holder) || self.has_place(&mut known, now) {
-            true => holder,
-            false => None,
-        };
-        self.take_from(&mut known, holder, now)
+        if !known.holders.contains_key(&holder) && self.has_place(&mut known, now) {
+            let mut kept = (self.most.into(), now);
+            let standing = self.take_from(&mut kept, now);
+            self.insert(&mut known, holder, kept);
+            return standing;
+        }
+        let Left {
+            holders, shared, ..
+        } = &mut *known;
+        match holders.get_mut(&holder) {
+            Some(held) => self.take_from(&mut held.kept, now),
+            None => self.take_from(shared.get_or_insert((self.most.into(), now)), now),
+        }
     }
 
     fn take_if_known(&self, holder: K, now: Instant) -> Option<Standing> {
         let mut known = self.left.lock().unwrap_or_else(|p| p.into_inner());
-        let holder = Some(holder);
-        let is_known = known.contains_key(&holder);
-        is_known.then(|| self.take_from(&mut known, holder, now))
+        let held = known.holders.get_mut(&holder)?;
+        Some(self.take_from(&mut held.kept, now))
     }
 
-    fn take_from(&self, known: &mut Left<K>, holder: Option<K>, now: Instant) -> Standing {
-        let most = f64::from(self.most);
-        let left = known
-            .get(&holder)
-            .map_or(most, |kept| self.left(*kept, now));
+    fn take_from(&self, kept: &mut Kept, now: Instant) -> Standing {
+        let left = self.left(*kept, now);
         let is_taken = left >= 1.0;
         let left = if is_taken { left - 1.0 } else { left };
-        known.insert(holder, (left, now));
+        *kept = (left, now);
         Standing {
             name: self.name,
             most: self.most,
@@ -166,40 +205,73 @@ impl<K: Copy + Eq + Hash> Quotas<K> {
         }
     }
 
-    fn left(&self, (left, at): (f64, Instant), now: Instant) -> f64 {
+    fn left(&self, (left, at): Kept, now: Instant) -> f64 {
         let most = f64::from(self.most);
         let gained = now.saturating_duration_since(at).as_secs_f64() / WINDOW.as_secs_f64() * most;
         (left + gained).min(most)
     }
 
+    /// When there is all of it again.
+    fn whole_at(&self, (left, at): Kept) -> Instant {
+        let most = f64::from(self.most);
+        at + WINDOW.mul_f64(((most - left) / most).max(0.0))
+    }
+
+    fn insert(&self, known: &mut Left<K>, holder: K, kept: Kept) {
+        let queued = self.whole_at(kept);
+        known.queue.insert((queued, holder));
+        known.holders.insert(holder, Held { kept, queued });
+    }
+
+    /// Each holder that is looked at goes, or has taken since it was looked at last: what that costs is
+    /// paid by requests that were answered.
     fn has_place(&self, known: &mut Left<K>, now: Instant) -> bool {
-        if known.len() < MAX_HOLDERS {
+        if known.holders.len() < MAX_HOLDERS {
             return true;
         }
-        known.retain(|_, kept| self.left(*kept, now) < f64::from(self.most));
-        known.len() < MAX_HOLDERS
+        while known.queue.first().is_some_and(|(then, _)| *then <= now) {
+            #[cfg(test)]
+            {
+                known.looked_at += 1;
+            }
+            let next = known.queue.pop_first();
+            let Some((_, holder)) = next else {
+                break;
+            };
+            let Some(held) = known.holders.get_mut(&holder) else {
+                continue;
+            };
+            if self.left(held.kept, now) < f64::from(self.most) {
+                held.queued = self.whole_at(held.kept).max(now + TICK);
+                known.queue.insert((held.queued, holder));
+            } else {
+                known.holders.remove(&holder);
+            }
+        }
+        known.holders.len() < MAX_HOLDERS
     }
 
     /// Whether it is counted from now on and was not before. Its first request is counted.
     fn learn(&self, holder: K, now: Instant) -> bool {
         let mut known = self.left.lock().unwrap_or_else(|p| p.into_inner());
-        let holder = Some(holder);
-        if known.contains_key(&holder) || !self.has_place(&mut known, now) {
+        if known.holders.contains_key(&holder) || !self.has_place(&mut known, now) {
             return false;
         }
-        known.insert(holder, (f64::from(self.most) - 1.0, now));
+        self.insert(&mut known, holder, (f64::from(self.most) - 1.0, now));
         true
     }
 
     fn forget(&self, holder: &K) {
         let mut known = self.left.lock().unwrap_or_else(|p| p.into_inner());
-        known.remove(&Some(*holder));
+        if let Some(held) = known.holders.remove(holder) {
+            known.queue.remove(&(held.queued, *holder));
+        }
     }
 
     fn give_back(&self, holder: &K) {
         let mut known = self.left.lock().unwrap_or_else(|p| p.into_inner());
-        if let Some((left, _)) = known.get_mut(&Some(*holder)) {
-            *left = (*left + 1.0).min(f64::from(self.most));
+        if let Some(held) = known.holders.get_mut(holder) {
+            held.kept.0 = (held.kept.0 + 1.0).min(f64::from(self.most));
         }
     }
 }
@@ -243,7 +315,7 @@ pub(crate) async fn bound(
 ) -> Response {
     let path = request.uri().path();
     let peer = request.extensions().get::<serve::Peer>().copied();
-    let Some(peer) = peer.filter(|_| path.starts_with("/api/") || path.starts_with("/login/oidc"))
+    let Some(peer) = peer.filter(|_| path.starts_with("/api/") || path.starts_with("/login/"))
     else {
         // Files of the program and the state of its parts are cheap; WebSockets have bounds of their own.
         return next.run(request).await;
@@ -345,11 +417,57 @@ mod tests {
         let more = u32::try_from(MAX_HOLDERS).unwrap() + 100;
         let taken = (0..more).filter(|n| rates.count(None, source(*n), now).is_taken);
         assert_eq!(taken.count(), MAX_HOLDERS + 3);
-        assert_eq!(rates.silent.left.lock().unwrap().len(), MAX_HOLDERS + 1);
+        let held = || rates.silent.left.lock().unwrap().holders.len();
+        assert_eq!(held(), MAX_HOLDERS);
         // Who has all of it again makes place.
         let later = now + WINDOW;
         assert!(rates.count(None, source(more), later).is_taken);
-        assert_eq!(rates.silent.left.lock().unwrap().len(), 1);
+        assert_eq!(held(), 1);
+    }
+
+    /// Defect: while there were as many as are remembered, each newcomer looked at all of them.
+    #[test]
+    fn place_is_made_without_looking_at_all() {
+        let (rates, now) = (rates(5, 3), Instant::now());
+        let source = |n: usize| IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
+        let looked_at = || rates.silent.left.lock().unwrap().looked_at;
+        for n in 0..MAX_HOLDERS {
+            rates.count(None, source(n), now);
+        }
+        assert_eq!(looked_at(), 0, "while there is place");
+        let second = |s: u64| now + Duration::from_secs(s);
+        for n in 0..10_000 {
+            rates.count(None, source(MAX_HOLDERS + n), second(1));
+        }
+        assert_eq!(looked_at(), 0, "nobody's time has come");
+        // Half of them take again, so that their time comes later.
+        for n in 0..MAX_HOLDERS / 2 {
+            rates.count(None, source(n), second(19));
+        }
+        for n in 0..10_000 {
+            rates.count(None, source(2 * MAX_HOLDERS + n), second(21));
+        }
+        assert_eq!(looked_at(), MAX_HOLDERS, "each once");
+        let held = || rates.silent.left.lock().unwrap().holders.len();
+        assert_eq!(held(), MAX_HOLDERS);
+        // Those that were put back are found when their time has come.
+        rates.count(None, source(4 * MAX_HOLDERS), second(50));
+        assert_eq!(held(), 1);
+        assert_eq!(looked_at(), 2 * MAX_HOLDERS);
+        let left = rates.silent.left.lock().unwrap();
+        assert_eq!(left.queue.len(), left.holders.len());
+    }
+
+    #[test]
+    fn what_is_forgotten_holds_no_place() {
+        let (rates, now) = (rates(5, 3), Instant::now());
+        for n in 0..1_000_u32 {
+            let claim = [n.to_be_bytes(); 8].concat().try_into().unwrap();
+            rates.prove(claim, [192, 0, 2, 7].into(), now);
+            rates.proved.forget(&claim);
+        }
+        let left = rates.proved.left.lock().unwrap();
+        assert_eq!((left.holders.len(), left.queue.len()), (0, 0));
     }
 
     #[test]

@@ -53,7 +53,10 @@ pub(crate) async fn a_session_is_counted_by_itself_and_who_proves_nothing_by_the
     let wrong = json!({ "login": "chun", "password": "x" });
     while api.ask("", "POST", "/session", wrong.clone()).await.status != TOO_MANY {}
     api.get(&root, "/session").await;
+    a_source_that_has_used_up_its_own(&api).await;
+}
 
+async fn a_source_that_has_used_up_its_own(api: &Api) {
     let request = Request::get("/api/v1/login-methods").body(Body::empty());
     let response = api.router.clone().oneshot(request.unwrap()).await.unwrap();
     assert_eq!(response.status(), TOO_MANY);
@@ -72,6 +75,12 @@ pub(crate) async fn a_session_is_counted_by_itself_and_who_proves_nothing_by_the
             .starts_with("\"source\";r=0;t=")
     );
     assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
+    // Defect: who this server is to a provider was told without end.
+    for path in ["/login/saml/metadata", "/login/saml", "/login/oidc"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = api.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), TOO_MANY, "{path}");
+    }
     // The page itself and the state of the parts are told all the same.
     for path in ["/", "/health/live"] {
         let request = Request::get(path).body(Body::empty()).unwrap();
