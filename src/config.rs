@@ -474,6 +474,7 @@ impl Settings {
             webhooks: self.webhooks.config(),
             demo_room: self.demo.then(|| mcu_control::DEMO_ROOM.to_string()),
             realm: self.sip.realm.clone(),
+            sip_ports: self.sip_ports(),
             rooms: self.file_rooms(),
             accounts: self.users(),
             trunks: self.trunks(),
@@ -507,6 +508,15 @@ impl Settings {
             shape: room.shape,
         });
         shown.collect()
+    }
+
+    /// Ports at which SIP is listened for.
+    fn sip_ports(&self) -> Vec<u16> {
+        let further = listeners::config(&self.sip).into_iter();
+        let further = further.map(|listener| listener.listen.port());
+        std::iter::once(self.sip.listen().port())
+            .chain(further)
+            .collect()
     }
 
     /// Names of the trunks, and where their calls come from.

@@ -28,6 +28,7 @@ mod divert;
 mod entering;
 mod events;
 mod guests;
+mod here;
 pub mod ldap;
 mod leaving;
 mod limits;
@@ -103,6 +104,8 @@ pub struct Config {
     pub demo_room: Option<String>,
     /// Realm of the passwords of SIP accounts.
     pub realm: String,
+    /// Ports at which SIP is listened for.
+    pub sip_ports: Vec<u16>,
     /// The configuration file's rooms: none else may have their numbers.
     pub rooms: Vec<FileRoom>,
     /// Users of the configuration file's SIP accounts.
@@ -177,13 +180,11 @@ impl Server {
         };
         let host = config.addresses.first().copied();
         let webhooks = webhooks::Webhooks::new(config.webhooks, config.addresses.clone());
+        let here = here::Here::new(&config.addresses, config.sip_ports, &config.realm);
         let certificates = tls::Store::new(config.data_dir.join("tls"), config.addresses);
         let acceptor = tls::Acceptor::open(certificates)?;
-        let address = config.http;
-        let listen = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let (listener, port) = listen(config.http).await?;
         let metrics = listen_for_metrics(config.metrics).await?;
-        let port = listener.local_addr().map_err(listen)?.port();
         let page = SocketAddr::new(host.unwrap_or(IpAddr::from([127, 0, 0, 1])), port);
         let setup = setup::Setup::new(&config.data_dir, format!("https://{page}"));
         let (link, control) = link::new(config.control_socket);
@@ -216,6 +217,7 @@ impl Server {
             watch: Arc::new(data.watch(link.clone(), store.clone(), config.process)),
             events: events::Events::default(),
             webhooks,
+            here: Arc::new(here),
             listeners: api::events::Listeners::new(&limits),
         };
         let app = router(state.clone());
@@ -436,16 +438,25 @@ struct State {
     file: Arc<directory::File>,
     events: events::Events,
     webhooks: webhooks::Webhooks,
+    /// By what terminals reach this server.
+    here: Arc<here::Here>,
     listeners: api::events::Listeners,
     watch: Arc<watch::Watch>,
+}
+
+/// A socket there, and its port.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, u16), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    Ok((listener, port))
 }
 
 async fn listen_for_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Error> {
     let Some(address) = address else {
         return Ok(None);
     };
-    let bound = TcpListener::bind(address).await;
-    let bound = bound.map_err(|source| Error::Listen { address, source })?;
+    let (bound, _) = listen(address).await?;
     Ok(Some(bound))
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcu_api::directory::{Directory, Held, TrunkState};
@@ -137,6 +137,20 @@ pub(crate) enum Closing {
 #[derive(Debug, thiserror::Error)]
 #[error("the controller is away")]
 pub(crate) struct Away;
+
+/// The controller did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the controller did not answer")]
+pub(crate) struct Unanswered {
+    /// It may have heard the question.
+    pub asked: bool,
+}
+
+impl From<Unanswered> for Away {
+    fn from(_: Unanswered) -> Self {
+        Self
+    }
+}
 
 /// The task. [`Task::run`] never returns while a [`Link`] exists.
 pub(crate) struct Task {
@@ -403,7 +417,7 @@ impl Link {
         room: String,
         (target, beyond): (String, Beyond),
         wait: Duration,
-    ) -> Result<DialOutcome, Away> {
+    ) -> Result<DialOutcome, Unanswered> {
         let question = |request| ToControl::Dial {
             request,
             room,
@@ -412,7 +426,7 @@ impl Link {
         };
         match self.ask(wait, question).await? {
             FromControl::Dialled { outcome, .. } => Ok(outcome),
-            _ => Err(Away),
+            _ => Err(Unanswered { asked: true }),
         }
     }
 
@@ -441,15 +455,22 @@ impl Link {
         &self,
         wait: Duration,
         question: impl FnOnce(u64) -> ToControl + Send + 'static,
-    ) -> Result<FromControl, Away> {
+    ) -> Result<FromControl, Unanswered> {
         let (answer, answered) = oneshot::channel();
-        let question: Question = Box::new(question);
-        timeout(wait, async {
-            self.send(Command::Ask { question, answer }).await?;
-            answered.await.map_err(|_| Away)
+        let asked = Arc::new(AtomicBool::new(false));
+        let is_asked = asked.clone();
+        // It is put into words when it is about to be sent.
+        let question: Question = Box::new(move |request| {
+            is_asked.store(true, Ordering::Relaxed);
+            question(request)
+        });
+        let told = timeout(wait, async {
+            self.send(Command::Ask { question, answer }).await.ok()?;
+            answered.await.ok()
+        });
+        told.await.ok().flatten().ok_or_else(|| Unanswered {
+            asked: asked.load(Ordering::Relaxed),
         })
-        .await
-        .map_err(|_| Away)?
     }
 
     /// Has the controller go by this directory, now and whenever it comes back.

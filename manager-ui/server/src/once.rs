@@ -60,6 +60,8 @@ struct Asked {
     request_hash: String,
     right: Option<Right>,
     seal: Seal,
+    /// Held by whatever still does it, be the client gone or not.
+    _place: Taken,
 }
 
 /// Where the right has to be held by which an answer is told again.
@@ -239,18 +241,15 @@ async fn guarded(state: &State, request: Request, next: Next) -> Result<Response
     let who = LoggedIn::from_request_parts(&mut parts, state).await?;
     let body = whole(body).await?;
     let asker = who.subject.as_str().to_owned();
+    let id = hash(&[b"key", asker.as_bytes(), key.as_bytes()]);
     let asked = Asked {
-        id: hash(&[b"key", asker.as_bytes(), key.as_bytes()]),
-        request_hash: hash(&[
-            parts.method.as_str().as_bytes(),
-            parts.uri.to_string().as_bytes(),
-            &body,
-        ]),
+        _place: Taken::new(&state.under_way, &id).ok_or_else(under_way)?,
+        id,
+        request_hash: request_hash(parts.method.as_str(), &parts.uri.to_string(), &body),
         asker,
         right,
         seal: state.seal.clone(),
     };
-    let _place = Taken::new(&state.under_way, &asked.id).ok_or_else(under_way)?;
     if let Some(kept) = Kept::find(&state.store, &asked.id).await? {
         return kept.told(state, &who, &asked).await;
     }
@@ -335,6 +334,7 @@ impl Kept {
 }
 
 /// Holds a key while something is done under it.
+#[derive(Debug)]
 struct Taken {
     under_way: UnderWay,
     id: String,
@@ -426,6 +426,11 @@ async fn refuse_too_many(store: &Store, asker: &str) -> Result<(), Problem> {
             Err(problem.code("idempotency_too_many_keys"))
         }
     }
+}
+
+/// What makes a request another one.
+pub(crate) fn request_hash(method: &str, uri: &str, body: &[u8]) -> String {
+    hash(&[method.as_bytes(), uri.as_bytes(), body])
 }
 
 /// Over parts of which none can be taken for the end of the one before it.

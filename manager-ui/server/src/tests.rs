@@ -91,6 +91,7 @@ impl Manager {
             control_socket: dir.path().join("control.sock"),
             streams_socket: dir.path().join("tcp.sock"),
             addresses: vec!["127.0.0.1".parse().unwrap()],
+            sip_ports: vec![5060],
             database,
             ldap: None,
             oidc: None,

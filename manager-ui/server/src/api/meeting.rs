@@ -19,7 +19,7 @@ use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::audit::{self, Action, Change, Object};
-use crate::link::Away;
+use crate::link::{Away, Unanswered};
 use crate::once::{Once, Place};
 use crate::rights::{self, Right};
 
@@ -197,14 +197,15 @@ async fn ring(
                 once.end(&state.store, Some((StatusCode::OK, called)))
                     .await?
             }
-            Err(problem) if problem.status == StatusCode::NOT_FOUND => {
+            // Nobody was called.
+            Err(NotCalled::NoRoom | NotCalled::Away) => {
                 once.end(&state.store, None::<(StatusCode, &Called)>)
                     .await?;
             }
             // It may have rung: that is said instead of ringing twice.
-            Err(_) => {}
+            Err(NotCalled::Lost) => {}
         }
-        called.map(Json)
+        Ok(Json(called?))
     };
     let rung = tokio::spawn(ringing).await;
     rung.unwrap_or_else(|_| {
@@ -217,11 +218,15 @@ async fn called(
     state: &State,
     number: String,
     target: (String, Beyond),
-) -> Result<Called, Problem> {
-    let outcome = state.link.dial(number, target, RINGING).await?;
+) -> Result<Called, NotCalled> {
+    let outcome = state.link.dial(number, target, RINGING).await;
+    let outcome = outcome.map_err(|Unanswered { asked }| match asked {
+        true => NotCalled::Lost,
+        false => NotCalled::Away,
+    })?;
     let (outcome, status) = match outcome {
         DialOutcome::Answered => ("answered", None),
-        DialOutcome::NoSuchRoom => return Err(Problem::not_found()),
+        DialOutcome::NoSuchRoom => return Err(NotCalled::NoRoom),
         DialOutcome::RoomFull => ("room_full", None),
         DialOutcome::Unreachable => ("unreachable", None),
         DialOutcome::NoMedia => ("no_media", None),
@@ -229,6 +234,28 @@ async fn called(
         DialOutcome::NoAnswer => ("no_answer", None),
     };
     Ok(Called { outcome, status })
+}
+
+/// Why it is not known that somebody was called.
+enum NotCalled {
+    NoRoom,
+    /// The controller was not there to be asked.
+    Away,
+    /// It went away and may have called before.
+    Lost,
+}
+
+impl From<NotCalled> for Problem {
+    fn from(why: NotCalled) -> Self {
+        match why {
+            NotCalled::NoRoom => Self::not_found(),
+            NotCalled::Away => Away.into(),
+            NotCalled::Lost => {
+                let title = "The controller went away: it may have rung, see who is in the room";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, title).code("call_lost")
+            }
+        }
+    }
 }
 
 /// Whose terminals the asker may have called though they are strangers to the room: those of an account

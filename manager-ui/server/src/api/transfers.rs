@@ -17,6 +17,7 @@ use super::meeting::{is_address, may_control, note, numbered, without_pin};
 use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
+use crate::here::Led;
 use crate::once::Once;
 use crate::rights::Right;
 
@@ -32,7 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 #[serde(deny_unknown_fields)]
 struct Transfer {
     /// Number of a room that the asker may enter or control, with its PIN behind `*` if need be, or a
-    /// `sip:` URI elsewhere.
+    /// `sip:` URI elsewhere. One that leads to this server is the number that it dials.
     #[schema(value_type = String, min_length = 1, max_length = 256)]
     target: Redacted<String>,
 }
@@ -61,8 +62,7 @@ async fn transfer(
 ) -> Result<Json<Transferred>, Problem> {
     may_control(&state, &who, &number).await?;
     let leg = numbered(&leg)?;
-    let target = wanted.target;
-    may_lead_to(&state, &who, &target.0).await?;
+    let target = may_lead_to(&state, &who, wanted.target).await?;
     // Before it is done: who waits for no answer is in the record, too.
     let told = json!({ "leg": leg, "sent_to": without_pin(&target.0) });
     note(&state, &who, &number, told, &Once::default()).await?;
@@ -70,21 +70,25 @@ async fn transfer(
     told_as(outcome).map(Json)
 }
 
-/// Whether this is an address elsewhere, or a room into which the asker may lead somebody. Others do not
-/// exist for them.
-async fn may_lead_to(state: &State, who: &LoggedIn, target: &str) -> Result<(), Problem> {
-    if !is_address(target) {
+/// The target, if it is an address elsewhere or a room into which the asker may lead somebody. Others do not
+/// exist for them. An address that leads here is the number that it dials.
+async fn may_lead_to(
+    state: &State,
+    who: &LoggedIn,
+    target: Redacted<String>,
+) -> Result<Redacted<String>, Problem> {
+    if !is_address(&target.0) {
         return Err(nowhere());
     }
-    if target.starts_with("sip:") || target.starts_with("sips:") {
-        return Ok(());
-    }
+    let Led::Here(dialled) = state.here.led(&target.0).await else {
+        return Ok(target);
+    };
     let mut connection = state.store.pool()?.acquire().await?;
-    let number = target.split('*').next().unwrap_or_default();
+    let number = dialled.split('*').next().unwrap_or_default();
     for right in [Right::RoomsJoin, Right::RoomsControl] {
         let subject = &who.subject;
         if super::rooms::reaches(&mut connection, state, subject, number, right).await? {
-            return Ok(());
+            return Ok(Redacted(dialled));
         }
     }
     Err(nowhere())

@@ -371,8 +371,12 @@ async fn change(
         None => None,
     };
     write(&state, &mut tx, &after, password).await?;
+    // A room that went elsewhere is nothing that another change has to answer for.
+    let leads_anew = numbers.is_some() || after.organisation != before.organisation;
     let numbers = numbers.unwrap_or_else(|| known.clone());
-    write_numbers(&mut tx, &after, &numbers).await?;
+    if leads_anew {
+        write_numbers(&mut tx, &after, &numbers).await?;
+    }
     let mut told = after.noted(&numbers);
     if is_secret_new {
         told["password_set_anew"] = json!(true);

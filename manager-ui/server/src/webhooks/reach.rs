@@ -7,12 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::ifaddrs::getifaddrs;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 use url::{Host, Url};
 
 use super::Config;
+use crate::here::{is_of_this_machine, plain};
 
 /// Longest address of a receiver, in bytes.
 const MAX_URL: usize = 1_000;
@@ -127,18 +127,25 @@ impl Resolve for Reach {
         Box::pin(async move {
             let host = name.as_str();
             let found: Vec<SocketAddr> = lookup_host((host, 0)).await?.collect();
-            // One that is wrong makes the name one that we do not ask.
-            let name = plain(host);
-            let is_fine = found.iter().all(|at| rules.admit(&name, at.ip()));
-            match is_fine {
-                true => Ok(Box::new(found.into_iter()) as Addrs),
-                false => Err(Box::new(Refusal::Address) as Box<dyn StdError + Send + Sync>),
+            match rules.judged(host, found) {
+                Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),
+                Err(refusal) => Err(Box::new(refusal) as Box<dyn StdError + Send + Sync>),
             }
         })
     }
 }
 
 impl Rules {
+    /// What a name means, if all of it may be reached: one address that may not makes the name one that we do
+    /// not ask.
+    fn judged(&self, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refusal> {
+        let name = plain(host);
+        match found.iter().all(|at| self.admit(&name, at.ip())) {
+            true => Ok(found),
+            false => Err(Refusal::Address),
+        }
+    }
+
     fn admit(&self, host: &str, ip: IpAddr) -> bool {
         let named = self.private_hosts.iter().any(|name| name == host);
         named || (is_public(ip) && !self.is_own(ip))
@@ -147,26 +154,8 @@ impl Rules {
     /// Whether this machine has the address now.
     fn is_own(&self, ip: IpAddr) -> bool {
         let ip = behind_nat64(ip).map_or(ip, IpAddr::from).to_canonical();
-        if self.own.contains(&ip) {
-            return true;
-        }
-        // Where they cannot be told, nothing is known to be another machine's.
-        let Ok(held) = getifaddrs() else {
-            return true;
-        };
-        held.filter_map(|interface| interface.address)
-            .filter_map(|address| {
-                let v4 = address.as_sockaddr_in().map(|at| IpAddr::from(at.ip()));
-                v4.or_else(|| address.as_sockaddr_in6().map(|at| IpAddr::from(at.ip())))
-            })
-            .any(|held| held.to_canonical() == ip)
+        self.own.contains(&ip) || is_of_this_machine(ip)
     }
-}
-
-/// A name of a host as it is compared: of `Host.Example.` and `[::1]`, `host.example` and `::1`.
-fn plain(host: &str) -> String {
-    let host = host.trim_start_matches('[').trim_end_matches([']', '.']);
-    host.to_ascii_lowercase()
 }
 
 /// Whether an address is one host's of the internet (the registries of RFC 6890).
@@ -236,6 +225,8 @@ fn behind_nat64(ip: IpAddr) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
+    use nix::ifaddrs::getifaddrs;
+
     use super::*;
 
     fn reach(private: &[&str], clear: &[&str]) -> Reach {
@@ -318,6 +309,34 @@ mod tests {
             own.iter().all(|ip| !rules.admit("host.example", *ip)),
             "{own:?}"
         );
+    }
+
+    #[test]
+    fn a_name_with_one_address_that_may_not_be_reached_is_not_asked() {
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 0);
+        let [public, other] = ["1.1.1.1", "2606:4700::1111"].map(at);
+        let rules = reach(&["hooks.lan"], &[]).rules;
+        let judged = |found: &[SocketAddr]| rules.judged("Hooks.example", found.to_vec());
+        assert_eq!(judged(&[public, other]), Ok(vec![public, other]));
+        for ip in [
+            "10.0.0.9",
+            "127.0.0.1",
+            "::ffff:10.0.0.9",
+            "fd00::1",
+            "198.41.0.4",
+        ] {
+            let private = at(ip);
+            for found in [
+                vec![public, private],
+                vec![private, public],
+                vec![public, other, private],
+                vec![private],
+            ] {
+                assert_eq!(judged(&found), Err(Refusal::Address), "{found:?}");
+                // One that the configuration names may have both.
+                assert_eq!(rules.judged("HOOKS.lan.", found.clone()), Ok(found));
+            }
+        }
     }
 
     #[test]

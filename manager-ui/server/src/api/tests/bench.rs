@@ -24,12 +24,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::sync;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::postgres::Postgres;
 use crate::api::pictures::Looks;
 use crate::directory::FileRoom;
+use crate::here::Here;
 use crate::rates::{Allowed, Rates};
 use crate::rights::Right;
 use crate::seal::Seal;
@@ -56,10 +58,23 @@ pub(crate) struct Api {
     pub visits: Arc<Mutex<Vec<Visit>>>,
     /// Who is in each room, as the controller says.
     pub legs: Arc<Mutex<Vec<LegView>>>,
-    /// The controller ends when it is told what to do with a leg.
+    /// The controller ends when it is told what to do with a leg, or to call somebody.
     pub ends_when_told: Arc<AtomicBool>,
+    /// How the controller does with calls.
+    pub ringing: sync::watch::Sender<Ringing>,
     /// They end with it, and their connections to the database.
     _tasks: JoinSet<()>,
+}
+
+/// Whether the controller answers that it was refused when somebody is to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ringing {
+    /// At once, and what rings now.
+    Answer,
+    /// Not yet.
+    Hold,
+    /// Nor yet, and somebody is called.
+    Rings,
 }
 
 /// Who else proves people.
@@ -105,6 +120,7 @@ impl Api {
         let visits = Arc::default();
         let legs = Arc::default();
         let ends_when_told = Arc::default();
+        let (ringing, _) = sync::watch::channel(Ringing::Answer);
         // One of an earlier life.
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
@@ -115,6 +131,7 @@ impl Api {
             Arc::clone(&visits),
             Arc::clone(&legs),
             Arc::clone(&ends_when_told),
+            ringing.clone(),
         ));
         let (link, task) = link::new(socket);
         tasks.spawn(task.run());
@@ -126,11 +143,7 @@ impl Api {
         let followed = (follower.clone(), store.clone(), seal.clone());
         tasks.spawn(async move { followed.0.run(followed.1, followed.2, &file()).await });
         let limits = limits();
-        let places = watch::files::Places {
-            data_dir: dir.path().to_owned(),
-            backups: None,
-        };
-        let watch = watch::Watch::new(link.clone(), store.clone(), places, Process::default, None);
+        let watch = watch(&dir, &link, &store);
         let state = State {
             link,
             demo_room: None,
@@ -150,6 +163,7 @@ impl Api {
             file: Arc::new(file()),
             events,
             webhooks: webhooks(),
+            here: Arc::new(here()),
             listeners: crate::api::events::Listeners::new(&limits),
             watch: Arc::new(watch),
         };
@@ -165,6 +179,7 @@ impl Api {
             visits,
             legs,
             ends_when_told,
+            ringing,
             _tasks: tasks,
         }
     }
@@ -480,6 +495,19 @@ fn router(state: &State) -> Router {
     crate::router(state.clone()).layer(Extension(peer))
 }
 
+fn watch(dir: &TempDir, link: &link::Link, store: &Store) -> watch::Watch {
+    let places = watch::files::Places {
+        data_dir: dir.path().to_owned(),
+        backups: None,
+    };
+    watch::Watch::new(link.clone(), store.clone(), places, Process::default, None)
+}
+
+/// Where terminals reach the server.
+fn here() -> Here {
+    Here::new(&["192.0.2.1".parse().unwrap()], vec![5060, 5061], REALM)
+}
+
 /// Told without TLS on this machine, and tried again at once.
 fn webhooks() -> Webhooks {
     let here = vec!["localhost".to_owned()];
@@ -539,6 +567,7 @@ async fn play_controller(
     visits: Arc<Mutex<Vec<Visit>>>,
     legs: Arc<Mutex<Vec<LegView>>>,
     ends_when_told: Arc<AtomicBool>,
+    ringing: sync::watch::Sender<Ringing>,
 ) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let there = FromControl::Media {
@@ -564,14 +593,15 @@ async fn play_controller(
                     visits: visits.lock().unwrap().clone(),
                 },
                 ToControl::Control { .. } if ends_when_told.load(Ordering::Relaxed) => return,
+                ToControl::Dial { .. } if ends_when_told.load(Ordering::Relaxed) => {
+                    asked.lock().unwrap().push(message);
+                    return;
+                }
                 ToControl::Control { request, .. } => FromControl::Controlled {
                     request,
                     outcome: ControlOutcome::Done,
                 },
-                ToControl::Dial { request, .. } => FromControl::Dialled {
-                    request,
-                    outcome: DialOutcome::Refused { status: 486 },
-                },
+                ToControl::Dial { request, .. } => rung(request, &ringing).await,
                 ToControl::Transfer { request, .. } => FromControl::Transferred {
                     request,
                     outcome: TransferOutcome::Failed { status: 486 },
@@ -615,6 +645,24 @@ async fn play_controller(
 fn still_of(number: &str) -> Option<Still> {
     let is_empty = number.starts_with("empty");
     Still::new(number.into()).filter(|_| !is_empty)
+}
+
+/// What came of a call, once it is to be answered.
+async fn rung(request: u64, ringing: &sync::watch::Sender<Ringing>) -> FromControl {
+    ringing.send_if_modified(|ringing| {
+        let holds = *ringing == Ringing::Hold;
+        if holds {
+            *ringing = Ringing::Rings;
+        }
+        holds
+    });
+    let mut ringing = ringing.subscribe();
+    let answered = ringing.wait_for(|ringing| *ringing == Ringing::Answer);
+    answered.await.unwrap();
+    FromControl::Dialled {
+        request,
+        outcome: DialOutcome::Refused { status: 486 },
+    }
 }
 
 /// How the trunk of the file does, and one that people may have made.

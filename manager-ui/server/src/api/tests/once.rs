@@ -1,14 +1,19 @@
 //! What is done once (WS/T 545: ARC-16).
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::http::StatusCode;
+use mcu_api::manager::ToControl;
 use serde_json::{Value, json};
 use sqlx::Row;
+use tokio::time::timeout;
 
-use super::bench::{Answer, Api, PASSWORD};
+use super::bench::{Answer, Api, PASSWORD, Ringing};
 use crate::once;
 use crate::rights::Right;
+use crate::seal::Seal;
 use crate::store::now_ms;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -264,6 +269,114 @@ pub(crate) async fn a_refusal_is_not_kept_and_what_is_unknown_is_not_done_twice(
     let api = api.reopened();
     let sealed = api.ask_once(&root, "k", "/rooms", room.clone()).await;
     expect(&sealed, 409, "idempotency_unknown");
+}
+
+/// Defect: a call that the controller never heard of held its key for a day.
+pub(crate) async fn a_call_that_nobody_began_may_be_tried_again_and_one_that_may_ring_not(
+    api: Api,
+) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let room = json!({ "organisation": home, "number": "4200", "name": "会诊" });
+    api.make(&root, "/rooms", room).await;
+    let call = json!({ "target": "1001" });
+    let path = "/rooms/4200/calls";
+    let dialled = |api: &Api| {
+        let asked = api.asked.lock().unwrap();
+        let is_dial = |message: &&ToControl| matches!(message, ToControl::Dial { .. });
+        asked.iter().filter(is_dial).count()
+    };
+    api.ends_when_told.store(true, Ordering::Relaxed);
+    let lost = api.ask_once(&root, "rung", path, call.clone()).await;
+    expect(&lost, 503, "call_lost");
+    assert_eq!(dialled(&api), 1);
+    let away = api.ask_once(&root, "away", path, call.clone()).await;
+    expect(&away, 503, "controller_away");
+    let away = api.ask(&root, "POST", path, call.clone()).await;
+    expect(&away, 503, "controller_away");
+    let api = api.reopened();
+    let unknown = api.ask_once(&root, "rung", path, call.clone()).await;
+    expect(&unknown, 409, "idempotency_unknown");
+    assert_eq!(dialled(&api), 0, "nobody is called twice");
+    let called = api.ask_once(&root, "away", path, call.clone()).await;
+    assert_eq!(called.status, StatusCode::OK, "{called:?}");
+    let again = api.ask_once(&root, "away", path, call).await;
+    assert_eq!(again.body["replayed"], true, "{again:?}");
+    assert_eq!(dialled(&api), 1);
+}
+
+pub(crate) async fn a_call_goes_on_when_its_client_hangs_up_and_is_told_to_who_comes_back(
+    api: Api,
+) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let room = json!({ "organisation": home, "number": "4200", "name": "会诊" });
+    api.make(&root, "/rooms", room).await;
+    let call = json!({ "target": "1001" });
+    let path = "/rooms/4200/calls";
+    let mut ringing = api.ringing.subscribe();
+    api.ringing.send_replace(Ringing::Hold);
+    // The client is gone once it rings.
+    tokio::select! {
+        told = api.ask_once(&root, "k", path, call.clone()) => panic!("{told:?}"),
+        rings = ringing.wait_for(|ringing| *ringing == Ringing::Rings) => drop(rings.unwrap()),
+    }
+    let meanwhile = api.ask_once(&root, "k", path, call.clone()).await;
+    expect(&meanwhile, 409, "idempotency_under_way");
+    api.ringing.send_replace(Ringing::Answer);
+    let told = async {
+        loop {
+            let told = api.ask_once(&root, "k", path, call.clone()).await;
+            if told.status == StatusCode::OK {
+                return told;
+            }
+            expect(&told, 409, "idempotency_under_way");
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = timeout(Duration::from_secs(20), told).await.unwrap();
+    assert_eq!(told.body["replayed"], true, "{told:?}");
+    assert_eq!(told.body["status"], 486);
+    let asked = api.asked.lock().unwrap();
+    let is_dial = |message: &&ToControl| matches!(message, ToControl::Dial { .. });
+    assert_eq!(asked.iter().filter(is_dial).count(), 1);
+}
+
+/// What was asked for may hold a password that could be guessed from a plain hash.
+pub(crate) async fn the_hash_of_a_request_is_sealed(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let body = json!({ "parent": home, "kind": "hospital", "name": "仁济" });
+    for key in ["a", "b"] {
+        api.ask_once(&root, key, "/organisations", body.clone())
+            .await;
+    }
+    let rows = sqlx::query("SELECT id, request_hash FROM answers")
+        .fetch_all(api.store.pool().unwrap())
+        .await
+        .unwrap();
+    let kept: Vec<(String, String)> = rows
+        .iter()
+        .map(|row| (row.get("id"), row.get("request_hash")))
+        .collect();
+    let [(id, sealed), (_, other)] = &kept[..] else {
+        panic!("{kept:?}");
+    };
+    assert_ne!(sealed, other, "the same request twice");
+    let sent = body.to_string();
+    let plain = once::request_hash("POST", "/api/v1/organisations", sent.as_bytes());
+    assert!(!sealed.contains(&plain) && !other.contains(&plain));
+    let opened = api.state.seal.open(&format!("request {id}"), sealed);
+    assert_eq!(
+        opened.unwrap().0,
+        plain.as_bytes(),
+        "that is what is sealed"
+    );
+    // The key of the data folder is what it takes.
+    let dir = tempfile::tempdir().unwrap();
+    let another = Seal::new(dir.path());
+    another.seal("x", b"x").unwrap();
+    another.open(&format!("request {id}"), sealed).unwrap_err();
 }
 
 pub(crate) async fn two_at_the_same_time_make_one(api: Api) {

@@ -148,6 +148,36 @@ pub(crate) async fn what_contradicts_itself_or_another_trunk_is_refused(api: Api
     assert_eq!(list["of_file"], json!([]), "that is the root's");
 }
 
+/// Defect: a trunk one of whose rooms had gone to another organisation could not be changed any more.
+pub(crate) async fn a_trunk_is_changed_whose_room_went_elsewhere(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let a = api.organisation(&root, &home, "A").await;
+    let b = api.organisation(&root, &home, "B").await;
+    api.make(&root, "/rooms", room(&a, "4000")).await;
+    let numbers = json!([{ "number": "1", "room": "4000" }]);
+    let new = trunk_with(&a, "city", json!({ "numbers": numbers.clone() }));
+    let path = format!("/trunks/{}", api.make(&root, "/trunks", new).await);
+    let moved = json!({ "organisation": b });
+    api.ask(&root, "PATCH", "/rooms/4000", moved.clone()).await;
+    let change = async |change: Value| {
+        let changed = api.ask(&root, "PATCH", &path, change).await;
+        let code = changed.body["code"].clone();
+        (changed.status, code)
+    };
+    let fine = (StatusCode::OK, Value::Null);
+    assert_eq!(change(json!({ "prefix": "8" })).await, fine);
+    assert_eq!(told(&api).pop().unwrap().numbers.len(), 1, "it stays");
+    // What is asked for is judged.
+    let refused = (StatusCode::UNPROCESSABLE_ENTITY, json!("no_room"));
+    assert_eq!(change(json!({ "numbers": numbers })).await, refused);
+    // So is where the trunk is to be.
+    assert_eq!(change(moved).await, fine);
+    assert_eq!(change(json!({ "organisation": a })).await, refused);
+    assert_eq!(change(json!({ "numbers": [] })).await, fine);
+    assert!(told(&api).pop().unwrap().numbers.is_empty());
+}
+
 fn trunk_with(at: &str, name: &str, fields: Value) -> Value {
     let mut new = trunk(at, name);
     for (field, value) in fields.as_object().unwrap() {
