@@ -86,7 +86,7 @@ pub(crate) async fn write(
     object: Object<'_>,
     change: Change,
 ) -> Result<(), Error> {
-    events::note(tx, action, &object, &change).await?;
+    events::note(tx, action, &object, &change, left(&change)).await?;
     let left = left(&change).map(|left| {
         let after = Some(json!({ "moved_away": true }));
         let before = change.before.clone();
@@ -102,6 +102,26 @@ pub(crate) async fn write(
         append(tx, asker, action, object, change).await?;
     }
     Ok(())
+}
+
+/// The same with one more entry at another organisation that it concerns. That makes no event.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) async fn write_at_both(
+    tx: &mut Transaction<'static, Any>,
+    asker: &Asker,
+    action: Action,
+    (object, other): (Object<'_>, &str),
+    change: Change,
+) -> Result<(), Error> {
+    write(tx, asker, action, object, change.clone()).await?;
+    let organisation = Some(other);
+    let object = Object {
+        organisation,
+        ..object
+    };
+    append(tx, asker, action, object, change).await
 }
 
 /// The organisation that something was at before a change, or below, if it is there no more.

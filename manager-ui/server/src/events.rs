@@ -174,7 +174,8 @@ pub(crate) struct New {
     pub data: Value,
 }
 
-/// Writes the event that an entry of the record makes, in its transaction.
+/// Writes the event that an entry of the record makes, in its transaction; before it, where something went to
+/// another organisation, one that tells those whom it left that it is gone.
 ///
 /// # Errors
 /// Those of the database.
@@ -183,14 +184,14 @@ pub(crate) async fn note(
     action: Action,
     object: &Object<'_>,
     change: &Change,
+    left: Option<&str>,
 ) -> Result<(), Error> {
     let Some(kind) = kind_of(action, object.kind) else {
         return Ok(());
     };
-    let text = |value: &Option<Value>, field: &str| {
-        let field = value.as_ref()?.get(field)?.as_str()?;
-        Some(field.to_owned())
-    };
+    if let Some(left) = left {
+        note_gone(tx, object, change, left).await?;
+    }
     let id = object.id.map(str::to_owned);
     let mut data = json!({ "id": id });
     let (mut room, mut number) = (None, None);
@@ -216,6 +217,37 @@ pub(crate) async fn note(
     write(tx, &new).await
 }
 
+async fn note_gone(
+    tx: &mut Transaction<'static, Any>,
+    object: &Object<'_>,
+    change: &Change,
+    left: &str,
+) -> Result<(), Error> {
+    let (Some(kind), Some(id)) = (kind_of(Action::Remove, object.kind), object.id) else {
+        return Ok(());
+    };
+    let number = text(&change.before, "number").filter(|_| object.kind == "room");
+    let mut data = json!({ "id": id, "moved_away": true });
+    if let Some(number) = &number {
+        data["number"] = json!(number);
+    }
+    let gone = New {
+        kind,
+        organisation: Some(left.to_owned()),
+        // By these it would be told where it is now.
+        room: None,
+        object: None,
+        number,
+        data,
+    };
+    insert(tx, &gone, "", Some(id)).await
+}
+
+fn text(value: &Option<Value>, field: &str) -> Option<String> {
+    let field = value.as_ref()?.get(field)?.as_str()?;
+    Some(field.to_owned())
+}
+
 async fn number_of(
     tx: &mut Transaction<'static, Any>,
     room: Option<&str>,
@@ -233,6 +265,17 @@ async fn number_of(
 /// # Errors
 /// Those of the database.
 pub(crate) async fn write(tx: &mut Transaction<'static, Any>, new: &New) -> Result<(), Error> {
+    let shared = shared_with(tx, new).await?;
+    insert(tx, new, &shared, None).await
+}
+
+/// The same of something that was shared with others and is there no more, or is told where it is no more.
+async fn insert(
+    tx: &mut Transaction<'static, Any>,
+    new: &New,
+    shared: &str,
+    moved: Option<&str>,
+) -> Result<(), Error> {
     let now = now_ms();
     let head =
         sqlx::query("UPDATE events_head SET seq = seq + 1, at_ms = $1 WHERE one = 1 RETURNING seq")
@@ -241,7 +284,7 @@ pub(crate) async fn write(tx: &mut Transaction<'static, Any>, new: &New) -> Resu
             .await?;
     sqlx::query(
         "INSERT INTO events (seq, at_ms, kind, right_name, organisation, room, number, shared, object, \
-         data_json) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         data_json, moved) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(head.try_get::<i64, _>("seq")?)
     .bind(now)
@@ -250,9 +293,10 @@ pub(crate) async fn write(tx: &mut Transaction<'static, Any>, new: &New) -> Resu
     .bind(&new.organisation)
     .bind(&new.room)
     .bind(&new.number)
-    .bind(shared_with(tx, new).await?)
+    .bind(shared)
     .bind(&new.object)
     .bind(new.data.to_string())
+    .bind(moved)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -357,8 +401,32 @@ macro_rules! home {
          (SELECT m.organisation FROM rooms m WHERE m.id = e.room), \
          (SELECT p.organisation FROM people p WHERE p.id = e.object), \
          (SELECT a.organisation FROM accounts a WHERE a.id = e.object), \
+         (SELECT k.organisation FROM trunks k WHERE k.id = e.object), \
          (SELECT w.id FROM organisations w WHERE w.id = e.organisation), \
          (SELECT w.id FROM organisations w WHERE w.parent IS NULL)) "
+    };
+}
+
+/// SQL that is true of the event `e`, which tells that something went elsewhere, where the subject `$1` sees
+/// it there, within the organisation `$5` if that is given: to them it is not gone.
+macro_rules! still_seen {
+    () => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM organisations o WHERE o.id = COALESCE(\
+             (SELECT m.organisation FROM rooms m WHERE m.id = e.moved), \
+             (SELECT p.organisation FROM people p WHERE p.id = e.moved), \
+             (SELECT a.organisation FROM accounts a WHERE a.id = e.moved), \
+             (SELECT k.organisation FROM trunks k WHERE k.id = e.moved), \
+             (SELECT w.id FROM organisations w WHERE w.id = e.moved)) \
+             AND ($5 = '' OR EXISTS (SELECT 1 FROM organisations f WHERE f.id = $5 \
+             AND substr(o.path, 1, length(f.path)) = f.path)) AND ",
+            allowed!("e.right_name"),
+            ") OR ($5 = '' AND EXISTS (SELECT 1 FROM room_shares h \
+             JOIN organisations o ON o.id = h.organisation \
+             WHERE h.room = e.moved AND h.may_view = 1 AND ",
+            allowed!("e.right_name"),
+            ")))"
+        )
     };
 }
 
@@ -395,7 +463,9 @@ pub(crate) async fn heard(
         ") OR (e.shared <> '' AND EXISTS (SELECT 1 FROM organisations o \
          WHERE replace(e.shared, o.id, '') <> e.shared AND ",
         allowed!("e.right_name"),
-        "))) AND ($4 = '' OR replace($4, ',' || e.kind || ',', '') <> $4) \
+        "))) AND (e.moved IS NULL OR NOT ",
+        still_seen!(),
+        ") AND ($4 = '' OR replace($4, ',' || e.kind || ',', '') <> $4) \
          AND ($5 = '' OR EXISTS (SELECT 1 FROM organisations f WHERE f.id = $5 \
          AND substr(o.path, 1, length(f.path)) = f.path)) \
          AND ($6 = '' OR e.number = $6) ORDER BY e.seq"
@@ -414,6 +484,20 @@ pub(crate) async fn heard(
 /// How far a statement of [`heard`] has looked.
 pub(crate) fn looked(after: i64, to: i64) -> i64 {
     to.min(after.saturating_add(WINDOW))
+}
+
+/// The number of the oldest event that is kept, or of the next where none is.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn oldest(connection: &mut AnyConnection) -> Result<i64, Error> {
+    let row = sqlx::query(
+        "SELECT COALESCE((SELECT MIN(k.seq) FROM events k), h.seq + 1) AS oldest \
+         FROM events_head h WHERE h.one = 1",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(row.try_get("oldest")?)
 }
 
 /// Whether an event of this mark is kept.

@@ -175,8 +175,11 @@ impl Webhooks {
     }
 
     async fn send(&self, hook: &Hook, seal: &Seal, id: &str, text: &str) -> Outcome {
-        match hook.secrets(seal) {
-            Ok(secrets) => self.inner.sender.send(&hook.url, &secrets, id, text).await,
+        let opened = hook
+            .url(seal)
+            .and_then(|url| Ok((url, hook.secrets(seal)?)));
+        match opened {
+            Ok((url, secrets)) => self.inner.sender.send(&url.0, &secrets, id, text).await,
             Err(failure) => {
                 warn!(
                     error = store::chain(&failure),
@@ -202,6 +205,7 @@ impl Webhooks {
                 if forgotten.is_none_or(|at: Instant| at.elapsed() >= FORGET) {
                     forgotten = Some(Instant::now());
                     tell(rows::forget(&state.store).await);
+                    rows::seal_addresses(&state.store, &state.seal).await;
                 }
                 tell(looked);
             }
@@ -288,6 +292,8 @@ impl Rounds {
 enum Step {
     /// Nothing, for now.
     Over,
+    /// To be looked at anew.
+    Again,
     Deliver(Box<Told>),
 }
 
@@ -329,6 +335,7 @@ impl Round {
             drop(turn);
             match step {
                 Step::Over => return Ok(()),
+                Step::Again => {}
                 Step::Deliver(told) => self.deliver(&told).await?,
             }
         }
@@ -349,16 +356,19 @@ impl Round {
             return Ok(Step::Over);
         };
         let text = text(&mut connection, &hook, &due).await?;
+        let oldest = events::oldest(&mut connection).await?;
+        drop(connection);
+        if text.is_none() && due.seq < oldest {
+            let missed = rows::miss(&self.store, &hook, oldest).await?;
+            self.watch.counts.deliveries("withheld", missed);
+            return Ok(Step::Again);
+        }
         Ok(Step::Deliver(Box::new(Told { hook, due, text })))
     }
 
     /// Makes deliveries of the events that the hook has not looked at.
     async fn queue(&mut self, hook: &Hook) -> Result<(), Error> {
         let mut at = self.looked.max(hook.seq);
-        if at + 1 < self.now.oldest {
-            rows::queue(&self.store, hook, &[(at, "gap")], self.now.oldest - 1).await?;
-            at = self.now.oldest - 1;
-        }
         let mut written = hook.seq.max(at);
         while at < self.now.last.seq {
             let mut connection = self.store.pool()?.acquire().await?;
@@ -368,10 +378,16 @@ impl Round {
             let bounds = (at, self.now.last.seq);
             let found =
                 events::heard(&mut connection, &hook.subject(), bounds, &hook.filter()).await?;
+            // Asked behind that, each time: a round is as long as its receiver is slow, and events are
+            // forgotten meanwhile.
+            let oldest = events::oldest(&mut connection).await?;
             // One connection at a time, or all could wait for a second one.
             drop(connection);
-            at = events::looked(at, self.now.last.seq);
-            let new: Vec<(i64, &str)> = found.iter().map(|e| (e.seq, e.kind.as_str())).collect();
+            let gap = (at + 1 < oldest).then_some((at, "gap"));
+            at = events::looked(at, self.now.last.seq).max(oldest - 1);
+            let kept = found.iter().filter(|event| event.seq >= oldest);
+            let kept = kept.map(|event| (event.seq, event.kind.as_str()));
+            let new: Vec<(i64, &str)> = gap.into_iter().chain(kept).collect();
             if !new.is_empty() || at - written > UNWRITTEN {
                 rows::queue(&self.store, hook, &new, at).await?;
                 written = at;
@@ -493,6 +509,16 @@ impl Hook {
         }
     }
 
+    /// Its address, whose path is a secret at many receivers.
+    pub(crate) fn url(&self, seal: &Seal) -> Result<Redacted<String>, crate::seal::Error> {
+        // As an earlier version kept it.
+        if self.url.contains("://") {
+            return Ok(Redacted(self.url.clone()));
+        }
+        let plain = seal.open(&address_purpose(&self.id), &self.url)?;
+        Ok(Redacted(String::from_utf8_lossy(&plain.0).into_owned()))
+    }
+
     /// The secrets that count now, the newest first.
     fn secrets(&self, seal: &Seal) -> Result<Vec<Redacted<String>>, crate::seal::Error> {
         let old = self
@@ -515,6 +541,11 @@ pub(crate) fn test_text(id: &str, organisation: &str) -> String {
     let text = json!({ "id": id, "type": "webhook.test", "timestamp": timestamp,
         "organisation": organisation, "data": {} });
     text.to_string()
+}
+
+/// What an address is sealed for.
+pub(crate) fn address_purpose(hook: &str) -> String {
+    format!("webhook url {hook}")
 }
 
 /// What a secret is sealed for: it opens for this hook alone.

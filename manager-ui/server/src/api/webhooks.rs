@@ -28,7 +28,9 @@ use crate::rights::{self, Right, allowed};
 use crate::seal;
 use crate::store::{Error, new_id, now_ms};
 use crate::webhooks::rows::Hook;
-use crate::webhooks::{MAX_HOOKS, MAX_PER_ORGANISATION, Stop, purpose, sign, test_text};
+use crate::webhooks::{
+    MAX_HOOKS, MAX_PER_ORGANISATION, Stop, address_purpose, purpose, sign, test_text,
+};
 
 /// How long the secret before counts beside a new one, and how long at most.
 const OVERLAP_S: i64 = 24 * 60 * 60;
@@ -78,6 +80,7 @@ struct Webhook {
     /// Id of the organisation whose it is: what happens there and below is told.
     organisation: String,
     name: String,
+    /// Empty where it cannot be opened, without the key beside the database.
     url: String,
     /// Types of events that are told.
     #[schema(value_type = Vec<EventType>)]
@@ -113,10 +116,11 @@ struct Told {
     dead: i64,
 }
 
-impl From<Told> for Webhook {
-    fn from(told: Told) -> Self {
-        let hook = told.hook;
-        Self {
+impl Told {
+    fn shown(self, state: &State) -> Webhook {
+        let url = opened(state, &self.hook);
+        let hook = self.hook;
+        Webhook {
             types: names(&hook.kinds),
             room: Some(hook.room).filter(|room| !room.is_empty()),
             old_secret_until_ms: Some(hook.old_until_ms)
@@ -124,14 +128,14 @@ impl From<Told> for Webhook {
             id: hook.id,
             organisation: hook.organisation,
             name: hook.name,
-            url: hook.url,
+            url,
             state: hook.state,
-            maker: told.person,
-            by_token: told.by_token.0,
+            maker: self.person,
+            by_token: self.by_token.0,
             created_ms: hook.created_ms,
             failing_since_ms: hook.failing_since_ms,
-            waiting: told.waiting,
-            dead: told.dead,
+            waiting: self.waiting,
+            dead: self.dead,
         }
     }
 }
@@ -179,7 +183,7 @@ async fn list(
     .bind(paging.rows())
     .fetch_all(state.store.pool()?)
     .await?;
-    let rows = rows.into_iter().map(Webhook::from).collect();
+    let rows = rows.into_iter().map(|row| row.shown(&state)).collect();
     Ok(Json(paging.page(rows, |row: &Webhook| row.id.clone())))
 }
 
@@ -193,7 +197,8 @@ async fn get(
     Path(id): Path<String>,
 ) -> Result<Json<Webhook>, Problem> {
     let mut connection = state.store.pool()?.acquire().await?;
-    Ok(Json(managed(&mut connection, &who, &id).await?.into()))
+    let hook = managed(&mut connection, &who, &id).await?;
+    Ok(Json(hook.shown(&state)))
 }
 
 /// A new webhook.
@@ -242,12 +247,12 @@ async fn create(
         .fetch_one(&mut *tx)
         .await?;
     let hook = Hook {
-        secret: sealed(&state, &id, &secret)?,
+        secret: sealed(&state, &purpose(&id), &secret.0)?,
+        url: sealed(&state, &address_purpose(&id), &reached(&state, &new.url)?)?,
         id,
         organisation: new.organisation,
         maker: who.subject.as_str().to_owned(),
         name: new.name.as_str().to_owned(),
-        url: reached(&state, &new.url)?,
         kinds,
         room: new
             .room
@@ -266,12 +271,12 @@ async fn create(
         &who,
         Action::Create,
         None,
-        Some(shown(&hook)),
+        Some(shown(&state, &hook)),
         &hook,
     )
     .await?;
     let made = MadeWebhook {
-        webhook: managed(&mut tx, &who, &hook.id).await?.into(),
+        webhook: managed(&mut tx, &who, &hook.id).await?.shown(&state),
         secret,
     };
     let home = Place::Organisation(&hook.organisation);
@@ -350,12 +355,12 @@ async fn change(
     .bind(after.failing_since_ms)
     .execute(&mut *tx)
     .await?;
-    let (old, new) = (Some(shown(&before)), Some(shown(&after)));
+    let (old, new) = (Some(shown(&state, &before)), Some(shown(&state, &after)));
     note(&mut tx, &who, Action::Change, old, new, &after).await?;
     let told = managed(&mut tx, &who, &id).await?;
     tx.commit().await?;
     state.webhooks.look();
-    Ok(Json(told.into()))
+    Ok(Json(told.shown(&state)))
 }
 
 async fn changed(
@@ -380,7 +385,7 @@ async fn changed(
         return Ok(after);
     }
     if let Some(url) = changes.url {
-        after.url = reached(state, &url)?;
+        after.url = sealed(state, &address_purpose(&after.id), &reached(state, &url)?)?;
     }
     if let Some(room) = changes.room {
         after.room = room
@@ -423,7 +428,7 @@ async fn remove(
         &mut tx,
         &who,
         Action::Remove,
-        Some(shown(&hook)),
+        Some(shown(&state, &hook)),
         None,
         &hook,
     )
@@ -475,7 +480,7 @@ async fn replace_secret(
         "UPDATE webhooks SET secret = $2, old_secret = $3, old_until_ms = $4 WHERE id = $1",
     )
     .bind(&id)
-    .bind(sealed(&state, &id, &secret)?)
+    .bind(sealed(&state, &purpose(&id), &secret.0)?)
     .bind(Some(&hook.secret).filter(|_| overlap > 0))
     .bind(until)
     .execute(&mut *tx)
@@ -719,8 +724,8 @@ fn reached(state: &State, url: &str) -> Result<String, Problem> {
     Ok(state.webhooks.reach().parse(url).map_err(refused)?.into())
 }
 
-fn sealed(state: &State, hook: &str, secret: &Redacted<String>) -> Result<String, Problem> {
-    let sealed = state.seal.seal(&purpose(hook), secret.0.as_bytes());
+fn sealed(state: &State, purpose: &str, secret: &str) -> Result<String, Problem> {
+    let sealed = state.seal.seal(purpose, secret.as_bytes());
     sealed.map_err(|failure: seal::Error| {
         tracing::error!(
             error = crate::store::chain(&failure),
@@ -733,9 +738,20 @@ fn sealed(state: &State, hook: &str, secret: &Redacted<String>) -> Result<String
     })
 }
 
+/// The address; none where it does not open.
+fn opened(state: &State, hook: &Hook) -> String {
+    let opened = hook.url(&state.seal);
+    let failed = |failure: seal::Error| {
+        let error = crate::store::chain(&failure);
+        tracing::error!(error, hook = hook.id, "its address does not open");
+        String::new()
+    };
+    opened.map_or_else(failed, |url| url.0)
+}
+
 /// As the record has it: without the path of the address, which may be a secret.
-fn shown(hook: &Hook) -> Value {
-    let host = Url::parse(&hook.url).ok();
+fn shown(state: &State, hook: &Hook) -> Value {
+    let host = Url::parse(&opened(state, hook)).ok();
     let host = host.map(|url| url.origin().ascii_serialization());
     json!({ "organisation": hook.organisation, "name": hook.name, "host": host,
         "types": names(&hook.kinds), "room": hook.room, "state": hook.state, "maker": hook.maker })

@@ -11,7 +11,7 @@ use sqlx::{Any, Row, Transaction};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
-use super::{Kind, New, write};
+use super::{Kind, New, insert, write};
 use crate::link::{Link, Presence, Processes};
 use crate::store::{self, Error, Store, now_ms};
 
@@ -214,6 +214,13 @@ async fn tell_meeting(
     .bind(number)
     .fetch_optional(&mut **tx)
     .await?;
+    // Whose it was, where somebody was in a room that is removed: its own hear that its meeting is over.
+    let removed = match home {
+        Some(_) => None,
+        None => removed(tx, number).await?,
+    };
+    let shared = removed.as_ref().map_or("", |(_, shared)| shared);
+    let home = home.or_else(|| removed.as_ref().map(|(home, _)| home.clone()));
     let (room, organisation) = home.unzip();
     for (kind, mut data) in events {
         data["number"] = json!(number);
@@ -225,9 +232,27 @@ async fn tell_meeting(
             object: None,
             data,
         };
-        write(tx, &new).await?;
+        insert(tx, &new, shared, None).await?;
     }
     Ok(())
+}
+
+/// The room that had this number last, if it was made and removed: its id and home, and with whom it was
+/// shared.
+async fn removed(
+    tx: &mut Transaction<'static, Any>,
+    number: &str,
+) -> Result<Option<((String, String), String)>, Error> {
+    let row: Option<(String, String, String)> = sqlx::query_as(
+        "SELECT e.room, e.organisation, e.shared FROM events e WHERE e.number = $1 AND e.kind = $2 \
+         AND e.room IS NOT NULL AND e.organisation IS NOT NULL AND NOT EXISTS \
+         (SELECT 1 FROM file_rooms f WHERE f.number = $1) ORDER BY e.seq DESC LIMIT 1",
+    )
+    .bind(number)
+    .bind(Kind::RoomRemoved.as_str())
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map(|(room, home, shared)| ((room, home), shared)))
 }
 
 async fn keep(
@@ -286,6 +311,7 @@ fn differences(before: &[MeetingLeg], after: &[MeetingLeg]) -> Vec<(Kind, Value)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Database;
     use mcu_api::ids::LegId;
     use mcu_api::manager::{Quality, SiteKind};
 
@@ -360,6 +386,94 @@ mod tests {
         assert_eq!((told_of, told["1"][1]), (1, legs[1]), "another site");
         look(&mut told, legs, again.unwrap());
         assert_eq!(told["1"], legs, "as it is in the end");
+    }
+
+    /// A store with two organisations and a room of one of them, 4000, which another one sees.
+    async fn store(dir: &std::path::Path) -> Store {
+        let store = Store::open(&Database::Sqlite, dir).unwrap();
+        store.prepare().await.unwrap();
+        for statement in [
+            "INSERT INTO organisations (id, parent, path, kind, name, created_ms) \
+             VALUES ('root', NULL, '/root/', 'region', 'r', 0)",
+            "INSERT INTO organisations (id, parent, path, kind, name, created_ms) \
+             VALUES ('a', 'root', '/root/a/', 'hospital', 'a', 0)",
+            "INSERT INTO rooms (id, organisation, number, name, guests, srtp, created_ms) \
+             VALUES ('m', 'a', '4000', 'n', 0, 'allowed', 0)",
+        ] {
+            run(&store, statement).await;
+        }
+        store
+    }
+
+    async fn run(store: &Store, statement: &'static str) {
+        let done = sqlx::query(statement).execute(store.pool().unwrap());
+        done.await.unwrap();
+    }
+
+    /// Where the meetings' events are told, by their kind.
+    async fn homes(store: &Store) -> Vec<(String, Option<String>, Option<String>, String)> {
+        let rows = sqlx::query_as(
+            "SELECT kind, organisation, room, shared FROM events WHERE kind LIKE 'meeting.%' ORDER BY seq",
+        );
+        rows.fetch_all(store.pool().unwrap()).await.unwrap()
+    }
+
+    fn meeting(legs: Vec<MeetingLeg>) -> BTreeMap<String, Meeting> {
+        let number = "4000".to_owned();
+        [(number.clone(), Meeting { number, legs })].into()
+    }
+
+    /// One that the file has over one that was made is the root's: its meeting is no business of the other's.
+    #[tokio::test]
+    async fn a_meeting_in_a_room_of_the_file_is_not_told_where_another_of_its_number_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let began = meeting(vec![leg(1)]);
+        let told = tell_meetings(&store, &Told::new(), &began).await.unwrap();
+        let shadow = "INSERT INTO file_rooms (number, guests, srtp, has_pin, has_guest_pin, layout) \
+                      VALUES ('4000', 0, 'allowed', 0, 0, 'auto')";
+        run(&store, shadow).await;
+        tell_meetings(&store, &told, &meeting(vec![]))
+            .await
+            .unwrap();
+        let told = homes(&store).await;
+        let at = |kind: &str, home: Option<&str>, room: Option<&str>| {
+            let text = |text: &str| text.to_owned();
+            (text(kind), home.map(text), room.map(text), String::new())
+        };
+        let [a, m] = [Some("a"), Some("m")];
+        assert_eq!(
+            told,
+            [at("meeting.began", a, m), at("meeting.ended", None, None)]
+        );
+    }
+
+    /// Defect: that a meeting was over whose room had been removed was told at the root alone.
+    #[tokio::test]
+    async fn the_end_of_a_meeting_whose_room_is_removed_is_told_where_the_room_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let began = meeting(vec![leg(1)]);
+        let told = tell_meetings(&store, &Told::new(), &began).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        let removed = New {
+            kind: Kind::RoomRemoved,
+            organisation: Some("a".into()),
+            room: Some("m".into()),
+            number: Some("4000".into()),
+            object: Some("m".into()),
+            data: json!({}),
+        };
+        insert(&mut tx, &removed, "b", None).await.unwrap();
+        tx.commit().await.unwrap();
+        run(&store, "DELETE FROM rooms").await;
+        tell_meetings(&store, &told, &meeting(vec![]))
+            .await
+            .unwrap();
+        let ended = homes(&store).await.pop().unwrap();
+        let text = |text: &str| text.to_owned();
+        let there = (Some(text("a")), Some(text("m")), text("b"));
+        assert_eq!((ended.1, ended.2, ended.3), there);
     }
 
     #[test]

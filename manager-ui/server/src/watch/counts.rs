@@ -79,7 +79,14 @@ impl Counts {
 
     /// A message to a webhook came to this. The outcome is one of the program's words.
     pub(crate) fn delivery(&self, outcome: &'static str) {
-        self.deliveries.with_label_values(&[outcome]).inc();
+        self.deliveries(outcome, 1);
+    }
+
+    /// The same of several.
+    pub(crate) fn deliveries(&self, outcome: &'static str, messages: u64) {
+        self.deliveries
+            .with_label_values(&[outcome])
+            .inc_by(messages);
     }
 
     fn request(&self, operation: &str, status: StatusCode, took: Duration) {

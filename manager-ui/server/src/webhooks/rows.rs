@@ -1,10 +1,13 @@
 //! Hooks and deliveries in the database.
 
 use sqlx::{Any, AnyConnection, FromRow, Row, Transaction};
+use tracing::warn;
 
+use super::address_purpose;
 use super::send::Outcome;
 use crate::audit::Object;
-use crate::store::{Error, Store, new_id, now_ms};
+use crate::seal::Seal;
+use crate::store::{Error, Store, chain, new_id, now_ms};
 
 /// How long deliveries are kept that are over, as events are; and how many that arrived, of one hook.
 const KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
@@ -19,6 +22,7 @@ pub(crate) struct Hook {
     pub organisation: String,
     pub maker: String,
     pub name: String,
+    /// Sealed.
     pub url: String,
     pub kinds: String,
     pub room: String,
@@ -140,20 +144,30 @@ pub(super) async fn queue(
     if is_there.rows_affected() == 0 {
         return Ok(());
     }
-    for (seq, kind) in events {
-        sqlx::query(
-            "INSERT INTO deliveries (id, webhook, seq, kind, state, attempts, created_ms, next_ms) \
-             VALUES ($1, $2, $3, $4, 'waiting', 0, $5, $5) ON CONFLICT (webhook, seq, kind) DO NOTHING",
-        )
-        .bind(format!("msg_{}", new_id()))
-        .bind(&hook.id)
-        .bind(seq)
-        .bind(kind)
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
+    for event in events {
+        insert(&mut tx, hook, *event, now).await?;
     }
     Ok(tx.commit().await?)
+}
+
+async fn insert(
+    tx: &mut Transaction<'static, Any>,
+    hook: &Hook,
+    (seq, kind): (i64, &str),
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO deliveries (id, webhook, seq, kind, state, attempts, created_ms, next_ms) \
+         VALUES ($1, $2, $3, $4, 'waiting', 0, $5, $5) ON CONFLICT (webhook, seq, kind) DO NOTHING",
+    )
+    .bind(format!("msg_{}", new_id()))
+    .bind(&hook.id)
+    .bind(seq)
+    .bind(kind)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// It arrived.
@@ -229,6 +243,51 @@ pub(super) async fn withhold(store: &Store, due: &Due) -> Result<(), Error> {
         .execute(&mut *tx)
         .await?;
     Ok(tx.commit().await?)
+}
+
+/// What waits and is not kept any more is told as one gap. How many deliveries that were.
+pub(super) async fn miss(store: &Store, hook: &Hook, oldest: i64) -> Result<u64, Error> {
+    let mut tx = store.begin().await?;
+    let now = now_ms();
+    let missed = sqlx::query(
+        "UPDATE deliveries SET state = 'withheld', tried_ms = $3 WHERE webhook = $1 \
+         AND state = 'waiting' AND kind <> 'gap' AND seq < $2",
+    )
+    .bind(&hook.id)
+    .bind(oldest)
+    .bind(now)
+    .execute(&mut *tx)
+    .await?;
+    insert(&mut tx, hook, (oldest - 1, "gap"), now).await?;
+    tx.commit().await?;
+    Ok(missed.rows_affected())
+}
+
+/// Seals addresses that an earlier version kept in clear, in a copy that was put back, too.
+pub(super) async fn seal_addresses(store: &Store, seal: &Seal) {
+    if let Err(error) = try_seal_addresses(store, seal).await {
+        warn!(error, "addresses of webhooks stay in clear for now");
+    }
+}
+
+async fn try_seal_addresses(store: &Store, seal: &Seal) -> Result<(), String> {
+    let away = |failure: Error| chain(&failure);
+    let mut tx = store.begin().await.map_err(away)?;
+    let clear: Vec<(String, String)> =
+        sqlx::query_as("SELECT id, url FROM webhooks WHERE url LIKE '%://%'")
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(|failure| away(failure.into()))?;
+    for (id, url) in clear {
+        let sealed = seal.seal(&address_purpose(&id), url.as_bytes());
+        sqlx::query("UPDATE webhooks SET url = $2 WHERE id = $1")
+            .bind(&id)
+            .bind(sealed.map_err(|failure| chain(&failure))?)
+            .execute(&mut *tx)
+            .await
+            .map_err(|failure| away(failure.into()))?;
+    }
+    tx.commit().await.map_err(|failure| away(failure.into()))
 }
 
 /// Forgets deliveries that are over, where they are old or too many.

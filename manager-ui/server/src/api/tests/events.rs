@@ -420,6 +420,88 @@ pub(crate) async fn a_shared_room_is_heard_of_as_long_as_it_is_shared(api: Api) 
     assert_eq!(kinds(&told), ["room.removed"]);
 }
 
+/// Defect: what went to another organisation stayed for ever in the list of whoever had seen it.
+pub(crate) async fn what_moves_away_is_told_as_gone_to_those_whom_it_left(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let [a, b, c] = [
+        api.organisation(&root, &home, "A").await,
+        api.organisation(&root, &home, "B").await,
+        api.organisation(&root, &home, "C").await,
+    ];
+    let mut people = Vec::new();
+    for (login, at) in [("here", &a), ("there", &b), ("guest", &c)] {
+        let boss = "organisation_administrator";
+        let person = api.person(&root, at, login, boss).await;
+        let net = json!({ "role": "network_operator", "organisation": at });
+        api.make(&root, &format!("/people/{person}/grants"), net)
+            .await;
+        people.push(api.log_in(login).await);
+    }
+    let [here, there, guest] = &people[..] else {
+        panic!("{people:?}")
+    };
+    let room = api.room(&root, &a, "5000").await;
+    let share = format!("/rooms/5000/shares/{c}");
+    api.ask(&root, "PUT", &share, json!({})).await;
+    let account = json!({ "organisation": a, "user": "ward-7", "name": "t" });
+    let account = api.make(&root, "/accounts", account).await;
+    let trunk = json!({ "organisation": a, "name": "city", "address": "carrier.example" });
+    let trunk = api.make(&root, "/trunks", trunk).await;
+    let begin = api.listen(&root, "").await.last;
+    let moved = json!({ "organisation": b });
+    for path in [
+        "/rooms/5000",
+        &format!("/accounts/{account}"),
+        &format!("/trunks/{trunk}"),
+    ] {
+        let moved = api.ask(&root, "PATCH", path, moved.clone()).await;
+        assert_eq!(moved.status, StatusCode::OK, "{path}");
+    }
+    let told = async |who: &str, query: &str| api.told_since(who, query, &begin).await;
+    let left = told(here, "").await;
+    assert_eq!(
+        kinds(&left),
+        ["room.removed", "account.removed", "trunk.removed"]
+    );
+    let data = json!({ "id": room, "number": "5000", "moved_away": true });
+    assert_eq!(left[0].data["data"], data);
+    assert_eq!(left[0].data["organisation"], json!(a));
+    // Nor do they learn where to.
+    assert!(left.iter().all(|one| !one.data.to_string().contains(&b)));
+    let changed = ["room.changed", "account.changed", "trunk.changed"];
+    assert_eq!(kinds(&told(there, "").await), changed);
+    // Who sees it all the same is not told that it is gone,
+    assert_eq!(kinds(&told(&root, "").await), changed);
+    assert_eq!(kinds(&told(guest, "").await), ["room.changed"]);
+    // unless they follow what it left alone.
+    let at = |organisation: &str| {
+        format!("?organisation={organisation}&types=room.removed,room.changed")
+    };
+    assert_eq!(kinds(&told(&root, &at(&a)).await), ["room.removed"]);
+    assert_eq!(kinds(&told(&root, &at(&b)).await), ["room.changed"]);
+    assert_eq!(kinds(&told(&root, &at(&home)).await), ["room.changed"]);
+    assert_eq!(kinds(&told(here, "?room=5000").await), ["room.removed"]);
+    an_organisation_goes_with_what_is_in_it(&api, &root, [&a, &b], [here, there]).await;
+}
+
+async fn an_organisation_goes_with_what_is_in_it(
+    api: &Api,
+    root: &str,
+    [a, b]: [&str; 2],
+    [here, there]: [&str; 2],
+) {
+    let below = api.organisation(root, a, "below").await;
+    let begin = api.listen(root, "").await.last;
+    let path = format!("/organisations/{below}");
+    let moved = api.ask(root, "PATCH", &path, json!({ "parent": b })).await;
+    assert_eq!(moved.status, StatusCode::OK, "{moved:?}");
+    let left = api.told_since(here, "", &begin).await;
+    assert_eq!(kinds(&left), ["organisation.removed"]);
+    let told = api.told_since(there, "", &begin).await;
+    assert_eq!(kinds(&told), ["organisation.changed"]);
+}
+
 pub(crate) async fn a_listener_chooses_by_type_organisation_and_room(api: Api) {
     let root = api.first().await;
     let home = api.root(&root).await;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sqlx::Row;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a receiver heard.
 #[derive(Clone, Debug)]
-struct Heard {
+pub(super) struct Heard {
     head: String,
     body: String,
 }
@@ -32,7 +33,7 @@ impl Heard {
         values.next().expect("a header").1
     }
 
-    fn message(&self) -> Value {
+    pub(super) fn message(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
@@ -48,20 +49,20 @@ impl Heard {
 }
 
 /// Another server, in clear, on this machine.
-struct Receiver {
-    url: String,
+pub(super) struct Receiver {
+    pub url: String,
     heard: Arc<Mutex<Vec<Heard>>>,
-    /// What it answers; nothing at all for 0.
-    status: Arc<Mutex<u16>>,
+    /// What it answers; nothing while it is 0.
+    status: watch::Sender<u16>,
     _task: JoinSet<()>,
 }
 
 impl Receiver {
-    async fn start(status: u16) -> Self {
+    pub(super) async fn start(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
-        let status = Arc::new(Mutex::new(status));
+        let (status, _) = watch::channel(status);
         let mut task = JoinSet::new();
         let (to, answer) = (heard.clone(), status.clone());
         task.spawn(async move {
@@ -79,21 +80,21 @@ impl Receiver {
         }
     }
 
-    fn heard(&self) -> Vec<Heard> {
+    pub(super) fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap().clone()
     }
 
-    fn kinds(&self) -> Vec<String> {
+    pub(super) fn kinds(&self) -> Vec<String> {
         let kind = |heard: &Heard| heard.message()["type"].as_str().unwrap().to_owned();
         self.heard().iter().map(kind).collect()
     }
 
-    fn answers(&self, status: u16) {
-        *self.status.lock().unwrap() = status;
+    pub(super) fn answers(&self, status: u16) {
+        self.status.send_replace(status);
     }
 }
 
-async fn serve(mut stream: TcpStream, heard: Arc<Mutex<Vec<Heard>>>, status: Arc<Mutex<u16>>) {
+async fn serve(mut stream: TcpStream, heard: Arc<Mutex<Vec<Heard>>>, status: watch::Sender<u16>) {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -112,10 +113,8 @@ async fn serve(mut stream: TcpStream, heard: Arc<Mutex<Vec<Heard>>>, status: Arc
             return;
         }
     }
-    let status = *status.lock().unwrap();
-    if status == 0 {
-        return std::future::pending().await;
-    }
+    let mut status = status.subscribe();
+    let status = *status.wait_for(|status| *status > 0).await.unwrap();
     let body = format!("nein\u{7}{}", "x".repeat(100_000));
     let answer = format!(
         "HTTP/1.1 {status} X\r\nlocation: /elsewhere\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -125,7 +124,7 @@ async fn serve(mut stream: TcpStream, heard: Arc<Mutex<Vec<Heard>>>, status: Arc
 }
 
 /// Waits until something is so.
-async fn until<T>(what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
+pub(super) async fn until<T>(what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
     let found = async {
         loop {
             if let Some(found) = probe().await {
@@ -145,7 +144,7 @@ fn expect(answer: &Answer, status: u16, code: &str) {
 }
 
 /// Makes a hook; its id and secret.
-async fn hook(
+pub(super) async fn hook(
     api: &Api,
     proof: &str,
     at: &str,
@@ -162,12 +161,12 @@ async fn hook(
     (text("id"), text("secret"))
 }
 
-async fn room(api: &Api, proof: &str, at: &str, number: &str) {
+pub(super) async fn room(api: &Api, proof: &str, at: &str, number: &str) {
     let body = json!({ "organisation": at, "number": number, "name": "会诊张三" });
     api.make(proof, "/rooms", body).await;
 }
 
-async fn is_state(api: &Api, root: &str, id: &str, state: &str) {
+pub(super) async fn is_state(api: &Api, root: &str, id: &str, state: &str) {
     let what = format!("the hook is {state}");
     until(&what, async || {
         let hook = api.get(root, &format!("/webhooks/{id}")).await;
@@ -177,7 +176,13 @@ async fn is_state(api: &Api, root: &str, id: &str, state: &str) {
 }
 
 /// Its deliveries in this state, once there are so many.
-async fn deliveries(api: &Api, root: &str, id: &str, state: &str, count: usize) -> Vec<Value> {
+pub(super) async fn deliveries(
+    api: &Api,
+    root: &str,
+    id: &str,
+    state: &str,
+    count: usize,
+) -> Vec<Value> {
     let path = format!("/webhooks/{id}/deliveries?state={state}");
     until(&format!("{count} are {state}"), async || {
         let page = api.get(root, &path).await;
