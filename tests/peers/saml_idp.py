@@ -5,6 +5,7 @@ right one; what is printed then is what the browser is to post, as JSON."""
 
 import json
 import sys
+import time
 from urllib.parse import parse_qs, urlsplit
 
 from saml2 import BINDING_HTTP_REDIRECT
@@ -46,16 +47,20 @@ for line in sys.stdin:
         format=NAMEID_FORMAT_TRANSIENT if transient else NAMEID_FORMAT_PERSISTENT,
         text=wanted["subject"],
     )
+    authn = {"class_ref": "urn:oasis:names:tc:SAML:2.0:ac:classes:Password", "authn_auth": entity}
+    if "authn_ago" in wanted:
+        authn["authn_instant"] = time.time() - wanted["authn_ago"]
     response = idp.create_authn_response(
         {"uid": [wanted["login"]], "displayName": [wanted["name"]]},
         wanted.get("in_response_to", to["in_response_to"]),
         wanted.get("destination", to["destination"]),
         wanted.get("audience", to["sp_entity_id"]),
         name_id=name_id,
-        authn={"class_ref": "urn:oasis:names:tc:SAML:2.0:ac:classes:Password", "authn_auth": entity},
+        authn=authn,
         sign_response=wanted.get("sign_response", False),
         sign_assertion=wanted.get("sign_assertion", True),
         sign_alg=wanted.get("algorithm", "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"),
         digest_alg="http://www.w3.org/2001/04/xmlenc#sha256",
     )
-    print(json.dumps({"SAMLResponse": str(response), "RelayState": query["RelayState"][0]}), flush=True)
+    told = {"SAMLResponse": str(response), "RelayState": query["RelayState"][0]}
+    print(json.dumps({**told, "force": request.message.force_authn == "true"}), flush=True)

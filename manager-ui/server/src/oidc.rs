@@ -2,10 +2,12 @@
 //! (RFC 7636), `state` and `nonce`, each good once and for the browser that began alone.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use mcu_api::secret::Redacted;
 use openidconnect::core::{
-    CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreProviderMetadata,
+    CoreAuthPrompt, CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreProviderMetadata,
 };
 use openidconnect::{
     AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet,
@@ -54,6 +56,8 @@ struct Begun {
     nonce: Nonce,
     verifier: PkceCodeVerifier,
     redirect: RedirectUrl,
+    /// Since when somebody has to have proved it, where they are to do so anew.
+    anew: Option<DateTime<Utc>>,
 }
 
 /// A provider, and who is under way to it.
@@ -83,13 +87,15 @@ impl Provider {
         }
     }
 
-    /// Where to send a browser that comes back to `redirect`, and what it is to hold meanwhile.
+    /// Where to send a browser that comes back to `redirect`, and what it is to hold meanwhile; `anew`, no
+    /// session with the provider is to stand for the proof.
     ///
     /// # Errors
     /// [`Error::Away`].
     pub(crate) async fn begin(
         &self,
         redirect: String,
+        anew: bool,
     ) -> Result<(String, Redacted<String>), Error> {
         let away = |error: &dyn std::error::Error| Error::Away(chain(error));
         let redirect = RedirectUrl::new(redirect).map_err(|error| away(&error))?;
@@ -110,11 +116,16 @@ impl Provider {
         for scope in &self.config.scopes {
             request = request.add_scope(Scope::new(scope.clone()));
         }
+        if anew {
+            let now = Duration::ZERO;
+            request = request.add_prompt(CoreAuthPrompt::Login).set_max_age(now);
+        }
         let (url, _, nonce) = request.set_pkce_challenge(challenge).url();
         let begun = Begun {
             nonce,
             verifier,
             redirect,
+            anew: anew.then(Utc::now),
         };
         self.begun.keep(&state.0, &browser.0, begun);
         Ok((url.into(), browser))
@@ -148,10 +159,12 @@ impl Provider {
         let token = token.ok_or_else(|| Error::Token("there is no ID token".into()))?;
         let verifier = client.id_token_verifier();
         let claims = token.claims(&verifier, &begun.nonce);
-        self.proved(claims.map_err(|error| Error::Token(chain(&error)))?)
+        let claims = claims.map_err(|error| Error::Token(chain(&error)))?;
+        let anew = provider::just_now(begun.anew, claims.auth_time())?;
+        self.proved(claims, anew)
     }
 
-    fn proved(&self, claims: &CoreIdTokenClaims) -> Result<Proved, Error> {
+    fn proved(&self, claims: &CoreIdTokenClaims, anew: bool) -> Result<Proved, Error> {
         let login = match self.config.claim {
             Claim::PreferredUsername => claims.preferred_username().map(|name| name.to_string()),
             Claim::Email => claims
@@ -166,6 +179,7 @@ impl Provider {
             subject: format!("{} {}", claims.issuer().as_str(), claims.subject().as_str()),
             login,
             name: name.map(|name| name.to_string()),
+            anew,
         })
     }
 

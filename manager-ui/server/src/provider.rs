@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use crate::sessions::hash;
 use crate::store::chain;
 
@@ -24,6 +26,8 @@ pub(crate) struct Proved {
     pub login: String,
     /// The name, if it is told.
     pub name: Option<String>,
+    /// They have just proved it, because that was asked for: no session with the provider stood for it.
+    pub anew: bool,
 }
 
 /// Why a provider proved nobody.
@@ -106,6 +110,29 @@ impl<T> UnderWay<T> {
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Begun<T>>> {
         self.begun.lock().unwrap_or_else(|p| p.into_inner())
+    }
+}
+
+/// How far clocks may differ.
+const SKEW: TimeDelta = TimeDelta::seconds(60);
+
+/// Whether somebody proved who they are since a login began, by what the provider says. Where that was asked
+/// for, nothing less is taken: a session with the provider could stand for it without anybody there.
+///
+/// # Errors
+/// [`Error::Token`].
+pub(crate) fn just_now(
+    began: Option<DateTime<Utc>>,
+    proved: Option<DateTime<Utc>>,
+) -> Result<bool, Error> {
+    let Some(began) = began else {
+        return Ok(false);
+    };
+    match proved.is_some_and(|proved| proved >= began - SKEW) {
+        true => Ok(true),
+        false => Err(Error::Token(
+            "it does not say that somebody has just logged in".into(),
+        )),
     }
 }
 

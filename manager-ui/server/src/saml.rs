@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use mcu_api::secret::Redacted;
 use samael::crypto::AllowedSignatureAlgorithm;
 use samael::metadata::{
@@ -72,6 +72,8 @@ struct Begun {
     id: String,
     /// Where the browser comes back to.
     callback: String,
+    /// Since when somebody has to have proved it, where they are to do so anew.
+    anew: Option<DateTime<Utc>>,
 }
 
 /// A provider, and who is under way to it.
@@ -94,13 +96,15 @@ impl Provider {
         }
     }
 
-    /// Where to send a browser that comes back to `callback`, and what it is to hold meanwhile.
+    /// Where to send a browser that comes back to `callback`, and what it is to hold meanwhile; `anew`, no
+    /// session with the provider is to stand for the proof.
     ///
     /// # Errors
     /// [`Error::Away`].
     pub(crate) async fn begin(
         &self,
         callback: String,
+        anew: bool,
     ) -> Result<(String, Redacted<String>), Error> {
         let us = self.us(callback.clone()).await?;
         let to = us.sso_binding_location(HTTP_REDIRECT_BINDING);
@@ -109,11 +113,15 @@ impl Provider {
         let mut request = us.make_authentication_request(&to).map_err(away)?;
         // A name of XML (NCName) does not begin with a digit.
         request.id = format!("_{}", new_secret().0);
-        request.force_authn = None;
+        request.force_authn = anew.then_some(true);
         let url = request.redirect(&state.0).map_err(away)?;
         let url = url.ok_or_else(|| away("no address"))?;
         let id = request.id;
-        let begun = Begun { id, callback };
+        let begun = Begun {
+            id,
+            callback,
+            anew: anew.then(Utc::now),
+        };
         self.begun.keep(&state.0, &browser.0, begun);
         Ok((url.into(), browser))
     }
@@ -130,6 +138,7 @@ impl Provider {
     ) -> Result<Proved, Error> {
         let begun = self.begun.take(state, browser).ok_or(Error::Unknown)?;
         let us = self.us(begun.callback).await?;
+        let since = begun.anew;
         let xml = decoded(&response)?;
         let id = begun.id;
         let _place = self.places.acquire().await;
@@ -142,7 +151,8 @@ impl Provider {
             .await
             .map_err(|error| Error::Token(error.to_string()))?;
         let (assertion, us) = read?;
-        self.proved(&us, &assertion)
+        let anew = provider::just_now(since, proved_at(&assertion))?;
+        self.proved(&us, &assertion, anew)
     }
 
     /// Who we are.
@@ -169,7 +179,12 @@ impl Provider {
         us.to_string().map_err(away)
     }
 
-    fn proved(&self, us: &ServiceProvider, assertion: &Assertion) -> Result<Proved, Error> {
+    fn proved(
+        &self,
+        us: &ServiceProvider,
+        assertion: &Assertion,
+        anew: bool,
+    ) -> Result<Proved, Error> {
         let nothing = |why: &str| Error::Token(why.to_owned());
         // Which the library takes as good where it is not there (SAML profiles §4.1.4.2).
         let conditions = assertion.conditions.as_ref();
@@ -195,6 +210,7 @@ impl Provider {
             subject: format!("saml {issuer} {id}"),
             login: value(&self.config.login, "there is no login")?,
             name: attribute_of(assertion, &self.config.name),
+            anew,
         })
     }
 
@@ -254,6 +270,15 @@ fn decoded(response: &str) -> Result<String, Error> {
     refuse_declarations(&xml).map_err(nothing)?;
     refuse_references(&xml).map_err(nothing)?;
     Ok(xml)
+}
+
+/// When somebody proved who they are, by the earliest of what is said of it (SAML core §2.7.2).
+fn proved_at(assertion: &Assertion) -> Option<DateTime<Utc>> {
+    let statements = assertion.authn_statements.iter().flatten();
+    statements
+        .map(|statement| statement.authn_instant)
+        .min()
+        .flatten()
 }
 
 /// The one value of an attribute of this name (SAML core §2.7.3.1): of several, none says who it is.

@@ -255,13 +255,26 @@ pub(crate) async fn goes_on(
     Ok(row.try_get::<i64, _>("n")? > 0)
 }
 
-/// Whether a session goes on that is no older than this.
-pub(crate) async fn began_within(
+/// Notes that whoever has a session has just proved to a provider who they are.
+pub(crate) async fn note_proof(
+    tx: &mut Transaction<'static, Any>,
+    session: &str,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE sessions SET proved_ms = $2 WHERE id = $1")
+        .bind(session)
+        .bind(now_ms())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Whether a session goes on by which that was so no longer ago than this.
+pub(crate) async fn proved_within(
     tx: &mut Transaction<'static, Any>,
     session: &str,
     age_ms: i64,
 ) -> Result<bool, Error> {
-    let row = sqlx::query("SELECT COUNT(*) AS n FROM sessions WHERE id = $1 AND created_ms >= $2")
+    let row = sqlx::query("SELECT COUNT(*) AS n FROM sessions WHERE id = $1 AND proved_ms >= $2")
         .bind(session)
         .bind(now_ms() - age_ms)
         .fetch_one(&mut **tx)

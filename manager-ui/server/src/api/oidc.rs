@@ -8,7 +8,7 @@ use mcu_api::secret::Redacted;
 use serde::Deserialize;
 
 use super::Problem;
-use super::provider::{Way, admit, go, log_in, own_url, refuse};
+use super::provider::{How, Way, admit, leave, log_in, own_url};
 use super::session::too_many;
 use crate::State;
 use crate::asker::{Asker, Source, cookie_named};
@@ -24,31 +24,22 @@ fn way(provider: &Provider) -> Way<'_> {
     Way {
         name: "oidc",
         cookie: COOKIE,
+        same_site: "Lax",
         organisation: provider.config.organisation.as_deref(),
     }
 }
 
-/// `GET /login/oidc`: to the provider.
+/// `GET /login/oidc`: to the provider; `?anew`, to prove it there once more.
 pub(crate) async fn begin(
     StateOf(state): StateOf<State>,
     Source(source): Source,
     headers: HeaderMap,
+    Query(how): Query<How>,
 ) -> Result<Response, Problem> {
     let provider = state.oidc.as_deref().ok_or_else(Problem::not_found)?;
     admit(&provider.attempts, source, &headers)?;
-    match provider.begin(own_url(&headers, CALLBACK)?).await {
-        Ok((url, browser)) => {
-            let held = format!(
-                "{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600",
-                browser.0
-            );
-            Ok(go(&url, &[&Redacted(held)]))
-        }
-        Err(failure) => {
-            let asker = Asker::unknown(source);
-            Ok(refuse(&state, &asker, way(provider), &failure).await?)
-        }
-    }
+    let begun = provider.begin(own_url(&headers, CALLBACK)?, how.anew());
+    leave(&state, source, way(provider), begun.await).await
 }
 
 /// What the provider has the browser bring.

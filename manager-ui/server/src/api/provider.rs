@@ -8,7 +8,7 @@ use axum::extract::State as StateOf;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mcu_api::secret::Redacted;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{Any, Row, Transaction};
 use tracing::warn;
 use utoipa::ToSchema;
@@ -61,8 +61,23 @@ pub(super) struct Way<'a> {
     pub name: &'static str,
     /// The cookie that a browser holds while it is at the provider, without its value.
     pub cookie: &'static str,
+    /// Whether it comes along with what a page of the provider has the browser do: `SameSite`.
+    pub same_site: &'static str,
     /// Id of the organisation of those who come first.
     pub organisation: Option<&'a str>,
+}
+
+/// How a login begins.
+#[derive(Debug, Deserialize)]
+pub(crate) struct How {
+    /// Whoever is there proves it anew, be there a session with the provider or not.
+    anew: Option<String>,
+}
+
+impl How {
+    pub(super) fn anew(&self) -> bool {
+        self.anew.is_some()
+    }
 }
 
 /// Whether a browser goes to the provider that is sent there: not too often, and by going there.
@@ -85,6 +100,26 @@ pub(super) fn admit(
             Err(Problem::new(StatusCode::FORBIDDEN, title))
         }
         false => Ok(()),
+    }
+}
+
+/// Sends the browser to the provider, with what it is to hold meanwhile, or notes why not.
+pub(super) async fn leave(
+    state: &State,
+    source: IpAddr,
+    way: Way<'_>,
+    begun: Result<(String, Redacted<String>), provider::Error>,
+) -> Result<Response, Problem> {
+    match begun {
+        Ok((url, browser)) => {
+            let (cookie, same_site) = (way.cookie, way.same_site);
+            let held = format!(
+                "{cookie}={}; Path=/; Secure; HttpOnly; SameSite={same_site}; Max-Age=600",
+                browser.0
+            );
+            Ok(go(&url, &[&Redacted(held)]))
+        }
+        Err(failure) => Ok(refuse(state, &Asker::unknown(source), way, &failure).await?),
     }
 }
 
@@ -115,7 +150,11 @@ pub(super) async fn log_in(
     let mut tx = state.store.begin().await?;
     match person_of(&mut tx, asker, &proved, way).await? {
         Ok(person) => {
+            let session = person.session.clone();
             let secret = sessions::begin(&mut tx, asker, &agent(headers), person).await?;
+            if proved.anew {
+                sessions::note_proof(&mut tx, &session).await?;
+            }
             tx.commit().await?;
             state.watch.counts.login(way.name, "logged_in");
             let gone = format!("{}=; Path=/; Secure; HttpOnly; Max-Age=0", way.cookie);
@@ -174,7 +213,7 @@ async fn person_of(
 }
 
 /// Notes why nobody was proved, and shows the page that says so.
-pub(super) async fn refuse(
+async fn refuse(
     state: &State,
     asker: &Asker,
     way: Way<'_>,
@@ -202,7 +241,7 @@ pub(super) async fn refuse(
 }
 
 /// Sends the browser on.
-pub(super) fn go(to: &str, cookies: &[&Redacted<String>]) -> Response {
+fn go(to: &str, cookies: &[&Redacted<String>]) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
     if let Ok(to) = HeaderValue::from_str(to) {
         response.headers_mut().insert(header::LOCATION, to);

@@ -1,7 +1,7 @@
 //! Logins by a SAML identity provider: the browser goes there from `/login/saml`, and posts what it was given
 //! to `/login/saml/acs` (WS/T 545: SW-10).
 
-use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Request, State as StateOf};
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Query, Request, State as StateOf};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Problem;
 use super::extract::PATIENCE;
-use super::provider::{Way, admit, go, log_in, own_url, refuse};
+use super::provider::{How, Way, admit, leave, log_in, own_url};
 use super::session::too_many;
 use crate::State;
 use crate::asker::{Asker, Source, cookie_named};
@@ -38,32 +38,23 @@ fn way(provider: &Provider) -> Way<'_> {
     Way {
         name: "saml",
         cookie: COOKIE,
+        // It comes along with what a page of the provider has the browser post.
+        same_site: "None",
         organisation: provider.config.organisation.as_deref(),
     }
 }
 
-/// `GET /login/saml`: to the provider.
+/// `GET /login/saml`: to the provider; `?anew`, to prove it there once more.
 pub(crate) async fn begin(
     StateOf(state): StateOf<State>,
     Source(source): Source,
     headers: HeaderMap,
+    Query(how): Query<How>,
 ) -> Result<Response, Problem> {
     let provider = state.saml.as_deref().ok_or_else(Problem::not_found)?;
     admit(&provider.attempts, source, &headers)?;
-    match provider.begin(own_url(&headers, CALLBACK)?).await {
-        Ok((url, browser)) => {
-            // It has to come along with what a page of the provider has the browser post.
-            let held = format!(
-                "{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=None; Max-Age=600",
-                browser.0
-            );
-            Ok(go(&url, &[&Redacted(held)]))
-        }
-        Err(failure) => {
-            let asker = Asker::unknown(source);
-            Ok(refuse(&state, &asker, way(provider), &failure).await?)
-        }
-    }
+    let begun = provider.begin(own_url(&headers, CALLBACK)?, how.anew());
+    leave(&state, source, way(provider), begun.await).await
 }
 
 /// What the provider has the browser bring (SAML bindings §3.5.3).

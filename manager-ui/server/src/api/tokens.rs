@@ -80,8 +80,8 @@ struct New {
     rights: Vec<Right>,
     /// From this moment on it is good no more, in milliseconds since 1970: within a year.
     expires_ms: i64,
-    /// One's own. Whom a provider proves has none here and logs in anew instead, ten minutes before at
-    /// most.
+    /// One's own. Whom a provider proves has none here and proves it there anew instead, by `/login/oidc?anew`
+    /// or `/login/saml?anew`, ten minutes before at most.
     #[schema(value_type = Option<String>)]
     password: Option<Redacted<String>>,
     /// Of the authenticator, or a recovery code, where a login asks for one.
@@ -157,8 +157,8 @@ async fn create(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// Has somebody who is logged in prove who they are once more: as at a login, or by a login that was just
-/// now. Yields the transaction in which a code was used.
+/// Has somebody who is logged in prove who they are once more: as at a login, or to their provider just now,
+/// which a session there did not do for them. Yields the transaction in which a code was used.
 async fn prove_anew(
     state: &State,
     who: &LoggedIn,
@@ -168,7 +168,7 @@ async fn prove_anew(
     let (asker, person) = (who.asker(), &who.person);
     if people::is_proved_by_provider(&state.store, &person.id).await? {
         let mut tx = state.store.begin().await?;
-        return match sessions::began_within(&mut tx, &person.session, FRESH_MS).await? {
+        return match sessions::proved_within(&mut tx, &person.session, FRESH_MS).await? {
             true => Ok(tx),
             false => {
                 let title = "The login is too long ago: log in again";

@@ -155,7 +155,12 @@ function Make({ me, made }: { me: Me; made: (token: { id: string; token: string 
           wrong={tried && !password ? words.required : ""}
         />
       ) : (
-        <p>{words.tokens.byProvider}</p>
+        <p>
+          {words.tokens.byProvider}{" "}
+          <a href={`/login/${me.source}?anew`} data-testid="prove-anew">
+            {words.tokens.proveAnew}
+          </a>
+        </p>
       )}
       {code !== null && (
         <Field

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::bench::Api;
 use super::python;
 use crate::oidc::{Claim, Config};
+use crate::store::now_ms;
 
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
@@ -54,6 +55,11 @@ impl Provider {
             .envs(variables.iter().copied())
             .args(["--user-claims", &user("1", "chun", "李春")])
             .args(["--user-claims", &user("2", "root", "Somebody else")])
+            // Whose session with the provider stands for a proof of 1970.
+            .args([
+                "--user-claims",
+                r#"{"sub":"3","preferred_username":"li","auth_time":1000}"#,
+            ])
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -134,6 +140,14 @@ async fn say(url: &str, subject: &str) -> String {
     path.to_owned()
 }
 
+/// The session that an answer gives to a browser.
+pub(super) fn session(there: &Response) -> String {
+    assert_eq!(location(there), "/");
+    let cookies = held(there);
+    let session = cookies.split_once("__Host-consilium=").unwrap().1;
+    session.split(';').next().unwrap().to_owned()
+}
+
 async fn problem(api: &Api, path: &str, cookies: &str) -> String {
     let answer = api.visit(path, cookies).await;
     problem_of(&answer)
@@ -170,11 +184,7 @@ pub(crate) async fn a_provider_proves_who_somebody_is(api: Api) {
         assert!(url.contains("code_challenge_method=S256"), "{url}");
         let back = say(&url, "1").await;
         let there = api.visit(&back, &held(&gone)).await;
-        assert_eq!(location(&there), "/");
-        let cookie = held(&there);
-        let session = cookie.split_once("__Host-consilium=").unwrap().1;
-        let session = session.split(';').next().unwrap();
-        let me = api.get(session, "/session").await;
+        let me = api.get(&session(&there), "/session").await;
         assert_eq!(
             (&me["login"], &me["name"]),
             (&json!("chun"), &json!("李春"))
@@ -195,6 +205,61 @@ pub(crate) async fn a_provider_proves_who_somebody_is(api: Api) {
     let back = say(&location(&gone), "1").await;
     assert_eq!(problem(&api, &back, &held(&gone)).await, "provider_refused");
     assert_eq!(reasons(&api, &root).await[0], "disabled");
+}
+
+/// Defect: a session with the provider, which asks nobody anything, was enough for a token.
+pub(crate) async fn a_token_wants_a_proof_to_the_provider_that_is_just_now(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let provider = Provider::start();
+    let api = api.with_provider(provider.config());
+    let gone = api.visit("/login/oidc", "").await;
+    let url = location(&gone);
+    assert!(
+        !url.contains("prompt=") && !url.contains("max_age="),
+        "{url}"
+    );
+    let there = api.visit(&say(&url, "1").await, &held(&gone)).await;
+    let session = session(&there);
+    let me = api.get(&session, "/session").await;
+    let person = me["person"].as_str().unwrap();
+    let grant = json!({ "role": "organisation_administrator", "organisation": home });
+    api.make(&root, &format!("/people/{person}/grants"), grant)
+        .await;
+    let token = json!({ "name": "x", "rights": ["rooms.view"], "expires_ms": now_ms() + 60_000 });
+    let refused = api
+        .ask(&session, "POST", "/session/tokens", token.clone())
+        .await;
+    assert_eq!(refused.body["code"], "login_too_old", "{refused:?}");
+    let gone = api.visit("/login/oidc?anew", "").await;
+    let url = location(&gone);
+    assert!(
+        url.contains("prompt=login") && url.contains("max_age=0"),
+        "{url}"
+    );
+    let there = api.visit(&say(&url, "1").await, &held(&gone)).await;
+    let session = self::session(&there);
+    let made = api
+        .ask(&session, "POST", "/session/tokens", token.clone())
+        .await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let later = "UPDATE sessions SET proved_ms = proved_ms - 601000";
+    sqlx::query(later)
+        .execute(api.store.pool().unwrap())
+        .await
+        .unwrap();
+    let refused = api.ask(&session, "POST", "/session/tokens", token).await;
+    assert_eq!(refused.body["code"], "login_too_old", "{refused:?}");
+    // A provider that does not ask them, and says so, proves nothing by that.
+    let gone = api.visit("/login/oidc?anew", "").await;
+    let back = say(&location(&gone), "3").await;
+    assert_eq!(problem(&api, &back, &held(&gone)).await, "provider_refused");
+    assert_eq!(reasons(&api, &root).await, ["token proves nothing"]);
+    let gone = api.visit("/login/oidc", "").await;
+    let there = api
+        .visit(&say(&location(&gone), "3").await, &held(&gone))
+        .await;
+    assert_eq!(location(&there), "/", "but that it is them");
 }
 
 pub(crate) async fn what_was_used_or_is_of_another_browser_is_refused(api: Api) {

@@ -14,9 +14,11 @@ use tempfile::TempDir;
 use url::form_urlencoded;
 
 use super::bench::Api;
-use super::oidc::{held, location, problem_of, reasons};
+use super::oidc::{held, location, problem_of, reasons, session};
 use super::python;
+use crate::provider;
 use crate::saml::Config;
+use crate::store::now_ms;
 
 const SERVICE: &str = "https://mcu.example";
 
@@ -103,6 +105,7 @@ impl Provider {
         Answer {
             xml: told["SAMLResponse"].as_str().unwrap().to_owned(),
             state: told["RelayState"].as_str().unwrap().to_owned(),
+            force: told["force"].clone(),
         }
     }
 }
@@ -117,6 +120,8 @@ impl Drop for Provider {
 struct Answer {
     xml: String,
     state: String,
+    /// Whether whoever is there was to prove it anew.
+    force: Value,
 }
 
 impl Answer {
@@ -163,11 +168,7 @@ async fn refused(api: &Api, provider: &mut Provider, differs: Value) {
 }
 
 async fn me(api: &Api, there: &Response) -> Value {
-    assert_eq!(location(there), "/");
-    let cookies = held(there);
-    let session = cookies.split_once("__Host-consilium=").unwrap().1;
-    api.get(session.split(';').next().unwrap(), "/session")
-        .await
+    api.get(&session(there), "/session").await
 }
 
 pub(crate) async fn an_identity_provider_proves_who_somebody_is(api: Api) {
@@ -214,6 +215,43 @@ pub(crate) async fn an_identity_provider_proves_who_somebody_is(api: Api) {
     let api = provider.known(api).await;
     refused(&api, &mut provider, json!({})).await;
     assert_eq!(reasons(&api, &root).await[0], "disabled");
+}
+
+/// Defect: a session with the provider, which asks nobody anything, was enough for a token.
+pub(crate) async fn a_token_wants_a_proof_to_the_identity_provider_that_is_just_now(api: Api) {
+    let root = api.first().await;
+    let home = api.root(&root).await;
+    let mut provider = Provider::start("https://idp.example");
+    let api = provider.known(api).await;
+    let mut come = async |query: &str, proved_s_ago: i64| {
+        let gone = api.visit(&format!("/login/saml{query}"), "").await;
+        let differs = json!({ "authn_ago": proved_s_ago });
+        let answer = provider.answer(&location(&gone), differs);
+        assert_eq!(answer.force, json!(!query.is_empty()), "{query}");
+        api.post_form("/login/saml/acs", &held(&gone), answer.form())
+            .await
+    };
+    let there = come("", 0).await;
+    let me = me(&api, &there).await;
+    let person = me["person"].as_str().unwrap();
+    let grant = json!({ "role": "organisation_administrator", "organisation": home });
+    api.make(&root, &format!("/people/{person}/grants"), grant)
+        .await;
+    let token = json!({ "name": "x", "rights": ["rooms.view"], "expires_ms": now_ms() + 60_000 });
+    let make = async |there: &Response| {
+        let (session, token) = (session(there), token.clone());
+        let made = api.ask(&session, "POST", "/session/tokens", token).await;
+        made.body["code"].clone()
+    };
+    assert_eq!(make(&there).await, "login_too_old");
+    let there = come("?anew", 0).await;
+    assert_eq!(make(&there).await, Value::Null);
+    // An hour ago somebody was there, and has left the browser since.
+    let there = come("?anew", 3600).await;
+    assert_eq!(problem_of(&there), "provider_refused");
+    assert_eq!(reasons(&api, &root).await, ["token proves nothing"]);
+    let there = come("", 3600).await;
+    assert_eq!(make(&there).await, "login_too_old");
 }
 
 pub(crate) async fn what_proves_nothing_is_refused(api: Api) {
@@ -346,12 +384,14 @@ pub(crate) async fn what_was_signed_for_somebody_else_is_refused(api: Api) {
     );
 }
 
+type Change = fn(&str) -> String;
+
 /// Signature wrapping: what is signed stays in the document, and another assertion stands where it is read.
 pub(crate) async fn a_signature_is_not_moved_to_another_assertion(api: Api) {
     let root = api.first().await;
     let mut provider = Provider::start("https://idp.example");
     let api = provider.known(api).await;
-    let changes: [fn(&str) -> String; 6] = [
+    let changes: [Change; 6] = [
         // Another login or subject under the signature.
         |xml| xml.replace(">chun<", ">root<"),
         |xml| xml.replace("persistent-1", "persistent-2"),
@@ -368,6 +408,7 @@ pub(crate) async fn a_signature_is_not_moved_to_another_assertion(api: Api) {
             })
         },
     ];
+    let mut told = Vec::new();
     for (n, change) in changes.into_iter().enumerate() {
         let gone = api.visit("/login/saml", "").await;
         let mut answer = provider.answer(&location(&gone), json!({}));
@@ -381,7 +422,13 @@ pub(crate) async fn a_signature_is_not_moved_to_another_assertion(api: Api) {
             // The signed one alone may have been read.
             assert_eq!(me(&api, &there).await["login"], "chun", "{n}");
         }
+        told.push(what_is_read(&api, &mut provider, change).await);
     }
+    // Where the signed one is whole, it alone is read, wherever the other one stands.
+    let unsigned = "SAML Response and all assertions must be signed";
+    let signed = "saml https://idp.example persistent-1";
+    let comment = "declarations, comments or instructions";
+    assert_eq!(told, [unsigned, unsigned, comment, signed, signed, signed]);
     let people = api.get(&root, "/people?limit=200").await;
     let items = people["items"].as_array().unwrap().iter();
     let logins: Vec<&str> = items
@@ -392,6 +439,21 @@ pub(crate) async fn a_signature_is_not_moved_to_another_assertion(api: Api) {
         "{logins:?}"
     );
     assert_eq!(api.get(&root, "/session").await["login"], "root");
+}
+
+/// Who an answer proves that was changed, or why nobody.
+async fn what_is_read(api: &Api, provider: &mut Provider, change: Change) -> String {
+    let gone = api.visit("/login/saml", "").await;
+    let answer = provider.answer(&location(&gone), json!({}));
+    let cookie = held(&gone);
+    let (_, browser) = cookie.split_once("-saml=").unwrap();
+    let response = STANDARD.encode(change(&answer.xml));
+    let saml = api.state.saml.as_deref().unwrap();
+    match saml.finish(&answer.state, browser, response).await {
+        Ok(proved) => proved.subject,
+        Err(provider::Error::Token(why)) => why,
+        Err(other) => panic!("{other}"),
+    }
 }
 
 /// A document with the signed assertion and an unsigned one of `mallory`, arranged.
