@@ -11,19 +11,19 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::accounts::{managed, note};
+use super::accounts::{managed, note_share, received};
 use super::people::{Flag, need_at};
-use super::{Body, Problem};
+use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
-use crate::audit::Action;
-use crate::rights::Right;
+use crate::rights::{Right, allowed};
 use crate::store::now_ms;
 
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(share, unshare))
+        .routes(routes!(list_received))
 }
 
 /// What another organisation may do with an account.
@@ -112,13 +112,13 @@ async fn share(
     .bind(now_ms())
     .execute(&mut *tx)
     .await?;
-    let (old, new) = (before.as_ref().map(shown), Some(shown(&after)));
-    note(&mut tx, &who, Action::Change, old, new, &account).await?;
+    let told = (before.as_ref().map(shown), Some(shown(&after)));
+    note_share(&mut tx, &who, (&account, &after.organisation), told).await?;
     tx.commit().await?;
     Ok(Json(after))
 }
 
-/// Share an account no more. Calls go on.
+/// Share an account no more, as its home or as the organisation that it is shared with. Calls go on.
 #[utoipa::path(delete, path = "/accounts/{id}/shares/{organisation}", tag = "accounts", params(("id" = String, Path), ("organisation" = String, Path)),
     extensions(("x-right" = json!("accounts.manage"))),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
@@ -128,7 +128,11 @@ async fn unshare(
     Path((id, organisation)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let mut tx = state.store.begin().await?;
-    let account = managed(&mut tx, &state, &who, &id).await?;
+    let received = received(&mut tx, &state, &who, (&id, &organisation)).await?;
+    let account = match received {
+        Some(account) => account,
+        None => managed(&mut tx, &state, &who, &id).await?,
+    };
     let before = found(&mut tx, &id, &organisation).await?;
     let before = before.ok_or_else(Problem::not_found)?;
     sqlx::query("DELETE FROM account_shares WHERE account = $1 AND organisation = $2")
@@ -136,10 +140,59 @@ async fn unshare(
         .bind(&organisation)
         .execute(&mut *tx)
         .await?;
-    let old = Some(shown(&before));
-    note(&mut tx, &who, Action::Change, old, None, &account).await?;
+    let told = (Some(shown(&before)), None);
+    note_share(&mut tx, &who, (&account, &organisation), told).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// An account of another organisation that is shared with this one.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[schema(as = ReceivedAccount)]
+struct Received {
+    /// Id of the account.
+    account: String,
+    /// Id of the organisation whose it is.
+    home: String,
+    /// User part of the terminal's address.
+    user: String,
+    /// Its name, where it may be seen.
+    name: Option<String>,
+    #[sqlx(try_from = "i64")]
+    may_view: Flag,
+    #[sqlx(try_from = "i64")]
+    may_call: Flag,
+}
+
+/// Accounts that others share with an organisation, by user. Whoever answers for its accounts may end that.
+#[utoipa::path(get, path = "/organisations/{id}/account-shares", tag = "accounts", params(("id" = String, Path), Paging),
+    extensions(("x-right" = json!("accounts.manage"))),
+    responses((status = 200, body = Page<Received>), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+async fn list_received(
+    StateOf(state): StateOf<State>,
+    who: LoggedIn,
+    Path(id): Path<String>,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Page<Received>>, Problem> {
+    let mut tx = state.store.begin().await?;
+    need_at(&mut tx, &who, Right::AccountsManage, &id).await?;
+    let rows = sqlx::query_as::<_, Received>(concat!(
+        "SELECT a.id AS account, a.organisation AS home, a.username AS \"user\", \
+         CASE WHEN h.may_view = 1 THEN a.name END AS name, h.may_view, h.may_call FROM account_shares h \
+         JOIN accounts a ON a.id = h.account JOIN organisations o ON o.id = h.organisation \
+         WHERE h.organisation = $3 AND a.username > $4 AND lower(a.username) LIKE $5 ESCAPE '!' AND ",
+        allowed!(),
+        " ORDER BY a.username LIMIT $6"
+    ))
+    .bind(who.subject.as_str())
+    .bind(Right::AccountsManage.as_str())
+    .bind(&id)
+    .bind(paging.after.as_deref().unwrap_or_default())
+    .bind(paging.pattern())
+    .bind(paging.rows())
+    .fetch_all(&mut *tx)
+    .await?;
+    Ok(Json(paging.page(rows, |row| row.user.clone())))
 }
 
 async fn found(

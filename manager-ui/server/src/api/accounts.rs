@@ -469,6 +469,32 @@ pub(super) async fn managed(
     found
 }
 
+/// The account of this id, if it is shared with this organisation, whose accounts the asker manages: they end
+/// that, whosever it is.
+pub(super) async fn received(
+    tx: &mut Transaction<'static, Any>,
+    state: &State,
+    who: &LoggedIn,
+    (id, organisation): (&str, &str),
+) -> Result<Option<Account>, Error> {
+    let row = sqlx::query_as(concat!(
+        columns!(),
+        "a.id = $4 AND EXISTS (SELECT 1 FROM account_shares h \
+         JOIN organisations o ON o.id = h.organisation \
+         WHERE h.account = a.id AND h.organisation = $5 AND ",
+        allowed!(),
+        ")"
+    ))
+    .bind(who.subject.as_str())
+    .bind(Right::AccountsManage.as_str())
+    .bind(&state.file.realm)
+    .bind(id)
+    .bind(organisation)
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row)
+}
+
 fn refuse_taken(state: &State, user: &str) -> Result<(), Problem> {
     match state.file.accounts.iter().any(|known| known == user) {
         true => {
@@ -515,4 +541,20 @@ pub(super) async fn note(
         organisation: Some(&account.organisation),
     };
     audit::write(tx, &who.asker(), action, object, Change { before, after }).await
+}
+
+/// Notes with whom an account is shared, at its home and at the other one.
+pub(super) async fn note_share(
+    tx: &mut Transaction<'static, Any>,
+    who: &LoggedIn,
+    (account, with): (&Account, &str),
+    (before, after): (Option<Value>, Option<Value>),
+) -> Result<(), Error> {
+    let object = Object {
+        kind: "account",
+        id: Some(&account.id),
+        organisation: Some(&account.organisation),
+    };
+    let change = Change { before, after };
+    audit::write_at_both(tx, &who.asker(), Action::Change, (object, with), change).await
 }

@@ -592,6 +592,30 @@ pub(crate) async fn managed(
     }
 }
 
+/// The room of this number, if it is shared with this organisation, whose rooms the asker manages: they end
+/// that, whosever it is.
+pub(super) async fn received(
+    connection: &mut AnyConnection,
+    who: &LoggedIn,
+    (number, organisation): (&str, &str),
+) -> Result<Option<RoomView>, Error> {
+    let row = sqlx::query_as(concat!(
+        columns!(),
+        "WHERE m.number = $3 AND EXISTS (SELECT 1 FROM room_shares h \
+         JOIN organisations o ON o.id = h.organisation \
+         WHERE h.room = m.id AND h.organisation = $4 AND ",
+        allowed!(),
+        ")"
+    ))
+    .bind(who.subject.as_str())
+    .bind(Right::RoomsManage.as_str())
+    .bind(number)
+    .bind(organisation)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row)
+}
+
 /// Whether a room of the configuration file has this number that the asker may see.
 async fn is_of_file(
     connection: &mut AnyConnection,

@@ -12,18 +12,19 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::people::{Flag, need_at};
-use super::rooms::{commit, managed, note};
-use super::{Body, Problem};
+use super::rooms::{RoomView, commit, managed, received};
+use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
-use crate::audit::Action;
-use crate::rights::Right;
-use crate::store::now_ms;
+use crate::audit::{self, Action, Change, Object};
+use crate::rights::{Right, allowed};
+use crate::store::{Error, now_ms};
 
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(share, unshare))
+        .routes(routes!(list_received))
 }
 
 /// What another organisation may do in a room. Who holds the right there, or above, may do so.
@@ -108,21 +109,14 @@ async fn share(
         may_control: Flag(shared.may_control),
     };
     write(&mut tx, &room.id, &after).await?;
-    let before = before.as_ref().map(shown);
-    note(
-        &mut tx,
-        &who,
-        Action::Change,
-        before,
-        Some(shown(&after)),
-        &room,
-    )
-    .await?;
+    let told = (before.as_ref().map(shown), Some(shown(&after)));
+    note_share(&mut tx, &who, (&room, &after.organisation), told).await?;
     commit(&state, tx).await?;
     Ok(Json(after))
 }
 
-/// Share a room no more. Who is in it by that is put out.
+/// Share a room no more, as its home or as the organisation that it is shared with. Who is in it by that is
+/// put out.
 #[utoipa::path(delete, path = "/rooms/{number}/shares/{organisation}", tag = "rooms", params(("number" = String, Path), ("organisation" = String, Path)),
     extensions(("x-right" = json!("rooms.manage"))),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
@@ -132,7 +126,11 @@ async fn unshare(
     Path((number, organisation)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let mut tx = state.store.begin().await?;
-    let room = managed(&mut tx, &who, &number).await?;
+    let received = received(&mut tx, &who, (&number, &organisation)).await?;
+    let room = match received {
+        Some(room) => room,
+        None => managed(&mut tx, &who, &number).await?,
+    };
     let before = found(&mut tx, &room.id, &organisation).await?;
     let before = before.ok_or_else(Problem::not_found)?;
     sqlx::query("DELETE FROM room_shares WHERE room = $1 AND organisation = $2")
@@ -140,17 +138,75 @@ async fn unshare(
         .bind(&organisation)
         .execute(&mut *tx)
         .await?;
-    note(
-        &mut tx,
-        &who,
-        Action::Change,
-        Some(shown(&before)),
-        None,
-        &room,
-    )
-    .await?;
+    let told = (Some(shown(&before)), None);
+    note_share(&mut tx, &who, (&room, &organisation), told).await?;
     commit(&state, tx).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A room of another organisation that is shared with this one.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[schema(as = ReceivedRoom)]
+struct Received {
+    /// Its number.
+    room: String,
+    /// Id of the organisation whose it is.
+    home: String,
+    /// Its name, where it may be seen.
+    name: Option<String>,
+    #[sqlx(try_from = "i64")]
+    may_view: Flag,
+    #[sqlx(try_from = "i64")]
+    may_join: Flag,
+    #[sqlx(try_from = "i64")]
+    may_control: Flag,
+}
+
+/// Rooms that others share with an organisation, by number. Whoever answers for its rooms may end that.
+#[utoipa::path(get, path = "/organisations/{id}/room-shares", tag = "rooms", params(("id" = String, Path), Paging),
+    extensions(("x-right" = json!("rooms.manage"))),
+    responses((status = 200, body = Page<Received>), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+async fn list_received(
+    StateOf(state): StateOf<State>,
+    who: LoggedIn,
+    Path(id): Path<String>,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Page<Received>>, Problem> {
+    let mut tx = state.store.begin().await?;
+    need_at(&mut tx, &who, Right::RoomsManage, &id).await?;
+    let rows = sqlx::query_as::<_, Received>(concat!(
+        "SELECT m.number AS room, m.organisation AS home, CASE WHEN h.may_view = 1 THEN m.name END AS name, \
+         h.may_view, h.may_join, h.may_control FROM room_shares h JOIN rooms m ON m.id = h.room \
+         JOIN organisations o ON o.id = h.organisation \
+         WHERE h.organisation = $3 AND m.number > $4 AND lower(m.number) LIKE $5 ESCAPE '!' AND ",
+        allowed!(),
+        " ORDER BY m.number LIMIT $6"
+    ))
+    .bind(who.subject.as_str())
+    .bind(Right::RoomsManage.as_str())
+    .bind(&id)
+    .bind(paging.after.as_deref().unwrap_or_default())
+    .bind(paging.pattern())
+    .bind(paging.rows())
+    .fetch_all(&mut *tx)
+    .await?;
+    Ok(Json(paging.page(rows, |row| row.room.clone())))
+}
+
+/// Notes with whom a room is shared, at its home and at the other one.
+async fn note_share(
+    tx: &mut Transaction<'static, Any>,
+    who: &LoggedIn,
+    (room, with): (&RoomView, &str),
+    (before, after): (Option<Value>, Option<Value>),
+) -> Result<(), Error> {
+    let object = Object {
+        kind: "room",
+        id: Some(&room.id),
+        organisation: Some(&room.organisation),
+    };
+    let change = Change { before, after };
+    audit::write_at_both(tx, &who.asker(), Action::Change, (object, with), change).await
 }
 
 async fn found(

@@ -25,12 +25,14 @@ mod record;
 mod rooms;
 mod saml;
 mod second_factor;
+mod shares;
 mod slapd;
 mod system;
 mod tokens;
 mod trunks;
 mod visits;
 mod webhooks;
+mod webhooks_kept;
 
 use bench::Api;
 use postgres::Postgres;
@@ -95,6 +97,7 @@ on_both! { rooms_and_guests:
     events::who_missed_what_is_not_kept_is_told_so,
     events::streams_are_bounded,
     events::a_shared_room_is_heard_of_as_long_as_it_is_shared,
+    events::what_moves_away_is_told_as_gone_to_those_whom_it_left,
     events::a_listener_chooses_by_type_organisation_and_room,
     meetings::running_meetings_are_shown_with_their_sites_to_who_sees_the_room,
     pictures::a_meeting_is_looked_at_with_the_right_at_its_home_and_each_look_is_noted,
@@ -113,8 +116,10 @@ on_both! { rooms_and_guests:
     rooms::the_controller_knows_whose_terminals_an_operator_may_have_ring,
     rooms::a_change_that_nobody_told_reaches_the_controller,
     rooms::an_account_is_shared_to_be_seen_and_to_be_called,
+    shares::what_is_shared_is_ended_by_whom_it_is_shared_with,
     rooms::who_is_logged_in_enters_where_the_right_is_held,
     trunks::a_trunk_is_made_changed_shown_and_removed_and_its_password_is_told_to_nobody,
+    trunks::a_trunk_is_changed_whose_room_went_elsewhere,
     trunks::what_contradicts_itself_or_another_trunk_is_refused,
     guests::a_link_lets_guests_into_its_room_until_it_is_used_up_runs_out_or_is_taken_back,
     guests::a_use_counts_when_somebody_is_in_and_not_who_comes_back_or_is_refused,
@@ -137,6 +142,9 @@ on_both! { programs_and_record:
     once::an_answer_is_told_to_who_asked_while_they_may_still_do_it,
     once::an_answer_about_a_room_is_told_where_the_room_is_now,
     once::a_refusal_is_not_kept_and_what_is_unknown_is_not_done_twice,
+    once::a_call_that_nobody_began_may_be_tried_again_and_one_that_may_ring_not,
+    once::a_call_goes_on_when_its_client_hangs_up_and_is_told_to_who_comes_back,
+    once::the_hash_of_a_request_is_sealed,
     once::two_at_the_same_time_make_one,
     once::answers_are_bounded_and_forgotten_after_a_day,
     webhooks::what_happens_is_told_signed_in_order_and_without_names,
@@ -147,6 +155,10 @@ on_both! { programs_and_record:
     webhooks::an_address_that_is_not_of_the_internet_is_refused,
     webhooks::what_was_missed_is_told_and_a_gap_where_it_is_not_kept,
     webhooks::a_hook_is_switched_off_after_days_in_vain_and_there_are_so_many,
+    webhooks_kept::what_is_forgotten_while_it_waits_is_told_as_a_gap,
+    webhooks_kept::what_is_forgotten_before_it_waits_is_told_as_a_gap,
+    webhooks_kept::an_address_is_sealed_and_one_of_an_earlier_version_as_well,
+    webhooks_kept::a_delivery_ends_the_failing_and_a_test_does_not,
     counts::counts_are_of_what_one_may_see_and_looking_leaves_no_trace,
     record::each_change_is_in_the_record_with_before_and_after,
     record::what_moves_away_is_in_the_record_of_both_places,
@@ -186,11 +198,13 @@ on_both! { ways_to_log_in:
     directory::somebody_is_the_entry_and_not_the_login,
     directory::who_has_no_subject_yet_is_given_one,
     oidc::a_provider_proves_who_somebody_is,
+    oidc::a_token_wants_a_proof_to_the_provider_that_is_just_now,
     oidc::what_was_used_or_is_of_another_browser_is_refused,
     oidc::a_picture_elsewhere_begins_no_login_and_shuts_out_nobody,
     oidc::a_token_with_another_nonce_or_that_ran_out_is_refused,
     oidc::a_provider_takes_nobodys_place_and_may_be_away,
     saml::an_identity_provider_proves_who_somebody_is,
+    saml::a_token_wants_a_proof_to_the_identity_provider_that_is_just_now,
     saml::what_proves_nothing_is_refused,
     saml::what_a_signature_refers_to_elsewhere_is_not_opened,
     saml::what_was_signed_for_somebody_else_is_refused,

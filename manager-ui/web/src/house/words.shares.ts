@@ -17,6 +17,17 @@ const en = {
     ask: (name: string) => `Share this room no more with ${name}? Whoever is in it by that is put out.`,
     ended: "Shared no more.",
   },
+  received: {
+    title: "Shared with this organisation",
+    why: "Others share these. Whoever answers for this organisation's rooms and terminals may end that.",
+    account: "terminal",
+    room: "room",
+    from: (name: string) => `of ${name}`,
+    end: "Decline",
+    endOf: (what: string) => `Decline ${what}`,
+    ask: (what: string) => `Have ${what} shared with this organisation no more? Only its own organisation can share it again.`,
+    ended: "Shared with this organisation no more.",
+  },
 };
 
 const zh: typeof en = {
@@ -35,6 +46,17 @@ const zh: typeof en = {
     endOf: (name) => `取消共享：${name}`,
     ask: (name) => `取消与“${name}”共享此会诊室？凭此进入者将被移出。`,
     ended: "已取消共享。",
+  },
+  received: {
+    title: "共享给本机构",
+    why: "由其他机构共享。负责本机构会诊室和终端者可以谢绝。",
+    account: "终端",
+    room: "会诊室",
+    from: (name) => `来自${name}`,
+    end: "谢绝共享",
+    endOf: (what) => `谢绝共享${what}`,
+    ask: (what) => `不再接受“${what}”的共享？只有其所属机构可以重新共享。`,
+    ended: "已谢绝共享。",
   },
 };
 

@@ -180,6 +180,7 @@ impl Hospital {
                 (path, json!({ "name": "new", "rights": [] }))
             }
             "DELETE /roles/{id}" => (format!("/roles/{}", self.some_role(at).await), Value::Null),
+            other if other.ends_with("-shares") => (other[4..].replace("{id}", at), Value::Null),
             other if other.contains(" /rooms") || other.contains(" /meetings/") => {
                 self.room_request(other, at).await
             }

@@ -8,6 +8,7 @@ import type { SectionProps } from "./Admin";
 import { organisationOptions, useDirectory } from "./directory";
 import { Listing } from "./Listing";
 import { Panel } from "./Panel";
+import { Received } from "./Received";
 
 type Kind = "region" | "hospital" | "department";
 const KINDS: Kind[] = ["region", "hospital", "department"];
@@ -142,6 +143,7 @@ function One({ row, chosen, move }: OneProps) {
           <p>{words.organisations.readOnly}</p>
         </>
       )}
+      <Received organisation={row.id} />
       {directory.may("people.view") && (
         <Button
           data-testid="people-here"
