@@ -6,3 +6,7 @@ ALTER TABLE events ADD COLUMN moved TEXT;
 -- not.
 
 ALTER TABLE sessions ADD COLUMN proved_ms BIGINT NOT NULL DEFAULT 0;
+
+-- Whose a room was that is removed.
+
+CREATE INDEX events_number ON events (number, seq);

@@ -425,6 +425,10 @@ macro_rules! still_seen {
              JOIN organisations o ON o.id = h.organisation \
              WHERE h.room = e.moved AND h.may_view = 1 AND ",
             allowed!("e.right_name"),
+            ")) OR ($5 = '' AND EXISTS (SELECT 1 FROM account_shares h \
+             JOIN organisations o ON o.id = h.organisation \
+             WHERE h.account = e.moved AND h.may_view = 1 AND ",
+            allowed!("e.right_name"),
             ")))"
         )
     };

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-/// For a name to be looked up.
+/// For all names of a target to be looked up.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// By what this server is reached.
@@ -27,7 +27,8 @@ pub(crate) struct Here {
 pub(crate) enum Led {
     /// To this server, which is dialled so.
     Here(String),
-    Elsewhere,
+    /// To another, by this address.
+    Elsewhere(String),
 }
 
 impl Here {
@@ -59,28 +60,37 @@ impl Here {
         let Some(ways) = ways else {
             return Led::Here(target.to_owned());
         };
-        for host in &ways.hosts {
-            if self.is_here(host, ways.port).await {
-                return Led::Here(ways.user);
+        let looked = timeout(PATIENCE, async {
+            for host in &ways.hosts {
+                if self.is_here(host, ways.port).await? {
+                    return Some(true);
+                }
             }
+            Some(false)
+        });
+        match looked.await {
+            Ok(Some(false)) => Led::Elsewhere(format!("{}:{rest}", scheme.to_ascii_lowercase())),
+            Ok(Some(true)) => Led::Here(ways.user),
+            // What cannot be looked up may be here.
+            Ok(None) | Err(_) => Led::Here(target.to_owned()),
         }
-        Led::Elsewhere
     }
 
-    /// A host without a port may be reached at any of ours, by SRV records or because it is so mapped.
-    async fn is_here(&self, host: &str, port: Option<u16>) -> bool {
+    /// A host without a port may be reached at any of ours, by SRV records or because it is so mapped. `None`
+    /// where it cannot be looked up.
+    async fn is_here(&self, host: &str, port: Option<u16>) -> Option<bool> {
         let is_known = |port| self.ports.contains(&port) || self.ports.contains(&0);
         if port.is_some_and(|port| !is_known(port)) {
-            return false;
+            return Some(false);
         }
         if self.names.iter().any(|name| name == host) {
-            return true;
+            return Some(true);
         }
         if let Ok(ip) = host.parse() {
-            return self.has(ip);
+            return Some(self.has(ip));
         }
-        let found = timeout(PATIENCE, lookup_host((host, 0))).await;
-        found.is_ok_and(|found| found.is_ok_and(|mut found| found.any(|at| self.has(at.ip()))))
+        let mut found = lookup_host((host, 0)).await.ok()?;
+        Some(found.any(|at| self.has(at.ip())))
     }
 
     fn has(&self, ip: IpAddr) -> bool {
@@ -111,7 +121,8 @@ impl Ways {
         let (host, port) = match place.rsplit_once(':') {
             // The colon is one of an address of IPv6.
             Some((_, behind)) if behind.ends_with(']') => (place.as_str(), None),
-            Some((host, port)) => (host, Some(port.parse().ok()?)),
+            // Some programs read 0 as none.
+            Some((host, port)) => (host, Some(port.parse().ok()?).filter(|port| *port != 0)),
             None => (place.as_str(), None),
         };
         let maddr = parts.filter_map(|part| {
@@ -169,6 +180,7 @@ mod tests {
             "tel:5000*47;phone-context=x",
             "TEL:%35000*47",
             "sip:5000*47@192.0.2.1",
+            "sip:5000*47@192.0.2.1:0",
             "sip:5000%2a47@192.0.2.1:5060",
             "sips:%35000*47@192.0.2.1:5061;transport=tls",
             "SIP:5000*47:password@HOSPITAL.example.;x",
@@ -191,12 +203,23 @@ mod tests {
             "sip:5000@192.0.2.1:5070",
             "sip:192.0.2.1@198.51.100.9",
             "sips:5000@[2001:db8:5::2];transport=tls",
-            "sip:5000@nowhere.invalid",
         ] {
-            assert_eq!(here.led(target).await, Led::Elsewhere, "{target}");
+            assert_eq!(
+                here.led(target).await,
+                Led::Elsewhere(target.into()),
+                "{target}"
+            );
         }
-        // Nobody's number.
-        for target in ["sip:5000@x@192.0.2.9", "http://192.0.2.9/", "sip:5000@h:x"] {
+        // As the controller reads it.
+        let led = here.led("SIP:Li@198.51.100.2").await;
+        assert_eq!(led, Led::Elsewhere("sip:Li@198.51.100.2".into()));
+        // Nobody's number: what is not understood, and what cannot be looked up.
+        for target in [
+            "sip:5000@x@192.0.2.9",
+            "sip:5000@nowhere.invalid",
+            "http://192.0.2.9/",
+            "sip:5000@h:x",
+        ] {
             assert_eq!(here.led(target).await, Led::Here(target.into()), "{target}");
         }
         assert_eq!(here.led("sip:192.0.2.1").await, Led::Here(String::new()));

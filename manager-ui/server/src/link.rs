@@ -172,8 +172,8 @@ pub(crate) struct Task {
     next_request: u64,
 }
 
-/// A question, once it has its number.
-type Question = Box<dyn FnOnce(u64) -> ToControl + Send>;
+/// A question, once it has its number; none where whoever asked has given up before.
+type Question = Box<dyn FnOnce(u64) -> Option<ToControl> + Send>;
 
 enum Command {
     Open {
@@ -457,19 +457,20 @@ impl Link {
         question: impl FnOnce(u64) -> ToControl + Send + 'static,
     ) -> Result<FromControl, Unanswered> {
         let (answer, answered) = oneshot::channel();
-        let asked = Arc::new(AtomicBool::new(false));
-        let is_asked = asked.clone();
-        // It is put into words when it is about to be sent.
+        // Whoever is first: it is put into words when it is about to be sent, and not at all once it was
+        // given up.
+        let settled = Arc::new(AtomicBool::new(false));
+        let begun = settled.clone();
         let question: Question = Box::new(move |request| {
-            is_asked.store(true, Ordering::Relaxed);
-            question(request)
+            let is_given_up = begun.swap(true, Ordering::Relaxed);
+            (!is_given_up).then(|| question(request))
         });
         let told = timeout(wait, async {
             self.send(Command::Ask { question, answer }).await.ok()?;
             answered.await.ok()
         });
         told.await.ok().flatten().ok_or_else(|| Unanswered {
-            asked: asked.load(Ordering::Relaxed),
+            asked: settled.swap(true, Ordering::Relaxed),
         })
     }
 
@@ -646,9 +647,10 @@ impl Task {
             Command::Ask { question, answer } => {
                 self.requests.retain(|_, waiting| !waiting.is_closed());
                 let request = self.next_request;
+                let question = question(request)?;
                 self.next_request += 1;
                 self.requests.insert(request, answer);
-                Some(question(request))
+                Some(question)
             }
             // Looked for where commands are received.
             Command::Part => None,

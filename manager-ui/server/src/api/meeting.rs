@@ -188,9 +188,9 @@ async fn ring(
     let beyond = beyond(&state, &who, &call.target).await?;
     // Before it rings: who waits for no answer is in the record, too.
     let told = json!({ "called": without_pin(&call.target) });
-    note(&state, &who, &number, told, &once).await?;
     // It goes on when who asked hangs up, and is known then to who asks again.
     let ringing = async move {
+        note(&state, &who, &number, told, &once).await?;
         let called = called(&state, number, (call.target, beyond)).await;
         match &called {
             Ok(called) => {

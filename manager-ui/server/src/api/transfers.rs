@@ -80,8 +80,9 @@ async fn may_lead_to(
     if !is_address(&target.0) {
         return Err(nowhere());
     }
-    let Led::Here(dialled) = state.here.led(&target.0).await else {
-        return Ok(target);
+    let dialled = match state.here.led(&target.0).await {
+        Led::Elsewhere(address) => return Ok(Redacted(address)),
+        Led::Here(dialled) => dialled,
     };
     let mut connection = state.store.pool()?.acquire().await?;
     let number = dialled.split('*').next().unwrap_or_default();

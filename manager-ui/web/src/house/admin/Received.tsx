@@ -54,8 +54,12 @@ export function Received({ organisation }: { organisation: string }) {
       rooms.again,
     );
   };
+  // Where one may not ask there is nothing to be said.
+  const failed = [accounts.failure, rooms.failure].find(
+    (failure) => failure && failure.status !== 403 && failure.status !== 404,
+  );
   const none = !accounts.value?.length && !rooms.value?.length;
-  if (none && !doing.done) return null;
+  if (none && !doing.done) return <Trouble failure={failed} />;
   return (
     <>
       <h3 ref={heading} tabIndex={-1}>
@@ -84,7 +88,7 @@ export function Received({ organisation }: { organisation: string }) {
           />
         ))}
       </ul>
-      <Trouble failure={doing.failure} />
+      <Trouble failure={doing.failure ?? failed} />
       <Done text={doing.done} />
     </>
   );
