@@ -61,12 +61,15 @@ impl Here {
             return Led::Here(target.to_owned());
         };
         let looked = timeout(PATIENCE, async {
+            let mut all = Some(false);
             for host in &ways.hosts {
-                if self.is_here(host, ways.port).await? {
-                    return Some(true);
+                match self.is_here(host, ways.port).await {
+                    Some(true) => return Some(true),
+                    Some(false) => {}
+                    None => all = None,
                 }
             }
-            Some(false)
+            all
         });
         match looked.await {
             Ok(Some(false)) => Led::Elsewhere(format!("{}:{rest}", scheme.to_ascii_lowercase())),

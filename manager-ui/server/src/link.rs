@@ -1,6 +1,8 @@
 //! The connection to the controller. One task owns it, and the table of browsers: browsers and API
 //! handlers send it [`Command`]s through a [`Link`]; it comes back by itself when the controller does.
 
+mod presence;
+
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
@@ -26,6 +28,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
+
+pub(crate) use presence::{Presence, Processes};
 
 /// Commands on their way to the task. Full: the sender waits, so that a browser that floods is
 /// slowed by its own TCP connection.
@@ -75,47 +79,6 @@ pub(crate) enum Upstream {
 
 /// Meetings by the number of the room, as the controller says; `None` while it does not.
 pub(crate) type Meetings = Option<BTreeMap<String, mcu_api::manager::Meeting>>;
-
-/// Which of the server's other processes are there, and how often each was lost in this life: one that
-/// was away for a moment only is told of, too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Processes {
-    pub control: Presence,
-    pub media: Presence,
-}
-
-/// One of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Presence {
-    /// `None` until it is known: without controller nobody tells of the media process.
-    pub is_there: Option<bool>,
-    /// How often it went away.
-    pub lost: u64,
-}
-
-impl Processes {
-    /// The same, with what was known last where nobody tells now.
-    pub(crate) fn or(self, last: Self) -> Self {
-        let media = Presence {
-            is_there: self.media.is_there.or(last.media.is_there),
-            ..self.media
-        };
-        Self { media, ..self }
-    }
-}
-
-impl Presence {
-    /// A controller that has come just now has not found the media process yet: what was not there
-    /// does not go away.
-    fn set(&mut self, is_there: bool) {
-        if is_there {
-            self.is_there = Some(true);
-        } else if self.is_there == Some(true) {
-            self.is_there = Some(false);
-            self.lost += 1;
-        }
-    }
-}
 
 /// What is said to one browser's task. The end of the queue without `Close` means: too slow.
 #[derive(Debug)]

@@ -790,11 +790,8 @@ async fn whoever_cannot_be_proved_yet_is_told_to_try_again_and_a_stranger_that_i
         let message = ServerMessage::Refused { code };
         controller.say(&FromControl::Server { conn, message }).await;
         let text = heard(&mut browser).await.into_text().unwrap();
-        let expected = ServerMessage::Refused { code: told };
-        assert_eq!(
-            serde_json::from_str::<ServerMessage>(&text).unwrap(),
-            expected
-        );
+        let said: ServerMessage = serde_json::from_str(&text).unwrap();
+        assert_eq!(said, ServerMessage::Refused { code: told });
         drop(browser);
         assert_eq!(controller.next().await, ToControl::BrowserGone { conn });
     }

@@ -321,6 +321,9 @@ fn a_loss_is_mended_by_one_key_frame_and_a_camera_that_sends_nothing_is_left_out
     );
     assert_eq!(bench.asked, 2, "once for all of the losses");
 
+    // A sender that sends no key frame is shown as it comes.
+    assert!(!bench.stills_in(Duration::from_secs(8)).is_empty());
+    assert_eq!(bench.asked, 2);
     bench.next_frame += Duration::from_secs(3600);
     let last = Instant::now();
     let mut next = bench.next_still();

@@ -606,12 +606,10 @@ async fn play_controller(
                     request,
                     outcome: TransferOutcome::Failed { status: 486 },
                 },
-                ToControl::GetStill { request, number } => FromControl::Still {
-                    request,
-                    // Other people are another meeting.
-                    meeting: Some(RoomId(legs.lock().unwrap().len() as u64)),
-                    still: still_of(&number),
-                },
+                ToControl::GetStill { request, number } => {
+                    let legs = legs.lock().unwrap().len();
+                    still_of(request, &number, legs)
+                }
                 ToControl::GetFigures { request } => FromControl::Figures {
                     request,
                     figures: Box::new(Control::default()),
@@ -641,10 +639,14 @@ async fn play_controller(
     }
 }
 
-/// A file that tells the number; of an empty room there is none.
-fn still_of(number: &str) -> Option<Still> {
+/// A file that tells the number; of an empty room there is none. Other people are another meeting.
+fn still_of(request: u64, number: &str, legs: usize) -> FromControl {
     let is_empty = number.starts_with("empty");
-    Still::new(number.into()).filter(|_| !is_empty)
+    FromControl::Still {
+        request,
+        meeting: Some(RoomId(legs as u64)),
+        still: Still::new(number.into()).filter(|_| !is_empty),
+    }
 }
 
 /// What came of a call, once it is to be answered.

@@ -70,6 +70,10 @@ pub(super) struct Hospital {
     places: [String; 4],
 }
 
+fn is_of_a_room(operation: &str) -> bool {
+    operation.contains(" /rooms") || operation.contains(" /meetings/")
+}
+
 impl Hospital {
     pub(super) async fn new(api: Api) -> Self {
         let root = api.first().await;
@@ -181,9 +185,7 @@ impl Hospital {
             }
             "DELETE /roles/{id}" => (format!("/roles/{}", self.some_role(at).await), Value::Null),
             other if other.ends_with("-shares") => (other[4..].replace("{id}", at), Value::Null),
-            other if other.contains(" /rooms") || other.contains(" /meetings/") => {
-                self.room_request(other, at).await
-            }
+            other if is_of_a_room(other) => self.room_request(other, at).await,
             other if other.contains(" /accounts") => self.account_request(other, at).await,
             other if other.contains(" /trunks") => self.trunk_request(other, at).await,
             other if other.contains(" /webhooks") => self.webhook_request(other, at).await,
