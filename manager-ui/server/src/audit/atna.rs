@@ -1,9 +1,10 @@
 //! An entry of the record as an Audit Message of DICOM (PS3.15 §A.5), which audit record repositories of
 //! hospitals take (IHE ITI TF-2 §3.20, ATNA; WS/T 545: PRV-07).
 //!
-//! Which event an entry is: logins are User Authentication, looking at the record is Audit Log Used,
-//! other looking is Query, and what changes who may do what or how the server works is a Security Alert,
-//! by type. What happens in a meeting has no code there; it has one of our own.
+//! Which event an entry is: logins are User Authentication, looking at the record is Audit Log Used, and
+//! what changes who may do what or how the server works is a Security Alert, by type. Looking at people
+//! and messages, and what happens in a meeting, have no code there (a Query is one of DICOM objects); they
+//! have codes of our own.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -18,10 +19,10 @@ type Code = (&'static str, &'static str, &'static str);
 const DICOM: &str = "DCM";
 const OWN: &str = "Consilium";
 const AUDIT_LOG_USED: Code = ("110101", DICOM, "Audit Log Used");
-const QUERY: Code = ("110112", DICOM, "Query");
 const SECURITY_ALERT: Code = ("110113", DICOM, "Security Alert");
 const USER_AUTHENTICATION: Code = ("110114", DICOM, "User Authentication");
 const MEETING: Code = ("meeting", OWN, "Meeting");
+const LOOK: Code = ("look", OWN, "Look");
 const LOGIN: Code = ("110122", DICOM, "Login");
 const LOGOUT: Code = ("110123", DICOM, "Logout");
 const SECURITY_CONFIGURATION: Code = ("110129", DICOM, "Security Configuration");
@@ -47,29 +48,21 @@ pub(crate) fn message(host: &str, time: &str, entry: &Entry) -> String {
     String::from_utf8(out.0.into_inner()).expect("made of text alone")
 }
 
-/// Which event it is, of which type, and what kind of act.
+/// Which event it is, of which type, and what kind of act. A Security Alert is executed, whatever was
+/// done (PS3.15 §A.5.3.11).
 fn event(entry: &Entry) -> (Code, Option<Code>, &'static str) {
     let kind = entry.object_kind.as_str();
-    let act = match entry.action.as_str() {
-        "create" => "C",
-        "change" | "grant" | "revoke" => "U",
-        "remove" => "D",
-        "view" | "export" => "R",
-        // A login and its end.
-        _ => "E",
-    };
     match (entry.action.as_str(), kind) {
-        ("login" | "login_failed", _) => (USER_AUTHENTICATION, Some(LOGIN), act),
-        ("logout", _) => (USER_AUTHENTICATION, Some(LOGOUT), act),
-        (_, "audit") => (AUDIT_LOG_USED, None, act),
+        ("login" | "login_failed", _) => (USER_AUTHENTICATION, Some(LOGIN), "E"),
+        ("logout", _) => (USER_AUTHENTICATION, Some(LOGOUT), "E"),
+        (_, "audit") => (AUDIT_LOG_USED, None, "R"),
         (_, "meeting") => (MEETING, None, "E"),
-        // PS3.15 §A.5.3.10 has a query executed.
-        ("view" | "export", _) => (QUERY, None, "E"),
-        ("grant" | "revoke", _) | (_, "role") => (SECURITY_ALERT, Some(ROLES_CHANGED), act),
+        ("view" | "export", _) => (LOOK, None, "R"),
+        (_, "role") | ("grant" | "revoke", "person") => (SECURITY_ALERT, Some(ROLES_CHANGED), "E"),
         (_, "person" | "people" | "password" | "authenticator" | "token" | "session") => {
-            (SECURITY_ALERT, Some(USER_CHANGED), act)
+            (SECURITY_ALERT, Some(USER_CHANGED), "E")
         }
-        _ => (SECURITY_ALERT, Some(SECURITY_CONFIGURATION), act),
+        _ => (SECURITY_ALERT, Some(SECURITY_CONFIGURATION), "E"),
     }
 }
 
@@ -108,7 +101,7 @@ impl Message {
         ];
         if let Some(source) = &entry.source {
             // By which token besides.
-            let (address, token) = source.split_once(' ').unwrap_or((source, ""));
+            let (address, token) = source.split_once(" by token ").unwrap_or((source, ""));
             who.push(("NetworkAccessPointID", address));
             who.push(("NetworkAccessPointTypeCode", "2"));
             if !token.is_empty() {
@@ -166,7 +159,13 @@ impl Message {
         self.put(Event::Text(text));
         self.end("ParticipantObjectName");
         let seq = entry.seq.to_string();
+        let alert = format!("{} of {kind}", entry.action);
         for (what, value) in [
+            // PS3.15 §A.5.3.11.
+            (
+                "Alert Description",
+                (event(entry).0 == SECURITY_ALERT).then_some(&alert),
+            ),
             ("seq", Some(&seq)),
             ("hash", Some(&entry.hash)),
             ("action", Some(&entry.action)),
@@ -248,4 +247,101 @@ fn clean(text: &str) -> String {
         _ => c,
     };
     text.chars().map(sign).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use quick_xml::Reader;
+
+    use super::*;
+
+    fn entry(action: &str, kind: &str) -> Entry {
+        let text = |value: &str| Some(value.to_owned());
+        Entry {
+            seq: 9,
+            at_ms: 0,
+            actor: text("id"),
+            actor_name: "a<\"&'>\n\0\u{2028}李".into(),
+            source: text("192.0.2.7 by token t-1"),
+            action: action.into(),
+            object_kind: kind.into(),
+            object: text("o<>&\""),
+            organisation: None,
+            before: None,
+            after: text("{\"name\":\"李春\"}"),
+            hash: "ab".repeat(32),
+        }
+    }
+
+    /// Each element's name with what this attribute of it holds.
+    fn attributes(message: &str, wanted: &str) -> Vec<(String, String)> {
+        let mut reader = Reader::from_str(message);
+        let mut found = Vec::new();
+        loop {
+            match reader.read_event().unwrap() {
+                Event::Eof => return found,
+                Event::Start(element) | Event::Empty(element) => {
+                    let name = String::from_utf8(element.name().as_ref().to_vec()).unwrap();
+                    let attribute = element.try_get_attribute(wanted).unwrap();
+                    found.extend(attribute.map(|a| (name, a.unescape_value().unwrap().into())));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_a_name_holds_a_message_is_one_line_that_tells_it() {
+        let message = message(
+            "mcu",
+            "1970-01-01T00:00:00.000Z",
+            &entry("change", "person"),
+        );
+        assert!(!message.contains(['\n', '\0', '\u{2028}']), "{message}");
+        let told = |of: &str, attribute: &str| {
+            let all = attributes(&message, attribute);
+            all.into_iter().find(|(name, _)| name == of).unwrap().1
+        };
+        let clean = "a<\"&'>\u{fffd}\u{fffd}\u{fffd}李";
+        assert_eq!(told("ActiveParticipant", "UserName"), clean);
+        assert_eq!(
+            told("ActiveParticipant", "NetworkAccessPointID"),
+            "192.0.2.7"
+        );
+        assert_eq!(told("ActiveParticipant", "AlternativeUserID"), "t-1");
+        let object = "ParticipantObjectIdentification";
+        assert_eq!(told(object, "ParticipantObjectID"), "o<>&\"");
+        let details = attributes(&message, "type").into_iter();
+        let values = attributes(&message, "value").into_iter();
+        let details: Vec<_> = details.zip(values).map(|(of, is)| (of.1, is.1)).collect();
+        let after = BASE64.encode("{\"name\":\"李春\"}");
+        assert!(details.contains(&("after".into(), after)), "{details:?}");
+        let alert = BASE64.encode("change of person");
+        assert_eq!(details[0], ("Alert Description".into(), alert));
+    }
+
+    #[test]
+    fn each_entry_is_the_event_that_a_repository_knows() {
+        for (action, kind, id, of, act) in [
+            ("login", "session", "110114", "110122", "E"),
+            ("login_failed", "person", "110114", "110122", "E"),
+            ("logout", "session", "110114", "110123", "E"),
+            ("view", "audit", "110101", "", "R"),
+            ("export", "audit", "110101", "", "R"),
+            ("view", "people", "look", "", "R"),
+            ("view", "meeting", "meeting", "", "E"),
+            ("change", "meeting", "meeting", "", "E"),
+            ("create", "role", "110113", "110136", "E"),
+            ("grant", "person", "110113", "110136", "E"),
+            ("revoke", "person", "110113", "110136", "E"),
+            ("revoke", "token", "110113", "110137", "E"),
+            ("change", "password", "110113", "110137", "E"),
+            ("revoke", "guest_link", "110113", "110129", "E"),
+            ("remove", "room", "110113", "110129", "E"),
+        ] {
+            let told = event(&entry(action, kind));
+            let is = (told.0.0, told.1.map_or("", |code| code.0), told.2);
+            assert_eq!(is, (id, of, act), "{action} of {kind}");
+        }
+    }
 }

@@ -101,7 +101,9 @@ function useCurrentInView(key: string) {
     // The row alone scrolls, and at once: nothing moves before the eyes of who wants no motion.
     const show = () => {
       const current = shown.querySelector('[aria-current="page"]');
-      current?.scrollIntoView({ block: "nearest", inline: "center", behavior: "instant" });
+      if (!current) return;
+      const [row, tab] = [shown.getBoundingClientRect(), current.getBoundingClientRect()];
+      shown.scrollLeft += tab.left - row.left - (row.width - tab.width) / 2;
     };
     const observer = new ResizeObserver(show);
     observer.observe(shown);

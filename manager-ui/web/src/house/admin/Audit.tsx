@@ -175,6 +175,7 @@ function nameOf(entry: Entry, directory: Directory, words: HouseWords): string {
   const { object, object_kind } = entry;
   if (!object || object_kind === "session") return "";
   const told = (entry.after ?? entry.before ?? {}) as Record<string, unknown>;
+  if (object_kind === "meeting" && typeof told.number === "string") return told.number;
   for (const key of ["login", "name"]) {
     if (typeof told[key] === "string" && object_kind !== "role") return told[key];
   }

@@ -42,10 +42,12 @@ export function useListed<T extends { id: string }>(
   };
   useLive(newsOf(kind), again);
   const { items: rows, failure, more, busy } = pages;
+  // What was removed, or is shared no more, is not shown as if it were there.
+  const isGone = one.failure?.status === 404 || one.failure?.status === 403;
   return {
     filter: { value: filter, change: setFilter },
     table: { rows, failure, more, busy },
-    shown: one.value ?? rows?.find((row) => row.id === place.chosen),
+    shown: isGone ? undefined : (one.value ?? rows?.find((row) => row.id === place.chosen)),
     /** Why what is chosen cannot be shown. */
     failure: one.failure,
     again,

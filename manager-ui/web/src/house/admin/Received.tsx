@@ -8,6 +8,8 @@ import { organisationName, useDirectory } from "./directory";
 
 /** So much is shown. */
 const PAGES = 20;
+/** Nobody is told of the end of what they see no more. */
+const LOOK_MS = 20_000;
 
 /** What others share with an organisation. It is ended there, too. */
 export function Received({ organisation }: { organisation: string }) {
@@ -28,8 +30,8 @@ export function Received({ organisation }: { organisation: string }) {
     };
     return directory.may("rooms.manage") ? (await firstPages(page, PAGES)).items : [];
   };
-  const accounts = useLoad(loadAccounts, `received accounts ${organisation}`);
-  const rooms = useLoad(loadRooms, `received rooms ${organisation}`);
+  const accounts = useLoad(loadAccounts, `received accounts ${organisation}`, LOOK_MS);
+  const rooms = useLoad(loadRooms, `received rooms ${organisation}`, LOOK_MS);
   useLive(newsOf("account"), accounts.again);
   useLive(newsOf("room"), rooms.again);
   const doing = useDoing();
@@ -38,7 +40,8 @@ export function Received({ organisation }: { organisation: string }) {
     void doing.act(remove, words.received.ended).then((done) => {
       // What is ended takes its button along.
       if (done) heading.current?.focus();
-      if (done) again();
+      // Its home may have ended it meanwhile.
+      again();
     });
   const endAccount = (id: string) => {
     const params = { path: { id, organisation } };
