@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { DESKTOP, examine } from "./examine.mjs";
 import { handsOn } from "./hands.mjs";
-import { openPage } from "./launch.mjs";
+import { openPage, walk } from "./launch.mjs";
 
 const [link, language, way] = process.argv.slice(2);
 const base = new URL(link).origin;
@@ -551,21 +551,11 @@ async function meetTrouble() {
   await at("sessions").waitFor();
 }
 
-try {
+await walk(browser, language, async () => {
   await setUp();
   await administer();
   await workAsClinician();
   await proveMore();
   await meetTrouble();
   step("done");
-} catch (error) {
-  const pages = browser.contexts().flatMap((context) => context.pages());
-  for (const [index, open] of pages.entries()) {
-    const path = `${process.env.SHOTS}/failed-${language}-${index}.png`;
-    if (process.env.SHOTS) await open.screenshot({ path });
-  }
-  console.error(error.stack);
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+});

@@ -48,3 +48,20 @@ export async function prepare(context, source) {
     await context.addInitScript(readFileSync(new URL(name, import.meta.url), "utf8"));
   }
 }
+
+/** Goes through these steps and closes the browser; of a failure, with SHOTS, each page is left as a picture. */
+export async function walk(browser, label, steps) {
+  try {
+    await steps();
+  } catch (error) {
+    const pages = browser.contexts().flatMap((context) => context.pages());
+    for (const [index, open] of pages.entries()) {
+      const path = `${process.env.SHOTS}/failed-${label}-${index}.png`;
+      if (process.env.SHOTS) await open.screenshot({ path });
+    }
+    console.error(error.stack);
+    process.exitCode = 1;
+  } finally {
+    await browser.close();
+  }
+}

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { DESKTOP, examine } from "./examine.mjs";
 import { handsOn } from "./hands.mjs";
-import { openPage } from "./launch.mjs";
+import { openPage, walk } from "./launch.mjs";
 
 const [base, language, way, receiver, folder] = process.argv.slice(2);
 /** A page that sees something no more is not told so, and looks by itself. */
@@ -202,7 +202,7 @@ async function shareAccount() {
   await east.context().close();
 }
 
-try {
+await walk(browser, language, async () => {
   await logIn();
   await makeWebhook();
   await missOne();
@@ -210,14 +210,4 @@ try {
   await shareRoom();
   await shareAccount();
   step("done");
-} catch (error) {
-  const pages = browser.contexts().flatMap((context) => context.pages());
-  for (const [index, open] of pages.entries()) {
-    const path = `${process.env.SHOTS}/failed-${language}-${index}.png`;
-    if (process.env.SHOTS) await open.screenshot({ path });
-  }
-  console.error(error.stack);
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+});

@@ -20,6 +20,8 @@ const PICTURE: &str = "/meetings/3000/picture";
 const TERMINAL: u8 = 3;
 /// Of a page's camera.
 const LAYERS: u64 = 3;
+/// Seconds of CPU a minute that looking on may add: a tenth of a core for two cameras.
+const MAX_COST: f64 = 6.0;
 
 #[test]
 fn a_picture_shows_who_is_in_to_who_may_look_and_disturbs_nobody() {
@@ -51,7 +53,14 @@ fn a_picture_shows_who_is_in_to_who_may_look_and_disturbs_nobody() {
         },
     );
     counters(&admin, &server, &[1, 2], &first);
-    for (now, then) in key_frames(&admin).into_iter().zip(keys) {
+    assert!(
+        watched < idle + MAX_COST,
+        "{watched} s of CPU a minute, {idle} before"
+    );
+    let after = key_frames(&admin);
+    assert_eq!(after.len(), keys.len(), "both are in still");
+    for (now, then) in after.into_iter().zip(keys) {
+        assert!(now >= then, "{now} after {then}: the count began anew");
         // A page that lacks processor time for a moment makes one of each layer by itself.
         assert!(
             now - then <= LAYERS,
@@ -60,6 +69,7 @@ fn a_picture_shows_who_is_in_to_who_may_look_and_disturbs_nobody() {
     }
     for browser in &browsers {
         let report = browser.next_report();
+        assert!(!report.pauses_ms.is_empty(), "{report:?}");
         let longest = report.pauses_ms.values().fold(0.0, |a: f64, b| a.max(*b));
         assert!(longest < 1_000.0, "{report:?}");
     }

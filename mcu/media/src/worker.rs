@@ -610,6 +610,23 @@ fn after(due: Instant, period: Duration, now: Instant) -> Instant {
 }
 
 #[cfg(test)]
+impl Config {
+    /// One whose sockets are in this folder.
+    fn of_a_test(dir: &std::path::Path) -> Self {
+        Self {
+            socket: dir.join("media.sock"),
+            streams_socket: dir.join("streams.sock"),
+            deaths_file: dir.join("deaths"),
+            addresses: vec![IpAddr::from(std::net::Ipv4Addr::LOCALHOST).into()],
+            port_low: 1,
+            port_high: 2,
+            webrtc_port: 0,
+            process: Default::default,
+        }
+    }
+}
+
+#[cfg(test)]
 mod still_tests;
 
 #[cfg(test)]
@@ -702,16 +719,7 @@ mod tests {
     #[test]
     fn a_process_that_is_told_to_end_tells_of_its_last_packet() {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            socket: dir.path().join("media.sock"),
-            streams_socket: dir.path().join("streams.sock"),
-            deaths_file: dir.path().join("deaths"),
-            addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST).into()],
-            port_low: 1,
-            port_high: 2,
-            webrtc_port: 0,
-            process: Default::default,
-        };
+        let config = Config::of_a_test(dir.path());
         let mut poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
         let mut worker = Worker::new(&config, &poll, waker).unwrap();

@@ -43,16 +43,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            socket: dir.path().join("media.sock"),
-            streams_socket: dir.path().join("streams.sock"),
-            deaths_file: dir.path().join("deaths"),
-            addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST).into()],
-            port_low: 1,
-            port_high: 2,
-            webrtc_port: 0,
-            process: Default::default,
-        };
+        let config = Config::of_a_test(dir.path());
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
         let worker = Worker::new(&config, &poll, waker).unwrap();
