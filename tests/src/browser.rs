@@ -138,7 +138,7 @@ impl Browser {
         let stdin = process.child().stdin.take().expect("piped");
         let stdout = process.child().stdout.take().expect("piped");
         let latest = Arc::new(Mutex::new((0, Report::default())));
-        let shared = latest.clone();
+        let (shared, log) = (latest.clone(), log.to_path_buf());
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 match serde_json::from_str::<Report>(&line) {
@@ -149,6 +149,9 @@ impl Browser {
                     Err(error) => eprintln!("browser said {line:?}: {error}"),
                 }
             }
+            // Who waits in vain for a page that is no more is shown why.
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            eprintln!("{} ended; what it said: {said}", log.display());
         });
         Self {
             _process: process,

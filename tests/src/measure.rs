@@ -58,6 +58,14 @@ pub fn tones_in(sound: &Path, seconds: f64) -> Vec<u8> {
         .collect()
 }
 
+/// Sources heard in the last `seconds` of a sound file, as by [`tones_in`], without the beeps of pages:
+/// those are the tones above 8.
+pub fn sources_in(sound: &Path, seconds: f64) -> Vec<u8> {
+    let mut heard = tones_in(sound, seconds);
+    heard.retain(|id| *id <= 8);
+    heard
+}
+
 /// A sound file, which may still be written to, as mono at 48 kHz.
 pub fn pcm_of(sound: &Path) -> Vec<i16> {
     let decoded = Command::new("ffmpeg")

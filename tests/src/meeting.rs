@@ -9,7 +9,7 @@ use benches::tone;
 
 use crate::baresip::{self, Baresip};
 use crate::browser::{Browser, Report};
-use crate::measure::{markers_in, tones_in};
+use crate::measure::{markers_in, sources_in};
 use crate::server::Server;
 use crate::terminal::watching;
 use crate::wait_for;
@@ -160,8 +160,7 @@ fn expect_at_terminal(terminal: &Baresip, server: &Server) {
         "the terminal hears the others and not itself",
         PATIENCE,
         || {
-            let mut heard = tones_in(&terminal.heard()?, 2.0);
-            heard.retain(|id| *id <= 8);
+            let heard = sources_in(&terminal.heard()?, 2.0);
             (heard == [FIRST_BROWSER, SECOND_BROWSER, SMALL_LEG]).then_some(())
         },
     );

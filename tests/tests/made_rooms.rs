@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tests::administrator::{Administrator, PASSWORD};
 use tests::baresip::{self, Baresip, write_clip};
 use tests::browser::Browser;
-use tests::measure::tones_in;
+use tests::measure::sources_in;
 use tests::server::Server;
 use tests::terminal::sending;
 use tests::wait_for;
@@ -50,7 +50,7 @@ fn who_has_an_account_or_is_logged_in_enters_a_room_that_was_made_and_nobody_els
         (seen && report.tones.contains_key(&TERMINAL)).then_some(())
     });
     wait_for("the terminal hears the page", PATIENCE, || {
-        (tones_in(&terminal.heard()?, 2.0) == [PAGE]).then_some(())
+        (sources_in(&terminal.heard()?, 2.0) == [PAGE]).then_some(())
     });
     let names = || {
         let legs = admin.room(ROOM).legs.into_iter();
