@@ -9,14 +9,9 @@ import { openPage } from "./launch.mjs";
 const [url, id, width = "640", height = "360", frameRate = "15", mode = ""] = process.argv.slice(2);
 const source = { id: Number(id), width: Number(width), height: Number(height), frameRate: Number(frameRate) };
 const { browser, page } = await openPage(source);
-/** Opens an address, and once more where the network changed meanwhile: people would press the key again. */
-const visit = (address) => page.goto(address).catch((error) => {
-  if (!error.message.includes("ERR_NETWORK_CHANGED")) throw error;
-  return page.goto(address);
-});
 const [login, ...password] = (process.env.CONSILIUM_LOGIN ?? "").split(" ");
 if (login) {
-  await visit(new URL("/", url).href);
+  await page.goto(new URL("/", url).href);
   await page.evaluate(async (credentials) => {
     const headers = { "content-type": "application/json" };
     const body = JSON.stringify(credentials);
@@ -24,7 +19,7 @@ if (login) {
     if (!answer.ok) throw new Error(`login: ${answer.status}`);
   }, { login, password: password.join(" ") });
 }
-await visit(url);
+await page.goto(url);
 await page.getByTestId("name").fill(`Participant ${id}`);
 await page.getByTestId("join").click();
 for (const pin of (process.env.CONSILIUM_PIN ?? "").split(",").filter(Boolean)) {

@@ -39,8 +39,12 @@ impl Namespace {
         let network = Self::empty();
         let place = format!("/proc/{}/fd/{}", process::id(), network.file.as_raw_fd());
         self.run(|| ip(&format!("link set nowhere netns {place}")));
-        // It went down as it was moved.
-        let up = ["link set lo up", "link set nowhere up"];
+        // It went down as it was moved, and forgot how it makes addresses.
+        let up = [
+            "link set lo up",
+            "link set nowhere addrgenmode none",
+            "link set nowhere up",
+        ];
         network.run(|| up.iter().chain(commands).for_each(|c| ip(c)));
         network
     }
