@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::call::{CallCommand, CallEvent, Credentials, DialTarget, OutgoingCall};
+use mcu_api::codec::VideoCodec;
 use mcu_api::frame;
 use mcu_api::ids::CallId;
 use mcu_api::manager::{FromControl, ToControl};
@@ -24,7 +25,6 @@ use mcu_rtp::congestion;
 use mcu_rtp::demux;
 use mcu_rtp::forward::{Forwarder, SourceKey, SourcePacket};
 use mcu_rtp::framing::{MAX_PACKET, Reader, Urgency, Writer};
-use mcu_rtp::h264::{Depacketizer, KeyFrameStarts, find_sps};
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::jitter::{JitterBuffer, Taken};
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
@@ -35,6 +35,7 @@ use mcu_rtp::simulcast::{Line, StreamMap};
 use mcu_rtp::srtp::Srtp;
 use mcu_rtp::telephone_event::TelephoneEvents;
 use mcu_rtp::twcc::History;
+use mcu_rtp::video::{Depacketizer, KeyFrameStarts, picture_size};
 use mcu_rtp::webrtc::{Association, Certificate, Standing, WebrtcSession};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -284,7 +285,8 @@ pub fn rtp_packets(data: &[u8]) -> usize {
     };
     let mut stream = ReceiveStream::new(config);
     let mut clock = SourceClock::new(90_000);
-    let (mut jitter, mut depacketizer) = (JitterBuffer::new(48_000), Depacketizer::new());
+    let mut jitter = JitterBuffer::new(48_000);
+    let mut depacketizers = VIDEO.map(Depacketizer::new);
     let (mut starts, mut lost, mut fresh) = (KeyFrameStarts::default(), Vec::new(), 0);
     let mut sent = sender();
     let mut forwarder = Forwarder::new(90_000, sent.next_sequence(), 7);
@@ -302,13 +304,16 @@ pub fn rtp_packets(data: &[u8]) -> usize {
         let _ = packet.extensions().count();
         map.route(&packet.header, &packet.known_extensions(&EXTENSIONS));
         let _ = rtx::unwrap(&packet, 5, 96);
-        let _ = find_sps(packet.payload);
-        let key_frame = starts.starts(packet.payload);
+        let codec = VIDEO[usize::from(packet.header.payload_type) % VIDEO.len()];
+        let _ = picture_size(codec, packet.payload);
+        let key_frame = starts.starts(codec, packet.payload);
         let verdict = stream.handle_packet(now, &packet.header, packet.payload.len());
         if let Verdict::Fresh(accepted) = verdict {
             fresh += 1;
             clock.handle_packet(now, &room, packet.header.timestamp);
-            depacketizer.insert(now, &accepted, packet.header.marker, packet.payload);
+            for depacketizer in &mut depacketizers {
+                depacketizer.insert(now, &accepted, packet.header.marker, packet.payload);
+            }
             jitter.insert(now, &accepted, &packet.header, packet.payload);
             let source = SourcePacket {
                 source: SourceKey(1),
@@ -327,8 +332,10 @@ pub fn rtp_packets(data: &[u8]) -> usize {
             }
         }
         stream.poll_nack(now, &mut lost);
-        while let Some(unit) = depacketizer.poll(now, Duration::from_millis(20)) {
-            depacketizer.recycle(unit.data);
+        for depacketizer in &mut depacketizers {
+            while let Some(unit) = depacketizer.poll(now, Duration::from_millis(20)) {
+                depacketizer.recycle(unit.data);
+            }
         }
         if let Taken::Frame(frame) = jitter.take(now) {
             jitter.recycle(frame.payload);
@@ -338,6 +345,15 @@ pub fn rtp_packets(data: &[u8]) -> usize {
     let _ = (clock.room_time(1), clock.offset_micros());
     fresh
 }
+
+/// Read by payload type, counted modulo their number.
+const VIDEO: [VideoCodec; 5] = [
+    VideoCodec::H263,
+    VideoCodec::H264,
+    VideoCodec::H263Plus,
+    VideoCodec::H261,
+    VideoCodec::Vp8,
+];
 
 const EXTENSIONS: HeaderExtensions = HeaderExtensions {
     mid: 1,

@@ -35,12 +35,21 @@ impl AudioCodec {
     }
 }
 
-/// A video codec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A video codec, with the RTP payload that carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VideoCodec {
     /// H.264, RTP payload of RFC 6184.
+    #[default]
     H264,
+    /// H.263 in the payload of RFC 2190: `H263`, static payload type 34.
+    H263,
+    /// H.263 in the payload of RFC 4629: `H263-1998` and `H263-2000`.
+    H263Plus,
+    /// H.261, RTP payload of RFC 4587, static payload type 31.
+    H261,
+    /// VP8, RTP payload of RFC 7741.
+    Vp8,
 }
 
 impl VideoCodec {
@@ -73,6 +82,9 @@ pub enum PacketizationMode {
 /// Everything that makes two encoders of one room differ. Legs with equal classes share one encoder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VideoClass {
+    /// The codec. Profile, level and packetization are H.264's and say nothing of the others.
+    #[serde(default)]
+    pub codec: VideoCodec,
     /// Picture width in luma samples, even.
     pub width: u16,
     /// Picture height in luma samples, even.

@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use mcu_api::codec::VideoCodec;
 use mcu_api::ids::LegId;
 use mcu_api::inventory::VideoStats;
 use mcu_api::plan::VideoReceive;
 use mcu_rtp::clock::{RoomClock, SourceClock};
 use mcu_rtp::forward::{SourceKey, SourcePacket};
-use mcu_rtp::h264::{self, AccessUnit, Depacketizer, KeyFrameStarts};
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
 use mcu_rtp::rtcp::{self, ReportBlock, SenderInfo};
 use mcu_rtp::rtx;
 use mcu_rtp::simulcast::{Line, StreamMap};
+use mcu_rtp::video::{self, AccessUnit, Depacketizer, KeyFrameStarts};
 
 use crate::rate::Rate;
 use crate::screen::FrameCount;
@@ -87,13 +88,17 @@ impl Camera {
                 .collect(),
         };
         let streams = StreamMap::new(vec![line]);
+        let codec = plan
+            .payloads
+            .first()
+            .map_or_else(VideoCodec::default, |p| p.codec);
         Self {
             plan,
             layers,
             streams,
             decoded: None,
             next_decoded: None,
-            depacketizer: Depacketizer::new(),
+            depacketizer: Depacketizer::new(codec),
             awoken: false,
         }
     }
@@ -153,9 +158,11 @@ impl Camera {
         let repaired = place.repairs.is_some();
         // When the beginning of a key frame comes by retransmission, the rest has passed already:
         // whoever waited for it waits for the next.
-        let begins = layer.starts.starts(packet.payload);
+        let codec = codec_of(&self.plan, packet.header.payload_type);
+        let begins = layer.starts.starts(codec, packet.payload);
         let key_frame = begins && !repaired;
         let arrival = Arrival {
+            codec,
             begins,
             key_frame,
             repaired,
@@ -169,6 +176,7 @@ impl Camera {
             self.depacketizer.reset();
         }
         if self.decoded == Some(place.layer) {
+            self.depacketizer.set_codec(codec);
             self.depacketizer
                 .insert(now, &accepted, packet.header.marker, packet.payload);
         }
@@ -413,6 +421,13 @@ impl Camera {
     }
 }
 
+/// Codec of a payload type; the line has no other than those of its plan.
+fn codec_of(plan: &VideoReceive, payload_type: u8) -> VideoCodec {
+    let mut payloads = plan.payloads.iter();
+    let found = payloads.find(|payload| payload.payload_type == payload_type);
+    found.map_or_else(VideoCodec::default, |payload| payload.codec)
+}
+
 /// One encoding of the camera's picture.
 struct Layer {
     key: SourceKey,
@@ -431,6 +446,7 @@ struct Layer {
 
 /// How a packet came.
 struct Arrival {
+    codec: VideoCodec,
     /// A key frame begins in it.
     begins: bool,
     /// One that can be followed from here.
@@ -475,9 +491,9 @@ impl Layer {
         self.rate.add(now, packet.payload.len());
         self.frames.add(packet.header.marker);
         if arrival.begins
-            && let Some(sps) = h264::find_sps(packet.payload)
+            && let Some(size) = video::picture_size(arrival.codec, packet.payload)
         {
-            self.size = Some((sps.width, sps.height));
+            self.size = Some(size);
             self.key_frames += 1;
         }
         self.wants_key &= !arrival.key_frame;

@@ -539,7 +539,8 @@ impl Leg {
             }
             let timestamp = self.screens[n].timestamp(clock, at);
             let mut packetizer = self.screens[n].take_packetizer();
-            let cut = packetizer.packetize(&picture.bytes, |payload, marker| {
+            let (bytes, splits) = (&picture.bytes, &picture.splits);
+            let cut = packetizer.1.packetize(bytes, splits, |payload, marker| {
                 self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
                     screen.write(
                         now,

@@ -7,10 +7,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use mcu_api::codec::VideoClass;
+use mcu_api::codec::{VideoClass, VideoCodec};
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::plan::{Layout, Notice};
-use mcu_rtp::h264::AccessUnit;
+use mcu_rtp::h263::Split;
+use mcu_rtp::video::AccessUnit;
 
 use crate::blame::{self, Sender};
 use crate::camera::Camera;
@@ -102,8 +103,10 @@ pub struct Encoded {
     /// What it shows.
     pub scene: Scene,
     encoder: Option<Encoder>,
-    /// Annex B access unit; empty when the encoder skipped the picture.
+    /// Access unit, of H.264 in Annex B format; empty when the encoder skipped the picture.
     pub bytes: Vec<u8>,
+    /// Where it may be cut, beside where its codec says so itself.
+    pub splits: Vec<Split>,
     /// It can be decoded without those before it.
     pub key: bool,
     /// When the picture was composed.
@@ -612,31 +615,38 @@ fn run_decoder(
         damaged: false,
         buffers: Vec::new(),
     };
-    if done.decoder.is_none() {
-        match Decoder::new() {
-            Ok(decoder) => done.decoder = Some(decoder),
-            Err(error) => tracing::error!(%leg, %error, "no decoder"),
-        }
-    }
-    let Some(decoder) = &mut done.decoder else {
-        return done;
-    };
-    decoder.skip_loop_filter(skip_filter);
     for picture in pictures {
         // Each by itself: what takes too long is one picture, not a heap of them.
         let _held = blame::hold(room, leg, sender);
         done.damaged |= picture.after_loss && !picture.key_frame;
-        match decoder.decode(&picture.data, picture.ts.get() as i64) {
-            Ok(frame) => done.frame = frame.or(done.frame),
-            Err(error) => {
-                tracing::debug!(%leg, %error, "picture not decoded");
-                done.damaged = true;
+        if let Some(decoder) = decoder_of(&mut done.decoder, picture.codec, leg) {
+            decoder.skip_loop_filter(skip_filter);
+            match decoder.decode(&picture.data, picture.ts.get() as i64) {
+                Ok(frame) => done.frame = frame.or(done.frame),
+                Err(error) => {
+                    tracing::debug!(%leg, %error, "picture not decoded");
+                    done.damaged = true;
+                }
             }
+            done.damaged |= decoder.damaged();
         }
-        done.damaged |= decoder.damaged();
         done.buffers.push(picture.data);
     }
     done
+}
+
+/// The decoder if it is of this codec, or a new one.
+fn decoder_of(
+    decoder: &mut Option<Decoder>,
+    codec: VideoCodec,
+    leg: LegId,
+) -> Option<&mut Decoder> {
+    if decoder.as_ref().is_none_or(|known| known.codec() != codec) {
+        *decoder = Decoder::new(codec)
+            .inspect_err(|error| tracing::error!(%leg, %error, "no decoder"))
+            .ok();
+    }
+    decoder.as_mut()
 }
 
 /// What a composition shows, and in which sizes it is wanted.
@@ -692,6 +702,7 @@ fn run_encoder(
         scene,
         encoder,
         bytes: Vec::new(),
+        splits: Vec::new(),
         key,
         composed_at,
     };
@@ -710,6 +721,7 @@ fn run_encoder(
     match encoder.encode(picture) {
         Ok(Some(unit)) => {
             done.bytes = unit.bytes.to_vec();
+            done.splits = unit.splits.to_vec();
             done.key = unit.key;
         }
         Ok(None) => {}

@@ -3,15 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use mcu_api::codec::VideoClass;
+use mcu_api::codec::{VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
 use mcu_api::plan::{VideoSend, VideoSource};
 use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
 use mcu_rtp::forward::{Forwarder, SourceKey, SourcePacket};
-use mcu_rtp::h264::Packetizer;
 use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
 use mcu_rtp::send::{self, Media, Place, Rtx, SendStream, Stamp};
 use mcu_rtp::seq::ExtSeq;
+use mcu_rtp::video::Packetizer;
 
 use crate::camera::Heights;
 
@@ -36,7 +36,8 @@ pub struct Screen {
     plan: VideoSend,
     stream: SendStream,
     forwarder: Forwarder,
-    packetizer: Packetizer,
+    /// Of pictures of our own making, once there is one.
+    packetizer: Option<(VideoCodec, Packetizer)>,
     /// The peer asked for a key frame.
     wants_key: bool,
     /// Pictures came of another encoder until now: what leads on from its own shows nothing.
@@ -65,13 +66,12 @@ impl Screen {
             stream.go_on_from(place);
         }
         let forwarder = Forwarder::new(CLOCK_HZ, stream.next_sequence(), stream.timestamp_offset());
-        let packetizer = Packetizer::new(plan.packetization);
         let frames = FrameCount::default();
         Self {
             plan,
             stream,
             forwarder,
-            packetizer,
+            packetizer: None,
             wants_key: true,
             awaits_key: false,
             frames,
@@ -177,16 +177,17 @@ impl Screen {
     }
 
     /// Lends the packetizer, while the packets it makes are written by this screen.
-    pub fn take_packetizer(&mut self) -> Packetizer {
-        std::mem::replace(
-            &mut self.packetizer,
-            Packetizer::new(self.plan.packetization),
-        )
+    pub fn take_packetizer(&mut self) -> (VideoCodec, Packetizer) {
+        let codec = self
+            .class()
+            .map_or_else(VideoCodec::default, |class| class.codec);
+        let kept = self.packetizer.take().filter(|(of, _)| *of == codec);
+        kept.unwrap_or_else(|| (codec, Packetizer::new(codec, self.plan.packetization)))
     }
 
-    /// Takes the packetizer back, for its buffers.
-    pub fn return_packetizer(&mut self, packetizer: Packetizer) {
-        self.packetizer = packetizer;
+    /// Takes the packetizer back, for its buffers and numbers.
+    pub fn return_packetizer(&mut self, packetizer: (VideoCodec, Packetizer)) {
+        self.packetizer = Some(packetizer);
     }
 
     /// Writes the next packet of our own making into `out`.

@@ -1,10 +1,10 @@
 //! H.264 over RTP (RFC 6184) and the little of H.264 itself that relaying needs.
 
-mod depacketize;
+mod join;
 mod packetize;
 mod sps;
 
-pub use depacketize::{AccessUnit, Depacketizer};
+pub(crate) use join::{Join, begins_with_sps};
 pub use packetize::{MAX_PAYLOAD, Oversized, Packetizer};
 pub use sps::{Colour, Sps, parse_sps};
 

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::codec::PacketizationMode;
+use mcu_api::codec::VideoCodec;
 use mcu_api::plan::HeaderExtensions;
 use mcu_rtp::clock::{RoomClock, SourceClock};
 use mcu_rtp::forward::{Forwarder, SourceKey, SourcePacket};
-use mcu_rtp::h264::{self, Depacketizer, KeyFrameStarts, Packetizer};
+use mcu_rtp::h264::{self, KeyFrameStarts, Packetizer};
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
 use mcu_rtp::rtcp::{self, Packet};
 use mcu_rtp::rtx;
 use mcu_rtp::send::{self, Media, Rtx, SendStream, Stamp};
 use mcu_rtp::simulcast::{Line, StreamMap};
+use mcu_rtp::video::{AccessUnit, Depacketizer};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 const MEDIA_TYPE: u8 = 96;
@@ -308,7 +310,7 @@ impl Chain {
             down: Link::new(3, loss),
             down_back: Link::new(4, loss),
             viewer: Receiving::new(nack),
-            depacketizer: Depacketizer::new(),
+            depacketizer: Depacketizer::new(VideoCodec::H264),
             seen: Seen {
                 whole: 0,
                 broken: 0,
@@ -402,7 +404,7 @@ impl Chain {
         }
     }
 
-    fn judge(&mut self, now: Instant, unit: h264::AccessUnit) {
+    fn judge(&mut self, now: Instant, unit: AccessUnit) {
         let Some(number) = number_of(&unit.data) else {
             assert!(!unit.complete || unit.key_frame && unit.after_loss);
             self.seen.broken += 1;

@@ -1,7 +1,7 @@
 //! H.264 parameters of RFC 6184 §8, the level limits of H.264 Table A-1, and the choice of what to
 //! send to a peer that set them.
 
-use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass};
+use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass, VideoCodec};
 use serde::{Deserialize, Serialize};
 
 use super::LocalVideo;
@@ -211,6 +211,7 @@ impl Format {
             bitrate_bps,
         );
         Some(VideoClass {
+            codec: VideoCodec::H264,
             width: picture.width,
             height: picture.height,
             frame_rate,

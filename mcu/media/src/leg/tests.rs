@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::SystemTime;
 
-use mcu_api::codec::{AudioCodec, H264Profile, PacketizationMode};
+use mcu_api::codec::{AudioCodec, H264Profile, PacketizationMode, VideoCodec};
 use mcu_api::plan::{
     AudioPayload, AudioSend, AudioStream, DtlsKeys, DtlsRole, DtlsTerms, IceTerms, SdesKeys,
     SrtpSource, SrtpSuite, Transport as Planned, UdpTransport, VideoSend, VideoSource,
@@ -176,6 +176,7 @@ fn audio() -> AudioStream {
 
 fn video() -> VideoSend {
     let class = VideoClass {
+        codec: VideoCodec::H264,
         width: 1_280,
         height: 720,
         frame_rate: 30,

@@ -1,6 +1,6 @@
 //! What the parts cost, printed in ms of CPU time; only the work done is asserted.
 
-use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass};
+use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
 use mcu_api::plan::Layout;
 use mcu_api::still::Still;
@@ -31,6 +31,7 @@ fn cost<T>(name: &str, items: &[T], mut work: impl FnMut(usize, &T)) -> f64 {
 
 fn class_720p(profile: H264Profile, packetization: PacketizationMode) -> VideoClass {
     VideoClass {
+        codec: VideoCodec::H264,
         width: 1280,
         height: 720,
         frame_rate: 30,
@@ -77,7 +78,7 @@ fn costs_of_a_room_at_720p() {
 
     let mut decode = [0.0; 2];
     for (skip, each) in [false, true].into_iter().zip(&mut decode) {
-        let mut decoder = Decoder::new().unwrap();
+        let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
         decoder.skip_loop_filter(skip);
         *each = cost(
             &format!("decode 720p, skip_loop_filter {skip}"),

@@ -1,8 +1,9 @@
-//! H.264 by libavcodec.
+//! Every video codec, by libavcodec.
 
 use std::ptr;
 
 use ffmpeg_next::{Error, ffi};
+use mcu_api::codec::VideoCodec;
 
 use super::av::{self, Picture};
 use super::colour::{Colour, Matrix, Range};
@@ -14,6 +15,9 @@ const SIDE_MAX: i32 = 4096;
 const PIXELS_MAX: i64 = 36_864 * 256;
 /// Longest access unit that is taken. Level 5.1 at its highest rate needs less for one picture.
 const ACCESS_UNIT_MAX_BYTES: usize = 4 << 20;
+
+/// Shape of the samples of H.261, whose pictures are shown 4 to 3 (H.261 §3.1).
+const CIF_ASPECT: ffi::AVRational = ffi::AVRational { num: 12, den: 11 };
 
 /// An access unit that gave no picture.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,7 @@ pub enum DecodeError {
 /// A stream without B-frames comes out at once: each access unit gives its picture. Pictures before
 /// the first key frame do not come out; lost parts are concealed.
 pub struct Decoder {
+    kind: VideoCodec,
     codec: *mut ffi::AVCodecContext,
     packet: *mut ffi::AVPacket,
     damaged: bool,
@@ -56,16 +61,17 @@ unsafe impl Send for Decoder {}
 
 impl Decoder {
     /// A decoder that waits for a key frame.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(kind: VideoCodec) -> Result<Self, Error> {
         av::quiet();
         // SAFETY: the description is static; both allocations are owned by `decoder` from their
         // birth, and `Drop` accepts null. Fields are set before the context is opened, as is asked.
         unsafe {
-            let description = ffi::avcodec_find_decoder(ffi::AVCodecID::AV_CODEC_ID_H264);
+            let description = ffi::avcodec_find_decoder(id(kind));
             if description.is_null() {
                 return Err(Error::DecoderNotFound);
             }
             let decoder = Self {
+                kind,
                 codec: ffi::avcodec_alloc_context3(description),
                 packet: ffi::av_packet_alloc(),
                 damaged: false,
@@ -87,9 +93,14 @@ impl Decoder {
         }
     }
 
-    /// Leaves out the deblocking filter: a quarter less work, good enough for a small tile.
+    /// What it decodes.
+    pub fn codec(&self) -> VideoCodec {
+        self.kind
+    }
+
+    /// Leaves out the deblocking filter of H.264: a quarter less work, good enough for a small tile.
     pub fn skip_loop_filter(&mut self, skip: bool) {
-        let discard = match skip {
+        let discard = match skip && self.kind == VideoCodec::H264 {
             true => ffi::AVDiscard::AVDISCARD_ALL,
             false => ffi::AVDiscard::AVDISCARD_DEFAULT,
         };
@@ -97,7 +108,7 @@ impl Decoder {
         unsafe { (*self.codec).skip_loop_filter = discard };
     }
 
-    /// Decodes one access unit in Annex B format. `pts` (1/90,000 s, extended) comes out with its
+    /// Decodes one access unit, of H.264 in Annex B format. `pts` (1/90,000 s, extended) comes out with its
     /// picture. `None`: nothing to show yet. After an error go on with the next access unit, and ask
     /// the sender for a key frame.
     pub fn decode(&mut self, access_unit: &[u8], pts: i64) -> Result<Option<Frame>, DecodeError> {
@@ -165,7 +176,11 @@ impl Decoder {
         };
         let size = (width as u32, height as u32);
         let colour = colour(description, size, description.format == full);
-        let shown_width = shown_width(size.0, description.sample_aspect_ratio);
+        let aspect = match self.kind {
+            VideoCodec::H261 => CIF_ASPECT,
+            _ => description.sample_aspect_ratio,
+        };
+        let shown_width = shown_width(size.0, aspect);
         Ok(Frame::from_decoder(picture, size, shown_width, colour, pts))
     }
 }
@@ -178,6 +193,15 @@ impl Drop for Decoder {
             ffi::av_packet_free(&mut self.packet);
             ffi::avcodec_free_context(&mut self.codec);
         }
+    }
+}
+
+fn id(codec: VideoCodec) -> ffi::AVCodecID {
+    match codec {
+        VideoCodec::H264 => ffi::AVCodecID::AV_CODEC_ID_H264,
+        VideoCodec::H263 | VideoCodec::H263Plus => ffi::AVCodecID::AV_CODEC_ID_H263,
+        VideoCodec::H261 => ffi::AVCodecID::AV_CODEC_ID_H261,
+        VideoCodec::Vp8 => ffi::AVCodecID::AV_CODEC_ID_VP8,
     }
 }
 

@@ -1,30 +1,16 @@
-//! H.264 by OpenH264.
+//! Encoders, one a class.
 
-use std::{ptr, slice};
+use mcu_api::codec::{VideoClass, VideoCodec};
+use mcu_rtp::h263::Split;
 
-use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass};
-use openh264_sys2::{self as wels, API as _};
-
-use super::colour::{Colour, Matrix, Range};
-use super::frame::{Frame, Plane};
-
-/// Calls a function of the encoder's table, which OpenH264 always fills.
-macro_rules! call {
-    ($encoder:expr, $function:ident $(, $argument:expr)*) => {
-        match (**$encoder).$function {
-            Some(function) => function($encoder $(, $argument)*),
-            None => wels::cmInitParaError,
-        }
-    };
-}
-
-/// Longest NAL unit where a packet carries exactly one (RFC 6184 §6.2).
-const NAL_MAX_BYTES: u32 = 1200;
+use super::colour::Colour;
+use super::frame::Frame;
+use super::{av_encoder, open_h264};
 
 /// An encoder that cannot be had, or a picture that cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// Odd, empty or beyond what OpenH264 encodes.
+    /// Odd, empty or beyond what the codec has.
     #[error("no encoder for pictures of {width}x{height}")]
     ClassSize {
         /// Width in samples.
@@ -40,6 +26,9 @@ pub enum EncodeError {
         /// Its height.
         height: u32,
     },
+    /// libavcodec failed.
+    #[error("libavcodec: {0}")]
+    Avcodec(#[from] ffmpeg_next::Error),
     /// OpenH264 failed.
     #[error("OpenH264: {call} answered {code}")]
     OpenH264 {
@@ -53,247 +42,45 @@ pub enum EncodeError {
 /// One encoded picture.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessUnit<'a> {
-    /// NAL units in Annex B format, each after a four-byte start code; a key frame begins with SPS
-    /// and PPS.
+    /// Of H.264 NAL units in Annex B format, each after a four-byte start code; a key frame begins with
+    /// SPS and PPS. Else the picture's bits.
     pub bytes: &'a [u8],
-    /// An IDR picture.
+    /// It can be decoded without those before it.
     pub key: bool,
+    /// Macroblocks at which packets may begin, of H.263 for RFC 2190.
+    pub splits: &'a [Split],
 }
 
 /// Encodes one class on the caller's thread.
-///
-/// Constrained baseline is profile_idc 66 with CAVLC; high is 100 with CABAC, without the 8×8
-/// transform, which OpenH264 does not have. Key frames come first and when forced, never by
-/// themselves.
-pub struct Encoder {
-    library: wels::DynamicAPI,
-    encoder: *mut wels::ISVCEncoder,
-    width: u32,
-    height: u32,
-    info: Box<wels::SFrameBSInfo>,
-    buffer: Vec<u8>,
+pub enum Encoder {
+    /// H.264.
+    OpenH264(Box<open_h264::Encoder>),
+    /// All else.
+    Avcodec(Box<av_encoder::Encoder>),
 }
-
-// SAFETY: an OpenH264 encoder with one thread has no ties to the thread that made it; it is reached
-// only through `&mut`.
-unsafe impl Send for Encoder {}
 
 impl Encoder {
     /// An encoder for pictures of the class's size, whose samples mean `colour`.
     pub fn new(class: &VideoClass, colour: Colour) -> Result<Self, EncodeError> {
-        let (width, height) = (class.width, class.height);
-        let fits = |side| (16..=3840).contains(&side);
-        let even = width.is_multiple_of(2) && height.is_multiple_of(2);
-        if !even || !fits(width) || !fits(height) || width.min(height) > 2160 {
-            return Err(EncodeError::ClassSize { width, height });
-        }
-        let library = wels::DynamicAPI::from_source();
-        let mut encoder = ptr::null_mut();
-        // SAFETY: writes one pointer; the encoder is owned by `this` from then on.
-        check("WelsCreateSVCEncoder", unsafe {
-            library.WelsCreateSVCEncoder(&mut encoder)
-        })?;
-        let this = Self {
-            library,
-            encoder,
-            width: u32::from(width),
-            height: u32::from(height),
-            info: Box::default(),
-            buffer: Vec::new(),
-        };
-        this.initialize(class, colour)?;
-        Ok(this)
+        Ok(match class.codec {
+            VideoCodec::H264 => Self::OpenH264(Box::new(open_h264::Encoder::new(class, colour)?)),
+            _ => Self::Avcodec(Box::new(av_encoder::Encoder::new(class)?)),
+        })
     }
 
     /// Encodes one picture. `None`: the rate control left it out.
     pub fn encode(&mut self, frame: &Frame) -> Result<Option<AccessUnit<'_>>, EncodeError> {
-        let (width, height) = (frame.width(), frame.height());
-        if (width, height) != (self.width, self.height) {
-            return Err(EncodeError::FrameSize { width, height });
+        match self {
+            Self::OpenH264(encoder) => encoder.encode(frame),
+            Self::Avcodec(encoder) => encoder.encode(frame),
         }
-        let source = source_picture(frame);
-        // SAFETY: the encoder is initialised; it reads the planes, which hold all their rows, and
-        // fills the description of its own output.
-        let code = unsafe { call!(self.encoder, EncodeFrame, &source, &mut *self.info) };
-        check("EncodeFrame", code)?;
-        self.buffer.clear();
-        if self.info.eFrameType == wels::videoFrameTypeSkip {
-            return Ok(None);
-        }
-        self.gather();
-        let key = self.info.eFrameType == wels::videoFrameTypeIDR;
-        Ok((!self.buffer.is_empty()).then_some(AccessUnit {
-            bytes: &self.buffer,
-            key,
-        }))
     }
 
-    /// Makes the next picture an IDR picture.
+    /// Makes the next picture a key frame.
     pub fn force_key_frame(&mut self) {
-        // SAFETY: the encoder is initialised; a refusal leaves it as it was.
-        let code = unsafe { call!(self.encoder, ForceIntraFrame, true) };
-        debug_assert_eq!(code, 0);
-    }
-
-    /// Changes the rate that is held, in bit/s.
-    pub fn set_bitrate(&mut self, bitrate_bps: u32) -> Result<(), EncodeError> {
-        let bits = bitrate_bps.min(i32::MAX as u32) as i32;
-        let mut info = wels::SBitrateInfo {
-            iLayer: wels::SPATIAL_LAYER_0,
-            iBitrate: bits,
-        };
-        // Each call compares target and maximum. Downwards the first complains, though it has set
-        // the maximum; the second finds both in order either way.
-        let mut code = 0;
-        for option in [
-            wels::ENCODER_OPTION_MAX_BITRATE,
-            wels::ENCODER_OPTION_BITRATE,
-        ] {
-            // SAFETY: the option is a bit rate and `info` is what it takes.
-            code = unsafe { call!(self.encoder, SetOption, option, (&raw mut info).cast()) };
+        match self {
+            Self::OpenH264(encoder) => encoder.force_key_frame(),
+            Self::Avcodec(encoder) => encoder.force_key_frame(),
         }
-        check("SetOption(bitrate)", code)
-    }
-
-    fn initialize(&self, class: &VideoClass, colour: Colour) -> Result<(), EncodeError> {
-        let mut parameters = wels::SEncParamExt::default();
-        let mut quiet = wels::WELS_LOG_QUIET;
-        let trace_level = (&raw mut quiet).cast();
-        // SAFETY: the encoder was created; the parameters are filled in by it and then by us, and
-        // read during the call only. The log's level may be set before.
-        unsafe {
-            call!(
-                self.encoder,
-                SetOption,
-                wels::ENCODER_OPTION_TRACE_LEVEL,
-                trace_level
-            );
-            check(
-                "GetDefaultParams",
-                call!(self.encoder, GetDefaultParams, &mut parameters),
-            )?;
-            describe(&mut parameters, class);
-            describe_layer(&mut parameters.sSpatialLayers[0], class, colour);
-            check(
-                "InitializeExt",
-                call!(self.encoder, InitializeExt, &parameters),
-            )
-        }
-    }
-
-    /// Copies the NAL units out of OpenH264's memory.
-    fn gather(&mut self) {
-        let layers = usize::try_from(self.info.iLayerNum).unwrap_or(0);
-        for layer in self.info.sLayerInfo.iter().take(layers) {
-            let units = usize::try_from(layer.iNalCount).unwrap_or(0);
-            if units == 0 || layer.pNalLengthInByte.is_null() || layer.pBsBuf.is_null() {
-                continue;
-            }
-            // SAFETY: OpenH264 wrote as many lengths as it counted, and their sum of bytes.
-            unsafe {
-                let lengths = slice::from_raw_parts(layer.pNalLengthInByte, units);
-                let bytes: i64 = lengths.iter().map(|&length| i64::from(length)).sum();
-                let bytes = usize::try_from(bytes).unwrap_or(0);
-                self.buffer
-                    .extend_from_slice(slice::from_raw_parts(layer.pBsBuf, bytes));
-            }
-        }
-    }
-}
-
-impl Drop for Encoder {
-    fn drop(&mut self) {
-        // SAFETY: created by `new`, ended and destroyed once.
-        unsafe {
-            call!(self.encoder, Uninitialize);
-            self.library.WelsDestroySVCEncoder(self.encoder);
-        }
-    }
-}
-
-/// What holds for the whole encoder.
-fn describe(parameters: &mut wels::SEncParamExt, class: &VideoClass) {
-    let bitrate = class.bitrate_bps.min(i32::MAX as u32) as i32;
-    parameters.iUsageType = wels::CAMERA_VIDEO_REAL_TIME;
-    parameters.iPicWidth = i32::from(class.width);
-    parameters.iPicHeight = i32::from(class.height);
-    parameters.iTargetBitrate = bitrate;
-    parameters.iMaxBitrate = bitrate;
-    parameters.iRCMode = wels::RC_BITRATE_MODE;
-    parameters.bEnableFrameSkip = true; // else the rate is not held
-    parameters.fMaxFrameRate = f32::from(class.frame_rate);
-    parameters.iTemporalLayerNum = 1;
-    parameters.iSpatialLayerNum = 1;
-    parameters.iComplexityMode = wels::LOW_COMPLEXITY;
-    parameters.uiIntraPeriod = 0;
-    // Parameter sets keep their numbers: a receiver that lost one gets the same with the next IDR.
-    parameters.eSpsPpsIdStrategy = wels::CONSTANT_ID;
-    parameters.bEnableSceneChangeDetect = false; // key frames are ours to decide
-    parameters.iMultipleThreadIdc = 1;
-    parameters.iEntropyCodingModeFlag = i32::from(class.profile == H264Profile::High);
-    parameters.uiMaxNalSize = match class.packetization {
-        PacketizationMode::SingleNal => NAL_MAX_BYTES,
-        PacketizationMode::NonInterleaved => 0,
-    };
-}
-
-/// What holds for its one layer.
-fn describe_layer(layer: &mut wels::SSpatialLayerConfig, class: &VideoClass, colour: Colour) {
-    layer.iVideoWidth = i32::from(class.width);
-    layer.iVideoHeight = i32::from(class.height);
-    layer.fFrameRate = f32::from(class.frame_rate);
-    layer.iSpatialBitrate = class.bitrate_bps.min(i32::MAX as u32) as i32;
-    layer.iMaxSpatialBitrate = layer.iSpatialBitrate;
-    layer.uiProfileIdc = match class.profile {
-        H264Profile::ConstrainedBaseline => wels::PRO_BASELINE,
-        H264Profile::High => wels::PRO_HIGH,
-    };
-    layer.uiLevelIdc = i32::from(class.level_idc);
-    match class.packetization {
-        PacketizationMode::SingleNal => {
-            layer.sSliceArgument.uiSliceMode = wels::SM_SIZELIMITED_SLICE;
-            layer.sSliceArgument.uiSliceSizeConstraint = NAL_MAX_BYTES;
-        }
-        PacketizationMode::NonInterleaved => {
-            layer.sSliceArgument.uiSliceMode = wels::SM_SINGLE_SLICE;
-            layer.sSliceArgument.uiSliceNum = 1;
-        }
-    }
-    // H.264 tables E-2 to E-5.
-    let (primaries, transfer, matrix) = match colour.matrix {
-        Matrix::Bt709 => (wels::CP_BT709, wels::TRC_BT709, wels::CM_BT709),
-        Matrix::Bt601 => (wels::CP_SMPTE170M, wels::TRC_SMPTE170M, wels::CM_SMPTE170M),
-    };
-    layer.bVideoSignalTypePresent = true;
-    layer.uiVideoFormat = wels::VF_UNDEF as u8;
-    layer.bFullRange = colour.range == Range::Full;
-    layer.bColorDescriptionPresent = true;
-    layer.uiColorPrimaries = primaries as u8;
-    layer.uiTransferCharacteristics = transfer as u8;
-    layer.uiColorMatrix = matrix as u8;
-}
-
-fn source_picture(frame: &Frame) -> wels::SSourcePicture {
-    let planes = [0, 1, 2].map(|index| frame.plane(index));
-    assert!(planes.iter().all(Plane::is_whole));
-    let mut source = wels::SSourcePicture {
-        iColorFormat: wels::videoFormatI420,
-        iPicWidth: frame.width() as i32,
-        iPicHeight: frame.height() as i32,
-        uiTimeStamp: frame.pts() / 90, // ms
-        ..Default::default()
-    };
-    for (index, plane) in planes.iter().enumerate() {
-        source.pData[index] = plane.data.as_ptr().cast_mut(); // only read
-        source.iStride[index] = plane.stride as i32;
-    }
-    source
-}
-
-fn check(call: &'static str, code: i32) -> Result<(), EncodeError> {
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(EncodeError::OpenH264 { call, code })
     }
 }

@@ -1,10 +1,11 @@
-//! Pictures: H.264 coders, JPEG files, scaling, colour, and the composed picture of a room.
+//! Pictures: coders, JPEG files, scaling, colour, and the composed picture of a room.
 //!
 //! Everything here is pure computation on the caller's thread; queues and clocks belong to the
-//! worker. Pictures are 8-bit I420. `av`, `decoder`, `encoder`, `jpeg`, `sws` and `yuv` are the only
-//! modules that meet C.
+//! worker. Pictures are 8-bit I420. `av`, `av_encoder`, `decoder`, `jpeg`, `open_h264`, `sws` and
+//! `yuv` are the only modules that meet C.
 
 pub(crate) mod av;
+mod av_encoder;
 pub mod colour;
 mod compositor;
 #[cfg(test)]
@@ -12,9 +13,12 @@ mod costs;
 mod decoder;
 mod encoder;
 mod frame;
+#[cfg(test)]
+mod interop_tests;
 pub mod jpeg;
 pub mod layout;
 pub mod notice;
+mod open_h264;
 pub mod scale;
 mod sws;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass};
+use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
 use mcu_api::plan::Layout;
 
@@ -37,7 +37,7 @@ pub(super) fn scene(pool: &Pool, n: u32) -> Frame {
     frame.freeze()
 }
 
-fn psnr(a: &Frame, b: &Frame) -> f64 {
+pub(super) fn psnr(a: &Frame, b: &Frame) -> f64 {
     assert_eq!((a.width(), a.height()), (b.width(), b.height()));
     let (a, b) = (a.plane(0), b.plane(0));
     let mut error = 0;
@@ -52,6 +52,7 @@ fn psnr(a: &Frame, b: &Frame) -> f64 {
 
 fn class(profile: H264Profile, packetization: PacketizationMode) -> VideoClass {
     VideoClass {
+        codec: VideoCodec::H264,
         width: 640,
         height: 360,
         frame_rate: 30,
@@ -125,7 +126,11 @@ fn a_picture_of_oblong_samples_is_shown_as_wide_as_it_is_meant() {
             ],
             &[],
         );
-        let frame = Decoder::new().unwrap().decode(&stream, 0).unwrap().unwrap();
+        let frame = Decoder::new(VideoCodec::H264)
+            .unwrap()
+            .decode(&stream, 0)
+            .unwrap()
+            .unwrap();
         assert_eq!((frame.width(), frame.height()), (352, 288));
         assert_eq!(frame.shown_size(), shown, "{aspect}");
         let mut compositor = Compositor::new(1280, 720);
@@ -145,7 +150,7 @@ fn a_picture_of_oblong_samples_is_shown_as_wide_as_it_is_meant() {
 }
 
 /// The planes without padding, as ffmpeg's raw video is.
-fn raw(frame: &Frame) -> Vec<u8> {
+pub(super) fn raw(frame: &Frame) -> Vec<u8> {
     let planes = [0, 1, 2].map(|index| frame.plane(index));
     planes
         .iter()
@@ -153,7 +158,7 @@ fn raw(frame: &Frame) -> Vec<u8> {
         .collect()
 }
 
-fn from_raw(pool: &Pool, bytes: &[u8]) -> Frame {
+pub(super) fn from_raw(pool: &Pool, bytes: &[u8]) -> Frame {
     let mut frame = pool.take();
     let mut rest = bytes;
     for index in 0..3 {
@@ -180,7 +185,7 @@ fn every_picture_comes_back_at_once_and_alike() {
         .flat_map(|profile| [(profile, SingleNal), (profile, NonInterleaved)])
     {
         let mut encoder = Encoder::new(&class(profile, mode), pool.take().colour).unwrap();
-        let mut decoder = Decoder::new().unwrap();
+        let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
         let mut coded = Vec::new();
         let mut worst = f64::MAX;
         for n in 0..12 {
@@ -288,7 +293,7 @@ fn streams_of_x264_come_out_at_once() {
             unit.extend(nal);
         }
         assert_eq!(units.len(), 12);
-        let mut decoder = Decoder::new().unwrap();
+        let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
         for (n, unit) in units.iter().enumerate() {
             let picture = decoder.decode(unit, n as i64).unwrap().expect("at once");
             assert!(psnr(&scene(&pool, n as u32), &picture) >= 32.0);
@@ -309,7 +314,7 @@ fn the_rate_is_held() {
             PacketizationMode::NonInterleaved,
         )
     };
-    let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
+    let mut encoder = open_h264::Encoder::new(&class, Colour::BT601).unwrap();
     for rate in [400_000, 800_000, 300_000] {
         encoder.set_bitrate(rate).unwrap();
         let (mut bytes, mut skipped) = (0, 0);
@@ -334,7 +339,7 @@ fn a_skipped_loop_filter_still_shows_the_picture() {
     let pool = Pool::new(640, 360, Colour::BT601, 2);
     let class = class(H264Profile::High, PacketizationMode::NonInterleaved);
     let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
-    let mut decoder = Decoder::new().unwrap();
+    let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
     decoder.skip_loop_filter(true);
     for n in 0..10 {
         let frame = scene(&pool, n);
@@ -358,7 +363,7 @@ fn wrong_sizes_are_refused() {
     let mut encoder = Encoder::new(&good, Colour::BT709).unwrap();
     let small = Pool::new(320, 180, Colour::BT709, 1).take().freeze();
     assert!(encoder.encode(&small).is_err());
-    let mut decoder = Decoder::new().unwrap();
+    let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
     assert!(decoder.decode(&vec![0; 5 << 20], 0).is_err());
     assert!(matches!(decoder.decode(&[], 0), Ok(None)));
 }
@@ -390,7 +395,7 @@ fn mutated_streams_never_panic_and_a_key_frame_heals() {
         random ^= random << 17;
         random
     };
-    let mut decoder = Decoder::new().unwrap();
+    let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
     let mut outcomes = [0, 0];
     for _ in 0..30 {
         for unit in &units {
@@ -424,7 +429,7 @@ fn the_stream_before_a_key_frame_is_not_shown() {
         PacketizationMode::NonInterleaved,
     );
     let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
-    let mut decoder = Decoder::new().unwrap();
+    let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
     for n in 0..5 {
         let unit = encoder.encode(&scene(&pool, n)).unwrap().unwrap();
         if n > 0 {

@@ -50,6 +50,7 @@ impl Bench {
         let controller = UnixStream::connect(&config.socket).unwrap();
         controller.set_nonblocking(true).unwrap();
         let class = VideoClass {
+            codec: VideoCodec::H264,
             width: CAMERA.0,
             height: CAMERA.1,
             frame_rate: 30,

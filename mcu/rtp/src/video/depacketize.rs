@@ -1,14 +1,17 @@
-//! RTP payloads into access units, RFC 6184 §7.
+//! RTP payloads into access units, in the order of their numbers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::{FU_A, NAL_IDR, NAL_SLICE, NAL_SPS, STAP_A, START_CODE, aggregated};
+use mcu_api::codec::VideoCodec;
+
+use crate::bits::{Joint, Part};
 use crate::receive::Accepted;
 use crate::seq::{ExtSeq, ExtTs};
+use crate::{h261, h263, h264, vp8};
 
 /// Largest access unit, in bytes; what exceeds it is cut off and the unit marked broken.
-const MAX_ACCESS_UNIT: usize = 4 << 20;
+pub(crate) const MAX_ACCESS_UNIT: usize = 4 << 20;
 /// Packets that wait behind a gap. When full, the gap is given up.
 const MAX_WAITING: usize = 2_048;
 /// Bytes that wait behind a gap. When full, the gap is given up.
@@ -21,11 +24,14 @@ const MAX_SPARE: usize = 8;
 /// One coded picture with what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessUnit {
+    /// What it is coded in.
+    pub codec: VideoCodec,
     /// RTP timestamp.
     pub ts: ExtTs,
-    /// NAL units, each behind a start code of four bytes (H.264 Annex B).
+    /// Of H.264 NAL units, each behind a start code of four bytes (H.264 Annex B); else the picture's
+    /// bits as the codec has them.
     pub data: Vec<u8>,
-    /// An IDR picture.
+    /// It refers to no other picture, as far as the codec tells.
     pub key_frame: bool,
     /// Nothing of this picture is known to be missing.
     pub complete: bool,
@@ -35,8 +41,9 @@ pub struct AccessUnit {
 }
 
 /// Puts the packets of one stream in order and joins them to access units.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Depacketizer {
+    codec: VideoCodec,
     next: Option<ExtSeq>,
     waiting: BTreeMap<ExtSeq, Waiting>,
     waiting_bytes: usize,
@@ -59,16 +66,30 @@ struct Waiting {
 #[derive(Debug)]
 struct Open {
     unit: AccessUnit,
-    /// A slice came already.
-    has_slice: bool,
-    /// Where the unit that is being joined from fragments begins in `data`.
-    fragment: Option<usize>,
+    join: Join,
 }
 
 impl Depacketizer {
     /// Nothing received yet.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(codec: VideoCodec) -> Self {
+        Self {
+            codec,
+            next: None,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            ready: VecDeque::new(),
+            open: None,
+            loss: false,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Takes packets of this codec from now on; what waits of another is forgotten.
+    pub fn set_codec(&mut self, codec: VideoCodec) {
+        if self.codec != codec {
+            self.reset();
+            self.codec = codec;
+        }
     }
 
     /// A packet arrived, by itself or by retransmission.
@@ -80,7 +101,7 @@ impl Depacketizer {
             // The first packet may be in the middle of a picture, or may have overtaken the first
             // of its picture. Parameter sets are a beginning, anything else waits for one.
             self.loss = true;
-            if begins_with_sps(payload) {
+            if is_beginning(self.codec, payload) {
                 self.next = Some(accepted.seq);
                 self.waiting.retain(|seq, _| *seq > accepted.seq);
                 self.waiting_bytes = self
@@ -184,10 +205,10 @@ impl Depacketizer {
         if self.open.as_ref().is_some_and(|open| open.unit.ts != ts) {
             self.close();
         }
-        let (loss, spare) = (self.loss, &mut self.spare);
+        let (codec, loss, spare) = (self.codec, self.loss, &mut self.spare);
         let open = self
             .open
-            .get_or_insert_with(|| Open::new(ts, spare.pop().unwrap_or_default()));
+            .get_or_insert_with(|| Open::new(codec, ts, spare.pop().unwrap_or_default()));
         open.unit.after_loss |= loss;
         open.take(payload);
         if marker {
@@ -199,8 +220,8 @@ impl Depacketizer {
         let Some(mut open) = self.open.take() else {
             return;
         };
-        if open.fragment.is_some() {
-            open.mark_broken();
+        if let Join::H264(join) = &mut open.join {
+            join.end_fragment(&mut open.unit);
         }
         if open.unit.data.is_empty() {
             // Padding alone is no picture; a picture of which nothing is left is a loss.
@@ -221,114 +242,121 @@ impl Depacketizer {
     }
 }
 
-/// Whether the payload's first NAL unit is a sequence parameter set.
-fn begins_with_sps(payload: &[u8]) -> bool {
-    let first = match payload {
-        [head, rest @ ..] if head & 0x1F == STAP_A => aggregated(rest).next().unwrap_or(&[]),
-        _ => payload,
-    };
-    first.first().is_some_and(|head| head & 0x1F == NAL_SPS)
-}
-
 impl Open {
-    fn new(ts: ExtTs, data: Vec<u8>) -> Self {
+    fn new(codec: VideoCodec, ts: ExtTs, data: Vec<u8>) -> Self {
         let unit = AccessUnit {
+            codec,
             ts,
             data,
             key_frame: false,
             complete: true,
             after_loss: false,
         };
-        Self {
-            unit,
-            has_slice: false,
-            fragment: None,
-        }
+        let join = Join::of(codec);
+        Self { unit, join }
     }
 
-    /// Drops the fragment begun, of which the rest is lost.
+    /// Drops what was begun and of which the rest is lost.
     fn mark_broken(&mut self) {
-        self.unit.complete = false;
-        self.unit.after_loss = true;
-        if let Some(start) = self.fragment.take() {
-            self.unit.data.truncate(start);
+        self.unit.mark_broken();
+        if let Join::H264(join) = &mut self.join {
+            join.drop_fragment(&mut self.unit);
         }
     }
 
     fn take(&mut self, payload: &[u8]) {
-        let Some(&head) = payload.first() else { return };
-        match head & 0x1F {
-            1..=23 => {
-                self.end_fragment();
-                self.add_unit(payload);
+        let unit = &mut self.unit;
+        let taken = match &mut self.join {
+            Join::H264(join) => {
+                join.take(unit, payload);
+                true
             }
-            STAP_A => {
-                self.end_fragment();
-                for unit in aggregated(&payload[1..]) {
-                    self.add_unit(unit);
-                }
+            Join::H263(joint) => {
+                unit.note_picture(h263::picture(payload).map(|picture| picture.intra));
+                h263::part(payload).is_some_and(|part| unit.append_bits(joint, part))
             }
-            FU_A => self.add_fragment(payload),
-            // Interleaved mode was never offered, the rest is undefined: RFC 6184 table 3.
-            _ => self.mark_broken(),
-        }
-    }
-
-    /// A fragment whose end did not come before something else is broken.
-    fn end_fragment(&mut self) {
-        if self.fragment.is_some() {
-            self.mark_broken();
-        }
-    }
-
-    fn add_unit(&mut self, unit: &[u8]) {
-        let [head, rest @ ..] = unit else { return };
-        if self.unit.data.len() + START_CODE.len() + unit.len() > MAX_ACCESS_UNIT {
-            self.mark_broken();
-            return;
-        }
-        self.note_slice(*head, rest);
-        self.unit.data.extend_from_slice(&START_CODE);
-        self.unit.data.extend_from_slice(unit);
-    }
-
-    fn add_fragment(&mut self, payload: &[u8]) {
-        let [indicator, fu, body @ ..] = payload else {
-            return self.mark_broken();
+            Join::H261(joint) => {
+                unit.note_picture(h261::picture(payload).map(|picture| picture.intra));
+                h261::part(payload).is_some_and(|part| unit.append_bits(joint, part))
+            }
+            Join::H263Plus => {
+                unit.note_picture(h263::plus_picture(payload).map(|picture| picture.intra));
+                h263::plus_part(payload).is_some_and(|(begins, bytes)| {
+                    unit.append(&[0, 0][..if begins { 2 } else { 0 }]) && unit.append(bytes)
+                })
+            }
+            Join::Vp8 => vp8::parse(payload).is_some_and(|part| {
+                unit.note_picture(part.begins.then(|| vp8::is_key_frame(payload)));
+                unit.append(part.bytes)
+            }),
         };
-        let head = indicator & 0xE0 | fu & 0x1F;
-        if self.unit.data.len() + START_CODE.len() + 1 + body.len() > MAX_ACCESS_UNIT {
-            return self.mark_broken();
-        }
-        if fu & 0x80 != 0 {
-            self.end_fragment();
-            self.note_slice(head, body);
-            self.fragment = Some(self.unit.data.len());
-            self.unit.data.extend_from_slice(&START_CODE);
-            self.unit.data.push(head);
-        } else if self.fragment.is_none() {
-            return self.mark_broken();
-        }
-        self.unit.data.extend_from_slice(body);
-        if fu & 0x40 != 0 {
-            self.fragment = None;
+        if !taken {
+            unit.mark_broken();
         }
     }
+}
 
-    /// The first slice of a whole picture begins at macroblock 0, which is a single bit 1
-    /// (H.264 §7.3.3): after a loss this tells whether the picture's beginning is here.
-    fn note_slice(&mut self, head: u8, body: &[u8]) {
-        let kind = head & 0x1F;
-        if !(NAL_SLICE..=NAL_IDR).contains(&kind) {
-            return;
+/// How the payloads of a codec join.
+#[derive(Debug)]
+enum Join {
+    H264(h264::Join),
+    H263(Joint),
+    H263Plus,
+    H261(Joint),
+    Vp8,
+}
+
+impl Join {
+    fn of(codec: VideoCodec) -> Self {
+        match codec {
+            VideoCodec::H264 => Self::H264(h264::Join::default()),
+            VideoCodec::H263 => Self::H263(Joint::default()),
+            VideoCodec::H263Plus => Self::H263Plus,
+            VideoCodec::H261 => Self::H261(Joint::default()),
+            VideoCodec::Vp8 => Self::Vp8,
         }
-        self.unit.key_frame |= kind == NAL_IDR;
-        if !self.has_slice {
-            self.has_slice = true;
-            let at_beginning = body.first().is_some_and(|byte| byte & 0x80 != 0);
-            if self.unit.after_loss && !at_beginning {
-                self.unit.complete = false;
-            }
+    }
+}
+
+/// Whether a stream can be read from this payload on, nothing before it being known.
+fn is_beginning(codec: VideoCodec, payload: &[u8]) -> bool {
+    match codec {
+        VideoCodec::H264 => h264::begins_with_sps(payload),
+        VideoCodec::H263 => h263::picture(payload).is_some_and(|picture| picture.intra),
+        VideoCodec::H263Plus => h263::plus_picture(payload).is_some_and(|picture| picture.intra),
+        // Intra pictures are not told for sure; the macroblocks that are come within 132 pictures.
+        VideoCodec::H261 => h261::picture(payload).is_some(),
+        VideoCodec::Vp8 => vp8::is_key_frame(payload),
+    }
+}
+
+impl AccessUnit {
+    /// A part of it is missing.
+    pub(crate) fn mark_broken(&mut self) {
+        self.complete = false;
+        self.after_loss = true;
+    }
+
+    /// Appends bytes. `false`: it is as long as any may be.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        let fits = self.data.len() + bytes.len() <= MAX_ACCESS_UNIT;
+        if fits {
+            self.data.extend_from_slice(bytes);
+        }
+        fits
+    }
+
+    /// Appends bits. `false`: as above, or they do not go on where the last ended.
+    fn append_bits(&mut self, joint: &mut Joint, part: Part<'_>) -> bool {
+        let fits = self.data.len() + part.bytes.len() <= MAX_ACCESS_UNIT;
+        fits && joint.append(&mut self.data, part)
+    }
+
+    /// A payload comes that begins a picture, of this kind, or goes on with one.
+    fn note_picture(&mut self, intra: Option<bool>) {
+        self.key_frame |= intra == Some(true);
+        if self.data.is_empty() && intra.is_none() {
+            self.mark_broken();
         }
     }
 }
@@ -403,7 +431,7 @@ mod tests {
             (PacketizationMode::SingleNal, 6, 1_100),
         ] {
             let pictures = pictures(slices, size);
-            let mut depacketizer = Depacketizer::new();
+            let mut depacketizer = Depacketizer::new(VideoCodec::H264);
             let mut got = Vec::new();
             for sent in packets(&pictures, mode) {
                 depacketizer.insert(now, &sent.accepted, sent.marker, &sent.payload);
@@ -428,7 +456,7 @@ mod tests {
         for pair in sent[1..].chunks_mut(3) {
             pair.reverse();
         }
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
         let mut got = Vec::new();
         for packet in &sent {
             depacketizer.insert(now, &packet.accepted, packet.marker, &packet.payload);
@@ -446,13 +474,13 @@ mod tests {
         let now = Instant::now();
         let pictures = pictures(1, 3_000);
         let sent = packets(&pictures, PacketizationMode::NonInterleaved);
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
         for n in [2, 1, 0, 3] {
             depacketizer.insert(now, &sent[n].accepted, sent[n].marker, &sent[n].payload);
         }
         assert_eq!(depacketizer.poll(now, WAIT).unwrap().data, pictures[0]);
         // Joined in the middle, it goes on when the wait is over.
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
         for packet in &sent[5..20] {
             depacketizer.insert(now, &packet.accepted, packet.marker, &packet.payload);
         }
@@ -467,7 +495,7 @@ mod tests {
         let pictures = pictures(1, 3_000);
         let sent = packets(&pictures, PacketizationMode::NonInterleaved);
         let lost = 6;
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
         let mut got = Vec::new();
         for (n, packet) in sent.iter().enumerate().filter(|(n, _)| *n != lost) {
             let now = start + Duration::from_millis(n as u64);
@@ -491,7 +519,7 @@ mod tests {
         let now = Instant::now();
         let pictures = pictures(1, 3_000);
         let sent = packets(&pictures, PacketizationMode::NonInterleaved);
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
         for packet in sent.iter().take(4).chain(sent.iter().skip(5)) {
             depacketizer.insert(now, &packet.accepted, packet.marker, &packet.payload);
         }
@@ -510,7 +538,7 @@ mod tests {
         let sent = packets(&pictures, PacketizationMode::NonInterleaved);
         let (mut whole, mut broken) = (0, 0);
         for _ in 0..200 {
-            let mut depacketizer = Depacketizer::new();
+            let mut depacketizer = Depacketizer::new(VideoCodec::H264);
             for (n, packet) in sent.iter().enumerate() {
                 let now = start + Duration::from_millis(20 * n as u64);
                 if random.random_bool(0.05) {
@@ -534,7 +562,7 @@ mod tests {
     fn a_change_of_timestamp_closes_without_marker() {
         let now = Instant::now();
         let pictures = pictures(1, 500);
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
         for packet in packets(&pictures, PacketizationMode::NonInterleaved) {
             depacketizer.insert(now, &packet.accepted, false, &packet.payload);
         }
@@ -549,7 +577,7 @@ mod tests {
     #[test]
     fn endless_pictures_are_cut_at_four_mebibytes() {
         let now = Instant::now();
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
         let mut payload = vec![0x7C, 0x85];
         payload.resize(60_000, 9);
         for n in 0..200 {
@@ -577,7 +605,7 @@ mod tests {
     #[test]
     fn waiting_packets_are_bounded() {
         let now = Instant::now();
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
         for n in 0..20_000u64 {
             let seq = ExtSeq::new(n * 2);
             let accepted = Accepted {
@@ -595,7 +623,7 @@ mod tests {
     #[test]
     fn mutated_payloads_do_no_harm() {
         let now = Instant::now();
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
         let mut seq = 0;
         for seed in [
             &[0x78, 0, 2, 0x67, 1, 0, 3, 0x65, 9, 9][..],
