@@ -233,6 +233,7 @@ impl Hospital {
             webrtc_port: 20_000,
             fingerprint_sha256: [3; 32],
             deaths: Vec::new(),
+            codecs: Vec::new(),
         };
         self.take(controller::Input::Media(FromMedia::Hello(hello)));
         self.take(self.inventory(true));

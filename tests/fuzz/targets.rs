@@ -257,6 +257,7 @@ pub fn browser_offers(data: &[u8]) -> usize {
     };
     let pwd = Redacted("a-password-of-22-chars".to_string());
     let local = browser_sdp::Local {
+        vp8: true,
         session_id: 1,
         version: 1,
         ufrag: "ours",

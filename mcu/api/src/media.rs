@@ -92,6 +92,10 @@ pub struct ProcessorHello {
     /// What earlier lives died of, as far as it came from a leg; the latest last.
     #[serde(default)]
     pub deaths: Vec<Death>,
+    /// Codecs that it has beside G.711, G.722, Opus and H.264, which every one has, by the names that
+    /// they have in plans. No plan names another.
+    #[serde(default)]
+    pub codecs: Vec<String>,
 }
 
 /// A process died of itself, by a fault or a panic, while it worked on what came from a leg.

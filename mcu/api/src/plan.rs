@@ -465,6 +465,9 @@ pub struct VideoSend {
     pub transport: usize,
     /// `a=mid` of the line it leaves by.
     pub mid: Option<String>,
+    /// Its codec.
+    #[serde(default)]
+    pub codec: VideoCodec,
     /// RTP payload type.
     pub payload_type: u8,
     /// Payload type of retransmissions, if agreed.
@@ -494,7 +497,8 @@ pub enum VideoSource {
         /// The encoder's class.
         class: VideoClass,
     },
-    /// Another leg's main stream, forwarded as it came.
+    /// Another leg's main stream, forwarded as it came, or encoded anew where it is of another codec
+    /// than the line.
     Forward {
         /// The leg that is shown.
         leg: LegId,

@@ -5,11 +5,14 @@
 //! browser would send by is its camera, with its simulcast layers; every other line of video is a
 //! slot by which another site is forwarded. Whatever else is offered is refused in its place.
 
+mod codecs;
+
 use std::collections::HashSet;
 use std::fmt::{Display, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use mcu_api::codec::{AudioCodec, H264Profile, PacketizationMode, VideoCodec};
+use codecs::{feedback, numbers};
+use mcu_api::codec::{AudioCodec, PacketizationMode};
 use mcu_api::plan::{
     AudioPayload, AudioSend, AudioStream, DtlsRole, Feedback, HeaderExtensions, VideoPayload,
     VideoReceive, VideoSend, WebrtcTransport,
@@ -17,8 +20,7 @@ use mcu_api::plan::{
 use mcu_api::secret::Redacted;
 use rand::RngCore;
 use sip::sdp::Direction;
-use sip::sdp::h264::Format;
-use sip::sdp::lines::{self, Description, MediaLine, ReadError, parameters};
+use sip::sdp::lines::{self, Description, MediaLine, ReadError};
 
 /// Longest offer that is read, in bytes. Chromium writes nearly 5 kB for each line of video.
 pub const MAX_OFFER_BYTES: usize = 384 * 1024;
@@ -28,8 +30,6 @@ const MAX_ID_BYTES: usize = 16;
 const MAX_LAYERS: usize = 4;
 /// Rate of the Opus mix in bit/s.
 const OPUS_BPS: u32 = 64_000;
-/// The profile of what is forwarded: all browsers and terminals decode it.
-const FORWARDED_PROFILE: &str = "42e01f";
 
 /// What our side brings to the exchange.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,8 @@ pub struct Local<'a> {
     pub stream_id: &'a str,
     /// Most that a slot may carry, in bit/s, before the browser's own `b=`.
     pub max_slot_bps: u32,
+    /// VP8, too, of browsers without H.264.
+    pub vp8: bool,
 }
 
 /// The outcome, in the terms of the plan. All streams are of transport 0.
@@ -122,7 +124,7 @@ fn answer_with(
     rng: &mut impl RngCore,
 ) -> Result<BrowserAgreed, BrowserOfferError> {
     let offer = lines::read_at_most(offer, MAX_OFFER_BYTES)?;
-    let plan = assign(&offer);
+    let plan = assign(&offer, local.vp8);
     let transport = transport(&offer, &plan, local)?;
     let mut answer = Answer::new(&offer, &plan, local, transport.dtls_role);
     let mut ssrcs = Ssrcs::new(previous, rng);
@@ -170,7 +172,7 @@ impl Role {
     }
 }
 
-fn assign(offer: &Description) -> Vec<Role> {
+fn assign(offer: &Description, vp8: bool) -> Vec<Role> {
     let bundle = bundle(offer);
     let mut seen: HashSet<&str> = HashSet::new();
     let (mut sound, mut camera) = (false, false);
@@ -179,7 +181,7 @@ fn assign(offer: &Description) -> Vec<Role> {
         let mid = bundled_mid(line, &bundle).filter(|mid| seen.insert(mid));
         let role = match (mid, line.media.as_str()) {
             (Some(mid), "audio") if !sound => audio_role(line, mid),
-            (Some(mid), "video") => video_role(line, mid, camera),
+            (Some(mid), "video") => video_role(line, mid, vp8, camera),
             _ => Role::Refused,
         };
         sound |= matches!(role, Role::Audio { .. });
@@ -225,8 +227,8 @@ fn audio_role(line: &MediaLine, mid: &str) -> Role {
 }
 
 /// The first line that the browser sends by, or has paused before any other, is its camera.
-fn video_role(line: &MediaLine, mid: &str, camera_seen: bool) -> Role {
-    let Some(payload) = h264(line) else {
+fn video_role(line: &MediaLine, mid: &str, vp8: bool, camera_seen: bool) -> Role {
+    let Some(payload) = codecs::choose(line, vp8) else {
         return Role::Refused;
     };
     let mid = mid.to_string();
@@ -237,37 +239,6 @@ fn video_role(line: &MediaLine, mid: &str, camera_seen: bool) -> Role {
         Direction::SendOnly => Role::Refused,
         _ => Role::Slot { mid, payload },
     }
-}
-
-/// The H.264 type in packetization mode 1, Constrained Baseline if it is there, else another
-/// Baseline, with its retransmissions.
-fn h264(line: &MediaLine) -> Option<VideoPayload> {
-    let candidates = line.payloads.iter().filter_map(|payload| {
-        let format = payload.is("h264", VideoCodec::H264.rtp_clock_hz());
-        let format = format
-            .then(|| Format::parse(payload.fmtp.as_deref()))
-            .flatten()?;
-        let fits = format.packetization == PacketizationMode::NonInterleaved
-            && format.profile() == H264Profile::ConstrainedBaseline;
-        // constraint_set1_flag is what makes Baseline constrained.
-        let rank = (format.profile_idc != 0x42, format.constraints & 0x40 == 0);
-        fits.then_some((rank, payload.number))
-    });
-    let (_, payload_type) = candidates.min_by_key(|(rank, _)| *rank)?;
-    let rtx = line.payloads.iter().find(|payload| {
-        let apt = payload
-            .fmtp
-            .as_deref()
-            .map(parameters)
-            .and_then(|all| all.get("apt")?.parse().ok());
-        payload.is("rtx", VideoCodec::H264.rtp_clock_hz()) && apt == Some(payload_type)
-    });
-    let rtx = rtx.map(|payload| payload.number);
-    Some(VideoPayload {
-        payload_type,
-        codec: VideoCodec::H264,
-        rtx,
-    })
 }
 
 /// ICE and DTLS of the bundle: those of its first accepted line, else of the session.
@@ -513,7 +484,7 @@ impl<'a> Answer<'a> {
         let (extensions, extmaps) = extensions(line, &CAMERA_EXTENSIONS);
         let feedback = feedback(line, payload.payload_type, extensions);
         self.media(line, mid, &numbers(payload), direction, &extmaps);
-        self.h264(payload, feedback);
+        self.codec(payload, feedback);
         let rids = simulcast(line);
         for rid in &rids {
             self.line(format_args!("a=rid:{rid} recv"));
@@ -544,7 +515,7 @@ impl<'a> Answer<'a> {
         let (extensions, extmaps) = extensions(line, &SLOT_EXTENSIONS);
         let feedback = feedback(line, payload.payload_type, extensions);
         self.media(line, mid, &numbers(payload), direction, &extmaps);
-        self.h264(payload, feedback);
+        self.codec(payload, feedback);
         if !direction.sends() {
             return None;
         }
@@ -552,6 +523,7 @@ impl<'a> Answer<'a> {
         self.sources(mid, ssrc, rtx_ssrc);
         let bandwidth = line.bandwidth_bps.and_then(|bps| u32::try_from(bps).ok());
         Some(VideoSend {
+            codec: payload.codec,
             transport: 0,
             mid: Some(mid.to_string()),
             payload_type: payload.payload_type,
@@ -566,13 +538,13 @@ impl<'a> Answer<'a> {
         })
     }
 
-    fn h264(&mut self, payload: VideoPayload, feedback: Feedback) {
+    fn codec(&mut self, payload: VideoPayload, feedback: Feedback) {
         let number = payload.payload_type;
-        self.line(format_args!("a=rtpmap:{number} H264/90000"));
-        self.line(format_args!(
-            "a=fmtp:{number} level-asymmetry-allowed=1;packetization-mode=1;\
-             profile-level-id={FORWARDED_PROFILE}"
-        ));
+        let (encoding, parameters) = codecs::described(payload.codec);
+        self.line(format_args!("a=rtpmap:{number} {encoding}/90000"));
+        if let Some(parameters) = parameters {
+            self.line(format_args!("a=fmtp:{number} {parameters}"));
+        }
         let names = [
             (feedback.transport_cc, "transport-cc"),
             (feedback.fir, "ccm fir"),
@@ -598,23 +570,6 @@ impl<'a> Answer<'a> {
         for ssrc in [Some(ssrc), rtx_ssrc].into_iter().flatten() {
             self.line(format_args!("a=ssrc:{ssrc} cname:{cname}"));
         }
-    }
-}
-
-fn numbers(payload: VideoPayload) -> Vec<u8> {
-    [Some(payload.payload_type), payload.rtx]
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
-fn feedback(line: &MediaLine, payload_type: u8, extensions: HeaderExtensions) -> Feedback {
-    let offers = |feedback| line.offers_feedback(payload_type, feedback);
-    Feedback {
-        nack: offers("nack"),
-        pli: offers("nack pli"),
-        fir: offers("ccm fir"),
-        transport_cc: extensions.transport_cc != 0 && offers("transport-cc"),
     }
 }
 

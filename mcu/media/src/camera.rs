@@ -57,6 +57,19 @@ impl Heights {
     }
 }
 
+/// A layer that suits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The layer.
+    pub key: SourceKey,
+    /// Its rate in bit/s.
+    pub rate_bps: u32,
+    /// What it is coded in.
+    pub codec: VideoCodec,
+    /// Its width and height, once it told.
+    pub size: Option<(u32, u32)>,
+}
+
 /// One leg's camera.
 pub struct Camera {
     plan: VideoReceive,
@@ -232,16 +245,15 @@ impl Camera {
             .map(|layer| &layer.clock)
     }
 
-    /// The smallest layer that is as tall as wanted, or the largest there is, within `budget_bps`;
-    /// and its rate in bit/s.
-    pub fn best_layer(
-        &self,
-        now: Instant,
-        heights: Heights,
-        budget_bps: u32,
-    ) -> Option<(SourceKey, u32)> {
+    /// The smallest layer that is as tall as wanted, or the largest there is, within `budget_bps`.
+    pub fn best_layer(&self, now: Instant, heights: Heights, budget_bps: u32) -> Option<Chosen> {
         let layer = &self.layers[self.best(now, heights, budget_bps)?];
-        Some((layer.key, layer.rate.bps()))
+        Some(Chosen {
+            key: layer.key,
+            rate_bps: layer.rate.bps(),
+            codec: layer.codec,
+            size: layer.size,
+        })
     }
 
     fn best(&self, now: Instant, heights: Heights, budget_bps: u32) -> Option<usize> {
@@ -431,6 +443,8 @@ fn codec_of(plan: &VideoReceive, payload_type: u8) -> VideoCodec {
 /// One encoding of the camera's picture.
 struct Layer {
     key: SourceKey,
+    /// Of its last packet.
+    codec: VideoCodec,
     receive: ReceiveStream,
     clock: SourceClock,
     starts: KeyFrameStarts,
@@ -461,6 +475,7 @@ impl Layer {
     fn new(key: SourceKey, nack: bool) -> Self {
         Self {
             key,
+            codec: VideoCodec::default(),
             receive: ReceiveStream::new(receive::Config {
                 clock_hz: CLOCK_HZ,
                 nack,
@@ -488,6 +503,7 @@ impl Layer {
                 .handle_packet(now, clock, packet.header.timestamp);
         }
         self.heard = Some(now);
+        self.codec = arrival.codec;
         self.rate.add(now, packet.payload.len());
         self.frames.add(packet.header.marker);
         if arrival.begins

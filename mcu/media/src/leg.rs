@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::LegState;
 use mcu_api::media::MediaEvent;
@@ -20,7 +19,7 @@ use crate::audio::mixer::{TICK_SAMPLES, Tick};
 use crate::audio::prompt::Prompt;
 use crate::bandwidth::Bandwidth;
 use crate::blame::Sender;
-use crate::camera::{Camera, CameraPacket, Heights, leg_of, source_key};
+use crate::camera::{Camera, CameraPacket, Chosen, Heights, leg_of, source_key};
 use crate::network::Sockets;
 use crate::picture::{Encoded, Scene};
 use crate::rate::Rate;
@@ -361,16 +360,18 @@ impl Leg {
             let transport = self.transports.get(screen.plan().transport);
             self.plan.confirmed && transport.is_some_and(Transport::is_ready)
         };
-        let classes = self.screens.iter().filter(live).filter_map(Screen::class);
-        classes.map(|class| self.scene(class))
+        let live = self.screens.iter().filter(live);
+        live.filter_map(|screen| screen.scene(self.plan.waiting))
     }
 
-    /// What a screen of this class shows.
-    pub fn scene(&self, class: &VideoClass) -> Scene {
-        Scene {
-            class: class.clone(),
-            notice: self.plan.waiting,
-        }
+    /// What is shown instead of the meeting.
+    pub fn notice(&self) -> Option<Notice> {
+        self.plan.waiting
+    }
+
+    /// Legs of which pictures are encoded anew for this one, and the lines of those.
+    pub fn shown_alone(&self) -> impl Iterator<Item = (LegId, u16)> {
+        self.screens.iter().filter_map(Screen::shown_alone)
     }
 
     /// Whether it is part of the meeting: its peer is proved to be there, and waits for nothing.
@@ -532,8 +533,7 @@ impl Leg {
         sockets: &Sockets,
     ) {
         for n in 0..self.screens.len() {
-            let shows = self.screens[n].class() == Some(&picture.scene.class)
-                && self.plan.waiting == picture.scene.notice;
+            let shows = self.screens[n].shows(&picture.scene, self.plan.waiting);
             if !shows || !self.screens[n].can_show(picture.key) {
                 continue;
             }
@@ -630,11 +630,11 @@ impl Leg {
     }
 
     /// Tells each slot which layer it shows. `best` finds the layer of another leg for heights and a
-    /// budget in bit/s, and the layer's rate.
+    /// budget in bit/s.
     pub fn choose_layers(
         &mut self,
         now: Instant,
-        best: impl Fn(LegId, Heights, u32) -> Option<(SourceKey, u32)>,
+        best: impl Fn(LegId, Heights, u32) -> Option<Chosen>,
     ) {
         let (own, camera) = (self.plan.id, self.camera.as_ref());
         let best = |leg, heights, budget| match leg == own {
@@ -656,7 +656,7 @@ impl Leg {
                 .filter(|(_, _, heights, _)| heights.wanted > 0)
         };
         let ideal: u32 = visible()
-            .filter_map(|(_, leg, heights, most)| Some(best(*leg, *heights, *most)?.1))
+            .filter_map(|(_, leg, heights, most)| Some(best(*leg, *heights, *most)?.rate_bps))
             .fold(0, u32::saturating_add);
         let fits = self
             .bandwidth
@@ -672,22 +672,17 @@ impl Leg {
             budget / visible().count().max(1) as u32
         };
         for (n, leg, heights, most) in wishes {
-            let wanted = if heights.wanted == 0 {
-                None
-            } else {
-                best(leg, heights, share.min(most))
+            let most = share.min(most);
+            let wanted = match heights.wanted {
+                0 => None,
+                _ => best(leg, heights, most),
             };
-            self.screens[n].forwarder().want(wanted.map(|(key, _)| key));
+            self.screens[n].choose(wanted.map(|chosen| (leg, chosen)), heights, most);
         }
     }
 
-    /// The camera's layer for heights and a budget, and its rate in bit/s.
-    pub fn best_layer(
-        &self,
-        now: Instant,
-        heights: Heights,
-        budget_bps: u32,
-    ) -> Option<(SourceKey, u32)> {
+    /// The camera's layer for heights and a budget.
+    pub fn best_layer(&self, now: Instant, heights: Heights, budget_bps: u32) -> Option<Chosen> {
         self.camera.as_ref()?.best_layer(now, heights, budget_bps)
     }
 

@@ -23,6 +23,7 @@ mod screen;
 mod sound;
 mod stills;
 mod streams;
+mod transcode;
 mod transport;
 mod worker;
 

@@ -4,16 +4,22 @@
 //! decoder; when that is full, all of it is dropped and a key frame asked for. A tick that finds the
 //! canvas or an encoder away is skipped for it: under overload frames are lost, never time.
 
+mod alone;
+mod jobs;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use mcu_api::codec::{VideoClass, VideoCodec};
+use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::plan::{Layout, Notice};
 use mcu_rtp::h263::Split;
 use mcu_rtp::video::AccessUnit;
 
-use crate::blame::{self, Sender};
+use alone::Alone;
+use jobs::{Work, run_canvas, run_decoder, run_encoder};
+
+use crate::blame::Sender;
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
@@ -95,6 +101,8 @@ pub struct Scene {
     pub class: VideoClass,
     /// Words for those who wait, in place of the composed picture.
     pub notice: Option<Notice>,
+    /// This leg alone, in place of the composed picture.
+    pub leg: Option<LegId>,
 }
 
 /// Result of encoding.
@@ -103,6 +111,8 @@ pub struct Encoded {
     /// What it shows.
     pub scene: Scene,
     encoder: Option<Encoder>,
+    /// On which a leg alone is brought to the class's size.
+    canvas: Option<Box<Compositor>>,
     /// Access unit, of H.264 in Annex B format; empty when the encoder skipped the picture.
     pub bytes: Vec<u8>,
     /// Where it may be cut, beside where its codec says so itself.
@@ -131,6 +141,7 @@ pub struct Picture {
     damaged: Vec<LegId>,
     /// Somebody gets the composed picture.
     is_composed: bool,
+    alone: Alone,
     stills: Stills,
 }
 
@@ -152,6 +163,9 @@ struct Decoding {
 struct Encoding {
     home: bool,
     encoder: Option<Encoder>,
+    /// Of a leg alone: its canvas, and the picture that was encoded last, by its media time.
+    canvas: Option<Box<Compositor>>,
+    shown: Option<i64>,
     wants_key: bool,
     keys: KeyCredit,
     /// Frames owed, in 1/[`FRAME_RATE`].
@@ -173,6 +187,7 @@ impl Picture {
             epoch: 0,
             damaged: Vec::new(),
             is_composed: false,
+            alone: Alone::default(),
             stills: Stills::new(room, now),
         }
     }
@@ -195,13 +210,26 @@ impl Picture {
     pub fn set_tiles(&mut self, layout: Layout, tiles: &[LegId]) {
         self.layout = layout;
         self.tiles = tiles.to_vec();
-        self.decoders.retain(|leg, _| tiles.contains(leg));
+        let alone = &self.alone;
+        let is_shown = |leg: &LegId| tiles.contains(leg) || alone.height(*leg).is_some();
+        self.decoders.retain(|leg, _| is_shown(leg));
         self.fresh.retain(|leg, _| tiles.contains(leg));
         self.stills.retain(tiles);
     }
 
+    /// Legs that are shown alone, and the lines of the pictures that are made of them.
+    pub fn show_alone(&mut self, wanted: impl Iterator<Item = (LegId, u16)>) {
+        self.alone.set(wanted);
+    }
+
+    /// Whether people see the leg by what is decoded, and not only stills show it.
+    fn is_for_people(&self, leg: LegId) -> bool {
+        self.is_composed || self.alone.height(leg).is_some()
+    }
+
     /// The leg is gone.
     pub fn remove(&mut self, leg: LegId) {
+        self.alone.remove(leg);
         self.tiles.retain(|tile| *tile != leg);
         self.decoders.remove(&leg);
         self.fresh.remove(&leg);
@@ -209,6 +237,10 @@ impl Picture {
 
     /// Height in lines for which the leg is decoded; `None` when it is not.
     pub fn decoded_height(&self, leg: LegId) -> Option<u16> {
+        self.tile_height(leg).max(self.alone.height(leg))
+    }
+
+    fn tile_height(&self, leg: LegId) -> Option<u16> {
         let place = self.tiles.iter().position(|tile| *tile == leg)?;
         if !self.is_composed {
             let is_shown = self.stills.is_wanted() && place < Layout::Equal.max_tiles();
@@ -256,6 +288,7 @@ impl Picture {
         let Some(height) = self.decoded_height(leg) else {
             return;
         };
+        let is_for_people = self.is_for_people(leg);
         while let Some(picture) = camera.next_picture(context.now) {
             let epoch = &mut self.epoch;
             let decoding = self.decoders.entry(leg).or_insert_with(|| {
@@ -266,12 +299,12 @@ impl Picture {
             decoding.skip_filter = height <= SKIP_FILTER_BELOW;
             if decoding.waiting.len() >= MAX_WAITING {
                 decoding.waiting.clear();
-                match self.is_composed {
+                match is_for_people {
                     true => self.damaged.push(leg),
                     false => decoding.is_damaged = true,
                 }
             }
-            let skip = match self.is_composed {
+            let skip = match is_for_people {
                 true => false,
                 false => {
                     let (skip, ask) = decoding.awaits_key(context.now, picture.key_frame);
@@ -291,7 +324,7 @@ impl Picture {
     }
 
     fn decode(&mut self, pool: &Pool<Done>, leg: LegId) {
-        let room = self.room;
+        let (room, is_for_people) = (self.room, self.is_for_people(leg));
         let Some(decoding) = self.decoders.get_mut(&leg) else {
             return;
         };
@@ -305,7 +338,7 @@ impl Picture {
         let pictures: Vec<AccessUnit> = decoding.waiting.drain(..).collect();
         let job: Job<Done> =
             Box::new(move || Done::Decoded(run_decoder(whose, epoch, decoder, skip, pictures)));
-        let submitted = match self.is_composed {
+        let submitted = match is_for_people {
             true => pool.submit(job),
             false => pool.submit_last(job),
         };
@@ -326,10 +359,11 @@ impl Picture {
             encoding.credit += scene.frame_rate();
         }
         self.show_notices(context);
+        self.show_legs(context);
         let due: Vec<(u16, u16)> = self
             .encoders
             .iter()
-            .filter(|(scene, encoding)| scene.notice.is_none() && encoding.credit >= FRAME_RATE)
+            .filter(|(scene, encoding)| scene.is_composed() && encoding.credit >= FRAME_RATE)
             .map(|(scene, _)| (scene.class.width, scene.class.height))
             .collect();
         if due.is_empty() {
@@ -382,6 +416,41 @@ impl Picture {
         }
     }
 
+    /// Encodes what is new of legs that are shown alone.
+    fn show_legs(&mut self, context: &Context<'_>) {
+        let (room, at, pts) = (self.room, context.now, self.pts(context.now));
+        for (scene, encoding) in &mut self.encoders {
+            let Some(leg) = scene.leg.filter(|_| scene.notice.is_none()) else {
+                continue;
+            };
+            encoding.keys.earn(1);
+            encoding.credit = encoding.credit.min(2 * FRAME_RATE);
+            let newest = self.alone.newest(leg).filter(|_| encoding.home);
+            let Some(newest) = newest.filter(|_| encoding.credit >= FRAME_RATE) else {
+                continue;
+            };
+            // Who asks for a key frame is given one though nothing moves.
+            let is_new = encoding.shown != Some(newest.pts());
+            let is_due = is_new || encoding.wants_key && encoding.keys.suffices();
+            if !is_due {
+                continue;
+            }
+            encoding.credit -= FRAME_RATE;
+            encoding.shown = Some(newest.pts());
+            let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
+            let canvas = encoding.canvas.take();
+            let (scene, newest) = (scene.clone(), newest.clone());
+            let job: Job<Done> = Box::new(move || {
+                let size = (scene.class.width.into(), scene.class.height.into());
+                let (canvas, picture) = alone::fit((leg, &newest), size, canvas, pts);
+                let mut done = run_encoder(room, scene, encoder, &picture, key, at);
+                done.canvas = Some(canvas);
+                Done::Encoded(done)
+            });
+            encoding.home = !context.pool.submit(job);
+        }
+    }
+
     /// Media time in 1/90,000 s.
     fn pts(&mut self, at: Instant) -> i64 {
         let started = *self.started.get_or_insert(at);
@@ -403,6 +472,7 @@ impl Picture {
     }
 
     fn take_decoded(&mut self, context: &Context<'_>, done: Decoded) {
+        let is_for_people = self.is_for_people(done.leg);
         let Some(decoding) = self.decoders.get_mut(&done.leg) else {
             return;
         };
@@ -413,7 +483,7 @@ impl Picture {
         decoding.decoder = done.decoder;
         decoding.spare = done.buffers;
         if done.damaged {
-            match self.is_composed {
+            match is_for_people {
                 true => self.damaged.push(done.leg),
                 false => decoding.is_damaged = true,
             }
@@ -421,7 +491,10 @@ impl Picture {
         if let Some(frame) = done.frame {
             self.stills
                 .put(context.now, done.leg, decoding.sender, &frame);
-            self.fresh.entry(done.leg).or_default().push(frame);
+            self.alone.put(done.leg, &frame);
+            if self.tiles.contains(&done.leg) {
+                self.fresh.entry(done.leg).or_default().push(frame);
+            }
         }
         self.decode(context.pool, done.leg);
     }
@@ -435,7 +508,7 @@ impl Picture {
         } = done;
         self.canvas = Some(canvas);
         let encoders = self.encoders.iter_mut();
-        for (scene, encoding) in encoders.filter(|(scene, _)| scene.notice.is_none()) {
+        for (scene, encoding) in encoders.filter(|(scene, _)| scene.is_composed()) {
             encoding.keys.earn(1);
             let size = (u32::from(scene.class.width), u32::from(scene.class.height));
             let picture = pictures.iter().find(|p| (p.width(), p.height()) == size);
@@ -459,6 +532,7 @@ impl Picture {
         let encoding = self.encoders.get_mut(&done.scene)?;
         encoding.home = true;
         encoding.encoder = done.encoder.take();
+        encoding.canvas = done.canvas.take();
         if done.key {
             encoding.keys.spend();
         }
@@ -545,6 +619,8 @@ impl Encoding {
         Self {
             home: true,
             encoder: None,
+            canvas: None,
+            shown: None,
             wants_key: false,
             keys: KeyCredit::default(),
             credit: 0,
@@ -587,6 +663,11 @@ impl KeyCredit {
 }
 
 impl Scene {
+    /// Whether it shows the composed picture.
+    fn is_composed(&self) -> bool {
+        self.notice.is_none() && self.leg.is_none()
+    }
+
     /// Pictures per second.
     fn frame_rate(&self) -> u32 {
         let most = if self.notice.is_some() {
@@ -596,138 +677,6 @@ impl Scene {
         };
         u32::from(self.class.frame_rate).min(most)
     }
-}
-
-fn run_decoder(
-    (room, leg, sender): (RoomId, LegId, Sender),
-    epoch: u64,
-    decoder: Option<Decoder>,
-    skip_filter: bool,
-    pictures: Vec<AccessUnit>,
-) -> Decoded {
-    let _held = blame::hold(room, leg, sender);
-    let mut done = Decoded {
-        room,
-        leg,
-        epoch,
-        decoder,
-        frame: None,
-        damaged: false,
-        buffers: Vec::new(),
-    };
-    for picture in pictures {
-        // Each by itself: what takes too long is one picture, not a heap of them.
-        let _held = blame::hold(room, leg, sender);
-        done.damaged |= picture.after_loss && !picture.key_frame;
-        if let Some(decoder) = decoder_of(&mut done.decoder, picture.codec, leg) {
-            decoder.skip_loop_filter(skip_filter);
-            match decoder.decode(&picture.data, picture.ts.get() as i64) {
-                Ok(frame) => done.frame = frame.or(done.frame),
-                Err(error) => {
-                    tracing::debug!(%leg, %error, "picture not decoded");
-                    done.damaged = true;
-                }
-            }
-            done.damaged |= decoder.damaged();
-        }
-        done.buffers.push(picture.data);
-    }
-    done
-}
-
-/// The decoder if it is of this codec, or a new one.
-fn decoder_of(
-    decoder: &mut Option<Decoder>,
-    codec: VideoCodec,
-    leg: LegId,
-) -> Option<&mut Decoder> {
-    if decoder.as_ref().is_none_or(|known| known.codec() != codec) {
-        *decoder = Decoder::new(codec)
-            .inspect_err(|error| tracing::error!(%leg, %error, "no decoder"))
-            .ok();
-    }
-    decoder.as_mut()
-}
-
-/// What a composition shows, and in which sizes it is wanted.
-struct Work {
-    tiles: (Layout, Vec<LegId>),
-    fresh: Vec<(LegId, Sender, Frame)>,
-    sizes: Vec<(u16, u16)>,
-    /// Media time in 1/90,000 s.
-    pts: i64,
-}
-
-fn run_canvas(room: RoomId, mut canvas: Box<Compositor>, work: Work, at: Instant) -> Composed {
-    let (layout, tiles) = &work.tiles;
-    canvas.set_tiles(*layout, tiles);
-    for (leg, sender, frame) in work.fresh {
-        let _held = blame::hold(room, leg, sender);
-        if let Err(error) = canvas.put(leg, &frame) {
-            tracing::debug!(%leg, %error, "picture not composed");
-        }
-    }
-    let mut pictures: Vec<Frame> = Vec::new();
-    for (width, height) in work.sizes {
-        let (width, height) = (u32::from(width), u32::from(height));
-        if pictures
-            .iter()
-            .any(|p| (p.width(), p.height()) == (width, height))
-        {
-            continue;
-        }
-        match canvas.compose_at(width, height, work.pts) {
-            Ok(picture) => pictures.push(picture),
-            Err(error) => tracing::error!(%error, width, height, "canvas not scaled"),
-        }
-    }
-    Composed {
-        room,
-        canvas,
-        pictures,
-        at,
-    }
-}
-
-fn run_encoder(
-    room: RoomId,
-    scene: Scene,
-    encoder: Option<Encoder>,
-    picture: &Frame,
-    key: bool,
-    composed_at: Instant,
-) -> Encoded {
-    let mut done = Encoded {
-        room,
-        scene,
-        encoder,
-        bytes: Vec::new(),
-        splits: Vec::new(),
-        key,
-        composed_at,
-    };
-    if done.encoder.is_none() {
-        match Encoder::new(&done.scene.class, picture.colour()) {
-            Ok(encoder) => done.encoder = Some(encoder),
-            Err(error) => tracing::error!(%error, "no encoder"),
-        }
-    }
-    let Some(encoder) = &mut done.encoder else {
-        return done;
-    };
-    if key {
-        encoder.force_key_frame();
-    }
-    match encoder.encode(picture) {
-        Ok(Some(unit)) => {
-            done.bytes = unit.bytes.to_vec();
-            done.splits = unit.splits.to_vec();
-            done.key = unit.key;
-        }
-        Ok(None) => {}
-        Err(error) => tracing::warn!(%error, "picture not encoded"),
-    }
-    done
 }
 
 #[cfg(test)]

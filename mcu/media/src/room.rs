@@ -367,6 +367,8 @@ impl Room {
                     .best_layer(now, heights, budget)
             });
         }
+        let alone = self.legs.iter().filter(|leg| leg.is_in());
+        self.picture.show_alone(alone.flat_map(Leg::shown_alone));
         for leg in &mut self.legs {
             let height = self.picture.decoded_height(leg.id());
             if height.is_none() {
@@ -382,19 +384,19 @@ impl Room {
     fn hand_on_key_requests(&mut self, context: &mut Context<'_>) {
         let mut cameras = Vec::new();
         for leg in &mut self.legs {
-            let mut classes = Vec::new();
+            let (mut scenes, notice) = (Vec::new(), leg.notice());
             for screen in leg.screens() {
                 cameras.extend(screen.forwarder().awaits_key_frame());
                 if !screen.take_key_request() {
                     continue;
                 }
-                match screen.class() {
-                    Some(class) => classes.push(class.clone()),
+                match screen.scene(notice) {
+                    Some(scene) => scenes.push(scene),
                     None => cameras.extend(screen.showing()),
                 }
             }
-            for class in classes {
-                self.picture.request_key(&leg.scene(&class));
+            for scene in scenes {
+                self.picture.request_key(&scene);
             }
         }
         for key in cameras {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mcu_api::codec::{VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
-use mcu_api::plan::{VideoSend, VideoSource};
+use mcu_api::plan::{Notice, VideoSend, VideoSource};
 use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
 use mcu_rtp::forward::{Forwarder, SourceKey, SourcePacket};
 use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
@@ -13,7 +13,9 @@ use mcu_rtp::send::{self, Media, Place, Rtx, SendStream, Stamp};
 use mcu_rtp::seq::ExtSeq;
 use mcu_rtp::video::Packetizer;
 
-use crate::camera::Heights;
+use crate::camera::{Chosen, Heights};
+use crate::picture::Scene;
+use crate::transcode;
 
 /// RTP clock of video.
 const CLOCK_HZ: u32 = 90_000;
@@ -38,6 +40,10 @@ pub struct Screen {
     forwarder: Forwarder,
     /// Of pictures of our own making, once there is one.
     packetizer: Option<(VideoCodec, Packetizer)>,
+    /// A leg whose codec the line does not take, and the class in which it is encoded anew.
+    anew: Option<(LegId, VideoClass)>,
+    /// Timestamp of the last picture of our own making.
+    last_timestamp: Option<u32>,
     /// The peer asked for a key frame.
     wants_key: bool,
     /// Pictures came of another encoder until now: what leads on from its own shows nothing.
@@ -72,6 +78,8 @@ impl Screen {
             stream,
             forwarder,
             packetizer: None,
+            anew: None,
+            last_timestamp: None,
             wants_key: true,
             awaits_key: false,
             frames,
@@ -97,6 +105,7 @@ impl Screen {
             self.wants_key = true;
             if self.forwarded_leg().is_none() {
                 self.forwarder.want(None);
+                self.encode(None);
             }
         }
         true
@@ -107,11 +116,60 @@ impl Screen {
         &self.plan
     }
 
-    /// The encoder's class, for a composition.
+    /// The encoder's class, for what we encode ourselves.
     pub fn class(&self) -> Option<&VideoClass> {
         match &self.plan.source {
             Some(VideoSource::Composition { class }) => Some(class),
-            _ => None,
+            _ => self.anew.as_ref().map(|(_, class)| class),
+        }
+    }
+
+    /// What we encode for it ourselves, where it is told this instead of the meeting.
+    pub fn scene(&self, notice: Option<Notice>) -> Option<Scene> {
+        Some(Scene {
+            class: self.class()?.clone(),
+            notice,
+            leg: self.anew.as_ref().map(|(leg, _)| *leg),
+        })
+    }
+
+    /// Whether it shows this.
+    pub fn shows(&self, scene: &Scene, notice: Option<Notice>) -> bool {
+        let leg = self.anew.as_ref().map(|(leg, _)| *leg);
+        self.class() == Some(&scene.class) && leg == scene.leg && notice == scene.notice
+    }
+
+    /// A leg that is encoded anew for it, and the lines of the picture.
+    pub fn shown_alone(&self) -> Option<(LegId, u16)> {
+        let (leg, class) = self.anew.as_ref()?;
+        Some((*leg, class.height))
+    }
+
+    /// Shows this layer of a leg, or nothing: forwarded where the line takes its codec, else encoded anew
+    /// for so tall a picture in so many bits a second.
+    pub fn choose(&mut self, wanted: Option<(LegId, Chosen)>, heights: Heights, budget_bps: u32) {
+        let is_foreign = |chosen: &Chosen| chosen.codec != self.plan.codec;
+        let foreign = wanted.filter(|(_, chosen)| is_foreign(chosen));
+        let anew = foreign.map(|(leg, chosen)| {
+            let held = self.anew.as_ref().filter(|(known, _)| *known == leg);
+            let held = held.map(|(_, class)| class);
+            let class = transcode::class(&self.plan, &chosen, heights, budget_bps, held);
+            (leg, class)
+        });
+        let forwarded = wanted
+            .filter(|_| anew.is_none())
+            .map(|(_, chosen)| chosen.key);
+        self.encode(anew);
+        self.forwarder.want(forwarded);
+    }
+
+    /// What was encoded until now took numbers that the forwarder does not know.
+    fn encode(&mut self, anew: Option<(LegId, VideoClass)>) {
+        if anew != self.anew {
+            let next = self.stream.next_sequence();
+            self.forwarder.go_on_from(next, self.last_timestamp);
+            self.anew = anew;
+            self.change_scene();
         }
     }
 
@@ -193,6 +251,7 @@ impl Screen {
     /// Writes the next packet of our own making into `out`.
     pub fn write(&mut self, now: Instant, media: &Outgoing<'_>, stamp: Stamp, out: &mut Vec<u8>) {
         self.frames.add(media.marker);
+        self.last_timestamp = Some(media.timestamp);
         let media = Media {
             timestamp: media.timestamp,
             marker: media.marker,

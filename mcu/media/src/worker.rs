@@ -33,6 +33,8 @@ const WAKE: Token = Token(0);
 /// Token of the door by which browsers' TCP connections come.
 const DOOR: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
+/// What it codes beside what every processor does.
+const CODECS: [&str; 4] = ["h261", "h263", "h263_plus", "vp8"];
 /// Packet time of the mixer.
 const AUDIO_TICK: Duration = Duration::from_millis(20);
 /// Frame time of compositions.
@@ -160,6 +162,7 @@ impl Worker {
                 webrtc_port: config.webrtc_port,
                 fingerprint_sha256: certificate.fingerprint_sha256(),
                 deaths: blame::open(&config.deaths_file, instance),
+                codecs: CODECS.map(str::to_owned).to_vec(),
             },
             sockets,
             shared: Shared { doors, certificate },

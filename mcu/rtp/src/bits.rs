@@ -51,7 +51,7 @@ impl Joint {
             return true;
         };
         let head = first & (0xFF >> part.sbit);
-        let meets = data.is_empty() || (self.open + part.sbit) % 8 == 0;
+        let meets = data.is_empty() || (self.open + part.sbit).is_multiple_of(8);
         match data.last_mut() {
             Some(last) if self.open > 0 && meets => *last |= head,
             _ => data.push(head),

@@ -78,6 +78,13 @@ impl Forwarder {
         }
     }
 
+    /// Something else was sent in the output, up to before this number and with this timestamp.
+    pub fn go_on_from(&mut self, next: ExtSeq, timestamp: Option<u32>) {
+        if next > self.next_seq {
+            (self.next_seq, self.last_timestamp) = (next, timestamp.or(self.last_timestamp));
+        }
+    }
+
     /// The source that is shown now.
     pub fn showing(&self) -> Option<SourceKey> {
         self.segment.map(|segment| segment.source)

@@ -122,7 +122,7 @@ pub fn packetize(picture: &[u8], mut emit: impl FnMut(&[u8], bool)) -> Result<()
 /// nothing else in a stream has.
 fn start_codes(picture: &[u8]) -> impl Iterator<Item = usize> {
     let mut zeros = 0;
-    let bits = picture.iter().enumerate().flat_map(move |(at, byte)| {
+    picture.iter().enumerate().flat_map(move |(at, byte)| {
         let mut found = None;
         if *byte == 0 {
             zeros += 8;
@@ -134,8 +134,7 @@ fn start_codes(picture: &[u8]) -> impl Iterator<Item = usize> {
             zeros = byte.trailing_zeros() as usize;
         }
         found
-    });
-    bits
+    })
 }
 
 #[cfg(test)]

@@ -298,10 +298,8 @@ fn answer_video(
         &[choice.payload_type],
     );
     writer.bandwidth(picked.local.max_bitrate_bps);
-    writer.video_format(
-        choice.payload_type,
-        &choice.format.our_parameters(picked.local),
-    );
+    let (encoding, parameters) = choice.format.described(picked.local);
+    writer.video_format(choice.payload_type, encoding, &parameters);
     writer.feedback(choice.feedback);
     if line.attribute("content").is_some() {
         writer.attribute("content", "main");
@@ -309,7 +307,7 @@ fn answer_video(
     answered.write(writer, &picked.security);
     writer.direction(direction);
     let ssrc = terms::ssrc(previous, &answered.transport, rng);
-    let received = vec![video_payload(choice.payload_type)];
+    let received = vec![video_payload(choice.payload_type, choice.format.codec())];
     let mut agreed = agreed_video(
         choice,
         direction,
@@ -323,10 +321,10 @@ fn answer_video(
     agreed
 }
 
-pub(super) const fn video_payload(payload_type: u8) -> VideoPayload {
+pub(super) const fn video_payload(payload_type: u8, codec: VideoCodec) -> VideoPayload {
     VideoPayload {
         payload_type,
-        codec: VideoCodec::H264,
+        codec,
         rtx: None,
     }
 }
@@ -354,11 +352,12 @@ pub(super) fn agreed_video(
     let send = class.is_some().then_some(VideoSend {
         transport: transport_index,
         mid: None,
+        codec: choice.format.codec(),
         payload_type: choice.payload_type,
         rtx: None,
         ssrc,
         rtx_ssrc: None,
-        packetization: choice.format.packetization,
+        packetization: choice.format.packetization(),
         feedback: choice.feedback,
         extensions,
         source: None,

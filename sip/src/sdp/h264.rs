@@ -345,13 +345,8 @@ fn level_within(blocks: u32) -> Level {
     LEVELS.iter().rev().find(within).copied().unwrap_or(lowest)
 }
 
-/// What is sent in place of a class where no taller picture is wanted: less in each respect, so that
-/// whoever takes the one takes the other.
-pub fn at_most(class: &VideoClass, max_height: Option<u16>) -> VideoClass {
-    let most = max_height.unwrap_or(u16::MAX);
-    if class.height <= most {
-        return class.clone();
-    }
+/// See [`super::video::at_most`].
+pub fn at_most(class: &VideoClass, most: u16) -> VideoClass {
     let Picture {
         width,
         height,
@@ -429,6 +424,7 @@ fn macroblocks(width: u16, height: u16) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::video;
     use super::*;
 
     const LOCAL: LocalVideo = LocalVideo::hd720(5000, 5001);
@@ -542,6 +538,7 @@ mod tests {
         assert_eq!(one_level, "profile-level-id=42e01e");
 
         let agreed = own_level.class(&LOCAL, u64::MAX).unwrap();
+        let at_most = video::at_most;
         assert_eq!(at_most(&agreed, None), agreed);
         assert_eq!(at_most(&agreed, Some(720)), agreed);
         for lines in [540, 360, 180, 1] {

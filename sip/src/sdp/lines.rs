@@ -494,11 +494,13 @@ fn static_encoding(number: u8) -> Option<Encoding> {
         0 => "pcmu",
         8 => "pcma",
         9 => "g722",
+        31 => "h261",
+        34 => "h263",
         _ => return None,
     };
     Some(Encoding {
         name: name.to_string(),
-        clock_hz: 8_000,
+        clock_hz: if number < 24 { 8_000 } else { 90_000 },
         channels: 1,
     })
 }

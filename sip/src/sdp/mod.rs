@@ -10,6 +10,7 @@
 
 mod answer;
 mod audio;
+mod cif;
 pub mod crypto;
 mod dtls;
 pub mod h264;
@@ -17,7 +18,7 @@ mod ice;
 pub mod lines;
 mod offer;
 mod terms;
-mod video;
+pub mod video;
 mod write;
 
 #[cfg(test)]
@@ -133,6 +134,9 @@ pub struct LocalVideo {
     pub max_frame_rate: u8,
     /// Highest rate in bit/s, each way.
     pub max_bitrate_bps: u32,
+    /// H.261 and H.263, too, where H.264 is not to be had.
+    #[serde(default)]
+    pub legacy: bool,
 }
 
 impl LocalVideo {
@@ -145,6 +149,7 @@ impl LocalVideo {
             max_height: 720,
             max_frame_rate: 30,
             max_bitrate_bps: 2_000_000,
+            legacy: false,
         }
     }
 
@@ -302,7 +307,7 @@ pub struct AgreedVideo {
     /// SSRC of ours, kept through hold.
     pub ssrc: u32,
     /// Our payload types of this line with their parameters, kept through hold.
-    pub formats: Vec<(u8, h264::Format)>,
+    pub formats: Vec<(u8, video::Format)>,
     /// What was said of its DTLS.
     #[serde(default)]
     pub dtls: Option<DtlsLine>,

@@ -1,6 +1,6 @@
 //! Our offer, and the terminal's answer to it.
 
-use mcu_api::codec::{AudioCodec, PacketizationMode};
+use mcu_api::codec::{AudioCodec, PacketizationMode, VideoCodec};
 use mcu_api::plan::{
     AudioPayload, DtlsKeys, Feedback, SdesKeys, SrtpSuite, Transport, UdpTransport,
 };
@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::answer::{agreed_video, audio_stream, video_payload, video_share};
 use super::crypto::KeyName;
 use super::dtls::{self, DtlsLine};
-use super::h264::{Format, own_format};
+use super::h264::own_format;
 use super::lines::{self, Description, MediaLine};
 use super::terms::{self, LocalPorts};
+use super::video::Format;
 use super::write::Writer;
 use super::{
     Agreed, AgreedAudio, AgreedVideo, DSCP_AUDIO, DSCP_VIDEO, Direction, KeptLine, LineRole,
     LocalAudio, LocalMedia, LocalVideo, OfferError, Secured, SrtpPolicy, TelephoneEvent, audio,
-    crypto, ice, video,
+    cif, crypto, ice, video,
 };
 
 /// An offer of ours that waits for its answer.
@@ -83,6 +84,13 @@ const VIDEO_TYPES: [(u8, u8, u8, PacketizationMode); 3] = [
     (96, 0x42, 0xe0, PacketizationMode::NonInterleaved),
     (97, 0x64, 0x00, PacketizationMode::NonInterleaved),
     (98, 0x42, 0xe0, PacketizationMode::SingleNal),
+];
+
+/// The others, where they are offered at all, best first.
+const LEGACY_TYPES: [(u8, VideoCodec); 3] = [
+    (99, VideoCodec::H263Plus),
+    (34, VideoCodec::H263),
+    (31, VideoCodec::H261),
 ];
 
 /// Offers all that `local` has: the first description of a call whose caller sent none, or of a
@@ -401,14 +409,15 @@ fn new_audio(local: &LocalAudio, media: &LocalMedia, rng: &mut impl CryptoRng) -
 }
 
 fn new_video(local: &LocalVideo, media: &LocalMedia, rng: &mut impl CryptoRng) -> OfferedVideo {
-    let formats = VIDEO_TYPES
-        .into_iter()
-        .filter_map(|(number, profile_idc, constraints, mode)| {
-            Some((number, own_format(profile_idc, constraints, mode, local)?))
-        })
-        .collect();
+    let h264 = VIDEO_TYPES.into_iter();
+    let h264 = h264.filter_map(|(number, profile_idc, constraints, mode)| {
+        let format = own_format(profile_idc, constraints, mode, local)?;
+        Some((number, Format::H264(format)))
+    });
+    let legacy = LEGACY_TYPES.into_iter().filter(|_| local.legacy);
+    let legacy = legacy.map(|(number, codec)| (number, Format::Cif(cif::Format::own(codec))));
     OfferedVideo {
-        formats,
+        formats: h264.chain(legacy).collect(),
         keys: new_keys(media.srtp, rng),
         dtls: new_dtls(media, rng),
         before: None,
@@ -514,7 +523,8 @@ fn write_video(writer: &mut Writer, line: &KeptLine, offered: &OfferedVideo, loc
     writer.media("video", local.rtp_port, &line.proto, &numbers);
     writer.bandwidth(local.max_bitrate_bps);
     for (number, format) in &offered.formats {
-        writer.video_format(*number, &format.our_parameters(local));
+        let (encoding, parameters) = format.described(local);
+        writer.video_format(*number, encoding, &parameters);
     }
     writer.feedback(Feedback {
         nack: true,
@@ -639,7 +649,7 @@ fn accept_video(
         .collect();
     let payloads = formats
         .iter()
-        .map(|(number, _)| video_payload(*number))
+        .map(|(number, format)| video_payload(*number, format.codec()))
         .collect();
     let mut agreed = agreed_video(
         choice,
@@ -658,11 +668,8 @@ fn accept_video(
 /// Whether an answer names this type of ours, by its number or by its profile and mode.
 fn is_answered(line: &MediaLine, (number, ours): &(u8, Format)) -> bool {
     line.payloads.iter().any(|payload| {
-        video::format(payload).is_some_and(|theirs| {
-            let same = (theirs.profile_idc, theirs.packetization)
-                == (ours.profile_idc, ours.packetization);
-            payload.number == *number || same
-        })
+        video::format(payload)
+            .is_some_and(|theirs| payload.number == *number || theirs.is_like(ours))
     })
 }
 

@@ -141,8 +141,7 @@ fn check_accepted(line: &Media, offered: &lines::MediaLine) {
                 video::format(payload).unwrap(),
                 video::format(theirs).unwrap(),
             );
-            assert_eq!(mine.profile_idc, peers.profile_idc);
-            assert_eq!(mine.packetization, peers.packetization);
+            assert!(mine.is_like(&peers));
         }
     }
     let (mine, peers) = (ours.direction, offered.our_direction());

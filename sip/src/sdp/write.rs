@@ -89,8 +89,8 @@ impl Writer {
         self.attribute("fmtp", format_args!("{payload_type} 0-15"));
     }
 
-    pub(super) fn video_format(&mut self, payload_type: u8, parameters: &str) {
-        self.attribute("rtpmap", format_args!("{payload_type} H264/90000"));
+    pub(super) fn video_format(&mut self, payload_type: u8, encoding: &str, parameters: &str) {
+        self.attribute("rtpmap", format_args!("{payload_type} {encoding}/90000"));
         self.attribute("fmtp", format_args!("{payload_type} {parameters}"));
     }
 

@@ -1,3 +1,5 @@
+use mcu_api::codec::VideoCodec;
+use mcu_api::plan::VideoPayload;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sdp_types::{Media, Session};
@@ -27,6 +29,7 @@ fn with_local<T>(run: impl FnOnce(&Local<'_>) -> T) -> T {
         cname: "room-3000",
         stream_id: "consult",
         max_slot_bps: 2_500_000,
+        vp8: true,
     })
 }
 
@@ -201,9 +204,34 @@ fn firefox_bundle_only_lines_live_and_the_data_channel_is_refused() {
 }
 
 #[test]
-fn without_h264_only_sound_is_left() {
-    let vp8 = CHROMIUM.replace(" H264/90000", " VP8/90000");
-    let agreed = answered(&vp8).unwrap();
+fn without_h264_there_is_vp8_with_its_retransmissions() {
+    let without = CHROMIUM.replace(" H264/90000", " H265/90000");
+    let agreed = answered(&without).unwrap();
+    let camera = agreed.video_receive.unwrap();
+    let vp8 = VideoPayload {
+        payload_type: 96,
+        codec: VideoCodec::Vp8,
+        rtx: Some(97),
+    };
+    assert_eq!(camera.payloads, [vp8]);
+    assert_eq!(camera.rids, ["l", "m", "h"]);
+    let slot = &agreed.slots[0];
+    assert_eq!(
+        (slot.codec, slot.payload_type, slot.rtx),
+        (VideoCodec::Vp8, 96, Some(97))
+    );
+    let sdp = parsed(&agreed.sdp);
+    let line = &sdp.medias[2];
+    assert!(has(line, "rtpmap:96 VP8/90000") && has(line, "fmtp:97 apt=96"));
+    assert!(!agreed.sdp.contains("H264"));
+}
+
+#[test]
+fn without_h264_and_vp8_only_sound_is_left() {
+    let neither = CHROMIUM
+        .replace(" H264/90000", " H265/90000")
+        .replace(" VP8/90000", " AV1/90000");
+    let agreed = answered(&neither).unwrap();
     assert_eq!((agreed.video_receive, agreed.slots.len()), (None, 0));
     assert_eq!(
         parsed(&agreed.sdp)

@@ -473,6 +473,7 @@ impl Controller {
             // One stream for sound and pictures keeps them in step at the page.
             stream_id: cname,
             max_slot_bps: MAX_SLOT_BPS,
+            vp8: hello.codecs.iter().any(|codec| codec == "vp8"),
         };
         let agreed = browser_sdp::answer(offer, &local, &mut self.rng).map_err(|reason| {
             warn!(leg = %leg, %reason, "browser's offer refused");

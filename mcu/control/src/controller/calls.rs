@@ -174,7 +174,7 @@ impl Controller {
         way: SrtpPolicy,
     ) -> Result<(Exchange, Vec<u16>), RejectReason> {
         let hello = self.processor.hello().ok_or(RejectReason::Unavailable)?;
-        let fingerprint = hello.fingerprint_sha256;
+        let (fingerprint, codecs) = (hello.fingerprint_sha256, hello.codecs.clone());
         let room = self.config.room(room);
         let max_height = room.and_then(|room| room.shape.max_height);
         let srtp = room
@@ -191,6 +191,7 @@ impl Controller {
         if let (Some(audio), Some(video)) = pairs {
             let mut exchange = Exchange::new(local, [audio, video], srtp, &mut self.rng);
             exchange.set_fingerprint(fingerprint);
+            exchange.set_codecs(&codecs);
             exchange.set_max_height(max_height);
             return Ok((exchange, vec![audio, video]));
         }

@@ -81,12 +81,23 @@ impl Exchange {
         let Some(video) = &mut self.local.video else {
             return false;
         };
-        let wanted = LocalVideo::hd720(video.rtp_port, video.rtcp_port).at_most(max_height);
+        let whole = LocalVideo {
+            legacy: video.legacy,
+            ..LocalVideo::hd720(video.rtp_port, video.rtcp_port)
+        };
+        let wanted = whole.at_most(max_height);
         if *video == wanted || matches!(self.progress, Progress::Offered { .. }) {
             return false;
         }
         *video = wanted;
         matches!(self.progress, Progress::Agreed { .. })
+    }
+
+    /// What the media processor codes beside what every one does, by the names of its hello.
+    pub fn set_codecs(&mut self, codecs: &[String]) {
+        if let Some(video) = &mut self.local.video {
+            video.legacy = codecs.iter().any(|codec| codec == "h263");
+        }
     }
 
     /// The certificate that DTLS shows from now on. Associations whose keys are known stay.

@@ -13,7 +13,7 @@ use mcu_api::secret::Redacted;
 
 use rand::{CryptoRng, RngCore};
 use serde::{Deserialize, Serialize};
-use sip::sdp::h264;
+use sip::sdp::video;
 
 use super::ManagerId;
 use super::chat::{Chat, Writer};
@@ -346,7 +346,7 @@ impl Room {
         for (index, send) in plan.video_send.iter_mut().enumerate() {
             send.source = match &leg.kind {
                 LegKind::Sip(_) => media.class.as_ref().map(|class| VideoSource::Composition {
-                    class: h264::at_most(class, self.shape.max_height),
+                    class: video::at_most(class, self.shape.max_height),
                 }),
                 LegKind::Browser(browser) => self.slot_source(browser, index),
             };

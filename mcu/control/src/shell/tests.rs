@@ -118,6 +118,7 @@ async fn accept_media(listener: &UnixListener, held: &[RoomPlan]) -> Link {
         webrtc_port: 30_999,
         fingerprint_sha256: [1; 32],
         deaths: Vec::new(),
+        codecs: Vec::new(),
     }))
     .await;
     let rooms = held.iter().map(|plan| mcu_api::inventory::RoomInventory {

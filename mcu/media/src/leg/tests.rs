@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::SystemTime;
 
-use mcu_api::codec::{AudioCodec, H264Profile, PacketizationMode, VideoCodec};
+use mcu_api::codec::{AudioCodec, H264Profile, PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::plan::{
     AudioPayload, AudioSend, AudioStream, DtlsKeys, DtlsRole, DtlsTerms, IceTerms, SdesKeys,
     SrtpSource, SrtpSuite, Transport as Planned, UdpTransport, VideoSend, VideoSource,
@@ -186,6 +186,7 @@ fn video() -> VideoSend {
         packetization: PacketizationMode::NonInterleaved,
     };
     VideoSend {
+        codec: VideoCodec::H264,
         transport: 0,
         mid: None,
         payload_type: 97,

@@ -69,6 +69,8 @@ pub struct Bench {
     pub dtls_keys: HashMap<LegId, Vec<Option<DtlsKeys>>>,
     /// What the processor says that earlier lives died of.
     pub deaths: Vec<Death>,
+    /// Codecs that the processor names.
+    pub codecs: &'static [&'static str],
     /// Where the processor is reached.
     pub addresses: Vec<MediaAddress>,
     /// What subscribers see.
@@ -126,6 +128,7 @@ impl Bench {
             srtcp_sources: HashMap::new(),
             dtls_keys: HashMap::new(),
             deaths: Vec::new(),
+            codecs: &[],
             addresses: [[10, 1, 0, 1], [127, 0, 0, 1]]
                 .map(|ip| IpAddr::from(ip).into())
                 .into(),
@@ -169,6 +172,11 @@ impl Bench {
             webrtc_port: 20_000,
             fingerprint_sha256: [self.instance as u8; 32],
             deaths: self.deaths.clone(),
+            codecs: self
+                .codecs
+                .iter()
+                .map(|codec| (*codec).to_owned())
+                .collect(),
         }));
         let inventory = self.inventory(true);
         self.media(FromMedia::Inventory(inventory));

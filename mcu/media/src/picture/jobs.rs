@@ -1,0 +1,150 @@
+//! What a picture's jobs do, on the threads of the pool.
+
+use std::time::Instant;
+
+use mcu_api::codec::VideoCodec;
+use mcu_api::ids::{LegId, RoomId};
+use mcu_api::plan::Layout;
+use mcu_rtp::video::AccessUnit;
+
+use super::{Composed, Decoded, Encoded, Scene};
+use crate::blame::{self, Sender};
+use crate::video::{Compositor, Decoder, Encoder, Frame};
+
+pub(super) fn run_decoder(
+    (room, leg, sender): (RoomId, LegId, Sender),
+    epoch: u64,
+    decoder: Option<Decoder>,
+    skip_filter: bool,
+    pictures: Vec<AccessUnit>,
+) -> Decoded {
+    let _held = blame::hold(room, leg, sender);
+    let mut done = Decoded {
+        room,
+        leg,
+        epoch,
+        decoder,
+        frame: None,
+        damaged: false,
+        buffers: Vec::new(),
+    };
+    for picture in pictures {
+        // Each by itself: what takes too long is one picture, not a heap of them.
+        let _held = blame::hold(room, leg, sender);
+        done.damaged |= picture.after_loss && !picture.key_frame;
+        if let Some(decoder) = decoder_of(&mut done.decoder, picture.codec, leg) {
+            decoder.skip_loop_filter(skip_filter);
+            match decoder.decode(&picture.data, picture.ts.get() as i64) {
+                Ok(frame) => done.frame = frame.or(done.frame),
+                Err(error) => {
+                    tracing::debug!(%leg, %error, "picture not decoded");
+                    done.damaged = true;
+                }
+            }
+            done.damaged |= decoder.damaged();
+        }
+        done.buffers.push(picture.data);
+    }
+    done
+}
+
+/// The decoder if it is of this codec, or a new one.
+fn decoder_of(
+    decoder: &mut Option<Decoder>,
+    codec: VideoCodec,
+    leg: LegId,
+) -> Option<&mut Decoder> {
+    if decoder.as_ref().is_none_or(|known| known.codec() != codec) {
+        *decoder = Decoder::new(codec)
+            .inspect_err(|error| tracing::error!(%leg, %error, "no decoder"))
+            .ok();
+    }
+    decoder.as_mut()
+}
+
+/// What a composition shows, and in which sizes it is wanted.
+pub(super) struct Work {
+    pub tiles: (Layout, Vec<LegId>),
+    pub fresh: Vec<(LegId, Sender, Frame)>,
+    pub sizes: Vec<(u16, u16)>,
+    /// Media time in 1/90,000 s.
+    pub pts: i64,
+}
+
+pub(super) fn run_canvas(
+    room: RoomId,
+    mut canvas: Box<Compositor>,
+    work: Work,
+    at: Instant,
+) -> Composed {
+    let (layout, tiles) = &work.tiles;
+    canvas.set_tiles(*layout, tiles);
+    for (leg, sender, frame) in work.fresh {
+        let _held = blame::hold(room, leg, sender);
+        if let Err(error) = canvas.put(leg, &frame) {
+            tracing::debug!(%leg, %error, "picture not composed");
+        }
+    }
+    let mut pictures: Vec<Frame> = Vec::new();
+    for (width, height) in work.sizes {
+        let (width, height) = (u32::from(width), u32::from(height));
+        if pictures
+            .iter()
+            .any(|p| (p.width(), p.height()) == (width, height))
+        {
+            continue;
+        }
+        match canvas.compose_at(width, height, work.pts) {
+            Ok(picture) => pictures.push(picture),
+            Err(error) => tracing::error!(%error, width, height, "canvas not scaled"),
+        }
+    }
+    Composed {
+        room,
+        canvas,
+        pictures,
+        at,
+    }
+}
+
+pub(super) fn run_encoder(
+    room: RoomId,
+    scene: Scene,
+    encoder: Option<Encoder>,
+    picture: &Frame,
+    key: bool,
+    composed_at: Instant,
+) -> Encoded {
+    let mut done = Encoded {
+        room,
+        scene,
+        encoder,
+        canvas: None,
+        bytes: Vec::new(),
+        splits: Vec::new(),
+        key,
+        composed_at,
+    };
+    if done.encoder.is_none() {
+        match Encoder::new(&done.scene.class, picture.colour()) {
+            Ok(encoder) => done.encoder = Some(encoder),
+            Err(error) => tracing::error!(%error, "no encoder"),
+        }
+    }
+    let Some(encoder) = &mut done.encoder else {
+        return done;
+    };
+    if key {
+        encoder.force_key_frame();
+    }
+    match encoder.encode(picture) {
+        Ok(Some(unit)) => {
+            done.bytes = unit.bytes.to_vec();
+            done.splits = unit.splits.to_vec();
+            done.key = unit.key;
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "picture not encoded"),
+    }
+    done
+}

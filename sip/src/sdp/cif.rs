@@ -1,0 +1,278 @@
+//! Parameters of H.261 (RFC 4587 §6) and H.263 (RFC 4629 §8): picture sizes, each with the least time
+//! between two pictures of it, and the choice of what to send to a peer that set them.
+
+use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass, VideoCodec};
+use serde::{Deserialize, Serialize};
+
+use super::LocalVideo;
+use super::lines::parameters;
+
+/// A picture of the ITU's formats. One is taken only if there is at least `min_bps` for it, and never
+/// gets more than `max_bps`.
+struct Picture {
+    /// As parameter; some terminals write the number behind.
+    names: [&'static str; 2],
+    width: u16,
+    height: u16,
+    min_bps: u32,
+    max_bps: u32,
+}
+
+/// Pictures that are sent and taken, largest first.
+const PICTURES: [Picture; 4] = [
+    picture(["4cif", "cif4"], 704, 576, 384_000, 2_000_000),
+    picture(["cif", "cif"], 352, 288, 48_000, 768_000),
+    picture(["qcif", "qcif"], 176, 144, 0, 192_000),
+    picture(["sqcif", "sqcif"], 128, 96, 0, 128_000),
+];
+/// Index of QCIF, which every decoder takes.
+const QCIF: usize = 2;
+
+const fn picture(
+    names: [&'static str; 2],
+    width: u16,
+    height: u16,
+    min_bps: u32,
+    max_bps: u32,
+) -> Picture {
+    Picture {
+        names,
+        width,
+        height,
+        min_bps,
+        max_bps,
+    }
+}
+
+/// Rates in bit/s that classes have, so that peers with nearly equal limits share one encoder.
+const RATES_BPS: [u32; 11] = [
+    2_000_000, 1_500_000, 1_000_000, 768_000, 512_000, 384_000, 256_000, 192_000, 128_000, 64_000,
+    48_000,
+];
+/// A payload type without a number of its own in a rate: 64 kbit/s, a fifth more at most.
+const LEAST_BPS: u32 = 48_000;
+/// Frame rates.
+const FRAME_RATES: [u8; 6] = [30, 15, 10, 7, 5, 1];
+
+/// One payload type as its `a=fmtp` describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// H.261 or H.263.
+    pub codec: VideoCodec,
+    /// `H263-2000` in place of `H263-1998`, of the same bits.
+    pub is_2000: bool,
+    /// For each of 4CIF, CIF, QCIF and sub-QCIF: least time between pictures in 1001/30000 s; 0 where
+    /// the peer does not take it.
+    pub intervals: [u8; 4],
+    /// `MAXBR`, in bit/s.
+    pub max_bitrate_bps: Option<u32>,
+}
+
+impl Format {
+    /// Reads an `a=fmtp` value; who names no size takes QCIF at any rate (RFC 4587 §6.2, RFC 4629
+    /// §8.2.1). `None` for profiles of H.263 beyond its baseline.
+    pub fn parse(codec: VideoCodec, is_2000: bool, fmtp: Option<&str>) -> Option<Self> {
+        let parameters = parameters(fmtp.unwrap_or_default());
+        let number = |name: &str| {
+            let text = parameters.get(name)?;
+            text.parse::<u32>().ok().filter(|number| *number > 0)
+        };
+        if is_2000 && number("profile").is_some() {
+            return None;
+        }
+        let interval = |name| {
+            let interval = number(name).filter(|interval| *interval <= 32);
+            interval.and_then(|interval| u8::try_from(interval).ok())
+        };
+        let named = PICTURES.map(|picture| picture.names.into_iter().find_map(interval));
+        let mut intervals = named.map(Option::unwrap_or_default);
+        // H.261 has two sizes (H.261 §3.1).
+        if codec == VideoCodec::H261 {
+            (intervals[0], intervals[3]) = (0, 0);
+        }
+        if intervals == [0; 4] {
+            intervals[QCIF] = 1;
+        }
+        // Units of 100 bit/s.
+        let max_bitrate_bps = number("maxbr").map(|hundreds| hundreds.saturating_mul(100));
+        Some(Self {
+            codec,
+            is_2000,
+            intervals,
+            max_bitrate_bps,
+        })
+    }
+
+    /// A payload type of our own making.
+    pub const fn own(codec: VideoCodec) -> Self {
+        let intervals = match codec {
+            VideoCodec::H261 => [0, 1, 1, 0],
+            _ => [1, 1, 1, 1],
+        };
+        Self {
+            codec,
+            is_2000: false,
+            intervals,
+            max_bitrate_bps: None,
+        }
+    }
+
+    /// The best class within the peer's limits, our own, and `bandwidth_bps`.
+    pub fn class(&self, local: &LocalVideo, bandwidth_bps: u64) -> Option<VideoClass> {
+        let limit = u64::from(self.max_bitrate_bps.unwrap_or(u32::MAX));
+        let budget = bandwidth_bps.min(limit).min(local.max_bitrate_bps.into());
+        let pictures = PICTURES.iter().zip(self.intervals);
+        let mut pictures = pictures.filter(|(picture, interval)| {
+            let is_taken = *interval > 0 && u64::from(picture.min_bps) <= budget;
+            is_taken && picture.width <= local.max_width && picture.height <= local.max_height
+        });
+        let (picture, interval) = pictures.next()?;
+        let budget = budget.min(picture.max_bps.into());
+        let bitrate_bps = RATES_BPS
+            .into_iter()
+            .find(|rate| u64::from(*rate) <= budget);
+        let bitrate_bps = bitrate_bps.unwrap_or(LEAST_BPS);
+        let most = local.max_frame_rate.min(30 / interval);
+        let most = most.min(motion(picture, bitrate_bps));
+        Some(VideoClass {
+            codec: self.codec,
+            width: picture.width,
+            height: picture.height,
+            frame_rate: FRAME_RATES.into_iter().find(|rate| *rate <= most)?,
+            bitrate_bps,
+            profile: H264Profile::ConstrainedBaseline,
+            level_idc: 0,
+            packetization: PacketizationMode::SingleNal,
+        })
+    }
+
+    /// The `a=fmtp` parameters that declare what we take on this payload type.
+    pub fn our_parameters(&self) -> String {
+        let own = Self::own(self.codec);
+        let taken = PICTURES.iter().zip(own.intervals);
+        let taken = taken.filter(|(_, interval)| *interval > 0);
+        let sizes = taken.map(|(p, interval)| format!("{}={interval}", p.names[0].to_uppercase()));
+        let profile = self.is_2000.then(|| "profile=0;level=40".to_owned());
+        profile
+            .into_iter()
+            .chain(sizes)
+            .collect::<Vec<_>>()
+            .join(";")
+    }
+
+    /// Name, as of `a=rtpmap`.
+    pub const fn encoding(&self) -> &'static str {
+        match (self.codec, self.is_2000) {
+            (VideoCodec::H261, _) => "H261",
+            (VideoCodec::H263Plus, false) => "H263-1998",
+            (VideoCodec::H263Plus, true) => "H263-2000",
+            _ => "H263",
+        }
+    }
+}
+
+/// Pictures a second for which a rate suffices: about 3 kbit for a picture of CIF, four times as much
+/// for one of 4CIF.
+const fn motion(picture: &Picture, bitrate_bps: u32) -> u8 {
+    let blocks = picture.width as u32 * picture.height as u32 / 256;
+    let rate = bitrate_bps / (blocks * 8);
+    if rate < 7 {
+        7
+    } else if rate > 30 {
+        30
+    } else {
+        rate as u8
+    }
+}
+
+/// What is sent in place of a class of these codecs where no taller picture is wanted.
+pub fn at_most(class: &VideoClass, max_height: u16) -> VideoClass {
+    let from = PICTURES.iter().position(|p| p.height == class.height);
+    let smaller = PICTURES.iter().take(QCIF + 1);
+    let mut smaller = smaller.skip(from.unwrap_or_default());
+    let fits = smaller.find(|picture| picture.height <= max_height);
+    let Picture {
+        width,
+        height,
+        max_bps,
+        ..
+    } = *fits.unwrap_or(&PICTURES[QCIF]);
+    VideoClass {
+        width,
+        height,
+        bitrate_bps: class.bitrate_bps.min(max_bps),
+        ..class.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCAL: LocalVideo = LocalVideo::hd720(5000, 5001);
+
+    fn class(codec: VideoCodec, fmtp: &str, bps: u64) -> (u16, u16, u8, u32) {
+        let format = Format::parse(codec, false, Some(fmtp)).unwrap();
+        let class = format.class(&LOCAL, bps).unwrap();
+        assert_eq!(class.codec, codec);
+        (
+            class.width,
+            class.height,
+            class.frame_rate,
+            class.bitrate_bps,
+        )
+    }
+
+    #[test]
+    fn the_largest_picture_that_peer_and_rate_allow_is_sent() {
+        use VideoCodec::{H261, H263, H263Plus};
+        assert_eq!(class(H261, "CIF=1;QCIF=1", 64_000), (352, 288, 15, 64_000));
+        assert_eq!(
+            class(H261, "CIF=2 QCIF=1", 900_000),
+            (352, 288, 15, 768_000)
+        );
+        assert_eq!(class(H261, "", 900_000), (176, 144, 30, 192_000));
+        assert_eq!(
+            class(H263, "4CIF=1;CIF=1", 2_000_000),
+            (704, 576, 30, 2_000_000)
+        );
+        assert_eq!(
+            class(H263, "CIF4=1;CIF=1", 380_000),
+            (352, 288, 30, 256_000)
+        );
+        assert_eq!(
+            class(H263Plus, "CIF=1;MAXBR=1280", 900_000),
+            (352, 288, 30, 128_000)
+        );
+        assert_eq!(class(H263Plus, "QCIF=3", 900_000), (176, 144, 10, 192_000));
+        assert_eq!(class(H263, "SQCIF=1", 20_000), (128, 96, 30, 48_000));
+    }
+
+    #[test]
+    fn profiles_beyond_the_baseline_are_left_alone() {
+        let plus = |fmtp| Format::parse(VideoCodec::H263Plus, true, Some(fmtp));
+        assert_eq!(plus("profile=3;level=10"), None);
+        let format = plus("profile=0;level=10;CIF=1").unwrap();
+        assert_eq!(format.encoding(), "H263-2000");
+        assert_eq!(
+            format.our_parameters(),
+            "profile=0;level=40;4CIF=1;CIF=1;QCIF=1;SQCIF=1"
+        );
+        assert_eq!(
+            Format::own(VideoCodec::H261).our_parameters(),
+            "CIF=1;QCIF=1"
+        );
+    }
+
+    #[test]
+    fn a_lower_ceiling_makes_a_smaller_picture_of_the_same_codec() {
+        let format = Format::parse(VideoCodec::H263, false, Some("4CIF=1;CIF=1")).unwrap();
+        let class = format.class(&LOCAL, 2_000_000).unwrap();
+        let height = |most| at_most(&class, most).height;
+        assert_eq!(
+            [720, 576, 360, 144, 90].map(height),
+            [576, 576, 288, 144, 144]
+        );
+        assert_eq!(at_most(&class, 360).bitrate_bps, 768_000);
+    }
+}
