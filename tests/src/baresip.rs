@@ -58,6 +58,27 @@ impl Baresip {
         Self::start_with(command, Ipv4Addr::LOCALHOST.into(), config, &further)
     }
 
+    /// With H.263 (RFC 2190) of CIF as its only video codec.
+    pub fn start_with_h263(config: &Config<'_>) -> Self {
+        let account = format!("{};video_codecs=H263", config.account);
+        let config = Config {
+            account: &account,
+            dir: config.dir,
+            tone_hz: config.tone_hz,
+            clip: config.clip,
+            audio_codec: config.audio_codec,
+        };
+        // What stands first counts.
+        let command = &mut Command::new("baresip");
+        let host = Ipv4Addr::LOCALHOST.into();
+        Self::start_with(
+            command,
+            host,
+            &config,
+            "video_size 352x288\nvideo_bitrate 384000\n",
+        )
+    }
+
     /// Where it listens for SIP over TLS, where it does.
     pub fn tls_port(&self) -> u16 {
         self.sip.port() + 1
@@ -72,7 +93,7 @@ impl Baresip {
         let dir = config.dir.to_path_buf();
         fs::create_dir_all(dir.join("sound")).expect("make a folder");
         let [sip, control, rtp] = [(); 3].map(|()| SocketAddr::new(host, free_port_at(host)));
-        let settings = settings(config, sip, control, rtp) + further;
+        let settings = further.to_owned() + &settings(config, sip, control, rtp);
         fs::write(dir.join("config"), settings).expect("write");
         // Registers only where the account says so.
         let registers = config.account.contains("regint=");

@@ -21,6 +21,8 @@ pub struct Success {
     pub tag: String,
     /// RTP port of its sound; 0 without a description.
     pub audio_port: u16,
+    /// RTP port of its pictures; 0 without.
+    pub video_port: u16,
 }
 
 impl Caller {
@@ -73,10 +75,11 @@ impl Caller {
             if text.starts_with("SIP/2.0 200") {
                 let to = text.split_once("\r\nTo:").map(|(_, rest)| rest);
                 let tag = to.and_then(|to| Some(between(to, ";tag=", "\r\n")?.to_owned()));
-                let port = between(&text, "m=audio ", " ").and_then(|port| port.parse().ok());
+                let port = |line| between(&text, line, " ")?.parse().ok();
                 return Success {
                     tag: tag.expect("a tag"),
-                    audio_port: port.unwrap_or(0),
+                    audio_port: port("m=audio ").unwrap_or(0),
+                    video_port: port("m=video ").unwrap_or(0),
                 };
             }
             assert!(text.starts_with("SIP/2.0 1"), "{text}");

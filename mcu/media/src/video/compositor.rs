@@ -252,7 +252,7 @@ impl Derived {
             return Ok(());
         }
         let whole = Rect::whole(self.pool.width(), self.pool.height());
-        let place = layout::fit(whole, canvas.width(), canvas.height());
+        let place = fit_shown(whole, canvas.width(), canvas.height());
         let mut frame = self.pool.take();
         if place != whole {
             scale::fill(&mut frame, whole, BLACK)?;
@@ -261,6 +261,24 @@ impl Derived {
         self.frame = frame.freeze();
         self.version = version;
         Ok(())
+    }
+}
+
+/// Where a picture lies in one of another size, whose samples are oblong where it is one of the ITU's
+/// formats: those are shown 4 to 3 (H.261 §3.1).
+fn fit_shown(whole: Rect, width: u32, height: u32) -> Rect {
+    const FORMATS: [(u32, u32); 4] = [(128, 96), (176, 144), (352, 288), (704, 576)];
+    if !FORMATS.contains(&(whole.width, whole.height)) {
+        return layout::fit(whole, width, height);
+    }
+    let shown = Rect::whole(whole.width * 12 / 11 & !1, whole.height);
+    let place = layout::fit(shown, width, height);
+    let narrow = |side: u32| (side * whole.width / shown.width) & !1;
+    let right = narrow(place.x + place.width);
+    Rect {
+        x: narrow(place.x),
+        width: right - narrow(place.x),
+        ..place
     }
 }
 
