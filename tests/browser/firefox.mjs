@@ -33,8 +33,6 @@ const SAID = {
     lectures: "Lectures",
     made: "made",
     join: "Check picture and sound, then join",
-    noPicture: "without pictures",
-    soundAlone: "Sound only",
     figures: /UDP.*round trip (?:< )?(\d+)\sms.*loss (\d+\.\d)\s% up, (\d+\.\d)\s% down/s,
   },
   zh: {
@@ -45,8 +43,6 @@ const SAID = {
     lectures: "教学资源",
     made: "新建",
     join: "加入会诊",
-    noPicture: "没有画面",
-    soundAlone: "仅声音",
     figures: /UDP.*往返时延 (?:< )?(\d+)\sms.*丢包 上行 (\d+\.\d)%，下行 (\d+\.\d)%/s,
   },
 }[language];
@@ -295,15 +291,15 @@ async function meet(other) {
   await page.evaluateOnNewDocument(here("marker.js"));
   await page.goto(`${base}/room/3000`);
   await says(SAID.join);
-  await says(SAID.noPicture);
   await hand.fill("name", NAME);
   step("whether the network carries it, and the loudspeaker");
   await page.waitForFunction(
     () => document.querySelector('[data-testid="network"]')?.dataset.state === "done",
     { timeout: 30000 },
   );
-  // Without H.264 there can be sound alone, and the page says so.
-  assert.equal(await (await at("verdict")).evaluate((one) => one.dataset.verdict), "soundOnly");
+  // Two browsers on one small machine: the line is as good as can be, the rate may not be.
+  const verdict = await (await at("verdict")).evaluate((one) => one.dataset.verdict);
+  assert.ok(["good", "freezes"].includes(verdict), verdict);
   const said = await text("network");
   const [, trip, up, down] = SAID.figures.exec(said)?.map(Number) ?? assert.fail(said);
   assert.ok(trip < 100 && up < 2 && down < 2, said);
@@ -317,12 +313,45 @@ async function meet(other) {
   await expectTone("Chromium hears Firefox", 2, -21, () => heardByChromium(other));
   await expectWhole(page, "Firefox");
   await expectWhole(other, "Chromium");
-  await says(SAID.soundAlone);
+  step("pictures both ways");
+  await expectPictures(other);
   await check("room");
   await exchange(other);
   await hand.press("leave");
   await at("rejoin");
   await check("left");
+}
+
+/** Firefox sees Chromium's marker, encoded anew as VP8; Chromium sees that what Firefox sends moves. */
+async function expectPictures(other) {
+  await page.waitForFunction(
+    () => {
+      const context = new OffscreenCanvas(320, 180).getContext("2d", { willReadFrequently: true });
+      const ids = [...document.querySelectorAll('[data-testid="tile"] video')].map((video) => {
+        if (!video.videoWidth) return null;
+        context.drawImage(video, 0, 0, 320, 180);
+        return consiliumMarker.readMarker(context.getImageData(0, 0, 320, 180), 0, 0, 320, 180)?.id;
+      });
+      return ids.includes(1);
+    },
+    { timeout: 30000, polling: 300 },
+  );
+  await other.waitForFunction(
+    () => {
+      const context = new OffscreenCanvas(320, 180).getContext("2d", { willReadFrequently: true });
+      globalThis.seenOfFirefox ??= new Set();
+      for (const video of document.querySelectorAll('[data-testid="tile"] video')) {
+        if (!video.videoWidth) continue;
+        context.drawImage(video, 0, 0, 320, 180);
+        const image = context.getImageData(0, 0, 320, 180);
+        const own = consiliumMarker.readMarker(image, 0, 0, 320, 180)?.id === 1;
+        if (!own) globalThis.seenOfFirefox.add(image.data.reduce((sum, sample) => sum + sample, 0));
+      }
+      return globalThis.seenOfFirefox.size > 5;
+    },
+    undefined,
+    { timeout: 30000, polling: 300 },
+  );
 }
 
 /** What people write is text for others, whatever it holds. */

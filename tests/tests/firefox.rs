@@ -1,6 +1,6 @@
-//! The pages and a room in Firefox, with Chromium as the other site: sound both ways is measured, and
-//! what people write is text. Debian's Firefox has no H.264, so that there are no pictures, and the page
-//! says so (VTC-01, SW-04).
+//! The pages and a room in Firefox, with Chromium as the other site: sound and pictures both
+//! ways are measured, and what people write is text. Debian's Firefox has no H.264: its pictures go and
+//! come as VP8 (VTC-01, SW-04, MCU-12).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;

@@ -44,11 +44,11 @@ const CAMERA_LINES = 720;
 /** In the answer, for sound that is to come as it is: no coding made for speech, no pauses. */
 const ORIGINAL = "stereo=1;maxaveragebitrate=128000;usedtx=0";
 
-/** Whether this browser has the one format in which pictures come and go. */
+/** Whether this browser has one of the formats in which pictures come and go. */
 export function hasPictures(): boolean {
   if (typeof RTCRtpReceiver === "undefined" || !RTCRtpReceiver.getCapabilities) return true;
   const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
-  return codecs.some((codec) => codec.mimeType.toLowerCase() === "video/h264");
+  return codecs.some((codec) => ["video/h264", "video/vp8"].includes(codec.mimeType.toLowerCase()));
 }
 
 /** The answer by which our encoder of sound keeps everything; the server takes Opus in any form. */
@@ -208,10 +208,11 @@ export function doorsOf(sdp: string): Door[] {
   return [...doors.values()];
 }
 
-/** H.264 first, packetisation mode 1 before 0: terminals speak it, so nothing is transcoded. */
+/** H.264 first, packetisation mode 1 before 0: terminals speak it, so nothing is transcoded. Then VP8. */
 export function byPreference(codecs: RTCRtpCodec[]): RTCRtpCodec[] {
   const rank = (codec: RTCRtpCodec) => {
-    if (codec.mimeType.toLowerCase() !== "video/h264") return 3;
+    const type = codec.mimeType.toLowerCase();
+    if (type !== "video/h264") return type === "video/vp8" ? 3 : 4;
     const fmtp = codec.sdpFmtpLine ?? "";
     if (!fmtp.includes("packetization-mode=1")) return 2;
     return /profile-level-id=42[eE]0/.test(fmtp) ? 0 : 1;
