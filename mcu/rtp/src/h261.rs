@@ -152,7 +152,7 @@ mod tests {
     impl Writer {
         fn put(&mut self, value: u32, count: usize) {
             for n in (0..count).rev() {
-                if self.len % 8 == 0 {
+                if self.len.is_multiple_of(8) {
                     self.data.push(0);
                 }
                 *self.data.last_mut().unwrap() |= ((value >> n & 1) as u8) << (7 - self.len % 8);
@@ -174,7 +174,7 @@ mod tests {
             writer.put(10, 5);
             writer.put(0, 1);
             writer.put(1, 1);
-            writer.put(if intra { 0b0001 } else { 0b1 }, if intra { 4 } else { 1 });
+            writer.put(1, if intra { 4 } else { 1 });
             for _ in 0..bits / 4 {
                 writer.put(0b1011, 4);
             }

@@ -40,17 +40,23 @@ impl Picture {
         unsafe { &*self.0 }
     }
 
-    /// Rows of plane `index`, `stride` bytes apart, the last one only `width` bytes long. Empty if
-    /// the plane is not laid out top-down.
+    /// Whether it is two fields, of other moments each.
+    pub fn is_interlaced(&self) -> bool {
+        self.description().interlaced_frame != 0
+    }
+
+    /// Rows of plane `index`, `stride` bytes apart, the last one only `width` bytes long; of two fields
+    /// those of the upper one. Empty if the plane is not laid out top-down.
     pub fn plane(&self, index: usize, width: usize, height: usize) -> (&[u8], usize) {
         let frame = self.description();
-        let stride = usize::try_from(frame.linesize[index]).unwrap_or(0);
+        let rows_apart = if self.is_interlaced() { 2 } else { 1 };
+        let stride = usize::try_from(frame.linesize[index]).unwrap_or(0) * rows_apart;
         let data = frame.data[index];
         if data.is_null() || stride < width || height == 0 {
             return (&[], stride);
         }
-        // SAFETY: libavcodec allocated `height` rows `stride` apart of at least `width` bytes, the
-        // size being its own for this frame.
+        // SAFETY: libavcodec allocated as many rows of at least `width` bytes, the size being its own for
+        // this frame: `height` of them, or of two fields twice as many, of which every second is read.
         (
             unsafe { slice::from_raw_parts(data, stride * (height - 1) + width) },
             stride,

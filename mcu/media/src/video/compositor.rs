@@ -271,7 +271,7 @@ fn fit_shown(whole: Rect, width: u32, height: u32) -> Rect {
     if !FORMATS.contains(&(whole.width, whole.height)) {
         return layout::fit(whole, width, height);
     }
-    let shown = Rect::whole(whole.width * 12 / 11 & !1, whole.height);
+    let shown = Rect::whole((whole.width * 12 / 11) & !1, whole.height);
     let place = layout::fit(shown, width, height);
     let narrow = |side: u32| (side * whole.width / shown.width) & !1;
     let right = narrow(place.x + place.width);

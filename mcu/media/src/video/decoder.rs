@@ -160,7 +160,8 @@ impl Decoder {
     fn frame(&mut self, picture: Picture, pts: i64) -> Result<Frame, DecodeError> {
         let description = picture.description();
         let (width, height) = (description.width, description.height);
-        if !(2..=SIDE_MAX).contains(&width) || !(2..=SIDE_MAX).contains(&height) {
+        let least = if picture.is_interlaced() { 4 } else { 2 };
+        if !(2..=SIDE_MAX).contains(&width) || !(least..=SIDE_MAX).contains(&height) {
             return Err(DecodeError::Size { width, height });
         }
         let full = ffi::AVPixelFormat::AV_PIX_FMT_YUVJ420P as i32;
@@ -181,6 +182,13 @@ impl Decoder {
             _ => description.sample_aspect_ratio,
         };
         let shown_width = shown_width(size.0, aspect);
+        if !picture.is_interlaced() {
+            return Ok(Frame::from_decoder(picture, size, shown_width, colour, pts));
+        }
+        // Of two fields one is shown, which has no combs: half the rows, twice as tall each. Chroma of a
+        // field has half its rows, so that an odd row at the end is left out.
+        let size = (size.0, size.1 / 4 * 2);
+        let shown_width = (shown_width / 2).max(1);
         Ok(Frame::from_decoder(picture, size, shown_width, colour, pts))
     }
 }

@@ -240,6 +240,20 @@ fn every_picture_comes_back_at_once_and_alike() {
     }
 }
 
+/// Parts a stream in which access unit delimiters (type 9) begin the access units.
+fn access_units(coded: &[u8]) -> Vec<Vec<u8>> {
+    let mut units: Vec<Vec<u8>> = Vec::new();
+    for nal in nal_units(coded) {
+        if nal[0] & 31 == 9 {
+            units.push(Vec::new());
+        }
+        let unit = units.last_mut().unwrap();
+        unit.extend([0, 0, 0, 1]);
+        unit.extend(nal);
+    }
+    units
+}
+
 #[test]
 fn streams_of_x264_come_out_at_once() {
     let pool = Pool::new(320, 240, Colour::BT601, 2);
@@ -282,16 +296,7 @@ fn streams_of_x264_come_out_at_once() {
             ],
             &input,
         );
-        // Access unit delimiters (type 9) begin the access units.
-        let mut units: Vec<Vec<u8>> = Vec::new();
-        for nal in nal_units(&coded) {
-            if nal[0] & 31 == 9 {
-                units.push(Vec::new());
-            }
-            let unit = units.last_mut().unwrap();
-            unit.extend([0, 0, 0, 1]);
-            unit.extend(nal);
-        }
+        let units = access_units(&coded);
         assert_eq!(units.len(), 12);
         let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
         for (n, unit) in units.iter().enumerate() {
@@ -301,6 +306,58 @@ fn streams_of_x264_come_out_at_once() {
             assert_eq!((picture.pts(), full), (n as i64, format == "yuvj420p"));
         }
     }
+}
+
+/// 1080i as old cameras and room systems send it, in fields (PAFF) or in pairs of macroblocks (MBAFF):
+/// what is shown is the upper field alone, in its shape, as ffmpeg parts them.
+#[test]
+fn of_interlaced_pictures_one_field_is_shown() {
+    let source =
+        "testsrc2=size=720x576:rate=50,format=yuv420p,tinterlace=interleave_top,setsar=16/11";
+    let arguments = ["-f", "lavfi", "-i", source, "-frames:v", "8"];
+    let x264 = "-c:v libx264 -flags +ilme+ildct -x264opts tff=1:bframes=0 -crf 12 -tune zerolatency \
+                -aud 1 -f h264 -";
+    let coded = ffmpeg(
+        &[
+            &arguments[..],
+            &x264
+                .split(' ')
+                .filter(|w| !w.is_empty())
+                .collect::<Vec<_>>(),
+        ]
+        .concat(),
+        &[],
+    );
+    let fields = ffmpeg(
+        &[
+            "-f",
+            "h264",
+            "-i",
+            "-",
+            "-vf",
+            "field=top",
+            "-f",
+            "rawvideo",
+            "-",
+        ],
+        &coded,
+    );
+    let pool = Pool::new(720, 288, Colour::BT601, 2);
+    let mut expected = fields
+        .chunks_exact(720 * 288 * 3 / 2)
+        .map(|bytes| from_raw(&pool, bytes));
+    let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
+    let mut shown = 0;
+    for unit in access_units(&coded) {
+        let Some(picture) = decoder.decode(&unit, 0).unwrap() else {
+            continue;
+        };
+        assert_eq!((picture.width(), picture.height()), (720, 288));
+        assert_eq!(picture.shown_size(), (523, 288), "16 to 9");
+        assert!(psnr(&expected.next().unwrap(), &picture) > 60.0);
+        shown += 1;
+    }
+    assert_eq!(shown, 8);
 }
 
 #[test]
