@@ -1,5 +1,5 @@
-//! One room for terminals of every age: H.261 by GStreamer, H.263 by baresip, H.264 and a browser, each
-//! seen and heard by all others, whatever they take (MCU-12, TER-08).
+//! One room for terminals of every age: H.261 by GStreamer, H.263 by baresip, H.264 with G.729, and a
+//! browser, each seen and heard by all others, whatever they take (MCU-12, TER-08).
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -7,8 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use benches::clip::{Clip, Config};
-use benches::load::Load;
+use benches::load::{AudioConfig, Load};
 use benches::tone;
+use mcu_api::codec::AudioCodec;
 use tests::baresip::{self, Baresip, write_clip};
 use tests::caller::Caller;
 use tests::capture::Capture;
@@ -33,7 +34,9 @@ fn terminals_of_every_age_and_a_browser_see_each_other() {
     h263.dial(&format!("sip:3000@127.0.0.1:{}", server.sip));
     let h261 = H261Terminal::call(&server);
     let load = Load::start().unwrap();
-    let h264 = server.call(&load, watching(H264));
+    let mut leg = watching(H264);
+    leg.audio = Some(AudioConfig::codec(AudioCodec::G729));
+    let h264 = server.call(&load, leg);
 
     let seen = h264.wait_until(PATIENCE, |report| {
         let moves = |id| report.tile(id).is_some_and(|tile| tile.fresh > 20);

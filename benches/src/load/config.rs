@@ -117,6 +117,7 @@ impl AudioConfig {
             AudioCodec::Pcma => 8,
             AudioCodec::G722 => 9,
             AudioCodec::Opus => 111,
+            AudioCodec::G729 => 18,
         };
         Self {
             codec,

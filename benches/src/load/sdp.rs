@@ -62,6 +62,7 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32, purpose: 
             AudioCodec::Pcma => "PCMA/8000",
             AudioCodec::G722 => "G722/8000",
             AudioCodec::Opus => "opus/48000/2",
+            AudioCodec::G729 => "G729/8000",
         };
         // Writing to a String cannot fail.
         let _ = write!(

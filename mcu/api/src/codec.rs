@@ -14,13 +14,15 @@ pub enum AudioCodec {
     G722,
     /// Opus, RFC 7587.
     Opus,
+    /// G.729, with or without its Annexes A and B, RFC 3551 §4.5.6. Static payload type 18.
+    G729,
 }
 
 impl AudioCodec {
     /// RTP clock rate in Hz.
     pub const fn rtp_clock_hz(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::G729 => 8_000,
             Self::Opus => 48_000,
         }
     }
@@ -28,7 +30,7 @@ impl AudioCodec {
     /// Samples per second and channel that the decoder yields and the encoder takes.
     pub const fn sample_rate_hz(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma => 8_000,
+            Self::Pcmu | Self::Pcma | Self::G729 => 8_000,
             Self::G722 => 16_000,
             Self::Opus => 48_000,
         }

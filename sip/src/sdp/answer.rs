@@ -207,7 +207,7 @@ fn answer_audio(
     .flatten()
     .collect();
     writer.media("audio", picked.local.rtp_port, &line.proto, &numbers);
-    writer.audio_format(choice.payload_type, choice.codec);
+    writer.audio_format(choice.payload_type, choice.codec, choice.annex_b);
     if let Some(event) = event {
         writer.telephone_event(event.payload_type, event.clock_hz);
     }

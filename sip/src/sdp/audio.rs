@@ -5,8 +5,9 @@ use mcu_api::codec::AudioCodec;
 use super::lines::{MediaLine, Payload, parameters};
 use super::{CodecOrder, LocalAudio, TelephoneEvent};
 
-/// Rate of G.711 and G.722 in bit/s.
+/// Rate of G.711 and G.722 in bit/s, and of G.729.
 const FIXED_BPS: u32 = 64_000;
+const G729_BPS: u32 = 8_000;
 /// Range of Opus, RFC 6716 §2.1.1.
 const OPUS_BPS: std::ops::RangeInclusive<u32> = 6_000..=510_000;
 /// Packet time unless the peer wishes otherwise, RFC 3551 §4.2.
@@ -24,6 +25,8 @@ pub(super) struct Choice {
     pub telephone_event: Option<TelephoneEvent>,
     pub ptime_ms: u8,
     pub bitrate_bps: u32,
+    /// Of G.729: the peer describes its silence (RFC 4856 §2.1.9), which we do not.
+    pub annex_b: bool,
 }
 
 /// The best common codec. `telephone-event` and comfort noise are never taken for speech, wherever
@@ -45,6 +48,7 @@ pub(super) fn choose(line: &MediaLine, local: &LocalAudio) -> Option<Choice> {
         telephone_event: telephone_event(line, codec),
         ptime_ms: ptime_ms(line, codec),
         bitrate_bps: bitrate_bps(payload, codec, line, local),
+        annex_b: annex_b(payload),
     })
 }
 
@@ -56,6 +60,7 @@ pub(super) fn codec(payload: &Payload) -> Option<AudioCodec> {
         ("g722", 8_000, 1) => Some(AudioCodec::G722),
         ("pcma", 8_000, 1) => Some(AudioCodec::Pcma),
         ("pcmu", 8_000, 1) => Some(AudioCodec::Pcmu),
+        ("g729" | "g729a", 8_000, 1) => Some(AudioCodec::G729),
         _ => None,
     }
 }
@@ -93,15 +98,24 @@ fn ptime_ms(line: &MediaLine, codec: AudioCodec) -> u8 {
     let most = wish.min(bound);
     let possible = match codec {
         AudioCodec::Opus => OPUS_PTIMES_MS.as_slice(),
-        AudioCodec::G722 | AudioCodec::Pcma | AudioCodec::Pcmu => PTIMES_MS.as_slice(),
+        _ => PTIMES_MS.as_slice(),
     };
     let fits = |ms: &u8| u32::from(*ms) <= most;
     possible.iter().copied().find(fits).unwrap_or(10)
 }
 
+/// Annex B is used unless one of both sides says no (RFC 7261 §3).
+fn annex_b(payload: &Payload) -> bool {
+    let parameters = parameters(payload.fmtp.as_deref().unwrap_or_default());
+    let said = parameters.get("annexb").map(String::as_str);
+    !said.is_some_and(|said| said.eq_ignore_ascii_case("no"))
+}
+
 fn bitrate_bps(payload: &Payload, codec: AudioCodec, line: &MediaLine, local: &LocalAudio) -> u32 {
-    if codec != AudioCodec::Opus {
-        return FIXED_BPS;
+    match codec {
+        AudioCodec::Opus => {}
+        AudioCodec::G729 => return G729_BPS,
+        _ => return FIXED_BPS,
     }
     // RFC 7587 §6.1.
     let wish = parameters(payload.fmtp.as_deref().unwrap_or_default())

@@ -494,6 +494,7 @@ fn static_encoding(number: u8) -> Option<Encoding> {
         0 => "pcmu",
         8 => "pcma",
         9 => "g722",
+        18 => "g729",
         31 => "h261",
         34 => "h263",
         _ => return None,

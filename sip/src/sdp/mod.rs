@@ -96,7 +96,7 @@ pub struct LocalAudio {
 }
 
 impl LocalAudio {
-    /// All codecs: Opus, then G.722, then G.711, in this order of ours.
+    /// All codecs that every media processor has: Opus, then G.722, then G.711, in this order of ours.
     pub fn all_codecs(rtp_port: u16, rtcp_port: u16) -> Self {
         use AudioCodec::{G722, Opus, Pcma, Pcmu};
         Self {

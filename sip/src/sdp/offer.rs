@@ -373,6 +373,7 @@ fn new_audio(local: &LocalAudio, media: &LocalMedia, rng: &mut impl CryptoRng) -
             AudioCodec::Pcma => 8,
             AudioCodec::G722 => 9,
             AudioCodec::Opus => 107,
+            AudioCodec::G729 => 18,
         };
         if !payloads
             .iter()
@@ -508,7 +509,7 @@ fn write_audio(writer: &mut Writer, line: &KeptLine, offered: &OfferedAudio, loc
         .collect();
     writer.media("audio", local.rtp_port, &line.proto, &numbers);
     for payload in &offered.payloads {
-        writer.audio_format(payload.payload_type, payload.codec);
+        writer.audio_format(payload.payload_type, payload.codec, true);
     }
     for event in &offered.events {
         writer.telephone_event(event.payload_type, event.clock_hz);

@@ -1,6 +1,7 @@
 //! Exchanges as a whole: captured offers, offers of our own writing, and the rules that every
 //! answer obeys.
 
+mod codecs;
 mod dtls;
 mod keys;
 mod vendors;

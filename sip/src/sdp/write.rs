@@ -67,17 +67,23 @@ impl Writer {
         self.line(format_args!("b=TIAS:{bitrate_bps}"));
     }
 
-    pub(super) fn audio_format(&mut self, payload_type: u8, codec: AudioCodec) {
+    /// A format of sound; `annex_b` is of G.729.
+    pub(super) fn audio_format(&mut self, payload_type: u8, codec: AudioCodec, annex_b: bool) {
         let encoding = match codec {
             AudioCodec::Pcmu => "PCMU/8000",
             AudioCodec::Pcma => "PCMA/8000",
             AudioCodec::G722 => "G722/8000",
             AudioCodec::Opus => "opus/48000/2",
+            AudioCodec::G729 => "G729/8000",
         };
         self.attribute("rtpmap", format_args!("{payload_type} {encoding}"));
-        if codec == AudioCodec::Opus {
-            self.attribute("fmtp", format_args!("{payload_type} useinbandfec=1"));
-        }
+        let parameters = match codec {
+            AudioCodec::Opus => "useinbandfec=1",
+            AudioCodec::G729 if annex_b => "annexb=yes",
+            AudioCodec::G729 => "annexb=no",
+            _ => return,
+        };
+        self.attribute("fmtp", format_args!("{payload_type} {parameters}"));
     }
 
     /// Digits 0 to 9, *, #, A to D: events 0 to 15 (RFC 4733 §3.2).

@@ -1,5 +1,6 @@
 //! The offers and answers of one terminal's call (RFC 3264), one after the other.
 
+use mcu_api::codec::AudioCodec;
 use mcu_api::ids::LegId;
 use mcu_api::plan::{DtlsKeys, LegPlan, Transport, UdpTransport};
 use mcu_api::reach::MediaAddress;
@@ -95,8 +96,13 @@ impl Exchange {
 
     /// What the media processor codes beside what every one does, by the names of its hello.
     pub fn set_codecs(&mut self, codecs: &[String]) {
+        let has = |name: &str| codecs.iter().any(|codec| codec == name);
         if let Some(video) = &mut self.local.video {
-            video.legacy = codecs.iter().any(|codec| codec == "h263");
+            video.legacy = has("h263");
+        }
+        // Least of all: it spares bits, not ears.
+        if let Some(audio) = self.local.audio.as_mut().filter(|_| has("g729")) {
+            audio.codecs.push(AudioCodec::G729);
         }
     }
 

@@ -126,6 +126,7 @@ fn audio_codec(leg: &Leg) -> String {
         Some(AudioCodec::Pcma) => "G.711 A-law",
         Some(AudioCodec::G722) => "G.722",
         Some(AudioCodec::Opus) => "Opus",
+        Some(AudioCodec::G729) => "G.729",
         None => "",
     };
     name.to_owned()

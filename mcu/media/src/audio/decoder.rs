@@ -4,7 +4,7 @@ use mcu_api::codec::AudioCodec;
 
 use super::conceal::Concealer;
 use super::g711::{self, Law};
-use super::{OpenError, g722};
+use super::{G729Error, OpenError, g722, g729};
 
 /// Longest sound that one packet may carry: 120 ms, the limit of Opus (RFC 6716 §3.2.5), is taken
 /// for all codecs.
@@ -22,6 +22,9 @@ pub enum DecodeError {
         /// Its length.
         bytes: usize,
     },
+    /// No frames of G.729.
+    #[error(transparent)]
+    G729(#[from] G729Error),
     /// libopus could not read it.
     #[error("libopus: {0}")]
     Opus(#[from] opus::Error),
@@ -39,6 +42,7 @@ pub struct Decoder {
 enum Kind {
     G711(Law, Concealer),
     G722(g722::Decoder, Concealer),
+    G729(g729::Decoder),
     Opus(opus::Decoder),
 }
 
@@ -50,6 +54,7 @@ impl Decoder {
             AudioCodec::Pcmu => Kind::G711(Law::Mu, concealer),
             AudioCodec::Pcma => Kind::G711(Law::A, concealer),
             AudioCodec::G722 => Kind::G722(g722::Decoder::new()?, concealer),
+            AudioCodec::G729 => Kind::G729(g729::Decoder::new()?),
             AudioCodec::Opus => Kind::Opus(opus::Decoder::new(
                 codec.sample_rate_hz(),
                 opus::Channels::Mono,
@@ -82,6 +87,7 @@ impl Decoder {
                 decoder.decode(payload, out)?;
                 concealer.received(&mut out[start..]);
             }
+            Kind::G729(decoder) => decoder.decode(payload, out)?,
             Kind::Opus(decoder) => {
                 let samples = decoder.get_nb_samples(payload)?;
                 decode_opus(decoder, payload, samples, false, out)?;
@@ -96,6 +102,7 @@ impl Decoder {
         let samples = samples.min(self.packet_max_samples());
         match &mut self.kind {
             Kind::G711(_, concealer) | Kind::G722(_, concealer) => concealer.conceal(samples, out),
+            Kind::G729(decoder) => decoder.conceal(samples, out),
             Kind::Opus(decoder) => conceal_opus(decoder, samples, out),
         }
     }
@@ -123,6 +130,8 @@ impl Decoder {
         let bytes_max = match self.kind {
             Kind::G711(..) => self.packet_max_samples(),
             Kind::G722(..) => self.packet_max_samples() / g722::SAMPLES_PER_BYTE,
+            // Twelve frames, RFC 3551 §4.5.6.
+            Kind::G729(_) => self.packet_max_samples() / 8,
             // 48 frames of at most 1275 bytes and their lengths, RFC 6716 §3.2.1 and §3.2.5.
             Kind::Opus(_) => 48 * 1277,
         };

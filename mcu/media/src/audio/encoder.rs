@@ -3,7 +3,7 @@
 use mcu_api::codec::AudioCodec;
 
 use super::g711::{self, Law};
-use super::{OpenError, g722};
+use super::{OpenError, g722, g729};
 
 /// Largest Opus packet that is sent: it must fit one datagram.
 const OPUS_PACKET_MAX_BYTES: usize = 1200;
@@ -43,11 +43,12 @@ pub struct Encoder {
 enum Kind {
     G711(Law),
     G722(g722::Encoder),
+    G729(g729::Encoder),
     Opus(opus::Encoder),
 }
 
 impl Encoder {
-    /// An encoder for packets of `ptime_ms`; `bitrate_bps` is heeded by Opus only. G.711 and G.722
+    /// An encoder for packets of `ptime_ms`; `bitrate_bps` is heeded by Opus only. The others
     /// take any multiple of 10 ms up to 120, Opus 10, 20, 40, 60, 80, 100 and 120 ms.
     pub fn new(codec: AudioCodec, ptime_ms: u8, bitrate_bps: u32) -> Result<Self, OpenError> {
         Self::open(codec, ptime_ms, bitrate_bps, opus::Application::Voip)
@@ -77,6 +78,7 @@ impl Encoder {
             AudioCodec::Pcmu => Kind::G711(Law::Mu),
             AudioCodec::Pcma => Kind::G711(Law::A),
             AudioCodec::G722 => Kind::G722(g722::Encoder::new(frame_samples)?),
+            AudioCodec::G729 => Kind::G729(g729::Encoder::new()?),
             AudioCodec::Opus => Kind::Opus(open_opus(bitrate_bps, application)?),
         };
         Ok(Self {
@@ -106,6 +108,7 @@ impl Encoder {
         match &mut self.kind {
             Kind::G711(law) => g711::encode(*law, pcm, out),
             Kind::G722(encoder) => encoder.encode(pcm, out)?,
+            Kind::G729(encoder) => encoder.encode(pcm, out),
             Kind::Opus(encoder) => {
                 let start = out.len();
                 out.resize(start + OPUS_PACKET_MAX_BYTES, 0);

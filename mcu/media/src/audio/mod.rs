@@ -10,6 +10,7 @@ mod decoder;
 mod encoder;
 mod g711;
 mod g722;
+mod g729;
 pub mod mixer;
 pub mod prompt;
 mod resampler;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use decoder::{DecodeError, Decoder};
 pub use encoder::{EncodeError, Encoder};
+pub use g729::G729Error;
 pub use resampler::{Resampler, UnsupportedRate};
 
 /// A codec library refused to set up a coder.
@@ -32,6 +34,9 @@ pub enum OpenError {
         /// The packet time asked for.
         ptime_ms: u8,
     },
+    /// bcg729 said no.
+    #[error(transparent)]
+    G729(#[from] g729::G729Error),
     /// libopus said no.
     #[error("libopus: {0}")]
     Opus(#[from] opus::Error),

@@ -1,0 +1,123 @@
+//! Codecs that only some media processors have: H.261, H.263 and G.729.
+
+use mcu_api::codec::{AudioCodec, VideoCodec};
+
+use super::*;
+
+fn with_all() -> LocalMedia {
+    let mut local = local(SrtpPolicy::Off);
+    local.video.as_mut().unwrap().legacy = true;
+    let audio = local.audio.as_mut().unwrap();
+    audio.codecs.push(AudioCodec::G729);
+    local
+}
+
+fn offered(lines: &str) -> String {
+    format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{lines}")
+}
+
+/// What goes each way, and the formats of our answer.
+fn video(lines: &str, local: &LocalMedia) -> Option<(VideoCodec, u16, u8, Vec<String>)> {
+    let sound = "m=audio 4000 RTP/AVP 0\r\n";
+    let agreed = answer(&offered(&format!("{sound}{lines}")), local, &mut rng()).unwrap();
+    let video = agreed.video?;
+    let (class, send) = (video.class.unwrap(), video.send.unwrap());
+    let received = video.receive.unwrap().payloads[0];
+    assert_eq!((class.codec, received.codec), (send.codec, send.codec));
+    let formats = agreed.sdp.lines().filter(|line| line.starts_with("a=fmtp"));
+    let formats = formats.map(str::to_owned).collect();
+    Some((class.codec, class.width, received.payload_type, formats))
+}
+
+#[test]
+fn old_pictures_are_taken_where_the_processor_has_them() {
+    let all = with_all();
+    let (codec, width, number, formats) = video("m=video 4002 RTP/AVP 34\r\n", &all).unwrap();
+    assert_eq!((codec, width, number), (VideoCodec::H263, 176, 34));
+    assert_eq!(formats, ["a=fmtp:34 4CIF=1;CIF=1;QCIF=1;SQCIF=1"]);
+    let h261 = "m=video 4002 RTP/AVP 31\r\nb=AS:64\r\na=fmtp:31 CIF=1;QCIF=1\r\n";
+    let (codec, width, number, formats) = video(h261, &all).unwrap();
+    assert_eq!((codec, width, number), (VideoCodec::H261, 352, 31));
+    assert_eq!(formats, ["a=fmtp:31 CIF=1;QCIF=1"]);
+    let plus = "m=video 4002 RTP/AVP 97 34\r\na=rtpmap:97 H263-1998/90000\r\na=fmtp:97 CIF=1\r\n";
+    let (codec, _, number, _) = video(plus, &all).unwrap();
+    assert_eq!((codec, number), (VideoCodec::H263Plus, 97));
+    assert_eq!(
+        video(plus, &local(SrtpPolicy::Off)),
+        None,
+        "an older processor"
+    );
+}
+
+#[test]
+fn h264_goes_before_all_of_them_unless_its_limits_allow_nothing() {
+    let both = |id| {
+        format!(
+            "m=video 4002 RTP/AVP 34 96\r\na=fmtp:34 CIF=1\r\na=rtpmap:96 H264/90000\r\n\
+             a=fmtp:96 profile-level-id={id}\r\n"
+        )
+    };
+    let all = with_all();
+    assert_eq!(video(&both("42e01f"), &all).unwrap().0, VideoCodec::H264);
+    let nothing = both("42e01f;max-fs=1;max-mbps=1");
+    assert_eq!(video(&nothing, &all).unwrap().0, VideoCodec::H263);
+}
+
+#[test]
+fn our_offer_lists_them_last_and_an_answer_may_take_them() {
+    let ours = offer(&with_all(), &mut rng());
+    assert!(ours.sdp.contains(" RTP/AVP 96 97 98 99 34 31\r\n"));
+    assert!(
+        ours.sdp.contains(" RTP/AVP 107 9 8 0 18 101 102\r\n"),
+        "{}",
+        ours.sdp
+    );
+    let theirs =
+        offered("m=audio 4000 RTP/AVP 18\r\nm=video 4002 RTP/AVP 34\r\na=fmtp:34 CIF=1\r\n");
+    let agreed = accept_answer(&ours, &theirs, &mut rng()).unwrap();
+    let sound = agreed.audio.unwrap().stream;
+    assert_eq!(
+        sound.send.map(|send| (send.codec, send.payload_type)),
+        Some((AudioCodec::G729, 18))
+    );
+    let video = agreed.video.unwrap();
+    assert_eq!(
+        video.class.map(|class| (class.codec, class.width)),
+        Some((VideoCodec::H263, 352))
+    );
+    assert!(
+        video
+            .receive
+            .unwrap()
+            .payloads
+            .iter()
+            .all(|p| p.codec == VideoCodec::H263)
+    );
+    let again = serde_json::to_string(&ours).unwrap();
+    assert_eq!(serde_json::from_str::<Offer>(&again).unwrap(), ours, "kept");
+}
+
+#[test]
+fn silence_of_g729_is_described_where_both_sides_say_so() {
+    for (said, answered) in [("", "yes"), ("annexb=yes", "yes"), ("annexb=no", "no")] {
+        let lines = format!("m=audio 4000 RTP/AVP 18\r\na=fmtp:18 {said}\r\na=ptime:20\r\n");
+        let agreed = answer(&offered(&lines), &with_all(), &mut rng()).unwrap();
+        assert!(
+            agreed
+                .sdp
+                .contains(&format!("a=fmtp:18 annexb={answered}\r\n"))
+        );
+        let send = agreed.audio.unwrap().stream.send.unwrap();
+        assert_eq!(
+            (send.codec, send.ptime_ms, send.bitrate_bps),
+            (AudioCodec::G729, 20, 8_000)
+        );
+    }
+    let other = offered("m=audio 4000 RTP/AVP 18 8\r\n");
+    let agreed = answer(&other, &with_all(), &mut rng()).unwrap();
+    assert_eq!(
+        agreed.audio.unwrap().payloads[0].codec,
+        AudioCodec::Pcma,
+        "ears before bits"
+    );
+}
