@@ -64,9 +64,9 @@ pub enum CodecError {
     /// OpenH264 refused.
     #[error("openh264: {0}")]
     OpenH264(#[from] openh264::Error),
-    /// bcg729 has no memory.
+    /// The server's coder cannot be had.
     #[error(transparent)]
-    G729(#[from] mcu_media::audio::OpenError),
+    Server(#[from] mcu_media::audio::OpenError),
     /// libopus refused.
     #[error("opus: {0}")]
     Opus(#[from] opus::Error),

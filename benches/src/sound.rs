@@ -64,7 +64,9 @@ impl Loop {
             AudioCodec::Pcma => each(pcm, packet_len, g711::encode_a),
             AudioCodec::G722 => encode_g722(pcm, packet_len)?,
             AudioCodec::Opus => encode_opus(pcm, packet_len)?,
-            AudioCodec::G729 => encode_g729(pcm, packet_len)?,
+            AudioCodec::G729 | AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => {
+                encode_by_server(codec, pcm, packet_len)?
+            }
         };
         Ok(Self { codec, payloads })
     }
@@ -91,7 +93,9 @@ pub fn decode(codec: AudioCodec, payloads: &VecDeque<Vec<u8>>) -> Result<Vec<i16
             .collect(),
         AudioCodec::G722 => decode_g722(payloads)?,
         AudioCodec::Opus => decode_opus(payloads)?,
-        AudioCodec::G729 => decode_g729(payloads)?,
+        AudioCodec::G729 | AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => {
+            decode_by_server(codec, payloads)?
+        }
     })
 }
 
@@ -101,9 +105,13 @@ fn each(pcm: &[i16], packet_len: usize, encode: fn(i16) -> u8) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// There is one free coder of G.729, and the server's hand to it serves here as well.
-fn encode_g729(pcm: &[i16], packet_len: usize) -> Result<Vec<Vec<u8>>, CodecError> {
-    let mut encoder = mcu_media::audio::Encoder::new(AudioCodec::G729, PACKET_MS as u8, 8_000)?;
+/// There is one free coder of G.729, and none of G.722.1 here: the server's serve as well.
+fn encode_by_server(
+    codec: AudioCodec,
+    pcm: &[i16],
+    packet_len: usize,
+) -> Result<Vec<Vec<u8>>, CodecError> {
+    let mut encoder = mcu_media::audio::Encoder::new(codec, PACKET_MS as u8, 0)?;
     let packets = pcm.chunks_exact(packet_len).map(|chunk| {
         let mut payload = Vec::new();
         // Every chunk has the length of a packet.
@@ -113,8 +121,11 @@ fn encode_g729(pcm: &[i16], packet_len: usize) -> Result<Vec<Vec<u8>>, CodecErro
     Ok(packets.collect())
 }
 
-fn decode_g729(payloads: &VecDeque<Vec<u8>>) -> Result<Vec<i16>, CodecError> {
-    let mut decoder = mcu_media::audio::Decoder::new(AudioCodec::G729)?;
+fn decode_by_server(
+    codec: AudioCodec,
+    payloads: &VecDeque<Vec<u8>>,
+) -> Result<Vec<i16>, CodecError> {
+    let mut decoder = mcu_media::audio::Decoder::new(codec)?;
     let mut pcm = Vec::new();
     for payload in payloads {
         // What is no sound is left out.

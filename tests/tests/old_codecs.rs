@@ -1,5 +1,5 @@
-//! One room for terminals of every age: H.261 by GStreamer, H.263 by baresip, H.264 with G.729, and a
-//! browser, each seen and heard by all others, whatever they take (MCU-12, TER-08).
+//! One room for terminals of every age: H.261 by GStreamer, H.263 by baresip, H.264 with
+//! G.722.1 Annex C, G.729 and a browser, each seen and heard by all others, whatever they take (MCU-12, TER-08).
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ const PAGE: u8 = 1;
 const H261: u8 = 2;
 const H263: u8 = 3;
 const H264: u8 = 4;
+/// A telephone, of sound alone.
+const G729: u8 = 5;
 
 #[test]
 fn terminals_of_every_age_and_a_browser_see_each_other() {
@@ -35,12 +37,19 @@ fn terminals_of_every_age_and_a_browser_see_each_other() {
     let h261 = H261Terminal::call(&server);
     let load = Load::start().unwrap();
     let mut leg = watching(H264);
-    leg.audio = Some(AudioConfig::codec(AudioCodec::G729));
+    leg.audio = Some(AudioConfig::codec(AudioCodec::G7221C {
+        bitrate_bps: 48_000,
+    }));
     let h264 = server.call(&load, leg);
+    let mut leg = watching(G729);
+    leg.audio = Some(AudioConfig::codec(AudioCodec::G729));
+    leg.video = None;
+    let g729 = server.call(&load, leg);
 
     let seen = h264.wait_until(PATIENCE, |report| {
         let moves = |id| report.tile(id).is_some_and(|tile| tile.fresh > 20);
-        (PAGE..=H264).all(moves) && report.heard().contains(&H263)
+        let hears = |id| report.heard().contains(&id);
+        (PAGE..=H264).all(moves) && [PAGE, H263, G729].into_iter().all(hears)
     });
     let _ = seen
         .unwrap()
@@ -52,18 +61,24 @@ fn terminals_of_every_age_and_a_browser_see_each_other() {
             let report = page.next_report();
             let sees = |id| report.markers.values().any(|marker| marker.id == id);
             let all = [H261, H263, H264].into_iter().all(sees);
-            (all && report.tones.contains_key(&H263)).then_some(())
+            let hears = |id| report.tones.contains_key(&id);
+            (all && [H263, H264, G729].into_iter().all(hears)).then_some(())
         },
     );
     wait_for("the terminal with H.263 sees the room", PATIENCE, || {
         (sites_in(&h263.picture()) == [PAGE, H261, H263, H264]).then_some(())
     });
     wait_for("the terminal with H.263 hears the room", PATIENCE, || {
-        (sources_in(&h263.heard()?, 2.0) == [PAGE, H264]).then_some(())
+        (sources_in(&h263.heard()?, 2.0) == [PAGE, H264, G729]).then_some(())
     });
     wait_for("the terminal with H.261 sees the room", PATIENCE, || {
         (sites_in(&h261.picture()?) == [PAGE, H261, H263, H264]).then_some(())
     });
+    let heard = g729.wait_until(PATIENCE, |report| {
+        let hears = |id| report.heard().contains(&id);
+        [PAGE, H263, H264].into_iter().all(hears)
+    });
+    let _ = heard.unwrap().unwrap_or_else(|last| panic!("{last:#?}"));
     let wire = capture.stop(server.sip, &[]);
     for codec in ["h261", "rfc2190"] {
         assert!(wire.count(codec) > 100, "{codec}: {}", wire.show("rtp"));

@@ -118,6 +118,8 @@ impl AudioConfig {
             AudioCodec::G722 => 9,
             AudioCodec::Opus => 111,
             AudioCodec::G729 => 18,
+            AudioCodec::G7221 { .. } => 110,
+            AudioCodec::G7221C { .. } => 115,
         };
         Self {
             codec,

@@ -63,11 +63,19 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32, purpose: 
             AudioCodec::G722 => "G722/8000",
             AudioCodec::Opus => "opus/48000/2",
             AudioCodec::G729 => "G729/8000",
+            AudioCodec::G7221 { .. } => "G7221/16000",
+            AudioCodec::G7221C { .. } => "G7221/32000",
+        };
+        let rate = match audio.codec {
+            AudioCodec::G7221 { bitrate_bps } | AudioCodec::G7221C { bitrate_bps } => {
+                format!("a=fmtp:{pt} bitrate={bitrate_bps}\r\n")
+            }
+            _ => String::new(),
         };
         // Writing to a String cannot fail.
         let _ = write!(
             sdp,
-            "m=audio {} {} {pt}\r\na=rtpmap:{pt} {name}\r\na=ptime:20\r\n{}a={}\r\n",
+            "m=audio {} {} {pt}\r\na=rtpmap:{pt} {name}\r\n{rate}a=ptime:20\r\n{}a={}\r\n",
             ports.audio,
             profile(ports.audio_key, ports.fingerprint),
             rtcp_line(config, ports.audio),

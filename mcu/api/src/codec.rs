@@ -14,6 +14,16 @@ pub enum AudioCodec {
     G722,
     /// Opus, RFC 7587.
     Opus,
+    /// G.722.1, RFC 5577.
+    G7221 {
+        /// 24,000 or 32,000 bit/s.
+        bitrate_bps: u32,
+    },
+    /// G.722.1 Annex C, RFC 5577.
+    G7221C {
+        /// 24,000, 32,000 or 48,000 bit/s.
+        bitrate_bps: u32,
+    },
     /// G.729, with or without its Annexes A and B, RFC 3551 §4.5.6. Static payload type 18.
     G729,
 }
@@ -23,6 +33,8 @@ impl AudioCodec {
     pub const fn rtp_clock_hz(self) -> u32 {
         match self {
             Self::Pcmu | Self::Pcma | Self::G722 | Self::G729 => 8_000,
+            Self::G7221 { .. } => 16_000,
+            Self::G7221C { .. } => 32_000,
             Self::Opus => 48_000,
         }
     }
@@ -31,7 +43,8 @@ impl AudioCodec {
     pub const fn sample_rate_hz(self) -> u32 {
         match self {
             Self::Pcmu | Self::Pcma | Self::G729 => 8_000,
-            Self::G722 => 16_000,
+            Self::G722 | Self::G7221 { .. } => 16_000,
+            Self::G7221C { .. } => 32_000,
             Self::Opus => 48_000,
         }
     }

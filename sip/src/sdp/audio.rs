@@ -16,6 +16,8 @@ const PTIME_MS: u8 = 20;
 /// the others fill any.
 const OPUS_PTIMES_MS: [u8; 4] = [60, 40, 20, 10];
 const PTIMES_MS: [u8; 6] = [60, 50, 40, 30, 20, 10];
+/// Frames of G.722.1 are 20 ms (RFC 5577 §3).
+const G7221_PTIMES_MS: [u8; 3] = [60, 40, 20];
 
 /// What a line offers that we take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,18 @@ pub(super) fn codec(payload: &Payload) -> Option<AudioCodec> {
         ("pcma", 8_000, 1) => Some(AudioCodec::Pcma),
         ("pcmu", 8_000, 1) => Some(AudioCodec::Pcmu),
         ("g729" | "g729a", 8_000, 1) => Some(AudioCodec::G729),
+        ("g7221", clock_hz, 1) => g7221(payload, clock_hz),
+        _ => None,
+    }
+}
+
+/// RFC 5577 §5.2: the rate is part of what a payload type means, and has to be said.
+fn g7221(payload: &Payload, clock_hz: u32) -> Option<AudioCodec> {
+    let parameters = parameters(payload.fmtp.as_deref()?);
+    let bitrate_bps = parameters.get("bitrate")?.parse().ok()?;
+    match (clock_hz, bitrate_bps) {
+        (16_000, 24_000 | 32_000) => Some(AudioCodec::G7221 { bitrate_bps }),
+        (32_000, 24_000 | 32_000 | 48_000) => Some(AudioCodec::G7221C { bitrate_bps }),
         _ => None,
     }
 }
@@ -98,10 +112,12 @@ fn ptime_ms(line: &MediaLine, codec: AudioCodec) -> u8 {
     let most = wish.min(bound);
     let possible = match codec {
         AudioCodec::Opus => OPUS_PTIMES_MS.as_slice(),
+        AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => G7221_PTIMES_MS.as_slice(),
         _ => PTIMES_MS.as_slice(),
     };
     let fits = |ms: &u8| u32::from(*ms) <= most;
-    possible.iter().copied().find(fits).unwrap_or(10)
+    let least = possible.last().copied().unwrap_or(PTIME_MS);
+    possible.iter().copied().find(fits).unwrap_or(least)
 }
 
 /// Annex B is used unless one of both sides says no (RFC 7261 §3).
@@ -115,6 +131,9 @@ fn bitrate_bps(payload: &Payload, codec: AudioCodec, line: &MediaLine, local: &L
     match codec {
         AudioCodec::Opus => {}
         AudioCodec::G729 => return G729_BPS,
+        AudioCodec::G7221 { bitrate_bps } | AudioCodec::G7221C { bitrate_bps } => {
+            return bitrate_bps;
+        }
         _ => return FIXED_BPS,
     }
     // RFC 7587 §6.1.

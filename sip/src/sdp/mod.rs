@@ -107,6 +107,27 @@ impl LocalAudio {
             opus_bitrate_bps: 48_000,
         }
     }
+
+    /// Adds what only some media processors have, each where it belongs by what is heard: 14 kHz before 7,
+    /// G.722 with its 64 kbit/s before G.722.1, and G.729, which spares bits and not ears, last.
+    pub fn add(&mut self, g7221: bool, g729: bool) {
+        use AudioCodec::{G722, G729, G7221, G7221C, Pcma};
+        let mut insert = |before: AudioCodec, rates: &[u32], codec: fn(u32) -> AudioCodec| {
+            let place = self.codecs.iter().position(|known| *known == before);
+            let at = place.unwrap_or(self.codecs.len());
+            let codecs = rates.iter().map(|rate| codec(*rate));
+            self.codecs.splice(at..at, codecs);
+        };
+        if g7221 {
+            insert(G722, &[48_000, 32_000, 24_000], |bitrate_bps| G7221C {
+                bitrate_bps,
+            });
+            insert(Pcma, &[32_000, 24_000], |bitrate_bps| G7221 { bitrate_bps });
+        }
+        if g729 {
+            self.codecs.push(G729);
+        }
+    }
 }
 
 /// Whose order decides between several common codecs.

@@ -374,6 +374,14 @@ fn new_audio(local: &LocalAudio, media: &LocalMedia, rng: &mut impl CryptoRng) -
             AudioCodec::G722 => 9,
             AudioCodec::Opus => 107,
             AudioCodec::G729 => 18,
+            AudioCodec::G7221C {
+                bitrate_bps: 48_000,
+            } => 115,
+            AudioCodec::G7221 {
+                bitrate_bps: 32_000,
+            } => 111,
+            // Who has a lower rate alone says so in an offer of its own: ours is to fit a datagram.
+            AudioCodec::G7221C { .. } | AudioCodec::G7221 { .. } => continue,
         };
         if !payloads
             .iter()
@@ -386,7 +394,7 @@ fn new_audio(local: &LocalAudio, media: &LocalMedia, rng: &mut impl CryptoRng) -
         }
     }
     // One for each clock of the codecs (RFC 4733 §2.1).
-    let clocks = [(101, 8_000), (102, 48_000)];
+    let clocks = [(101, 8_000), (102, 48_000), (103, 16_000), (104, 32_000)];
     let used = |clock_hz| {
         payloads
             .iter()

@@ -74,13 +74,18 @@ impl Writer {
             AudioCodec::Pcma => "PCMA/8000",
             AudioCodec::G722 => "G722/8000",
             AudioCodec::Opus => "opus/48000/2",
+            AudioCodec::G7221 { .. } => "G7221/16000",
+            AudioCodec::G7221C { .. } => "G7221/32000",
             AudioCodec::G729 => "G729/8000",
         };
         self.attribute("rtpmap", format_args!("{payload_type} {encoding}"));
         let parameters = match codec {
-            AudioCodec::Opus => "useinbandfec=1",
-            AudioCodec::G729 if annex_b => "annexb=yes",
-            AudioCodec::G729 => "annexb=no",
+            AudioCodec::Opus => "useinbandfec=1".to_owned(),
+            AudioCodec::G729 if annex_b => "annexb=yes".to_owned(),
+            AudioCodec::G729 => "annexb=no".to_owned(),
+            AudioCodec::G7221 { bitrate_bps } | AudioCodec::G7221C { bitrate_bps } => {
+                format!("bitrate={bitrate_bps}")
+            }
             _ => return,
         };
         self.attribute("fmtp", format_args!("{payload_type} {parameters}"));

@@ -1,6 +1,5 @@
 //! The offers and answers of one terminal's call (RFC 3264), one after the other.
 
-use mcu_api::codec::AudioCodec;
 use mcu_api::ids::LegId;
 use mcu_api::plan::{DtlsKeys, LegPlan, Transport, UdpTransport};
 use mcu_api::reach::MediaAddress;
@@ -100,9 +99,8 @@ impl Exchange {
         if let Some(video) = &mut self.local.video {
             video.legacy = has("h263");
         }
-        // Least of all: it spares bits, not ears.
-        if let Some(audio) = self.local.audio.as_mut().filter(|_| has("g729")) {
-            audio.codecs.push(AudioCodec::G729);
+        if let Some(audio) = &mut self.local.audio {
+            audio.add(has("g7221"), has("g729"));
         }
     }
 

@@ -127,6 +127,8 @@ fn audio_codec(leg: &Leg) -> String {
         Some(AudioCodec::G722) => "G.722",
         Some(AudioCodec::Opus) => "Opus",
         Some(AudioCodec::G729) => "G.729",
+        Some(AudioCodec::G7221 { .. }) => "G.722.1",
+        Some(AudioCodec::G7221C { .. }) => "G.722.1 Annex C",
         None => "",
     };
     name.to_owned()

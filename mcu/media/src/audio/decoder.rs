@@ -4,7 +4,7 @@ use mcu_api::codec::AudioCodec;
 
 use super::conceal::Concealer;
 use super::g711::{self, Law};
-use super::{G729Error, OpenError, g722, g729};
+use super::{G729Error, OpenError, g722, g729, g7221, g7221_format};
 
 /// Longest sound that one packet may carry: 120 ms, the limit of Opus (RFC 6716 §3.2.5), is taken
 /// for all codecs.
@@ -16,8 +16,8 @@ pub enum DecodeError {
     /// Nothing in it.
     #[error("the payload is empty")]
     Empty,
-    /// More than 120 ms in one packet.
-    #[error("the payload has {bytes} bytes, more than {PACKET_MAX_MS} ms of sound")]
+    /// More than 120 ms in one packet, or cut frames.
+    #[error("the payload has {bytes} bytes: no frames of at most {PACKET_MAX_MS} ms")]
     TooLong {
         /// Its length.
         bytes: usize,
@@ -42,6 +42,7 @@ pub struct Decoder {
 enum Kind {
     G711(Law, Concealer),
     G722(g722::Decoder, Concealer),
+    G7221(Box<g7221::Decoder>),
     G729(g729::Decoder),
     Opus(opus::Decoder),
 }
@@ -54,6 +55,10 @@ impl Decoder {
             AudioCodec::Pcmu => Kind::G711(Law::Mu, concealer),
             AudioCodec::Pcma => Kind::G711(Law::A, concealer),
             AudioCodec::G722 => Kind::G722(g722::Decoder::new()?, concealer),
+            AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => {
+                let format = g7221_format(codec).ok_or(OpenError::Rate { codec })?;
+                Kind::G7221(Box::new(g7221::Decoder::new(format)))
+            }
             AudioCodec::G729 => Kind::G729(g729::Decoder::new()?),
             AudioCodec::Opus => Kind::Opus(opus::Decoder::new(
                 codec.sample_rate_hz(),
@@ -87,6 +92,7 @@ impl Decoder {
                 decoder.decode(payload, out)?;
                 concealer.received(&mut out[start..]);
             }
+            Kind::G7221(decoder) => decoder.decode(payload, out),
             Kind::G729(decoder) => decoder.decode(payload, out)?,
             Kind::Opus(decoder) => {
                 let samples = decoder.get_nb_samples(payload)?;
@@ -102,6 +108,7 @@ impl Decoder {
         let samples = samples.min(self.packet_max_samples());
         match &mut self.kind {
             Kind::G711(_, concealer) | Kind::G722(_, concealer) => concealer.conceal(samples, out),
+            Kind::G7221(decoder) => decoder.conceal(samples, out),
             Kind::G729(decoder) => decoder.conceal(samples, out),
             Kind::Opus(decoder) => conceal_opus(decoder, samples, out),
         }
@@ -127,9 +134,17 @@ impl Decoder {
     }
 
     fn refuse_bad_length(&self, payload: &[u8]) -> Result<(), DecodeError> {
-        let bytes_max = match self.kind {
+        let bytes_max = match &self.kind {
             Kind::G711(..) => self.packet_max_samples(),
             Kind::G722(..) => self.packet_max_samples() / g722::SAMPLES_PER_BYTE,
+            Kind::G7221(decoder) => {
+                let (frames, bytes) = (PACKET_MAX_MS / 20, decoder.format().bytes());
+                // Frames are not to be cut (RFC 5577 §4).
+                match payload.len().is_multiple_of(bytes) {
+                    true => frames * bytes,
+                    false => 0,
+                }
+            }
             // Twelve frames, RFC 3551 §4.5.6.
             Kind::G729(_) => self.packet_max_samples() / 8,
             // 48 frames of at most 1275 bytes and their lengths, RFC 6716 §3.2.1 and §3.2.5.

@@ -3,7 +3,7 @@
 use mcu_api::codec::AudioCodec;
 
 use super::g711::{self, Law};
-use super::{OpenError, g722, g729};
+use super::{OpenError, g722, g729, g7221, g7221_format};
 
 /// Largest Opus packet that is sent: it must fit one datagram.
 const OPUS_PACKET_MAX_BYTES: usize = 1200;
@@ -43,13 +43,14 @@ pub struct Encoder {
 enum Kind {
     G711(Law),
     G722(g722::Encoder),
+    G7221(g7221::Encoder),
     G729(g729::Encoder),
     Opus(opus::Encoder),
 }
 
 impl Encoder {
     /// An encoder for packets of `ptime_ms`; `bitrate_bps` is heeded by Opus only. The others
-    /// take any multiple of 10 ms up to 120, Opus 10, 20, 40, 60, 80, 100 and 120 ms.
+    /// take any multiple of 10 ms up to 120, G.722.1 of 20, Opus 10, 20, 40, 60, 80, 100 and 120 ms.
     pub fn new(codec: AudioCodec, ptime_ms: u8, bitrate_bps: u32) -> Result<Self, OpenError> {
         Self::open(codec, ptime_ms, bitrate_bps, opus::Application::Voip)
     }
@@ -68,6 +69,9 @@ impl Encoder {
     ) -> Result<Self, OpenError> {
         let fits = match codec {
             AudioCodec::Opus => matches!(ptime_ms, 10 | 20 | 40 | 60 | 80 | 100 | 120),
+            AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => {
+                matches!(ptime_ms, 20 | 40 | 60 | 80 | 100 | 120)
+            }
             _ => ptime_ms > 0 && ptime_ms <= 120 && ptime_ms.is_multiple_of(10),
         };
         if !fits {
@@ -78,6 +82,10 @@ impl Encoder {
             AudioCodec::Pcmu => Kind::G711(Law::Mu),
             AudioCodec::Pcma => Kind::G711(Law::A),
             AudioCodec::G722 => Kind::G722(g722::Encoder::new(frame_samples)?),
+            AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => {
+                let format = g7221_format(codec).ok_or(OpenError::Rate { codec })?;
+                Kind::G7221(g7221::Encoder::new(format))
+            }
             AudioCodec::G729 => Kind::G729(g729::Encoder::new()?),
             AudioCodec::Opus => Kind::Opus(open_opus(bitrate_bps, application)?),
         };
@@ -108,6 +116,7 @@ impl Encoder {
         match &mut self.kind {
             Kind::G711(law) => g711::encode(*law, pcm, out),
             Kind::G722(encoder) => encoder.encode(pcm, out)?,
+            Kind::G7221(encoder) => encoder.encode(pcm, out),
             Kind::G729(encoder) => encoder.encode(pcm, out),
             Kind::Opus(encoder) => {
                 let start = out.len();

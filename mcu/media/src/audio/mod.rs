@@ -10,6 +10,7 @@ mod decoder;
 mod encoder;
 mod g711;
 mod g722;
+mod g7221;
 mod g729;
 pub mod mixer;
 pub mod prompt;
@@ -23,6 +24,21 @@ pub use encoder::{EncodeError, Encoder};
 pub use g729::G729Error;
 pub use resampler::{Resampler, UnsupportedRate};
 
+/// G.722.1 of a codec that is it.
+fn g7221_format(codec: mcu_api::codec::AudioCodec) -> Option<g7221::Format> {
+    use mcu_api::codec::AudioCodec::{G7221, G7221C};
+    let (is_annex_c, bitrate_bps) = match codec {
+        G7221 { bitrate_bps } => (false, bitrate_bps),
+        G7221C { bitrate_bps } => (true, bitrate_bps),
+        _ => return None,
+    };
+    let is_known = matches!(bitrate_bps, 24_000 | 32_000) || is_annex_c && bitrate_bps == 48_000;
+    is_known.then_some(g7221::Format {
+        is_annex_c,
+        bitrate_bps,
+    })
+}
+
 /// A codec library refused to set up a coder.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -33,6 +49,12 @@ pub enum OpenError {
         codec: mcu_api::codec::AudioCodec,
         /// The packet time asked for.
         ptime_ms: u8,
+    },
+    /// A rate that the codec does not have.
+    #[error("{codec:?} is no rate of G.722.1")]
+    Rate {
+        /// The codec.
+        codec: mcu_api::codec::AudioCodec,
     },
     /// bcg729 said no.
     #[error(transparent)]

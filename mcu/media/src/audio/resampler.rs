@@ -1,4 +1,4 @@
-//! Sample rates: a streaming polyphase filter between 8, 16 and 48 kHz.
+//! Sample rates: a streaming polyphase filter between 8, 16, 32 and 48 kHz.
 
 use std::f64::consts::PI;
 
@@ -35,32 +35,58 @@ pub struct Resampler {
     window: Vec<f32>,
     /// Where the next output lies in the window, when there is less out than in.
     position: usize,
+    /// Between rates that do not divide each other: on from a rate that both divide, and what is there.
+    then: Option<(Box<Self>, Vec<i16>)>,
 }
 
 impl Resampler {
-    /// A converter with a silent past. Rates are 8,000, 16,000 and 48,000; equal rates are passed
-    /// through without delay.
+    /// A converter with a silent past. Rates are 8,000, 16,000, 32,000 and 48,000; equal rates are
+    /// passed through without delay.
     pub fn new(from_hz: u32, to_hz: u32) -> Result<Self, UnsupportedRate> {
-        let known = |rate| matches!(rate, 8_000 | 16_000 | 48_000);
+        let known = |rate| matches!(rate, 8_000 | 16_000 | 32_000 | 48_000);
         if !known(from_hz) || !known(to_hz) {
             return Err(UnsupportedRate { from_hz, to_hz });
         }
-        // The three rates divide each other.
+        let (low, high) = (from_hz.min(to_hz), from_hz.max(to_hz));
+        if high.is_multiple_of(low) {
+            return Ok(Self::between(from_hz, to_hz));
+        }
+        let both = 96_000;
+        let then = Box::new(Self::between(both, to_hz));
+        Ok(Self {
+            then: Some((then, Vec::new())),
+            ..Self::between(from_hz, both)
+        })
+    }
+
+    /// The same between rates of which one divides the other.
+    fn between(from_hz: u32, to_hz: u32) -> Self {
         let common = from_hz.min(to_hz);
         let (up, down) = ((to_hz / common) as usize, (from_hz / common) as usize);
         let taps = TAPS_AT_LOW_RATE * down;
-        Ok(Self {
+        Self {
             up,
             down,
             taps,
             phases: polyphase(up, down, taps),
             window: vec![0.0; taps - 1],
             position: 0,
-        })
+            then: None,
+        }
     }
 
     /// Appends the converted samples.
     pub fn process(&mut self, input: &[i16], out: &mut Vec<i16>) {
+        let Some((mut then, mut between)) = self.then.take() else {
+            return self.process_once(input, out);
+        };
+        between.clear();
+        self.process_once(input, &mut between);
+        then.process_once(&between, out);
+        self.then = Some((then, between));
+    }
+
+    fn process_once(&mut self, input: &[i16], out: &mut Vec<i16>) {
         if self.up == self.down {
             out.extend_from_slice(input);
             return;

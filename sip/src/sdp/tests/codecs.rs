@@ -8,7 +8,7 @@ fn with_all() -> LocalMedia {
     let mut local = local(SrtpPolicy::Off);
     local.video.as_mut().unwrap().legacy = true;
     let audio = local.audio.as_mut().unwrap();
-    audio.codecs.push(AudioCodec::G729);
+    audio.add(true, true);
     local
 }
 
@@ -68,7 +68,8 @@ fn our_offer_lists_them_last_and_an_answer_may_take_them() {
     let ours = offer(&with_all(), &mut rng());
     assert!(ours.sdp.contains(" RTP/AVP 96 97 98 99 34 31\r\n"));
     assert!(
-        ours.sdp.contains(" RTP/AVP 107 9 8 0 18 101 102\r\n"),
+        ours.sdp
+            .contains(" RTP/AVP 107 115 9 111 8 0 18 101 102 103 104\r\n"),
         "{}",
         ours.sdp
     );
@@ -95,6 +96,46 @@ fn our_offer_lists_them_last_and_an_answer_may_take_them() {
     );
     let again = serde_json::to_string(&ours).unwrap();
     assert_eq!(serde_json::from_str::<Offer>(&again).unwrap(), ours, "kept");
+}
+
+#[test]
+fn g7221_is_taken_by_its_rate_and_before_what_sounds_worse() {
+    let siren = "a=rtpmap:115 G7221/32000\r\na=fmtp:115 bitrate=48000\r\n\
+                 a=rtpmap:102 G7221/16000\r\na=fmtp:102 bitrate=24000\r\n";
+    let chosen = |numbers: &str, ptime: u8| {
+        let lines = format!("m=audio 4000 RTP/AVP {numbers}\r\n{siren}a=ptime:{ptime}\r\n");
+        let agreed = answer(&offered(&lines), &with_all(), &mut rng()).unwrap();
+        let said = agreed.sdp.lines().find(|line| line.contains("bitrate="));
+        let send = agreed.audio.unwrap().stream.send.unwrap();
+        (
+            send.codec,
+            send.ptime_ms,
+            send.bitrate_bps,
+            said.map(str::to_owned),
+        )
+    };
+    let annex_c = AudioCodec::G7221C {
+        bitrate_bps: 48_000,
+    };
+    let said = Some("a=fmtp:115 bitrate=48000".to_owned());
+    assert_eq!(chosen("0 9 102 115", 20), (annex_c, 20, 48_000, said));
+    assert_eq!(chosen("0 9 102", 20).0, AudioCodec::G722);
+    let wide = AudioCodec::G7221 {
+        bitrate_bps: 24_000,
+    };
+    let said = Some("a=fmtp:102 bitrate=24000".to_owned());
+    assert_eq!(
+        chosen("0 102", 10),
+        (wide, 20, 24_000, said),
+        "a frame is 20 ms"
+    );
+    let unsaid = offered("m=audio 4000 RTP/AVP 0 115\r\na=rtpmap:115 G7221/32000\r\n");
+    let agreed = answer(&unsaid, &with_all(), &mut rng()).unwrap();
+    assert_eq!(
+        agreed.audio.unwrap().payloads[0].codec,
+        AudioCodec::Pcmu,
+        "of no rate"
+    );
 }
 
 #[test]
