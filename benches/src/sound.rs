@@ -67,6 +67,11 @@ impl Loop {
             AudioCodec::G729 | AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => {
                 encode_by_server(codec, pcm, packet_len)?
             }
+            AudioCodec::L16 => {
+                let packets = pcm.chunks_exact(packet_len);
+                let bytes = |chunk: &[i16]| chunk.iter().flat_map(|s| s.to_be_bytes()).collect();
+                packets.map(bytes).collect()
+            }
         };
         Ok(Self { codec, payloads })
     }
@@ -95,6 +100,10 @@ pub fn decode(codec: AudioCodec, payloads: &VecDeque<Vec<u8>>) -> Result<Vec<i16
         AudioCodec::Opus => decode_opus(payloads)?,
         AudioCodec::G729 | AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => {
             decode_by_server(codec, payloads)?
+        }
+        AudioCodec::L16 => {
+            let bytes = payloads.iter().flat_map(|payload| payload.as_chunks().0);
+            bytes.map(|bytes| i16::from_be_bytes(*bytes)).collect()
         }
     })
 }

@@ -120,6 +120,7 @@ impl AudioConfig {
             AudioCodec::G729 => 18,
             AudioCodec::G7221 { .. } => 110,
             AudioCodec::G7221C { .. } => 115,
+            AudioCodec::L16 => 109,
         };
         Self {
             codec,

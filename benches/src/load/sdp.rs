@@ -63,6 +63,7 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32, purpose: 
             AudioCodec::G722 => "G722/8000",
             AudioCodec::Opus => "opus/48000/2",
             AudioCodec::G729 => "G729/8000",
+            AudioCodec::L16 => "L16/16000",
             AudioCodec::G7221 { .. } => "G7221/16000",
             AudioCodec::G7221C { .. } => "G7221/32000",
         };

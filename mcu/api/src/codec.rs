@@ -26,6 +26,8 @@ pub enum AudioCodec {
     },
     /// G.729, with or without its Annexes A and B, RFC 3551 §4.5.6. Static payload type 18.
     G729,
+    /// Linear samples of 16 bits at 16 kHz, most significant byte first, RFC 3551 §4.5.11.
+    L16,
 }
 
 impl AudioCodec {
@@ -33,7 +35,7 @@ impl AudioCodec {
     pub const fn rtp_clock_hz(self) -> u32 {
         match self {
             Self::Pcmu | Self::Pcma | Self::G722 | Self::G729 => 8_000,
-            Self::G7221 { .. } => 16_000,
+            Self::L16 | Self::G7221 { .. } => 16_000,
             Self::G7221C { .. } => 32_000,
             Self::Opus => 48_000,
         }
@@ -43,7 +45,7 @@ impl AudioCodec {
     pub const fn sample_rate_hz(self) -> u32 {
         match self {
             Self::Pcmu | Self::Pcma | Self::G729 => 8_000,
-            Self::G722 | Self::G7221 { .. } => 16_000,
+            Self::G722 | Self::L16 | Self::G7221 { .. } => 16_000,
             Self::G7221C { .. } => 32_000,
             Self::Opus => 48_000,
         }

@@ -8,6 +8,9 @@ use super::{CodecOrder, LocalAudio, TelephoneEvent};
 /// Rate of G.711 and G.722 in bit/s, and of G.729.
 const FIXED_BPS: u32 = 64_000;
 const G729_BPS: u32 = 8_000;
+/// Rate of L16 at 16 kHz, and the packet times of it that fit a datagram: 30 ms are 960 bytes.
+const L16_BPS: u32 = 256_000;
+const L16_PTIMES_MS: [u8; 3] = [30, 20, 10];
 /// Range of Opus, RFC 6716 §2.1.1.
 const OPUS_BPS: std::ops::RangeInclusive<u32> = 6_000..=510_000;
 /// Packet time unless the peer wishes otherwise, RFC 3551 §4.2.
@@ -62,6 +65,7 @@ pub(super) fn codec(payload: &Payload) -> Option<AudioCodec> {
         ("g722", 8_000, 1) => Some(AudioCodec::G722),
         ("pcma", 8_000, 1) => Some(AudioCodec::Pcma),
         ("pcmu", 8_000, 1) => Some(AudioCodec::Pcmu),
+        ("l16", 16_000, 1) => Some(AudioCodec::L16),
         ("g729" | "g729a", 8_000, 1) => Some(AudioCodec::G729),
         ("g7221", clock_hz, 1) => g7221(payload, clock_hz),
         _ => None,
@@ -113,6 +117,7 @@ fn ptime_ms(line: &MediaLine, codec: AudioCodec) -> u8 {
     let possible = match codec {
         AudioCodec::Opus => OPUS_PTIMES_MS.as_slice(),
         AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => G7221_PTIMES_MS.as_slice(),
+        AudioCodec::L16 => L16_PTIMES_MS.as_slice(),
         _ => PTIMES_MS.as_slice(),
     };
     let fits = |ms: &u8| u32::from(*ms) <= most;
@@ -134,6 +139,7 @@ fn bitrate_bps(payload: &Payload, codec: AudioCodec, line: &MediaLine, local: &L
         AudioCodec::G7221 { bitrate_bps } | AudioCodec::G7221C { bitrate_bps } => {
             return bitrate_bps;
         }
+        AudioCodec::L16 => return L16_BPS,
         _ => return FIXED_BPS,
     }
     // RFC 7587 §6.1.

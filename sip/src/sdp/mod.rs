@@ -109,9 +109,10 @@ impl LocalAudio {
     }
 
     /// Adds what only some media processors have, each where it belongs by what is heard: 14 kHz before 7,
-    /// G.722 with its 64 kbit/s before G.722.1, and G.729, which spares bits and not ears, last.
-    pub fn add(&mut self, g7221: bool, g729: bool) {
-        use AudioCodec::{G722, G729, G7221, G7221C, Pcma};
+    /// G.722 with its 64 kbit/s before L16, which is as wide with four times as many, then G.722.1, and
+    /// last G.729, which spares bits and not ears.
+    pub fn add(&mut self, g7221: bool, l16: bool, g729: bool) {
+        use AudioCodec::{G722, G729, G7221, G7221C, L16, Pcma};
         let mut insert = |before: AudioCodec, rates: &[u32], codec: fn(u32) -> AudioCodec| {
             let place = self.codecs.iter().position(|known| *known == before);
             let at = place.unwrap_or(self.codecs.len());
@@ -123,6 +124,10 @@ impl LocalAudio {
                 bitrate_bps,
             });
             insert(Pcma, &[32_000, 24_000], |bitrate_bps| G7221 { bitrate_bps });
+        }
+        if l16 {
+            let place = self.codecs.iter().position(|known| *known == G722);
+            self.codecs.insert(place.map_or(0, |at| at + 1), L16);
         }
         if g729 {
             self.codecs.push(G729);

@@ -380,8 +380,8 @@ fn new_audio(local: &LocalAudio, media: &LocalMedia, rng: &mut impl CryptoRng) -
             AudioCodec::G7221 {
                 bitrate_bps: 32_000,
             } => 111,
-            // Who has a lower rate alone says so in an offer of its own: ours is to fit a datagram.
-            AudioCodec::G7221C { .. } | AudioCodec::G7221 { .. } => continue,
+            // Who has these alone says so in an offer of its own: ours is to fit a datagram.
+            AudioCodec::G7221C { .. } | AudioCodec::G7221 { .. } | AudioCodec::L16 => continue,
         };
         if !payloads
             .iter()

@@ -77,6 +77,7 @@ impl Writer {
             AudioCodec::G7221 { .. } => "G7221/16000",
             AudioCodec::G7221C { .. } => "G7221/32000",
             AudioCodec::G729 => "G729/8000",
+            AudioCodec::L16 => "L16/16000",
         };
         self.attribute("rtpmap", format_args!("{payload_type} {encoding}"));
         let parameters = match codec {

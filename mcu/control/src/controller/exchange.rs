@@ -100,7 +100,7 @@ impl Exchange {
             video.legacy = has("h263");
         }
         if let Some(audio) = &mut self.local.audio {
-            audio.add(has("g7221"), has("g729"));
+            audio.add(has("g7221"), has("l16"), has("g729"));
         }
     }
 

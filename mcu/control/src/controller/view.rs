@@ -129,6 +129,7 @@ fn audio_codec(leg: &Leg) -> String {
         Some(AudioCodec::G729) => "G.729",
         Some(AudioCodec::G7221 { .. }) => "G.722.1",
         Some(AudioCodec::G7221C { .. }) => "G.722.1 Annex C",
+        Some(AudioCodec::L16) => "L16",
         None => "",
     };
     name.to_owned()

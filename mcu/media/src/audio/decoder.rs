@@ -4,7 +4,7 @@ use mcu_api::codec::AudioCodec;
 
 use super::conceal::Concealer;
 use super::g711::{self, Law};
-use super::{G729Error, OpenError, g722, g729, g7221, g7221_format};
+use super::{G729Error, OpenError, g722, g729, g7221, g7221_format, l16};
 
 /// Longest sound that one packet may carry: 120 ms, the limit of Opus (RFC 6716 §3.2.5), is taken
 /// for all codecs.
@@ -17,7 +17,7 @@ pub enum DecodeError {
     #[error("the payload is empty")]
     Empty,
     /// More than 120 ms in one packet, or cut frames.
-    #[error("the payload has {bytes} bytes: no frames of at most {PACKET_MAX_MS} ms")]
+    #[error("the payload has {bytes} bytes: no whole frames of at most {PACKET_MAX_MS} ms")]
     TooLong {
         /// Its length.
         bytes: usize,
@@ -44,6 +44,7 @@ enum Kind {
     G722(g722::Decoder, Concealer),
     G7221(Box<g7221::Decoder>),
     G729(g729::Decoder),
+    L16(Concealer),
     Opus(opus::Decoder),
 }
 
@@ -60,6 +61,7 @@ impl Decoder {
                 Kind::G7221(Box::new(g7221::Decoder::new(format)))
             }
             AudioCodec::G729 => Kind::G729(g729::Decoder::new()?),
+            AudioCodec::L16 => Kind::L16(concealer),
             AudioCodec::Opus => Kind::Opus(opus::Decoder::new(
                 codec.sample_rate_hz(),
                 opus::Channels::Mono,
@@ -94,6 +96,10 @@ impl Decoder {
             }
             Kind::G7221(decoder) => decoder.decode(payload, out),
             Kind::G729(decoder) => decoder.decode(payload, out)?,
+            Kind::L16(concealer) => {
+                l16::decode(payload, out);
+                concealer.received(&mut out[start..]);
+            }
             Kind::Opus(decoder) => {
                 let samples = decoder.get_nb_samples(payload)?;
                 decode_opus(decoder, payload, samples, false, out)?;
@@ -107,7 +113,9 @@ impl Decoder {
     pub fn conceal(&mut self, samples: usize, out: &mut Vec<i16>) {
         let samples = samples.min(self.packet_max_samples());
         match &mut self.kind {
-            Kind::G711(_, concealer) | Kind::G722(_, concealer) => concealer.conceal(samples, out),
+            Kind::G711(_, concealer) | Kind::G722(_, concealer) | Kind::L16(concealer) => {
+                concealer.conceal(samples, out);
+            }
             Kind::G7221(decoder) => decoder.conceal(samples, out),
             Kind::G729(decoder) => decoder.conceal(samples, out),
             Kind::Opus(decoder) => conceal_opus(decoder, samples, out),
@@ -147,6 +155,9 @@ impl Decoder {
             }
             // Twelve frames, RFC 3551 §4.5.6.
             Kind::G729(_) => self.packet_max_samples() / 8,
+            // A sample is not to be cut.
+            Kind::L16(_) if !payload.len().is_multiple_of(l16::SAMPLE_BYTES) => 0,
+            Kind::L16(_) => self.packet_max_samples() * l16::SAMPLE_BYTES,
             // 48 frames of at most 1275 bytes and their lengths, RFC 6716 §3.2.1 and §3.2.5.
             Kind::Opus(_) => 48 * 1277,
         };

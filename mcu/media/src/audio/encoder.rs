@@ -3,7 +3,7 @@
 use mcu_api::codec::AudioCodec;
 
 use super::g711::{self, Law};
-use super::{OpenError, g722, g729, g7221, g7221_format};
+use super::{OpenError, g722, g729, g7221, g7221_format, l16};
 
 /// Largest Opus packet that is sent: it must fit one datagram.
 const OPUS_PACKET_MAX_BYTES: usize = 1200;
@@ -45,6 +45,7 @@ enum Kind {
     G722(g722::Encoder),
     G7221(g7221::Encoder),
     G729(g729::Encoder),
+    L16,
     Opus(opus::Encoder),
 }
 
@@ -87,6 +88,7 @@ impl Encoder {
                 Kind::G7221(g7221::Encoder::new(format))
             }
             AudioCodec::G729 => Kind::G729(g729::Encoder::new()?),
+            AudioCodec::L16 => Kind::L16,
             AudioCodec::Opus => Kind::Opus(open_opus(bitrate_bps, application)?),
         };
         Ok(Self {
@@ -118,6 +120,7 @@ impl Encoder {
             Kind::G722(encoder) => encoder.encode(pcm, out)?,
             Kind::G7221(encoder) => encoder.encode(pcm, out),
             Kind::G729(encoder) => encoder.encode(pcm, out),
+            Kind::L16 => l16::encode(pcm, out),
             Kind::Opus(encoder) => {
                 let start = out.len();
                 out.resize(start + OPUS_PACKET_MAX_BYTES, 0);

@@ -12,6 +12,7 @@ mod g711;
 mod g722;
 mod g7221;
 mod g729;
+mod l16;
 pub mod mixer;
 pub mod prompt;
 mod resampler;

@@ -9,7 +9,7 @@ use mcu_api::codec::AudioCodec;
 
 use super::{Decoder, Encoder, Resampler};
 
-const CODECS: [AudioCodec; 7] = [
+const CODECS: [AudioCodec; 8] = [
     AudioCodec::Pcmu,
     AudioCodec::Pcma,
     AudioCodec::G722,
@@ -20,6 +20,7 @@ const CODECS: [AudioCodec; 7] = [
     AudioCodec::G7221C {
         bitrate_bps: 48_000,
     },
+    AudioCodec::L16,
     AudioCodec::Opus,
 ];
 
@@ -71,6 +72,7 @@ fn decode(codec: AudioCodec, payloads: &[Vec<u8>]) -> Vec<i16> {
 fn snr_min(codec: AudioCodec) -> f64 {
     match codec {
         AudioCodec::Pcmu | AudioCodec::Pcma => 35.0,
+        AudioCodec::L16 => 70.0,
         AudioCodec::G722 => 30.0,
         AudioCodec::Opus => 20.0,
         AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => 18.0,
@@ -129,6 +131,7 @@ fn ffmpeg_decodes_what_is_encoded_here_and_the_reverse() {
         (AudioCodec::Pcmu, "mulaw", "8000"),
         (AudioCodec::Pcma, "alaw", "8000"),
         (AudioCodec::G722, "g722", "16000"),
+        (AudioCodec::L16, "s16be", "16000"),
     ];
     for (codec, format, rate) in formats {
         let raw = ["-f", "s16le", "-ar", rate, "-ac", "1"];
@@ -316,6 +319,17 @@ fn frames_of_the_wrong_length_and_unknown_packet_times_are_refused() {
     }
     assert!(Encoder::new(AudioCodec::Opus, 30, 32_000).is_err());
     assert!(Encoder::new(AudioCodec::Pcmu, 30, 32_000).is_ok());
+    let mut linear = Decoder::new(AudioCodec::L16).unwrap();
+    let mut heard = Vec::new();
+    assert!(
+        linear.decode(&[0; 641], &mut heard).is_err(),
+        "half a sample"
+    );
+    assert!(
+        linear.decode(&[0; 3_842], &mut heard).is_err(),
+        "over 120 ms"
+    );
+    assert!(heard.is_empty());
 }
 
 #[test]

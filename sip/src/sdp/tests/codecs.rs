@@ -1,4 +1,4 @@
-//! Codecs that only some media processors have: H.261, H.263 and G.729.
+//! Codecs that only some media processors have: H.261, H.263, L16 and G.729.
 
 use mcu_api::codec::{AudioCodec, VideoCodec};
 
@@ -8,7 +8,7 @@ fn with_all() -> LocalMedia {
     let mut local = local(SrtpPolicy::Off);
     local.video.as_mut().unwrap().legacy = true;
     let audio = local.audio.as_mut().unwrap();
-    audio.add(true, true);
+    audio.add(true, true, true);
     local
 }
 
@@ -160,5 +160,30 @@ fn silence_of_g729_is_described_where_both_sides_say_so() {
         agreed.audio.unwrap().payloads[0].codec,
         AudioCodec::Pcma,
         "ears before bits"
+    );
+}
+
+#[test]
+fn linear_samples_are_taken_at_16_khz_in_packets_that_fit() {
+    let lines = "m=audio 4000 RTP/AVP 11 97\r\na=rtpmap:97 L16/16000\r\na=ptime:60\r\n";
+    let agreed = answer(&offered(lines), &with_all(), &mut rng()).unwrap();
+    assert!(agreed.sdp.contains("a=rtpmap:97 L16/16000\r\n"));
+    let send = agreed.audio.unwrap().stream.send.unwrap();
+    assert_eq!(
+        (
+            send.codec,
+            send.payload_type,
+            send.ptime_ms,
+            send.bitrate_bps
+        ),
+        (AudioCodec::L16, 97, 30, 256_000)
+    );
+    let stereo = "m=audio 4000 RTP/AVP 97 8\r\na=rtpmap:97 L16/16000/2\r\n";
+    let agreed = answer(&offered(stereo), &with_all(), &mut rng()).unwrap();
+    let sound = agreed.audio.unwrap();
+    assert_eq!(
+        sound.payloads[0].codec,
+        AudioCodec::Pcma,
+        "one channel only"
     );
 }
