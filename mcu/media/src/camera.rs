@@ -34,6 +34,8 @@ const WAIT_FOR_ORDER: Duration = Duration::from_millis(20);
 pub struct CameraPacket<'p> {
     /// Its place in its layer.
     pub source: SourcePacket,
+    /// What it is coded in.
+    pub codec: VideoCodec,
     /// Marker bit.
     pub marker: bool,
     /// Payload.
@@ -181,9 +183,9 @@ impl Camera {
             repaired,
             restarted: accepted.restarted,
         };
-        let known = (layer.is_alive(now), layer.size);
+        let known = (layer.is_alive(now), layer.codec, layer.size);
         layer.take(now, &packet, &arrival, clock);
-        self.awoken |= known != (true, layer.size);
+        self.awoken |= known != (true, layer.codec, layer.size);
         if key_frame && self.next_decoded == Some(place.layer) {
             self.decoded = self.next_decoded.take();
             self.depacketizer.reset();
@@ -194,6 +196,7 @@ impl Camera {
                 .insert(now, &accepted, packet.header.marker, packet.payload);
         }
         Some(CameraPacket {
+            codec,
             source: SourcePacket {
                 source: self.layers[place.layer].key,
                 accepted,
@@ -510,7 +513,8 @@ impl Layer {
             && let Some(size) = video::picture_size(arrival.codec, packet.payload)
         {
             self.size = Some(size);
-            self.key_frames += 1;
+            // Of H.261 none is known to be one.
+            self.key_frames += u64::from(arrival.codec != VideoCodec::H261);
         }
         self.wants_key &= !arrival.key_frame;
     }

@@ -572,7 +572,9 @@ impl Leg {
         sockets: &Sockets,
     ) {
         for n in 0..self.screens.len() {
-            if !self.screens[n].is_shown(&packet.source) {
+            let screen = &self.screens[n];
+            // A terminal may have gone over to another codec since the layer was chosen.
+            if !screen.is_shown(&packet.source) || packet.codec != screen.plan().codec {
                 continue;
             }
             self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
@@ -656,7 +658,9 @@ impl Leg {
                 .filter(|(_, _, heights, _)| heights.wanted > 0)
         };
         let ideal: u32 = visible()
-            .filter_map(|(_, leg, heights, most)| Some(best(*leg, *heights, *most)?.rate_bps))
+            .filter_map(|(n, leg, heights, most)| {
+                Some(self.screens[*n].ideal_bps(&best(*leg, *heights, *most)?, *heights))
+            })
             .fold(0, u32::saturating_add);
         let fits = self
             .bandwidth

@@ -19,6 +19,7 @@ use crate::transcode;
 
 /// RTP clock of video.
 const CLOCK_HZ: u32 = 90_000;
+const MILLISECOND: i32 = 90;
 /// Packets kept for NACK: a second of 4 Mbit/s.
 const KEPT_PACKETS: usize = 512;
 const KEPT_FOR: Duration = Duration::from_millis(1_500);
@@ -42,7 +43,7 @@ pub struct Screen {
     packetizer: Option<(VideoCodec, Packetizer)>,
     /// A leg whose codec the line does not take, and the class in which it is encoded anew.
     anew: Option<(LegId, VideoClass)>,
-    /// Timestamp of the last picture of our own making.
+    /// Timestamp of the last picture.
     last_timestamp: Option<u32>,
     /// The peer asked for a key frame.
     wants_key: bool,
@@ -145,6 +146,15 @@ impl Screen {
         Some((*leg, class.height))
     }
 
+    /// What it takes to show this layer, in bit/s: its own rate, or that of the class in which it would be
+    /// encoded anew.
+    pub fn ideal_bps(&self, chosen: &Chosen, heights: Heights) -> u32 {
+        if chosen.codec == self.plan.codec {
+            return chosen.rate_bps;
+        }
+        transcode::class(&self.plan, chosen, heights, u32::MAX, None).bitrate_bps
+    }
+
     /// Shows this layer of a leg, or nothing: forwarded where the line takes its codec, else encoded anew
     /// for so tall a picture in so many bits a second.
     pub fn choose(&mut self, wanted: Option<(LegId, Chosen)>, heights: Heights, budget_bps: u32) {
@@ -231,7 +241,14 @@ impl Screen {
 
     /// RTP timestamp of a composed picture.
     pub fn timestamp(&self, clock: &RoomClock, at: NtpTime) -> u32 {
-        self.stream.timestamp(clock, at)
+        let nominal = self.stream.timestamp(clock, at);
+        // What was forwarded before may be stamped ahead of its arrival, by as much as its sound lags.
+        match self.last_timestamp {
+            Some(last) if (nominal.wrapping_sub(last) as i32) < MILLISECOND => {
+                last.wrapping_add(MILLISECOND as u32)
+            }
+            _ => nominal,
+        }
     }
 
     /// Lends the packetizer, while the packets it makes are written by this screen.
@@ -274,6 +291,7 @@ impl Screen {
             return false;
         };
         self.frames.add(marker);
+        self.last_timestamp = Some(place.timestamp);
         let media = Media {
             timestamp: place.timestamp,
             marker,

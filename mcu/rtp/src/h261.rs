@@ -54,7 +54,14 @@ fn begins_intra(bits: &mut Bits<'_>) -> Option<bool> {
     bits.take(9)?; // GN, GQUANT
     skip_extra(bits)?;
     // MBA 1 is "1" (table 1); MTYPE intra is "0001", and "0000 001" with MQUANT (table 2).
-    Some(bits.bit()? == 1 && (bits.take(4)? == 1 || bits.take(3)? == 1))
+    if bits.bit()? == 0 {
+        return Some(false);
+    }
+    Some(match bits.take(4)? {
+        1 => true,
+        0 => bits.take(3)? == 1,
+        _ => false,
+    })
 }
 
 /// The bits of a payload. `None` if it is none.
@@ -104,7 +111,12 @@ pub fn packetize(picture: &[u8], mut emit: impl FnMut(&[u8], bool)) -> Result<()
         let Some(next) = starts.iter().copied().rfind(|at| fits(*at)) else {
             let next = starts.iter().copied().find(|at| *at > start).unwrap_or(end);
             let len = next.div_ceil(8) - start / 8;
-            (start, result) = (next, Err(Oversized { len }));
+            result = Err(Oversized { len });
+            if next == end {
+                // Who waits for the picture's end is to know that there it is.
+                emit(&[1, 0, 0, 0, 0], true);
+            }
+            start = next;
             continue;
         };
         let part = bits::part(picture, start, next);

@@ -7,10 +7,8 @@ use crate::h264::MAX_PAYLOAD;
 /// What a picture header says (H.263 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PictureHeader {
-    /// Luma samples in a row.
-    pub width: u32,
-    /// Luma rows.
-    pub height: u32,
+    /// Luma samples in a row, and rows; `None` where they are those of the picture before.
+    pub size: Option<(u32, u32)>,
     /// It refers to no other picture.
     pub intra: bool,
 }
@@ -23,8 +21,7 @@ const EXTENDED: u32 = 7;
 const CUSTOM: u32 = 6;
 
 impl PictureHeader {
-    /// Reads a header whose start code begins at bit `at`. `None` if there is none, or of a picture
-    /// that does not say its size.
+    /// Reads a header whose start code begins at bit `at`. `None` if there is none.
     pub fn parse(data: &[u8], at: usize) -> Option<Self> {
         let mut bits = Bits::new(data, at);
         // PSC: 22 bits, then TR.
@@ -36,21 +33,25 @@ impl PictureHeader {
         match bits.take(3)? {
             EXTENDED => Self::extended(&mut bits),
             format => {
-                let (width, height) = size(format)?;
+                let size = Some(size(format)?);
                 let intra = bits.bit()? == 0;
-                Some(Self {
-                    width,
-                    height,
-                    intra,
-                })
+                Some(Self { size, intra })
             }
         }
     }
 
     /// PLUSPTYPE, H.263 §5.1.4.
     fn extended(bits: &mut Bits<'_>) -> Option<Self> {
-        // Without its optional part the size is that of the picture before.
-        (bits.take(3)? == 1).then_some(())?;
+        // UFEP: without its optional part the size is that of the picture before, as a rule of pictures
+        // that refer to it.
+        match bits.take(3)? {
+            0 => {
+                let (size, intra) = (None, bits.take(3)? == 0);
+                return Some(Self { size, intra });
+            }
+            1 => {}
+            _ => return None,
+        }
         let format = bits.take(3)?;
         bits.take(15)?;
         let kind = bits.take(3)?;
@@ -69,8 +70,7 @@ impl PictureHeader {
             _ => size(format)?,
         };
         (height > 0).then_some(Self {
-            width,
-            height,
+            size: Some((width, height)),
             intra: kind == 0,
         })
     }
@@ -277,7 +277,11 @@ mod tests {
     #[test]
     fn picture_headers_say_size_and_kind() {
         let intra = PictureHeader::parse(&cif(true, 0, 0), 0).unwrap();
-        assert_eq!((intra.width, intra.height, intra.intra), (352, 288, true));
+        assert_eq!((intra.size, intra.intra), (Some((352, 288)), true));
+        // PLUSPTYPE: UFEP 000, then a picture of type P, as whoever has said the size goes on.
+        let plus = [0, 0, 0x80, 0x16, 0x1C, 0x10, 0x80, 0, 0];
+        let header = PictureHeader::parse(&plus, 0).unwrap();
+        assert_eq!((header.size, header.intra), (None, false));
         assert!(!PictureHeader::parse(&cif(false, 0, 0), 0).unwrap().intra);
         assert_eq!(PictureHeader::parse(&[0, 0, 0x84, 0, 0, 0, 0], 0), None);
         assert_eq!(PictureHeader::parse(&cif(true, 0, 0)[..4], 0), None);
@@ -321,7 +325,7 @@ mod tests {
                 data.extend_from_slice(bytes);
             });
             assert_eq!(data, picture, "groups of {size} bytes");
-            assert_eq!(first.flatten().map(|p| p.width), Some(352));
+            assert_eq!(first.flatten().map(|p| p.size), Some(Some((352, 288))));
         }
     }
 

@@ -23,7 +23,8 @@ impl KeyFrameStarts {
             VideoCodec::H264 => self.h264.starts(payload),
             VideoCodec::H263 => h263::picture(payload).is_some_and(|picture| picture.intra),
             VideoCodec::H263Plus => h263::plus_picture(payload).is_some_and(|p| p.intra),
-            VideoCodec::H261 => h261::picture(payload).is_some_and(|picture| picture.intra),
+            // None says for sure that it refers to no other: what is missing comes within 132 pictures.
+            VideoCodec::H261 => h261::picture(payload).is_some(),
             VideoCodec::Vp8 => vp8::is_key_frame(payload),
         }
     }
@@ -31,11 +32,10 @@ impl KeyFrameStarts {
 
 /// Width and height of the picture that begins in this payload, where it tells.
 pub fn picture_size(codec: VideoCodec, payload: &[u8]) -> Option<(u32, u32)> {
-    let h263 = |picture: h263::PictureHeader| (picture.width, picture.height);
     match codec {
         VideoCodec::H264 => h264::find_sps(payload).map(|sps| (sps.width, sps.height)),
-        VideoCodec::H263 => h263::picture(payload).map(h263),
-        VideoCodec::H263Plus => h263::plus_picture(payload).map(h263),
+        VideoCodec::H263 => h263::picture(payload)?.size,
+        VideoCodec::H263Plus => h263::plus_picture(payload)?.size,
         VideoCodec::H261 => h261::picture(payload).map(|picture| (picture.width, picture.height)),
         VideoCodec::Vp8 => vp8::picture_size(payload),
     }

@@ -10,7 +10,7 @@ use super::lines::parameters;
 /// A picture of the ITU's formats. One is taken only if there is at least `min_bps` for it, and never
 /// gets more than `max_bps`.
 struct Picture {
-    /// As parameter; some terminals write the number behind.
+    /// As parameter (RFC 4629 §8.1.1); some terminals write the number before.
     names: [&'static str; 2],
     width: u16,
     height: u16,
@@ -20,7 +20,7 @@ struct Picture {
 
 /// Pictures that are sent and taken, largest first.
 const PICTURES: [Picture; 4] = [
-    picture(["4cif", "cif4"], 704, 576, 384_000, 2_000_000),
+    picture(["cif4", "4cif"], 704, 576, 384_000, 2_000_000),
     picture(["cif", "cif"], 352, 288, 48_000, 768_000),
     picture(["qcif", "qcif"], 176, 144, 0, 192_000),
     picture(["sqcif", "sqcif"], 128, 96, 0, 128_000),
@@ -49,8 +49,6 @@ const RATES_BPS: [u32; 11] = [
     2_000_000, 1_500_000, 1_000_000, 768_000, 512_000, 384_000, 256_000, 192_000, 128_000, 64_000,
     48_000,
 ];
-/// A payload type without a number of its own in a rate: 64 kbit/s, a fifth more at most.
-const LEAST_BPS: u32 = 48_000;
 /// Frame rates.
 const FRAME_RATES: [u8; 6] = [30, 15, 10, 7, 5, 1];
 
@@ -131,8 +129,9 @@ impl Format {
         let bitrate_bps = RATES_BPS
             .into_iter()
             .find(|rate| u64::from(*rate) <= budget);
-        let bitrate_bps = bitrate_bps.unwrap_or(LEAST_BPS);
-        let most = local.max_frame_rate.min(30 / interval);
+        // Below all of them what there is: pictures are left out until it suffices.
+        let bitrate_bps = bitrate_bps.or(u32::try_from(budget).ok())?.max(1);
+        let most = local.max_frame_rate.min((30 / interval).max(1));
         let most = most.min(motion(picture, bitrate_bps));
         Some(VideoClass {
             codec: self.codec,
@@ -147,10 +146,13 @@ impl Format {
     }
 
     /// The `a=fmtp` parameters that declare what we take on this payload type.
-    pub fn our_parameters(&self) -> String {
+    pub fn our_parameters(&self, local: &LocalVideo) -> String {
         let own = Self::own(self.codec);
         let taken = PICTURES.iter().zip(own.intervals);
-        let taken = taken.filter(|(_, interval)| *interval > 0);
+        let taken = taken.filter(|(picture, interval)| {
+            let is_wanted = picture.width <= local.max_width && picture.height <= local.max_height;
+            *interval > 0 && (is_wanted || picture.height == PICTURES[QCIF].height)
+        });
         let sizes = taken.map(|(p, interval)| format!("{}={interval}", p.names[0].to_uppercase()));
         let profile = self.is_2000.then(|| "profile=0;level=40".to_owned());
         profile
@@ -245,7 +247,7 @@ mod tests {
             (352, 288, 30, 128_000)
         );
         assert_eq!(class(H263Plus, "QCIF=3", 900_000), (176, 144, 10, 192_000));
-        assert_eq!(class(H263, "SQCIF=1", 20_000), (128, 96, 30, 48_000));
+        assert_eq!(class(H263, "SQCIF=1", 20_000), (128, 96, 30, 20_000));
     }
 
     #[test]
@@ -255,11 +257,11 @@ mod tests {
         let format = plus("profile=0;level=10;CIF=1").unwrap();
         assert_eq!(format.encoding(), "H263-2000");
         assert_eq!(
-            format.our_parameters(),
-            "profile=0;level=40;4CIF=1;CIF=1;QCIF=1;SQCIF=1"
+            format.our_parameters(&LOCAL),
+            "profile=0;level=40;CIF4=1;CIF=1;QCIF=1;SQCIF=1"
         );
         assert_eq!(
-            Format::own(VideoCodec::H261).our_parameters(),
+            Format::own(VideoCodec::H261).our_parameters(&LOCAL.at_most(Some(360))),
             "CIF=1;QCIF=1"
         );
     }

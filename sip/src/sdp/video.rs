@@ -54,7 +54,7 @@ impl Format {
     pub(super) fn described(&self, local: &LocalVideo) -> (&'static str, String) {
         match self {
             Self::H264(format) => ("H264", format.our_parameters(local)),
-            Self::Cif(format) => (format.encoding(), format.our_parameters()),
+            Self::Cif(format) => (format.encoding(), format.our_parameters(local)),
         }
     }
 

@@ -171,6 +171,10 @@ impl Encoder {
                 code => check(code)?,
             }
             let packet = &*self.packet;
+            if packet.data.is_null() || packet.size <= 0 {
+                ffi::av_packet_unref(self.packet);
+                return Ok(false);
+            }
             let bytes = usize::try_from(packet.size).unwrap_or(0);
             self.buffer
                 .extend_from_slice(slice::from_raw_parts(packet.data, bytes));

@@ -308,7 +308,7 @@ fn streams_of_x264_come_out_at_once() {
     }
 }
 
-/// 1080i as old cameras and room systems send it, in fields (PAFF) or in pairs of macroblocks (MBAFF):
+/// Interlaced as old cameras and room systems send it, in pairs of macroblocks (MBAFF):
 /// what is shown is the upper field alone, in its shape, as ffmpeg parts them.
 #[test]
 fn of_interlaced_pictures_one_field_is_shown() {

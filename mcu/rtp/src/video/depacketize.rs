@@ -265,6 +265,10 @@ impl Open {
     }
 
     fn take(&mut self, payload: &[u8]) {
+        // Padding alone, as of probes: nothing of a picture.
+        if payload.is_empty() {
+            return;
+        }
         let unit = &mut self.unit;
         let taken = match &mut self.join {
             Join::H264(join) => {

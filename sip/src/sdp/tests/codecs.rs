@@ -34,7 +34,7 @@ fn old_pictures_are_taken_where_the_processor_has_them() {
     let all = with_all();
     let (codec, width, number, formats) = video("m=video 4002 RTP/AVP 34\r\n", &all).unwrap();
     assert_eq!((codec, width, number), (VideoCodec::H263, 176, 34));
-    assert_eq!(formats, ["a=fmtp:34 4CIF=1;CIF=1;QCIF=1;SQCIF=1"]);
+    assert_eq!(formats, ["a=fmtp:34 CIF4=1;CIF=1;QCIF=1;SQCIF=1"]);
     let h261 = "m=video 4002 RTP/AVP 31\r\nb=AS:64\r\na=fmtp:31 CIF=1;QCIF=1\r\n";
     let (codec, width, number, formats) = video(h261, &all).unwrap();
     assert_eq!((codec, width, number), (VideoCodec::H261, 352, 31));
