@@ -194,16 +194,19 @@ impl Picture {
 
     /// What it is for: terminals that are shown the composition, or somebody who looks on from outside.
     pub fn set_purpose(&mut self, now: Instant, is_composed: bool, still: bool) {
-        if is_composed && !self.is_composed {
-            // What was good enough for stills.
-            for (leg, decoding) in &mut self.decoders {
-                if std::mem::take(&mut decoding.is_damaged) {
-                    self.damaged.push(*leg);
-                }
+        self.is_composed = is_composed;
+        self.mend_for_people();
+        self.stills.want(now, still);
+    }
+
+    /// What was good enough for stills is not for people.
+    fn mend_for_people(&mut self) {
+        for (leg, decoding) in &mut self.decoders {
+            let is_for_people = self.is_composed || self.alone.height(*leg).is_some();
+            if is_for_people && std::mem::take(&mut decoding.is_damaged) {
+                self.damaged.push(*leg);
             }
         }
-        self.is_composed = is_composed;
-        self.stills.want(now, still);
     }
 
     /// Legs to show, in the order of the layout's cells.
@@ -220,6 +223,7 @@ impl Picture {
     /// Legs that are shown alone, and the lines of the pictures that are made of them.
     pub fn show_alone(&mut self, wanted: impl Iterator<Item = (LegId, u16)>) {
         self.alone.set(wanted);
+        self.mend_for_people();
     }
 
     /// Whether people see the leg by what is decoded, and not only stills show it.
@@ -442,7 +446,8 @@ impl Picture {
             let (scene, newest) = (scene.clone(), newest.clone());
             let job: Job<Done> = Box::new(move || {
                 let size = (scene.class.width.into(), scene.class.height.into());
-                let (canvas, picture) = alone::fit((leg, &newest), size, canvas, pts);
+                let codec = scene.class.codec;
+                let (canvas, picture) = alone::fit((leg, &newest), (codec, size), canvas, pts);
                 let mut done = run_encoder(room, scene, encoder, &picture, key, at);
                 done.canvas = Some(canvas);
                 Done::Encoded(done)

@@ -100,10 +100,16 @@ impl Screen {
             return false;
         }
         if self.plan.source != plan.source {
-            // An encoder that others have may be in the middle of its pictures.
-            self.awaits_key |= self.class().is_some();
+            let before = self.forwarded_leg().map(|(leg, _)| leg);
+            let is_encoded = self.class().is_some();
             self.plan.source.clone_from(&plan.source);
-            self.wants_key = true;
+            // Of the same leg in another height nothing begins anew before a layer or a class is chosen.
+            let goes_on = before.is_some() && before == self.forwarded_leg().map(|(leg, _)| leg);
+            if !goes_on {
+                // An encoder that others have may be in the middle of its pictures.
+                self.awaits_key |= is_encoded;
+                self.wants_key = true;
+            }
             if self.forwarded_leg().is_none() {
                 self.forwarder.want(None);
                 self.encode(None);

@@ -11,6 +11,7 @@ mod browsers;
 mod calendar;
 mod calls;
 mod chat;
+mod codecs;
 mod dialling;
 mod door;
 mod exchange;
@@ -367,7 +368,9 @@ impl Controller {
             room.arrange();
             settle_offers(room, &mut self.rng, &mut self.outputs);
             if self.processor.is_ready() {
-                settle_plan(room, self.now, &mut self.outputs);
+                let hello = self.processor.hello();
+                let codecs = hello.map_or(&[][..], |hello| &hello.codecs);
+                settle_plan(room, codecs, self.now, &mut self.outputs);
             }
             // A network check has nobody to be told of.
             if !room.is_probe() {
@@ -527,8 +530,9 @@ fn legs_where(rooms: &[Room], wanted: impl Fn(&Leg) -> bool) -> Vec<(RoomId, Leg
 }
 
 /// Sends the plan if it differs from the one in force. An unknown room without media needs none.
-fn settle_plan(room: &mut Room, now: Instant, outputs: &mut VecDeque<Output>) {
+fn settle_plan(room: &mut Room, codecs: &[String], now: Instant, outputs: &mut VecDeque<Output>) {
     let mut plan = room.plan();
+    codecs::keep_known(&mut plan, codecs);
     let in_force = match &room.sent {
         Some(sent) => {
             plan == RoomPlan {

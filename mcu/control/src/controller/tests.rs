@@ -7,6 +7,7 @@ mod browsers;
 mod calendar;
 mod calls;
 mod chat;
+mod codecs;
 mod days;
 mod dialling;
 mod dialogs;

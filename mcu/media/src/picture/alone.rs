@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use mcu_api::codec::VideoCodec;
 use mcu_api::ids::LegId;
 use mcu_api::plan::Layout;
 
-use crate::video::{Compositor, Frame};
+use crate::video::{Colour, Compositor, Frame};
 
 /// The newest picture of each such leg.
 #[derive(Default)]
@@ -60,11 +61,18 @@ impl Alone {
 /// Brings a picture of a leg to this size, by a canvas that is kept for the next.
 pub fn fit(
     (leg, picture): (LegId, &Frame),
-    (width, height): (u32, u32),
+    (codec, (width, height)): (VideoCodec, (u32, u32)),
     canvas: Option<Box<Compositor>>,
     pts: i64,
 ) -> (Box<Compositor>, Frame) {
-    let mut canvas = canvas.unwrap_or_else(|| Box::new(Compositor::new(width, height)));
+    let mut canvas = canvas.unwrap_or_else(|| {
+        // VP8 has no other colours than BT.601 (RFC 6386 §9.2).
+        let colour = match codec {
+            VideoCodec::Vp8 => Colour::BT601,
+            _ => Colour::guess(width, height),
+        };
+        Box::new(Compositor::of_colour(width, height, colour))
+    });
     canvas.set_tiles(Layout::Equal, &[leg]);
     if let Err(error) = canvas.put(leg, picture) {
         tracing::debug!(%leg, %error, "picture not brought to size");

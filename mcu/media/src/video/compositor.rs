@@ -57,8 +57,13 @@ impl Compositor {
     /// A black canvas; both sides are made even. Its colour is BT.709 limited from 720p on and
     /// BT.601 limited below.
     pub fn new(width: u32, height: u32) -> Self {
+        Self::of_colour(width, height, Colour::guess(width, height))
+    }
+
+    /// The same, whose samples mean this.
+    pub fn of_colour(width: u32, height: u32, colour: Colour) -> Self {
         let (width, height) = (width.max(2) & !1, height.max(2) & !1);
-        let pool = Pool::new(width, height, Colour::guess(width, height), SPARE_CANVASES);
+        let pool = Pool::new(width, height, colour, SPARE_CANVASES);
         let mut canvas = pool.take();
         paint(&mut canvas, Rect::whole(width, height), BLACK);
         Self {
