@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
 use mcu_api::directory::{Audience, CEILINGS, Home, SITES, Shape};
-use mcu_api::plan::Layout;
+use mcu_api::layout::Layout;
 use mcu_api::reach;
 use mcu_api::secret::Redacted;
 use serde::Deserialize;
@@ -181,12 +181,19 @@ pub struct Room {
     /// How the picture is composed that terminals get.
     #[serde(default)]
     pub layout: Layout,
+    /// Whether that picture has names, and marks of who is muted and who speaks.
+    #[serde(default = "with_captions")]
+    pub captions: bool,
     /// Tallest picture that is sent, and asked for.
     #[serde(default)]
     pub max_height: Option<Ceiling>,
     /// Most legs.
     #[serde(default)]
     pub max_legs: Option<Sites>,
+}
+
+const fn with_captions() -> bool {
+    true
 }
 
 /// `max_height` of a room.
@@ -636,6 +643,7 @@ impl Room {
             guest_pin: self.guest_pin.as_ref().map(|pin| digits(pin.get_ref())),
             shape: Shape {
                 layout: self.layout,
+                captions: self.captions,
                 max_height: self.max_height.map(|lines| lines.0),
                 max_legs: self.max_legs.map(|sites| sites.0),
             },

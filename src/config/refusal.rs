@@ -17,6 +17,7 @@ const KEYS: &[&str] = &[
     "bind_dn",
     "ca",
     "calls_per_source",
+    "captions",
     "certificate",
     "claim",
     "client_ca",

@@ -390,7 +390,7 @@ fn wrong_pins_and_rules_are_refused_with_line_key_and_reason() {
         (
             "[[rooms]]\nnumber = \"1\"\nlayout = \"mosaic\"\n",
             "3: ",
-            &["layout: "],
+            &["layout: ", "a layout is one of equal, speaker", "1_12"],
         ),
         (
             "[[rooms]]\nnumber = \"1\"\npin = \"12a4\"\n",

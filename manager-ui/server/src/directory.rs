@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
 use mcu_api::directory::{Branch, Directory, MAX_SHARES, MadeAccount, MadeRoom, Shape};
-use mcu_api::plan::Layout;
+use mcu_api::layout::Layout;
 use mcu_api::secret::Redacted;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
@@ -170,16 +170,17 @@ pub(crate) async fn show(store: &Store, file: &File) -> Result<(), Error> {
     for room in &file.rooms {
         sqlx::query(
             "INSERT INTO file_rooms (number, guests, srtp, has_pin, has_guest_pin, layout, \
-             max_height, max_legs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             max_height, max_legs, captions) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(&room.number)
         .bind(i64::from(room.guests))
         .bind(policy_name(room.srtp))
         .bind(i64::from(room.has_pin))
         .bind(i64::from(room.has_guest_pin))
-        .bind(room.shape.layout.as_str())
+        .bind(room.shape.layout.name())
         .bind(room.shape.max_height.map(i64::from))
         .bind(room.shape.max_legs.map(i64::from))
+        .bind(i64::from(room.shape.captions))
         .execute(&mut *tx)
         .await?;
     }
@@ -234,7 +235,7 @@ async fn read(store: &Store, seal: &Seal, realm: &str, least: u64) -> Result<Dir
         .await?;
     let rooms = sqlx::query(
         "SELECT id, organisation, number, guests, srtp, pin, guest_pin, layout, max_height, \
-         max_legs FROM rooms",
+         max_legs, captions FROM rooms",
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -324,6 +325,7 @@ fn shape(row: &AnyRow) -> Result<Shape, sqlx::Error> {
         layout: Layout::named(row.try_get("layout")?).unwrap_or_default(),
         max_height: bound("max_height")?,
         max_legs: bound("max_legs")?,
+        captions: row.try_get::<i64, _>("captions")? != 0,
     })
 }
 

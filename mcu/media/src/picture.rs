@@ -6,29 +6,29 @@
 
 mod alone;
 mod jobs;
+mod views;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
-use mcu_api::plan::{Layout, Notice};
+use mcu_api::plan::Notice;
 use mcu_rtp::h263::Split;
 use mcu_rtp::video::AccessUnit;
 
 use alone::Alone;
 use jobs::{Work, run_canvas, run_decoder, run_encoder};
+use views::Views;
+pub use views::{Composition, ViewName};
 
 use crate::blame::Sender;
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
 use crate::stills::{Made, Stills};
-use crate::video::{Compositor, Decoder, Encoder, Frame, layout, notice};
+use crate::video::{Compositor, Decoder, Encoder, Frame, notice};
 
-/// The canvas on which everything is composed.
-const WIDTH: u32 = 1_280;
-const HEIGHT: u32 = 720;
 /// Compositions per second.
 const FRAME_RATE: u32 = 30;
 /// Pictures per second of a notice: it stands still.
@@ -43,6 +43,8 @@ const SMALLEST: u16 = 1;
 /// sender that sends none is shown as it comes.
 const KEY_AGAIN: Duration = Duration::from_secs(30);
 const KEY_WAIT: Duration = Duration::from_secs(5);
+/// Legs that a still shows.
+pub const STILL_TILES: usize = 9;
 /// Ticks for which every picture of a leg may wait a whole tick.
 const MAX_LEFT_TICKS: u32 = 2 * FRAME_RATE;
 /// Ticks between two key frames of one class on request.
@@ -89,6 +91,7 @@ pub struct Decoded {
 /// Result of composing: one picture of each size that is sent.
 pub struct Composed {
     room: RoomId,
+    view: ViewName,
     canvas: Box<Compositor>,
     pictures: Vec<Frame>,
     at: Instant,
@@ -103,6 +106,8 @@ pub struct Scene {
     pub notice: Option<Notice>,
     /// This leg alone, in place of the composed picture.
     pub leg: Option<LegId>,
+    /// Which of the composed pictures.
+    pub view: ViewName,
 }
 
 /// Result of encoding.
@@ -126,12 +131,7 @@ pub struct Encoded {
 /// The picture of one room.
 pub struct Picture {
     room: RoomId,
-    layout: Layout,
-    tiles: Vec<LegId>,
-    /// At home when no composition is under way.
-    canvas: Option<Box<Compositor>>,
-    /// Pictures of each leg that are not on the canvas yet.
-    fresh: HashMap<LegId, Fresh>,
+    views: Views,
     /// Media time of the canvas counts from here.
     started: Option<Instant>,
     decoders: HashMap<LegId, Decoding>,
@@ -139,8 +139,6 @@ pub struct Picture {
     epoch: u64,
     /// Legs whose decoder needs a key frame.
     damaged: Vec<LegId>,
-    /// Somebody gets the composed picture.
-    is_composed: bool,
     alone: Alone,
     stills: Stills,
 }
@@ -177,47 +175,46 @@ impl Picture {
     pub fn new(room: RoomId, now: Instant) -> Self {
         Self {
             room,
-            layout: Layout::default(),
-            tiles: Vec::new(),
-            canvas: Some(Box::new(Compositor::new(WIDTH, HEIGHT))),
-            fresh: HashMap::new(),
+            views: Views::new(),
             started: None,
             decoders: HashMap::new(),
             encoders: HashMap::new(),
             epoch: 0,
             damaged: Vec::new(),
-            is_composed: false,
             alone: Alone::default(),
             stills: Stills::new(room, now),
         }
     }
 
-    /// What it is for: terminals that are shown the composition, or somebody who looks on from outside.
-    pub fn set_purpose(&mut self, now: Instant, is_composed: bool, still: bool) {
-        self.is_composed = is_composed;
-        self.mend_for_people();
-        self.stills.want(now, still);
+    /// Somebody looks on from outside, or nobody.
+    pub fn want_stills(&mut self, now: Instant, wanted: bool) {
+        self.stills.want(now, wanted);
     }
 
     /// What was good enough for stills is not for people.
     fn mend_for_people(&mut self) {
+        let (views, alone) = (&self.views, &self.alone);
         for (leg, decoding) in &mut self.decoders {
-            let is_for_people = self.is_composed || self.alone.height(*leg).is_some();
+            let is_for_people = views.height(*leg).max(alone.height(*leg)).is_some();
             if is_for_people && std::mem::take(&mut decoding.is_damaged) {
                 self.damaged.push(*leg);
             }
         }
     }
 
-    /// Legs to show, in the order of the layout's cells.
-    pub fn set_tiles(&mut self, layout: Layout, tiles: &[LegId]) {
-        self.layout = layout;
-        self.tiles = tiles.to_vec();
-        let alone = &self.alone;
-        let is_shown = |leg: &LegId| tiles.contains(leg) || alone.height(*leg).is_some();
-        self.decoders.retain(|leg, _| is_shown(leg));
-        self.fresh.retain(|leg, _| tiles.contains(leg));
-        self.stills.retain(tiles);
+    /// What is composed, the room's picture among it.
+    pub fn set_views(&mut self, wanted: HashMap<ViewName, Composition>) {
+        self.views.set(wanted);
+        let (views, alone) = (&self.views, &self.alone);
+        self.decoders
+            .retain(|leg, _| views.has(*leg) || alone.height(*leg).is_some());
+        self.stills.retain(&self.views.room_tiles());
+        self.mend_for_people();
+    }
+
+    /// Who speaks, to be marked.
+    pub fn set_speaker(&mut self, speaker: Option<LegId>) {
+        self.views.set_speaker(speaker);
     }
 
     /// Legs that are shown alone, and the lines of the pictures that are made of them.
@@ -228,36 +225,31 @@ impl Picture {
 
     /// Whether people see the leg by what is decoded, and not only stills show it.
     fn is_for_people(&self, leg: LegId) -> bool {
-        self.is_composed || self.alone.height(leg).is_some()
+        self.views.height(leg).max(self.alone.height(leg)).is_some()
     }
 
     /// The leg is gone.
     pub fn remove(&mut self, leg: LegId) {
         self.alone.remove(leg);
-        self.tiles.retain(|tile| *tile != leg);
+        self.views.remove(leg);
         self.decoders.remove(&leg);
-        self.fresh.remove(&leg);
     }
 
     /// Height in lines for which the leg is decoded; `None` when it is not.
     pub fn decoded_height(&self, leg: LegId) -> Option<u16> {
-        self.tile_height(leg).max(self.alone.height(leg))
-    }
-
-    fn tile_height(&self, leg: LegId) -> Option<u16> {
-        let place = self.tiles.iter().position(|tile| *tile == leg)?;
-        if !self.is_composed {
-            let is_shown = self.stills.is_wanted() && place < Layout::Equal.max_tiles();
-            return is_shown.then_some(SMALLEST);
-        }
-        let cells = layout::cells(self.layout, self.tiles.len(), WIDTH, HEIGHT);
-        cells.get(place).map(|cell| cell.height as u16)
+        let seen = self.views.height(leg).max(self.alone.height(leg));
+        seen.or_else(|| {
+            let tiles = self.views.room_tiles();
+            let is_shown =
+                self.stills.is_wanted() && tiles.iter().take(STILL_TILES).any(|tile| *tile == leg);
+            is_shown.then_some(SMALLEST)
+        })
     }
 
     /// Nobody sees the leg: its decoder goes.
     pub fn stop_decoding(&mut self, leg: LegId) {
         self.decoders.remove(&leg);
-        self.fresh.remove(&leg);
+        self.views.forget(leg);
     }
 
     /// Encoders that exist.
@@ -353,7 +345,8 @@ impl Picture {
 
     /// Starts the next pictures of these scenes, and the next still.
     pub fn tick(&mut self, context: &Context<'_>, scenes: impl Iterator<Item = Scene>) {
-        self.stills.tick(context.now, context.pool, &self.tiles);
+        self.stills
+            .tick(context.now, context.pool, &self.views.room_tiles());
         let wanted: Vec<Scene> = scenes.collect();
         self.encoders.retain(|scene, _| wanted.contains(scene));
         for scene in wanted {
@@ -364,37 +357,42 @@ impl Picture {
         }
         self.show_notices(context);
         self.show_legs(context);
-        let due: Vec<(u16, u16)> = self
-            .encoders
-            .iter()
-            .filter(|(scene, encoding)| scene.is_composed() && encoding.credit >= FRAME_RATE)
-            .map(|(scene, _)| (scene.class.width, scene.class.height))
-            .collect();
-        if due.is_empty() {
+        for name in self.views.names() {
+            self.compose(context, name);
+        }
+    }
+
+    /// Starts the next picture of one view, where an encoder is due for it.
+    fn compose(&mut self, context: &Context<'_>, name: ViewName) {
+        let encoders = self.encoders.iter().filter(|(scene, encoding)| {
+            scene.is_composed() && scene.view == name && encoding.credit >= FRAME_RATE
+        });
+        let due = |(scene, _): (&Scene, _)| (scene.class.width, scene.class.height);
+        let sizes: Vec<(u16, u16)> = encoders.map(due).collect();
+        if sizes.is_empty() {
             return;
         }
-        let Some(canvas) = self.canvas.take() else {
+        let (room, at, pts) = (self.room, context.now, self.pts(context.now));
+        let decoders = &self.decoders;
+        let sender = |leg| decoders.get(&leg).map_or(Sender::Peer, |d| d.sender);
+        let Some(view) = self.views.get_mut(&name).filter(|view| !view.is_away) else {
             return;
         };
-        let (room, at) = (self.room, context.now);
-        let tiles = (self.layout, self.tiles.clone());
-        let decoders = &self.decoders;
-        let sender = |leg| decoders.get(leg).map_or(Sender::Peer, |d| d.sender);
-        let next = self.fresh.iter_mut();
-        let fresh = next
-            .filter_map(|(leg, fresh)| Some((*leg, sender(leg), fresh.next()?)))
-            .collect();
-        let pts = self.pts(at);
+        let (size, canvas) = (view.size, view.canvas.take());
+        let canvas = canvas.unwrap_or_else(|| Box::new(Compositor::new(size.0, size.1)));
+        let fresh = view.take_fresh().into_iter();
         let work = Work {
-            tiles,
-            fresh,
-            sizes: due,
+            spots: view.spots.clone(),
+            size,
+            fresh: fresh
+                .map(|(leg, frame)| (leg, sender(leg), frame))
+                .collect(),
+            sizes,
             pts,
         };
-        let job: Job<Done> = Box::new(move || Done::Composed(run_canvas(room, canvas, work, at)));
-        if !context.pool.submit(job) {
-            self.canvas = Some(Box::new(Compositor::new(WIDTH, HEIGHT)));
-        }
+        let job: Job<Done> =
+            Box::new(move || Done::Composed(run_canvas((room, name), canvas, work, at)));
+        view.is_away = context.pool.submit(job);
     }
 
     /// Draws and encodes the notices that are due.
@@ -497,9 +495,7 @@ impl Picture {
             self.stills
                 .put(context.now, done.leg, decoding.sender, &frame);
             self.alone.put(done.leg, &frame);
-            if self.tiles.contains(&done.leg) {
-                self.fresh.entry(done.leg).or_default().push(frame);
-            }
+            self.views.put(done.leg, &frame);
         }
         self.decode(context.pool, done.leg);
     }
@@ -507,13 +503,18 @@ impl Picture {
     fn take_composed(&mut self, context: &Context<'_>, done: Composed) {
         let Composed {
             room,
+            view,
             canvas,
             pictures,
             at,
         } = done;
-        self.canvas = Some(canvas);
+        if let Some(view) = self.views.get_mut(&view) {
+            (view.canvas, view.is_away) = (Some(canvas), false);
+        }
         let encoders = self.encoders.iter_mut();
-        for (scene, encoding) in encoders.filter(|(scene, _)| scene.is_composed()) {
+        for (scene, encoding) in
+            encoders.filter(|(scene, _)| scene.is_composed() && scene.view == view)
+        {
             encoding.keys.earn(1);
             let size = (u32::from(scene.class.width), u32::from(scene.class.height));
             let picture = pictures.iter().find(|p| (p.width(), p.height()) == size);
@@ -542,41 +543,6 @@ impl Picture {
             encoding.keys.spend();
         }
         (!done.bytes.is_empty()).then_some(done)
-    }
-}
-
-/// Decoded pictures of one leg that wait for the canvas: at most two, so that two which come between
-/// the same ticks are both shown, one tick apart. Full: the oldest is dropped.
-#[derive(Default)]
-struct Fresh {
-    frames: VecDeque<Frame>,
-    /// Ticks in a row after which one was left.
-    left_ticks: u32,
-}
-
-impl Fresh {
-    fn push(&mut self, frame: Frame) {
-        if self.frames.len() >= 2 {
-            self.frames.pop_front();
-        }
-        self.frames.push_back(frame);
-    }
-
-    /// The picture of this tick. One that has waited behind others for long only adds delay: then
-    /// the newest is taken.
-    fn next(&mut self) -> Option<Frame> {
-        let mut frame = self.frames.pop_front()?;
-        self.left_ticks = if self.frames.is_empty() {
-            0
-        } else {
-            self.left_ticks + 1
-        };
-        if self.left_ticks > MAX_LEFT_TICKS {
-            self.left_ticks = 0;
-            frame = self.frames.pop_back().unwrap_or(frame);
-            self.frames.clear();
-        }
-        Some(frame)
     }
 }
 

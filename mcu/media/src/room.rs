@@ -1,12 +1,13 @@
 //! A room: its legs, its mixer, its picture, and the ways of packets between them.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::RoomInventory;
 use mcu_api::media::MediaEvent;
-use mcu_api::plan::{LegPlan, RoomPlan};
+use mcu_api::plan::{LegPlan, Place, RoomPlan};
 use mcu_rtp::clock::RoomClock;
 
 use crate::audio::mixer::{self, Mixer};
@@ -15,9 +16,10 @@ use crate::camera::CameraPacket;
 use crate::figures::Past;
 use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
-use crate::picture::{Done, Picture};
+use crate::picture::{Composition, Done, Picture, ViewName};
 use crate::pool::Pool;
 use crate::transport::{Incoming, OpenError, Shared};
+use crate::video::{Caption, Spot};
 
 /// Layers of forwarded cameras are chosen anew at this interval.
 const CHOOSE_LAYERS: Duration = Duration::from_millis(500);
@@ -89,23 +91,11 @@ impl Room {
                 refusals.push((Some(leg.id), error.to_string()));
             }
         }
-        self.picture
-            .set_purpose(context.now, shows_composition(&plan), plan.still);
-        self.show_tiles(&plan);
+        self.picture.want_stills(context.now, plan.still);
+        self.picture.set_views(compositions(&plan));
         self.plan = Some(plan);
         self.choose_layers(context.now);
         refusals
-    }
-
-    /// Whoever waits is not shown, whatever the tiles say.
-    fn show_tiles(&mut self, plan: &RoomPlan) {
-        let waits = |tile: &LegId| {
-            let mut waiting = plan.legs.iter().filter(|leg| leg.waiting.is_some());
-            waiting.any(|leg| leg.id == *tile)
-        };
-        let mut tiles = plan.composition.tiles.clone();
-        tiles.retain(|tile| !waits(tile));
-        self.picture.set_tiles(plan.composition.layout, &tiles);
     }
 
     fn close_absent(&mut self, context: &mut Context<'_>, plan: &RoomPlan) {
@@ -421,8 +411,7 @@ impl Room {
 
     /// Makes no stills any more, whatever the plan says.
     pub fn make_no_stills(&mut self, now: Instant) {
-        let composed = self.plan.as_ref().is_some_and(shows_composition);
-        self.picture.set_purpose(now, composed, false);
+        self.picture.want_stills(now, false);
     }
 
     /// The controller asks for a key frame of the leg's camera, or to the leg.
@@ -441,6 +430,7 @@ impl Room {
 
     /// Starts the next composed picture.
     pub fn video_tick(&mut self, context: &mut Context<'_>) {
+        self.picture.set_speaker(self.mixer.active_speaker());
         let scenes = self.legs.iter().flat_map(Leg::live_scenes);
         self.picture.tick(context, scenes);
     }
@@ -480,14 +470,56 @@ impl Room {
     }
 }
 
-/// Whether anybody receives the composition. Nothing is decoded otherwise, but for stills.
-fn shows_composition(plan: &RoomPlan) -> bool {
+/// What a plan wants composed.
+fn compositions(plan: &RoomPlan) -> HashMap<ViewName, Composition> {
+    let views = plan.views.iter();
+    let all = views.map(|(name, view)| (Some(name.clone()), view));
+    let all = all.chain(std::iter::once((None, &plan.composition)));
+    all.map(|(name, view)| {
+        let composition = Composition {
+            canvas: view.canvas,
+            spots: spots(plan, view),
+            is_watched: is_watched(plan, &name),
+        };
+        (name, composition)
+    })
+    .collect()
+}
+
+/// What lies where. Whoever waits is not shown, whatever the plan says.
+fn spots(plan: &RoomPlan, view: &mcu_api::plan::Composition) -> Vec<Spot> {
+    let spot = |place: Place| {
+        let leg = plan.legs.iter().find(|leg| leg.id == place.leg);
+        if leg.is_some_and(|leg| leg.waiting.is_some()) {
+            return None;
+        }
+        let video = leg.and_then(|leg| leg.video_receive.as_ref());
+        let audio = leg.and_then(|leg| leg.audio.as_ref());
+        let is_drawn = !place.name.0.is_empty();
+        Some(Spot {
+            leg: place.leg,
+            cell: place.cell,
+            is_held: video.is_none_or(|video| video.muted),
+            caption: Caption {
+                is_drawn,
+                name: place.name.0,
+                muted: is_drawn && audio.is_none_or(|audio| audio.muted),
+                speaks: false,
+            },
+        })
+    };
+    view.places().into_iter().filter_map(spot).collect()
+}
+
+/// Whether anybody receives it. What nobody sees is not decoded.
+fn is_watched(plan: &RoomPlan, name: &ViewName) -> bool {
     use mcu_api::plan::VideoSource;
-    plan.legs
-        .iter()
-        .filter(|leg| leg.waiting.is_none())
-        .flat_map(|leg| &leg.video_send)
-        .any(|send| matches!(send.source, Some(VideoSource::Composition { .. })))
+    let legs = plan.legs.iter().filter(|leg| leg.waiting.is_none());
+    let mut sends = legs.flat_map(|leg| &leg.video_send);
+    sends.any(|send| match &send.source {
+        Some(VideoSource::Composition { view, .. }) => view == name,
+        _ => false,
+    })
 }
 
 /// Sends a camera's packet to every slot that shows it.

@@ -14,7 +14,7 @@ use mcu_rtp::seq::ExtSeq;
 use mcu_rtp::video::Packetizer;
 
 use crate::camera::{Chosen, Heights};
-use crate::picture::Scene;
+use crate::picture::{Scene, ViewName};
 use crate::transcode;
 
 /// RTP clock of video.
@@ -126,8 +126,16 @@ impl Screen {
     /// The encoder's class, for what we encode ourselves.
     pub fn class(&self) -> Option<&VideoClass> {
         match &self.plan.source {
-            Some(VideoSource::Composition { class }) => Some(class),
+            Some(VideoSource::Composition { class, .. }) => Some(class),
             _ => self.anew.as_ref().map(|(_, class)| class),
+        }
+    }
+
+    /// Which of the room's composed pictures it shows, if it shows one.
+    fn view(&self) -> &ViewName {
+        match &self.plan.source {
+            Some(VideoSource::Composition { view, .. }) => view,
+            _ => &None,
         }
     }
 
@@ -137,13 +145,17 @@ impl Screen {
             class: self.class()?.clone(),
             notice,
             leg: self.anew.as_ref().map(|(leg, _)| *leg),
+            view: self.view().clone(),
         })
     }
 
     /// Whether it shows this.
     pub fn shows(&self, scene: &Scene, notice: Option<Notice>) -> bool {
         let leg = self.anew.as_ref().map(|(leg, _)| *leg);
-        self.class() == Some(&scene.class) && leg == scene.leg && notice == scene.notice
+        self.class() == Some(&scene.class)
+            && leg == scene.leg
+            && notice == scene.notice
+            && *self.view() == scene.view
     }
 
     /// A leg that is encoded anew for it, and the lines of the picture.

@@ -712,6 +712,7 @@ mod tests {
             generation: 1,
             cname: "room".into(),
             composition: Composition::default(),
+            views: Vec::new(),
             legs: vec![leg],
             still: false,
         }

@@ -2,26 +2,38 @@
 
 use mcu_api::directory::{CEILINGS, SITES};
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
-/// How the picture is composed that terminals get: `equal` tiles, or who speaks large (`speaker`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Layout {
-    #[default]
-    Equal,
-    Speaker,
-}
+/// How the picture is composed that terminals get: the name of a layout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Layout(mcu_api::layout::Layout);
 
 impl Layout {
     pub(crate) fn as_str(self) -> &'static str {
-        let layout = match self {
-            Self::Equal => mcu_api::plan::Layout::Equal,
-            Self::Speaker => mcu_api::plan::Layout::Speaker,
-        };
-        layout.as_str()
+        self.0.name()
     }
 }
+
+impl From<Layout> for mcu_api::layout::Layout {
+    fn from(layout: Layout) -> Self {
+        layout.0
+    }
+}
+
+impl PartialSchema for Layout {
+    fn schema() -> RefOr<Schema> {
+        let names = mcu_api::layout::Layout::all().map(mcu_api::layout::Layout::name);
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Name of a layout: see `/layouts`."))
+            .enum_values(Some(names));
+        text.into()
+    }
+}
+
+impl ToSchema for Layout {}
 
 /// Tallest picture that is sent to anybody and asked for, in lines: 180, 360, 540 or 720.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]

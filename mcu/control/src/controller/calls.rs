@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::meetings::Graded;
 use super::pin::Source;
 use super::rollovers::Rollovers;
-use super::room::{Dialog, Leg, LegKind, Silenced, SipLeg};
+use super::room::{Dialog, Leg, LegKind, OwnView, Silenced, SipLeg};
 use super::{Controller, Output, address, figures, leg_of_call};
 
 /// Seconds of silence, RTCP included, after which a terminal is asked whether it is still there, and
@@ -144,6 +144,7 @@ impl Controller {
             graded: Graded::default(),
             sound_lag_ms: None,
             spoke_at: None,
+            own_view: OwnView::default(),
             kind: LegKind::Sip(SipLeg {
                 dialog: Some(Dialog {
                     call: call.call,

@@ -17,7 +17,7 @@ use super::chat::Writer;
 use super::meetings::Graded;
 use super::ports::REST;
 use super::rollovers::Rollovers;
-use super::room::{BrowserLeg, Dialog, Leg, LegKind, Media, Room, SipLeg};
+use super::room::{BrowserLeg, Dialog, Leg, LegKind, Media, Room, SipLeg, View};
 use super::state::{SavedKind, SavedLeg, SavedRest, SavedRoom, SavedWaiting, State};
 use super::{Controller, MEDIA_WAIT, Output, leg_of_call, legs_where};
 
@@ -293,9 +293,12 @@ impl Controller {
             None => self.cname_for(&saved.number),
         };
         let mut room = Room::new(saved.room, saved.number, cname, self.now);
+        room.pins = saved.pins;
         if let Some(plan) = plan {
             room.generation = plan.generation;
-            room.tiles.clone_from(&plan.composition.tiles);
+            let places = plan.composition.places().into_iter();
+            let cells = places.map(|place| Some(place.leg)).collect();
+            room.cells.insert(View::default(), cells);
         }
         for leg in saved.legs {
             room.legs.extend(take_up_leg(leg, plan, replaced, self.now));
@@ -544,6 +547,7 @@ fn take_up_leg(
         graded: Graded::default(),
         sound_lag_ms: None,
         spoke_at: None,
+        own_view: saved.own_view,
         kind,
     })
 }
@@ -578,7 +582,7 @@ fn heights(
 
 fn class_sent(plan: &LegPlan) -> Option<VideoClass> {
     plan.video_send.iter().find_map(|send| match &send.source {
-        Some(VideoSource::Composition { class }) => Some(class.clone()),
+        Some(VideoSource::Composition { class, .. }) => Some(class.clone()),
         _ => None,
     })
 }
@@ -596,6 +600,7 @@ fn saved_room(room: &Room) -> SavedRoom {
     SavedRoom {
         room: room.id,
         number: room.number.clone(),
+        pins: room.pins.clone(),
         // What rings ends with this life: nobody would take the answer.
         legs: room
             .legs
@@ -614,6 +619,7 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
         audio_muted: leg.audio_muted,
         video_muted: leg.video_muted,
         silenced: leg.silenced,
+        own_view: leg.own_view,
         waiting: leg.waiting.as_ref().map(SavedWaiting::new),
         source: leg.source.clone(),
         dialled: leg.sip().is_some_and(|sip| sip.dialled),

@@ -196,7 +196,7 @@ fn video() -> VideoSend {
         packetization: PacketizationMode::NonInterleaved,
         feedback: Default::default(),
         extensions: Default::default(),
-        source: Some(VideoSource::Composition { class }),
+        source: Some(VideoSource::Composition { class, view: None }),
         max_bitrate_bps: 2_000_000,
     }
 }
@@ -377,7 +377,7 @@ fn a_picture_of_another_class_begins_with_a_key_frame() {
     let mut leg = bench.open(&plan);
     assert!(leg.screens()[0].can_show(false));
     leg.screens()[0].take_key_request();
-    let Some(VideoSource::Composition { class }) = &mut plan.video_send[0].source else {
+    let Some(VideoSource::Composition { class, .. }) = &mut plan.video_send[0].source else {
         panic!("{plan:?}");
     };
     (class.width, class.height) = (640, 360);

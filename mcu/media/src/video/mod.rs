@@ -6,6 +6,7 @@
 
 pub(crate) mod av;
 mod av_encoder;
+pub mod caption;
 pub mod colour;
 mod compositor;
 #[cfg(test)]
@@ -25,8 +26,9 @@ mod sws;
 pub(crate) mod tests;
 mod yuv;
 
+pub use caption::Caption;
 pub use colour::{Colour, Matrix, Range};
-pub use compositor::Compositor;
+pub use compositor::{Compositor, Spot};
 pub use decoder::{DecodeError, Decoder};
 pub use encoder::{AccessUnit, EncodeError, Encoder};
 pub use frame::{Frame, FrameMut, Plane, Pool};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use mcu_api::directory::{Audience, Directory, Shape};
 use mcu_api::ids::LegId;
-use mcu_api::manager::{Beyond, LegAction, ToControl};
-use mcu_api::plan::Layout;
+use mcu_api::layout::Layout;
+use mcu_api::manager::{Beyond, LegAction, LegWish, ToControl};
 use serde_json::{Value, json};
 use sqlx::Row;
 use tokio::time::timeout;
@@ -99,14 +99,15 @@ pub(crate) async fn a_room_has_pictures_and_places_of_its_own(api: Api) {
     let home = api.root(&root).await;
     api.make(&root, "/rooms", room(&home, "4000")).await;
     assert_eq!(told(&api).rooms[0].shape, Shape::default());
-    let changes = json!({ "layout": "speaker", "max_height": 360, "max_legs": 12 });
+    let changes = json!({ "layout": "1_12", "captions": false, "max_height": 360, "max_legs": 12 });
     let changed = api.ask(&root, "PATCH", "/rooms/4000", changes).await;
     assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
-    assert_eq!(changed.body["layout"], "speaker");
+    assert_eq!(changed.body["layout"], "1_12");
     let kept = Shape {
-        layout: Layout::Speaker,
+        layout: Layout::named("1_12").unwrap(),
         max_height: Some(360),
         max_legs: Some(12),
+        captions: false,
     };
     assert_eq!(told(&api).rooms[0].shape, kept);
     for wrong in [
@@ -131,7 +132,7 @@ pub(crate) async fn a_room_has_pictures_and_places_of_its_own(api: Api) {
     let changes = json!({ "max_height": null, "max_legs": null });
     let changed = api.ask(&root, "PATCH", "/rooms/4000", changes).await;
     assert_eq!(changed.body["max_legs"], Value::Null);
-    assert_eq!(changed.body["layout"], "speaker");
+    assert_eq!(changed.body["layout"], "1_12");
     let record = record(&api).await;
     assert!(record.contains("\"max_height\":360"), "{record}");
 }
@@ -376,7 +377,11 @@ pub(crate) async fn an_operator_mutes_removes_and_calls_and_the_record_says_so(a
     };
     assert_eq!((&*room, leg), ("4000", LegId(7)));
     let audio = Some(true);
-    assert_eq!(action, LegAction::Mute { audio, video: None });
+    let wish = LegWish {
+        audio,
+        ..LegWish::default()
+    };
+    assert_eq!(action, LegAction::Set(wish));
     let target = json!({ "target": "or-1" });
     let called = api.ask(&root, "POST", "/rooms/4000/calls", target).await;
     assert_eq!(called.body, json!({ "outcome": "refused", "status": 486 }));

@@ -17,14 +17,16 @@ import {
 import type { SectionProps } from "./Admin";
 import { isForeign, organisationName, placeToBegin, useDirectory } from "./directory";
 import { GuestLinks } from "./GuestLinks";
+import { LayoutChoice } from "./LayoutChoice";
 import { Chosen, Listing, useListed } from "./Listing";
 import { Meeting } from "./Meeting";
 import { PlaceChoice } from "./PlaceChoice";
 import { Shares } from "./Shares";
 import { Named, Source } from "./Source";
+import type { components } from "../../schema";
 
 type Srtp = "off" | "allowed" | "required";
-type Layout = "equal" | "speaker";
+type Layout = components["schemas"]["Layout"];
 
 /** What may be a room's tallest picture, in lines. */
 const CEILINGS = [720, 540, 360, 180];
@@ -138,6 +140,7 @@ function Edit({ row, at, changed }: EditProps) {
     guest_links: row?.guest_links ?? false,
     srtp: (row?.srtp ?? "allowed") as Srtp,
     layout: (row?.layout ?? "equal") as Layout,
+    captions: row?.captions ?? true,
     max_height: row?.max_height ?? null,
     max_legs: row?.max_legs ?? null,
   });
@@ -258,15 +261,15 @@ function Edit({ row, at, changed }: EditProps) {
           label: words.rooms.srtps[value],
         }))}
       />
-      <Choice
-        label={words.rooms.layout}
-        testId="room-layout"
+      <LayoutChoice
         value={entry.layout}
         change={(layout) => set({ layout: layout as Layout })}
-        options={(["equal", "speaker"] as const).map((value) => ({
-          value,
-          label: words.rooms.layouts[value],
-        }))}
+      />
+      <Switch
+        label={words.rooms.captions}
+        testId="room-captions"
+        value={entry.captions}
+        change={(captions) => set({ captions })}
       />
       <Choice
         label={words.rooms.maxHeight}
