@@ -54,6 +54,7 @@ const KEYS: &[&str] = &[
     "listeners",
     "log",
     "login",
+    "max_frame_rate",
     "max_height",
     "max_legs",
     "media",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use benches::clip::{Clip, Config};
 use benches::codec::EncodeSettings;
-use benches::load::{AudioConfig, LegConfig, Load, LoadLeg, Target};
+use benches::load::{AudioConfig, LegConfig, Load, LoadLeg, Target, VideoConfig, VideoReport};
 use benches::marker;
 use benches::picture::{Luma, Rect};
 use benches::tone;
@@ -16,6 +16,7 @@ use tests::administrator::Administrator;
 use tests::baresip::{self, Baresip, write_clip};
 use tests::measure::luma_of;
 use tests::server::Server;
+use tests::terminal::{sending, watching};
 use tests::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +26,16 @@ const ROOM_OF_FILE: &str = r#"
 number = "4000"
 guests = true
 layout = "1_5"
+
+[[rooms]]
+number = "5000"
+guests = true
+max_height = 1080
+
+[[rooms]]
+number = "6000"
+guests = true
+max_frame_rate = 60
 "#;
 /// Sites with a picture, by their markers.
 const SITES: [(u8, &str); 6] = [
@@ -76,6 +87,40 @@ fn a_terminal_sees_each_site_where_the_layout_has_it() {
     }
     change(&admin, SITES.len(), &json!({ "layout": null }));
     pin_and_choose(&admin, &terminal, layouts);
+}
+
+/// More than 720 lines, and more than 30 pictures a second, are for who takes them where the room says
+/// so (MCU-08). Not both at once: two cores have other things to do.
+#[test]
+fn a_room_may_have_more_lines_and_more_pictures_a_second() {
+    let server = Server::configured(ROOM_OF_FILE);
+    let load = Load::start().unwrap();
+    let seen = |number: &str, profile_level_id, wanted: fn(&VideoReport) -> bool| {
+        let mut leg = watching(2);
+        leg.video = leg.video.map(|video| VideoConfig {
+            profile_level_id,
+            receive_bps: 6_000_000,
+            ..video
+        });
+        let sites = [sending(1), leg].map(|leg| server.call_number(&load, number, leg).unwrap());
+        let seen = sites[1].wait_until(PATIENCE, |report| {
+            let is_moving = report.tile(1).is_some_and(|tile| tile.fresh > 20);
+            is_moving && wanted(&report.video)
+        });
+        let _ = seen
+            .unwrap()
+            .unwrap_or_else(|last| panic!("{number}: {last:#?}\n{}", server.log()));
+    };
+    seen("5000", "42e028", |video| {
+        (video.width, video.height) == (1_920, 1_080)
+    });
+    seen("6000", "42e020", |video| {
+        video.height == 720 && video.frame_rate > 40.0
+    });
+    // Nobody else is asked for so much.
+    seen(ROOM, "42e02a", |video| {
+        video.height == 720 && video.frame_rate < 40.0
+    });
 }
 
 /// An operator sets a site into a cell; the terminal then chooses its own layout by its keys.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
-use mcu_api::directory::{Branch, Directory, MAX_SHARES, MadeAccount, MadeRoom, Shape};
+use mcu_api::directory::{
+    Branch, DEFAULT_FRAME_RATE, Directory, MAX_SHARES, MadeAccount, MadeRoom, Shape,
+};
 use mcu_api::layout::Layout;
 use mcu_api::secret::Redacted;
 use sqlx::any::AnyRow;
@@ -170,7 +172,8 @@ pub(crate) async fn show(store: &Store, file: &File) -> Result<(), Error> {
     for room in &file.rooms {
         sqlx::query(
             "INSERT INTO file_rooms (number, guests, srtp, has_pin, has_guest_pin, layout, \
-             max_height, max_legs, captions) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             max_height, max_legs, captions, max_frame_rate) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(&room.number)
         .bind(i64::from(room.guests))
@@ -181,6 +184,7 @@ pub(crate) async fn show(store: &Store, file: &File) -> Result<(), Error> {
         .bind(room.shape.max_height.map(i64::from))
         .bind(room.shape.max_legs.map(i64::from))
         .bind(i64::from(room.shape.captions))
+        .bind(i64::from(room.shape.max_frame_rate))
         .execute(&mut *tx)
         .await?;
     }
@@ -235,7 +239,7 @@ async fn read(store: &Store, seal: &Seal, realm: &str, least: u64) -> Result<Dir
         .await?;
     let rooms = sqlx::query(
         "SELECT id, organisation, number, guests, srtp, pin, guest_pin, layout, max_height, \
-         max_legs, captions FROM rooms",
+         max_legs, captions, max_frame_rate FROM rooms",
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -324,6 +328,8 @@ fn shape(row: &AnyRow) -> Result<Shape, sqlx::Error> {
     Ok(Shape {
         layout: Layout::named(row.try_get("layout")?).unwrap_or_default(),
         max_height: bound("max_height")?,
+        max_frame_rate: u8::try_from(row.try_get::<i64, _>("max_frame_rate")?)
+            .unwrap_or(DEFAULT_FRAME_RATE),
         max_legs: bound("max_legs")?,
         captions: row.try_get::<i64, _>("captions")? != 0,
     })

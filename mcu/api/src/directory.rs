@@ -122,7 +122,11 @@ impl From<Option<Branch>> for Home {
 }
 
 /// Heights in lines that may be a room's ceiling, tallest first.
-pub const CEILINGS: [u16; 4] = [720, 540, 360, 180];
+pub const CEILINGS: [u16; 5] = [1_080, 720, 540, 360, 180];
+/// Pictures a second that may be a room's bound.
+pub const FRAME_RATES: [u8; 2] = [60, 30];
+/// The bound where none is said.
+pub const DEFAULT_FRAME_RATE: u8 = 30;
 /// Most and least sites that may be a room's bound. What all rooms have as their bound holds besides.
 pub const SITES: std::ops::RangeInclusive<u16> = 2..=1_000;
 
@@ -132,8 +136,10 @@ pub const SITES: std::ops::RangeInclusive<u16> = 2..=1_000;
 pub struct Shape {
     /// How the picture is composed that terminals get.
     pub layout: Layout,
-    /// Tallest picture that is sent, and asked for, in lines.
+    /// Tallest picture that is sent, and asked for, in lines. Without it terminals have 720.
     pub max_height: Option<u16>,
+    /// Most pictures a second of terminals.
+    pub max_frame_rate: u8,
     /// Most legs.
     pub max_legs: Option<u16>,
     /// The composed picture has names and marks.
@@ -158,6 +164,8 @@ struct ShapeOnWire {
     max_height: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_legs: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_frame_rate: Option<u8>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     without_captions: bool,
 }
@@ -168,6 +176,7 @@ impl From<ShapeOnWire> for Shape {
         Self {
             layout: Layout::named(&name).unwrap_or_default(),
             max_height: wire.max_height,
+            max_frame_rate: wire.max_frame_rate.unwrap_or(DEFAULT_FRAME_RATE),
             max_legs: wire.max_legs,
             captions: !wire.without_captions,
         }
@@ -180,6 +189,7 @@ impl From<Shape> for ShapeOnWire {
             layout: shape.layout.for_older().to_owned(),
             layout_name: Some(shape.layout.name().to_owned()),
             max_height: shape.max_height,
+            max_frame_rate: Some(shape.max_frame_rate),
             max_legs: shape.max_legs,
             without_captions: !shape.captions,
         }
@@ -341,6 +351,7 @@ mod tests {
             shape: Shape {
                 layout: Layout::named("picture_in_picture_upper").unwrap(),
                 max_height: Some(u16::MAX),
+                max_frame_rate: 60,
                 max_legs: Some(u16::MAX),
                 captions: false,
             },
@@ -438,6 +449,7 @@ mod tests {
         let shape = Shape {
             layout: Layout::named("1_12").unwrap(),
             max_height: Some(360),
+            max_frame_rate: 60,
             max_legs: None,
             captions: false,
         };

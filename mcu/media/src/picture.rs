@@ -29,8 +29,8 @@ use crate::room::Context;
 use crate::stills::{Made, Stills};
 use crate::video::{Compositor, Decoder, Encoder, Frame, notice};
 
-/// Compositions per second.
-const FRAME_RATE: u32 = 30;
+/// Ticks per second: as many pictures has the fastest class.
+pub const TICKS: u32 = 60;
 /// Pictures per second of a notice: it stands still.
 const NOTICE_RATE: u32 = 5;
 /// Pictures that wait for their decoder.
@@ -46,9 +46,9 @@ const KEY_WAIT: Duration = Duration::from_secs(5);
 /// Legs that a still shows.
 pub const STILL_TILES: usize = 9;
 /// Ticks for which every picture of a leg may wait a whole tick.
-const MAX_LEFT_TICKS: u32 = 2 * FRAME_RATE;
+const MAX_LEFT_TICKS: u32 = 60;
 /// Ticks between two key frames of one class on request.
-const KEY_FRAME_PAUSE: u32 = FRAME_RATE / 2;
+const KEY_FRAME_PAUSE: u32 = TICKS / 2;
 /// Key frames that may follow each other at once after a pause: a receiver that made nothing of the
 /// first one, as when a new process begins another stream, does not wait for the second.
 const KEY_FRAME_BURST: u32 = 2;
@@ -166,7 +166,7 @@ struct Encoding {
     shown: Option<i64>,
     wants_key: bool,
     keys: KeyCredit,
-    /// Frames owed, in 1/[`FRAME_RATE`].
+    /// Frames owed, in 1/[`TICKS`].
     credit: u32,
 }
 
@@ -343,8 +343,8 @@ impl Picture {
         }
     }
 
-    /// Starts the next pictures of these scenes, and the next still.
-    pub fn tick(&mut self, context: &Context<'_>, scenes: impl Iterator<Item = Scene>) {
+    /// Starts the next pictures of these scenes, and the next still, so many ticks after the last.
+    pub fn tick(&mut self, context: &Context<'_>, ticks: u32, scenes: impl Iterator<Item = Scene>) {
         self.stills
             .tick(context.now, context.pool, &self.views.room_tiles());
         let wanted: Vec<Scene> = scenes.collect();
@@ -353,7 +353,8 @@ impl Picture {
             self.encoders.entry(scene).or_insert_with(Encoding::new);
         }
         for (scene, encoding) in &mut self.encoders {
-            encoding.credit += scene.frame_rate();
+            encoding.credit += ticks * scene.frame_rate();
+            encoding.keys.earn(ticks);
         }
         self.show_notices(context);
         self.show_legs(context);
@@ -365,7 +366,7 @@ impl Picture {
     /// Starts the next picture of one view, where an encoder is due for it.
     fn compose(&mut self, context: &Context<'_>, name: ViewName) {
         let encoders = self.encoders.iter().filter(|(scene, encoding)| {
-            scene.is_composed() && scene.view == name && encoding.credit >= FRAME_RATE
+            scene.is_composed() && scene.view == name && encoding.credit >= TICKS
         });
         let due = |(scene, _): (&Scene, _)| (scene.class.width, scene.class.height);
         let sizes: Vec<(u16, u16)> = encoders.map(due).collect();
@@ -399,11 +400,10 @@ impl Picture {
     fn show_notices(&mut self, context: &Context<'_>) {
         let (room, at, pts) = (self.room, context.now, self.pts(context.now));
         for (scene, encoding) in &mut self.encoders {
-            let Some(notice) = scene.notice.filter(|_| encoding.credit >= FRAME_RATE) else {
+            let Some(notice) = scene.notice.filter(|_| encoding.credit >= TICKS) else {
                 continue;
             };
-            encoding.keys.earn(FRAME_RATE / NOTICE_RATE);
-            encoding.credit %= FRAME_RATE;
+            encoding.credit %= TICKS;
             if !encoding.home {
                 continue;
             }
@@ -425,10 +425,9 @@ impl Picture {
             let Some(leg) = scene.leg.filter(|_| scene.notice.is_none()) else {
                 continue;
             };
-            encoding.keys.earn(1);
-            encoding.credit = encoding.credit.min(2 * FRAME_RATE);
+            encoding.credit = encoding.credit.min(2 * TICKS);
             let newest = self.alone.newest(leg).filter(|_| encoding.home);
-            let Some(newest) = newest.filter(|_| encoding.credit >= FRAME_RATE) else {
+            let Some(newest) = newest.filter(|_| encoding.credit >= TICKS) else {
                 continue;
             };
             // Who asks for a key frame is given one though nothing moves.
@@ -437,7 +436,7 @@ impl Picture {
             if !is_due {
                 continue;
             }
-            encoding.credit -= FRAME_RATE;
+            encoding.credit -= TICKS;
             encoding.shown = Some(newest.pts());
             let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
             let canvas = encoding.canvas.take();
@@ -515,13 +514,12 @@ impl Picture {
         for (scene, encoding) in
             encoders.filter(|(scene, _)| scene.is_composed() && scene.view == view)
         {
-            encoding.keys.earn(1);
             let size = (u32::from(scene.class.width), u32::from(scene.class.height));
             let picture = pictures.iter().find(|p| (p.width(), p.height()) == size);
-            let Some(picture) = picture.filter(|_| encoding.credit >= FRAME_RATE) else {
+            let Some(picture) = picture.filter(|_| encoding.credit >= TICKS) else {
                 continue;
             };
-            encoding.credit %= FRAME_RATE;
+            encoding.credit %= TICKS;
             if !encoding.home {
                 continue;
             }
@@ -644,7 +642,7 @@ impl Scene {
         let most = if self.notice.is_some() {
             NOTICE_RATE
         } else {
-            FRAME_RATE
+            TICKS
         };
         u32::from(self.class.frame_rate).min(most)
     }

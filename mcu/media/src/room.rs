@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::RoomInventory;
 use mcu_api::media::MediaEvent;
-use mcu_api::plan::{LegPlan, Place, RoomPlan};
+use mcu_api::plan::{LegPlan, Place, RoomPlan, VideoSource};
 use mcu_rtp::clock::RoomClock;
 
 use crate::audio::mixer::{self, Mixer};
@@ -46,6 +47,10 @@ pub struct Room {
     legs: Vec<Leg>,
     mixer: Mixer,
     picture: Picture,
+    /// It has a class of more than 30 pictures a second.
+    is_fast: bool,
+    /// Since the last composed picture.
+    ticks: u32,
     next_choice: Instant,
     /// Of legs that are gone.
     past: Past,
@@ -63,6 +68,8 @@ impl Room {
             legs: Vec::new(),
             mixer: Mixer::new(mixer::Config::default()),
             picture: Picture::new(id, now),
+            is_fast: false,
+            ticks: 0,
             next_choice: now,
             past: Past::default(),
             incoming: Vec::new(),
@@ -93,6 +100,7 @@ impl Room {
         }
         self.picture.want_stills(context.now, plan.still);
         self.picture.set_views(compositions(&plan));
+        self.is_fast = is_fast(&plan);
         self.plan = Some(plan);
         self.choose_layers(context.now);
         refusals
@@ -428,11 +436,22 @@ impl Room {
         }
     }
 
-    /// Starts the next composed picture.
-    pub fn video_tick(&mut self, context: &mut Context<'_>) {
+    /// Starts the next composed picture, so many ticks ([`picture::TICKS`]) after the last call. A room
+    /// that has no class of more than 30 pictures a second passes over each second tick.
+    pub fn video_tick(&mut self, context: &mut Context<'_>, ticks: u32) {
+        self.ticks += ticks;
+        if self.ticks < 2 && !self.is_fast() {
+            return;
+        }
+        let ticks = std::mem::take(&mut self.ticks);
         self.picture.set_speaker(self.mixer.active_speaker());
         let scenes = self.legs.iter().flat_map(Leg::live_scenes);
-        self.picture.tick(context, scenes);
+        self.picture.tick(context, ticks, scenes);
+    }
+
+    /// Whether it has a class of more than 30 pictures a second.
+    pub fn is_fast(&self) -> bool {
+        self.is_fast
     }
 
     /// A job for this room is finished.
@@ -476,10 +495,12 @@ fn compositions(plan: &RoomPlan) -> HashMap<ViewName, Composition> {
     let all = views.map(|(name, view)| (Some(name.clone()), view));
     let all = all.chain(std::iter::once((None, &plan.composition)));
     all.map(|(name, view)| {
+        let classes: Vec<&VideoClass> = classes(plan, &name).collect();
         let composition = Composition {
             canvas: view.canvas,
+            is_tall: classes.iter().any(|class| class.height > 720),
             spots: spots(plan, view),
-            is_watched: is_watched(plan, &name),
+            is_watched: !classes.is_empty(),
         };
         (name, composition)
     })
@@ -511,13 +532,22 @@ fn spots(plan: &RoomPlan, view: &mcu_api::plan::Composition) -> Vec<Spot> {
     view.places().into_iter().filter_map(spot).collect()
 }
 
-/// Whether anybody receives it. What nobody sees is not decoded.
-fn is_watched(plan: &RoomPlan, name: &ViewName) -> bool {
-    use mcu_api::plan::VideoSource;
+/// In what it is received. What nobody receives is not decoded.
+fn classes<'p>(plan: &'p RoomPlan, name: &ViewName) -> impl Iterator<Item = &'p VideoClass> {
+    let legs = plan.legs.iter().filter(|leg| leg.waiting.is_none());
+    let sends = legs.flat_map(|leg| &leg.video_send);
+    sends.filter_map(move |send| match &send.source {
+        Some(VideoSource::Composition { class, view }) if view == name => Some(class),
+        _ => None,
+    })
+}
+
+/// Whether somebody receives more than 30 pictures a second.
+fn is_fast(plan: &RoomPlan) -> bool {
     let legs = plan.legs.iter().filter(|leg| leg.waiting.is_none());
     let mut sends = legs.flat_map(|leg| &leg.video_send);
     sends.any(|send| match &send.source {
-        Some(VideoSource::Composition { view, .. }) => view == name,
+        Some(VideoSource::Composition { class, .. }) => class.frame_rate > 30,
         _ => false,
     })
 }

@@ -177,7 +177,7 @@ impl Controller {
         let hello = self.processor.hello().ok_or(RejectReason::Unavailable)?;
         let (fingerprint, codecs) = (hello.fingerprint_sha256, hello.codecs.clone());
         let room = self.config.room(room);
-        let max_height = room.and_then(|room| room.shape.max_height);
+        let shape = room.map(|room| room.shape).unwrap_or_default();
         let srtp = room
             .map_or(SrtpPolicy::default(), |room| room.srtp)
             .and(way);
@@ -193,7 +193,7 @@ impl Controller {
             let mut exchange = Exchange::new(local, [audio, video], srtp, &mut self.rng);
             exchange.set_fingerprint(fingerprint);
             exchange.set_codecs(&codecs);
-            exchange.set_max_height(max_height);
+            exchange.set_most(shape.max_height, shape.max_frame_rate);
             return Ok((exchange, vec![audio, video]));
         }
         warn!(used = self.ports.used(), "no RTP ports left");

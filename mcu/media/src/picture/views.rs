@@ -17,6 +17,8 @@ pub type ViewName = Option<String>;
 pub struct Composition {
     /// Ratio of the sides.
     pub canvas: Canvas,
+    /// Somebody receives it in more than 720 lines.
+    pub is_tall: bool,
     /// What lies where. Who speaks is marked by [`Views`].
     pub spots: Vec<Spot>,
     /// Somebody receives it.
@@ -61,7 +63,7 @@ impl Views {
         self.views.retain(|name, _| wanted.contains_key(name));
         for (name, composition) in wanted {
             let view = self.views.entry(name).or_insert_with(View::new);
-            view.size = size_of(composition.canvas);
+            view.size = size_of(composition.canvas, composition.is_tall);
             view.is_watched = composition.is_watched;
             view.spots = composition.spots.into();
             let spots = &view.spots;
@@ -88,6 +90,7 @@ impl Views {
             if view.spots.iter().any(|spot| spot.leg == leg) {
                 let rest = view.spots.iter().filter(|spot| spot.leg != leg);
                 view.spots = rest.cloned().collect();
+                view.mark(self.speaker);
             }
             view.fresh.remove(&leg);
         }
@@ -141,7 +144,7 @@ impl Views {
 impl View {
     fn new() -> Self {
         Self {
-            size: size_of(Canvas::default()),
+            size: size_of(Canvas::default(), false),
             spots: Arc::default(),
             is_watched: false,
             is_away: false,
@@ -181,11 +184,13 @@ impl View {
     }
 }
 
-/// A canvas on which everything is composed: 720 lines.
-const fn size_of(canvas: Canvas) -> (u32, u32) {
-    match canvas {
-        Canvas::Wide => (1_280, 720),
-        Canvas::Narrow => (960, 720),
+/// A canvas on which everything is composed: of 720 lines, or of 1,080 where somebody receives them.
+const fn size_of(canvas: Canvas, is_tall: bool) -> (u32, u32) {
+    match (canvas, is_tall) {
+        (Canvas::Wide, false) => (1_280, 720),
+        (Canvas::Narrow, false) => (960, 720),
+        (Canvas::Wide, true) => (1_920, 1_080),
+        (Canvas::Narrow, true) => (1_440, 1_080),
     }
 }
 
@@ -221,5 +226,107 @@ impl Fresh {
             self.frames.clear();
         }
         Some(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::video::{Colour, Pool};
+
+    const SECONDS: i64 = 120;
+
+    /// For how many compositions each picture of a source is shown, as shares of all; those that were
+    /// never shown have 0. Pictures come when they are due, up to so many microseconds later.
+    fn cadence(source_hz: i64, compositions_hz: i64, late_us: i64) -> BTreeMap<u32, f64> {
+        let pool = Pool::new(2, 2, Colour::BT709, 4);
+        let mut fresh = Fresh::default();
+        let mut shown: BTreeMap<i64, u32> = BTreeMap::new();
+        let (mut sent, mut now) = (0, None);
+        let mut random = 1_u32;
+        let mut next_at = 0;
+        for tick in 0..SECONDS * compositions_hz {
+            let at = tick * 1_000_000 / compositions_hz;
+            while next_at <= at {
+                fresh.push(pool.take().freeze().at(sent));
+                sent += 1;
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let late = i64::from(random >> 8) % (late_us + 1);
+                // Half a composition apart, so that no rounding decides what comes first.
+                next_at = sent * 1_000_000 / source_hz + 500_000 / compositions_hz + late;
+            }
+            now = fresh.next().map(|frame| frame.pts()).or(now);
+            if let Some(picture) = now {
+                *shown.entry(picture).or_default() += 1;
+            }
+        }
+        let mut shares: BTreeMap<u32, f64> = BTreeMap::new();
+        // Those at the ends are cut.
+        for picture in 5..sent - 5 {
+            let compositions = shown.get(&picture).copied().unwrap_or(0);
+            *shares.entry(compositions).or_default() += 1.0 / (sent - 10) as f64;
+        }
+        shares
+    }
+
+    fn share(shares: &BTreeMap<u32, f64>, compositions: u32) -> f64 {
+        shares.get(&compositions).copied().unwrap_or(0.0)
+    }
+
+    #[test]
+    fn twenty_five_pictures_a_second_go_through_thirty_without_stutter() {
+        let steady = cadence(25, 30, 0);
+        assert!((share(&steady, 1) - 0.8).abs() < 0.001, "{steady:?}");
+        assert!((share(&steady, 2) - 0.2).abs() < 0.001, "{steady:?}");
+        // None is left out, though the network brings them up to 15 ms late.
+        let late = cadence(25, 30, 15_000);
+        assert!(late.keys().all(|shown| (1..=3).contains(shown)), "{late:?}");
+        assert!(share(&late, 3) < 0.02, "{late:?}");
+    }
+
+    #[test]
+    fn every_picture_of_a_source_of_the_same_rate_is_shown_once() {
+        let steady = cadence(30, 30, 0);
+        assert_eq!(
+            steady.keys().copied().collect::<Vec<_>>(),
+            [1],
+            "{steady:?}"
+        );
+        let late = cadence(30, 30, 15_000);
+        assert!(share(&late, 0) < 0.001, "{late:?}");
+        let half = cadence(30, 60, 0);
+        assert_eq!(half.keys().copied().collect::<Vec<_>>(), [2], "{half:?}");
+    }
+
+    #[test]
+    fn who_speaks_is_marked_among_others_and_not_alone() {
+        let spot = |leg| {
+            let cell = mcu_api::layout::Layout::default().cells(1)[0];
+            let mut spot = Spot::bare(LegId(leg), cell);
+            spot.caption.is_drawn = true;
+            spot
+        };
+        let composition = |legs: &[u64]| Composition {
+            spots: legs.iter().map(|leg| spot(*leg)).collect(),
+            is_watched: true,
+            ..Composition::default()
+        };
+        let mut views = Views::new();
+        views.set_speaker(Some(LegId(2)));
+        let speaking = |views: &mut Views| {
+            let room = views.get_mut(&None).unwrap();
+            let marked = room.spots.iter().filter(|spot| spot.caption.speaks);
+            marked.map(|spot| spot.leg.0).collect::<Vec<_>>()
+        };
+        views.set(HashMap::from([(None, composition(&[1, 2]))]));
+        assert_eq!(speaking(&mut views), [2]);
+        views.set_speaker(Some(LegId(1)));
+        assert_eq!(speaking(&mut views), [1]);
+        views.remove(LegId(2));
+        assert_eq!(speaking(&mut views), [] as [u64; 0]);
+        assert_eq!(views.height(LegId(1)), Some(720));
+        assert_eq!(views.height(LegId(2)), None);
     }
 }

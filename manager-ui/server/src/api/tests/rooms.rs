@@ -99,21 +99,23 @@ pub(crate) async fn a_room_has_pictures_and_places_of_its_own(api: Api) {
     let home = api.root(&root).await;
     api.make(&root, "/rooms", room(&home, "4000")).await;
     assert_eq!(told(&api).rooms[0].shape, Shape::default());
-    let changes = json!({ "layout": "1_12", "captions": false, "max_height": 360, "max_legs": 12 });
+    let changes = json!({ "layout": "1_12", "captions": false, "max_height": 360, "max_frame_rate": 60, "max_legs": 12 });
     let changed = api.ask(&root, "PATCH", "/rooms/4000", changes).await;
     assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
     assert_eq!(changed.body["layout"], "1_12");
     let kept = Shape {
         layout: Layout::named("1_12").unwrap(),
         max_height: Some(360),
+        max_frame_rate: 60,
         max_legs: Some(12),
         captions: false,
     };
     assert_eq!(told(&api).rooms[0].shape, kept);
     for wrong in [
         json!({ "layout": "mosaic" }),
-        json!({ "max_height": 1080 }),
+        json!({ "max_height": 1081 }),
         json!({ "max_height": 0 }),
+        json!({ "max_frame_rate": 50 }),
         json!({ "max_legs": 1 }),
         json!({ "max_legs": 70_000 }),
     ] {

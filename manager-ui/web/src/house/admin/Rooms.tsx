@@ -29,7 +29,7 @@ type Srtp = "off" | "allowed" | "required";
 type Layout = components["schemas"]["Layout"];
 
 /** What may be a room's tallest picture, in lines. */
-const CEILINGS = [720, 540, 360, 180];
+const CEILINGS = [1080, 720, 540, 360, 180];
 const SITES = { least: 2, most: 1000 };
 
 /** Rooms: make, change, remove, and what goes on in them. */
@@ -142,6 +142,7 @@ function Edit({ row, at, changed }: EditProps) {
     layout: (row?.layout ?? "equal") as Layout,
     captions: row?.captions ?? true,
     max_height: row?.max_height ?? null,
+    max_frame_rate: row?.max_frame_rate ?? 30,
     max_legs: row?.max_legs ?? null,
   });
   // What is left empty stays as it is; a PIN is never shown.
@@ -280,6 +281,13 @@ function Edit({ row, at, changed }: EditProps) {
           { value: "", label: words.rooms.noCeiling },
           ...CEILINGS.map((lines) => ({ value: `${lines}`, label: words.rooms.lines(`${lines}`) })),
         ]}
+      />
+      <Choice
+        label={words.rooms.maxFrameRate}
+        testId="room-max-frame-rate"
+        value={`${entry.max_frame_rate}`}
+        change={(rate) => set({ max_frame_rate: Number(rate) })}
+        options={["30", "60"].map((value) => ({ value, label: words.rooms.frames(value) }))}
       />
       <Field
         label={words.rooms.maxLegs}
