@@ -491,31 +491,26 @@ fn take_up_leg(
             ports,
             confirmed,
             call,
-        } => match call {
-            // Media of a call that nobody has acknowledged may not have begun.
-            Some(call) if held.is_some() || replaced || !confirmed => {
-                let dialog = Dialog::restore(*call);
-                media = Some(dialog.exchange.media(saved.leg)?);
-                LegKind::Sip(SipLeg {
-                    dialog: Some(dialog),
-                    ports,
-                    confirmed,
-                    rollovers: Rollovers::default(),
-                    ringing: None,
-                    dialled: saved.dialled,
-                    transferring: None,
-                })
-            }
-            _ => LegKind::Sip(SipLeg {
-                dialog: None,
-                ports: rtp_ports(held?).collect(),
-                confirmed: held?.confirmed,
+        } => {
+            let (dialog, ports, confirmed) = match call {
+                // Media of a call that nobody has acknowledged may not have begun.
+                Some(call) if held.is_some() || replaced || !confirmed => {
+                    let dialog = Dialog::restore(*call);
+                    media = Some(dialog.exchange.media(saved.leg)?);
+                    (Some(dialog), ports, confirmed)
+                }
+                _ => (None, rtp_ports(held?).collect(), held?.confirmed),
+            };
+            LegKind::Sip(SipLeg {
+                dialog,
+                ports,
+                confirmed,
                 rollovers: Rollovers::default(),
                 ringing: None,
                 dialled: saved.dialled,
                 transferring: None,
-            }),
-        },
+            })
+        }
         SavedKind::Browser {
             token,
             slots,

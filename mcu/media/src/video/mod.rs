@@ -10,6 +10,8 @@ pub mod caption;
 pub mod colour;
 mod compositor;
 #[cfg(test)]
+mod compositor_tests;
+#[cfg(test)]
 mod costs;
 mod decoder;
 mod encoder;
