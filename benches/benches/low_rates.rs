@@ -121,7 +121,7 @@ impl Scene {
         let [first, second, ..] = &files[..] else {
             anyhow::bail!("no photographs: install mate-backgrounds");
         };
-        let (across, down) = (width * 3 / 10 & !1, height * 6 / 10 & !1);
+        let (across, down) = ((width * 3 / 10) & !1, (height * 6 / 10) & !1);
         let read = |path| read_photograph(path).context("a photograph");
         Ok(Self {
             wall: read(first)?.scaled(width, height)?,

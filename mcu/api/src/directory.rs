@@ -172,9 +172,10 @@ struct ShapeOnWire {
 
 impl From<ShapeOnWire> for Shape {
     fn from(wire: ShapeOnWire) -> Self {
-        let name = wire.layout_name.unwrap_or(wire.layout);
+        let named = wire.layout_name.as_deref().and_then(Layout::named);
+        let known = named.or_else(|| Layout::named(&wire.layout));
         Self {
-            layout: Layout::named(&name).unwrap_or_default(),
+            layout: known.unwrap_or_default(),
             max_height: wire.max_height,
             max_frame_rate: wire.max_frame_rate.unwrap_or(DEFAULT_FRAME_RATE),
             max_legs: wire.max_legs,
@@ -458,10 +459,8 @@ mod tests {
         assert_eq!(serde_json::from_value::<Shape>(written).unwrap(), shape);
         let read = |text: &str| serde_json::from_str::<Shape>(text).unwrap().layout.name();
         assert_eq!(read(r#"{"layout":"speaker"}"#), "speaker");
-        assert_eq!(
-            read(r#"{"layout":"speaker","layout_name":"of tomorrow"}"#),
-            "equal"
-        );
+        let of_tomorrow = r#"{"layout":"speaker","layout_name":"of tomorrow"}"#;
+        assert_eq!(read(of_tomorrow), "speaker");
         assert_eq!(read("{}"), "equal");
     }
 

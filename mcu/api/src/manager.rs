@@ -376,12 +376,21 @@ pub struct LegWish {
     pub audio: Option<bool>,
     /// It is not to be seen, whatever it wants itself.
     pub video: Option<bool>,
-    /// What it sees.
+    /// What it sees; a name that the controller does not know changes nothing.
+    #[serde(deserialize_with = "if_known")]
     pub layout: Option<LayoutWish>,
     /// It is not to see itself.
     pub without_self: Option<bool>,
     /// Where it is seen in the room's picture.
     pub cell: Option<CellWish>,
+}
+
+/// A newer manager may name a layout that is not known here.
+fn if_known<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<LayoutWish>, D::Error> {
+    let wish = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(wish).unwrap_or_default())
 }
 
 /// By which layout a leg's picture is composed.

@@ -27,7 +27,7 @@ use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
 use crate::stills::{Made, Stills};
-use crate::video::{Compositor, Decoder, Encoder, Frame, notice};
+use crate::video::{Compositor, Decoder, Encoder, Frame, caption, notice};
 
 /// Ticks per second: as many pictures has the fastest class.
 pub const TICKS: u32 = 60;
@@ -91,7 +91,7 @@ pub struct Decoded {
 /// Result of composing: one picture of each size that is sent.
 pub struct Composed {
     room: RoomId,
-    view: ViewName,
+    view: (ViewName, u64),
     canvas: Box<Compositor>,
     pictures: Vec<Frame>,
     at: Instant,
@@ -204,6 +204,10 @@ impl Picture {
 
     /// What is composed, the room's picture among it.
     pub fn set_views(&mut self, wanted: HashMap<ViewName, Composition>) {
+        let mut spots = wanted.values().flat_map(|view| &view.spots);
+        if spots.any(|spot| spot.caption.is_drawn) {
+            caption::load_fonts();
+        }
         self.views.set(wanted);
         let (views, alone) = (&self.views, &self.alone);
         self.decoders
@@ -379,6 +383,7 @@ impl Picture {
         let Some(view) = self.views.get_mut(&name).filter(|view| !view.is_away) else {
             return;
         };
+        let whose = (room, (name, view.epoch));
         let (size, canvas) = (view.size, view.canvas.take());
         let canvas = canvas.unwrap_or_else(|| Box::new(Compositor::new(size.0, size.1)));
         let fresh = view.take_fresh().into_iter();
@@ -391,8 +396,7 @@ impl Picture {
             sizes,
             pts,
         };
-        let job: Job<Done> =
-            Box::new(move || Done::Composed(run_canvas((room, name), canvas, work, at)));
+        let job: Job<Done> = Box::new(move || Done::Composed(run_canvas(whose, canvas, work, at)));
         view.is_away = context.pool.submit(job);
     }
 
@@ -502,14 +506,16 @@ impl Picture {
     fn take_composed(&mut self, context: &Context<'_>, done: Composed) {
         let Composed {
             room,
-            view,
+            view: (view, epoch),
             canvas,
             pictures,
             at,
         } = done;
-        if let Some(view) = self.views.get_mut(&view) {
-            (view.canvas, view.is_away) = (Some(canvas), false);
-        }
+        let now = self.views.get_mut(&view);
+        let Some(now) = now.filter(|now| now.epoch == epoch) else {
+            return;
+        };
+        (now.canvas, now.is_away) = (Some(canvas), false);
         let encoders = self.encoders.iter_mut();
         for (scene, encoding) in
             encoders.filter(|(scene, _)| scene.is_composed() && scene.view == view)

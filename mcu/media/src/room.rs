@@ -523,7 +523,7 @@ fn spots(plan: &RoomPlan, view: &mcu_api::plan::Composition) -> Vec<Spot> {
             is_held: video.is_none_or(|video| video.muted),
             caption: Caption {
                 is_drawn,
-                name: place.name.0,
+                name: place.name,
                 muted: is_drawn && audio.is_none_or(|audio| audio.muted),
                 speaks: false,
             },

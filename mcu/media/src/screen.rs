@@ -145,7 +145,10 @@ impl Screen {
             class: self.class()?.clone(),
             notice,
             leg: self.anew.as_ref().map(|(leg, _)| *leg),
-            view: self.view().clone(),
+            view: match notice {
+                Some(_) => None,
+                None => self.view().clone(),
+            },
         })
     }
 
@@ -155,7 +158,7 @@ impl Screen {
         self.class() == Some(&scene.class)
             && leg == scene.leg
             && notice == scene.notice
-            && *self.view() == scene.view
+            && (notice.is_some() || *self.view() == scene.view)
     }
 
     /// A leg that is encoded anew for it, and the lines of the picture.

@@ -30,8 +30,6 @@ use crate::rights::{self, Right};
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// For the controller to act, which it puts off for 3 s while a media processor is awaited.
 const ACTING: Duration = Duration::from_secs(5);
-/// Cells of the largest layout, less one.
-const LAST_CELL: u8 = 24;
 /// Longer than any callee may ring.
 const RINGING: Duration = Duration::from_secs(150);
 
@@ -147,7 +145,9 @@ impl Changes {
         let layout = self.layout.map(|layout| layout.map(Layout::as_str));
         tell("layout", layout.map(Value::from));
         tell("self_view", self.self_view.map(Value::from));
-        tell("cell", self.cell.map(Value::from));
+        // As people count.
+        let cell = self.cell.map(|cell| cell.map(|cell| u16::from(cell) + 1));
+        tell("cell", cell.map(Value::from));
         told
     }
 }
@@ -156,7 +156,7 @@ impl Changes {
 /// itself (MCU-12, MCU-13).
 #[utoipa::path(patch, path = "/rooms/{number}/legs/{leg}", tag = "rooms", params(("number" = String, Path), ("leg" = u64, Path)), request_body = Changes,
     extensions(("x-right" = json!("rooms.control"))),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 async fn change(
     StateOf(state): StateOf<State>,
     who: LoggedIn,

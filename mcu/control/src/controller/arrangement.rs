@@ -45,14 +45,24 @@ pub fn arrange(
         cells[usize::from(*cell)] = Some(*leg);
     }
     let free: Vec<usize> = (0..cells.len()).filter(|n| cells[*n].is_none()).collect();
+    let is_free = |leg: LegId| !pins.values().any(|pinned| *pinned == leg);
     let others: Vec<Candidate> = sites
         .iter()
-        .filter(|site| !pins.values().any(|leg| *leg == site.leg))
+        .filter(|site| is_free(site.leg))
         .copied()
         .collect();
     let leads = free.iter().filter(|n| **n < layout.leads()).count();
-    let before: Vec<LegId> = before.iter().flatten().copied().collect();
-    let chosen = lead(choose(&others, free.len(), &before), leads, &others);
+    // By the free cells, as far as the one arrangement is like the other.
+    let before: Cells = free
+        .iter()
+        .map(|n| before.get(*n).copied().flatten())
+        .collect();
+    let chosen = lead(
+        choose(&others, free.len(), &before),
+        leads,
+        &others,
+        &before,
+    );
     for (cell, leg) in free.into_iter().zip(chosen) {
         cells[cell] = Some(leg);
     }
@@ -62,21 +72,22 @@ pub fn arrange(
 /// Cells of the arrangement: enough for all that have a picture, or for all where none has, and for
 /// those that are pinned.
 fn count(layout: Layout, sites: &[Candidate], pins: &Pins) -> usize {
-    let with_picture = sites.iter().filter(|site| site.has_picture).count();
-    let wanted = match with_picture {
-        0 => sites.len(),
-        some => some,
+    let is_pinned = |leg: LegId| pins.values().any(|pinned| *pinned == leg);
+    let has_picture = |site: &&Candidate| site.has_picture || is_pinned(site.leg);
+    let wanted = match sites.iter().any(|site| site.has_picture) {
+        false => sites.len(),
+        true => sites.iter().filter(has_picture).count(),
     };
-    let pinned = pins
+    let last = pins
         .keys()
         .next_back()
         .map_or(0, |last| usize::from(*last) + 1);
-    layout.cells(wanted.max(pinned)).len()
+    layout.cells(wanted.max(last)).len()
 }
 
 /// At most `cells` of the sites: all, oldest first, those with a picture before the others; or those of
 /// the first kind that spoke last, each keeping its place among those of `before`.
-fn choose(sites: &[Candidate], cells: usize, before: &[LegId]) -> Vec<LegId> {
+fn choose(sites: &[Candidate], cells: usize, before: &[Option<LegId>]) -> Vec<LegId> {
     let (with, without): (Vec<Candidate>, Vec<Candidate>) =
         sites.iter().partition(|site| site.has_picture);
     let leg = |site: &Candidate| site.leg;
@@ -90,20 +101,27 @@ fn choose(sites: &[Candidate], cells: usize, before: &[LegId]) -> Vec<LegId> {
         .take(cells)
         .map(|(site, _)| site.leg)
         .collect();
-    let mut missing = best.iter().filter(|leg| !before.contains(leg)).copied();
-    let mut chosen: Vec<LegId> = before
+    let mut missing = best
         .iter()
-        .filter_map(|leg| match best.contains(leg) {
-            true => Some(*leg),
-            false => missing.next(),
-        })
-        .collect();
+        .filter(|leg| !before.contains(&Some(**leg)))
+        .copied();
+    let kept = before.iter().filter_map(|leg| match leg {
+        Some(leg) if best.contains(leg) => Some(*leg),
+        _ => missing.next(),
+    });
+    let mut chosen: Vec<LegId> = kept.collect();
     chosen.extend(missing);
     chosen
 }
 
-/// Brings those that spoke last into the first `leads` places; who was there takes theirs.
-fn lead(mut chosen: Vec<LegId>, leads: usize, sites: &[Candidate]) -> Vec<LegId> {
+/// Brings those that spoke last into the first `leads` places. Who was in one of them keeps it; who was
+/// there and spoke longer ago gives way.
+fn lead(
+    mut chosen: Vec<LegId>,
+    leads: usize,
+    sites: &[Candidate],
+    before: &[Option<LegId>],
+) -> Vec<LegId> {
     let leads = leads.min(chosen.len());
     let spoke = |leg: &LegId| {
         let site = sites.iter().find(|site| site.leg == *leg);
@@ -118,15 +136,28 @@ fn lead(mut chosen: Vec<LegId>, leads: usize, sites: &[Candidate]) -> Vec<LegId>
     speakers.sort_by_key(|(at, _)| Reverse(*at));
     speakers.truncate(leads);
     let leaders: Vec<LegId> = speakers.into_iter().map(|(_, leg)| leg).collect();
-    for leader in &leaders {
-        let at = chosen.iter().position(|leg| leg == leader);
-        let free = chosen[..leads]
+    let mut move_to = |leader: LegId, place: usize| {
+        if let Some(at) = chosen.iter().position(|leg| *leg == leader) {
+            chosen.swap(at, place);
+        }
+    };
+    let mut taken = vec![false; leads];
+    let led = |leader: &LegId| {
+        before
             .iter()
-            .position(|leg| !leaders.contains(leg));
-        if let (Some(at), Some(free)) = (at, free)
-            && at >= leads
-        {
-            chosen.swap(at, free);
+            .take(leads)
+            .position(|leg| *leg == Some(*leader))
+    };
+    for leader in &leaders {
+        if let Some(place) = led(leader) {
+            move_to(*leader, place);
+            taken[place] = true;
+        }
+    }
+    for leader in leaders.iter().filter(|leader| led(leader).is_none()) {
+        if let Some(place) = taken.iter().position(|taken| !taken) {
+            move_to(*leader, place);
+            taken[place] = true;
         }
     }
     chosen
@@ -186,6 +217,30 @@ mod tests {
             [5, 2, 3, 4, 1, 6]
         );
         assert_eq!(cells("grid_2x2", &sites(4, &[3]), &[], &[]), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn who_leads_already_keeps_its_place() {
+        let mut now = vec![4, 6, 3, 1, 5, 2];
+        for spoke in [[4, 6], [6, 4], [4, 6]] {
+            now = cells("2_4", &sites(6, &spoke), &[], &now);
+            assert_eq!(now[..2], [4, 6], "{spoke:?}");
+        }
+        let then = cells("2_4", &sites(6, &[4, 6, 1]), &[], &now);
+        assert_eq!(then[..2], [1, 6], "4 spoke longer ago than 6");
+    }
+
+    #[test]
+    fn a_pin_moves_nobody_when_somebody_new_speaks() {
+        let spoke = cells("grid_2x2", &sites(6, &[6]), &[(0, 1)], &[1, 2, 3, 4]);
+        assert_eq!(spoke, [1, 2, 3, 6]);
+    }
+
+    #[test]
+    fn a_pinned_site_without_picture_takes_nobodys_cell() {
+        let mut five = sites(5, &[]);
+        five[4].has_picture = false;
+        assert_eq!(cells("equal", &five, &[(0, 5)], &[]), [5, 1, 2, 3, 4, 0]);
     }
 
     #[test]

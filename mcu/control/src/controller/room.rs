@@ -34,6 +34,10 @@ use super::transfer_out::Transferring;
 /// Tallest picture sent to a slot whose size the page has not said.
 pub const DEFAULT_SLOT_HEIGHT: u16 = 720;
 
+/// Pictures of legs that see another one than the room's. Each has a canvas and an encoder of its own:
+/// beyond so many the room's is shown.
+const MAX_VIEWS: usize = 8;
+
 /// Sound and picture may drift apart by this much before browsers are told anew: nobody sees it.
 const UNSEEN_LAG_MS: u16 = 10;
 
@@ -312,8 +316,8 @@ impl Room {
         let view = &mut leg.own_view;
         let now = view.layout.unwrap_or(of_room);
         match key {
-            '4' => view.layout = Some(now.before()),
-            '6' => view.layout = Some(now.after()),
+            '4' => view.layout = Some(now.before()).filter(|layout| *layout != of_room),
+            '6' => view.layout = Some(now.after()).filter(|layout| *layout != of_room),
             '5' => view.without_self = !view.without_self,
             '0' => *view = OwnView::default(),
             _ => {}
@@ -324,9 +328,10 @@ impl Room {
     /// What a leg sees, and where it is seen, by an operator's or its own wish.
     pub fn showing(&self, leg: &Leg) -> Showing {
         let mut pins = self.pins.iter();
+        let view = self.view_of(leg);
         Showing {
-            layout: leg.own_view.layout.map(|layout| layout.name().to_owned()),
-            without_self: leg.own_view.without_self,
+            layout: view.layout.map(|layout| layout.name().to_owned()),
+            without_self: view.without.is_some(),
             cell: pins
                 .find(|(_, pinned)| **pinned == leg.id)
                 .map(|(cell, _)| *cell),
@@ -359,8 +364,12 @@ impl Room {
     fn arrange_tiles(&mut self) {
         let present: Vec<LegId> = self.present().map(|leg| leg.id).collect();
         self.pins.retain(|_, leg| present.contains(leg));
-        let mut views: BTreeSet<View> = self.present().map(|leg| self.view_of(leg)).collect();
-        views.insert(View::default());
+        let mut views = BTreeSet::from([View::default()]);
+        for wished in self.present().map(|leg| self.wished_view(leg)) {
+            if views.len() <= MAX_VIEWS {
+                views.insert(wished);
+            }
+        }
         let cells = views.into_iter().map(|view| {
             let before = self.cells.get(&view).map_or(&[][..], Vec::as_slice);
             let sites: Vec<Candidate> = self.candidates(view).collect();
@@ -390,6 +399,15 @@ impl Room {
 
     /// The picture that a terminal sees.
     fn view_of(&self, leg: &Leg) -> View {
+        let wished = self.wished_view(leg);
+        match self.cells.contains_key(&wished) {
+            true => wished,
+            false => View::default(),
+        }
+    }
+
+    /// The picture that a terminal would see, were there no bound.
+    fn wished_view(&self, leg: &Leg) -> View {
         let wish = match &leg.kind {
             LegKind::Sip(_) => leg.own_view,
             LegKind::Browser(_) => OwnView::default(),

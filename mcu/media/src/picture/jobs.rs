@@ -74,14 +74,17 @@ pub(super) struct Work {
 }
 
 pub(super) fn run_canvas(
-    (room, view): (RoomId, ViewName),
+    (room, view): (RoomId, (ViewName, u64)),
     mut canvas: Box<Compositor>,
     work: Work,
     at: Instant,
 ) -> Composed {
     canvas.resize(work.size);
-    canvas.set_spots(&work.spots);
-    for (leg, sender, frame) in work.fresh {
+    canvas.set_spots(&work.spots, |leg| blame::hold(room, leg, Sender::Peer));
+    // From below, so that what lies over another is drawn once.
+    let mut fresh = work.fresh;
+    fresh.sort_by_key(|(leg, ..)| canvas.tiles().position(|tile| tile == *leg));
+    for (leg, sender, frame) in fresh {
         let _held = blame::hold(room, leg, sender);
         if let Err(error) = canvas.put(leg, &frame) {
             tracing::debug!(%leg, %error, "picture not composed");

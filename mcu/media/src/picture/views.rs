@@ -29,6 +29,9 @@ pub struct Composition {
 pub struct Views {
     views: HashMap<ViewName, View>,
     speaker: Option<LegId>,
+    /// The newest picture of each leg that somebody sees: what a view begins with.
+    newest: HashMap<LegId, Frame>,
+    epoch: u64,
 }
 
 /// One of them.
@@ -39,6 +42,8 @@ pub struct View {
     pub spots: Arc<[Spot]>,
     /// Somebody receives it.
     pub is_watched: bool,
+    /// Another one, another canvas: what comes back of the one before is passed over.
+    pub epoch: u64,
     /// A composition is under way.
     pub is_away: bool,
     /// At home when none is; none before the first.
@@ -53,24 +58,47 @@ impl Views {
         let mut views = Self {
             views: HashMap::new(),
             speaker: None,
+            newest: HashMap::new(),
+            epoch: 0,
         };
         views.set(HashMap::from([(None, Composition::default())]));
         views
     }
 
-    /// These from now on. What stays keeps its pictures.
+    /// These from now on. What stays keeps its pictures, and what is new begins with the newest that there
+    /// are. Of what nobody receives nothing is kept.
     pub fn set(&mut self, wanted: HashMap<ViewName, Composition>) {
         self.views.retain(|name, _| wanted.contains_key(name));
         for (name, composition) in wanted {
-            let view = self.views.entry(name).or_insert_with(View::new);
+            let epoch = &mut self.epoch;
+            let view = self.views.entry(name).or_insert_with(|| {
+                *epoch += 1;
+                View::new(*epoch)
+            });
+            if !composition.is_watched {
+                *epoch += 1;
+                *view = View::new(*epoch);
+            }
+            let before = std::mem::replace(&mut view.spots, composition.spots.into());
+            let was_seen = |leg| view.is_watched && shows(&before, leg);
+            for spot in view.spots.iter().filter(|spot| !spot.is_held) {
+                let newest = self.newest.get(&spot.leg);
+                if let Some(frame) = newest.filter(|_| !was_seen(spot.leg)) {
+                    view.fresh.entry(spot.leg).or_default().push(frame.clone());
+                }
+            }
             view.size = size_of(composition.canvas, composition.is_tall);
             view.is_watched = composition.is_watched;
-            view.spots = composition.spots.into();
             let spots = &view.spots;
-            let shows = |leg| spots.iter().any(|spot| spot.leg == leg && !spot.is_held);
-            view.fresh.retain(|leg, _| shows(*leg));
+            view.fresh.retain(|leg, _| shows(spots, *leg));
             view.mark(self.speaker);
         }
+        let views = &self.views;
+        let is_seen = |leg| {
+            let mut watched = views.values().filter(|view| view.is_watched);
+            watched.any(|view| view.shows(leg))
+        };
+        self.newest.retain(|leg, _| is_seen(*leg));
     }
 
     /// Who speaks.
@@ -86,6 +114,7 @@ impl Views {
 
     /// The leg is gone.
     pub fn remove(&mut self, leg: LegId) {
+        self.newest.remove(&leg);
         for view in self.views.values_mut() {
             if view.spots.iter().any(|spot| spot.leg == leg) {
                 let rest = view.spots.iter().filter(|spot| spot.leg != leg);
@@ -101,11 +130,13 @@ impl Views {
         let showing = self.views.values_mut();
         for view in showing.filter(|view| view.is_watched && view.shows(leg)) {
             view.fresh.entry(leg).or_default().push(frame.clone());
+            self.newest.insert(leg, frame.clone());
         }
     }
 
     /// Nothing new comes of the leg.
     pub fn forget(&mut self, leg: LegId) {
+        self.newest.remove(&leg);
         for view in self.views.values_mut() {
             view.fresh.remove(&leg);
         }
@@ -142,11 +173,12 @@ impl Views {
 }
 
 impl View {
-    fn new() -> Self {
+    fn new(epoch: u64) -> Self {
         Self {
             size: size_of(Canvas::default(), false),
             spots: Arc::default(),
             is_watched: false,
+            epoch,
             is_away: false,
             canvas: None,
             fresh: HashMap::new(),
@@ -165,8 +197,7 @@ impl View {
     }
 
     fn shows(&self, leg: LegId) -> bool {
-        let mut spots = self.spots.iter();
-        spots.any(|spot| spot.leg == leg && !spot.is_held)
+        shows(&self.spots, leg)
     }
 
     fn height(&self, leg: LegId) -> Option<u16> {
@@ -182,6 +213,12 @@ impl View {
         next.filter_map(|(leg, fresh)| Some((*leg, fresh.next()?)))
             .collect()
     }
+}
+
+/// Whether one of them shows a picture of the leg.
+fn shows(spots: &[Spot], leg: LegId) -> bool {
+    let mut spots = spots.iter();
+    spots.any(|spot| spot.leg == leg && !spot.is_held)
 }
 
 /// A canvas on which everything is composed: of 720 lines, or of 1,080 where somebody receives them.
@@ -298,6 +335,73 @@ mod tests {
         assert!(share(&late, 0) < 0.001, "{late:?}");
         let half = cadence(30, 60, 0);
         assert_eq!(half.keys().copied().collect::<Vec<_>>(), [2], "{half:?}");
+    }
+
+    fn spot(leg: u64, is_held: bool) -> Spot {
+        let cell = mcu_api::layout::Layout::default().cells(1)[0];
+        Spot {
+            is_held,
+            ..Spot::bare(LegId(leg), cell)
+        }
+    }
+
+    fn watched(spots: Vec<Spot>) -> Composition {
+        Composition {
+            spots,
+            is_watched: true,
+            ..Composition::default()
+        }
+    }
+
+    fn fresh_in(views: &mut Views, name: &ViewName) -> Vec<u64> {
+        let fresh = views.get_mut(name).unwrap().take_fresh();
+        let mut legs: Vec<u64> = fresh.iter().map(|(leg, _)| leg.0).collect();
+        legs.sort_unstable();
+        legs
+    }
+
+    /// Nothing flashes: a terminal that chooses another layout sees at once what it saw.
+    #[test]
+    fn a_new_view_begins_with_the_newest_pictures() {
+        let frame = Pool::new(2, 2, Colour::BT709, 0).take().freeze();
+        let mut views = Views::new();
+        let both = || watched(vec![spot(1, false), spot(2, false)]);
+        views.set(HashMap::from([(None, both())]));
+        views.put(LegId(1), &frame);
+        views.put(LegId(2), &frame);
+        assert_eq!(fresh_in(&mut views, &None), [1, 2]);
+        let own: ViewName = Some("1_5".into());
+        let room = || (None, both());
+        views.set(HashMap::from([room(), (own.clone(), both())]));
+        assert_eq!(fresh_in(&mut views, &own), [1, 2]);
+        assert_eq!(fresh_in(&mut views, &None), [], "it shows them already");
+        // A camera that is off: nothing of it is kept.
+        let held = || watched(vec![spot(1, true), spot(2, false)]);
+        views.set(HashMap::from([(None, held()), (own.clone(), held())]));
+        let third: ViewName = Some("2_4".into());
+        views.set(HashMap::from([room(), (third.clone(), both())]));
+        assert_eq!(fresh_in(&mut views, &third), [2]);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_nobody_receives() {
+        let frame = Pool::new(2, 2, Colour::BT709, 0).take().freeze();
+        let mut views = Views::new();
+        let one = || watched(vec![spot(1, false)]);
+        views.set(HashMap::from([(None, one())]));
+        views.put(LegId(1), &frame);
+        let view = views.get_mut(&None).unwrap();
+        view.canvas = Some(Box::new(Compositor::new(16, 16)));
+        let epoch = view.epoch;
+        let unwatched = Composition {
+            is_watched: false,
+            ..one()
+        };
+        views.set(HashMap::from([(None, unwatched)]));
+        let view = views.get_mut(&None).unwrap();
+        assert!(view.canvas.is_none() && view.epoch != epoch);
+        views.set(HashMap::from([(None, one())]));
+        assert_eq!(fresh_in(&mut views, &None), []);
     }
 
     #[test]

@@ -1,25 +1,31 @@
 //! What is written and drawn over a site's picture: its name, a mark while it cannot be heard, a border
 //! while it speaks, and what is shown in place of a picture that is not there.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Once};
 
-use ab_glyph::{Font, FontVec, GlyphId, PxScale, ScaleFont, point};
+use ab_glyph::{Font, FontArc, FontVec, GlyphId, PxScale, ScaleFont, point};
+use mcu_api::secret::Redacted;
 
-use super::frame::FrameMut;
+use super::colour::Colour;
+use super::frame::{Frame, FrameMut, Pool};
 use super::layout::Rect;
 use super::scale;
 
-/// Fonts with Chinese and Latin letters, best first, and the index of the face within the file.
+/// Fonts of the system, best first, and the index of the face within the file. The first has all letters
+/// alone; of the others some have Chinese alone.
 const FONTS: [(&str, u32); 3] = [
     // The third face is that of simplified Chinese.
     ("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc", 2),
+    ("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc", 0),
     (
         "/usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf",
         0,
     ),
-    ("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc", 0),
 ];
-static FONT: LazyLock<Option<FontVec>> = LazyLock::new(read_font);
+/// Letters and digits of ASCII, whatever the system has.
+static ASCII: &[u8] = include_bytes!("../../fonts/prompts.otf");
+/// The first of the system's that is there, and our own.
+static LOADED: LazyLock<Vec<FontArc>> = LazyLock::new(read_fonts);
 
 /// Letters of a name that are looked at.
 const MAX_LETTERS: usize = 120;
@@ -38,11 +44,19 @@ pub struct Caption {
     /// Anything is drawn at all.
     pub is_drawn: bool,
     /// The site's name; nothing is written if empty.
-    pub name: String,
+    pub name: Redacted<String>,
     /// It cannot be heard.
     pub muted: bool,
     /// It speaks.
     pub speaks: bool,
+}
+
+impl Caption {
+    /// Whether the same is written, by whomever is spoken.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let said = |caption: &Self| (caption.is_drawn, caption.muted);
+        said(self) == said(other) && self.name == other.name
+    }
 }
 
 /// A strip with a name, as wide as that needs.
@@ -67,7 +81,7 @@ impl Label {
         let margin = height / 4;
         let mark = if caption.muted { height } else { 0 };
         let room = (cell.width - mark - 2 * margin) as f32;
-        let line = Line::fit(&caption.name, size, room);
+        let line = Line::fit(&caption.name.0, size, room);
         if line.letters.is_empty() && !caption.muted {
             return None;
         }
@@ -150,10 +164,12 @@ pub fn draw_border(canvas: &mut FrameMut, cell: Rect) {
     }
 }
 
-/// What stands for a picture that is not there: the figure of a person, the name below it, and in the
-/// corner the mark of who cannot be heard.
-pub fn draw_held(canvas: &mut FrameMut, cell: Rect, caption: &Caption) {
-    let filled = scale::fill(canvas, cell, HELD);
+/// What stands for a picture that is not there, of a cell's size: the figure of a person, the name below
+/// it, and in the corner the mark of who cannot be heard.
+pub fn held(caption: &Caption, cell: Rect, colour: Colour) -> Frame {
+    let whole = Rect::whole(cell.width, cell.height);
+    let mut frame = Pool::new(cell.width, cell.height, colour, 0).take();
+    let filled = scale::fill(&mut frame, whole, HELD);
     debug_assert_eq!(filled, Ok(()));
     let mut sheet = Sheet::new(cell.width, cell.height);
     let (wide, tall) = (cell.width as f32, cell.height as f32);
@@ -165,31 +181,29 @@ pub fn draw_held(canvas: &mut FrameMut, cell: Rect, caption: &Caption) {
         let above_the_waist = y + 0.2 * unit - at.1;
         head.max(chest.min(above_the_waist))
     });
-    blend(canvas, cell, &sheet.coverage, FIGURE);
+    blend(&mut frame, &sheet.coverage, FIGURE);
     let size = (unit * 0.11).clamp(14.0, 56.0);
-    let line = Line::fit(&caption.name, size, wide * 0.9);
+    let line = Line::fit(&caption.name.0, size, wide * 0.9);
     let mut sheet = Sheet::new(cell.width, cell.height);
-    line.write(
-        &mut sheet,
-        (wide - line.width) / 2.0,
-        y + unit * 0.2 + size * 1.3,
-    );
-    blend(canvas, cell, &sheet.coverage, WHITE);
+    let base = y + unit * 0.2 + size * 1.3;
+    line.write(&mut sheet, (wide - line.width) / 2.0, base);
+    blend(&mut frame, &sheet.coverage, WHITE);
     let mark = Caption {
-        name: String::new(),
+        name: Redacted::default(),
         ..caption.clone()
     };
-    if let Some(mark) = Label::new(&mark, cell) {
-        mark.draw(canvas);
+    if let Some(mark) = Label::new(&mark, whole) {
+        mark.draw(&mut frame);
     }
+    frame.freeze()
 }
 
-fn blend(canvas: &mut FrameMut, place: Rect, coverage: &[u8], towards: u8) {
-    let (x, y, width) = (place.x as usize, place.y as usize, place.width as usize);
-    let (luma, stride) = canvas.plane_mut(0);
-    for (row, coverage) in coverage.chunks_exact(width).enumerate() {
-        let start = (y + row) * stride + x;
-        for (sample, covered) in luma[start..start + width].iter_mut().zip(coverage) {
+/// Brings each sample of the luma towards a value, as far as it is covered.
+fn blend(frame: &mut FrameMut, coverage: &[u8], towards: u8) {
+    let width = frame.width() as usize;
+    let (luma, stride) = frame.plane_mut(0);
+    for (row, coverage) in luma.chunks_mut(stride).zip(coverage.chunks_exact(width)) {
+        for (sample, covered) in row.iter_mut().zip(coverage) {
             let covered = u32::from(*covered);
             let kept = u32::from(*sample) * (255 - covered);
             *sample = ((kept + u32::from(towards) * covered) / 255) as u8;
@@ -199,80 +213,93 @@ fn blend(canvas: &mut FrameMut, place: Rect, coverage: &[u8], towards: u8) {
 
 /// Letters that fit into a line.
 struct Line {
-    letters: Vec<GlyphId>,
+    /// Each with the font that has it.
+    letters: Vec<(FontArc, GlyphId)>,
     size: f32,
     /// In samples.
     width: f32,
 }
 
 impl Line {
-    /// As much of a text as `room` samples hold, with an ellipsis in place of the rest.
+    /// As much of a text as `room` samples hold, with an ellipsis in place of the rest. Letters that no
+    /// font has are left out.
     fn fit(text: &str, size: f32, room: f32) -> Self {
         let mut line = Self {
             letters: Vec::new(),
             size,
             width: 0.0,
         };
-        let Some(font) = FONT.as_ref() else {
+        if text.is_empty() {
             return line;
-        };
-        let scaled = font.as_scaled(PxScale::from(size));
-        let ellipsis = scaled.glyph_id('…');
-        let more = scaled.h_advance(ellipsis);
+        }
+        let advance = |font: &FontArc, glyph| font.as_scaled(PxScale::from(size)).h_advance(glyph);
+        let more = glyph_of('…').map(|(font, glyph)| (advance(&font, glyph), font, glyph));
+        let spare = more.as_ref().map_or(0.0, |(advance, ..)| *advance);
         // Where an ellipsis would still fit.
         let mut last = (0, 0.0);
-        let mut rest = shown_letters(text).map(|letter| scaled.glyph_id(letter));
-        for glyph in rest.by_ref().take(MAX_LETTERS) {
-            let after = line.width + scaled.h_advance(glyph);
+        let mut rest = shown_letters(text).filter_map(glyph_of);
+        let mut is_whole = true;
+        for (font, glyph) in rest.by_ref().take(MAX_LETTERS) {
+            let after = line.width + advance(&font, glyph);
             if after > room {
                 line.letters.truncate(last.0);
-                line.letters.push(ellipsis);
-                line.width = last.1 + more;
-                return line;
+                line.width = last.1;
+                is_whole = false;
+                break;
             }
-            line.letters.push(glyph);
+            line.letters.push((font, glyph));
             line.width = after;
-            if after + more <= room {
+            if after + spare <= room {
                 last = (line.letters.len(), after);
             }
         }
-        if rest.next().is_some() {
-            line.letters.push(ellipsis);
-            line.width += more;
+        if !is_whole || rest.next().is_some() {
+            line.letters
+                .extend(more.map(|(_, font, glyph)| (font, glyph)));
+            line.width += spare;
         }
         line
     }
 
     fn write(&self, sheet: &mut Sheet, x: f32, base: f32) {
-        let Some(font) = FONT.as_ref() else {
-            return;
-        };
-        let scaled = font.as_scaled(PxScale::from(self.size));
         let mut x = x;
-        for glyph in &self.letters {
+        for (font, glyph) in &self.letters {
             let placed = glyph.with_scale_and_position(self.size, point(x, base));
-            x += scaled.h_advance(*glyph);
+            x += font.as_scaled(PxScale::from(self.size)).h_advance(*glyph);
             // A space has none.
             let Some(outline) = font.outline_glyph(placed) else {
                 continue;
             };
             let corner = outline.px_bounds().min;
             outline.draw(|dx, dy, coverage| {
-                sheet.lighten(
+                let at = (
                     corner.x as i64 + i64::from(dx),
                     corner.y as i64 + i64::from(dy),
-                    coverage,
                 );
+                sheet.lighten(at.0, at.1, coverage);
             });
         }
     }
+}
+
+/// The form of a letter in the first font that has one.
+fn glyph_of(letter: char) -> Option<(FontArc, GlyphId)> {
+    glyph_in(&LOADED, letter)
+}
+
+fn glyph_in(fonts: &[FontArc], letter: char) -> Option<(FontArc, GlyphId)> {
+    let mut known = fonts.iter().map(|font| (font, font.glyph_id(letter)));
+    let (font, glyph) = known.find(|(_, glyph)| *glyph != GlyphId(0))?;
+    Some((font.clone(), glyph))
 }
 
 /// The letters of a text that have a form: no control characters, and none that only say how others run.
 fn shown_letters(text: &str) -> impl Iterator<Item = char> {
     let is_formless = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+            || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e0fff}')
     };
     text.trim().chars().filter(move |c| !is_formless(*c))
 }
@@ -344,24 +371,32 @@ fn distance_to_line(p: (f32, f32), from: (f32, f32), to: (f32, f32)) -> f32 {
     distance(p, (from.0 + part * along, from.1 + part * up))
 }
 
-fn read_font() -> Option<FontVec> {
-    for (path, face) in FONTS {
-        let Ok(file) = std::fs::read(path) else {
-            continue;
-        };
-        match FontVec::try_from_vec_and_index(file, face) {
-            Ok(font) => return Some(font),
-            Err(error) => tracing::warn!(path, %error, "font not read"),
-        }
+/// Has the fonts be read, once, by a thread of its own: a file of 20 MB is none of a composition's time.
+pub fn load_fonts() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::thread::spawn(|| LazyLock::force(&LOADED));
+    });
+}
+
+fn read_fonts() -> Vec<FontArc> {
+    let mut fonts: Vec<FontArc> = FONTS.iter().find_map(read_font).into_iter().collect();
+    if fonts.is_empty() {
+        tracing::warn!("no font with Chinese letters: they are left out of sites' names");
     }
-    tracing::warn!("no font with Chinese letters: sites' names are not drawn");
-    None
+    fonts.extend(FontArc::try_from_slice(ASCII));
+    fonts
+}
+
+fn read_font((path, face): &(&str, u32)) -> Option<FontArc> {
+    let file = std::fs::read(path).ok()?;
+    let font = FontVec::try_from_vec_and_index(file, *face);
+    let font = font.inspect_err(|error| tracing::warn!(path, %error, "font not read"));
+    font.ok().map(FontArc::new)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::colour::Colour;
-    use super::super::frame::{Frame, Pool};
     use super::*;
 
     fn grey(width: u32, height: u32) -> FrameMut {
@@ -375,7 +410,7 @@ mod tests {
     fn caption(name: &str) -> Caption {
         Caption {
             is_drawn: true,
-            name: name.into(),
+            name: Redacted(name.into()),
             ..Caption::default()
         }
     }
@@ -459,7 +494,8 @@ mod tests {
                     };
                     let cell = Rect::whole(width, height);
                     let mut frame = grey(width, height);
-                    draw_held(&mut frame, cell, &caption);
+                    let held = held(&caption, cell, Colour::BT709);
+                    assert_eq!((held.width(), held.height()), (width, height));
                     draw_border(&mut frame, cell);
                     let Some(label) = Label::new(&caption, cell) else {
                         continue;
@@ -501,13 +537,34 @@ mod tests {
 
     #[test]
     fn a_place_without_picture_shows_a_figure_and_the_name() {
-        let mut frame = grey(640, 360);
-        draw_held(&mut frame, Rect::whole(640, 360), &caption("第一人民医院"));
-        let frame = frame.freeze();
         let whole = Rect::whole(640, 360);
+        let frame = held(&caption("第一人民医院"), whole, Colour::BT709);
         let figure = count(&frame, whole, |sample| sample == FIGURE);
         assert!((10_000..60_000).contains(&figure), "{figure}");
         assert!(count(&frame, whole, |sample| sample > 200) > 300);
         assert_eq!(frame.plane(0).row(0)[0], HELD[0]);
+    }
+
+    /// Each font of the list that is there, with our own behind it, has what names are made of; the
+    /// letters of ASCII are there without any.
+    #[test]
+    fn chinese_and_latin_letters_are_there_whichever_font_the_system_has() {
+        let own = FontArc::try_from_slice(ASCII).unwrap();
+        let has = |fonts: &[FontArc], text: &str| {
+            let mut letters = text.chars().filter(|c| !c.is_whitespace());
+            letters.all(|letter| glyph_in(fonts, letter).is_some())
+        };
+        assert!(has(std::slice::from_ref(&own), "Ward 7 azAZ09"));
+        let there: Vec<FontArc> = FONTS.iter().filter_map(read_font).collect();
+        assert!(!there.is_empty(), "none of {FONTS:?}");
+        for font in there {
+            assert!(has(&[font, own.clone()], "北京协和医院 喆堃珺淼 Ward 7"));
+        }
+    }
+
+    #[test]
+    fn a_name_is_in_no_log() {
+        let caption = caption("李医生");
+        assert!(!format!("{caption:?}").contains("李"));
     }
 }

@@ -26,6 +26,8 @@ pub struct Compositor {
     /// `None` only while it is drawn on.
     canvas: Option<Frame>,
     tiles: Vec<Tile>,
+    /// Tiles that were drawn since the last composition, in that order.
+    drawn: Vec<usize>,
     /// Grows with every change of the canvas.
     version: u64,
     derived: Vec<Derived>,
@@ -55,6 +57,8 @@ struct Tile {
     picture: Option<Rect>,
     /// What was shown last, to be drawn again when the grid changes.
     last: Option<Frame>,
+    /// What stands for a picture, once it was drawn for this cell and caption.
+    held: Option<Frame>,
     scaler: Scaler,
 }
 
@@ -84,6 +88,7 @@ impl Compositor {
             pool,
             canvas: Some(canvas.freeze()),
             tiles: Vec::new(),
+            drawn: Vec::new(),
             version: 0,
             derived: Vec::new(),
         }
@@ -94,26 +99,29 @@ impl Compositor {
     pub fn set_tiles(&mut self, layout: Layout, legs: &[LegId]) {
         let places = legs.iter().zip(layout.cells(legs.len()));
         let spots: Vec<Spot> = places.map(|(leg, cell)| Spot::bare(*leg, *cell)).collect();
-        self.set_spots(&spots);
+        self.set_spots(&spots, |_| ());
     }
 
     /// What is shown where; a later spot lies over an earlier one. Legs that stay keep their last
-    /// picture, the others are forgotten.
-    pub fn set_spots(&mut self, spots: &[Spot]) {
+    /// picture, the others are forgotten. What `hold` yields for a leg is kept while its caption is made.
+    pub fn set_spots<H>(&mut self, spots: &[Spot], hold: impl Fn(LegId) -> H) {
         if self.tiles.iter().map(|tile| &tile.spot).eq(spots) {
             return;
         }
         let (width, height) = (self.pool.width(), self.pool.height());
         let mut before = std::mem::take(&mut self.tiles);
-        let is_kept =
-            |(tile, spot): (&Tile, &Spot)| (tile.spot.leg, tile.spot.cell) == (spot.leg, spot.cell);
-        let moves = before.len() != spots.len() || !before.iter().zip(spots).all(is_kept);
+        let place = |spot: &Spot| (spot.leg, spot.cell);
+        let moves = !before
+            .iter()
+            .map(|tile| place(&tile.spot))
+            .eq(spots.iter().map(place));
         let mut canvas = self.canvas_mut();
         if moves {
             let whole = Rect::whole(canvas.width(), canvas.height());
             paint(&mut canvas, whole, BLACK);
         }
-        for spot in spots {
+        for (index, spot) in spots.iter().enumerate() {
+            let _held = hold(spot.leg);
             let known = before.iter().position(|tile| tile.spot.leg == spot.leg);
             let tile = known.map(|index| before.swap_remove(index));
             let mut tile = tile.unwrap_or_else(|| Tile::new(spot.clone()));
@@ -121,13 +129,9 @@ impl Compositor {
             tile.take(spot, layout::rect(spot.cell, width, height));
             if !is_same {
                 tile.draw_again(&mut canvas);
+                self.drawn.push(index);
             }
             self.tiles.push(tile);
-        }
-        if !moves {
-            // What lies over a caption that changed.
-            let changed = 0..self.tiles.len();
-            changed.for_each(|index| self.draw_above(index, &mut canvas));
         }
         self.put_back(canvas);
     }
@@ -140,6 +144,7 @@ impl Compositor {
         let tiles = std::mem::take(&mut self.tiles);
         let version = self.version;
         *self = Self::new(width, height);
+        self.drawn = (0..tiles.len()).collect();
         self.version = version;
         let mut canvas = self.canvas_mut();
         for mut tile in tiles {
@@ -178,7 +183,7 @@ impl Compositor {
         }
         let mut canvas = self.canvas_mut();
         let drawn = self.tiles[index].draw(&mut canvas, frame);
-        self.draw_above(index, &mut canvas);
+        self.drawn.push(index);
         self.put_back(canvas);
         drawn.map(|()| true)
     }
@@ -191,25 +196,32 @@ impl Compositor {
         if self.tiles[index].last.take().is_some() {
             let mut canvas = self.canvas_mut();
             self.tiles[index].draw_again(&mut canvas);
-            self.draw_above(index, &mut canvas);
+            self.drawn.push(index);
             self.put_back(canvas);
         }
     }
 
-    /// Draws again what lies over a tile.
-    fn draw_above(&mut self, index: usize, canvas: &mut FrameMut) {
-        let mut drawn = vec![self.tiles[index].cell];
-        for tile in &mut self.tiles[index + 1..] {
-            if drawn.iter().any(|below| below.meets(&tile.cell)) {
-                tile.draw_again(canvas);
-                drawn.push(tile.cell);
+    /// Draws again what lies over a tile that was drawn after it.
+    fn draw_above(&mut self) {
+        for index in 0..self.tiles.len() {
+            let cell = self.tiles[index].cell;
+            let last = self.drawn.iter().rposition(|drawn| *drawn == index);
+            let since = &self.drawn[last.map_or(0, |last| last + 1)..];
+            let mut below = since.iter().filter(|drawn| **drawn < index);
+            if below.any(|drawn| self.tiles[*drawn].cell.meets(&cell)) {
+                let mut canvas = self.canvas_mut();
+                self.tiles[index].draw_again(&mut canvas);
+                self.drawn.push(index);
+                self.put_back(canvas);
             }
         }
+        self.drawn.clear();
     }
 
     /// The composed picture, at media time `pts` (1/90,000 s). Its clone may be kept as long as
     /// wanted.
     pub fn compose(&mut self, pts: i64) -> &Frame {
+        self.draw_above();
         let canvas = self
             .canvas
             .take()
@@ -288,20 +300,22 @@ impl Tile {
             labelled: None,
             picture: None,
             last: None,
+            held: None,
             scaler: Scaler::new(),
         }
     }
 
     /// Lies here from now on, under this caption.
     fn take(&mut self, spot: &Spot, cell: Rect) {
-        if self.cell != cell {
-            self.picture = None;
+        let says_else = !self.spot.caption.says_the_same(&spot.caption);
+        if says_else {
+            self.labelled = None;
         }
-        if self.spot.caption != spot.caption {
-            (self.picture, self.labelled) = (None, None);
+        if says_else || self.cell != cell {
+            self.held = None;
         }
         if spot.is_held {
-            (self.picture, self.last) = (None, None);
+            self.last = None;
         }
         (self.spot, self.cell) = (spot.clone(), cell);
     }
@@ -336,7 +350,12 @@ impl Tile {
             return;
         }
         (self.picture, self.last) = (None, None);
-        caption::draw_held(canvas, self.cell, &self.spot.caption);
+        let (cell, caption) = (self.cell, &self.spot.caption);
+        let held = self
+            .held
+            .get_or_insert_with(|| caption::held(caption, cell, canvas.colour));
+        let drawn = self.scaler.scale(held, canvas, cell);
+        debug_assert_eq!(drawn, Ok(()));
         if self.spot.caption.speaks {
             caption::draw_border(canvas, self.cell);
         }

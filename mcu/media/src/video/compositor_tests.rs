@@ -130,12 +130,23 @@ fn a_layout_begins_with_the_last_picture_of_every_site() {
 fn a_picture_in_a_picture_stays_above_it() {
     let layout = Layout::named("picture_in_picture").unwrap();
     let (mut compositor, legs) = composition_of(layout, 2);
-    for (leg, luma) in [(0, 150), (1, 160), (0, 170)] {
-        compositor.put(legs[leg], &plain(luma)).unwrap();
+    for puts in [
+        &[(0, 150), (1, 160), (0, 170)][..],
+        &[(0, 171)],
+        &[(1, 161)],
+    ] {
+        for (leg, luma) in puts {
+            compositor.put(legs[*leg], &plain(*luma)).unwrap();
+        }
+        let composed = compositor.compose(0).clone();
+        let newest = |of| {
+            let put = puts.iter().rev().find(|(leg, _)| *leg == of);
+            put.map(|(_, luma)| *luma)
+        };
+        let below = newest(0).unwrap_or(171);
+        assert_eq!(sample_at(&composed, 100, 100)[0], below);
+        assert_eq!(sample_at(&composed, 1000, 600)[0], newest(1).unwrap_or(160));
     }
-    let composed = compositor.compose(0).clone();
-    assert_eq!(sample_at(&composed, 100, 100)[0], 170);
-    assert_eq!(sample_at(&composed, 1000, 600)[0], 160);
 }
 
 #[test]
@@ -149,13 +160,13 @@ fn a_picture_that_nobody_is_to_see_is_forgotten_at_once() {
         };
         [spot(0), spot(1)]
     };
-    compositor.set_spots(&spots(true));
+    compositor.set_spots(&spots(true), |_| ());
     let held = [44, 136, 122];
     assert_eq!(sample_at(compositor.compose(0), 20, 200), held);
     assert_eq!(sample_at(compositor.compose(0), 900, 360)[0], 101);
     assert!(!compositor.put(legs[0], &plain(200)).unwrap());
     assert_eq!(sample_at(compositor.compose(0), 20, 200), held);
-    compositor.set_spots(&spots(false));
+    compositor.set_spots(&spots(false), |_| ());
     assert_eq!(sample_at(compositor.compose(0), 20, 200), held);
     compositor.put(legs[0], &plain(200)).unwrap();
     assert_eq!(sample_at(compositor.compose(0), 20, 360)[0], 200);
@@ -174,13 +185,13 @@ fn a_border_goes_with_the_speaker_and_leaves_nothing() {
         })
     };
     for (speaker, edge) in [(0, 0), (1, 640)] {
-        compositor.set_spots(&spots(speaker));
+        compositor.set_spots(&spots(speaker), |_| ());
         let composed = compositor.compose(0);
         assert_eq!(sample_at(composed, edge, 300)[0], 147);
         assert_eq!(sample_at(composed, edge + 20, 182)[0], 147);
         assert_ne!(sample_at(composed, 640 - edge, 300)[0], 147);
     }
-    compositor.set_spots(&spots(2));
+    compositor.set_spots(&spots(2), |_| ());
     let after = compositor.compose(0);
     for plane in 0..3 {
         assert_eq!(after.plane(plane).data, before.plane(plane).data);

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use mcu_api::directory::{Audience, Directory, Shape};
 use mcu_api::ids::LegId;
 use mcu_api::layout::Layout;
-use mcu_api::manager::{Beyond, LegAction, LegWish, ToControl};
+use mcu_api::manager::{Beyond, CellWish, LayoutWish, LegAction, LegWish, ToControl};
 use serde_json::{Value, json};
 use sqlx::Row;
 use tokio::time::timeout;
@@ -363,6 +363,17 @@ pub(crate) async fn an_accounts_password_is_told_once_and_kept_as_hashes_of_its_
 const MD5: &str = "d23c7879fe228a19642eed9bfee746e2";
 const SHA256: &str = "5aff89690684f50d759223baf31ec73e7e8dac7d2708bf01ea0c9cd1ec4da4a4";
 
+/// What the controller was asked last to do to a leg.
+fn wished(api: &Api) -> LegWish {
+    match api.asked.lock().unwrap().pop() {
+        Some(ToControl::Control {
+            action: LegAction::Set(wish),
+            ..
+        }) => wish,
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(crate) async fn an_operator_mutes_removes_and_calls_and_the_record_says_so(api: Api) {
     let root = api.first().await;
     let home = api.root(&root).await;
@@ -384,6 +395,29 @@ pub(crate) async fn an_operator_mutes_removes_and_calls_and_the_record_says_so(a
         ..LegWish::default()
     };
     assert_eq!(action, LegAction::Set(wish));
+    let seen = json!({ "layout": "1_5", "self_view": false, "cell": 2 });
+    let seen = api.ask(&root, "PATCH", "/rooms/4000/legs/7", seen).await;
+    assert_eq!(seen.status, StatusCode::NO_CONTENT, "{seen:?}");
+    let own = LegWish {
+        layout: Layout::named("1_5").map(LayoutWish::Own),
+        without_self: Some(true),
+        cell: Some(CellWish::Number(2)),
+        ..LegWish::default()
+    };
+    assert_eq!(wished(&api), own);
+    let back = json!({ "layout": null, "self_view": true, "cell": null });
+    api.ask(&root, "PATCH", "/rooms/4000/legs/7", back).await;
+    let back = LegWish {
+        layout: Some(LayoutWish::Room),
+        without_self: Some(false),
+        cell: Some(CellWish::Any),
+        ..LegWish::default()
+    };
+    assert_eq!(wished(&api), back);
+    for wrong in [json!({ "layout": "mosaic" }), json!({ "cell": 25 })] {
+        let refused = api.ask(&root, "PATCH", "/rooms/4000/legs/7", wrong).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
     let target = json!({ "target": "or-1" });
     let called = api.ask(&root, "POST", "/rooms/4000/calls", target).await;
     assert_eq!(called.body, json!({ "outcome": "refused", "status": 486 }));

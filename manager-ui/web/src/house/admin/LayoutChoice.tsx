@@ -1,14 +1,15 @@
 import { useId } from "react";
 import { api, ask } from "../api";
 import { useHouseWords, useLoad } from "../hooks";
+import { Loading, Trouble } from "../parts";
 import { useLanguage } from "../../language";
 import type { components } from "../../schema";
 
 export type Layout = components["schemas"]["LayoutView"];
 
-/** What rooms and terminals may have, the default first; none before the server has told. */
-export function useLayouts(): Layout[] {
-  return useLoad(() => ask(api.GET("/api/v1/layouts")), "layouts").value ?? [];
+/** What rooms and terminals may have, the default first. */
+export function useLayouts() {
+  return useLoad(() => ask(api.GET("/api/v1/layouts")), "layouts");
 }
 
 /** What people call a layout. */
@@ -20,7 +21,7 @@ export function useLayoutTitle(): (layout: Layout) => string {
 /** One of the layouts, by pictures of them. */
 export function LayoutChoice(props: { value: string; change: (name: string) => void }) {
   const words = useHouseWords();
-  const layouts = useLayouts();
+  const { value: layouts = [], failure } = useLayouts();
   const title = useLayoutTitle();
   const name = useId();
   const chosen = layouts.find((layout) => layout.name === props.value);
@@ -29,8 +30,10 @@ export function LayoutChoice(props: { value: string; change: (name: string) => v
     <fieldset className="field layouts" data-testid="room-layout">
       <legend>
         {words.rooms.layout}
-        {chosen && <output>{title(chosen)}</output>}
+        {chosen && <span aria-hidden="true">{title(chosen)}</span>}
       </legend>
+      <Trouble failure={failure} />
+      {!failure && layouts.length === 0 && <Loading />}
       {ratios.map((ratio) => (
         <div key={ratio} role="presentation">
           {layouts
@@ -54,10 +57,11 @@ export function LayoutChoice(props: { value: string; change: (name: string) => v
   );
 }
 
-/** Cells that lead are darker; of a layout that grows, the picture for few sites. */
+/** Cells that lead are green. A layout that grows is drawn for a few sites, with dots for more. */
 function Drawn({ layout }: { layout: Layout }) {
   const { arrangements, leads } = layout;
   const cells = arrangements[Math.min(2, arrangements.length - 1)] ?? [];
+  const grows = arrangements.length > 1;
   const [wide, tall] = layout.canvas === "4:3" ? [48, 36] : [64, 36];
   return (
     <svg viewBox={`0 0 ${wide} ${tall}`} width={wide} height={tall} aria-hidden="true">
@@ -72,6 +76,10 @@ function Drawn({ layout }: { layout: Layout }) {
           height={height * tall - 1.5}
         />
       ))}
+      {grows &&
+        [-6, 0, 6].map((aside) => (
+          <circle key={aside} className="more" cx={wide / 2 + aside} cy={tall / 2} r={2} />
+        ))}
     </svg>
   );
 }

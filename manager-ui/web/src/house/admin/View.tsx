@@ -1,15 +1,12 @@
 import { useState } from "react";
 import Button from "antd/es/button";
 import { api, ask, type Leg } from "../api";
-import { useDoing, useHouseWords } from "../hooks";
-import { Choice, Switch, Trouble } from "../parts";
+import { useDoing, useEdits, useHouseWords } from "../hooks";
+import { Choice, Form, Loading, Switch, Trouble } from "../parts";
 import { useLayouts, useLayoutTitle } from "./LayoutChoice";
 import type { components } from "../../schema";
 
 type Changes = components["schemas"]["LegChanges"];
-
-/** Most cells that a layout has. */
-const CELLS = 25;
 
 /** Where a site is seen in the picture of terminals, and what a terminal sees itself. */
 export function View({ number, leg, changed }: { number: string; leg: Leg; changed: () => void }) {
@@ -34,48 +31,65 @@ export function View({ number, leg, changed }: { number: string; leg: Leg; chang
 
 function Wishes({ number, leg, changed }: { number: string; leg: Leg; changed: () => void }) {
   const words = useHouseWords();
-  const layouts = useLayouts();
+  const { value: layouts = [], failure } = useLayouts();
   const title = useLayoutTitle();
   const doing = useDoing();
-  const params = { path: { number, leg: leg.leg } };
-  const set = async (body: Changes) => {
+  const isTerminal = leg.kind === "sip";
+  const { entry, set, changes } = useEdits({
+    cell: leg.cell == null ? "" : `${leg.cell}`,
+    layout: leg.layout ?? "",
+    self_view: !leg.without_self,
+  });
+  const apply = async () => {
+    const params = { path: { number, leg: leg.leg } };
+    const { cell, layout, self_view } = changes;
+    const body: Changes = {
+      ...(cell !== undefined && { cell: cell === "" ? null : Number(cell) }),
+      ...(layout !== undefined && { layout: (layout || null) as Changes["layout"] }),
+      ...(self_view !== undefined && { self_view }),
+    };
     const patch = () => ask(api.PATCH("/api/v1/rooms/{number}/legs/{leg}", { params, body }));
     if (await doing.act(patch)) changed();
   };
-  const { cell, anyCell, cellOf, ownLayout, roomLayout, selfView } = words.meeting;
-  const cells = Array.from({ length: CELLS }, (_, n) => ({ value: `${n}`, label: cellOf(`${n + 1}`) }));
+  const { cell, anyCell, cellOf, ownLayout, roomLayout, selfView, viewOf, show } = words.meeting;
+  const most = Math.max(1, ...layouts.flatMap(({ arrangements }) => arrangements.map((a) => a.length)));
+  const cells = Array.from({ length: most }, (_, n) => ({ value: `${n}`, label: cellOf(`${n + 1}`) }));
+  if (layouts.length === 0) return failure ? <Trouble failure={failure} /> : <Loading />;
   return (
-    <div className="landing give">
-      <Choice
-        label={cell}
-        testId="leg-cell"
-        value={leg.cell == null ? "" : `${leg.cell}`}
-        change={(value) => void set({ cell: value === "" ? null : Number(value) })}
-        options={[{ value: "", label: anyCell }, ...cells]}
-      />
-      {leg.kind === "sip" && (
-        <>
-          <Choice
-            label={ownLayout}
-            testId="leg-layout"
-            value={leg.layout ?? ""}
-            change={(value) =>
-              void set({ layout: value === "" ? null : (value as NonNullable<Changes["layout"]>) })
-            }
-            options={[
-              { value: "", label: roomLayout },
-              ...layouts.map((layout) => ({ value: layout.name, label: title(layout) })),
-            ]}
-          />
-          <Switch
-            label={selfView}
-            testId="leg-self-view"
-            value={!leg.without_self}
-            change={(self_view) => void set({ self_view })}
-          />
-        </>
-      )}
+    <Form className="landing give" submit={() => void apply()}>
+      <div role="group" aria-label={viewOf(leg.name)}>
+        <Choice
+          label={cell}
+          testId="leg-cell"
+          value={entry.cell}
+          change={(value) => set({ cell: value })}
+          options={[{ value: "", label: anyCell }, ...cells]}
+        />
+        {isTerminal && (
+          <>
+            <Choice
+              label={ownLayout}
+              testId="leg-layout"
+              value={entry.layout}
+              change={(layout) => set({ layout })}
+              options={[
+                { value: "", label: roomLayout },
+                ...layouts.map((layout) => ({ value: layout.name, label: title(layout) })),
+              ]}
+            />
+            <Switch
+              label={selfView}
+              testId="leg-self-view"
+              value={entry.self_view}
+              change={(self_view) => set({ self_view })}
+            />
+          </>
+        )}
+      </div>
       <Trouble failure={doing.failure} />
-    </div>
+      <Button htmlType="submit" data-testid="show" loading={doing.busy}>
+        {show}
+      </Button>
+    </Form>
   );
 }

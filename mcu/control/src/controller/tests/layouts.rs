@@ -180,6 +180,36 @@ fn terminals_that_see_the_same_share_a_view() {
     assert_eq!(bench.plan().views.len(), 1);
 }
 
+/// Each view costs an encoder: one terminal's keys are not to slow everybody down.
+#[test]
+fn beyond_so_many_views_a_terminal_sees_the_rooms() {
+    let mut bench = Bench::new(demo());
+    let legs: Vec<LegId> = (1..=10)
+        .map(|call| bench.dial(call, "3000").unwrap().0)
+        .collect();
+    for call in 1..=10 {
+        press(&mut bench, call, '5');
+    }
+    assert_eq!(bench.plan().views.len(), 8);
+    let own: Vec<bool> = (bench.view("3000").unwrap().legs.iter())
+        .map(|leg| leg.showing.without_self)
+        .collect();
+    assert_eq!(own.iter().filter(|own| **own).count(), 8);
+    assert_eq!(seen(&bench, legs[9]).0, None);
+    press(&mut bench, 1, '5');
+    assert!(seen(&bench, legs[8]).0.is_some(), "the next has its turn");
+}
+
+/// Who goes forth and back follows the room again.
+#[test]
+fn the_layout_of_the_room_is_none_of_ones_own() {
+    let (mut bench, [first, ..]) = room();
+    press(&mut bench, 1, '6');
+    press(&mut bench, 1, '4');
+    assert_eq!(seen(&bench, first).0, None);
+    assert_eq!(bench.view("3000").unwrap().legs[0].showing.layout, None);
+}
+
 #[test]
 fn keys_of_a_terminal_change_its_own_picture() {
     let (mut bench, [first, second, third, fourth]) = room();
