@@ -110,12 +110,13 @@ struct Changes {
 
 impl Changes {
     fn wish(&self) -> Result<LegWish, Problem> {
-        if self.cell.flatten().is_some_and(|cell| cell > LAST_CELL) {
-            return Err(super::problem(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "A cell is one of 0 to 24",
-            )
-            .at(Some("/cell".into())));
+        let layouts = mcu_api::layout::Layout::all();
+        let cells = layouts.map(mcu_api::layout::Layout::max_tiles).max();
+        let is_there = |cell| cells.is_some_and(|cells| usize::from(cell) < cells);
+        if self.cell.flatten().is_some_and(|cell| !is_there(cell)) {
+            let title = "No layout has so many cells";
+            let refused = super::problem(StatusCode::UNPROCESSABLE_ENTITY, title);
+            return Err(refused.at(Some("/cell".into())));
         }
         Ok(LegWish {
             audio: self.audio_silenced,

@@ -35,7 +35,7 @@ function Wishes({ number, leg, changed }: { number: string; leg: Leg; changed: (
   const title = useLayoutTitle();
   const doing = useDoing();
   const isTerminal = leg.kind === "sip";
-  const { entry, set, changes } = useEdits({
+  const { entry, set, changes, clear } = useEdits({
     cell: leg.cell == null ? "" : `${leg.cell}`,
     layout: leg.layout ?? "",
     self_view: !leg.without_self,
@@ -49,7 +49,9 @@ function Wishes({ number, leg, changed }: { number: string; leg: Leg; changed: (
       ...(self_view !== undefined && { self_view }),
     };
     const patch = () => ask(api.PATCH("/api/v1/rooms/{number}/legs/{leg}", { params, body }));
-    if (await doing.act(patch)) changed();
+    if (!(await doing.act(patch))) return;
+    clear();
+    changed();
   };
   const { cell, anyCell, cellOf, ownLayout, roomLayout, selfView, viewOf, show } = words.meeting;
   const most = Math.max(1, ...layouts.flatMap(({ arrangements }) => arrangements.map((a) => a.length)));
