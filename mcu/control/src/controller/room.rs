@@ -8,7 +8,7 @@ use mcu_api::directory::Shape;
 use mcu_api::ids::{CallId, ConnId, LegId, RoomId};
 use mcu_api::inventory::{LegInventory, LegState};
 use mcu_api::manager::{Meeting, Pass, ServerMessage, SiteKind};
-use mcu_api::plan::{Composition, Layout, LegPlan, RoomPlan, Transport, VideoSource};
+use mcu_api::plan::{Care, Composition, Layout, LegPlan, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
 use rand::{CryptoRng, RngCore};
@@ -335,6 +335,7 @@ impl Room {
         if let Some(audio) = &mut plan.audio {
             audio.muted = leg.is_unheard();
             audio.faithful = self.has_original_sound();
+            audio.care = leg.care();
         }
         if let Some(video) = &mut plan.video_receive {
             video.muted = leg.is_unseen();
@@ -450,6 +451,14 @@ impl Leg {
             .as_ref()
             .is_some_and(|stats| stats.state == LegState::Failed);
         bundles.any(|bundle| bundle.local_ufrag == ufrag) && !failed
+    }
+
+    /// What is done to its sound: nothing to original sound.
+    fn care(&self) -> Care {
+        let is_original = self.browser().is_some_and(|page| page.original_sound);
+        Care {
+            level: !is_original,
+        }
     }
 
     /// The browser's part.

@@ -2,6 +2,7 @@
 
 use mcu_api::codec::AudioCodec;
 use mcu_api::ids::LegId;
+use mcu_api::plan::Care;
 use nix::time::{ClockId, clock_gettime};
 
 use super::mixer::{Config, Mixer, TICK_SAMPLES, Tick};
@@ -76,7 +77,7 @@ fn cost_of_mixing() {
     share("mix 40 legs, 8 of them personally", || {
         mixer.begin_tick();
         for leg in 0..40 {
-            mixer.add(LegId(leg), &pcm);
+            mixer.add(LegId(leg), &pcm, Care::default());
         }
         mixer.mix();
         for leg in (0..40).map(LegId) {

@@ -4,6 +4,12 @@
 //! share one mix, so one encoder a codec serves them. A tick is `begin_tick`, `add` for each leg that
 //! has sound, `mix`, then `personal` and `shared` as often as needed.
 //!
+//! A leg that has nothing but its background to give, as every open microphone has, leaves the sum: fifty
+//! sites of which one speaks sound like one.
+//!
+//! What a leg's plan wants done to its sound is done to the legs in the sum alone (`voice.rs`). A sum
+//! beyond full scale is turned down (`limiter.rs`); one that fits leaves to the bit.
+//!
 //! A leg enters and leaves the sum by a ramp of one tick. At the tick in which it enters, its part
 //! starts from zero: the mix that it got until then and the personal one it gets from then on meet
 //! without a step.
@@ -11,8 +17,11 @@
 use std::collections::BTreeMap;
 
 use mcu_api::ids::LegId;
+use mcu_api::plan::Care;
 
+use super::limiter::{Limiter, Wide};
 use super::speaker::{self, ActiveSpeaker, SILENCE_DBOV, Smoothed};
+use super::voice::Voice;
 
 /// Samples of one tick: 20 ms at 48 kHz.
 pub const TICK_SAMPLES: usize = 960;
@@ -27,7 +36,8 @@ pub type Tick = [i16; TICK_SAMPLES];
 pub struct Config {
     /// Legs that are in the sum at most.
     pub loudest: usize,
-    /// A leg below this level for `quiet_ticks` leaves the sum: it then shares an encoder.
+    /// A leg below this level, or with nothing but its background, for `quiet_ticks` leaves the sum:
+    /// it then shares an encoder.
     pub quiet_dbov: f32,
     /// Ticks of 20 ms that a quiet leg stays in the sum.
     pub quiet_ticks: u32,
@@ -53,8 +63,12 @@ impl Default for Config {
 pub struct Mixer {
     config: Config,
     legs: BTreeMap<LegId, Leg>,
-    sum: Box<[i32; TICK_SAMPLES]>,
+    sum: Box<Wide>,
     shared: Box<Tick>,
+    /// Of the shared mix.
+    limiter: Limiter,
+    /// The sum without one leg.
+    others: Box<Wide>,
     personal: Box<Tick>,
     speaker: ActiveSpeaker,
 }
@@ -64,9 +78,12 @@ struct Leg {
     pcm: Box<Tick>,
     /// `add` was called in this tick.
     fresh: bool,
-    /// Level of this tick in dBov.
+    /// Level of this tick in dBov, as it came in.
     level: f32,
     smoothed: Smoothed,
+    voice: Voice,
+    /// Of what this leg hears.
+    limiter: Limiter,
     quiet_ticks: u32,
     /// In the sum at full gain from the end of this tick on.
     chosen: bool,
@@ -90,6 +107,8 @@ impl Mixer {
             legs: BTreeMap::new(),
             sum: Box::new([0; TICK_SAMPLES]),
             shared: Box::new([0; TICK_SAMPLES]),
+            limiter: Limiter::default(),
+            others: Box::new([0; TICK_SAMPLES]),
             personal: Box::new([0; TICK_SAMPLES]),
             speaker: ActiveSpeaker::new(config.speaker),
         }
@@ -102,13 +121,14 @@ impl Mixer {
         }
     }
 
-    /// Gives a leg's sound of this tick. An unknown leg is taken in; a muted leg is simply not
-    /// added.
-    pub fn add(&mut self, leg: LegId, pcm: &Tick) {
+    /// Gives a leg's sound of this tick, and what is to be done to it. An unknown leg is taken in; a
+    /// muted leg is simply not added.
+    pub fn add(&mut self, leg: LegId, pcm: &Tick, care: Care) {
         let leg = self.legs.entry(leg).or_insert_with(Leg::new);
         leg.pcm.copy_from_slice(pcm);
         leg.fresh = true;
         leg.level = speaker::level_dbov(pcm);
+        leg.voice.hear(leg.level, care);
     }
 
     /// Forgets a leg. What it still had in the sum ends here: stop adding it a tick earlier for an
@@ -125,12 +145,14 @@ impl Mixer {
         self.choose();
         self.sum.fill(0);
         for leg in self.legs.values_mut() {
+            if leg.part == Part::Rising {
+                // It goes on hearing from where the shared mix stands.
+                leg.limiter = self.limiter;
+            }
             leg.prepare_part();
             leg.accumulate(&mut self.sum);
         }
-        for (out, sum) in self.shared.iter_mut().zip(self.sum.iter()) {
-            *out = limit(*sum);
-        }
+        self.limiter.process(&self.sum, &mut self.shared);
         self.speaker
             .update(self.legs.iter().map(|(id, leg)| (*id, leg.smoothed.dbov())))
     }
@@ -142,14 +164,17 @@ impl Mixer {
             .is_some_and(|leg| leg.part != Part::None)
     }
 
-    /// What the leg hears: the sum without its own part, or the shared mix if it has none.
+    /// What the leg hears: the sum without its own part, or the shared mix if it has none. Ask once a
+    /// tick.
     pub fn personal(&mut self, leg: LegId) -> &Tick {
-        let Some(leg) = self.legs.get(&leg).filter(|leg| leg.part != Part::None) else {
+        let mixed = self.legs.get_mut(&leg);
+        let Some(leg) = mixed.filter(|leg| leg.part != Part::None) else {
             return &self.shared;
         };
-        for (n, out) in self.personal.iter_mut().enumerate() {
-            *out = limit(self.sum[n] - leg.sample(n));
+        for (n, out) in self.others.iter_mut().enumerate() {
+            *out = self.sum[n] - leg.sample(n);
         }
+        leg.limiter.process(&self.others, &mut self.personal);
         &self.personal
     }
 
@@ -207,6 +232,8 @@ impl Leg {
             fresh: false,
             level: SILENCE_DBOV,
             smoothed: Smoothed::default(),
+            voice: Voice::default(),
+            limiter: Limiter::default(),
             quiet_ticks: u32::MAX,
             chosen: false,
             part: Part::None,
@@ -217,8 +244,12 @@ impl Leg {
         if !self.fresh {
             self.level = SILENCE_DBOV;
         }
-        self.smoothed.update(self.level);
-        self.quiet_ticks = match self.level >= config.quiet_dbov {
+        let is_heard = self.level >= config.quiet_dbov && !self.voice.is_background();
+        self.smoothed.update(match is_heard {
+            true => self.level + self.voice.gain_db(),
+            false => SILENCE_DBOV,
+        });
+        self.quiet_ticks = match is_heard {
             true => 0,
             false => self.quiet_ticks.saturating_add(1),
         };
@@ -227,12 +258,14 @@ impl Leg {
     /// Makes what this tick's part is taken from: a leg that fell silent within the sum goes on with
     /// its last samples mirrored, so that even its end has no step.
     fn prepare_part(&mut self) {
-        if self.part == Part::Falling && !self.fresh {
-            self.pcm.reverse();
+        match (self.part, self.fresh) {
+            (Part::None, _) => {}
+            (_, true) => self.voice.process(&mut self.pcm),
+            (_, false) => self.pcm.reverse(),
         }
     }
 
-    fn accumulate(&self, sum: &mut [i32; TICK_SAMPLES]) {
+    fn accumulate(&self, sum: &mut Wide) {
         match self.part {
             Part::None => {}
             Part::Full => {
@@ -261,20 +294,6 @@ impl Leg {
     }
 }
 
-/// A limiter without memory: exact up to 3/4 of full scale, from there bent towards full scale with
-/// no corner, so that loud sums do not wrap or clip hard.
-fn limit(sum: i32) -> i16 {
-    const KNEE: i32 = 24_576;
-    const ROOM: i64 = (i16::MAX as i32 - KNEE) as i64;
-    let magnitude = sum.abs();
-    if magnitude <= KNEE {
-        return sum as i16;
-    }
-    let over = i64::from(magnitude - KNEE);
-    let bent = KNEE + (ROOM * over / (ROOM + over)) as i32;
-    (bent * sum.signum()) as i16
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +309,7 @@ mod tests {
     fn run(mixer: &mut Mixer, legs: &[(u64, Tick)]) {
         mixer.begin_tick();
         for (leg, pcm) in legs {
-            mixer.add(LegId(*leg), pcm);
+            mixer.add(LegId(*leg), pcm, Care::default());
         }
         mixer.mix();
     }
@@ -394,19 +413,15 @@ mod tests {
     }
 
     #[test]
-    fn loud_sums_bend_instead_of_wrapping() {
+    fn loud_sums_are_turned_down_instead_of_wrapping() {
         let mut mixer = Mixer::new(Config::default());
         for _ in 0..3 {
             let legs: Vec<(u64, Tick)> = (1..=8).map(|n| (n, [32_767; TICK_SAMPLES])).collect();
             run(&mut mixer, &legs);
         }
-        assert!(mixer.shared()[0] > 31_000);
-        let mut last = limit(-300_000);
-        for sum in -300_000..300_000 {
-            let now = limit(sum);
-            assert!(now >= last && i32::from(now) - i32::from(last) <= 1);
-            last = now;
-        }
+        assert!(mixer.shared().iter().all(|sample| *sample > 32_000));
+        let heard = mixer.personal(LegId(3));
+        assert!(heard.iter().all(|sample| *sample > 32_000));
     }
 
     #[test]

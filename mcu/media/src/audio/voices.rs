@@ -1,0 +1,261 @@
+//! What people hear of each other: speech by `ffmpeg`'s synthesizer, judged by `ffmpeg`'s meter of
+//! loudness (EBU R 128). TER-15.
+
+use std::process::{Command, Stdio};
+
+use mcu_api::codec::AudioCodec;
+use mcu_api::ids::LegId;
+use mcu_api::plan::Care;
+
+use super::mixer::{Config, Mixer, TICK_SAMPLES, Tick};
+use super::tests::{bytes, ffmpeg, samples};
+use super::{Decoder, Encoder, Resampler};
+
+const LEVELLED: Care = Care { level: true };
+
+/// A sentence at 48 kHz by one of the synthesizer's voices, with `lufs` of loudness.
+fn speech(voice: &str, lufs: f64) -> Vec<i16> {
+    let text = "The patient was admitted on Tuesday with pain in the chest. Her pressure is now \
+                one hundred and twenty. Doctor, can you hear the murmur on the left side.";
+    let source = format!("flite=voice={voice}:text='{}'", text.replace(',', "\\,"));
+    let raw = ["-ar", "48000", "-ac", "1", "-f", "s16le", "-"];
+    let spoken = ffmpeg(&[&["-f", "lavfi", "-i", &source], &raw[..]].concat(), &[]);
+    let spoken = samples(&spoken);
+    let gain = 10_f64.powf((lufs - loudness(&spoken)) / 20.0);
+    spoken
+        .iter()
+        .map(|s| (f64::from(*s) * gain) as i16)
+        .collect()
+}
+
+/// Integrated loudness in LUFS, gated as EBU R 128 says.
+fn loudness(pcm: &[i16]) -> f64 {
+    let input = ["-f", "s16le", "-ar", "48000", "-ac", "1", "-i", "-"];
+    let judge = ["-af", "ebur128=framelog=verbose", "-f", "null", "-"];
+    let mut child = Command::new("ffmpeg")
+        .args(["-nostdin", "-hide_banner"])
+        .args(input)
+        .args(judge)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg is installed");
+    let mut stdin = child.stdin.take().unwrap();
+    let pcm = bytes(pcm);
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &pcm));
+    let said = child.wait_with_output().unwrap().stderr;
+    writer.join().unwrap().unwrap();
+    let said = String::from_utf8_lossy(&said);
+    let value = said.rsplit("I:").next().unwrap().split("LUFS").next();
+    value.unwrap().trim().parse().unwrap()
+}
+
+/// What arrives of it at 48 kHz by way of a codec.
+fn by(codec: AudioCodec, pcm: &[i16]) -> Vec<i16> {
+    let rate = codec.sample_rate_hz();
+    let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+    Resampler::new(48_000, rate)
+        .unwrap()
+        .process(pcm, &mut narrow);
+    let mut encoder = Encoder::new(codec, 20, 64_000).unwrap();
+    let mut decoder = Decoder::new(codec).unwrap();
+    let mut resampler = Resampler::new(rate, 48_000).unwrap();
+    for frame in narrow.chunks_exact(encoder.frame_samples()) {
+        let (mut payload, mut decoded) = (Vec::new(), Vec::new());
+        encoder.encode(frame, &mut payload).unwrap();
+        decoder.decode(&payload, &mut decoded).unwrap();
+        resampler.process(&decoded, &mut wide);
+    }
+    wide
+}
+
+/// What a listener hears of these legs, who all send from the first tick on.
+fn heard(mixer: &mut Mixer, legs: &[(LegId, &[i16], Care)]) -> Vec<i16> {
+    let ticks = legs.iter().map(|leg| leg.1.len() / TICK_SAMPLES).max();
+    let mut out = Vec::new();
+    for tick in 0..ticks.unwrap() {
+        mixer.begin_tick();
+        for (leg, pcm, care) in legs {
+            if let Some(pcm) = pcm.chunks_exact(TICK_SAMPLES).nth(tick) {
+                let pcm: &Tick = pcm.try_into().unwrap();
+                mixer.add(*leg, pcm, *care);
+            }
+        }
+        mixer.mix();
+        out.extend(mixer.shared());
+    }
+    out
+}
+
+/// Noise of the same power at all frequencies, with this level.
+fn noise(dbov: f64, samples: usize, seed: u64) -> Vec<i16> {
+    let mut random = seed | 1;
+    let amplitude = 32_768.0 * 10_f64.powf(dbov / 20.0) * 3_f64.sqrt();
+    let mut step = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    };
+    (0..samples)
+        .map(|_| (step() * amplitude).round() as i16)
+        .collect()
+}
+
+fn tone(hz: f64, amplitude: f64, samples: usize) -> Vec<i16> {
+    super::tests::tone(48_000, hz, amplitude, samples)
+}
+
+/// Three sites, 20 dB from the loudest to the quietest, one after the other: how far apart they are
+/// in the mix once each has spoken for two sentences, in dB.
+fn spread(care: Care) -> f64 {
+    let sites = [("slt", -16.0), ("rms", -26.0), ("kal16", -36.0)];
+    let mut mixer = Mixer::new(Config::default());
+    let heard = sites.iter().zip(1..).map(|((voice, lufs), leg)| {
+        let said = by(AudioCodec::Pcma, &speech(voice, *lufs));
+        let leg = LegId(leg);
+        let pause = noise(-75.0, 2 * 48_000, 7);
+        heard(&mut mixer, &[(leg, &[&pause[..], &said].concat(), care)]);
+        loudness(&heard_again(&mut mixer, leg, &said, care))
+    });
+    let heard: Vec<f64> = heard.collect();
+    println!("{care:?}: loudness of the sites {heard:.1?} LUFS");
+    let most = heard.iter().copied().fold(f64::MIN, f64::max);
+    most - heard.iter().copied().fold(f64::MAX, f64::min)
+}
+
+fn heard_again(mixer: &mut Mixer, leg: LegId, said: &[i16], care: Care) -> Vec<i16> {
+    heard(mixer, &[(leg, said, care)])
+}
+
+/// TER-15.
+#[test]
+fn sites_20_db_apart_come_out_alike() {
+    let (before, after) = (spread(Care::default()), spread(LEVELLED));
+    println!("spread of loudness: {before:.1} dB before, {after:.1} dB after");
+    assert!(before > 18.0, "{before}");
+    assert!(after < 4.0, "{after}");
+}
+
+/// TER-15: neither silence nor noise nor a steady sound is made louder or quieter.
+#[test]
+fn what_is_not_speech_keeps_its_level() {
+    let length = 8 * 48_000;
+    let beeps: Vec<i16> = tone(960.0, 1_000.0, length)
+        .iter()
+        .enumerate()
+        .map(|(n, s)| if n / 24_000 % 2 == 0 { *s } else { 0 })
+        .collect();
+    for (name, pcm) in [
+        ("noise", noise(-30.0, length, 3)),
+        ("tone", tone(440.0, 600.0, length)),
+        ("beeps", beeps),
+    ] {
+        let out = heard(
+            &mut Mixer::new(Config::default()),
+            &[(LegId(1), &pcm, LEVELLED)],
+        );
+        assert!(
+            out[TICK_SAMPLES..] == pcm[TICK_SAMPLES..],
+            "{name} was changed"
+        );
+    }
+}
+
+/// TER-15: the gain moves so that nobody hears it move.
+#[test]
+fn a_gain_that_moves_makes_no_steps() {
+    let said = speech("slt", -38.0);
+    let said = [&noise(-80.0, 2 * 48_000, 5)[..], &said, &said].concat();
+    let mut mixer = Mixer::new(Config::default());
+    let out = heard(&mut mixer, &[(LegId(1), &said, LEVELLED)]);
+    let loud = said.iter().zip(&out).skip(TICK_SAMPLES);
+    let gains = loud.map(|(a, b)| (a.unsigned_abs() > 500).then(|| f64::from(*b) / f64::from(*a)));
+    let gains: Vec<Option<f64>> = gains.collect();
+    let pairs = gains.windows(2).filter_map(|pair| pair[0].zip(pair[1]));
+    // Rounding alone is 0.1 % of a sample of 500.
+    let step = pairs.map(|(a, b)| (b / a - 1.0).abs()).fold(0.0, f64::max);
+    let most = gains.iter().flatten().copied().fold(0.0, f64::max);
+    println!(
+        "turned up {most:.2} times, by {:.2} % from sample to sample",
+        step * 100.0
+    );
+    assert!(most > 2.0, "it was turned up");
+    assert!(step < 0.003, "{step}");
+}
+
+/// Speech over noise in dB: what is heard while there is speech (where `said` is loud) against what is
+/// heard in its pauses, after `skip` samples.
+fn snr(said: &[i16], out: &[i16], skip: usize) -> f64 {
+    let power = |pcm: &[i16]| {
+        let energy: f64 = pcm.iter().map(|s| f64::from(*s).powi(2)).sum();
+        energy / pcm.len() as f64
+    };
+    let (mut speech, mut pauses) = (Vec::new(), Vec::new());
+    let pairs = said
+        .chunks_exact(TICK_SAMPLES)
+        .zip(out.chunks_exact(TICK_SAMPLES));
+    let mut since_speech = 0;
+    for (said, out) in pairs.skip(skip / TICK_SAMPLES) {
+        let is_speech = power(said) > 10_000.0;
+        since_speech = if is_speech { 0 } else { since_speech + 1 };
+        match since_speech {
+            0 => speech.push(power(out)),
+            3.. => pauses.push(power(out)),
+            _ => {}
+        }
+    }
+    assert!(speech.len() > 100 && pauses.len() > 10);
+    let mean = |powers: Vec<f64>| powers.iter().sum::<f64>() / powers.len() as f64;
+    10.0 * (mean(speech) / mean(pauses).max(0.1)).log10()
+}
+
+fn mixed(a: &[i16], b: &[i16]) -> Vec<i16> {
+    a.iter().zip(b).map(|(a, b)| a.saturating_add(*b)).collect()
+}
+
+/// TER-15: of fifty open microphones one is spoken into.
+#[test]
+fn fifty_sites_of_which_one_speaks_sound_like_one() {
+    let sentence = [&speech("slt", -26.0)[..], &[0; 24_000]].concat();
+    let said = [vec![0; 5 * 48_000], sentence.clone(), sentence].concat();
+    let speaker = mixed(&said, &noise(-60.0, said.len(), 1));
+    let others: Vec<Vec<i16>> = (0..49)
+        .map(|site| {
+            noise(
+                -60.0 + f64::from(site % 11),
+                said.len(),
+                1_000 + site as u64,
+            )
+        })
+        .collect();
+    let snr_of = |care: Care, others: &[Vec<i16>]| {
+        let mut legs = vec![(LegId(1), &speaker[..], care)];
+        legs.extend(
+            (2..)
+                .zip(others)
+                .map(|(leg, pcm)| (LegId(leg), &pcm[..], care)),
+        );
+        let out = heard(&mut Mixer::new(Config::default()), &legs);
+        snr(&said, &out, 5 * 48_000)
+    };
+    let alone = snr_of(LEVELLED, &[]);
+    let (before, after) = (snr_of(Care::default(), &others), snr_of(LEVELLED, &others));
+    println!("SNR {alone:.1} dB alone; of fifty {before:.1} dB before, {after:.1} dB after");
+    assert!(before < alone - 10.0, "{before}");
+    assert!(after > alone - 1.0, "{after}");
+}
+
+/// TER-15: original sound leaves as its decoder gave it, to the bit, whatever its level.
+#[test]
+fn original_sound_is_what_its_codec_made_of_it() {
+    let loud = tone(300.0, 32_000.0, 2 * 48_000);
+    let quiet = speech("kal16", -36.0);
+    let decoded = by(AudioCodec::Opus, &[loud, quiet.clone(), quiet].concat());
+    assert!(decoded.iter().any(|s| *s > 30_000));
+    let out = heard(
+        &mut Mixer::new(Config::default()),
+        &[(LegId(1), &decoded, Care::default())],
+    );
+    assert!(out[TICK_SAMPLES..] == decoded[TICK_SAMPLES..out.len()]);
+}
