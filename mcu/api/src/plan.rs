@@ -399,6 +399,9 @@ pub struct Care {
     /// not enter the mix.
     #[serde(default)]
     pub level: bool,
+    /// Steady noise beneath its speech is suppressed.
+    #[serde(default)]
+    pub noise: bool,
 }
 
 /// One payload type of audio.

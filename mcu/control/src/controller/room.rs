@@ -458,6 +458,8 @@ impl Leg {
         let is_original = self.browser().is_some_and(|page| page.original_sound);
         Care {
             level: !is_original,
+            // Browsers suppress noise themselves.
+            noise: self.sip().is_some(),
         }
     }
 

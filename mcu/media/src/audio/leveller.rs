@@ -45,7 +45,8 @@ pub struct Leveller {
 
 impl Leveller {
     /// Takes a tick of `dbov`, of which `activity` knows already.
-    pub fn update(&mut self, dbov: f32, activity: &Activity) {
+    /// `cleaned_db` of its background are suppressed.
+    pub fn update(&mut self, dbov: f32, activity: &Activity, cleaned_db: f32) {
         self.gain_before_db = self.gain_db;
         if !activity.is_speech() {
             return;
@@ -59,7 +60,8 @@ impl Leveller {
         if self.ticks < FIRST_TICKS || variance < SPEECH_DEVIATION_DB * SPEECH_DEVIATION_DB {
             return;
         }
-        self.approach(self.wanted_db(activity));
+        let floor = activity.floor_dbov().unwrap_or(f32::NEG_INFINITY);
+        self.approach(self.wanted_db(floor - cleaned_db));
     }
 
     /// The gain now, in dB.
@@ -91,9 +93,8 @@ impl Leveller {
         self.limiter.process(&wide, pcm);
     }
 
-    fn wanted_db(&self, activity: &Activity) -> f32 {
+    fn wanted_db(&self, floor: f32) -> f32 {
         let loudness = 10.0 * self.power.log10();
-        let floor = activity.floor_dbov().unwrap_or(f32::NEG_INFINITY);
         let up_max = (BACKGROUND_MAX_DBOV - floor).clamp(0.0, UP_MAX_DB);
         (TARGET_DBOV - loudness).clamp(-DOWN_MAX_DB, up_max)
     }

@@ -148,6 +148,7 @@ impl Mixer {
             if leg.part == Part::Rising {
                 // It goes on hearing from where the shared mix stands.
                 leg.limiter = self.limiter;
+                leg.voice.begin();
             }
             leg.prepare_part();
             leg.accumulate(&mut self.sum);

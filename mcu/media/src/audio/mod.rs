@@ -20,6 +20,7 @@ pub mod mixer;
 pub mod prompt;
 mod resampler;
 pub mod speaker;
+mod suppressor;
 #[cfg(test)]
 mod tests;
 mod voice;

@@ -5,6 +5,12 @@ use mcu_api::plan::Care;
 use super::activity::Activity;
 use super::leveller::Leveller;
 use super::mixer::Tick;
+use super::suppressor::{self, Suppressor};
+
+/// Noise is suppressed from this level on, in dBov: what is less disturbs nobody.
+const NOISY_DBOV: f32 = -65.0;
+/// Once it is, until the background is below this.
+const CLEAN_DBOV: f32 = -70.0;
 
 /// One leg's sound, as it is known from tick to tick.
 #[derive(Default)]
@@ -12,6 +18,8 @@ pub struct Voice {
     care: Care,
     activity: Activity,
     leveller: Leveller,
+    /// Made when noise is first heard.
+    suppressor: Option<Box<Suppressor>>,
 }
 
 impl Voice {
@@ -23,7 +31,11 @@ impl Voice {
         self.care = care;
         self.activity.update(dbov);
         if care.level {
-            self.leveller.update(dbov, &self.activity);
+            let cleaned_db = match self.suppresses() {
+                true => suppressor::DEPTH_DB,
+                false => 0.0,
+            };
+            self.leveller.update(dbov, &self.activity, cleaned_db);
         }
     }
 
@@ -38,8 +50,38 @@ impl Voice {
         self.care.level && self.activity.is_background()
     }
 
+    /// The leg enters the mix with this tick: what was heard when it was last there is over.
+    pub fn begin(&mut self) {
+        if let Some(suppressor) = &mut self.suppressor {
+            suppressor.begin();
+        }
+    }
+
     /// Works on the tick that was heard.
     pub fn process(&mut self, pcm: &mut Tick) {
+        let is_noisy = self.is_noisy();
+        if is_noisy && self.suppressor.is_none() {
+            self.suppressor = Some(Box::default());
+        }
+        if let Some(suppressor) = &mut self.suppressor
+            && !suppressor.process(pcm, is_noisy)
+        {
+            self.suppressor = None;
+        }
         self.leveller.apply(pcm);
+    }
+
+    fn suppresses(&self) -> bool {
+        self.suppressor.is_some()
+    }
+
+    fn is_noisy(&self) -> bool {
+        let enough = if self.suppresses() {
+            CLEAN_DBOV
+        } else {
+            NOISY_DBOV
+        };
+        let background = self.activity.background_dbov();
+        self.care.noise && background.is_some_and(|floor| floor >= enough)
     }
 }

@@ -11,7 +11,14 @@ use super::mixer::{Config, Mixer, TICK_SAMPLES, Tick};
 use super::tests::{bytes, ffmpeg, samples};
 use super::{Decoder, Encoder, Resampler};
 
-const LEVELLED: Care = Care { level: true };
+const LEVELLED: Care = Care {
+    level: true,
+    noise: false,
+};
+const CLEANED: Care = Care {
+    level: false,
+    noise: true,
+};
 
 /// A sentence at 48 kHz by one of the synthesizer's voices, with `lufs` of loudness.
 fn speech(voice: &str, lufs: f64) -> Vec<i16> {
@@ -244,6 +251,66 @@ fn fifty_sites_of_which_one_speaks_sound_like_one() {
     println!("SNR {alone:.1} dB alone; of fifty {before:.1} dB before, {after:.1} dB after");
     assert!(before < alone - 10.0, "{before}");
     assert!(after > alone - 1.0, "{after}");
+}
+
+/// What comes out of the noise and what of the speech of one leg by G.711, in dB.
+fn cleaned(noise_dbov: f64, care: Care) -> (f64, f64) {
+    let sentence = [&speech("slt", -24.0)[..], &[0; 24_000]].concat();
+    let said = [vec![0; 3 * 48_000], sentence.clone(), sentence].concat();
+    let noisy = by(
+        AudioCodec::Pcmu,
+        &mixed(&said, &noise(noise_dbov, said.len(), 1)),
+    );
+    let out = heard(
+        &mut Mixer::new(Config::default()),
+        &[(LegId(1), &noisy, care)],
+    );
+    let half = out.len() / 2;
+    (snr(&said, &out, 5 * 48_000), loudness(&out[half..]))
+}
+
+/// TER-15: noise of a terminal goes, its speech stays.
+#[test]
+fn noise_of_a_terminal_goes_and_its_speech_stays() {
+    // Some 8 dB less lie within the band of G.711.
+    for noise_dbov in [-52.0, -46.0, -40.0] {
+        let (before, loud_before) = cleaned(noise_dbov, Care::default());
+        let (after, loud_after) = cleaned(noise_dbov, CLEANED);
+        let change = loud_after - loud_before;
+        println!(
+            "noise of {noise_dbov} dBov: SNR {before:.1} to {after:.1} dB, speech {change:+.1} dB"
+        );
+        assert!(after > before + 10.0, "{before} to {after}");
+        assert!(change.abs() < 1.0, "{change}");
+    }
+}
+
+/// TER-15: a monitor's alarm is heard through the noise of its ward.
+#[test]
+fn an_alarm_in_noise_is_not_lost() {
+    let length = 8 * 48_000;
+    let ward = noise(-50.0, length, 11);
+    for hz in [660.0, 960.0, 2_000.0] {
+        let alarm: Vec<i16> = tone(hz, 2_000.0, length)
+            .iter()
+            .enumerate()
+            .map(|(n, s)| if n / 9_600 % 5 == 0 { *s } else { 0 })
+            .collect();
+        let out = heard(
+            &mut Mixer::new(Config::default()),
+            &[(LegId(1), &mixed(&alarm, &ward), CLEANED)],
+        );
+        let (beep, pause) = (
+            &out[6 * 48_000 + 960..][..8_000],
+            &out[6 * 48_000 + 20_000..][..8_000],
+        );
+        let power = |pcm: &[i16]| pcm.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
+        let over = 10.0 * (power(beep) / power(pause)).log10();
+        let kept = 10.0 * (power(beep) / power(&alarm[6 * 48_000 + 960..][..8_000])).log10();
+        println!("{hz} Hz: kept {kept:.1} dB, {over:.1} dB over the noise");
+        assert!(kept > -19.0, "{hz} Hz: {kept}");
+        assert!(over > 12.0, "{hz} Hz: {over}");
+    }
 }
 
 /// TER-15: original sound leaves as its decoder gave it, to the bit, whatever its level.
