@@ -402,6 +402,9 @@ pub struct Care {
     /// Steady noise beneath its speech is suppressed.
     #[serde(default)]
     pub noise: bool,
+    /// What it sends back of what it was sent is found and cancelled.
+    #[serde(default)]
+    pub echo: bool,
 }
 
 /// One payload type of audio.

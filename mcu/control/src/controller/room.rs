@@ -458,8 +458,9 @@ impl Leg {
         let is_original = self.browser().is_some_and(|page| page.original_sound);
         Care {
             level: !is_original,
-            // Browsers suppress noise themselves.
+            // Browsers suppress noise and echo themselves.
             noise: self.sip().is_some(),
+            echo: self.sip().is_some(),
         }
     }
 

@@ -94,6 +94,7 @@ fn cost_of_care() {
     let care = Care {
         level: true,
         noise: true,
+        echo: true,
     };
     let hiss: Vec<i16> = noise(TICK_SAMPLES * 100).iter().map(|s| s / 64).collect();
     for (name, loud) in [("background", 0), ("speech in noise", 16)] {
@@ -107,6 +108,7 @@ fn cost_of_care() {
             let pcm: Tick = std::array::from_fn(|n| hiss[at + n] * gain);
             mixer.add(LegId(1), &pcm, care);
             mixer.mix();
+            mixer.personal(LegId(1));
             tick += 1;
         };
         (0..300).for_each(|_| step());

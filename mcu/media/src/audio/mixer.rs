@@ -118,17 +118,21 @@ impl Mixer {
     pub fn begin_tick(&mut self) {
         for leg in self.legs.values_mut() {
             leg.fresh = false;
+            leg.voice.begin_tick();
         }
     }
 
     /// Gives a leg's sound of this tick, and what is to be done to it. An unknown leg is taken in; a
     /// muted leg is simply not added.
-    pub fn add(&mut self, leg: LegId, pcm: &Tick, care: Care) {
-        let leg = self.legs.entry(leg).or_insert_with(Leg::new);
+    pub fn add(&mut self, id: LegId, pcm: &Tick, care: Care) {
+        let leg = self.legs.entry(id).or_insert_with(Leg::new);
         leg.pcm.copy_from_slice(pcm);
         leg.fresh = true;
-        leg.level = speaker::level_dbov(pcm);
-        leg.voice.hear(leg.level, care);
+        let echoed = leg.voice.echoes();
+        leg.level = leg.voice.hear(&mut leg.pcm, care);
+        if leg.voice.echoes() != echoed {
+            tracing::info!(leg = %id, echoes = !echoed, "echo of a leg");
+        }
     }
 
     /// Forgets a leg. What it still had in the sum ends here: stop adding it a tick earlier for an
@@ -168,14 +172,18 @@ impl Mixer {
     /// What the leg hears: the sum without its own part, or the shared mix if it has none. Ask once a
     /// tick.
     pub fn personal(&mut self, leg: LegId) -> &Tick {
-        let mixed = self.legs.get_mut(&leg);
-        let Some(leg) = mixed.filter(|leg| leg.part != Part::None) else {
+        let Some(leg) = self.legs.get_mut(&leg) else {
             return &self.shared;
         };
+        if leg.part == Part::None {
+            leg.voice.note_sent(&self.shared);
+            return &self.shared;
+        }
         for (n, out) in self.others.iter_mut().enumerate() {
             *out = self.sum[n] - leg.sample(n);
         }
         leg.limiter.process(&self.others, &mut self.personal);
+        leg.voice.note_sent(&self.personal);
         &self.personal
     }
 

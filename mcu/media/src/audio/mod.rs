@@ -8,6 +8,7 @@ mod conceal;
 #[cfg(test)]
 mod costs;
 mod decoder;
+mod echo;
 mod encoder;
 mod g711;
 mod g722;

@@ -3,8 +3,10 @@
 use mcu_api::plan::Care;
 
 use super::activity::Activity;
+use super::echo::EchoGuard;
 use super::leveller::Leveller;
 use super::mixer::Tick;
+use super::speaker;
 use super::suppressor::{self, Suppressor};
 
 /// Noise is suppressed from this level on, in dBov: what is less disturbs nobody.
@@ -18,13 +20,49 @@ pub struct Voice {
     care: Care,
     activity: Activity,
     leveller: Leveller,
+    /// Made for a leg that may echo.
+    echo: Option<Box<EchoGuard>>,
     /// Made when noise is first heard.
     suppressor: Option<Box<Suppressor>>,
 }
 
 impl Voice {
-    /// Takes the level of a tick in which the leg was heard, in dBov, and what is to be done to it.
-    pub fn hear(&mut self, dbov: f32, care: Care) {
+    /// A tick begins.
+    pub fn begin_tick(&mut self) {
+        if let Some(echo) = &mut self.echo {
+            echo.begin_tick();
+        }
+    }
+
+    /// What the leg is sent in this tick.
+    pub fn note_sent(&mut self, pcm: &Tick) {
+        if let Some(echo) = &mut self.echo {
+            echo.note_sent(pcm, speaker::level_dbov(pcm));
+        }
+    }
+
+    /// Takes a tick of the leg and what is to be done to it, and takes echo out of it. Comes back with
+    /// its level in dBov.
+    pub fn hear(&mut self, pcm: &mut Tick, care: Care) -> f32 {
+        let mut dbov = speaker::level_dbov(pcm);
+        if care.echo != self.echo.is_some() {
+            self.echo = care.echo.then(Box::default);
+        }
+        if let Some(echo) = &mut self.echo
+            && echo.process(pcm, dbov)
+        {
+            dbov = speaker::level_dbov(pcm);
+        }
+        self.note_level(dbov, care);
+        dbov
+    }
+
+    /// Whether the leg sends back what it was sent.
+    pub fn echoes(&self) -> bool {
+        self.echo.as_ref().is_some_and(|echo| echo.is_at_work())
+    }
+
+    fn note_level(&mut self, dbov: f32, care: Care) {
         if care.level != self.care.level {
             self.leveller.reset();
         }

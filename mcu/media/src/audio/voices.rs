@@ -7,17 +7,24 @@ use mcu_api::codec::AudioCodec;
 use mcu_api::ids::LegId;
 use mcu_api::plan::Care;
 
-use super::mixer::{Config, Mixer, TICK_SAMPLES, Tick};
+use super::mixer::{Config, Mixer, RATE_HZ, TICK_SAMPLES, Tick};
 use super::tests::{bytes, ffmpeg, samples};
 use super::{Decoder, Encoder, Resampler};
 
 const LEVELLED: Care = Care {
     level: true,
     noise: false,
+    echo: false,
 };
 const CLEANED: Care = Care {
     level: false,
     noise: true,
+    echo: false,
+};
+const GUARDED: Care = Care {
+    level: false,
+    noise: false,
+    echo: true,
 };
 
 /// A sentence at 48 kHz by one of the synthesizer's voices, with `lufs` of loudness.
@@ -311,6 +318,137 @@ fn an_alarm_in_noise_is_not_lost() {
         assert!(kept > -19.0, "{hz} Hz: {kept}");
         assert!(over > 12.0, "{hz} Hz: {over}");
     }
+}
+
+/// What a loudspeaker and a microphone make of sound in a room that rings for 200 ms, `delay_ms` later
+/// and 10 dB softer.
+struct Ringing {
+    response: Vec<f32>,
+    past: Vec<f32>,
+}
+
+impl Ringing {
+    fn new(delay_ms: usize) -> Self {
+        let length = RATE_HZ as usize / 5;
+        let tail = noise(-20.0, length, 21);
+        let mut response: Vec<f32> = tail
+            .iter()
+            .enumerate()
+            .map(|(n, s)| f32::from(*s) * (-6.9 * n as f32 / length as f32).exp())
+            .collect();
+        response[0] = 10_000.0; // the way straight on
+        let energy: f32 = response.iter().map(|s| s * s).sum();
+        let gain = 10_f32.powf(-10.0 / 20.0) / energy.sqrt();
+        // Every fourth is enough for a room, and four times as fast.
+        let sparse = response
+            .iter()
+            .step_by(4)
+            .flat_map(|s| [*s * gain * 2.0, 0.0, 0.0, 0.0]);
+        let delay = vec![0.0; delay_ms * RATE_HZ as usize / 1_000];
+        let response: Vec<f32> = delay.into_iter().chain(sparse).collect();
+        let past = vec![0.0; response.len()];
+        Self { response, past }
+    }
+
+    fn next(&mut self, played: &Tick) -> Vec<i16> {
+        let length = self.response.len();
+        self.past.drain(..TICK_SAMPLES);
+        self.past.extend(played.iter().map(|s| f32::from(*s)));
+        let mut sums = vec![0.0_f32; TICK_SAMPLES];
+        for (n, gain) in self
+            .response
+            .iter()
+            .enumerate()
+            .filter(|(_, gain)| **gain != 0.0)
+        {
+            let start = length - n - TICK_SAMPLES.min(length - n);
+            let window = &self.past[start..(start + TICK_SAMPLES).min(length)];
+            sums.iter_mut()
+                .zip(window)
+                .for_each(|(sum, s)| *sum += s * gain);
+        }
+        sums.iter().map(|sum| *sum as i16).collect()
+    }
+}
+
+/// A room of one who speaks (`far`) and a terminal that sends `near` and, if it is `open`, what it plays:
+/// what the first hears.
+fn heard_back(far: &[i16], near: &[i16], care: Care, open: bool) -> Vec<i16> {
+    let mut mixer = Mixer::new(Config::default());
+    let mut ringing = Ringing::new(120);
+    let mut played: Tick = [0; TICK_SAMPLES];
+    let (speaker, terminal) = (LegId(1), LegId(2));
+    let mut out = Vec::new();
+    for (far, near) in far
+        .chunks_exact(TICK_SAMPLES)
+        .zip(near.chunks_exact(TICK_SAMPLES))
+    {
+        mixer.begin_tick();
+        mixer.add(speaker, far.try_into().unwrap(), Care::default());
+        let echo = ringing.next(&played);
+        let sent = if open {
+            mixed(near, &echo)
+        } else {
+            near.to_vec()
+        };
+        mixer.add(terminal, sent[..].try_into().unwrap(), care);
+        mixer.mix();
+        out.extend(mixer.personal(speaker));
+        played = *mixer.personal(terminal);
+    }
+    out
+}
+
+fn power_db(pcm: &[i16]) -> f64 {
+    let energy: f64 = pcm.iter().map(|s| f64::from(*s).powi(2)).sum();
+    10.0 * (energy / pcm.len() as f64).max(1e-3).log10()
+}
+
+/// TER-15: ERLE in a room that rings, 120 ms and 10 dB away, and who speaks there is heard all the same.
+#[test]
+fn an_echo_is_found_and_cancelled_and_the_near_speaker_stays() {
+    let second = RATE_HZ as usize;
+    let there = speech("slt", -24.0).repeat(4);
+    let here = speech("rms", -24.0);
+    // Far alone, near alone, both.
+    let (far_alone, near_alone, both) = (20 * second, 6 * second, 8 * second);
+    let silence = vec![0; far_alone];
+    let far = [&there[..far_alone], &silence[..near_alone], &there[..both]].concat();
+    let near = [&silence[..], &here[..near_alone], &here[..both]].concat();
+    let hiss = noise(-70.0, near.len(), 31);
+    let near = mixed(&near, &hiss);
+    let before = heard_back(&far, &near, Care::default(), true);
+    let after = heard_back(&far, &near, GUARDED, true);
+    let erle = |from: usize, to: usize| {
+        let window = from * second..to * second;
+        power_db(&before[window.clone()]) - power_db(&after[window])
+    };
+    let (found, settled) = (erle(6, 10), erle(12, 20));
+    let window = far_alone + second..far_alone + near_alone;
+    let near_change = loudness(&after[window.clone()]) - loudness(&near[window]);
+    let window = far_alone + near_alone..near.len();
+    let both_change = loudness(&after[window.clone()]) - loudness(&near[window]);
+    println!(
+        "ERLE {found:.1} dB from 6 to 10 s, {settled:.1} dB from 12 to 20 s; near speech \
+         {near_change:+.1} dB alone, {both_change:+.1} dB while both speak"
+    );
+    assert!(settled > 25.0, "{settled}");
+    assert!(near_change.abs() < 2.0, "{near_change}");
+    assert!(both_change.abs() < 6.0, "{both_change}");
+}
+
+/// TER-15: whoever sends no echo is left alone, also while both speak.
+#[test]
+fn speech_of_two_is_no_echo() {
+    let (there, here) = (
+        speech("slt", -24.0).repeat(4),
+        speech("rms", -24.0).repeat(4),
+    );
+    let length = there.len().min(here.len());
+    // It is in the mix from the first tick on.
+    let here = mixed(&here, &noise(-60.0, length, 41));
+    let near = heard_back(&there[..length], &here[..length], GUARDED, false);
+    assert!(near[TICK_SAMPLES..] == here[TICK_SAMPLES..near.len()]);
 }
 
 /// TER-15: original sound leaves as its decoder gave it, to the bit, whatever its level.

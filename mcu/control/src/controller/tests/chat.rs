@@ -134,6 +134,7 @@ fn original_sound_is_shown_to_others_and_all_encoders_keep_low_tones_meanwhile()
     let care = |bench: &Bench| [a, b].map(|leg| bench.leg_plan(leg).audio.as_ref().unwrap().care);
     let levelled = care(&bench).map(|care| care.level);
     assert_eq!(levelled, [false, true], "nothing is done to original sound");
+    assert!(care(&bench).iter().all(|care| !care.noise && !care.echo));
     let marks = |bench: &Bench, conn| {
         let (sites, ..) = bench.roster(conn);
         let marks = sites.iter().map(|site| site.original_sound);
