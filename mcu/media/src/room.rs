@@ -302,6 +302,11 @@ impl Room {
                 self.mixer.add(id, pcm, care);
             }
         }
+        self.mixer.choose();
+        for leg in &self.legs {
+            let _held = blame::hold(self.id, leg.id(), leg.sender());
+            self.mixer.prepare(leg.id());
+        }
         if self.mixer.mix() {
             let leg = self.mixer.active_speaker();
             context

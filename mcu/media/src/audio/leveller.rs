@@ -1,7 +1,8 @@
 //! Loudness levelled between sites: a slow gain for each leg, by how loud its speech is.
 //!
 //! The gain moves while there is speech and rests otherwise, so that silence and noise are never
-//! raised. Sound whose level hardly varies (tones, alarms) is not speech and is left alone.
+//! raised. Sound whose level hardly varies but for where it begins and ends (tones, beeps, alarms) is
+//! not speech and is left alone.
 
 use super::activity::Activity;
 use super::limiter::{Limiter, Wide};
@@ -26,10 +27,18 @@ const FIRST_TICKS: f32 = 25.0;
 /// Speech varies by that much from tick to tick, in dB (standard deviation).
 const SPEECH_DEVIATION_DB: f32 = 2.0;
 
+/// Ticks before and behind one that is looked at which have to be speech, too: what begins or ends
+/// within a tick says nothing of how loud it is.
+const AROUND: usize = 2;
+const RUN: usize = 2 * AROUND + 1;
+
 /// One leg's gain.
 #[derive(Clone, Debug, Default)]
 pub struct Leveller {
-    /// Ticks of speech heard, at most `MEMORY_TICKS`.
+    /// Levels of the newest ticks in dBov, the newest first, and how many of them in a row are speech.
+    recent: [f32; RUN],
+    run: usize,
+    /// Ticks of speech looked at, at most `MEMORY_TICKS`.
     ticks: f32,
     /// Mean of its power, of its level in dBov, and of the square of that.
     power: f32,
@@ -48,9 +57,16 @@ impl Leveller {
     /// `cleaned_db` of its background are suppressed.
     pub fn update(&mut self, dbov: f32, activity: &Activity, cleaned_db: f32) {
         self.gain_before_db = self.gain_db;
-        if !activity.is_speech() {
+        self.recent.rotate_right(1);
+        self.recent[0] = dbov;
+        self.run = match activity.is_speech() {
+            true => (self.run + 1).min(RUN),
+            false => 0,
+        };
+        if self.run < RUN {
             return;
         }
+        let dbov = self.recent[AROUND];
         self.ticks = (self.ticks + 1.0).min(MEMORY_TICKS);
         let follow = |mean: &mut f32, value: f32| *mean += (value - *mean) / self.ticks;
         follow(&mut self.power, 10_f32.powf(dbov / 10.0));

@@ -2,7 +2,7 @@
 //!
 //! The loudest few are summed once. A leg that is in the sum hears it less its own part; all others
 //! share one mix, so one encoder a codec serves them. A tick is `begin_tick`, `add` for each leg that
-//! has sound, `mix`, then `personal` and `shared` as often as needed.
+//! has sound, `choose`, `prepare` for each leg, `mix`, then `personal` and `shared` as often as needed.
 //!
 //! A leg that has nothing but its background to give, as every open microphone has, leaves the sum: fifty
 //! sites of which one speaks sound like one.
@@ -65,8 +65,11 @@ pub struct Mixer {
     legs: BTreeMap<LegId, Leg>,
     sum: Box<Wide>,
     shared: Box<Tick>,
+    shared_dbov: f32,
     /// Of the shared mix.
     limiter: Limiter,
+    /// `choose` was called in this tick.
+    has_chosen: bool,
     /// The sum without one leg.
     others: Box<Wide>,
     personal: Box<Tick>,
@@ -89,6 +92,8 @@ struct Leg {
     chosen: bool,
     /// Part of the sum in this tick, ramps included.
     part: Part,
+    /// `pcm` is what goes into the sum of this tick.
+    prepared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +112,9 @@ impl Mixer {
             legs: BTreeMap::new(),
             sum: Box::new([0; TICK_SAMPLES]),
             shared: Box::new([0; TICK_SAMPLES]),
+            shared_dbov: SILENCE_DBOV,
             limiter: Limiter::default(),
+            has_chosen: false,
             others: Box::new([0; TICK_SAMPLES]),
             personal: Box::new([0; TICK_SAMPLES]),
             speaker: ActiveSpeaker::new(config.speaker),
@@ -141,23 +148,36 @@ impl Mixer {
         self.legs.remove(&leg);
     }
 
-    /// Chooses who is heard and sums. `true` if the active speaker changed.
-    pub fn mix(&mut self) -> bool {
+    /// Chooses who is heard in this tick.
+    pub fn choose(&mut self) {
         for leg in self.legs.values_mut() {
             leg.measure(&self.config);
         }
-        self.choose();
+        self.choose_loudest();
+        self.has_chosen = true;
+    }
+
+    /// Does to a leg's sound what its plan wants, if it is heard in this tick. Of legs that are left out
+    /// [`Mixer::mix`] does it; by leg, whose sound is in hand can be noted meanwhile.
+    pub fn prepare(&mut self, leg: LegId) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.prepare(self.limiter);
+        }
+    }
+
+    /// Sums. `true` if the active speaker changed.
+    pub fn mix(&mut self) -> bool {
+        if !self.has_chosen {
+            self.choose();
+        }
+        self.has_chosen = false;
         self.sum.fill(0);
         for leg in self.legs.values_mut() {
-            if leg.part == Part::Rising {
-                // It goes on hearing from where the shared mix stands.
-                leg.limiter = self.limiter;
-                leg.voice.begin();
-            }
-            leg.prepare_part();
+            leg.prepare(self.limiter);
             leg.accumulate(&mut self.sum);
         }
         self.limiter.process(&self.sum, &mut self.shared);
+        self.shared_dbov = speaker::level_dbov(self.shared.as_slice());
         self.speaker
             .update(self.legs.iter().map(|(id, leg)| (*id, leg.smoothed.dbov())))
     }
@@ -176,14 +196,14 @@ impl Mixer {
             return &self.shared;
         };
         if leg.part == Part::None {
-            leg.voice.note_sent(&self.shared);
+            leg.voice.note_sent(&self.shared, Some(self.shared_dbov));
             return &self.shared;
         }
         for (n, out) in self.others.iter_mut().enumerate() {
             *out = self.sum[n] - leg.sample(n);
         }
         leg.limiter.process(&self.others, &mut self.personal);
-        leg.voice.note_sent(&self.personal);
+        leg.voice.note_sent(&self.personal, None);
         &self.personal
     }
 
@@ -206,7 +226,7 @@ impl Mixer {
 
     /// Marks the legs of this tick's sum as chosen: those chosen before stay unless quiet or
     /// outdone.
-    fn choose(&mut self) {
+    fn choose_loudest(&mut self) {
         let margin = self.config.margin_db;
         let mut audible: Vec<(f32, LegId)> = self
             .legs
@@ -230,6 +250,7 @@ impl Mixer {
                 (false, false) => Part::None,
             };
             leg.chosen = now;
+            leg.prepared = false;
         }
     }
 }
@@ -246,6 +267,7 @@ impl Leg {
             quiet_ticks: u32::MAX,
             chosen: false,
             part: Part::None,
+            prepared: false,
         }
     }
 
@@ -265,8 +287,17 @@ impl Leg {
     }
 
     /// Makes what this tick's part is taken from: a leg that fell silent within the sum goes on with
-    /// its last samples mirrored, so that even its end has no step.
-    fn prepare_part(&mut self) {
+    /// its last samples mirrored, so that even its end has no step. `shared` is what limited the shared
+    /// mix so far.
+    fn prepare(&mut self, shared: Limiter) {
+        if std::mem::replace(&mut self.prepared, true) {
+            return;
+        }
+        if self.part == Part::Rising {
+            // It goes on hearing from where the shared mix stands.
+            self.limiter = shared;
+            self.voice.begin();
+        }
         match (self.part, self.fresh) {
             (Part::None, _) => {}
             (_, true) => self.voice.process(&mut self.pcm),

@@ -34,10 +34,10 @@ impl Voice {
         }
     }
 
-    /// What the leg is sent in this tick.
-    pub fn note_sent(&mut self, pcm: &Tick) {
+    /// What the leg is sent in this tick, and its level if that is known.
+    pub fn note_sent(&mut self, pcm: &Tick, dbov: Option<f32>) {
         if let Some(echo) = &mut self.echo {
-            echo.note_sent(pcm, speaker::level_dbov(pcm));
+            echo.note_sent(pcm, dbov.unwrap_or_else(|| speaker::level_dbov(pcm)));
         }
     }
 

@@ -160,7 +160,15 @@ fn what_is_not_speech_keeps_its_level() {
         .enumerate()
         .map(|(n, s)| if n / 24_000 % 2 == 0 { *s } else { 0 })
         .collect();
+    // As a terminal sends them: 80 ms every two seconds, wherever ticks begin.
+    let short: Vec<i16> = tone(1_918.0, 9_000.0, 60 * 48_000)
+        .iter()
+        .enumerate()
+        .map(|(n, s)| if (n + 300) % 96_480 < 3_840 { *s } else { 0 })
+        .collect();
+    let short = by(AudioCodec::G722, &short);
     for (name, pcm) in [
+        ("short beeps", short),
         ("noise", noise(-30.0, length, 3)),
         ("tone", tone(440.0, 600.0, length)),
         ("beeps", beeps),
@@ -169,10 +177,9 @@ fn what_is_not_speech_keeps_its_level() {
             &mut Mixer::new(Config::default()),
             &[(LegId(1), &pcm, LEVELLED)],
         );
-        assert!(
-            out[TICK_SAMPLES..] == pcm[TICK_SAMPLES..],
-            "{name} was changed"
-        );
+        let gain = power_db(&out[TICK_SAMPLES..]) - power_db(&pcm[TICK_SAMPLES..]);
+        println!("{name}: {gain:.2} dB");
+        assert!(gain.abs() < 0.3, "{name}: {gain}");
     }
 }
 
