@@ -411,6 +411,25 @@ pub struct AudioStream {
     /// them away.
     #[serde(default)]
     pub faithful: bool,
+    /// What is done to the sound that the leg sends before others hear it. A controller that does not
+    /// know of it wants nothing done.
+    #[serde(default)]
+    pub care: Care,
+}
+
+/// What is done to a leg's sound. By default it is left as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Care {
+    /// Its speech is brought to the loudness of everybody's, and what is nothing but background does
+    /// not enter the mix.
+    #[serde(default)]
+    pub level: bool,
+    /// Steady noise beneath its speech is suppressed.
+    #[serde(default)]
+    pub noise: bool,
+    /// What it sends back of what it was sent is found and cancelled.
+    #[serde(default)]
+    pub echo: bool,
 }
 
 /// One payload type of audio.

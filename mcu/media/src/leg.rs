@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::LegState;
 use mcu_api::media::MediaEvent;
-use mcu_api::plan::{LegPlan, Notice};
+use mcu_api::plan::{Care, LegPlan, Notice};
 use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
 use mcu_rtp::forward::SourceKey;
 use mcu_rtp::framing::Urgency;
@@ -494,6 +494,11 @@ impl Leg {
             camera.set_mixer_offset(basis, micros);
         }
         sound.hear(now, clock)
+    }
+
+    /// What is to be done to its sound.
+    pub fn care(&self) -> Care {
+        self.sound.as_ref().map(Sound::care).unwrap_or_default()
     }
 
     /// Sends 20 ms of the room's sound that were due at `due`.

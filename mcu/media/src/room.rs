@@ -293,12 +293,17 @@ impl Room {
     pub fn audio_tick(&mut self, context: &mut Context<'_>, due: Instant) {
         self.mixer.begin_tick();
         for leg in &mut self.legs {
-            let (id, is_in) = (leg.id(), leg.is_in());
+            let (id, is_in, care) = (leg.id(), leg.is_in(), leg.care());
             let _held = blame::hold(self.id, id, leg.sender());
             // Who waits is decoded all the same, to be heard without a gap once it is in.
             if let Some(pcm) = leg.hear(context.now, &self.clock).filter(|_| is_in) {
-                self.mixer.add(id, pcm);
+                self.mixer.add(id, pcm, care);
             }
+        }
+        self.mixer.choose();
+        for leg in &self.legs {
+            let _held = blame::hold(self.id, leg.id(), leg.sender());
+            self.mixer.prepare(leg.id());
         }
         if self.mixer.mix() {
             let leg = self.mixer.active_speaker();

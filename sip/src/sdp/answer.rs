@@ -2,7 +2,7 @@
 
 use mcu_api::codec::VideoCodec;
 use mcu_api::plan::{
-    AudioPayload, AudioSend, AudioStream, HeaderExtensions, UdpTransport, VideoPayload,
+    AudioPayload, AudioSend, AudioStream, Care, HeaderExtensions, UdpTransport, VideoPayload,
     VideoReceive, VideoSend,
 };
 use rand::CryptoRng;
@@ -272,6 +272,7 @@ pub(super) fn audio_stream(
         extensions: HeaderExtensions::default(),
         muted: false,
         faithful: false,
+        care: Care::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use mcu_api::layout::Layout;
 use mcu_api::manager::{
     CellWish, LayoutWish, LegWish, Meeting, Pass, ServerMessage, Showing, SiteKind,
 };
-use mcu_api::plan::{Composition, LegPlan, Place, RoomPlan, Transport, VideoSource};
+use mcu_api::plan::{Care, Composition, LegPlan, Place, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
 use rand::{CryptoRng, RngCore};
@@ -481,6 +481,7 @@ impl Room {
         if let Some(audio) = &mut plan.audio {
             audio.muted = leg.is_unheard();
             audio.faithful = self.has_original_sound();
+            audio.care = leg.care();
         }
         if let Some(video) = &mut plan.video_receive {
             video.muted = leg.is_unseen();
@@ -597,6 +598,17 @@ impl Leg {
             .as_ref()
             .is_some_and(|stats| stats.state == LegState::Failed);
         bundles.any(|bundle| bundle.local_ufrag == ufrag) && !failed
+    }
+
+    /// What is done to its sound: nothing to original sound.
+    fn care(&self) -> Care {
+        let is_original = self.browser().is_some_and(|page| page.original_sound);
+        Care {
+            level: !is_original,
+            // Browsers suppress noise and echo themselves.
+            noise: self.sip().is_some(),
+            echo: self.sip().is_some(),
+        }
     }
 
     /// The browser's part.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use mcu_api::codec::{AudioCodec, H264Profile, PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::plan::{
-    AudioPayload, AudioSend, AudioStream, DtlsKeys, DtlsRole, DtlsTerms, IceTerms, SdesKeys,
+    AudioPayload, AudioSend, AudioStream, Care, DtlsKeys, DtlsRole, DtlsTerms, IceTerms, SdesKeys,
     SrtpSource, SrtpSuite, Transport as Planned, UdpTransport, VideoSend, VideoSource,
 };
 use mcu_api::secret::Redacted;
@@ -171,6 +171,7 @@ fn audio() -> AudioStream {
         extensions: Default::default(),
         muted: false,
         faithful: false,
+        care: Care::default(),
     }
 }
 
