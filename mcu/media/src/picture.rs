@@ -113,6 +113,7 @@ pub struct Scene {
 /// Result of encoding.
 pub struct Encoded {
     room: RoomId,
+    epoch: u64,
     /// What it shows.
     pub scene: Scene,
     encoder: Option<Encoder>,
@@ -159,6 +160,8 @@ struct Decoding {
 }
 
 struct Encoding {
+    /// Tells it from one of the same scene that was dropped while away.
+    epoch: u64,
     home: bool,
     encoder: Option<Encoder>,
     /// Of a leg alone: its canvas, and the picture that was encoded last, by its media time.
@@ -354,7 +357,11 @@ impl Picture {
         let wanted: Vec<Scene> = scenes.collect();
         self.encoders.retain(|scene, _| wanted.contains(scene));
         for scene in wanted {
-            self.encoders.entry(scene).or_insert_with(Encoding::new);
+            let epoch = &mut self.epoch;
+            self.encoders.entry(scene).or_insert_with(|| {
+                *epoch += 1;
+                Encoding::new(*epoch)
+            });
         }
         for (scene, encoding) in &mut self.encoders {
             encoding.credit += ticks * scene.frame_rate();
@@ -411,12 +418,13 @@ impl Picture {
             if !encoding.home {
                 continue;
             }
+            let whose = (room, encoding.epoch);
             let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
             let scene = scene.clone();
             let job: Job<Done> = Box::new(move || {
                 let (width, height) = (scene.class.width.into(), scene.class.height.into());
                 let picture = notice::draw(&notice, width, height).at(pts);
-                Done::Encoded(run_encoder(room, scene, encoder, &picture, key, at))
+                Done::Encoded(run_encoder(whose, scene, encoder, &picture, key, at))
             });
             encoding.home = !context.pool.submit(job);
         }
@@ -442,6 +450,7 @@ impl Picture {
             }
             encoding.credit -= TICKS;
             encoding.shown = Some(newest.pts());
+            let whose = (room, encoding.epoch);
             let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
             let canvas = encoding.canvas.take();
             let (scene, newest) = (scene.clone(), newest.clone());
@@ -449,7 +458,7 @@ impl Picture {
                 let size = (scene.class.width.into(), scene.class.height.into());
                 let codec = scene.class.codec;
                 let (canvas, picture) = alone::fit((leg, &newest), (codec, size), canvas, pts);
-                let mut done = run_encoder(room, scene, encoder, &picture, key, at);
+                let mut done = run_encoder(whose, scene, encoder, &picture, key, at);
                 done.canvas = Some(canvas);
                 Done::Encoded(done)
             });
@@ -529,17 +538,19 @@ impl Picture {
             if !encoding.home {
                 continue;
             }
+            let whose = (room, encoding.epoch);
             let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
             let (scene, picture) = (scene.clone(), picture.clone());
             let job: Job<Done> = Box::new(move || {
-                Done::Encoded(run_encoder(room, scene, encoder, &picture, key, at))
+                Done::Encoded(run_encoder(whose, scene, encoder, &picture, key, at))
             });
             encoding.home = !context.pool.submit(job);
         }
     }
 
     fn take_encoded(&mut self, mut done: Encoded) -> Option<Encoded> {
-        let encoding = self.encoders.get_mut(&done.scene)?;
+        let encoding = self.encoders.get_mut(&done.scene);
+        let encoding = encoding.filter(|encoding| encoding.epoch == done.epoch)?;
         encoding.home = true;
         encoding.encoder = done.encoder.take();
         encoding.canvas = done.canvas.take();
@@ -564,9 +575,7 @@ impl Decoding {
             key_asked: None,
         }
     }
-}
 
-impl Decoding {
     /// For stills alone: whether a picture is passed over since a key frame is missing, and whether one
     /// is asked for.
     fn awaits_key(&mut self, now: Instant, is_key: bool) -> (bool, bool) {
@@ -590,8 +599,9 @@ impl Decoding {
 }
 
 impl Encoding {
-    fn new() -> Self {
+    fn new(epoch: u64) -> Self {
         Self {
+            epoch,
             home: true,
             encoder: None,
             canvas: None,
@@ -657,6 +667,49 @@ impl Scene {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mcu_api::codec::{H264Profile, PacketizationMode, VideoCodec};
+
+    /// Defect: what an encoder made for a scene that was dropped and made again meanwhile was taken for
+    /// the new one's, and two encoders wrote one stream.
+    #[test]
+    fn what_an_encoder_dropped_meanwhile_made_is_not_taken() {
+        let room = RoomId(1);
+        let mut picture = Picture::new(room, Instant::now());
+        let scene = Scene {
+            class: VideoClass {
+                codec: VideoCodec::H263,
+                width: 352,
+                height: 288,
+                frame_rate: 30,
+                bitrate_bps: 64_000,
+                profile: H264Profile::ConstrainedBaseline,
+                level_idc: 0,
+                packetization: PacketizationMode::SingleNal,
+            },
+            notice: None,
+            leg: None,
+        };
+        let away = Encoding {
+            home: false,
+            ..Encoding::new(2)
+        };
+        picture.encoders.insert(scene.clone(), away);
+        let made_by = |epoch| Encoded {
+            room,
+            epoch,
+            scene: scene.clone(),
+            encoder: None,
+            canvas: None,
+            bytes: vec![1],
+            splits: Vec::new(),
+            key: false,
+            composed_at: Instant::now(),
+        };
+        assert!(picture.take_encoded(made_by(1)).is_none());
+        assert!(!picture.encoders[&scene].home, "the new one is still away");
+        assert!(picture.take_encoded(made_by(2)).is_some());
+        assert!(picture.encoders[&scene].home);
+    }
 
     /// Defect: a terminal that could not use the first picture of a new media process saw nothing for
     /// half a second more.

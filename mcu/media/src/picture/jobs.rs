@@ -114,7 +114,7 @@ pub(super) fn run_canvas(
 }
 
 pub(super) fn run_encoder(
-    room: RoomId,
+    (room, epoch): (RoomId, u64),
     scene: Scene,
     encoder: Option<Encoder>,
     picture: &Frame,
@@ -123,6 +123,7 @@ pub(super) fn run_encoder(
 ) -> Encoded {
     let mut done = Encoded {
         room,
+        epoch,
         scene,
         encoder,
         canvas: None,
