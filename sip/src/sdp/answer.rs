@@ -370,6 +370,7 @@ pub(super) fn agreed_video(
         receive,
         send,
         class,
+        smaller: choice.smaller,
         direction,
         ssrc,
         formats,

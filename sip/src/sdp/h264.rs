@@ -557,14 +557,14 @@ mod tests {
 
         let agreed = own_level.class(&LOCAL, u64::MAX).unwrap();
         let at_most = video::at_most;
-        assert_eq!(at_most(&agreed, None), agreed);
-        assert_eq!(at_most(&agreed, Some(720)), agreed);
+        assert_eq!(at_most(&agreed, &[], None), agreed);
+        assert_eq!(at_most(&agreed, &[], Some(720)), agreed);
         for lines in [540, 360, 180, 1] {
-            let less = at_most(&agreed, Some(lines));
+            let less = at_most(&agreed, &[], Some(lines));
             let anew = own_level.class(&most(lines), u64::MAX).unwrap();
             assert_eq!(less, anew, "as if that had been agreed on");
         }
         let slow = own_level.class(&LOCAL, 400_000).unwrap();
-        assert_eq!(at_most(&slow, Some(360)).bitrate_bps, 384_000);
+        assert_eq!(at_most(&slow, &[], Some(360)).bitrate_bps, 384_000);
     }
 }

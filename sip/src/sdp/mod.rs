@@ -338,6 +338,10 @@ pub struct AgreedVideo {
     pub send: Option<VideoSend>,
     /// The class to encode for this peer; present exactly when `send` is.
     pub class: Option<VideoClass>,
+    /// Classes of less tall pictures that may take its place, largest first, of H.261 and H.263; none
+    /// known of what an older version kept.
+    #[serde(default)]
+    pub smaller: Vec<VideoClass>,
     /// The direction, seen from us.
     pub direction: Direction,
     /// SSRC of ours, kept through hold.

@@ -490,7 +490,12 @@ impl Controller {
             video_receive: agreed.video_receive,
             video_send: agreed.slots,
         };
-        Ok((Redacted(agreed.sdp), Media { plan, class: None }))
+        let media = Media {
+            plan,
+            class: None,
+            smaller: Vec::new(),
+        };
+        Ok((Redacted(agreed.sdp), media))
     }
 
     /// Gives a page what it needs to ask a relay, for the answer that follows.

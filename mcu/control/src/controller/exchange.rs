@@ -326,6 +326,7 @@ impl Exchange {
         Some(Media {
             plan,
             class: video.and_then(|video| video.class.clone()),
+            smaller: video.map(|video| video.smaller.clone()).unwrap_or_default(),
         })
     }
 
@@ -344,7 +345,11 @@ impl Exchange {
             video_receive: None,
             video_send: Vec::new(),
         };
-        Some(Media { plan, class: None })
+        Some(Media {
+            plan,
+            class: None,
+            smaller: Vec::new(),
+        })
     }
 
     /// Draws new SSRCs for all that we send, to be kept in later exchanges, and in the one that is

@@ -482,10 +482,7 @@ fn take_up_leg(
     now: Instant,
 ) -> Option<Leg> {
     let held = plan.and_then(|plan| plan.legs.iter().find(|held| held.id == saved.leg));
-    let mut media = held.map(|plan| Media {
-        class: class_sent(plan),
-        plan: plan.clone(),
-    });
+    let mut media = held.map(held_media);
     let kind = match saved.kind {
         SavedKind::Sip {
             ports,
@@ -573,6 +570,15 @@ fn heights(
         .collect();
     heights.resize(slots.len(), None);
     heights
+}
+
+/// Of a leg whose plan alone is known: smaller classes are agreed on by its exchange.
+fn held_media(plan: &LegPlan) -> Media {
+    Media {
+        class: class_sent(plan),
+        smaller: Vec::new(),
+        plan: plan.clone(),
+    }
 }
 
 fn class_sent(plan: &LegPlan) -> Option<VideoClass> {

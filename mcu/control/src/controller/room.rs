@@ -164,6 +164,8 @@ pub struct Media {
     pub plan: LegPlan,
     /// Class to encode for a terminal that takes video.
     pub class: Option<VideoClass>,
+    /// Classes that take its place where no so tall picture is wanted.
+    pub smaller: Vec<VideoClass>,
 }
 
 /// What is particular to a kind of leg.
@@ -493,7 +495,7 @@ impl Room {
         for (index, send) in plan.video_send.iter_mut().enumerate() {
             send.source = match &leg.kind {
                 LegKind::Sip(_) => media.class.as_ref().map(|class| VideoSource::Composition {
-                    class: video::at_most(class, self.shape.max_height),
+                    class: video::at_most(class, &media.smaller, self.shape.max_height),
                     view: self.view_of(leg).name(),
                 }),
                 LegKind::Browser(browser) => self.slot_source(browser, index),
