@@ -530,6 +530,28 @@ pub struct VideoSend {
     pub source: Option<VideoSource>,
     /// Most that may be sent, in bit/s, from `b=` and the codec's level.
     pub max_bitrate_bps: u32,
+    /// What the peer decodes of VP8. An older process does without.
+    #[serde(default)]
+    pub limits: PictureLimits,
+}
+
+/// Pictures that a receiver of VP8 takes (RFC 7741 §6.1); `None` where it did not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PictureLimits {
+    /// `max-fs`: macroblocks of a picture, each of 16 by 16 samples.
+    pub max_macroblocks: Option<u32>,
+    /// `max-fr`: pictures a second.
+    pub max_frame_rate: Option<u8>,
+}
+
+impl PictureLimits {
+    /// Lines of the tallest picture 16 to 9; one 4 to 3 of as many lines has fewer macroblocks.
+    pub fn max_height(&self) -> u16 {
+        let lines = self
+            .max_macroblocks
+            .map(|most| most.saturating_mul(144).isqrt());
+        lines.map_or(u16::MAX, |lines| u16::try_from(lines).unwrap_or(u16::MAX))
+    }
 }
 
 /// Where sent video comes from.

@@ -536,6 +536,7 @@ impl<'a> Answer<'a> {
             extensions,
             source: None,
             max_bitrate_bps: bandwidth.unwrap_or(u32::MAX).min(self.local.max_slot_bps),
+            limits: codecs::limits(line, &payload),
         })
     }
 

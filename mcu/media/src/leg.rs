@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::LegState;
 use mcu_api::media::MediaEvent;
@@ -25,6 +26,7 @@ use crate::picture::{Encoded, Scene};
 use crate::rate::Rate;
 use crate::screen::{Outgoing, Screen};
 use crate::sound::Sound;
+use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared, Transport};
 
 mod figures;
@@ -374,6 +376,11 @@ impl Leg {
         self.screens.iter().filter_map(Screen::shown_alone)
     }
 
+    /// Legs that are encoded anew for this one, and in which classes.
+    pub fn encoded_anew(&self) -> impl Iterator<Item = (LegId, VideoClass)> {
+        self.screens.iter().filter_map(Screen::encoded_anew)
+    }
+
     /// Whether it is part of the meeting: its peer is proved to be there, and waits for nothing.
     pub fn is_in(&self) -> bool {
         self.plan.confirmed && self.plan.waiting.is_none()
@@ -641,6 +648,7 @@ impl Leg {
     pub fn choose_layers(
         &mut self,
         now: Instant,
+        classes: &mut Classes,
         best: impl Fn(LegId, Heights, u32) -> Option<Chosen>,
     ) {
         let (own, camera) = (self.plan.id, self.camera.as_ref());
@@ -686,7 +694,8 @@ impl Leg {
                 0 => None,
                 _ => best(leg, heights, most),
             };
-            self.screens[n].choose(wanted.map(|chosen| (leg, chosen)), heights, most);
+            let wanted = wanted.map(|chosen| (leg, chosen));
+            self.screens[n].choose(wanted, heights, most, classes);
         }
     }
 

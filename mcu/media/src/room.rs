@@ -19,6 +19,7 @@ use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
 use crate::picture::{Composition, Done, Picture, ViewName};
 use crate::pool::Pool;
+use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared};
 use crate::video::{Caption, Spot};
 
@@ -356,6 +357,7 @@ impl Room {
     /// Decides for every slot which layer of which camera it shows, and for the composition which
     /// layer is decoded.
     fn choose_layers(&mut self, now: Instant) {
+        let mut classes = Classes::new(self.legs.iter().flat_map(Leg::encoded_anew));
         for place in 0..self.legs.len() {
             let (before, rest) = self.legs.split_at_mut(place);
             let Some((leg, after)) = rest.split_first_mut() else {
@@ -363,7 +365,7 @@ impl Room {
             };
             let others = || before.iter().chain(after.iter());
             let is_in = leg.is_in();
-            leg.choose_layers(now, |id, heights, budget| {
+            leg.choose_layers(now, &mut classes, |id, heights, budget| {
                 others()
                     .filter(|other| is_in && other.is_in())
                     .find(|other| other.id() == id)?

@@ -199,6 +199,7 @@ fn video() -> VideoSend {
         extensions: Default::default(),
         source: Some(VideoSource::Composition { class, view: None }),
         max_bitrate_bps: 2_000_000,
+        limits: Default::default(),
     }
 }
 
