@@ -22,6 +22,7 @@ pub mod jpeg;
 pub mod layout;
 pub mod notice;
 mod open_h264;
+mod pace;
 pub mod scale;
 mod sws;
 #[cfg(test)]

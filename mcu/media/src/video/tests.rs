@@ -391,6 +391,92 @@ fn the_rate_is_held() {
     }
 }
 
+/// A moving scene under noise, which costs whatever bits there are.
+fn hard(pool: &Pool, n: u32) -> Frame {
+    let mut frame = scene(pool, n).try_into_mut().expect("sole holder");
+    let mut random = 0x2545_f491_u32 ^ n;
+    for sample in frame.plane_mut(0).0 {
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        *sample = sample.wrapping_add((random % 24) as u8);
+    }
+    frame.freeze()
+}
+
+/// Bits a second of media time between the third second and the eighth, of a camera that sends so many
+/// pictures a second to a class of 30.
+fn rate_of(codec: VideoCodec, bitrate_bps: u32, pictures_per_second: i64) -> f64 {
+    let class = VideoClass {
+        codec,
+        width: 352,
+        height: 288,
+        bitrate_bps,
+        ..class(
+            H264Profile::ConstrainedBaseline,
+            PacketizationMode::NonInterleaved,
+        )
+    };
+    let pool = Pool::new(352, 288, Colour::BT601, 2);
+    let frames: Vec<Frame> = (0..30).map(|n| hard(&pool, n)).collect();
+    let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
+    let mut bits = 0;
+    for n in 0..8 * pictures_per_second {
+        let phase = n as usize % 60;
+        let frame = frames[phase.min(59 - phase)].at(n * 90_000 / pictures_per_second);
+        let unit = encoder.encode(&frame).unwrap();
+        if n >= 3 * pictures_per_second {
+            bits += unit.map_or(0, |unit| unit.bytes.len() * 8);
+        }
+    }
+    bits as f64 / 5.0
+}
+
+/// Defect: a camera of 10 pictures a second got a third of the class's rate, since encoders counted
+/// pictures; and with pictures as large as that, libavcodec's encoder of H.263 wrote beyond its memory.
+#[test]
+fn the_rate_is_that_of_media_time_however_many_pictures_come() {
+    use VideoCodec::{H261, H263, H263Plus, H264, Vp8};
+    for codec in [H264, H261, H263, H263Plus, Vp8] {
+        for pictures_per_second in [10, 24, 30] {
+            let rate = rate_of(codec, 500_000, pictures_per_second);
+            println!("{codec:?}, {pictures_per_second} pictures/s: {rate:.0} bit/s");
+            let part = rate / 500_000.0;
+            assert!((0.75..1.25).contains(&part), "{codec:?}: {part}");
+        }
+    }
+}
+
+/// Defect: H.261 and H.263 count their pictures by a clock of 29.97 Hz, and ours counted those sent.
+#[test]
+fn temporal_references_in_the_bits_count_by_time() {
+    let pool = Pool::new(352, 288, Colour::BT601, 2);
+    let still = scene(&pool, 0);
+    for (codec, modulus) in [(VideoCodec::H261, 32), (VideoCodec::H263, 256)] {
+        let class = VideoClass {
+            codec,
+            width: 352,
+            height: 288,
+            ..class(
+                H264Profile::ConstrainedBaseline,
+                PacketizationMode::SingleNal,
+            )
+        };
+        let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
+        for n in 0..40 {
+            let unit = encoder.encode(&still.at(n * 9_009)).unwrap();
+            let bytes = unit.unwrap().bytes;
+            let head = i64::from(u32::from_be_bytes(*bytes.first_chunk().unwrap()));
+            // H.261 §4.2.1: 20 bits before; H.263 §5.1.1: 22.
+            let reference = match codec {
+                VideoCodec::H261 => head >> 7 & 31,
+                _ => head >> 2 & 255,
+            };
+            assert_eq!(reference, 3 * n % modulus, "{codec:?}");
+        }
+    }
+}
+
 #[test]
 fn a_skipped_loop_filter_still_shows_the_picture() {
     let pool = Pool::new(640, 360, Colour::BT601, 2);
