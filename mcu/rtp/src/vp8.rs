@@ -189,7 +189,7 @@ mod tests {
             |data| {
                 let before = parse(data).map(|payload| payload.bytes.to_vec());
                 let mut data = data.to_vec();
-                let switched = data.len() % 3 == 0;
+                let switched = data.len().is_multiple_of(3);
                 numbers.rewrite(&mut data, switched);
                 assert_eq!(parse(&data).map(|payload| payload.bytes.to_vec()), before);
             },

@@ -624,7 +624,7 @@ mod tests {
         assert_eq!(unit.complete, same, "{:?}, picture {n}", unit.codec);
         assert!(unit.complete || unit.after_loss);
         if same && unit.codec != VideoCodec::H261 {
-            assert_eq!(unit.key_frame, n % 5 == 0);
+            assert_eq!(unit.key_frame, n.is_multiple_of(5));
         }
         same
     }
