@@ -688,6 +688,7 @@ mod tests {
             },
             notice: None,
             leg: None,
+            view: None,
         };
         let away = Encoding {
             home: false,
