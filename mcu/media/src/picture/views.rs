@@ -83,6 +83,7 @@ impl Views {
             let was_seen = |leg| view.is_watched && shows(&before, leg);
             for spot in view.spots.iter().filter(|spot| !spot.is_held) {
                 let newest = self.newest.get(&spot.leg);
+                let newest = newest.filter(|_| composition.is_watched);
                 if let Some(frame) = newest.filter(|_| !was_seen(spot.leg)) {
                     view.fresh.entry(spot.leg).or_default().push(frame.clone());
                 }
