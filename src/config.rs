@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
-use mcu_api::directory::{Audience, CEILINGS, Home, SITES, Shape};
-use mcu_api::plan::Layout;
+use mcu_api::directory::{Audience, CEILINGS, DEFAULT_FRAME_RATE, FRAME_RATES, Home, SITES, Shape};
+use mcu_api::layout::Layout;
 use mcu_api::reach;
 use mcu_api::secret::Redacted;
 use serde::Deserialize;
@@ -181,12 +181,44 @@ pub struct Room {
     /// How the picture is composed that terminals get.
     #[serde(default)]
     pub layout: Layout,
+    /// Whether that picture has names, and marks of who is muted and who speaks.
+    #[serde(default = "with_captions")]
+    pub captions: bool,
     /// Tallest picture that is sent, and asked for.
     #[serde(default)]
     pub max_height: Option<Ceiling>,
+    /// Most pictures a second of terminals.
+    #[serde(default)]
+    pub max_frame_rate: FrameRate,
     /// Most legs.
     #[serde(default)]
     pub max_legs: Option<Sites>,
+}
+
+const fn with_captions() -> bool {
+    true
+}
+
+/// `max_frame_rate` of a room.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u8")]
+pub struct FrameRate(u8);
+
+impl Default for FrameRate {
+    fn default() -> Self {
+        Self(DEFAULT_FRAME_RATE)
+    }
+}
+
+impl TryFrom<u8> for FrameRate {
+    type Error = String;
+
+    fn try_from(rate: u8) -> Result<Self, Self::Error> {
+        match FRAME_RATES.contains(&rate) {
+            true => Ok(Self(rate)),
+            false => Err(format!("must be one of {FRAME_RATES:?}")),
+        }
+    }
 }
 
 /// `max_height` of a room.
@@ -636,7 +668,9 @@ impl Room {
             guest_pin: self.guest_pin.as_ref().map(|pin| digits(pin.get_ref())),
             shape: Shape {
                 layout: self.layout,
+                captions: self.captions,
                 max_height: self.max_height.map(|lines| lines.0),
+                max_frame_rate: self.max_frame_rate.0,
                 max_legs: self.max_legs.map(|sites| sites.0),
             },
             made: false,

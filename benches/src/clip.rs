@@ -200,6 +200,14 @@ pub fn photographs() -> Vec<PathBuf> {
     found
 }
 
+/// A photograph.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_photograph(path: &Path) -> Result<Picture, CodecError> {
+    read_image(path)
+}
+
 /// A photograph seen through a moving camera.
 struct Camera {
     photograph: Picture,

@@ -378,9 +378,14 @@ fn an_address_of_ipv4_is_refused_as_ipv6_maps_it() {
 fn wrong_pins_and_rules_are_refused_with_line_key_and_reason() {
     expect_refusals(&[
         (
-            "[[rooms]]\nnumber = \"1\"\nmax_height = 1080\n",
+            "[[rooms]]\nnumber = \"1\"\nmax_height = 1081\n",
             "3: ",
-            &["max_height: ", "one of [720, 540, 360, 180]"],
+            &["max_height: ", "one of [1080, 720, 540, 360, 180]"],
+        ),
+        (
+            "[[rooms]]\nnumber = \"1\"\nmax_frame_rate = 50\n",
+            "3: ",
+            &["max_frame_rate: ", "one of [60, 30]"],
         ),
         (
             "[[rooms]]\nnumber = \"1\"\nmax_legs = 1\n",
@@ -390,7 +395,7 @@ fn wrong_pins_and_rules_are_refused_with_line_key_and_reason() {
         (
             "[[rooms]]\nnumber = \"1\"\nlayout = \"mosaic\"\n",
             "3: ",
-            &["layout: "],
+            &["layout: ", "a layout is one of equal, speaker", "1_12"],
         ),
         (
             "[[rooms]]\nnumber = \"1\"\npin = \"12a4\"\n",

@@ -36,6 +36,7 @@ use mcu_rtp::srtp::Srtp;
 use mcu_rtp::telephone_event::TelephoneEvents;
 use mcu_rtp::twcc::History;
 use mcu_rtp::video::{Depacketizer, KeyFrameStarts, picture_size};
+use mcu_rtp::vp8;
 use mcu_rtp::webrtc::{Association, Certificate, Standing, WebrtcSession};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -325,7 +326,7 @@ pub fn rtp_packets(data: &[u8]) -> usize {
                 let media = Media {
                     timestamp: place.timestamp,
                     marker: packet.header.marker,
-                    payload: packet.payload,
+                    payload: &renumbered(packet.payload),
                 };
                 let mut out = Vec::new();
                 sent.write_at(now, place.seq, &media, Stamp::default(), &mut out);
@@ -345,6 +346,16 @@ pub fn rtp_packets(data: &[u8]) -> usize {
     let _ = stream.report_block(start);
     let _ = (clock.room_time(1), clock.offset_micros());
     fresh
+}
+
+/// As a screen of VP8 numbers it, three times over.
+fn renumbered(payload: &[u8]) -> Vec<u8> {
+    let (mut numbers, mut written) = (vp8::Numbers::default(), payload.to_vec());
+    for switched in [true, false, true] {
+        numbers.rewrite(&mut written, switched);
+    }
+    assert_eq!(written.len(), payload.len());
+    written
 }
 
 /// Read by payload type, counted modulo their number.

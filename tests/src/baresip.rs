@@ -5,12 +5,15 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use benches::clip::Clip;
 
 use crate::process::{Process, free_port_at};
 use crate::wait_for;
+
+/// After which a picture is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Settings of one baresip.
 pub struct Config<'a> {
@@ -174,8 +177,13 @@ impl Baresip {
         for old in self.pictures() {
             fs::remove_file(old).expect("remove a picture");
         }
-        self.command("snapshot", "");
+        // One that is asked for while another is written may never come.
+        let mut asked: Option<Instant> = None;
         wait_for("baresip saved a picture", Duration::from_secs(10), || {
+            if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
+                self.command("snapshot", "");
+                asked = Some(Instant::now());
+            }
             self.pictures().pop()
         })
     }

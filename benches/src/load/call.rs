@@ -48,6 +48,8 @@ enum State {
 pub(super) struct Call {
     uri: String,
     caller: String,
+    /// Display name with its quotes and the space after it, or nothing.
+    display: String,
     local: SocketAddr,
     id: String,
     /// Our answer to offers within the call.
@@ -106,6 +108,10 @@ impl Call {
         let mut call = Self {
             uri: target.uri.clone(),
             caller: target.caller.clone(),
+            display: match target.name.as_str() {
+                "" => String::new(),
+                name => format!("\"{name}\" "),
+            },
             local,
             id,
             description,
@@ -375,6 +381,7 @@ impl Call {
     fn request_with_branch(&self, method: &str, cseq: u32, offer: bool, branch: &str) -> Vec<u8> {
         let Self {
             caller,
+            display,
             local,
             id,
             to,
@@ -388,7 +395,7 @@ impl Call {
         };
         let mut text = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{id}{branch}{cseq};rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:{caller}@{local}>;tag={id}\r\nTo: {to}\r\nCall-ID: {id}\r\n\
+             Max-Forwards: 70\r\nFrom: {display}<sip:{caller}@{local}>;tag={id}\r\nTo: {to}\r\nCall-ID: {id}\r\n\
              CSeq: {cseq} {method}\r\nContact: <sip:{caller}@{local}>\r\nUser-Agent: consilium-load\r\n\
              Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE\r\n"
         );

@@ -19,6 +19,8 @@ pub struct Target {
     pub server: SocketAddr,
     /// User part of the caller's own address.
     pub caller: String,
+    /// Name of the caller; none is said if empty.
+    pub name: String,
 }
 
 impl Target {
@@ -28,6 +30,7 @@ impl Target {
             uri: format!("sip:{number}@{server}"),
             server,
             caller: "load".into(),
+            name: String::new(),
         }
     }
 
@@ -35,6 +38,14 @@ impl Target {
     pub fn called_by(self, caller: &str) -> Self {
         Self {
             caller: caller.into(),
+            ..self
+        }
+    }
+
+    /// The same, called by somebody who says that this is the name.
+    pub fn named(self, name: &str) -> Self {
+        Self {
+            name: name.into(),
             ..self
         }
     }

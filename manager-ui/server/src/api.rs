@@ -14,6 +14,7 @@ pub(crate) mod events;
 mod extract;
 mod guest_links;
 pub(crate) mod health;
+mod layouts;
 mod meeting;
 mod meetings;
 pub(crate) mod oidc;
@@ -265,6 +266,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(shares::routes())
         .merge(guest_links::routes())
         .merge(meeting::routes())
+        .merge(layouts::routes())
         .merge(meetings::routes())
         .merge(pictures::routes())
         .merge(transfers::routes())

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcu_api::call::SrtpPolicy;
-use mcu_api::directory::{Branch, Directory, MAX_SHARES, MadeAccount, MadeRoom, Shape};
-use mcu_api::plan::Layout;
+use mcu_api::directory::{
+    Branch, DEFAULT_FRAME_RATE, Directory, MAX_SHARES, MadeAccount, MadeRoom, Shape,
+};
+use mcu_api::layout::Layout;
 use mcu_api::secret::Redacted;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
@@ -170,16 +172,19 @@ pub(crate) async fn show(store: &Store, file: &File) -> Result<(), Error> {
     for room in &file.rooms {
         sqlx::query(
             "INSERT INTO file_rooms (number, guests, srtp, has_pin, has_guest_pin, layout, \
-             max_height, max_legs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             max_height, max_legs, captions, max_frame_rate) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(&room.number)
         .bind(i64::from(room.guests))
         .bind(policy_name(room.srtp))
         .bind(i64::from(room.has_pin))
         .bind(i64::from(room.has_guest_pin))
-        .bind(room.shape.layout.as_str())
+        .bind(room.shape.layout.name())
         .bind(room.shape.max_height.map(i64::from))
         .bind(room.shape.max_legs.map(i64::from))
+        .bind(i64::from(room.shape.captions))
+        .bind(i64::from(room.shape.max_frame_rate))
         .execute(&mut *tx)
         .await?;
     }
@@ -234,7 +239,7 @@ async fn read(store: &Store, seal: &Seal, realm: &str, least: u64) -> Result<Dir
         .await?;
     let rooms = sqlx::query(
         "SELECT id, organisation, number, guests, srtp, pin, guest_pin, layout, max_height, \
-         max_legs FROM rooms",
+         max_legs, captions, max_frame_rate FROM rooms",
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -323,7 +328,10 @@ fn shape(row: &AnyRow) -> Result<Shape, sqlx::Error> {
     Ok(Shape {
         layout: Layout::named(row.try_get("layout")?).unwrap_or_default(),
         max_height: bound("max_height")?,
+        max_frame_rate: u8::try_from(row.try_get::<i64, _>("max_frame_rate")?)
+            .unwrap_or(DEFAULT_FRAME_RATE),
         max_legs: bound("max_legs")?,
+        captions: row.try_get::<i64, _>("captions")? != 0,
     })
 }
 

@@ -10,8 +10,8 @@ use mcu_api::frame::{self, Decoder};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::inventory::{FlowStats, LegState, VideoStats};
 use mcu_api::manager::{
-    BrowserMessage, FromControl, LegView, Refusal, RoomView, ServerMessage, Site, SiteKind,
-    ToControl,
+    BrowserMessage, FromControl, LegView, Refusal, RoomView, ServerMessage, Showing, Site,
+    SiteKind, ToControl,
 };
 use mcu_api::secret::Redacted;
 use rustls::ClientConfig;
@@ -317,6 +317,7 @@ fn room() -> RoomView {
     let leg = LegView {
         site,
         waiting: false,
+        showing: Showing::default(),
         state: LegState::Connected,
         joined_s: 3,
         audio_codec: "opus".into(),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::call::SrtpPolicy;
-use crate::plan::Layout;
+use crate::layout::Layout;
 use crate::secret::Redacted;
 
 /// Most rooms. With as many accounts as there may be, the whole fits into one frame ([`crate::frame::MAX_BODY_LEN`]).
@@ -122,22 +122,79 @@ impl From<Option<Branch>> for Home {
 }
 
 /// Heights in lines that may be a room's ceiling, tallest first.
-pub const CEILINGS: [u16; 4] = [720, 540, 360, 180];
+pub const CEILINGS: [u16; 5] = [1_080, 720, 540, 360, 180];
+/// Pictures a second that may be a room's bound.
+pub const FRAME_RATES: [u8; 2] = [60, 30];
+/// The bound where none is said.
+pub const DEFAULT_FRAME_RATE: u8 = 30;
 /// Most and least sites that may be a room's bound. What all rooms have as their bound holds besides.
 pub const SITES: std::ops::RangeInclusive<u16> = 2..=1_000;
 
 /// What pictures a room has, and how many sites.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ShapeOnWire", into = "ShapeOnWire")]
 pub struct Shape {
     /// How the picture is composed that terminals get.
     pub layout: Layout,
-    /// Tallest picture that is sent, and asked for, in lines.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Tallest picture that is sent, and asked for, in lines. Without it terminals have 720.
     pub max_height: Option<u16>,
+    /// Most pictures a second of terminals.
+    pub max_frame_rate: u8,
     /// Most legs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_legs: Option<u16>,
+    /// The composed picture has names and marks.
+    pub captions: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        ShapeOnWire::default().into()
+    }
+}
+
+/// The same, so that older processes can read it, and newer ones be read.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ShapeOnWire {
+    /// What an older process is to show.
+    layout: String,
+    /// The layout.
+    layout_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_height: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_legs: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_frame_rate: Option<u8>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    without_captions: bool,
+}
+
+impl From<ShapeOnWire> for Shape {
+    fn from(wire: ShapeOnWire) -> Self {
+        let named = wire.layout_name.as_deref().and_then(Layout::named);
+        let known = named.or_else(|| Layout::named(&wire.layout));
+        Self {
+            layout: known.unwrap_or_default(),
+            max_height: wire.max_height,
+            max_frame_rate: wire.max_frame_rate.unwrap_or(DEFAULT_FRAME_RATE),
+            max_legs: wire.max_legs,
+            captions: !wire.without_captions,
+        }
+    }
+}
+
+impl From<Shape> for ShapeOnWire {
+    fn from(shape: Shape) -> Self {
+        Self {
+            layout: shape.layout.for_older().to_owned(),
+            layout_name: Some(shape.layout.name().to_owned()),
+            max_height: shape.max_height,
+            max_frame_rate: Some(shape.max_frame_rate),
+            max_legs: shape.max_legs,
+            without_captions: !shape.captions,
+        }
+    }
 }
 
 /// One room.
@@ -293,9 +350,11 @@ mod tests {
             pin: Some(Redacted(digits(n, 16))),
             guest_pin: Some(Redacted(digits(n, 16))),
             shape: Shape {
-                layout: Layout::Speaker,
+                layout: Layout::named("picture_in_picture_upper").unwrap(),
                 max_height: Some(u16::MAX),
+                max_frame_rate: 60,
                 max_legs: Some(u16::MAX),
+                captions: false,
             },
         };
         let account = |n| MadeAccount {
@@ -384,6 +443,25 @@ mod tests {
         assert!(!untold.includes(at(0, 5)) && !untold.includes(Home::Unknown));
         assert!(untold.includes(Home::Everywhere));
         assert!(Audience::everybody().includes(Home::Unknown));
+    }
+
+    #[test]
+    fn an_older_process_reads_of_a_layout_the_nearest_that_it_knows() {
+        let shape = Shape {
+            layout: Layout::named("1_12").unwrap(),
+            max_height: Some(360),
+            max_frame_rate: 60,
+            max_legs: None,
+            captions: false,
+        };
+        let written = serde_json::to_value(shape).unwrap();
+        assert_eq!(written["layout"], "speaker");
+        assert_eq!(serde_json::from_value::<Shape>(written).unwrap(), shape);
+        let read = |text: &str| serde_json::from_str::<Shape>(text).unwrap().layout.name();
+        assert_eq!(read(r#"{"layout":"speaker"}"#), "speaker");
+        let of_tomorrow = r#"{"layout":"speaker","layout_name":"of tomorrow"}"#;
+        assert_eq!(read(of_tomorrow), "speaker");
+        assert_eq!(read("{}"), "equal");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod figures;
 pub mod frame;
 pub mod ids;
 pub mod inventory;
+pub mod layout;
 pub mod manager;
 pub mod media;
 pub mod plan;

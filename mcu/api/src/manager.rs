@@ -9,6 +9,7 @@ use crate::directory::{Directory, Held, TrunkState};
 use crate::figures;
 use crate::ids::{ConnId, LegId, RoomId};
 use crate::inventory::{FlowStats, LegState, VideoStats};
+use crate::layout::Layout;
 use crate::secret::Redacted;
 use crate::still::Still;
 
@@ -355,13 +356,9 @@ pub struct Visit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum LegAction {
-    /// Have it not be heard, or not be seen, whatever it wants itself; or take that back.
-    Mute {
-        /// Its sound; `None` leaves that as it is.
-        audio: Option<bool>,
-        /// Its picture; `None` leaves that as it is.
-        video: Option<bool>,
-    },
+    /// Have it be otherwise. An older controller goes by the first two alone.
+    #[serde(rename = "mute")]
+    Set(LegWish),
     /// Put it out of the room.
     Remove,
     /// Put a browser out of the room, since what it came in by counts no more, and say why.
@@ -369,6 +366,51 @@ pub enum LegAction {
         /// Why, for the page.
         code: Refusal,
     },
+}
+
+/// How an operator wants a leg to be; `None` leaves a thing as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LegWish {
+    /// It is not to be heard, whatever it wants itself.
+    pub audio: Option<bool>,
+    /// It is not to be seen, whatever it wants itself.
+    pub video: Option<bool>,
+    /// What it sees; a name that the controller does not know changes nothing.
+    #[serde(deserialize_with = "if_known")]
+    pub layout: Option<LayoutWish>,
+    /// It is not to see itself.
+    pub without_self: Option<bool>,
+    /// Where it is seen in the room's picture.
+    pub cell: Option<CellWish>,
+}
+
+/// A newer manager may name a layout that is not known here.
+fn if_known<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<LayoutWish>, D::Error> {
+    let wish = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(wish).unwrap_or_default())
+}
+
+/// By which layout a leg's picture is composed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayoutWish {
+    /// That of the room.
+    Room,
+    /// One of its own.
+    Own(Layout),
+}
+
+/// Where a leg is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CellWish {
+    /// Where the layout has it.
+    Any,
+    /// In this cell, counted from 0. Who was set there before has no cell of its own any more.
+    Number(u8),
 }
 
 /// What came of an operator's wish about a leg.
@@ -705,6 +747,18 @@ pub struct RoomView {
     pub legs: Vec<LegView>,
 }
 
+/// What a terminal sees of composed pictures, and where it is seen in the room's.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Showing {
+    /// Name of its own layout; none where it sees that of the room.
+    pub layout: Option<String>,
+    /// It does not see itself.
+    pub without_self: bool,
+    /// Cell in which an operator has it shown.
+    pub cell: Option<u8>,
+}
+
 /// A leg as an administrator sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LegView {
@@ -714,6 +768,9 @@ pub struct LegView {
     /// It has not entered the room's PIN yet.
     #[serde(default)]
     pub waiting: bool,
+    /// What it sees, and where it is seen.
+    #[serde(flatten)]
+    pub showing: Showing,
     /// State of its transport.
     pub state: LegState,
     /// Seconds in the room.

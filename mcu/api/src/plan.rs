@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{AudioCodec, PacketizationMode, VideoClass, VideoCodec};
 use crate::ids::{LegId, RoomId};
+use crate::layout::{Canvas, Cell, Layout};
 use crate::secret::Redacted;
 
 /// The whole desired state of one room on one media processor.
@@ -22,6 +23,10 @@ pub struct RoomPlan {
     pub cname: String,
     /// Composed picture of the room.
     pub composition: Composition,
+    /// Further composed pictures, for legs that see another one, by what [`VideoSource::Composition`]
+    /// calls them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<(String, Composition)>,
     /// Every leg; a leg that is not listed is to be closed.
     pub legs: Vec<LegPlan>,
     /// Somebody looks on from outside: a small picture of the room is to be told every few seconds
@@ -30,50 +35,70 @@ pub struct RoomPlan {
     pub still: bool,
 }
 
-/// Which legs the composed picture shows, and how.
+/// Which legs a composed picture shows, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Composition {
-    /// The tiles in the order of the layout's cells. Those beyond [`Layout::max_tiles`] are left out.
+    /// The legs that it shows, for a processor that knows no `places`.
     pub tiles: Vec<LegId>,
-    /// Where the cells lie.
-    #[serde(default)]
+    /// How they lie, for the same.
+    #[serde(default, with = "layout_for_older")]
     pub layout: Layout,
+    /// Ratio of the sides.
+    #[serde(default)]
+    pub canvas: Canvas,
+    /// What lies where; a later one lies over an earlier one. Each leg is there once at most.
+    #[serde(default)]
+    pub places: Vec<Place>,
 }
 
-/// How the tiles of a composed picture lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layout {
-    /// A grid of equal cells, as many as are needed, first row first.
-    #[default]
-    Equal,
-    /// The first tile large, the others small beside it; who speaks is the first.
-    Speaker,
+impl Composition {
+    /// What lies where, of a controller too that knows no places.
+    pub fn places(&self) -> Vec<Place> {
+        if !self.places.is_empty() {
+            return self.places.clone();
+        }
+        let cells = self.layout.cells(self.tiles.len());
+        let places = self.tiles.iter().zip(cells);
+        places.map(|(leg, cell)| Place::of(*leg, *cell)).collect()
+    }
 }
 
-impl Layout {
-    /// Every layout.
-    pub const ALL: [Self; 2] = [Self::Equal, Self::Speaker];
+/// One leg in a composed picture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The leg.
+    pub leg: LegId,
+    /// Where it lies.
+    pub cell: Cell,
+    /// Name that is drawn; none if empty.
+    #[serde(default)]
+    pub name: Redacted<String>,
+}
 
-    /// What it is called in configuration, database and API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Equal => "equal",
-            Self::Speaker => "speaker",
+impl Place {
+    /// A leg whose name is not drawn.
+    pub fn of(leg: LegId, cell: Cell) -> Self {
+        Self {
+            leg,
+            cell,
+            name: Redacted::default(),
         }
     }
+}
 
-    /// The layout of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|layout| layout.as_str() == name)
+/// A layout as processes know it which have no file of them.
+mod layout_for_older {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::layout::Layout;
+
+    pub fn serialize<S: Serializer>(layout: &Layout, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(layout.for_older())
     }
 
-    /// Most tiles that it shows.
-    pub const fn max_tiles(self) -> usize {
-        match self {
-            Self::Equal => 9,
-            Self::Speaker => 8,
-        }
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Layout, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Ok(Layout::named(&name).unwrap_or_default())
     }
 }
 
@@ -386,6 +411,25 @@ pub struct AudioStream {
     /// them away.
     #[serde(default)]
     pub faithful: bool,
+    /// What is done to the sound that the leg sends before others hear it. A controller that does not
+    /// know of it wants nothing done.
+    #[serde(default)]
+    pub care: Care,
+}
+
+/// What is done to a leg's sound. By default it is left as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Care {
+    /// Its speech is brought to the loudness of everybody's, and what is nothing but background does
+    /// not enter the mix.
+    #[serde(default)]
+    pub level: bool,
+    /// Steady noise beneath its speech is suppressed.
+    #[serde(default)]
+    pub noise: bool,
+    /// What it sends back of what it was sent is found and cancelled.
+    #[serde(default)]
+    pub echo: bool,
 }
 
 /// One payload type of audio.
@@ -486,6 +530,28 @@ pub struct VideoSend {
     pub source: Option<VideoSource>,
     /// Most that may be sent, in bit/s, from `b=` and the codec's level.
     pub max_bitrate_bps: u32,
+    /// What the peer decodes of VP8. An older process does without.
+    #[serde(default)]
+    pub limits: PictureLimits,
+}
+
+/// Pictures that a receiver of VP8 takes (RFC 7741 §6.1); `None` where it did not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PictureLimits {
+    /// `max-fs`: macroblocks of a picture, each of 16 by 16 samples.
+    pub max_macroblocks: Option<u32>,
+    /// `max-fr`: pictures a second.
+    pub max_frame_rate: Option<u8>,
+}
+
+impl PictureLimits {
+    /// Lines of the tallest picture 16 to 9; one 4 to 3 of as many lines has fewer macroblocks.
+    pub fn max_height(&self) -> u16 {
+        let lines = self
+            .max_macroblocks
+            .map(|most| most.saturating_mul(144).isqrt());
+        lines.map_or(u16::MAX, |lines| u16::try_from(lines).unwrap_or(u16::MAX))
+    }
 }
 
 /// Where sent video comes from.
@@ -496,6 +562,9 @@ pub enum VideoSource {
     Composition {
         /// The encoder's class.
         class: VideoClass,
+        /// Which of the plan's `views` it is, if not that of the room.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        view: Option<String>,
     },
     /// Another leg's main stream, forwarded as it came, or encoded anew where it is of another codec
     /// than the line.

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use codecs::{feedback, numbers};
 use mcu_api::codec::{AudioCodec, PacketizationMode};
 use mcu_api::plan::{
-    AudioPayload, AudioSend, AudioStream, DtlsRole, Feedback, HeaderExtensions, VideoPayload,
+    AudioPayload, AudioSend, AudioStream, Care, DtlsRole, Feedback, HeaderExtensions, VideoPayload,
     VideoReceive, VideoSend, WebrtcTransport,
 };
 use mcu_api::secret::Redacted;
@@ -470,6 +470,7 @@ impl<'a> Answer<'a> {
             extensions,
             muted: false,
             faithful: false,
+            care: Care::default(),
         }
     }
 
@@ -535,6 +536,7 @@ impl<'a> Answer<'a> {
             extensions,
             source: None,
             max_bitrate_bps: bandwidth.unwrap_or(u32::MAX).min(self.local.max_slot_bps),
+            limits: codecs::limits(line, &payload),
         })
     }
 

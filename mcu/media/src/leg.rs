@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::LegState;
 use mcu_api::media::MediaEvent;
-use mcu_api::plan::{LegPlan, Notice};
+use mcu_api::plan::{Care, LegPlan, Notice};
 use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
 use mcu_rtp::forward::SourceKey;
 use mcu_rtp::framing::Urgency;
@@ -25,6 +26,7 @@ use crate::picture::{Encoded, Scene};
 use crate::rate::Rate;
 use crate::screen::{Outgoing, Screen};
 use crate::sound::Sound;
+use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared, Transport};
 
 mod figures;
@@ -374,6 +376,11 @@ impl Leg {
         self.screens.iter().filter_map(Screen::shown_alone)
     }
 
+    /// Legs that are encoded anew for this one, and in which classes.
+    pub fn encoded_anew(&self) -> impl Iterator<Item = (LegId, VideoClass)> {
+        self.screens.iter().filter_map(Screen::encoded_anew)
+    }
+
     /// Whether it is part of the meeting: its peer is proved to be there, and waits for nothing.
     pub fn is_in(&self) -> bool {
         self.plan.confirmed && self.plan.waiting.is_none()
@@ -494,6 +501,11 @@ impl Leg {
             camera.set_mixer_offset(basis, micros);
         }
         sound.hear(now, clock)
+    }
+
+    /// What is to be done to its sound.
+    pub fn care(&self) -> Care {
+        self.sound.as_ref().map(Sound::care).unwrap_or_default()
     }
 
     /// Sends 20 ms of the room's sound that were due at `due`.
@@ -636,6 +648,7 @@ impl Leg {
     pub fn choose_layers(
         &mut self,
         now: Instant,
+        classes: &mut Classes,
         best: impl Fn(LegId, Heights, u32) -> Option<Chosen>,
     ) {
         let (own, camera) = (self.plan.id, self.camera.as_ref());
@@ -681,7 +694,8 @@ impl Leg {
                 0 => None,
                 _ => best(leg, heights, most),
             };
-            self.screens[n].choose(wanted.map(|chosen| (leg, chosen)), heights, most);
+            let wanted = wanted.map(|chosen| (leg, chosen));
+            self.screens[n].choose(wanted, heights, most, classes);
         }
     }
 

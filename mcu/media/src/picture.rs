@@ -6,31 +6,31 @@
 
 mod alone;
 mod jobs;
+mod views;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
-use mcu_api::plan::{Layout, Notice};
+use mcu_api::plan::Notice;
 use mcu_rtp::h263::Split;
 use mcu_rtp::video::AccessUnit;
 
 use alone::Alone;
 use jobs::{Work, run_canvas, run_decoder, run_encoder};
+use views::Views;
+pub use views::{Composition, ViewName};
 
 use crate::blame::Sender;
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
 use crate::stills::{Made, Stills};
-use crate::video::{Compositor, Decoder, Encoder, Frame, layout, notice};
+use crate::video::{Compositor, Decoder, Encoder, Frame, caption, notice};
 
-/// The canvas on which everything is composed.
-const WIDTH: u32 = 1_280;
-const HEIGHT: u32 = 720;
-/// Compositions per second.
-const FRAME_RATE: u32 = 30;
+/// Ticks per second: as many pictures has the fastest class.
+pub const TICKS: u32 = 60;
 /// Pictures per second of a notice: it stands still.
 const NOTICE_RATE: u32 = 5;
 /// Pictures that wait for their decoder.
@@ -43,10 +43,12 @@ const SMALLEST: u16 = 1;
 /// sender that sends none is shown as it comes.
 const KEY_AGAIN: Duration = Duration::from_secs(30);
 const KEY_WAIT: Duration = Duration::from_secs(5);
+/// Legs that a still shows.
+pub const STILL_TILES: usize = 9;
 /// Ticks for which every picture of a leg may wait a whole tick.
-const MAX_LEFT_TICKS: u32 = 2 * FRAME_RATE;
+const MAX_LEFT_TICKS: u32 = 60;
 /// Ticks between two key frames of one class on request.
-const KEY_FRAME_PAUSE: u32 = FRAME_RATE / 2;
+const KEY_FRAME_PAUSE: u32 = TICKS / 2;
 /// Key frames that may follow each other at once after a pause: a receiver that made nothing of the
 /// first one, as when a new process begins another stream, does not wait for the second.
 const KEY_FRAME_BURST: u32 = 2;
@@ -89,6 +91,7 @@ pub struct Decoded {
 /// Result of composing: one picture of each size that is sent.
 pub struct Composed {
     room: RoomId,
+    view: (ViewName, u64),
     canvas: Box<Compositor>,
     pictures: Vec<Frame>,
     at: Instant,
@@ -103,11 +106,14 @@ pub struct Scene {
     pub notice: Option<Notice>,
     /// This leg alone, in place of the composed picture.
     pub leg: Option<LegId>,
+    /// Which of the composed pictures.
+    pub view: ViewName,
 }
 
 /// Result of encoding.
 pub struct Encoded {
     room: RoomId,
+    epoch: u64,
     /// What it shows.
     pub scene: Scene,
     encoder: Option<Encoder>,
@@ -126,12 +132,7 @@ pub struct Encoded {
 /// The picture of one room.
 pub struct Picture {
     room: RoomId,
-    layout: Layout,
-    tiles: Vec<LegId>,
-    /// At home when no composition is under way.
-    canvas: Option<Box<Compositor>>,
-    /// Pictures of each leg that are not on the canvas yet.
-    fresh: HashMap<LegId, Fresh>,
+    views: Views,
     /// Media time of the canvas counts from here.
     started: Option<Instant>,
     decoders: HashMap<LegId, Decoding>,
@@ -139,8 +140,6 @@ pub struct Picture {
     epoch: u64,
     /// Legs whose decoder needs a key frame.
     damaged: Vec<LegId>,
-    /// Somebody gets the composed picture.
-    is_composed: bool,
     alone: Alone,
     stills: Stills,
 }
@@ -161,6 +160,8 @@ struct Decoding {
 }
 
 struct Encoding {
+    /// Tells it from one of the same scene that was dropped while away.
+    epoch: u64,
     home: bool,
     encoder: Option<Encoder>,
     /// Of a leg alone: its canvas, and the picture that was encoded last, by its media time.
@@ -168,7 +169,7 @@ struct Encoding {
     shown: Option<i64>,
     wants_key: bool,
     keys: KeyCredit,
-    /// Frames owed, in 1/[`FRAME_RATE`].
+    /// Frames owed, in 1/[`TICKS`].
     credit: u32,
 }
 
@@ -177,47 +178,50 @@ impl Picture {
     pub fn new(room: RoomId, now: Instant) -> Self {
         Self {
             room,
-            layout: Layout::default(),
-            tiles: Vec::new(),
-            canvas: Some(Box::new(Compositor::new(WIDTH, HEIGHT))),
-            fresh: HashMap::new(),
+            views: Views::new(),
             started: None,
             decoders: HashMap::new(),
             encoders: HashMap::new(),
             epoch: 0,
             damaged: Vec::new(),
-            is_composed: false,
             alone: Alone::default(),
             stills: Stills::new(room, now),
         }
     }
 
-    /// What it is for: terminals that are shown the composition, or somebody who looks on from outside.
-    pub fn set_purpose(&mut self, now: Instant, is_composed: bool, still: bool) {
-        self.is_composed = is_composed;
-        self.mend_for_people();
-        self.stills.want(now, still);
+    /// Somebody looks on from outside, or nobody.
+    pub fn want_stills(&mut self, now: Instant, wanted: bool) {
+        self.stills.want(now, wanted);
     }
 
     /// What was good enough for stills is not for people.
     fn mend_for_people(&mut self) {
+        let (views, alone) = (&self.views, &self.alone);
         for (leg, decoding) in &mut self.decoders {
-            let is_for_people = self.is_composed || self.alone.height(*leg).is_some();
+            let is_for_people = views.height(*leg).max(alone.height(*leg)).is_some();
             if is_for_people && std::mem::take(&mut decoding.is_damaged) {
                 self.damaged.push(*leg);
             }
         }
     }
 
-    /// Legs to show, in the order of the layout's cells.
-    pub fn set_tiles(&mut self, layout: Layout, tiles: &[LegId]) {
-        self.layout = layout;
-        self.tiles = tiles.to_vec();
-        let alone = &self.alone;
-        let is_shown = |leg: &LegId| tiles.contains(leg) || alone.height(*leg).is_some();
-        self.decoders.retain(|leg, _| is_shown(leg));
-        self.fresh.retain(|leg, _| tiles.contains(leg));
-        self.stills.retain(tiles);
+    /// What is composed, the room's picture among it.
+    pub fn set_views(&mut self, wanted: HashMap<ViewName, Composition>) {
+        let mut spots = wanted.values().flat_map(|view| &view.spots);
+        if spots.any(|spot| spot.caption.is_drawn) {
+            caption::load_fonts();
+        }
+        self.views.set(wanted);
+        let (views, alone) = (&self.views, &self.alone);
+        self.decoders
+            .retain(|leg, _| views.has(*leg) || alone.height(*leg).is_some());
+        self.stills.retain(&self.views.room_tiles());
+        self.mend_for_people();
+    }
+
+    /// Who speaks, to be marked.
+    pub fn set_speaker(&mut self, speaker: Option<LegId>) {
+        self.views.set_speaker(speaker);
     }
 
     /// Legs that are shown alone, and the lines of the pictures that are made of them.
@@ -228,36 +232,31 @@ impl Picture {
 
     /// Whether people see the leg by what is decoded, and not only stills show it.
     fn is_for_people(&self, leg: LegId) -> bool {
-        self.is_composed || self.alone.height(leg).is_some()
+        self.views.height(leg).max(self.alone.height(leg)).is_some()
     }
 
     /// The leg is gone.
     pub fn remove(&mut self, leg: LegId) {
         self.alone.remove(leg);
-        self.tiles.retain(|tile| *tile != leg);
+        self.views.remove(leg);
         self.decoders.remove(&leg);
-        self.fresh.remove(&leg);
     }
 
     /// Height in lines for which the leg is decoded; `None` when it is not.
     pub fn decoded_height(&self, leg: LegId) -> Option<u16> {
-        self.tile_height(leg).max(self.alone.height(leg))
-    }
-
-    fn tile_height(&self, leg: LegId) -> Option<u16> {
-        let place = self.tiles.iter().position(|tile| *tile == leg)?;
-        if !self.is_composed {
-            let is_shown = self.stills.is_wanted() && place < Layout::Equal.max_tiles();
-            return is_shown.then_some(SMALLEST);
-        }
-        let cells = layout::cells(self.layout, self.tiles.len(), WIDTH, HEIGHT);
-        cells.get(place).map(|cell| cell.height as u16)
+        let seen = self.views.height(leg).max(self.alone.height(leg));
+        seen.or_else(|| {
+            let tiles = self.views.room_tiles();
+            let is_shown =
+                self.stills.is_wanted() && tiles.iter().take(STILL_TILES).any(|tile| *tile == leg);
+            is_shown.then_some(SMALLEST)
+        })
     }
 
     /// Nobody sees the leg: its decoder goes.
     pub fn stop_decoding(&mut self, leg: LegId) {
         self.decoders.remove(&leg);
-        self.fresh.remove(&leg);
+        self.views.forget(leg);
     }
 
     /// Encoders that exist.
@@ -351,70 +350,81 @@ impl Picture {
         }
     }
 
-    /// Starts the next pictures of these scenes, and the next still.
-    pub fn tick(&mut self, context: &Context<'_>, scenes: impl Iterator<Item = Scene>) {
-        self.stills.tick(context.now, context.pool, &self.tiles);
+    /// Starts the next pictures of these scenes, and the next still, so many ticks after the last.
+    pub fn tick(&mut self, context: &Context<'_>, ticks: u32, scenes: impl Iterator<Item = Scene>) {
+        self.stills
+            .tick(context.now, context.pool, &self.views.room_tiles());
         let wanted: Vec<Scene> = scenes.collect();
         self.encoders.retain(|scene, _| wanted.contains(scene));
         for scene in wanted {
-            self.encoders.entry(scene).or_insert_with(Encoding::new);
+            let epoch = &mut self.epoch;
+            self.encoders.entry(scene).or_insert_with(|| {
+                *epoch += 1;
+                Encoding::new(*epoch)
+            });
         }
         for (scene, encoding) in &mut self.encoders {
-            encoding.credit += scene.frame_rate();
+            encoding.credit += ticks * scene.frame_rate();
+            encoding.keys.earn(ticks);
         }
         self.show_notices(context);
         self.show_legs(context);
-        let due: Vec<(u16, u16)> = self
-            .encoders
-            .iter()
-            .filter(|(scene, encoding)| scene.is_composed() && encoding.credit >= FRAME_RATE)
-            .map(|(scene, _)| (scene.class.width, scene.class.height))
-            .collect();
-        if due.is_empty() {
+        for name in self.views.names() {
+            self.compose(context, name);
+        }
+    }
+
+    /// Starts the next picture of one view, where an encoder is due for it.
+    fn compose(&mut self, context: &Context<'_>, name: ViewName) {
+        let encoders = self.encoders.iter().filter(|(scene, encoding)| {
+            scene.is_composed() && scene.view == name && encoding.credit >= TICKS
+        });
+        let due = |(scene, _): (&Scene, _)| (scene.class.width, scene.class.height);
+        let sizes: Vec<(u16, u16)> = encoders.map(due).collect();
+        if sizes.is_empty() {
             return;
         }
-        let Some(canvas) = self.canvas.take() else {
+        let (room, at, pts) = (self.room, context.now, self.pts(context.now));
+        let decoders = &self.decoders;
+        let sender = |leg| decoders.get(&leg).map_or(Sender::Peer, |d| d.sender);
+        let Some(view) = self.views.get_mut(&name).filter(|view| !view.is_away) else {
             return;
         };
-        let (room, at) = (self.room, context.now);
-        let tiles = (self.layout, self.tiles.clone());
-        let decoders = &self.decoders;
-        let sender = |leg| decoders.get(leg).map_or(Sender::Peer, |d| d.sender);
-        let next = self.fresh.iter_mut();
-        let fresh = next
-            .filter_map(|(leg, fresh)| Some((*leg, sender(leg), fresh.next()?)))
-            .collect();
-        let pts = self.pts(at);
+        let whose = (room, (name, view.epoch));
+        let (size, canvas) = (view.size, view.canvas.take());
+        let canvas = canvas.unwrap_or_else(|| Box::new(Compositor::new(size.0, size.1)));
+        let fresh = view.take_fresh().into_iter();
         let work = Work {
-            tiles,
-            fresh,
-            sizes: due,
+            spots: view.spots.clone(),
+            size,
+            fresh: fresh
+                .map(|(leg, frame)| (leg, sender(leg), frame))
+                .collect(),
+            sizes,
             pts,
         };
-        let job: Job<Done> = Box::new(move || Done::Composed(run_canvas(room, canvas, work, at)));
-        if !context.pool.submit(job) {
-            self.canvas = Some(Box::new(Compositor::new(WIDTH, HEIGHT)));
-        }
+        let job: Job<Done> = Box::new(move || Done::Composed(run_canvas(whose, canvas, work, at)));
+        view.is_away = context.pool.submit(job);
     }
 
     /// Draws and encodes the notices that are due.
     fn show_notices(&mut self, context: &Context<'_>) {
         let (room, at, pts) = (self.room, context.now, self.pts(context.now));
         for (scene, encoding) in &mut self.encoders {
-            let Some(notice) = scene.notice.filter(|_| encoding.credit >= FRAME_RATE) else {
+            let Some(notice) = scene.notice.filter(|_| encoding.credit >= TICKS) else {
                 continue;
             };
-            encoding.keys.earn(FRAME_RATE / NOTICE_RATE);
-            encoding.credit %= FRAME_RATE;
+            encoding.credit %= TICKS;
             if !encoding.home {
                 continue;
             }
+            let whose = (room, encoding.epoch);
             let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
             let scene = scene.clone();
             let job: Job<Done> = Box::new(move || {
                 let (width, height) = (scene.class.width.into(), scene.class.height.into());
                 let picture = notice::draw(&notice, width, height).at(pts);
-                Done::Encoded(run_encoder(room, scene, encoder, &picture, key, at))
+                Done::Encoded(run_encoder(whose, scene, encoder, &picture, key, at))
             });
             encoding.home = !context.pool.submit(job);
         }
@@ -427,10 +437,9 @@ impl Picture {
             let Some(leg) = scene.leg.filter(|_| scene.notice.is_none()) else {
                 continue;
             };
-            encoding.keys.earn(1);
-            encoding.credit = encoding.credit.min(2 * FRAME_RATE);
+            encoding.credit = encoding.credit.min(2 * TICKS);
             let newest = self.alone.newest(leg).filter(|_| encoding.home);
-            let Some(newest) = newest.filter(|_| encoding.credit >= FRAME_RATE) else {
+            let Some(newest) = newest.filter(|_| encoding.credit >= TICKS) else {
                 continue;
             };
             // Who asks for a key frame is given one though nothing moves.
@@ -439,8 +448,9 @@ impl Picture {
             if !is_due {
                 continue;
             }
-            encoding.credit -= FRAME_RATE;
+            encoding.credit -= TICKS;
             encoding.shown = Some(newest.pts());
+            let whose = (room, encoding.epoch);
             let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
             let canvas = encoding.canvas.take();
             let (scene, newest) = (scene.clone(), newest.clone());
@@ -448,7 +458,7 @@ impl Picture {
                 let size = (scene.class.width.into(), scene.class.height.into());
                 let codec = scene.class.codec;
                 let (canvas, picture) = alone::fit((leg, &newest), (codec, size), canvas, pts);
-                let mut done = run_encoder(room, scene, encoder, &picture, key, at);
+                let mut done = run_encoder(whose, scene, encoder, &picture, key, at);
                 done.canvas = Some(canvas);
                 Done::Encoded(done)
             });
@@ -497,9 +507,7 @@ impl Picture {
             self.stills
                 .put(context.now, done.leg, decoding.sender, &frame);
             self.alone.put(done.leg, &frame);
-            if self.tiles.contains(&done.leg) {
-                self.fresh.entry(done.leg).or_default().push(frame);
-            }
+            self.views.put(done.leg, &frame);
         }
         self.decode(context.pool, done.leg);
     }
@@ -507,34 +515,42 @@ impl Picture {
     fn take_composed(&mut self, context: &Context<'_>, done: Composed) {
         let Composed {
             room,
+            view: (view, epoch),
             canvas,
             pictures,
             at,
         } = done;
-        self.canvas = Some(canvas);
+        let now = self.views.get_mut(&view);
+        let Some(now) = now.filter(|now| now.epoch == epoch) else {
+            return;
+        };
+        (now.canvas, now.is_away) = (Some(canvas), false);
         let encoders = self.encoders.iter_mut();
-        for (scene, encoding) in encoders.filter(|(scene, _)| scene.is_composed()) {
-            encoding.keys.earn(1);
+        for (scene, encoding) in
+            encoders.filter(|(scene, _)| scene.is_composed() && scene.view == view)
+        {
             let size = (u32::from(scene.class.width), u32::from(scene.class.height));
             let picture = pictures.iter().find(|p| (p.width(), p.height()) == size);
-            let Some(picture) = picture.filter(|_| encoding.credit >= FRAME_RATE) else {
+            let Some(picture) = picture.filter(|_| encoding.credit >= TICKS) else {
                 continue;
             };
-            encoding.credit %= FRAME_RATE;
+            encoding.credit %= TICKS;
             if !encoding.home {
                 continue;
             }
+            let whose = (room, encoding.epoch);
             let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
             let (scene, picture) = (scene.clone(), picture.clone());
             let job: Job<Done> = Box::new(move || {
-                Done::Encoded(run_encoder(room, scene, encoder, &picture, key, at))
+                Done::Encoded(run_encoder(whose, scene, encoder, &picture, key, at))
             });
             encoding.home = !context.pool.submit(job);
         }
     }
 
     fn take_encoded(&mut self, mut done: Encoded) -> Option<Encoded> {
-        let encoding = self.encoders.get_mut(&done.scene)?;
+        let encoding = self.encoders.get_mut(&done.scene);
+        let encoding = encoding.filter(|encoding| encoding.epoch == done.epoch)?;
         encoding.home = true;
         encoding.encoder = done.encoder.take();
         encoding.canvas = done.canvas.take();
@@ -542,41 +558,6 @@ impl Picture {
             encoding.keys.spend();
         }
         (!done.bytes.is_empty()).then_some(done)
-    }
-}
-
-/// Decoded pictures of one leg that wait for the canvas: at most two, so that two which come between
-/// the same ticks are both shown, one tick apart. Full: the oldest is dropped.
-#[derive(Default)]
-struct Fresh {
-    frames: VecDeque<Frame>,
-    /// Ticks in a row after which one was left.
-    left_ticks: u32,
-}
-
-impl Fresh {
-    fn push(&mut self, frame: Frame) {
-        if self.frames.len() >= 2 {
-            self.frames.pop_front();
-        }
-        self.frames.push_back(frame);
-    }
-
-    /// The picture of this tick. One that has waited behind others for long only adds delay: then
-    /// the newest is taken.
-    fn next(&mut self) -> Option<Frame> {
-        let mut frame = self.frames.pop_front()?;
-        self.left_ticks = if self.frames.is_empty() {
-            0
-        } else {
-            self.left_ticks + 1
-        };
-        if self.left_ticks > MAX_LEFT_TICKS {
-            self.left_ticks = 0;
-            frame = self.frames.pop_back().unwrap_or(frame);
-            self.frames.clear();
-        }
-        Some(frame)
     }
 }
 
@@ -594,9 +575,7 @@ impl Decoding {
             key_asked: None,
         }
     }
-}
 
-impl Decoding {
     /// For stills alone: whether a picture is passed over since a key frame is missing, and whether one
     /// is asked for.
     fn awaits_key(&mut self, now: Instant, is_key: bool) -> (bool, bool) {
@@ -620,8 +599,9 @@ impl Decoding {
 }
 
 impl Encoding {
-    fn new() -> Self {
+    fn new(epoch: u64) -> Self {
         Self {
+            epoch,
             home: true,
             encoder: None,
             canvas: None,
@@ -678,7 +658,7 @@ impl Scene {
         let most = if self.notice.is_some() {
             NOTICE_RATE
         } else {
-            FRAME_RATE
+            TICKS
         };
         u32::from(self.class.frame_rate).min(most)
     }
@@ -687,6 +667,50 @@ impl Scene {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mcu_api::codec::{H264Profile, PacketizationMode, VideoCodec};
+
+    /// Defect: what an encoder made for a scene that was dropped and made again meanwhile was taken for
+    /// the new one's, and two encoders wrote one stream.
+    #[test]
+    fn what_an_encoder_dropped_meanwhile_made_is_not_taken() {
+        let room = RoomId(1);
+        let mut picture = Picture::new(room, Instant::now());
+        let scene = Scene {
+            class: VideoClass {
+                codec: VideoCodec::H263,
+                width: 352,
+                height: 288,
+                frame_rate: 30,
+                bitrate_bps: 64_000,
+                profile: H264Profile::ConstrainedBaseline,
+                level_idc: 0,
+                packetization: PacketizationMode::SingleNal,
+            },
+            notice: None,
+            leg: None,
+            view: None,
+        };
+        let away = Encoding {
+            home: false,
+            ..Encoding::new(2)
+        };
+        picture.encoders.insert(scene.clone(), away);
+        let made_by = |epoch| Encoded {
+            room,
+            epoch,
+            scene: scene.clone(),
+            encoder: None,
+            canvas: None,
+            bytes: vec![1],
+            splits: Vec::new(),
+            key: false,
+            composed_at: Instant::now(),
+        };
+        assert!(picture.take_encoded(made_by(1)).is_none());
+        assert!(!picture.encoders[&scene].home, "the new one is still away");
+        assert!(picture.take_encoded(made_by(2)).is_some());
+        assert!(picture.encoders[&scene].home);
+    }
 
     /// Defect: a terminal that could not use the first picture of a new media process saw nothing for
     /// half a second more.

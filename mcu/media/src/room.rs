@@ -1,12 +1,14 @@
 //! A room: its legs, its mixer, its picture, and the ways of packets between them.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::RoomInventory;
 use mcu_api::media::MediaEvent;
-use mcu_api::plan::{LegPlan, RoomPlan};
+use mcu_api::plan::{LegPlan, Place, RoomPlan, VideoSource};
 use mcu_rtp::clock::RoomClock;
 
 use crate::audio::mixer::{self, Mixer};
@@ -15,9 +17,11 @@ use crate::camera::CameraPacket;
 use crate::figures::Past;
 use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
-use crate::picture::{Done, Picture};
+use crate::picture::{Composition, Done, Picture, ViewName};
 use crate::pool::Pool;
+use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared};
+use crate::video::{Caption, Spot};
 
 /// Layers of forwarded cameras are chosen anew at this interval.
 const CHOOSE_LAYERS: Duration = Duration::from_millis(500);
@@ -44,6 +48,10 @@ pub struct Room {
     legs: Vec<Leg>,
     mixer: Mixer,
     picture: Picture,
+    /// It has a class of more than 30 pictures a second.
+    is_fast: bool,
+    /// Since the last composed picture.
+    ticks: u32,
     next_choice: Instant,
     /// Of legs that are gone.
     past: Past,
@@ -61,6 +69,8 @@ impl Room {
             legs: Vec::new(),
             mixer: Mixer::new(mixer::Config::default()),
             picture: Picture::new(id, now),
+            is_fast: false,
+            ticks: 0,
             next_choice: now,
             past: Past::default(),
             incoming: Vec::new(),
@@ -89,23 +99,12 @@ impl Room {
                 refusals.push((Some(leg.id), error.to_string()));
             }
         }
-        self.picture
-            .set_purpose(context.now, shows_composition(&plan), plan.still);
-        self.show_tiles(&plan);
+        self.picture.want_stills(context.now, plan.still);
+        self.picture.set_views(compositions(&plan));
+        self.is_fast = is_fast(&plan);
         self.plan = Some(plan);
         self.choose_layers(context.now);
         refusals
-    }
-
-    /// Whoever waits is not shown, whatever the tiles say.
-    fn show_tiles(&mut self, plan: &RoomPlan) {
-        let waits = |tile: &LegId| {
-            let mut waiting = plan.legs.iter().filter(|leg| leg.waiting.is_some());
-            waiting.any(|leg| leg.id == *tile)
-        };
-        let mut tiles = plan.composition.tiles.clone();
-        tiles.retain(|tile| !waits(tile));
-        self.picture.set_tiles(plan.composition.layout, &tiles);
     }
 
     fn close_absent(&mut self, context: &mut Context<'_>, plan: &RoomPlan) {
@@ -295,12 +294,17 @@ impl Room {
     pub fn audio_tick(&mut self, context: &mut Context<'_>, due: Instant) {
         self.mixer.begin_tick();
         for leg in &mut self.legs {
-            let (id, is_in) = (leg.id(), leg.is_in());
+            let (id, is_in, care) = (leg.id(), leg.is_in(), leg.care());
             let _held = blame::hold(self.id, id, leg.sender());
             // Who waits is decoded all the same, to be heard without a gap once it is in.
             if let Some(pcm) = leg.hear(context.now, &self.clock).filter(|_| is_in) {
-                self.mixer.add(id, pcm);
+                self.mixer.add(id, pcm, care);
             }
+        }
+        self.mixer.choose();
+        for leg in &self.legs {
+            let _held = blame::hold(self.id, leg.id(), leg.sender());
+            self.mixer.prepare(leg.id());
         }
         if self.mixer.mix() {
             let leg = self.mixer.active_speaker();
@@ -353,6 +357,7 @@ impl Room {
     /// Decides for every slot which layer of which camera it shows, and for the composition which
     /// layer is decoded.
     fn choose_layers(&mut self, now: Instant) {
+        let mut classes = Classes::new(self.legs.iter().flat_map(Leg::encoded_anew));
         for place in 0..self.legs.len() {
             let (before, rest) = self.legs.split_at_mut(place);
             let Some((leg, after)) = rest.split_first_mut() else {
@@ -360,7 +365,7 @@ impl Room {
             };
             let others = || before.iter().chain(after.iter());
             let is_in = leg.is_in();
-            leg.choose_layers(now, |id, heights, budget| {
+            leg.choose_layers(now, &mut classes, |id, heights, budget| {
                 others()
                     .filter(|other| is_in && other.is_in())
                     .find(|other| other.id() == id)?
@@ -421,8 +426,7 @@ impl Room {
 
     /// Makes no stills any more, whatever the plan says.
     pub fn make_no_stills(&mut self, now: Instant) {
-        let composed = self.plan.as_ref().is_some_and(shows_composition);
-        self.picture.set_purpose(now, composed, false);
+        self.picture.want_stills(now, false);
     }
 
     /// The controller asks for a key frame of the leg's camera, or to the leg.
@@ -439,10 +443,22 @@ impl Room {
         }
     }
 
-    /// Starts the next composed picture.
-    pub fn video_tick(&mut self, context: &mut Context<'_>) {
+    /// Starts the next composed picture, so many ticks ([`picture::TICKS`]) after the last call. A room
+    /// that has no class of more than 30 pictures a second passes over each second tick.
+    pub fn video_tick(&mut self, context: &mut Context<'_>, ticks: u32) {
+        self.ticks += ticks;
+        if self.ticks < 2 && !self.is_fast() {
+            return;
+        }
+        let ticks = std::mem::take(&mut self.ticks);
+        self.picture.set_speaker(self.mixer.active_speaker());
         let scenes = self.legs.iter().flat_map(Leg::live_scenes);
-        self.picture.tick(context, scenes);
+        self.picture.tick(context, ticks, scenes);
+    }
+
+    /// Whether it has a class of more than 30 pictures a second.
+    pub fn is_fast(&self) -> bool {
+        self.is_fast
     }
 
     /// A job for this room is finished.
@@ -480,14 +496,67 @@ impl Room {
     }
 }
 
-/// Whether anybody receives the composition. Nothing is decoded otherwise, but for stills.
-fn shows_composition(plan: &RoomPlan) -> bool {
-    use mcu_api::plan::VideoSource;
-    plan.legs
-        .iter()
-        .filter(|leg| leg.waiting.is_none())
-        .flat_map(|leg| &leg.video_send)
-        .any(|send| matches!(send.source, Some(VideoSource::Composition { .. })))
+/// What a plan wants composed.
+fn compositions(plan: &RoomPlan) -> HashMap<ViewName, Composition> {
+    let views = plan.views.iter();
+    let all = views.map(|(name, view)| (Some(name.clone()), view));
+    let all = all.chain(std::iter::once((None, &plan.composition)));
+    all.map(|(name, view)| {
+        let classes: Vec<&VideoClass> = classes(plan, &name).collect();
+        let composition = Composition {
+            canvas: view.canvas,
+            is_tall: classes.iter().any(|class| class.height > 720),
+            spots: spots(plan, view),
+            is_watched: !classes.is_empty(),
+        };
+        (name, composition)
+    })
+    .collect()
+}
+
+/// What lies where. Whoever waits is not shown, whatever the plan says.
+fn spots(plan: &RoomPlan, view: &mcu_api::plan::Composition) -> Vec<Spot> {
+    let spot = |place: Place| {
+        let leg = plan.legs.iter().find(|leg| leg.id == place.leg);
+        if leg.is_some_and(|leg| leg.waiting.is_some()) {
+            return None;
+        }
+        let video = leg.and_then(|leg| leg.video_receive.as_ref());
+        let audio = leg.and_then(|leg| leg.audio.as_ref());
+        let is_drawn = !place.name.0.is_empty();
+        Some(Spot {
+            leg: place.leg,
+            cell: place.cell,
+            is_held: video.is_none_or(|video| video.muted),
+            caption: Caption {
+                is_drawn,
+                name: place.name,
+                muted: is_drawn && audio.is_none_or(|audio| audio.muted),
+                speaks: false,
+            },
+        })
+    };
+    view.places().into_iter().filter_map(spot).collect()
+}
+
+/// In what it is received. What nobody receives is not decoded.
+fn classes<'p>(plan: &'p RoomPlan, name: &ViewName) -> impl Iterator<Item = &'p VideoClass> {
+    let legs = plan.legs.iter().filter(|leg| leg.waiting.is_none());
+    let sends = legs.flat_map(|leg| &leg.video_send);
+    sends.filter_map(move |send| match &send.source {
+        Some(VideoSource::Composition { class, view }) if view == name => Some(class),
+        _ => None,
+    })
+}
+
+/// Whether somebody receives more than 30 pictures a second.
+fn is_fast(plan: &RoomPlan) -> bool {
+    let legs = plan.legs.iter().filter(|leg| leg.waiting.is_none());
+    let mut sends = legs.flat_map(|leg| &leg.video_send);
+    sends.any(|send| match &send.source {
+        Some(VideoSource::Composition { class, .. }) => class.frame_rate > 30,
+        _ => false,
+    })
 }
 
 /// Sends a camera's packet to every slot that shows it.

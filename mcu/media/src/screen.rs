@@ -12,10 +12,11 @@ use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
 use mcu_rtp::send::{self, Media, Place, Rtx, SendStream, Stamp};
 use mcu_rtp::seq::ExtSeq;
 use mcu_rtp::video::Packetizer;
+use mcu_rtp::vp8;
 
 use crate::camera::{Chosen, Heights};
-use crate::picture::Scene;
-use crate::transcode;
+use crate::picture::{Scene, ViewName};
+use crate::transcode::{self, Classes};
 
 /// RTP clock of video.
 const CLOCK_HZ: u32 = 90_000;
@@ -50,6 +51,28 @@ pub struct Screen {
     /// Pictures came of another encoder until now: what leads on from its own shows nothing.
     awaits_key: bool,
     frames: FrameCount,
+    numbers: PictureNumbers,
+}
+
+/// Numbers of the pictures of VP8, which go on whatever is shown.
+#[derive(Default)]
+struct PictureNumbers {
+    numbers: vp8::Numbers,
+    /// Whose picture was numbered last: a source's, or one of our own making.
+    last: Option<Option<SourceKey>>,
+    payload: Vec<u8>,
+}
+
+impl PictureNumbers {
+    /// The payload under the output's number.
+    fn number(&mut self, payload: &[u8], source: Option<SourceKey>, begins: bool) -> &[u8] {
+        let switched = begins || self.last != Some(source);
+        self.last = Some(source);
+        self.payload.clear();
+        self.payload.extend_from_slice(payload);
+        self.numbers.rewrite(&mut self.payload, switched);
+        &self.payload
+    }
 }
 
 impl Screen {
@@ -84,6 +107,7 @@ impl Screen {
             wants_key: true,
             awaits_key: false,
             frames,
+            numbers: PictureNumbers::default(),
         }
     }
 
@@ -126,8 +150,16 @@ impl Screen {
     /// The encoder's class, for what we encode ourselves.
     pub fn class(&self) -> Option<&VideoClass> {
         match &self.plan.source {
-            Some(VideoSource::Composition { class }) => Some(class),
+            Some(VideoSource::Composition { class, .. }) => Some(class),
             _ => self.anew.as_ref().map(|(_, class)| class),
+        }
+    }
+
+    /// Which of the room's composed pictures it shows, if it shows one.
+    fn view(&self) -> &ViewName {
+        match &self.plan.source {
+            Some(VideoSource::Composition { view, .. }) => view,
+            _ => &None,
         }
     }
 
@@ -137,19 +169,31 @@ impl Screen {
             class: self.class()?.clone(),
             notice,
             leg: self.anew.as_ref().map(|(leg, _)| *leg),
+            view: match notice {
+                Some(_) => None,
+                None => self.view().clone(),
+            },
         })
     }
 
     /// Whether it shows this.
     pub fn shows(&self, scene: &Scene, notice: Option<Notice>) -> bool {
         let leg = self.anew.as_ref().map(|(leg, _)| *leg);
-        self.class() == Some(&scene.class) && leg == scene.leg && notice == scene.notice
+        self.class() == Some(&scene.class)
+            && leg == scene.leg
+            && notice == scene.notice
+            && (notice.is_some() || *self.view() == scene.view)
     }
 
     /// A leg that is encoded anew for it, and the lines of the picture.
     pub fn shown_alone(&self) -> Option<(LegId, u16)> {
         let (leg, class) = self.anew.as_ref()?;
         Some((*leg, class.height))
+    }
+
+    /// A leg that is encoded anew for it, and in which class.
+    pub fn encoded_anew(&self) -> Option<(LegId, VideoClass)> {
+        self.anew.clone()
     }
 
     /// What it takes to show this layer, in bit/s: its own rate, or that of the class in which it would be
@@ -162,15 +206,21 @@ impl Screen {
     }
 
     /// Shows this layer of a leg, or nothing: forwarded where the line takes its codec, else encoded anew
-    /// for so tall a picture in so many bits a second.
-    pub fn choose(&mut self, wanted: Option<(LegId, Chosen)>, heights: Heights, budget_bps: u32) {
+    /// for so tall a picture in so many bits a second, in one of the room's classes.
+    pub fn choose(
+        &mut self,
+        wanted: Option<(LegId, Chosen)>,
+        heights: Heights,
+        budget_bps: u32,
+        classes: &mut Classes,
+    ) {
         let is_foreign = |chosen: &Chosen| chosen.codec != self.plan.codec;
         let foreign = wanted.filter(|(_, chosen)| is_foreign(chosen));
         let anew = foreign.map(|(leg, chosen)| {
             let held = self.anew.as_ref().filter(|(known, _)| *known == leg);
             let held = held.map(|(_, class)| class);
             let class = transcode::class(&self.plan, &chosen, heights, budget_bps, held);
-            (leg, class)
+            (leg, classes.settle(leg, class))
         });
         let forwarded = wanted
             .filter(|_| anew.is_none())
@@ -196,7 +246,11 @@ impl Screen {
                 leg,
                 max_height,
                 ceiling,
-            }) => Some((*leg, Heights::new(*max_height, *ceiling))),
+            }) => {
+                let mut heights = Heights::new(*max_height, *ceiling);
+                heights.ceiling = heights.ceiling.min(self.plan.limits.max_height());
+                Some((*leg, heights))
+            }
             _ => None,
         }
     }
@@ -275,10 +329,14 @@ impl Screen {
     pub fn write(&mut self, now: Instant, media: &Outgoing<'_>, stamp: Stamp, out: &mut Vec<u8>) {
         self.frames.add(media.marker);
         self.last_timestamp = Some(media.timestamp);
+        let payload = match self.plan.codec {
+            VideoCodec::Vp8 => self.numbers.number(media.payload, None, false),
+            _ => media.payload,
+        };
         let media = Media {
             timestamp: media.timestamp,
             marker: media.marker,
-            payload: media.payload,
+            payload,
         };
         self.stream.write(now, &media, stamp, out);
     }
@@ -298,6 +356,13 @@ impl Screen {
         };
         self.frames.add(marker);
         self.last_timestamp = Some(place.timestamp);
+        let payload = match self.plan.codec {
+            VideoCodec::Vp8 => {
+                let source = Some(packet.source);
+                self.numbers.number(payload, source, place.switched)
+            }
+            _ => payload,
+        };
         let media = Media {
             timestamp: place.timestamp,
             marker,
@@ -397,5 +462,175 @@ impl FrameCount {
             self.since = Some(now);
         }
         self.rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use mcu_api::codec::PacketizationMode;
+    use mcu_api::plan::{Feedback, HeaderExtensions, PictureLimits};
+    use mcu_rtp::receive::Accepted;
+    use mcu_rtp::seq::ExtTs;
+
+    use super::*;
+
+    const HEIGHTS: Heights = Heights {
+        wanted: 360,
+        ceiling: u16::MAX,
+    };
+
+    fn vp8_screen(leg: LegId) -> Screen {
+        let plan = VideoSend {
+            codec: VideoCodec::Vp8,
+            transport: 0,
+            mid: None,
+            payload_type: 96,
+            rtx: None,
+            ssrc: 1,
+            rtx_ssrc: None,
+            packetization: PacketizationMode::NonInterleaved,
+            feedback: Feedback::default(),
+            extensions: HeaderExtensions::default(),
+            source: Some(VideoSource::Forward {
+                leg,
+                max_height: 360,
+                ceiling: None,
+            }),
+            max_bitrate_bps: 4_000_000,
+            limits: PictureLimits::default(),
+        };
+        Screen::new(plan, &[])
+    }
+
+    fn chosen(key: u64, codec: VideoCodec) -> Chosen {
+        Chosen {
+            key: SourceKey(key),
+            rate_bps: 500_000,
+            codec,
+            size: Some((640, 360)),
+        }
+    }
+
+    /// A camera of VP8 whose packets are pictures, one every 40 ms.
+    struct Source {
+        key: u64,
+        clock: SourceClock,
+        base: u64,
+    }
+
+    /// What a packet that leaves says: its sequence number, its timestamp and its picture's number.
+    type Sent = (u16, u32, u16);
+
+    fn sent(out: &[u8]) -> Sent {
+        let two = |at: usize| u16::from_be_bytes([out[at], out[at + 1]]);
+        let timestamp = u32::from(two(4)) << 16 | u32::from(two(6));
+        (two(2), timestamp, two(14) & 0x7FFF)
+    }
+
+    struct Bench {
+        start: Instant,
+        clock: RoomClock,
+        screen: Screen,
+        ticks: u64,
+    }
+
+    impl Bench {
+        fn now(&mut self) -> Instant {
+            self.ticks += 1;
+            self.start + Duration::from_millis(40 * self.ticks)
+        }
+
+        fn choose(&mut self, wanted: Option<(LegId, Chosen)>, heights: Heights) {
+            let mut classes = Classes::default();
+            self.screen.choose(wanted, heights, u32::MAX, &mut classes);
+        }
+
+        fn forward(&mut self, source: &mut Source, key: bool) -> Option<Sent> {
+            let now = self.now();
+            let ts = ExtTs::new(source.base + self.ticks * 3_600);
+            source.clock.handle_packet(now, &self.clock, ts.wire());
+            let accepted = Accepted {
+                seq: ExtSeq::new(source.base + self.ticks),
+                ts,
+                restarted: false,
+            };
+            let packet = SourcePacket {
+                source: SourceKey(source.key),
+                accepted,
+                key_frame: key,
+            };
+            let id = (source.base + self.ticks) as u16 | 0x8000;
+            let [high, low] = id.to_be_bytes();
+            let payload = [0x90, 0x80, high, low, u8::from(!key), 0];
+            let media = (&source.clock, &self.clock, true, &payload[..]);
+            let mut out = Vec::new();
+            let done = self
+                .screen
+                .forward(now, &packet, media, Stamp::default(), &mut out);
+            done.then(|| sent(&out))
+        }
+
+        fn encoded(&mut self) -> Sent {
+            let now = self.now();
+            let timestamp = self.screen.timestamp(&self.clock, self.clock.ntp(now));
+            let mut packetizer = self.screen.take_packetizer();
+            let mut out = Vec::new();
+            let screen = &mut self.screen;
+            let cut = packetizer.1.packetize(&[0; 50], &[], |payload, marker| {
+                let media = Outgoing {
+                    timestamp,
+                    marker,
+                    payload,
+                };
+                screen.write(now, &media, Stamp::default(), &mut out);
+            });
+            assert_eq!(cut, Ok(()));
+            screen.return_packetizer(packetizer);
+            sent(&out)
+        }
+    }
+
+    /// A slot whose leg goes from VP8 to H.264 and back: for its receiver it is one stream (SW-04).
+    #[test]
+    fn numbers_and_time_go_on_from_forwarded_to_encoded_anew_and_back() {
+        let start = Instant::now();
+        let leg = LegId(7);
+        let mut bench = Bench {
+            start,
+            clock: RoomClock::new(start, SystemTime::UNIX_EPOCH + Duration::from_secs(5_000)),
+            screen: vp8_screen(leg),
+            ticks: 0,
+        };
+        let source = |key, base| Source {
+            key,
+            clock: SourceClock::new(CLOCK_HZ),
+            base,
+        };
+        let (mut first, mut second) = (source(1, 1 << 20 | 900), source(2, 1 << 20 | 70));
+        let mut all = Vec::new();
+        let vp8 = |key| Some((leg, chosen(key, VideoCodec::Vp8)));
+        bench.choose(vp8(1), HEIGHTS);
+        all.push(bench.forward(&mut first, true).expect("a key frame"));
+        all.extend((0..3).filter_map(|_| bench.forward(&mut first, false)));
+        let foreign = Some((leg, chosen(1, VideoCodec::H264)));
+        bench.choose(foreign, HEIGHTS);
+        assert_eq!(bench.forward(&mut first, false), None);
+        all.extend((0..4).map(|_| bench.encoded()));
+        bench.choose(vp8(2), HEIGHTS);
+        assert_eq!(bench.forward(&mut second, false), None, "no key frame yet");
+        all.push(bench.forward(&mut second, true).expect("a key frame"));
+        all.extend((0..3).filter_map(|_| bench.forward(&mut second, false)));
+        bench.choose(foreign, HEIGHTS);
+        all.push(bench.encoded());
+        assert_eq!(all.len(), 13);
+        for pair in all.windows(2) {
+            let ((seq, time, id), (next_seq, next_time, next_id)) = (pair[0], pair[1]);
+            assert_eq!(next_seq, seq.wrapping_add(1), "{all:?}");
+            assert_eq!(next_id, id.wrapping_add(1) & 0x7FFF, "{all:?}");
+            let passed = next_time.wrapping_sub(time);
+            assert!((90..=4 * 3_600).contains(&passed), "{passed} in {all:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mcu_api::codec::AudioCodec;
-use mcu_api::plan::{AudioSend, AudioStream};
+use mcu_api::plan::{AudioSend, AudioStream, Care};
 use mcu_rtp::clock::{Basis, RoomClock, SourceClock};
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::jitter::{JitterBuffer, Taken};
@@ -97,10 +97,12 @@ impl Sound {
         let settled = |plan: &AudioStream| AudioStream {
             muted: false,
             faithful: false,
+            care: Care::default(),
             ..plan.clone()
         };
         let same = settled(&self.plan) == settled(plan);
         self.plan.muted = plan.muted;
+        self.plan.care = plan.care;
         if same && self.plan.faithful != plan.faithful {
             self.plan.faithful = plan.faithful;
             if let Some(mouth) = &mut self.mouth {
@@ -189,6 +191,11 @@ impl Sound {
     pub fn hear(&mut self, now: Instant, clock: &RoomClock) -> Option<&Tick> {
         let heard = self.ear.fill(now, clock, &self.plan);
         (heard && !self.plan.muted).then_some(&*self.ear.tick)
+    }
+
+    /// What is to be done to what is heard, before others hear it.
+    pub fn care(&self) -> Care {
+        self.plan.care
     }
 
     /// Takes 20 ms of the room's sound to be sent.
@@ -556,6 +563,7 @@ mod tests {
             extensions: HeaderExtensions::default(),
             muted: false,
             faithful: false,
+            care: Care::default(),
         }
     }
 

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use mcu_api::ids::{LegId, RoomId};
+use mcu_api::layout::Layout;
 use mcu_api::media::MediaEvent;
-use mcu_api::plan::Layout;
 use mcu_api::still::Still;
 
 use crate::blame::{self, Sender};
 use crate::picture::Done;
+use crate::picture::STILL_TILES;
 use crate::pool::{Job, Pool};
 use crate::video::{Compositor, Frame, jpeg};
 
@@ -122,7 +123,7 @@ impl Stills {
         if !self.wanted || self.is_away || now < self.next {
             return;
         }
-        let tiles = &tiles[..tiles.len().min(Layout::Equal.max_tiles())];
+        let tiles = &tiles[..tiles.len().min(STILL_TILES)];
         let is_now = |leg: &LegId| {
             let last = self.seen.get(leg);
             last.is_none_or(|last| now.saturating_duration_since(*last) < STALE)
@@ -171,7 +172,7 @@ fn make(
     tiles: &[LegId],
     fresh: HashMap<LegId, (Sender, Frame)>,
 ) -> Made {
-    canvas.set_tiles(Layout::Equal, tiles);
+    canvas.set_tiles(Layout::default(), tiles);
     for (leg, (sender, frame)) in fresh {
         let _held = blame::hold(room, leg, sender);
         if let Err(error) = canvas.put(leg, &frame) {

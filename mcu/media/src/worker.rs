@@ -22,7 +22,7 @@ use crate::blame;
 use crate::figures::Watch;
 use crate::link::{self, LinkEvent, Outbox};
 use crate::network::{Purpose, Sockets};
-use crate::picture::Done;
+use crate::picture::{Done, TICKS};
 use crate::pool::Pool;
 use crate::room::{Context, Room};
 use crate::streams::Door;
@@ -37,8 +37,8 @@ const FIRST_SOCKET: usize = 2;
 const CODECS: [&str; 7] = ["g7221", "g729", "h261", "h263", "h263_plus", "l16", "vp8"];
 /// Packet time of the mixer.
 const AUDIO_TICK: Duration = Duration::from_millis(20);
-/// Frame time of compositions.
-const VIDEO_TICK: Duration = Duration::from_nanos(1_000_000_000 / 30);
+/// Of compositions.
+const VIDEO_TICK: Duration = Duration::from_nanos(1_000_000_000 / TICKS as u64);
 /// A clock that fell further behind (a suspended machine) starts anew instead of catching up.
 const MAX_LAG: Duration = Duration::from_millis(200);
 /// Datagrams taken from one socket before others have their turn.
@@ -208,8 +208,12 @@ impl Worker {
             self.for_each_room(now, |room, context| room.audio_tick(context, due));
         }
         if now >= self.next_video {
-            self.next_video = after(self.next_video, VIDEO_TICK, now);
-            self.for_each_room(now, Room::video_tick);
+            let ticks = match self.rooms.values().any(Room::is_fast) {
+                true => 1,
+                false => 2,
+            };
+            self.next_video = after(self.next_video, VIDEO_TICK * ticks, now);
+            self.for_each_room(now, |room, context| room.video_tick(context, ticks));
         }
         if now >= self.next_inventory {
             self.next_inventory = now + Duration::from_secs(1);
@@ -712,6 +716,7 @@ mod tests {
             generation: 1,
             cname: "room".into(),
             composition: Composition::default(),
+            views: Vec::new(),
             legs: vec![leg],
             still: false,
         }

@@ -18,7 +18,7 @@ pub struct SourcePacket {
     pub source: SourceKey,
     /// Its place there.
     pub accepted: Accepted,
-    /// A key frame begins in it (see [`crate::h264::KeyFrameStarts`]).
+    /// A key frame begins in it (see [`crate::video::KeyFrameStarts`]).
     pub key_frame: bool,
 }
 

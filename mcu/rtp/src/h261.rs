@@ -40,6 +40,15 @@ impl PictureHeader {
     }
 }
 
+/// Writes the temporal reference, of five bits, into a picture that begins with its start code
+/// (H.261 §4.2.1); what does not is left alone.
+pub fn set_temporal_reference(picture: &mut [u8], reference: u8) {
+    if let [0, 1, a, b, ..] = picture {
+        *a = *a & 0xF0 | reference >> 1 & 0x0F;
+        *b = *b & 0x7F | reference << 7;
+    }
+}
+
 /// PEI and PSPARE, or GEI and GSPARE: eight bits after each 1.
 fn skip_extra(bits: &mut Bits<'_>) -> Option<()> {
     while bits.bit()? == 1 {
@@ -210,6 +219,18 @@ mod tests {
         }
         assert!(largest_group(&cif(true, 9_600)) > MAX_PAYLOAD);
         assert!(packetize(&cif(true, 9_600), |_, _| {}).is_err());
+    }
+
+    #[test]
+    fn a_temporal_reference_is_written_between_what_is_around_it() {
+        let before = cif(true, 90);
+        for reference in [0, 1, 0x15, 31] {
+            let mut picture = before.clone();
+            set_temporal_reference(&mut picture, reference);
+            assert_eq!(Bits::new(&picture, 20).take(5), Some(u32::from(reference)));
+            set_temporal_reference(&mut picture, 9);
+            assert_eq!(picture, before);
+        }
     }
 
     #[test]

@@ -211,6 +211,15 @@ fn group_starts(picture: &[u8]) -> impl Iterator<Item = usize> {
     starts.filter_map(|(at, bytes)| matches!(bytes, [0, 0, 0x80..=0xFF]).then_some(at))
 }
 
+/// Writes the temporal reference into a picture that begins with its start code (H.263 §5.1.2); what
+/// does not is left alone.
+pub fn set_temporal_reference(picture: &mut [u8], reference: u8) {
+    if let [0, 0, a @ 0x80..=0x83, b, ..] = picture {
+        *a = *a & 0xFC | reference >> 6;
+        *b = *b & 0x03 | reference << 2;
+    }
+}
+
 /// What the header of every packet of a picture repeats.
 struct Header {
     /// SRC, and I, U, S and A as the four bits of PTYPE say.
@@ -310,6 +319,53 @@ mod tests {
             assert_eq!(data, picture, "groups of {size} bytes");
             assert!(markers.pop().unwrap() && !markers.contains(&true));
         }
+    }
+
+    /// RFC 2190 §5.2, field by field.
+    #[test]
+    fn headers_of_mode_b_say_where_they_begin() {
+        let picture = cif(false, 1, 3_000);
+        let split = Split {
+            bit: 1_100 * 8 + 3,
+            quant: 21,
+            gob: 13,
+            address: 300,
+            motion: (-3, 64 - 1),
+        };
+        let mut payloads = Vec::new();
+        packetize(&picture, &[split], |payload, _| {
+            payloads.push(payload.to_vec())
+        });
+        let header = payloads.iter().find(|payload| payload[0] & 0x80 != 0);
+        let header = u64::from_be_bytes(*header.expect("mode B").first_chunk().unwrap());
+        let field = |at: u32, bits: u32| header << at >> (64 - bits);
+        // F, P, SBIT, EBIT; SRC, QUANT; GOBN, MBA, R.
+        assert_eq!([field(0, 1), field(1, 1), field(2, 3)], [1, 0, 3]);
+        assert_eq!([field(8, 3), field(11, 5)], [3, 21]);
+        assert_eq!([field(16, 5), field(21, 9), field(30, 2)], [13, 300, 0]);
+        // I, which is 1 of a picture that refers to others, U, S, A.
+        assert_eq!(field(32, 4), 0b1000);
+        // HMV1, VMV1 in seven bits of two's complement, HMV2, VMV2.
+        assert_eq!([field(36, 7), field(43, 7)], [128 - 3, 63]);
+        assert_eq!([field(50, 7), field(57, 7)], [0, 0]);
+        // The packet before ends within the byte where this one begins.
+        assert_eq!(payloads[0][0], 5, "EBIT");
+    }
+
+    #[test]
+    fn a_temporal_reference_is_written_between_what_is_around_it() {
+        let before = cif(false, 1, 20);
+        for reference in [0, 1, 0x55, 0xAA, 255] {
+            let mut picture = before.clone();
+            set_temporal_reference(&mut picture, reference);
+            let mut bits = Bits::new(&picture, 22);
+            assert_eq!(bits.take(8), Some(u32::from(reference)));
+            set_temporal_reference(&mut picture, 5);
+            assert_eq!(picture, before);
+        }
+        let mut other = [0, 0, 0x84, 0xFF];
+        set_temporal_reference(&mut other, 0);
+        assert_eq!(other, [0, 0, 0x84, 0xFF]);
     }
 
     #[test]

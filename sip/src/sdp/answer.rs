@@ -2,8 +2,8 @@
 
 use mcu_api::codec::VideoCodec;
 use mcu_api::plan::{
-    AudioPayload, AudioSend, AudioStream, HeaderExtensions, UdpTransport, VideoPayload,
-    VideoReceive, VideoSend,
+    AudioPayload, AudioSend, AudioStream, Care, HeaderExtensions, PictureLimits, UdpTransport,
+    VideoPayload, VideoReceive, VideoSend,
 };
 use rand::CryptoRng;
 
@@ -272,6 +272,7 @@ pub(super) fn audio_stream(
         extensions: HeaderExtensions::default(),
         muted: false,
         faithful: false,
+        care: Care::default(),
     }
 }
 
@@ -362,6 +363,7 @@ pub(super) fn agreed_video(
         extensions,
         source: None,
         max_bitrate_bps: choice.max_bitrate_bps,
+        limits: PictureLimits::default(),
     });
     let formats = vec![(choice.payload_type, choice.format)];
     AgreedVideo {
@@ -369,6 +371,7 @@ pub(super) fn agreed_video(
         receive,
         send,
         class,
+        smaller: choice.smaller,
         direction,
         ssrc,
         formats,

@@ -25,6 +25,36 @@ const PICTURES: [Picture; 4] = [
     picture(["qcif", "qcif"], 176, 144, 0, 192_000),
     picture(["sqcif", "sqcif"], 128, 96, 0, 128_000),
 ];
+/// What a level of H.263 allows (H.263 table X.2).
+struct Level {
+    number: u32,
+    /// As [`Format::intervals`].
+    intervals: [u8; 4],
+    max_bps: u32,
+}
+
+/// Levels, lowest first. Those from 50 on have sizes between ours and shorter intervals, too.
+const LEVELS: [Level; 8] = [
+    level(10, [0, 0, 2, 2], 64_000),
+    level(20, [0, 2, 1, 1], 128_000),
+    level(30, [0, 1, 1, 1], 384_000),
+    level(40, [0, 1, 1, 1], 2_048_000),
+    level(45, [0, 0, 2, 2], 128_000),
+    level(50, [0, 1, 1, 1], 4_096_000),
+    level(60, [0, 1, 1, 1], 8_192_000),
+    level(70, [1, 1, 1, 1], 16_384_000),
+];
+
+const fn level(number: u32, intervals: [u8; 4], max_bps: u32) -> Level {
+    Level {
+        number,
+        intervals,
+        max_bps,
+    }
+}
+
+/// Index of 4CIF, which levels below 70 do not have.
+const CIF4: usize = 0;
 /// Index of QCIF, which every decoder takes.
 const QCIF: usize = 2;
 
@@ -62,20 +92,25 @@ pub struct Format {
     /// For each of 4CIF, CIF, QCIF and sub-QCIF: least time between pictures in 1001/30000 s; 0 where
     /// the peer does not take it.
     pub intervals: [u8; 4],
-    /// `MAXBR`, in bit/s.
+    /// The least of `MAXBR` and what the level has, in bit/s.
     pub max_bitrate_bps: Option<u32>,
 }
 
 impl Format {
     /// Reads an `a=fmtp` value; who names no size takes QCIF at any rate (RFC 4587 §6.2, RFC 4629
-    /// §8.2.1). `None` for profiles of H.263 beyond its baseline.
+    /// §8.2.1), or those of the level that is named. `None` for profiles of H.263 beyond its baseline.
     pub fn parse(codec: VideoCodec, is_2000: bool, fmtp: Option<&str>) -> Option<Self> {
         let parameters = parameters(fmtp.unwrap_or_default());
         let number = |name: &str| {
             let text = parameters.get(name)?;
             text.parse::<u32>().ok().filter(|number| *number > 0)
         };
-        if is_2000 && number("profile").is_some() {
+        // RFC 4629 §8.1.2: who names no profile has the baseline.
+        if is_2000
+            && parameters
+                .get("profile")
+                .is_some_and(|text| text.parse::<u32>() != Ok(0))
+        {
             return None;
         }
         let interval = |name| {
@@ -88,11 +123,17 @@ impl Format {
         if codec == VideoCodec::H261 {
             (intervals[0], intervals[3]) = (0, 0);
         }
+        let level = number("level").filter(|_| is_2000).map(level_of);
+        if let Some(level) = level {
+            intervals = within(intervals, level.intervals);
+        }
         if intervals == [0; 4] {
             intervals[QCIF] = 1;
         }
         // Units of 100 bit/s.
-        let max_bitrate_bps = number("maxbr").map(|hundreds| hundreds.saturating_mul(100));
+        let named_bps = number("maxbr").map(|hundreds| hundreds.saturating_mul(100));
+        let level_bps = level.map(|level| level.max_bps);
+        let max_bitrate_bps = named_bps.into_iter().chain(level_bps).min();
         Some(Self {
             codec,
             is_2000,
@@ -145,16 +186,37 @@ impl Format {
         })
     }
 
+    /// What may be sent in place of the best class where no so tall picture is wanted, largest first.
+    pub fn smaller(&self, local: &LocalVideo, bandwidth_bps: u64) -> Vec<VideoClass> {
+        let best = self.class(local, bandwidth_bps);
+        let below = best.map_or(0, |class| class.height);
+        let smaller = PICTURES.iter().filter(|picture| picture.height < below);
+        let classes = smaller.filter_map(|picture| {
+            let local = LocalVideo {
+                max_width: picture.width,
+                max_height: picture.height,
+                ..*local
+            };
+            let class = self.class(&local, bandwidth_bps);
+            class.filter(|class| class.height == picture.height)
+        });
+        classes.collect()
+    }
+
     /// The `a=fmtp` parameters that declare what we take on this payload type.
     pub fn our_parameters(&self, local: &LocalVideo) -> String {
         let own = Self::own(self.codec);
+        let is_wanted = |picture: &Picture| {
+            picture.width <= local.max_width && picture.height <= local.max_height
+        };
         let taken = PICTURES.iter().zip(own.intervals);
         let taken = taken.filter(|(picture, interval)| {
-            let is_wanted = picture.width <= local.max_width && picture.height <= local.max_height;
-            *interval > 0 && (is_wanted || picture.height == PICTURES[QCIF].height)
+            *interval > 0 && (is_wanted(picture) || picture.height == PICTURES[QCIF].height)
         });
         let sizes = taken.map(|(p, interval)| format!("{}={interval}", p.names[0].to_uppercase()));
-        let profile = self.is_2000.then(|| "profile=0;level=40".to_owned());
+        // The lowest level that has the sizes which follow, at the rates of video in calls.
+        let level = if is_wanted(&PICTURES[CIF4]) { 70 } else { 40 };
+        let profile = self.is_2000.then(|| format!("profile=0;level={level}"));
         profile
             .into_iter()
             .chain(sizes)
@@ -187,23 +249,43 @@ const fn motion(picture: &Picture, bitrate_bps: u32) -> u8 {
     }
 }
 
-/// What is sent in place of a class of these codecs where no taller picture is wanted.
-pub fn at_most(class: &VideoClass, max_height: u16) -> VideoClass {
-    let from = PICTURES.iter().position(|p| p.height == class.height);
-    let smaller = PICTURES.iter().take(QCIF + 1);
-    let mut smaller = smaller.skip(from.unwrap_or_default());
-    let fits = smaller.find(|picture| picture.height <= max_height);
-    let Picture {
-        width,
-        height,
-        max_bps,
-        ..
-    } = *fits.unwrap_or(&PICTURES[QCIF]);
+/// The level of this number, or the next lower one that there is.
+fn level_of(number: u32) -> &'static Level {
+    let known = LEVELS.iter().rfind(|level| level.number <= number);
+    known.unwrap_or(&LEVELS[0])
+}
+
+/// Sizes that were named, as far as the level has them; those of the level if none was.
+fn within(named: [u8; 4], level: [u8; 4]) -> [u8; 4] {
+    let is_taken = |place: usize| named[place] > 0 && level[place] > 0;
+    let both = std::array::from_fn(|place| match is_taken(place) {
+        true => named[place].max(level[place]),
+        false => 0,
+    });
+    match both {
+        [0, 0, 0, 0] if named == [0; 4] => level,
+        [0, 0, 0, 0] => [0, 0, level[QCIF], 0],
+        both => both,
+    }
+}
+
+/// What is sent in place of a class of these codecs where no taller picture is wanted: one of those that
+/// the peer's limits leave, of which each has its own least time between pictures. QCIF where it named
+/// none so small.
+pub fn at_most(class: &VideoClass, smaller: &[VideoClass], max_height: u16) -> VideoClass {
+    if let Some(fits) = smaller.iter().find(|class| class.height <= max_height) {
+        return fits.clone();
+    }
+    let least = smaller.last().unwrap_or(class);
+    let qcif = &PICTURES[QCIF];
+    if least.height <= qcif.height {
+        return least.clone();
+    }
     VideoClass {
-        width,
-        height,
-        bitrate_bps: class.bitrate_bps.min(max_bps),
-        ..class.clone()
+        width: qcif.width,
+        height: qcif.height,
+        bitrate_bps: least.bitrate_bps.min(qcif.max_bps),
+        ..least.clone()
     }
 }
 
@@ -258,7 +340,11 @@ mod tests {
         assert_eq!(format.encoding(), "H263-2000");
         assert_eq!(
             format.our_parameters(&LOCAL),
-            "profile=0;level=40;CIF4=1;CIF=1;QCIF=1;SQCIF=1"
+            "profile=0;level=70;CIF4=1;CIF=1;QCIF=1;SQCIF=1"
+        );
+        assert_eq!(
+            format.our_parameters(&LOCAL.at_most(Some(360))),
+            "profile=0;level=40;CIF=1;QCIF=1;SQCIF=1"
         );
         assert_eq!(
             Format::own(VideoCodec::H261).our_parameters(&LOCAL.at_most(Some(360))),
@@ -266,15 +352,47 @@ mod tests {
         );
     }
 
+    /// Defect: a peer of H.263-2000 was sent pictures, and bits, that its level does not have (TER-08).
     #[test]
-    fn a_lower_ceiling_makes_a_smaller_picture_of_the_same_codec() {
-        let format = Format::parse(VideoCodec::H263, false, Some("4CIF=1;CIF=1")).unwrap();
-        let class = format.class(&LOCAL, 2_000_000).unwrap();
-        let height = |most| at_most(&class, most).height;
-        assert_eq!(
-            [720, 576, 360, 144, 90].map(height),
-            [576, 576, 288, 144, 144]
-        );
-        assert_eq!(at_most(&class, 360).bitrate_bps, 768_000);
+    fn the_level_bounds_size_and_frame_rate_and_bits() {
+        let class = |fmtp| {
+            let format = Format::parse(VideoCodec::H263Plus, true, Some(fmtp)).unwrap();
+            let class = format.class(&LOCAL, 2_000_000).unwrap();
+            (class.height, class.frame_rate, class.bitrate_bps)
+        };
+        assert_eq!(class("profile=0;level=10;CIF=1;QCIF=1"), (144, 15, 64_000));
+        assert_eq!(class("profile=0;level=10;CIF=1"), (144, 15, 64_000));
+        assert_eq!(class("level=20"), (288, 15, 128_000));
+        assert_eq!(class("level=30;CIF=3"), (288, 10, 384_000));
+        assert_eq!(class("level=45"), (144, 15, 128_000));
+        assert_eq!(class("level=40;CIF4=1;CIF=1"), (288, 30, 768_000));
+        assert_eq!(class("level=70;CIF4=1"), (576, 30, 2_000_000));
+        assert_eq!(class("level=70;CIF4=1;MAXBR=6000").2, 512_000);
+        assert_eq!(class("level=7"), (144, 15, 64_000), "below the lowest");
+        assert_eq!(class("level=255;CIF=1").0, 288);
+        assert_eq!(class("CIF=1").0, 288, "none named");
+        // H263-1998 has no levels.
+        let plain = Format::parse(VideoCodec::H263Plus, false, Some("level=10;CIF=1"));
+        assert_eq!(plain.unwrap().max_bitrate_bps, None);
+    }
+
+    /// Defect: the smaller picture came as fast as the larger one may, and in a size that the peer did
+    /// not name.
+    #[test]
+    fn a_lower_ceiling_makes_a_smaller_picture_within_the_limits_of_its_own() {
+        let less = |fmtp, most| {
+            let format = Format::parse(VideoCodec::H263, false, Some(fmtp)).unwrap();
+            let class = format.class(&LOCAL, 2_000_000).unwrap();
+            let smaller = format.smaller(&LOCAL, 2_000_000);
+            let less = at_most(&class, &smaller, most);
+            (less.height, less.frame_rate, less.bitrate_bps)
+        };
+        let all = "4CIF=1;CIF=2;QCIF=3;SQCIF=6";
+        assert_eq!(less(all, 575), (288, 15, 768_000));
+        assert_eq!(less(all, 200), (144, 10, 192_000));
+        assert_eq!(less(all, 90), (96, 5, 128_000));
+        assert_eq!(less("4CIF=1;QCIF=2", 360), (144, 15, 192_000));
+        assert_eq!(less("4CIF=1;CIF=4", 200), (144, 7, 192_000));
+        assert_eq!(less("SQCIF=2", 90), (96, 15, 128_000));
     }
 }

@@ -179,6 +179,16 @@ impl LocalVideo {
         }
     }
 
+    /// 1920×1080 at 30 frames/s and 6 Mbit/s.
+    pub const fn hd1080(rtp_port: u16, rtcp_port: u16) -> Self {
+        Self {
+            max_width: 1920,
+            max_height: 1080,
+            max_bitrate_bps: 6_000_000,
+            ..Self::hd720(rtp_port, rtcp_port)
+        }
+    }
+
     /// The same with no picture taller than this, nor more bits than such a one is worth.
     pub fn at_most(self, max_height: Option<u16>) -> Self {
         let most = max_height.unwrap_or(u16::MAX).min(self.max_height);
@@ -328,6 +338,10 @@ pub struct AgreedVideo {
     pub send: Option<VideoSend>,
     /// The class to encode for this peer; present exactly when `send` is.
     pub class: Option<VideoClass>,
+    /// Classes of less tall pictures that may take its place, largest first, of H.261 and H.263; none
+    /// known of what an older version kept.
+    #[serde(default)]
+    pub smaller: Vec<VideoClass>,
     /// The direction, seen from us.
     pub direction: Direction,
     /// SSRC of ours, kept through hold.

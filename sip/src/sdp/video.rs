@@ -50,6 +50,14 @@ impl Format {
         }
     }
 
+    /// Classes of less tall pictures, where the peer's limits differ by size.
+    fn smaller(&self, local: &LocalVideo, bandwidth_bps: u64) -> Vec<VideoClass> {
+        match self {
+            Self::H264(_) => Vec::new(),
+            Self::Cif(format) => format.smaller(local, bandwidth_bps),
+        }
+    }
+
     /// Name, as of `a=rtpmap`, and the `a=fmtp` parameters that declare what we take.
     pub(super) fn described(&self, local: &LocalVideo) -> (&'static str, String) {
         match self {
@@ -79,13 +87,15 @@ impl Format {
     }
 }
 
-/// What is sent in place of a class where no taller picture is wanted: less in each respect, so that
-/// whoever takes the one takes the other.
-pub fn at_most(class: &VideoClass, max_height: Option<u16>) -> VideoClass {
+/// What is sent in place of a class where no taller picture is wanted: one of the `smaller` that were
+/// agreed on with it, else less in each respect, so that whoever takes the one takes the other.
+pub fn at_most(class: &VideoClass, smaller: &[VideoClass], max_height: Option<u16>) -> VideoClass {
     let most = max_height.unwrap_or(u16::MAX);
     match class.codec {
         _ if class.height <= most => class.clone(),
-        VideoCodec::H261 | VideoCodec::H263 | VideoCodec::H263Plus => cif::at_most(class, most),
+        VideoCodec::H261 | VideoCodec::H263 | VideoCodec::H263Plus => {
+            cif::at_most(class, smaller, most)
+        }
         _ => h264::at_most(class, most),
     }
 }
@@ -97,6 +107,8 @@ pub(super) struct Choice {
     pub format: Format,
     /// What to send; `None` if the limits allow nothing.
     pub class: Option<VideoClass>,
+    /// What may be sent in its place.
+    pub smaller: Vec<VideoClass>,
     /// Most that may be sent, in bit/s.
     pub max_bitrate_bps: u32,
     pub feedback: Feedback,
@@ -130,6 +142,7 @@ pub(super) fn choose(
             payload_type,
             format,
             class: format.class(local, bandwidth),
+            smaller: format.smaller(local, bandwidth),
             max_bitrate_bps: u32::try_from(bound).unwrap_or(u32::MAX),
             feedback: Feedback::default(),
         }

@@ -6,7 +6,9 @@ use axum::Json;
 use axum::extract::{Path, State as StateOf};
 use axum::http::StatusCode;
 use mcu_api::ids::LegId;
-use mcu_api::manager::{Beyond, ControlOutcome, DialOutcome, LegAction};
+use mcu_api::manager::{
+    Beyond, CellWish, ControlOutcome, DialOutcome, LayoutWish, LegAction, LegWish,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -14,7 +16,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::accounts::may_be_rung;
-use super::rooms::{self, RoomView};
+use super::room_shape::Layout;
+use super::rooms::{self, RoomView, given};
 use super::{Body, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
@@ -33,7 +36,7 @@ const RINGING: Duration = Duration::from_secs(150);
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(live))
-        .routes(routes!(silence, put_out))
+        .routes(routes!(change, put_out))
         .routes(routes!(ring))
 }
 
@@ -83,33 +86,86 @@ async fn shown(state: &State, who: &LoggedIn, number: &str) -> Result<Option<Roo
     rooms::seen(&mut connection, who, number).await.map(Some)
 }
 
-/// Who may not be heard or seen.
+/// How a site is to be; nothing changes of what is left out.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LegChanges)]
 #[serde(deny_unknown_fields)]
-struct Silence {
-    /// Its sound; nothing changes where it is left out.
+struct Changes {
+    /// It is not heard, whatever it wants itself.
     audio_silenced: Option<bool>,
-    /// Its picture.
+    /// It is not seen, whatever it wants itself.
     video_silenced: Option<bool>,
+    /// What a terminal sees, whatever others do; that of the room if null.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Layout>)]
+    layout: Option<Option<Layout>>,
+    /// A terminal sees itself.
+    self_view: Option<bool>,
+    /// Cell of the room's picture in which the site is shown whoever speaks, the first being 0; where the
+    /// layout has it if null.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u8>, maximum = 24)]
+    cell: Option<Option<u8>>,
 }
 
-/// Have a site not be heard, or not be seen, whatever it wants itself; or take that back.
-#[utoipa::path(patch, path = "/rooms/{number}/legs/{leg}", tag = "rooms", params(("number" = String, Path), ("leg" = u64, Path)), request_body = Silence,
+impl Changes {
+    fn wish(&self) -> Result<LegWish, Problem> {
+        let layouts = mcu_api::layout::Layout::all();
+        let cells = layouts.map(mcu_api::layout::Layout::max_tiles).max();
+        let is_there = |cell| cells.is_some_and(|cells| usize::from(cell) < cells);
+        if self.cell.flatten().is_some_and(|cell| !is_there(cell)) {
+            let title = "No layout has so many cells";
+            let refused = super::problem(StatusCode::UNPROCESSABLE_ENTITY, title);
+            return Err(refused.at(Some("/cell".into())));
+        }
+        Ok(LegWish {
+            audio: self.audio_silenced,
+            video: self.video_silenced,
+            layout: self.layout.map(|layout| match layout {
+                None => LayoutWish::Room,
+                Some(layout) => LayoutWish::Own(layout.into()),
+            }),
+            without_self: self.self_view.map(|is_shown| !is_shown),
+            cell: self.cell.map(|cell| match cell {
+                None => CellWish::Any,
+                Some(cell) => CellWish::Number(cell),
+            }),
+        })
+    }
+
+    /// For the record: what was asked for.
+    fn told(&self, leg: LegId) -> Value {
+        let mut told = json!({ "leg": leg });
+        let mut tell = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                told[name] = value;
+            }
+        };
+        tell("audio_silenced", self.audio_silenced.map(Value::from));
+        tell("video_silenced", self.video_silenced.map(Value::from));
+        let layout = self.layout.map(|layout| layout.map(Layout::as_str));
+        tell("layout", layout.map(Value::from));
+        tell("self_view", self.self_view.map(Value::from));
+        // As people count.
+        let cell = self.cell.map(|cell| cell.map(|cell| u16::from(cell) + 1));
+        tell("cell", cell.map(Value::from));
+        told
+    }
+}
+
+/// Have a site not be heard or seen, whatever it wants itself; say where it is seen, and what it sees
+/// itself (MCU-12, MCU-13).
+#[utoipa::path(patch, path = "/rooms/{number}/legs/{leg}", tag = "rooms", params(("number" = String, Path), ("leg" = u64, Path)), request_body = Changes,
     extensions(("x-right" = json!("rooms.control"))),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
-async fn silence(
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+async fn change(
     StateOf(state): StateOf<State>,
     who: LoggedIn,
     Path((number, leg)): Path<(String, String)>,
-    Body(wanted): Body<Silence>,
+    Body(wanted): Body<Changes>,
 ) -> Result<StatusCode, Problem> {
-    let action = LegAction::Mute {
-        audio: wanted.audio_silenced,
-        video: wanted.video_silenced,
-    };
     let leg = numbered(&leg)?;
-    let told = json!({ "leg": leg, "audio_silenced": wanted.audio_silenced,
-        "video_silenced": wanted.video_silenced });
+    let (action, told) = (LegAction::Set(wanted.wish()?), wanted.told(leg));
     control(&state, &who, &number, (leg, action), told).await
 }
 

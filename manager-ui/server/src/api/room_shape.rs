@@ -1,32 +1,45 @@
 //! What a room's pictures are like, and how many sites it takes, as they are asked for.
 
-use mcu_api::directory::{CEILINGS, SITES};
+use mcu_api::directory::{CEILINGS, DEFAULT_FRAME_RATE, FRAME_RATES, SITES};
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
-/// How the picture is composed that terminals get: `equal` tiles, or who speaks large (`speaker`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Layout {
-    #[default]
-    Equal,
-    Speaker,
-}
+/// How the picture is composed that terminals get: the name of a layout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Layout(mcu_api::layout::Layout);
 
 impl Layout {
     pub(crate) fn as_str(self) -> &'static str {
-        let layout = match self {
-            Self::Equal => mcu_api::plan::Layout::Equal,
-            Self::Speaker => mcu_api::plan::Layout::Speaker,
-        };
-        layout.as_str()
+        self.0.name()
     }
 }
 
-/// Tallest picture that is sent to anybody and asked for, in lines: 180, 360, 540 or 720.
+impl From<Layout> for mcu_api::layout::Layout {
+    fn from(layout: Layout) -> Self {
+        layout.0
+    }
+}
+
+impl PartialSchema for Layout {
+    fn schema() -> RefOr<Schema> {
+        let names = mcu_api::layout::Layout::all().map(mcu_api::layout::Layout::name);
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Name of a layout: see `/layouts`."))
+            .enum_values(Some(names));
+        text.into()
+    }
+}
+
+impl ToSchema for Layout {}
+
+/// Tallest picture that is sent to anybody and asked for, in lines: 180, 360, 540, 720 or 1,080. Without
+/// it terminals have 720 at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "u16")]
-#[schema(value_type = u16, minimum = 180, maximum = 720, multiple_of = 180)]
+#[schema(value_type = u16, minimum = 180, maximum = 1080, multiple_of = 180)]
 pub(crate) struct MaxHeight(u16);
 
 impl TryFrom<u16> for MaxHeight {
@@ -35,7 +48,7 @@ impl TryFrom<u16> for MaxHeight {
     fn try_from(lines: u16) -> Result<Self, Self::Error> {
         match CEILINGS.contains(&lines) {
             true => Ok(Self(lines)),
-            false => Err("a picture has 180, 360, 540 or 720 lines at most"),
+            false => Err("a picture has 180, 360, 540, 720 or 1,080 lines at most"),
         }
     }
 }
@@ -43,6 +56,35 @@ impl TryFrom<u16> for MaxHeight {
 impl From<MaxHeight> for i64 {
     fn from(lines: MaxHeight) -> Self {
         lines.0.into()
+    }
+}
+
+/// Most pictures a second of terminals: 30, or 60 for those that take so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(try_from = "u8")]
+#[schema(value_type = u8, minimum = 30, maximum = 60, multiple_of = 30)]
+pub(crate) struct MaxFrameRate(u8);
+
+impl Default for MaxFrameRate {
+    fn default() -> Self {
+        Self(DEFAULT_FRAME_RATE)
+    }
+}
+
+impl TryFrom<u8> for MaxFrameRate {
+    type Error = &'static str;
+
+    fn try_from(rate: u8) -> Result<Self, Self::Error> {
+        match FRAME_RATES.contains(&rate) {
+            true => Ok(Self(rate)),
+            false => Err("there are 30 or 60 pictures a second at most"),
+        }
+    }
+}
+
+impl From<MaxFrameRate> for i64 {
+    fn from(rate: MaxFrameRate) -> Self {
+        rate.0.into()
     }
 }
 

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::meeting::PATIENCE;
 use super::people::{Flag, Name, need_at};
-use super::room_shape::{Layout, MaxHeight, MaxLegs};
+use super::room_shape::{Layout, MaxFrameRate, MaxHeight, MaxLegs};
 use super::{Body, Page, Paging, Params, Problem};
 use crate::State;
 use crate::asker::LoggedIn;
@@ -69,7 +69,7 @@ macro_rules! made {
         "SELECT r.id, r.organisation, r.number, r.name, r.guests, r.guest_links, r.srtp, \
          CAST(CASE WHEN r.pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_pin, \
          CAST(CASE WHEN r.guest_pin IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_guest_pin, \
-         r.layout, r.max_height, r.max_legs, CAST(0 AS BIGINT) AS of_file, \
+         r.layout, r.captions, r.max_frame_rate, r.max_height, r.max_legs, CAST(0 AS BIGINT) AS of_file, \
          CAST(CASE WHEN EXISTS (SELECT 1 FROM file_rooms f WHERE f.number = r.number) \
          THEN 0 ELSE 1 END AS BIGINT) AS in_force, r.number AS place FROM rooms r"
     };
@@ -81,7 +81,7 @@ macro_rules! of_file {
     () => {
         "SELECT 'file:' || f.number AS id, t.id AS organisation, f.number, '' AS name, f.guests, \
          CAST(0 AS BIGINT) AS guest_links, f.srtp, f.has_pin, f.has_guest_pin, f.layout, \
-         f.max_height, f.max_legs, CAST(1 AS BIGINT) AS of_file, CAST(1 AS BIGINT) AS in_force, \
+         f.captions, f.max_frame_rate, f.max_height, f.max_legs, CAST(1 AS BIGINT) AS of_file, CAST(1 AS BIGINT) AS in_force, \
          f.number || '/' AS place FROM file_rooms f JOIN organisations t ON t.parent IS NULL"
     };
 }
@@ -197,10 +197,15 @@ pub(crate) struct RoomView {
     /// Guests are asked for a PIN of their own.
     #[sqlx(try_from = "i64")]
     pub has_guest_pin: Flag,
-    /// `equal` or `speaker`: how the picture is composed that terminals get.
+    /// Name of a layout: how the picture is composed that terminals get.
     pub layout: String,
+    /// That picture has names, and marks of who is muted and who speaks.
+    #[sqlx(try_from = "i64")]
+    pub captions: Flag,
     /// Tallest picture that is sent to anybody and asked for, in lines.
     pub max_height: Option<i64>,
+    /// Most pictures a second of terminals, 30 or 60.
+    pub max_frame_rate: i64,
     /// Most sites, where there may be fewer than in other rooms.
     pub max_legs: Option<i64>,
     /// It is in the configuration file, and changed there.
@@ -282,8 +287,17 @@ struct NewRoom {
     guest_pin: Option<Pin>,
     #[serde(default)]
     layout: Layout,
+    /// Whether the picture of terminals has names, and marks of who is muted and who speaks.
+    #[serde(default = "with_captions")]
+    captions: bool,
     max_height: Option<MaxHeight>,
+    #[serde(default)]
+    max_frame_rate: MaxFrameRate,
     max_legs: Option<MaxLegs>,
+}
+
+const fn with_captions() -> bool {
+    true
 }
 
 /// Make a room. It can be dialled as soon as the answer is here.
@@ -311,7 +325,9 @@ async fn create(
         has_pin: Flag(new.pin.is_some()),
         has_guest_pin: Flag(new.guest_pin.is_some()),
         layout: new.layout.as_str().to_owned(),
+        captions: Flag(new.captions),
         max_height: new.max_height.map(i64::from),
+        max_frame_rate: new.max_frame_rate.into(),
         max_legs: new.max_legs.map(i64::from),
         of_file: Flag(false),
         in_force: Flag(true),
@@ -319,8 +335,8 @@ async fn create(
     refuse_contradiction(&made)?;
     let done = sqlx::query(
         "INSERT INTO rooms (id, organisation, number, name, guests, srtp, pin, guest_pin, created_ms, \
-         guest_links, layout, max_height, max_legs) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+         guest_links, layout, max_height, max_legs, captions, max_frame_rate) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(&made.id)
     .bind(&made.organisation)
@@ -335,6 +351,8 @@ async fn create(
     .bind(&made.layout)
     .bind(made.max_height)
     .bind(made.max_legs)
+    .bind(i64::from(new.captions))
+    .bind(made.max_frame_rate)
     .execute(&mut *tx)
     .await;
     done.map_err(number_taken)?;
@@ -373,9 +391,11 @@ struct Changes {
     #[schema(value_type = Option<Pin>)]
     guest_pin: Option<Option<Pin>>,
     layout: Option<Layout>,
+    captions: Option<bool>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<MaxHeight>)]
     max_height: Option<Option<MaxHeight>>,
+    max_frame_rate: Option<MaxFrameRate>,
     /// Who is in already stays.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<MaxLegs>)]
@@ -383,7 +403,7 @@ struct Changes {
 }
 
 /// A field that is there, `null` or not.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
@@ -418,7 +438,7 @@ async fn change(
         "UPDATE rooms SET organisation = $2, number = $3, name = $4, guests = $5, srtp = $6, \
          pin = CASE WHEN $7 = 1 THEN $8 ELSE pin END, \
          guest_pin = CASE WHEN $9 = 1 THEN $10 ELSE guest_pin END, guest_links = $11, \
-         layout = $12, max_height = $13, max_legs = $14 WHERE id = $1",
+         layout = $12, max_height = $13, max_legs = $14, captions = $15, max_frame_rate = $16 WHERE id = $1",
     )
     .bind(&after.id)
     .bind(&after.organisation)
@@ -434,6 +454,8 @@ async fn change(
     .bind(&after.layout)
     .bind(after.max_height)
     .bind(after.max_legs)
+    .bind(i64::from(after.captions.0))
+    .bind(after.max_frame_rate)
     .execute(&mut *tx)
     .await;
     done.map_err(number_taken)?;
@@ -483,8 +505,14 @@ fn changed(before: &RoomView, changes: &Changes) -> RoomView {
     if let Some(layout) = changes.layout {
         after.layout = layout.as_str().to_owned();
     }
+    if let Some(captions) = changes.captions {
+        after.captions = Flag(captions);
+    }
     if let Some(max_height) = changes.max_height {
         after.max_height = max_height.map(i64::from);
+    }
+    if let Some(rate) = changes.max_frame_rate {
+        after.max_frame_rate = rate.into();
     }
     if let Some(max_legs) = changes.max_legs {
         after.max_legs = max_legs.map(i64::from);
@@ -743,7 +771,8 @@ fn number_taken(failure: sqlx::Error) -> Problem {
 fn shown(room: &RoomView) -> Value {
     json!({ "number": room.number, "name": room.name, "organisation": room.organisation,
         "guests": room.guests, "guest_links": room.guest_links, "srtp": room.srtp, "has_pin": room.has_pin,
-        "has_guest_pin": room.has_guest_pin, "layout": room.layout, "max_height": room.max_height,
+        "has_guest_pin": room.has_guest_pin, "layout": room.layout, "captions": room.captions, "max_height": room.max_height,
+        "max_frame_rate": room.max_frame_rate,
         "max_legs": room.max_legs })
 }
 

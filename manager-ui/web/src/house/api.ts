@@ -75,6 +75,12 @@ export interface Leg {
   /** It has not entered the PIN. */
   waiting: boolean;
   audio_silenced: boolean;
+  /** Name of a terminal's own layout; none where it sees that of the room. */
+  layout: string | null;
+  /** A terminal does not see itself. */
+  without_self: boolean;
+  /** Cell in which an operator has it shown, the first being 0. */
+  cell: number | null;
   received: Flow;
   sent: Flow;
   round_trip_ms: number | null;

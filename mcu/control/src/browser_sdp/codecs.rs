@@ -1,7 +1,7 @@
 //! The codec of a line of video, what agrees with it, and how it is described.
 
 use mcu_api::codec::{H264Profile, PacketizationMode, VideoCodec};
-use mcu_api::plan::{Feedback, HeaderExtensions, VideoPayload};
+use mcu_api::plan::{Feedback, HeaderExtensions, PictureLimits, VideoPayload};
 use sip::sdp::h264::Format;
 use sip::sdp::lines::{MediaLine, parameters};
 
@@ -69,6 +69,29 @@ pub fn numbers(payload: VideoPayload) -> Vec<u8> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// What the browser decodes of VP8 (RFC 7741 §6.1). H.264 has a parameter of the same name, which adds
+/// to its level.
+pub fn limits(line: &MediaLine, payload: &VideoPayload) -> PictureLimits {
+    let mut payloads = line.payloads.iter();
+    let described = payloads.find(|known| known.number == payload.payload_type);
+    let fmtp = described.and_then(|known| known.fmtp.as_deref());
+    let Some(fmtp) = fmtp.filter(|_| payload.codec == VideoCodec::Vp8) else {
+        return PictureLimits::default();
+    };
+    let parameters = parameters(fmtp);
+    let number = |name: &str| {
+        parameters
+            .get(name)?
+            .parse()
+            .ok()
+            .filter(|most: &u32| *most > 0)
+    };
+    PictureLimits {
+        max_macroblocks: number("max-fs"),
+        max_frame_rate: number("max-fr").map(|most| u8::try_from(most).unwrap_or(u8::MAX)),
+    }
 }
 
 /// The messages that a line offers and we know.

@@ -1,5 +1,5 @@
 use mcu_api::codec::VideoCodec;
-use mcu_api::plan::VideoPayload;
+use mcu_api::plan::{PictureLimits, VideoPayload};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sdp_types::{Media, Session};
@@ -224,6 +224,39 @@ fn without_h264_there_is_vp8_with_its_retransmissions() {
     let line = &sdp.medias[2];
     assert!(has(line, "rtpmap:96 VP8/90000") && has(line, "fmtp:97 apt=96"));
     assert!(!agreed.sdp.contains("H264"));
+}
+
+/// Firefox says what it decodes of VP8 (RFC 7741 §6.1).
+#[test]
+fn the_pictures_that_a_browser_takes_of_vp8_are_those_that_it_names() {
+    let without = CHROMIUM.replace(" H264/90000", " H265/90000");
+    let limits = |fmtp: &str| {
+        let text = format!("a=rtpmap:96 VP8/90000\r\n{fmtp}");
+        let offer = without.replace("a=rtpmap:96 VP8/90000\r\n", &text);
+        answered(&offer).unwrap().slots[0].limits
+    };
+    let named = limits("a=fmtp:96 max-fs=3600;max-fr=25\r\n");
+    assert_eq!(
+        (named.max_macroblocks, named.max_frame_rate),
+        (Some(3_600), Some(25))
+    );
+    assert_eq!(named.max_height(), 720);
+    let firefox = limits("a=fmtp:96 max-fs=12288;max-fr=60\r\n");
+    assert_eq!(firefox.max_height(), 1_330);
+    for none in [
+        "",
+        "a=fmtp:96 max-fs=0;max-fr=-1\r\n",
+        "a=fmtp:96 max-fs=x\r\n",
+    ] {
+        assert_eq!(limits(none), PictureLimits::default());
+    }
+    assert_eq!(
+        limits("a=fmtp:96 max-fs=4294967295\r\n").max_height(),
+        u16::MAX
+    );
+    // Of H.264 it is no limit.
+    let slots = answered(CHROMIUM).unwrap().slots;
+    assert_eq!(slots[0].limits, PictureLimits::default());
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::chat::reorders;
 use super::meetings::Graded;
 use super::pin::Source;
 use super::probing::Prober;
-use super::room::{BrowserLeg, Conn, Leg, LegKind, Media, Silenced};
+use super::room::{BrowserLeg, Conn, Leg, LegKind, Media, OwnView, Silenced};
 use super::{Controller, Output, RESUME_WAIT, address, find_leg, leg_of_conn, legs_where};
 use crate::browser_sdp;
 
@@ -278,6 +278,7 @@ impl Controller {
             graded: Graded::default(),
             sound_lag_ms: None,
             spoke_at: None,
+            own_view: OwnView::default(),
             kind: LegKind::Browser(browser),
         };
         self.enter(&join.room, cname, leg);
@@ -489,7 +490,12 @@ impl Controller {
             video_receive: agreed.video_receive,
             video_send: agreed.slots,
         };
-        Ok((Redacted(agreed.sdp), Media { plan, class: None }))
+        let media = Media {
+            plan,
+            class: None,
+            smaller: Vec::new(),
+        };
+        Ok((Redacted(agreed.sdp), media))
     }
 
     /// Gives a page what it needs to ask a relay, for the answer that follows.

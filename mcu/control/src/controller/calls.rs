@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::meetings::Graded;
 use super::pin::Source;
 use super::rollovers::Rollovers;
-use super::room::{Dialog, Leg, LegKind, Silenced, SipLeg};
+use super::room::{Dialog, Leg, LegKind, OwnView, Silenced, SipLeg};
 use super::{Controller, Output, address, figures, leg_of_call};
 
 /// Seconds of silence, RTCP included, after which a terminal is asked whether it is still there, and
@@ -144,6 +144,7 @@ impl Controller {
             graded: Graded::default(),
             sound_lag_ms: None,
             spoke_at: None,
+            own_view: OwnView::default(),
             kind: LegKind::Sip(SipLeg {
                 dialog: Some(Dialog {
                     call: call.call,
@@ -176,7 +177,7 @@ impl Controller {
         let hello = self.processor.hello().ok_or(RejectReason::Unavailable)?;
         let (fingerprint, codecs) = (hello.fingerprint_sha256, hello.codecs.clone());
         let room = self.config.room(room);
-        let max_height = room.and_then(|room| room.shape.max_height);
+        let shape = room.map(|room| room.shape).unwrap_or_default();
         let srtp = room
             .map_or(SrtpPolicy::default(), |room| room.srtp)
             .and(way);
@@ -192,7 +193,7 @@ impl Controller {
             let mut exchange = Exchange::new(local, [audio, video], srtp, &mut self.rng);
             exchange.set_fingerprint(fingerprint);
             exchange.set_codecs(&codecs);
-            exchange.set_max_height(max_height);
+            exchange.set_most(shape.max_height, shape.max_frame_rate);
             return Ok((exchange, vec![audio, video]));
         }
         warn!(used = self.ports.used(), "no RTP ports left");

@@ -21,7 +21,7 @@ pub fn keep_known(plan: &mut RoomPlan, codecs: &[String]) {
         leg.video_send.retain(|send| sees(send.codec));
         for send in &mut leg.video_send {
             send.source.take_if(|source| match source {
-                VideoSource::Composition { class } => !sees(class.codec),
+                VideoSource::Composition { class, .. } => !sees(class.codec),
                 VideoSource::Forward { .. } => false,
             });
         }

@@ -17,7 +17,7 @@ use super::calls::shown_name;
 use super::meetings::Graded;
 use super::pin::Source;
 use super::rollovers::Rollovers;
-use super::room::{Dialog, Leg, LegKind, Silenced, SipLeg};
+use super::room::{Dialog, Leg, LegKind, OwnView, Silenced, SipLeg};
 use super::{Controller, ManagerId, address, find_leg};
 use crate::config::Sought;
 use crate::dialplan::{self, Destination, Dialled};
@@ -295,6 +295,7 @@ impl Controller {
             graded: Graded::default(),
             sound_lag_ms: None,
             spoke_at: None,
+            own_view: OwnView::default(),
             kind: LegKind::Sip(sip),
         }
     }

@@ -227,7 +227,8 @@ impl Controller {
         }
     }
 
-    /// A telephone key of a leg. Only who waits is listened to.
+    /// A telephone key of a leg: of the PIN where it waits, else of a terminal that wants to see another
+    /// picture.
     pub(super) fn pressed(&mut self, room: RoomId, leg: LegId, key: char) {
         let Some(index) = self.rooms.iter().position(|r| r.id == room) else {
             return;
@@ -238,6 +239,9 @@ impl Controller {
         };
         let proved = found.is_proved();
         let Some(waiting) = found.waiting.as_mut().filter(|_| proved) else {
+            if found.is_in() && found.sip().is_some() {
+                room.dirty |= room.choose_view(leg, key);
+            }
             return;
         };
         room.dirty = true;

@@ -74,16 +74,21 @@ impl Exchange {
         }
     }
 
-    /// From the next description of ours on, no taller picture than this goes either way. Whether what is
-    /// agreed on says something else, so that an offer is due. While one is open nothing changes: its
+    /// From the next description of ours on, no taller picture than this goes either way, nor more of
+    /// them a second than that. Whether what is agreed on says something else, so that an offer is due. While one is open nothing changes: its
     /// answer is to be read by what it said.
-    pub fn set_max_height(&mut self, max_height: Option<u16>) -> bool {
+    pub fn set_most(&mut self, max_height: Option<u16>, max_frame_rate: u8) -> bool {
         let Some(video) = &mut self.local.video else {
             return false;
         };
+        let (rtp_port, rtcp_port) = (video.rtp_port, video.rtcp_port);
         let whole = LocalVideo {
             legacy: video.legacy,
-            ..LocalVideo::hd720(video.rtp_port, video.rtcp_port)
+            max_frame_rate,
+            ..match max_height {
+                Some(lines) if lines > 720 => LocalVideo::hd1080(rtp_port, rtcp_port),
+                _ => LocalVideo::hd720(rtp_port, rtcp_port),
+            }
         };
         let wanted = whole.at_most(max_height);
         if *video == wanted || matches!(self.progress, Progress::Offered { .. }) {
@@ -321,6 +326,7 @@ impl Exchange {
         Some(Media {
             plan,
             class: video.and_then(|video| video.class.clone()),
+            smaller: video.map(|video| video.smaller.clone()).unwrap_or_default(),
         })
     }
 
@@ -339,7 +345,11 @@ impl Exchange {
             video_receive: None,
             video_send: Vec::new(),
         };
-        Some(Media { plan, class: None })
+        Some(Media {
+            plan,
+            class: None,
+            smaller: Vec::new(),
+        })
     }
 
     /// Draws new SSRCs for all that we send, to be kept in later exchanges, and in the one that is

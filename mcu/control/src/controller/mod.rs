@@ -7,6 +7,7 @@
 
 pub(crate) mod address;
 mod answers;
+mod arrangement;
 mod browsers;
 mod calendar;
 mod calls;

@@ -89,22 +89,15 @@ impl Controller {
             return ControlOutcome::NoSuchRoom;
         }
         let room = self.rooms.iter_mut().find(|room| room.number == number);
-        let Some((room, found)) = room.and_then(|room| {
-            room.dirty = true;
-            Some((room.id, room.leg_mut(leg)?))
-        }) else {
+        let Some(room) = room.filter(|room| room.leg(leg).is_some()) else {
             return ControlOutcome::NoSuchLeg;
         };
+        room.dirty = true;
+        let id = room.id;
         match action {
-            LegAction::Mute { audio, video } => {
-                let silenced = &mut found.silenced;
-                silenced.audio = audio.unwrap_or(silenced.audio);
-                silenced.video = video.unwrap_or(silenced.video);
-            }
-            LegAction::Remove => {
-                self.put_out(room, leg, Refusal::Removed, "removed by an operator");
-            }
-            LegAction::Refuse { code } => self.put_out(room, leg, code, "it may be here no more"),
+            LegAction::Set(wish) => room.set_leg(leg, wish),
+            LegAction::Remove => self.put_out(id, leg, Refusal::Removed, "removed by an operator"),
+            LegAction::Refuse { code } => self.put_out(id, leg, code, "it may be here no more"),
         }
         ControlOutcome::Done
     }

@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::meetings::Graded;
 use super::pin::Source;
-use super::room::{BrowserLeg, Conn, Leg, LegKind, Silenced};
+use super::room::{BrowserLeg, Conn, Leg, LegKind, OwnView, Silenced};
 use super::{Controller, leg_of_conn};
 
 /// How long one may last: ten seconds to connect, five to measure.
@@ -76,6 +76,7 @@ impl Controller {
             graded: Graded::default(),
             sound_lag_ms: None,
             spoke_at: None,
+            own_view: OwnView::default(),
             kind: LegKind::Browser(browser),
         };
         let until = self.now + MAX_PROBE;

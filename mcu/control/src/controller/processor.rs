@@ -17,7 +17,7 @@ use super::chat::Writer;
 use super::meetings::Graded;
 use super::ports::REST;
 use super::rollovers::Rollovers;
-use super::room::{BrowserLeg, Dialog, Leg, LegKind, Media, Room, SipLeg};
+use super::room::{BrowserLeg, Dialog, Leg, LegKind, Media, Room, SipLeg, View};
 use super::state::{SavedKind, SavedLeg, SavedRest, SavedRoom, SavedWaiting, State};
 use super::{Controller, MEDIA_WAIT, Output, leg_of_call, legs_where};
 
@@ -293,9 +293,12 @@ impl Controller {
             None => self.cname_for(&saved.number),
         };
         let mut room = Room::new(saved.room, saved.number, cname, self.now);
+        room.pins = saved.pins;
         if let Some(plan) = plan {
             room.generation = plan.generation;
-            room.tiles.clone_from(&plan.composition.tiles);
+            let places = plan.composition.places().into_iter();
+            let cells = places.map(|place| Some(place.leg)).collect();
+            room.cells.insert(View::default(), cells);
         }
         for leg in saved.legs {
             room.legs.extend(take_up_leg(leg, plan, replaced, self.now));
@@ -479,40 +482,32 @@ fn take_up_leg(
     now: Instant,
 ) -> Option<Leg> {
     let held = plan.and_then(|plan| plan.legs.iter().find(|held| held.id == saved.leg));
-    let mut media = held.map(|plan| Media {
-        class: class_sent(plan),
-        plan: plan.clone(),
-    });
+    let mut media = held.map(held_media);
     let kind = match saved.kind {
         SavedKind::Sip {
             ports,
             confirmed,
             call,
-        } => match call {
-            // Media of a call that nobody has acknowledged may not have begun.
-            Some(call) if held.is_some() || replaced || !confirmed => {
-                let dialog = Dialog::restore(*call);
-                media = Some(dialog.exchange.media(saved.leg)?);
-                LegKind::Sip(SipLeg {
-                    dialog: Some(dialog),
-                    ports,
-                    confirmed,
-                    rollovers: Rollovers::default(),
-                    ringing: None,
-                    dialled: saved.dialled,
-                    transferring: None,
-                })
-            }
-            _ => LegKind::Sip(SipLeg {
-                dialog: None,
-                ports: rtp_ports(held?).collect(),
-                confirmed: held?.confirmed,
+        } => {
+            let (dialog, ports, confirmed) = match call {
+                // Media of a call that nobody has acknowledged may not have begun.
+                Some(call) if held.is_some() || replaced || !confirmed => {
+                    let dialog = Dialog::restore(*call);
+                    media = Some(dialog.exchange.media(saved.leg)?);
+                    (Some(dialog), ports, confirmed)
+                }
+                _ => (None, rtp_ports(held?).collect(), held?.confirmed),
+            };
+            LegKind::Sip(SipLeg {
+                dialog,
+                ports,
+                confirmed,
                 rollovers: Rollovers::default(),
                 ringing: None,
                 dialled: saved.dialled,
                 transferring: None,
-            }),
-        },
+            })
+        }
         SavedKind::Browser {
             token,
             slots,
@@ -544,6 +539,7 @@ fn take_up_leg(
         graded: Graded::default(),
         sound_lag_ms: None,
         spoke_at: None,
+        own_view: saved.own_view,
         kind,
     })
 }
@@ -576,9 +572,18 @@ fn heights(
     heights
 }
 
+/// Of a leg whose plan alone is known: smaller classes are agreed on by its exchange.
+fn held_media(plan: &LegPlan) -> Media {
+    Media {
+        class: class_sent(plan),
+        smaller: Vec::new(),
+        plan: plan.clone(),
+    }
+}
+
 fn class_sent(plan: &LegPlan) -> Option<VideoClass> {
     plan.video_send.iter().find_map(|send| match &send.source {
-        Some(VideoSource::Composition { class }) => Some(class.clone()),
+        Some(VideoSource::Composition { class, .. }) => Some(class.clone()),
         _ => None,
     })
 }
@@ -596,6 +601,7 @@ fn saved_room(room: &Room) -> SavedRoom {
     SavedRoom {
         room: room.id,
         number: room.number.clone(),
+        pins: room.pins.clone(),
         // What rings ends with this life: nobody would take the answer.
         legs: room
             .legs
@@ -614,6 +620,7 @@ fn saved_leg(leg: &Leg) -> SavedLeg {
         audio_muted: leg.audio_muted,
         video_muted: leg.video_muted,
         silenced: leg.silenced,
+        own_view: leg.own_view,
         waiting: leg.waiting.as_ref().map(SavedWaiting::new),
         source: leg.source.clone(),
         dialled: leg.sip().is_some_and(|sip| sip.dialled),

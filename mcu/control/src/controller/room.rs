@@ -1,5 +1,6 @@
 //! A room and its legs, and the plan that follows from them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use mcu_api::call::CallCommand;
@@ -7,15 +8,19 @@ use mcu_api::codec::VideoClass;
 use mcu_api::directory::Shape;
 use mcu_api::ids::{CallId, ConnId, LegId, RoomId};
 use mcu_api::inventory::{LegInventory, LegState};
-use mcu_api::manager::{Meeting, Pass, ServerMessage, SiteKind};
-use mcu_api::plan::{Composition, Layout, LegPlan, RoomPlan, Transport, VideoSource};
+use mcu_api::layout::Layout;
+use mcu_api::manager::{
+    CellWish, LayoutWish, LegWish, Meeting, Pass, ServerMessage, Showing, SiteKind,
+};
+use mcu_api::plan::{Care, Composition, LegPlan, Place, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
 use rand::{CryptoRng, RngCore};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sip::sdp::video;
 
 use super::ManagerId;
+use super::arrangement::{self, Candidate, Cells, Pins};
 use super::chat::{Chat, Writer};
 use super::dialling::Ringing;
 use super::exchange::Exchange;
@@ -28,6 +33,10 @@ use super::transfer_out::Transferring;
 
 /// Tallest picture sent to a slot whose size the page has not said.
 pub const DEFAULT_SLOT_HEIGHT: u16 = 720;
+
+/// Pictures of legs that see another one than the room's. Each has a canvas and an encoder of its own:
+/// beyond so many the room's is shown.
+const MAX_VIEWS: usize = 8;
 
 /// Sound and picture may drift apart by this much before browsers are told anew: nobody sees it.
 const UNSEEN_LAG_MS: u16 = 10;
@@ -54,7 +63,10 @@ pub struct Room {
     pub meeting: Option<Meeting>,
     /// Its pictures, as its configuration says now.
     pub shape: Shape,
-    pub tiles: Vec<LegId>,
+    /// Sites that an operator set into a cell of the room's picture.
+    pub pins: Pins,
+    /// Who is shown where in the room's picture, and in those of legs that see another one.
+    pub cells: BTreeMap<View, Cells>,
     pub speaker: Option<LegId>,
     pub encoders: u32,
     pub decoders: u32,
@@ -94,7 +106,47 @@ pub struct Leg {
     pub sound_lag_ms: Option<u16>,
     /// When it was last the active speaker.
     pub spoke_at: Option<Instant>,
+    /// What it is to see, where that is not what the room says.
+    pub own_view: OwnView,
     pub kind: LegKind,
+}
+
+/// What a terminal wants to see of a composition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnView {
+    /// Its own layout.
+    #[serde(deserialize_with = "if_known", skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
+    /// It does not see itself.
+    pub without_self: bool,
+}
+
+/// A layout that this version does not know is none.
+fn if_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Layout>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    Ok(name.and_then(|name| Layout::named(&name)))
+}
+
+/// One of a room's composed pictures. The room's own is the default: its layout, and all sites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct View {
+    /// Its layout, where it is not the room's.
+    layout: Option<Layout>,
+    /// Who is not in it.
+    without: Option<LegId>,
+}
+
+impl View {
+    /// What plans call it; `None` for the room's own.
+    fn name(self) -> Option<String> {
+        if self == Self::default() {
+            return None;
+        }
+        let layout = self.layout.map_or("", Layout::name);
+        let without = self.without.map(|leg| format!("-{leg}"));
+        Some(format!("{layout}{}", without.unwrap_or_default()))
+    }
 }
 
 /// What an operator has a leg not do.
@@ -112,6 +164,8 @@ pub struct Media {
     pub plan: LegPlan,
     /// Class to encode for a terminal that takes video.
     pub class: Option<VideoClass>,
+    /// Classes that take its place where no so tall picture is wanted.
+    pub smaller: Vec<VideoClass>,
 }
 
 /// What is particular to a kind of leg.
@@ -189,7 +243,8 @@ impl Room {
             published: None,
             meeting: None,
             shape: Shape::default(),
-            tiles: Vec::new(),
+            pins: Pins::new(),
+            cells: BTreeMap::new(),
             speaker: None,
             encoders: 0,
             decoders: 0,
@@ -228,6 +283,63 @@ impl Room {
         }
     }
 
+    /// Has a leg be as an operator wants it.
+    pub fn set_leg(&mut self, id: LegId, wish: LegWish) {
+        match wish.cell {
+            Some(CellWish::Any) => self.pins.retain(|_, leg| *leg != id),
+            Some(CellWish::Number(cell)) => {
+                self.pins.retain(|_, leg| *leg != id);
+                self.pins.insert(cell, id);
+            }
+            None => {}
+        }
+        let Some(leg) = self.leg_mut(id) else {
+            return;
+        };
+        let (silenced, view) = (&mut leg.silenced, &mut leg.own_view);
+        silenced.audio = wish.audio.unwrap_or(silenced.audio);
+        silenced.video = wish.video.unwrap_or(silenced.video);
+        view.without_self = wish.without_self.unwrap_or(view.without_self);
+        view.layout = match wish.layout {
+            Some(LayoutWish::Room) => None,
+            Some(LayoutWish::Own(layout)) => Some(layout),
+            None => view.layout,
+        };
+    }
+
+    /// Has a terminal see another picture by a telephone key (MCU-13): 4 and 6 for the layout before and
+    /// after its own, 5 for itself or not, 0 for what the room says. Whether that changes anything.
+    pub fn choose_view(&mut self, id: LegId, key: char) -> bool {
+        let of_room = self.shape.layout;
+        let Some(leg) = self.leg_mut(id) else {
+            return false;
+        };
+        let before = leg.own_view;
+        let view = &mut leg.own_view;
+        let now = view.layout.unwrap_or(of_room);
+        match key {
+            '4' => view.layout = Some(now.before()).filter(|layout| *layout != of_room),
+            '6' => view.layout = Some(now.after()).filter(|layout| *layout != of_room),
+            '5' => view.without_self = !view.without_self,
+            '0' => *view = OwnView::default(),
+            _ => {}
+        }
+        leg.own_view != before
+    }
+
+    /// What a leg sees, and where it is seen, by an operator's or its own wish.
+    pub fn showing(&self, leg: &Leg) -> Showing {
+        let mut pins = self.pins.iter();
+        let view = self.view_of(leg);
+        Showing {
+            layout: view.layout.map(|layout| layout.name().to_owned()),
+            without_self: view.without.is_some(),
+            cell: pins
+                .find(|(_, pinned)| **pinned == leg.id)
+                .map(|(cell, _)| *cell),
+        }
+    }
+
     /// Brings tiles and slots in line with the legs.
     pub fn arrange(&mut self) {
         self.arrange_tiles();
@@ -250,63 +362,97 @@ impl Room {
         }
     }
 
-    /// The legs that the layout shows, in the order of its cells.
+    /// Who is shown where, in each of the pictures that somebody sees.
     fn arrange_tiles(&mut self) {
-        self.choose_tiles();
-        if self.shape.layout == Layout::Speaker {
-            self.lead_with_speaker();
+        let present: Vec<LegId> = self.present().map(|leg| leg.id).collect();
+        self.pins.retain(|_, leg| present.contains(leg));
+        let mut views = BTreeSet::from([View::default()]);
+        for wished in self.present().map(|leg| self.wished_view(leg)) {
+            if views.len() <= MAX_VIEWS {
+                views.insert(wished);
+            }
+        }
+        let cells = views.into_iter().map(|view| {
+            let before = self.cells.get(&view).map_or(&[][..], Vec::as_slice);
+            let sites: Vec<Candidate> = self.candidates(view).collect();
+            // A cell of another layout is not the one that an operator meant.
+            let pins = match view.layout {
+                None => &self.pins,
+                Some(_) => &Pins::new(),
+            };
+            let layout = view.layout.unwrap_or(self.shape.layout);
+            let cells = arrangement::arrange(layout, &sites, pins, before);
+            (view, cells)
+        });
+        self.cells = cells.collect();
+    }
+
+    /// Sites that a picture may show, oldest first.
+    fn candidates(&self, view: View) -> impl Iterator<Item = Candidate> {
+        let shown = self
+            .present()
+            .filter(move |leg| view.without != Some(leg.id));
+        shown.map(|leg| Candidate {
+            leg: leg.id,
+            spoke_at: leg.spoke_at,
+            has_picture: leg.has_video() && !leg.is_unseen(),
+        })
+    }
+
+    /// The picture that a terminal sees.
+    fn view_of(&self, leg: &Leg) -> View {
+        let wished = self.wished_view(leg);
+        match self.cells.contains_key(&wished) {
+            true => wished,
+            false => View::default(),
         }
     }
 
-    /// Puts who spoke last first, whose place the one takes that was there.
-    fn lead_with_speaker(&mut self) {
-        let tile = |(place, id): (usize, &LegId)| Some((self.leg(*id)?.spoke_at?, place));
-        let spoke = self.tiles.iter().enumerate().filter_map(tile).max();
-        if let Some((_, place)) = spoke {
-            self.tiles.swap(0, place);
+    /// The picture that a terminal would see, were there no bound.
+    fn wished_view(&self, leg: &Leg) -> View {
+        let wish = match &leg.kind {
+            LegKind::Sip(_) => leg.own_view,
+            LegKind::Browser(_) => OwnView::default(),
+        };
+        View {
+            layout: wish.layout.filter(|layout| *layout != self.shape.layout),
+            without: wish.without_self.then_some(leg.id),
         }
     }
 
-    /// All legs that show a picture, oldest first; when there are more than the layout shows, those
-    /// that spoke last, each keeping its place.
-    fn choose_tiles(&mut self) {
-        let max_tiles = self.shape.layout.max_tiles();
-        let shown: Vec<LegId> = self.shown().map(|leg| leg.id).collect();
-        if shown.len() <= max_tiles {
-            self.tiles = shown;
-            return;
-        }
-        let mut ranked: Vec<(&Leg, usize)> = self.shown().zip(0..).collect();
-        ranked.sort_by(|(a, a_age), (b, b_age)| b.spoke_at.cmp(&a.spoke_at).then(a_age.cmp(b_age)));
-        let best: Vec<LegId> = ranked
-            .iter()
-            .take(max_tiles)
-            .map(|(leg, _)| leg.id)
-            .collect();
-        let mut missing = best.iter().filter(|id| !self.tiles.contains(id)).copied();
-        let mut tiles: Vec<LegId> = self
-            .tiles
-            .iter()
-            .filter_map(|tile| {
-                if best.contains(tile) {
-                    Some(*tile)
-                } else {
-                    missing.next()
-                }
+    fn composition(&self, view: View) -> Composition {
+        let layout = view.layout.unwrap_or(self.shape.layout);
+        let cells = self.cells.get(&view).map_or(&[][..], Vec::as_slice);
+        let rects = layout.cells(cells.len());
+        let places = cells.iter().zip(rects).filter_map(|(leg, cell)| {
+            let leg = self.leg((*leg)?)?;
+            let name = self.shape.captions.then(|| leg.name.clone());
+            Some(Place {
+                leg: leg.id,
+                cell: *cell,
+                name: name.unwrap_or_default(),
             })
-            .collect();
-        tiles.extend(missing);
-        self.tiles = tiles;
+        });
+        let has_picture = |leg: &LegId| {
+            let leg = self.leg(*leg);
+            leg.is_some_and(|leg| leg.has_video() && !leg.is_unseen())
+        };
+        Composition {
+            tiles: cells
+                .iter()
+                .flatten()
+                .copied()
+                .filter(has_picture)
+                .collect(),
+            layout,
+            canvas: layout.canvas(),
+            places: places.collect(),
+        }
     }
 
     /// Who is in the meeting, oldest first.
     pub fn present(&self) -> impl Iterator<Item = &Leg> {
         self.legs.iter().filter(|leg| leg.is_in())
-    }
-
-    fn shown(&self) -> impl Iterator<Item = &Leg> {
-        self.present()
-            .filter(|leg| leg.has_video() && !leg.is_unseen())
     }
 
     /// The whole desired state, with the generation that is in force.
@@ -315,10 +461,12 @@ impl Room {
             room: self.id,
             generation: self.generation,
             cname: self.cname.clone(),
-            composition: Composition {
-                tiles: self.tiles.clone(),
-                layout: self.shape.layout,
-            },
+            composition: self.composition(View::default()),
+            views: self
+                .cells
+                .keys()
+                .filter_map(|view| Some((view.name()?, self.composition(*view))))
+                .collect(),
             legs: self
                 .legs
                 .iter()
@@ -335,6 +483,7 @@ impl Room {
         if let Some(audio) = &mut plan.audio {
             audio.muted = leg.is_unheard();
             audio.faithful = self.has_original_sound();
+            audio.care = leg.care();
         }
         if let Some(video) = &mut plan.video_receive {
             video.muted = leg.is_unseen();
@@ -346,7 +495,8 @@ impl Room {
         for (index, send) in plan.video_send.iter_mut().enumerate() {
             send.source = match &leg.kind {
                 LegKind::Sip(_) => media.class.as_ref().map(|class| VideoSource::Composition {
-                    class: video::at_most(class, self.shape.max_height),
+                    class: video::at_most(class, &media.smaller, self.shape.max_height),
+                    view: self.view_of(leg).name(),
                 }),
                 LegKind::Browser(browser) => self.slot_source(browser, index),
             };
@@ -450,6 +600,17 @@ impl Leg {
             .as_ref()
             .is_some_and(|stats| stats.state == LegState::Failed);
         bundles.any(|bundle| bundle.local_ufrag == ufrag) && !failed
+    }
+
+    /// What is done to its sound: nothing to original sound.
+    fn care(&self) -> Care {
+        let is_original = self.browser().is_some_and(|page| page.original_sound);
+        Care {
+            level: !is_original,
+            // Browsers suppress noise and echo themselves.
+            noise: self.sip().is_some(),
+            echo: self.sip().is_some(),
+        }
     }
 
     /// The browser's part.

@@ -19,7 +19,11 @@ pub fn shape_of(config: &Config, room: &Room) -> Shape {
 /// Offers terminals the tallest picture that the room has now, where they agreed on another. Who
 /// refuses is asked no more: what is sent obeys in any case.
 pub fn settle_offers(room: &mut Room, rng: &mut impl CryptoRng, outputs: &mut VecDeque<Output>) {
-    let max_height = room.shape.max_height;
+    let Shape {
+        max_height,
+        max_frame_rate,
+        ..
+    } = room.shape;
     for leg in room.legs.iter_mut().filter(|leg| !leg.is_ringing()) {
         let LegKind::Sip(sip) = &mut leg.kind else {
             continue;
@@ -27,8 +31,8 @@ pub fn settle_offers(room: &mut Room, rng: &mut impl CryptoRng, outputs: &mut Ve
         let Some(dialog) = sip.dialog.as_mut().filter(|_| sip.confirmed) else {
             continue;
         };
-        if dialog.exchange.set_max_height(max_height) {
-            info!(room = %room.id, leg = %leg.id, ?max_height, "offered anew");
+        if dialog.exchange.set_most(max_height, max_frame_rate) {
+            info!(room = %room.id, leg = %leg.id, ?max_height, max_frame_rate, "offered anew");
             outputs.push_back(Output::Call(dialog.offer(rng)));
         }
     }

@@ -10,10 +10,11 @@ use mcu_api::secret::Redacted;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::arrangement::Pins;
 use super::exchange::Exchange;
 use super::pin::{Source, Waiting};
 use super::quarantine::Quarantine;
-use super::room::Silenced;
+use super::room::{OwnView, Silenced};
 
 /// Everything that is kept, as one JSON document.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct SavedRoom {
     pub number: String,
     /// Legs, oldest first.
     pub legs: Vec<SavedLeg>,
+    /// Sites that an operator set into a cell.
+    #[serde(default)]
+    pub pins: Pins,
 }
 
 /// One leg.
@@ -78,6 +82,9 @@ pub struct SavedLeg {
     /// We called it.
     #[serde(default)]
     pub dialled: bool,
+    /// What it is to see, where that is not what the room says.
+    #[serde(default)]
+    pub own_view: OwnView,
     /// What is particular to its kind.
     pub kind: SavedKind,
 }

@@ -13,6 +13,7 @@ mod dialling;
 mod dialogs;
 mod doors;
 mod figures;
+mod layouts;
 mod media;
 mod meetings;
 mod operating;

@@ -23,7 +23,12 @@ impl Controller {
             speaker: room.and_then(|room| room.speaker),
             quarantined: self.quarantine.count(unix_s, number),
             legs: room
-                .map(|room| room.legs.iter().map(|leg| leg_view(leg, unix_s)).collect())
+                .map(|room| {
+                    room.legs
+                        .iter()
+                        .map(|leg| leg_view(room, leg, unix_s))
+                        .collect()
+                })
                 .unwrap_or_default(),
         })
     }
@@ -94,11 +99,12 @@ fn slots(room: &Room, leg: &Leg) -> Vec<Slot> {
         .collect()
 }
 
-fn leg_view(leg: &Leg, unix_s: u64) -> LegView {
+fn leg_view(room: &Room, leg: &Leg, unix_s: u64) -> LegView {
     let stats = leg.stats.as_ref();
     LegView {
         site: site(leg),
         waiting: leg.waiting.is_some(),
+        showing: room.showing(leg),
         state: stats.map_or(LegState::Connecting, |stats| stats.state),
         joined_s: unix_s.saturating_sub(leg.joined_unix_s),
         audio_codec: audio_codec(leg),

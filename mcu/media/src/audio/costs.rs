@@ -2,6 +2,7 @@
 
 use mcu_api::codec::AudioCodec;
 use mcu_api::ids::LegId;
+use mcu_api::plan::Care;
 use nix::time::{ClockId, clock_gettime};
 
 use super::mixer::{Config, Mixer, TICK_SAMPLES, Tick};
@@ -76,7 +77,7 @@ fn cost_of_mixing() {
     share("mix 40 legs, 8 of them personally", || {
         mixer.begin_tick();
         for leg in 0..40 {
-            mixer.add(LegId(leg), &pcm);
+            mixer.add(LegId(leg), &pcm, Care::default());
         }
         mixer.mix();
         for leg in (0..40).map(LegId) {
@@ -86,4 +87,32 @@ fn cost_of_mixing() {
         }
     });
     assert_eq!(heard, 8 * TICKS * TICK_SAMPLES);
+}
+
+#[test]
+fn cost_of_care() {
+    let care = Care {
+        level: true,
+        noise: true,
+        echo: true,
+    };
+    let hiss: Vec<i16> = noise(TICK_SAMPLES * 100).iter().map(|s| s / 64).collect();
+    for (name, loud) in [("background", 0), ("speech in noise", 16)] {
+        let mut mixer = Mixer::new(Config::default());
+        let mut tick = 0;
+        let mut step = || {
+            mixer.begin_tick();
+            let at = tick % 100 * TICK_SAMPLES;
+            // Of varying loudness, with pauses.
+            let gain = 1 + loud * (tick as i16 % 5);
+            let pcm: Tick = std::array::from_fn(|n| hiss[at + n] * gain);
+            mixer.add(LegId(1), &pcm, care);
+            mixer.mix();
+            mixer.personal(LegId(1));
+            tick += 1;
+        };
+        (0..300).for_each(|_| step());
+        share(&format!("care for one leg: {name}"), step);
+        assert_eq!(mixer.is_mixed(LegId(1)), loud > 0);
+    }
 }

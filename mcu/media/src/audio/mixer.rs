@@ -2,7 +2,13 @@
 //!
 //! The loudest few are summed once. A leg that is in the sum hears it less its own part; all others
 //! share one mix, so one encoder a codec serves them. A tick is `begin_tick`, `add` for each leg that
-//! has sound, `mix`, then `personal` and `shared` as often as needed.
+//! has sound, `choose`, `prepare` for each leg, `mix`, then `personal` and `shared` as often as needed.
+//!
+//! A leg that has nothing but its background to give, as every open microphone has, leaves the sum: fifty
+//! sites of which one speaks sound like one.
+//!
+//! What a leg's plan wants done to its sound is done to the legs in the sum alone (`voice.rs`). A sum
+//! beyond full scale is turned down (`limiter.rs`); one that fits leaves to the bit.
 //!
 //! A leg enters and leaves the sum by a ramp of one tick. At the tick in which it enters, its part
 //! starts from zero: the mix that it got until then and the personal one it gets from then on meet
@@ -11,8 +17,11 @@
 use std::collections::BTreeMap;
 
 use mcu_api::ids::LegId;
+use mcu_api::plan::Care;
 
+use super::limiter::{Limiter, Wide};
 use super::speaker::{self, ActiveSpeaker, SILENCE_DBOV, Smoothed};
+use super::voice::Voice;
 
 /// Samples of one tick: 20 ms at 48 kHz.
 pub const TICK_SAMPLES: usize = 960;
@@ -27,7 +36,8 @@ pub type Tick = [i16; TICK_SAMPLES];
 pub struct Config {
     /// Legs that are in the sum at most.
     pub loudest: usize,
-    /// A leg below this level for `quiet_ticks` leaves the sum: it then shares an encoder.
+    /// A leg below this level, or with nothing but its background, for `quiet_ticks` leaves the sum:
+    /// it then shares an encoder.
     pub quiet_dbov: f32,
     /// Ticks of 20 ms that a quiet leg stays in the sum.
     pub quiet_ticks: u32,
@@ -53,8 +63,15 @@ impl Default for Config {
 pub struct Mixer {
     config: Config,
     legs: BTreeMap<LegId, Leg>,
-    sum: Box<[i32; TICK_SAMPLES]>,
+    sum: Box<Wide>,
     shared: Box<Tick>,
+    shared_dbov: f32,
+    /// Of the shared mix.
+    limiter: Limiter,
+    /// `choose` was called in this tick.
+    has_chosen: bool,
+    /// The sum without one leg.
+    others: Box<Wide>,
     personal: Box<Tick>,
     speaker: ActiveSpeaker,
 }
@@ -64,14 +81,19 @@ struct Leg {
     pcm: Box<Tick>,
     /// `add` was called in this tick.
     fresh: bool,
-    /// Level of this tick in dBov.
+    /// Level of this tick in dBov, as it came in.
     level: f32,
     smoothed: Smoothed,
+    voice: Voice,
+    /// Of what this leg hears.
+    limiter: Limiter,
     quiet_ticks: u32,
     /// In the sum at full gain from the end of this tick on.
     chosen: bool,
     /// Part of the sum in this tick, ramps included.
     part: Part,
+    /// `pcm` is what goes into the sum of this tick.
+    prepared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +112,10 @@ impl Mixer {
             legs: BTreeMap::new(),
             sum: Box::new([0; TICK_SAMPLES]),
             shared: Box::new([0; TICK_SAMPLES]),
+            shared_dbov: SILENCE_DBOV,
+            limiter: Limiter::default(),
+            has_chosen: false,
+            others: Box::new([0; TICK_SAMPLES]),
             personal: Box::new([0; TICK_SAMPLES]),
             speaker: ActiveSpeaker::new(config.speaker),
         }
@@ -99,16 +125,21 @@ impl Mixer {
     pub fn begin_tick(&mut self) {
         for leg in self.legs.values_mut() {
             leg.fresh = false;
+            leg.voice.begin_tick();
         }
     }
 
-    /// Gives a leg's sound of this tick. An unknown leg is taken in; a muted leg is simply not
-    /// added.
-    pub fn add(&mut self, leg: LegId, pcm: &Tick) {
-        let leg = self.legs.entry(leg).or_insert_with(Leg::new);
+    /// Gives a leg's sound of this tick, and what is to be done to it. An unknown leg is taken in; a
+    /// muted leg is simply not added.
+    pub fn add(&mut self, id: LegId, pcm: &Tick, care: Care) {
+        let leg = self.legs.entry(id).or_insert_with(Leg::new);
         leg.pcm.copy_from_slice(pcm);
         leg.fresh = true;
-        leg.level = speaker::level_dbov(pcm);
+        let echoed = leg.voice.echoes();
+        leg.level = leg.voice.hear(&mut leg.pcm, care);
+        if leg.voice.echoes() != echoed {
+            tracing::info!(leg = %id, echoes = !echoed, "echo of a leg");
+        }
     }
 
     /// Forgets a leg. What it still had in the sum ends here: stop adding it a tick earlier for an
@@ -117,20 +148,36 @@ impl Mixer {
         self.legs.remove(&leg);
     }
 
-    /// Chooses who is heard and sums. `true` if the active speaker changed.
-    pub fn mix(&mut self) -> bool {
+    /// Chooses who is heard in this tick.
+    pub fn choose(&mut self) {
         for leg in self.legs.values_mut() {
             leg.measure(&self.config);
         }
-        self.choose();
+        self.choose_loudest();
+        self.has_chosen = true;
+    }
+
+    /// Does to a leg's sound what its plan wants, if it is heard in this tick. Of legs that are left out
+    /// [`Mixer::mix`] does it; by leg, whose sound is in hand can be noted meanwhile.
+    pub fn prepare(&mut self, leg: LegId) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.prepare(self.limiter);
+        }
+    }
+
+    /// Sums. `true` if the active speaker changed.
+    pub fn mix(&mut self) -> bool {
+        if !self.has_chosen {
+            self.choose();
+        }
+        self.has_chosen = false;
         self.sum.fill(0);
         for leg in self.legs.values_mut() {
-            leg.prepare_part();
+            leg.prepare(self.limiter);
             leg.accumulate(&mut self.sum);
         }
-        for (out, sum) in self.shared.iter_mut().zip(self.sum.iter()) {
-            *out = limit(*sum);
-        }
+        self.limiter.process(&self.sum, &mut self.shared);
+        self.shared_dbov = speaker::level_dbov(self.shared.as_slice());
         self.speaker
             .update(self.legs.iter().map(|(id, leg)| (*id, leg.smoothed.dbov())))
     }
@@ -142,14 +189,21 @@ impl Mixer {
             .is_some_and(|leg| leg.part != Part::None)
     }
 
-    /// What the leg hears: the sum without its own part, or the shared mix if it has none.
+    /// What the leg hears: the sum without its own part, or the shared mix if it has none. Ask once a
+    /// tick.
     pub fn personal(&mut self, leg: LegId) -> &Tick {
-        let Some(leg) = self.legs.get(&leg).filter(|leg| leg.part != Part::None) else {
+        let Some(leg) = self.legs.get_mut(&leg) else {
             return &self.shared;
         };
-        for (n, out) in self.personal.iter_mut().enumerate() {
-            *out = limit(self.sum[n] - leg.sample(n));
+        if leg.part == Part::None {
+            leg.voice.note_sent(&self.shared, Some(self.shared_dbov));
+            return &self.shared;
         }
+        for (n, out) in self.others.iter_mut().enumerate() {
+            *out = self.sum[n] - leg.sample(n);
+        }
+        leg.limiter.process(&self.others, &mut self.personal);
+        leg.voice.note_sent(&self.personal, None);
         &self.personal
     }
 
@@ -172,7 +226,7 @@ impl Mixer {
 
     /// Marks the legs of this tick's sum as chosen: those chosen before stay unless quiet or
     /// outdone.
-    fn choose(&mut self) {
+    fn choose_loudest(&mut self) {
         let margin = self.config.margin_db;
         let mut audible: Vec<(f32, LegId)> = self
             .legs
@@ -196,6 +250,7 @@ impl Mixer {
                 (false, false) => Part::None,
             };
             leg.chosen = now;
+            leg.prepared = false;
         }
     }
 }
@@ -207,9 +262,12 @@ impl Leg {
             fresh: false,
             level: SILENCE_DBOV,
             smoothed: Smoothed::default(),
+            voice: Voice::default(),
+            limiter: Limiter::default(),
             quiet_ticks: u32::MAX,
             chosen: false,
             part: Part::None,
+            prepared: false,
         }
     }
 
@@ -217,22 +275,37 @@ impl Leg {
         if !self.fresh {
             self.level = SILENCE_DBOV;
         }
-        self.smoothed.update(self.level);
-        self.quiet_ticks = match self.level >= config.quiet_dbov {
+        let is_heard = self.level >= config.quiet_dbov && !self.voice.is_background();
+        self.smoothed.update(match is_heard {
+            true => self.level + self.voice.gain_db(),
+            false => SILENCE_DBOV,
+        });
+        self.quiet_ticks = match is_heard {
             true => 0,
             false => self.quiet_ticks.saturating_add(1),
         };
     }
 
     /// Makes what this tick's part is taken from: a leg that fell silent within the sum goes on with
-    /// its last samples mirrored, so that even its end has no step.
-    fn prepare_part(&mut self) {
-        if self.part == Part::Falling && !self.fresh {
-            self.pcm.reverse();
+    /// its last samples mirrored, so that even its end has no step. `shared` is what limited the shared
+    /// mix so far.
+    fn prepare(&mut self, shared: Limiter) {
+        if std::mem::replace(&mut self.prepared, true) {
+            return;
+        }
+        if self.part == Part::Rising {
+            // It goes on hearing from where the shared mix stands.
+            self.limiter = shared;
+            self.voice.begin();
+        }
+        match (self.part, self.fresh) {
+            (Part::None, _) => {}
+            (_, true) => self.voice.process(&mut self.pcm),
+            (_, false) => self.pcm.reverse(),
         }
     }
 
-    fn accumulate(&self, sum: &mut [i32; TICK_SAMPLES]) {
+    fn accumulate(&self, sum: &mut Wide) {
         match self.part {
             Part::None => {}
             Part::Full => {
@@ -261,20 +334,6 @@ impl Leg {
     }
 }
 
-/// A limiter without memory: exact up to 3/4 of full scale, from there bent towards full scale with
-/// no corner, so that loud sums do not wrap or clip hard.
-fn limit(sum: i32) -> i16 {
-    const KNEE: i32 = 24_576;
-    const ROOM: i64 = (i16::MAX as i32 - KNEE) as i64;
-    let magnitude = sum.abs();
-    if magnitude <= KNEE {
-        return sum as i16;
-    }
-    let over = i64::from(magnitude - KNEE);
-    let bent = KNEE + (ROOM * over / (ROOM + over)) as i32;
-    (bent * sum.signum()) as i16
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +349,7 @@ mod tests {
     fn run(mixer: &mut Mixer, legs: &[(u64, Tick)]) {
         mixer.begin_tick();
         for (leg, pcm) in legs {
-            mixer.add(LegId(*leg), pcm);
+            mixer.add(LegId(*leg), pcm, Care::default());
         }
         mixer.mix();
     }
@@ -394,19 +453,15 @@ mod tests {
     }
 
     #[test]
-    fn loud_sums_bend_instead_of_wrapping() {
+    fn loud_sums_are_turned_down_instead_of_wrapping() {
         let mut mixer = Mixer::new(Config::default());
         for _ in 0..3 {
             let legs: Vec<(u64, Tick)> = (1..=8).map(|n| (n, [32_767; TICK_SAMPLES])).collect();
             run(&mut mixer, &legs);
         }
-        assert!(mixer.shared()[0] > 31_000);
-        let mut last = limit(-300_000);
-        for sum in -300_000..300_000 {
-            let now = limit(sum);
-            assert!(now >= last && i32::from(now) - i32::from(last) <= 1);
-            last = now;
-        }
+        assert!(mixer.shared().iter().all(|sample| *sample > 32_000));
+        let heard = mixer.personal(LegId(3));
+        assert!(heard.iter().all(|sample| *sample > 32_000));
     }
 
     #[test]

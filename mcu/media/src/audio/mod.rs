@@ -3,22 +3,30 @@
 //! Everything here is pure computation on one thread; queues and clocks belong to the worker. Samples
 //! are 16-bit, one channel.
 
+mod activity;
 mod conceal;
 #[cfg(test)]
 mod costs;
 mod decoder;
+mod echo;
 mod encoder;
 mod g711;
 mod g722;
 mod g7221;
 mod g729;
 mod l16;
+mod leveller;
+mod limiter;
 pub mod mixer;
 pub mod prompt;
 mod resampler;
 pub mod speaker;
+mod suppressor;
 #[cfg(test)]
 mod tests;
+mod voice;
+#[cfg(test)]
+mod voices;
 
 pub use decoder::{DecodeError, Decoder};
 pub use encoder::{EncodeError, Encoder};

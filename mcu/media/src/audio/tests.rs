@@ -24,7 +24,7 @@ const CODECS: [AudioCodec; 8] = [
     AudioCodec::Opus,
 ];
 
-fn tone(rate_hz: u32, hz: f64, amplitude: f64, samples: usize) -> Vec<i16> {
+pub(super) fn tone(rate_hz: u32, hz: f64, amplitude: f64, samples: usize) -> Vec<i16> {
     (0..samples)
         .map(|n| ((n as f64 * hz * TAU / f64::from(rate_hz)).sin() * amplitude).round() as i16)
         .collect()
@@ -82,7 +82,7 @@ fn snr_min(codec: AudioCodec) -> f64 {
 }
 
 /// Feeds `input` to `ffmpeg` with these arguments between its standard input and output.
-fn ffmpeg(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+pub(super) fn ffmpeg(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut child = Command::new("ffmpeg")
         .args(["-nostdin", "-loglevel", "error"])
         .args(arguments)
@@ -99,11 +99,11 @@ fn ffmpeg(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-fn bytes(pcm: &[i16]) -> Vec<u8> {
+pub(super) fn bytes(pcm: &[i16]) -> Vec<u8> {
     pcm.iter().flat_map(|sample| sample.to_le_bytes()).collect()
 }
 
-fn samples(bytes: &[u8]) -> Vec<i16> {
+pub(super) fn samples(bytes: &[u8]) -> Vec<i16> {
     bytes
         .chunks_exact(2)
         .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))

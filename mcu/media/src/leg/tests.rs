@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use mcu_api::codec::{AudioCodec, H264Profile, PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::plan::{
-    AudioPayload, AudioSend, AudioStream, DtlsKeys, DtlsRole, DtlsTerms, IceTerms, SdesKeys,
+    AudioPayload, AudioSend, AudioStream, Care, DtlsKeys, DtlsRole, DtlsTerms, IceTerms, SdesKeys,
     SrtpSource, SrtpSuite, Transport as Planned, UdpTransport, VideoSend, VideoSource,
 };
 use mcu_api::secret::Redacted;
@@ -171,6 +171,7 @@ fn audio() -> AudioStream {
         extensions: Default::default(),
         muted: false,
         faithful: false,
+        care: Care::default(),
     }
 }
 
@@ -196,8 +197,9 @@ fn video() -> VideoSend {
         packetization: PacketizationMode::NonInterleaved,
         feedback: Default::default(),
         extensions: Default::default(),
-        source: Some(VideoSource::Composition { class }),
+        source: Some(VideoSource::Composition { class, view: None }),
         max_bitrate_bps: 2_000_000,
+        limits: Default::default(),
     }
 }
 
@@ -377,7 +379,7 @@ fn a_picture_of_another_class_begins_with_a_key_frame() {
     let mut leg = bench.open(&plan);
     assert!(leg.screens()[0].can_show(false));
     leg.screens()[0].take_key_request();
-    let Some(VideoSource::Composition { class }) = &mut plan.video_send[0].source else {
+    let Some(VideoSource::Composition { class, .. }) = &mut plan.video_send[0].source else {
         panic!("{plan:?}");
     };
     (class.width, class.height) = (640, 360);

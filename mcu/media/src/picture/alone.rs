@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use mcu_api::codec::VideoCodec;
 use mcu_api::ids::LegId;
-use mcu_api::plan::Layout;
+use mcu_api::layout::Layout;
 
 use crate::video::{Colour, Compositor, Frame};
 
@@ -73,7 +73,7 @@ pub fn fit(
         };
         Box::new(Compositor::of_colour(width, height, colour))
     });
-    canvas.set_tiles(Layout::Equal, &[leg]);
+    canvas.set_tiles(Layout::default(), &[leg]);
     if let Err(error) = canvas.put(leg, picture) {
         tracing::debug!(%leg, %error, "picture not brought to size");
     }

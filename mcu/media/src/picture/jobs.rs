@@ -1,15 +1,15 @@
 //! What a picture's jobs do, on the threads of the pool.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use mcu_api::codec::VideoCodec;
 use mcu_api::ids::{LegId, RoomId};
-use mcu_api::plan::Layout;
 use mcu_rtp::video::AccessUnit;
 
-use super::{Composed, Decoded, Encoded, Scene};
+use super::{Composed, Decoded, Encoded, Scene, ViewName};
 use crate::blame::{self, Sender};
-use crate::video::{Compositor, Decoder, Encoder, Frame};
+use crate::video::{Compositor, Decoder, Encoder, Frame, Spot};
 
 pub(super) fn run_decoder(
     (room, leg, sender): (RoomId, LegId, Sender),
@@ -64,7 +64,9 @@ fn decoder_of(
 
 /// What a composition shows, and in which sizes it is wanted.
 pub(super) struct Work {
-    pub tiles: (Layout, Vec<LegId>),
+    pub spots: Arc<[Spot]>,
+    /// Of the canvas.
+    pub size: (u32, u32),
     pub fresh: Vec<(LegId, Sender, Frame)>,
     pub sizes: Vec<(u16, u16)>,
     /// Media time in 1/90,000 s.
@@ -72,14 +74,17 @@ pub(super) struct Work {
 }
 
 pub(super) fn run_canvas(
-    room: RoomId,
+    (room, view): (RoomId, (ViewName, u64)),
     mut canvas: Box<Compositor>,
     work: Work,
     at: Instant,
 ) -> Composed {
-    let (layout, tiles) = &work.tiles;
-    canvas.set_tiles(*layout, tiles);
-    for (leg, sender, frame) in work.fresh {
+    canvas.resize(work.size);
+    canvas.set_spots(&work.spots, |leg| blame::hold(room, leg, Sender::Peer));
+    // From below, so that what lies over another is drawn once.
+    let mut fresh = work.fresh;
+    fresh.sort_by_key(|(leg, ..)| canvas.tiles().position(|tile| tile == *leg));
+    for (leg, sender, frame) in fresh {
         let _held = blame::hold(room, leg, sender);
         if let Err(error) = canvas.put(leg, &frame) {
             tracing::debug!(%leg, %error, "picture not composed");
@@ -101,6 +106,7 @@ pub(super) fn run_canvas(
     }
     Composed {
         room,
+        view,
         canvas,
         pictures,
         at,
@@ -108,7 +114,7 @@ pub(super) fn run_canvas(
 }
 
 pub(super) fn run_encoder(
-    room: RoomId,
+    (room, epoch): (RoomId, u64),
     scene: Scene,
     encoder: Option<Encoder>,
     picture: &Frame,
@@ -117,6 +123,7 @@ pub(super) fn run_encoder(
 ) -> Encoded {
     let mut done = Encoded {
         room,
+        epoch,
         scene,
         encoder,
         canvas: None,

@@ -4,13 +4,14 @@ use std::{ptr, slice};
 
 use ffmpeg_next::{Error, ffi};
 use mcu_api::codec::{VideoClass, VideoCodec};
-use mcu_rtp::h261;
 use mcu_rtp::h263::Split;
 use mcu_rtp::h264::MAX_PAYLOAD;
+use mcu_rtp::{h261, h263};
 
 use super::av;
 use super::encoder::{AccessUnit, EncodeError};
 use super::frame::Frame;
+use super::pace::{Pace, TemporalReference};
 
 /// Pictures between two key frames that nobody asked for: each macroblock of H.261 and H.263 is to be
 /// coded without reference once in 132 pictures (H.261 §3.4, H.263 §4.4).
@@ -26,8 +27,14 @@ const SPLIT_BYTES: i64 = 128;
 const SPLIT_INFO: usize = 12;
 /// The rate is held over so many milliseconds: what is above is waited for.
 const WINDOW_MS: i64 = 500;
+/// Bits of a picture below which libavcodec does not code it again to spare its buffer: more than any
+/// has. When it does, it goes on to describe macroblocks of H.263 behind those of the first time, and so
+/// behind the memory that it has for them.
+const NEVER_AGAIN_BITS: f32 = (1 << 30) as f32;
 /// Time of libvpx for a picture: 8 is its fastest setting of real use, where the picture is still good.
 const VP8_SPEED: i64 = 8;
+/// Media time in a second.
+const CLOCK_HZ: i64 = 90_000;
 
 /// Encodes one class on the caller's thread.
 pub struct Encoder {
@@ -36,8 +43,12 @@ pub struct Encoder {
     frame: *mut ffi::AVFrame,
     class: VideoClass,
     wants_key: bool,
-    /// Pictures that went into the codec.
-    pictures: i64,
+    pace: Pace,
+    reference: TemporalReference,
+    /// Time for which bits were given, in 1/90,000 s.
+    time: i64,
+    /// That of the picture which went into the codec last, in its time base.
+    tick: i64,
     /// Bits that were sent above the rate.
     debt_bits: i64,
     buffer: Vec<u8>,
@@ -70,7 +81,10 @@ impl Encoder {
                 frame: ffi::av_frame_alloc(),
                 class: class.clone(),
                 wants_key: false,
-                pictures: 0,
+                pace: Pace::new(class.frame_rate),
+                reference: TemporalReference::default(),
+                time: 0,
+                tick: 0,
                 debt_bits: 0,
                 buffer: Vec::new(),
                 splits: Vec::new(),
@@ -100,9 +114,13 @@ impl Encoder {
             return Err(EncodeError::FrameSize { width, height });
         }
         let rate = i64::from(self.class.bitrate_bps);
-        self.debt_bits -= rate / i64::from(self.class.frame_rate.max(1));
+        let passed = self.pace.pass(frame.pts());
+        self.time += passed;
+        self.debt_bits -= rate * passed / CLOCK_HZ;
         self.debt_bits = self.debt_bits.max(-rate / 4);
-        if self.debt_bits > rate * WINDOW_MS / 1_000 && !self.wants_key {
+        let has_place = self.modulus().is_none() || self.reference.is_free(frame.pts());
+        let has_bits = self.debt_bits <= rate * WINDOW_MS / 1_000;
+        if !(has_place && has_bits || self.wants_key) {
             return Ok(None);
         }
         let mut key = self.send(frame, self.wants_key)?;
@@ -119,12 +137,48 @@ impl Encoder {
             self.set_finest(2);
         }
         self.wants_key = false;
+        self.write_reference(frame.pts());
         self.debt_bits += self.buffer.len() as i64 * 8;
         Ok((!self.buffer.is_empty()).then_some(AccessUnit {
             bytes: &self.buffer,
             key,
             splits: &self.splits,
         }))
+    }
+
+    /// Of the temporal references that the codec's pictures bear (H.261 §4.2.1, H.263 §5.1.2).
+    fn modulus(&self) -> Option<i64> {
+        match self.class.codec {
+            VideoCodec::H261 => Some(32),
+            VideoCodec::H263 | VideoCodec::H263Plus => Some(256),
+            _ => None,
+        }
+    }
+
+    /// libavcodec counts pictures where the standards count time.
+    fn write_reference(&mut self, pts: i64) {
+        let Some(modulus) = self.modulus().filter(|_| !self.buffer.is_empty()) else {
+            return;
+        };
+        let reference = self.reference.take(pts, modulus);
+        match self.class.codec {
+            VideoCodec::H261 => h261::set_temporal_reference(&mut self.buffer, reference),
+            _ => h263::set_temporal_reference(&mut self.buffer, reference),
+        }
+    }
+
+    /// The time of the next picture in the codec's time base. The rate control of the MPEG family gives
+    /// each picture the bits of one unit: it is told the greater rate of as many as have passed.
+    fn next_tick(&mut self) -> i64 {
+        let before = self.tick;
+        // SAFETY: the context is ours; the time base does not change once it is open.
+        let codec = unsafe { &mut *self.codec };
+        let tick = self.time * i64::from(codec.time_base.den) / CLOCK_HZ;
+        self.tick = tick.max(before + 1);
+        if self.modulus().is_some() {
+            codec.rc_max_rate = i64::from(self.class.bitrate_bps) * (self.tick - before);
+        }
+        self.tick
     }
 
     /// Finest quantiser from the next picture on.
@@ -137,7 +191,7 @@ impl Encoder {
     fn send(&mut self, frame: &Frame, key: bool) -> Result<bool, Error> {
         let planes = [0, 1, 2].map(|index| frame.plane(index));
         assert!(planes.iter().all(super::Plane::is_whole));
-        self.pictures += 1;
+        let tick = self.next_tick();
         self.buffer.clear();
         self.splits.clear();
         // SAFETY: the frame's planes hold all their rows during the call; since the frame counts no
@@ -147,7 +201,7 @@ impl Encoder {
             picture.width = self.class.width.into();
             picture.height = self.class.height.into();
             picture.format = ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as i32;
-            picture.pts = self.pictures;
+            picture.pts = tick;
             picture.pict_type = match key {
                 true => ffi::AVPictureType::AV_PICTURE_TYPE_I,
                 false => ffi::AVPictureType::AV_PICTURE_TYPE_NONE,
@@ -239,32 +293,38 @@ fn describe(settings: &mut ffi::AVCodecContext, class: &VideoClass) {
     settings.width = class.width.into();
     settings.height = class.height.into();
     settings.pix_fmt = ffi::AVPixelFormat::AV_PIX_FMT_YUV420P;
-    settings.time_base = ffi::AVRational {
-        num: 1,
-        den: frames,
-    };
-    settings.framerate = ffi::AVRational {
-        num: frames,
-        den: 1,
-    };
+    settings.framerate = fraction(frames, 1);
     settings.bit_rate = rate;
     settings.rc_max_rate = rate;
     settings.rc_buffer_size = (rate * WINDOW_MS / 1_000) as i32;
+    settings.bit_rate_tolerance = rate.min(i32::MAX.into()) as i32;
     settings.max_b_frames = 0;
     settings.thread_count = 1;
     match class.codec {
         VideoCodec::Vp8 => {
+            // libvpx looks at the times of pictures, as exactly as it is told them.
+            settings.time_base = fraction(1, CLOCK_HZ as i32);
+            settings.ticks_per_frame = CLOCK_HZ as i32 / frames;
             settings.rc_min_rate = rate;
             settings.gop_size = i32::MAX; // key frames are ours to decide
             settings.qmin = 4;
             settings.qmax = 56;
         }
         _ => {
+            settings.time_base = fraction(1, frames);
             settings.gop_size = KEY_INTERVAL;
             settings.qmin = 2;
             settings.qmax = QUANT_MAX;
+            if class.codec == VideoCodec::H263 {
+                settings.rc_max_available_vbv_use =
+                    NEVER_AGAIN_BITS / settings.rc_buffer_size.max(1) as f32;
+            }
         }
     }
+}
+
+fn fraction(num: i32, den: i32) -> ffi::AVRational {
+    ffi::AVRational { num, den }
 }
 
 /// # Safety

@@ -5,16 +5,15 @@
 //! moves to other memory first, once a composition at most.
 
 use mcu_api::ids::LegId;
-use mcu_api::plan::Layout;
+use mcu_api::layout::{Cell, Layout};
 
+use super::caption::{self, Caption, Label};
 use super::colour::Colour;
 use super::frame::{Frame, FrameMut, Pool};
 use super::layout::{self, Rect};
 use super::scale::{self, ScaleError, Scaler};
 
 const BLACK: [u8; 3] = [16, 128, 128];
-/// A tile whose leg has no picture.
-const DARK_GREY: [u8; 3] = [48, 128, 128];
 /// Canvases that may lie unused: two encoders at work and one being drawn need no more.
 const SPARE_CANVASES: usize = 3;
 /// Other sizes kept ready; the one not asked for longest gives way.
@@ -26,21 +25,40 @@ pub struct Compositor {
     pool: Pool,
     /// `None` only while it is drawn on.
     canvas: Option<Frame>,
-    layout: Layout,
     tiles: Vec<Tile>,
+    /// Tiles that were drawn since the last composition, in that order.
+    drawn: Vec<usize>,
     /// Grows with every change of the canvas.
     version: u64,
     derived: Vec<Derived>,
 }
 
+/// What lies in one place of a composition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spot {
+    /// The leg.
+    pub leg: LegId,
+    /// Where it lies.
+    pub cell: Cell,
+    /// It has no picture, or nobody is to see it: its last one is forgotten.
+    pub is_held: bool,
+    /// What is drawn over it.
+    pub caption: Caption,
+}
+
 #[derive(Debug)]
 struct Tile {
-    leg: LegId,
+    spot: Spot,
     cell: Rect,
-    /// The part of the cell that the picture covers; none when the tile is grey.
+    /// Its name, where one is written, and the picture for which that was made.
+    label: Option<Label>,
+    labelled: Option<Rect>,
+    /// The part of the cell that the picture covers; none while there is none.
     picture: Option<Rect>,
     /// What was shown last, to be drawn again when the grid changes.
     last: Option<Frame>,
+    /// What stands for a picture, once it was drawn for this cell and caption.
+    held: Option<Frame>,
     scaler: Scaler,
 }
 
@@ -69,36 +87,69 @@ impl Compositor {
         Self {
             pool,
             canvas: Some(canvas.freeze()),
-            layout: Layout::default(),
             tiles: Vec::new(),
+            drawn: Vec::new(),
             version: 0,
             derived: Vec::new(),
         }
     }
 
-    /// Which legs are shown, in the order of the layout's cells; more than it has are left out. Legs
-    /// that stay keep their last picture, the others are forgotten.
+    /// Which legs are shown, in the order of the layout's cells, without captions; more than it has are
+    /// left out.
     pub fn set_tiles(&mut self, layout: Layout, legs: &[LegId]) {
-        let shown = &legs[..legs.len().min(layout.max_tiles())];
-        if layout == self.layout && self.tiles().eq(shown.iter().copied()) {
+        let places = legs.iter().zip(layout.cells(legs.len()));
+        let spots: Vec<Spot> = places.map(|(leg, cell)| Spot::bare(*leg, *cell)).collect();
+        self.set_spots(&spots, |_| ());
+    }
+
+    /// What is shown where; a later spot lies over an earlier one. Legs that stay keep their last
+    /// picture, the others are forgotten. What `hold` yields for a leg is kept while its caption is made.
+    pub fn set_spots<H>(&mut self, spots: &[Spot], hold: impl Fn(LegId) -> H) {
+        if self.tiles.iter().map(|tile| &tile.spot).eq(spots) {
             return;
         }
-        self.layout = layout;
         let (width, height) = (self.pool.width(), self.pool.height());
-        let cells = layout::cells(layout, shown.len(), width, height);
         let mut before = std::mem::take(&mut self.tiles);
+        let place = |spot: &Spot| (spot.leg, spot.cell);
+        let moves = !before
+            .iter()
+            .map(|tile| place(&tile.spot))
+            .eq(spots.iter().map(place));
         let mut canvas = self.canvas_mut();
-        let whole = Rect::whole(canvas.width(), canvas.height());
-        paint(&mut canvas, whole, BLACK);
-        for (leg, cell) in shown.iter().zip(cells) {
-            let mut tile = match before.iter().position(|tile| tile.leg == *leg) {
-                Some(index) => Tile {
-                    cell,
-                    picture: None,
-                    ..before.swap_remove(index)
-                },
-                None => Tile::new(*leg, cell),
-            };
+        if moves {
+            let whole = Rect::whole(canvas.width(), canvas.height());
+            paint(&mut canvas, whole, BLACK);
+        }
+        for (index, spot) in spots.iter().enumerate() {
+            let _held = hold(spot.leg);
+            let known = before.iter().position(|tile| tile.spot.leg == spot.leg);
+            let tile = known.map(|index| before.swap_remove(index));
+            let mut tile = tile.unwrap_or_else(|| Tile::new(spot.clone()));
+            let is_same = !moves && tile.spot == *spot;
+            tile.take(spot, layout::rect(spot.cell, width, height));
+            if !is_same {
+                tile.draw_again(&mut canvas);
+                self.drawn.push(index);
+            }
+            self.tiles.push(tile);
+        }
+        self.put_back(canvas);
+    }
+
+    /// A canvas of another size from now on, with the same pictures.
+    pub fn resize(&mut self, (width, height): (u32, u32)) {
+        if (width, height) == (self.pool.width(), self.pool.height()) {
+            return;
+        }
+        let tiles = std::mem::take(&mut self.tiles);
+        let version = self.version;
+        *self = Self::new(width, height);
+        self.drawn = (0..tiles.len()).collect();
+        self.version = version;
+        let mut canvas = self.canvas_mut();
+        for mut tile in tiles {
+            let spot = tile.spot.clone();
+            tile.take(&spot, layout::rect(spot.cell, width, height));
             tile.draw_again(&mut canvas);
             self.tiles.push(tile);
         }
@@ -107,7 +158,7 @@ impl Compositor {
 
     /// The legs that are shown, in the order of the cells.
     pub fn tiles(&self) -> impl Iterator<Item = LegId> {
-        self.tiles.iter().map(|tile| tile.leg)
+        self.tiles.iter().map(|tile| tile.spot.leg)
     }
 
     /// Whether no tile has a picture.
@@ -118,36 +169,59 @@ impl Compositor {
     /// Where a picture of this size, in square samples, lands; `None` for a leg that is not shown. A picture of exactly
     /// this size (scaled elsewhere) is only copied by [`Compositor::put`].
     pub fn place(&self, leg: LegId, width: u32, height: u32) -> Option<Rect> {
-        let tile = self.tiles.iter().find(|tile| tile.leg == leg)?;
+        let tile = self.tiles.iter().find(|tile| tile.spot.leg == leg)?;
         Some(layout::fit(tile.cell, width, height))
     }
 
-    /// Draws a leg's newest picture. `false`: the leg is not shown.
+    /// Draws a leg's newest picture. `false`: the leg is not shown, or is to have no picture.
     pub fn put(&mut self, leg: LegId, frame: &Frame) -> Result<bool, ScaleError> {
-        let Some(index) = self.tiles.iter().position(|tile| tile.leg == leg) else {
+        let Some(index) = self.tiles.iter().position(|tile| tile.spot.leg == leg) else {
             return Ok(false);
         };
+        if self.tiles[index].spot.is_held {
+            return Ok(false);
+        }
         let mut canvas = self.canvas_mut();
         let drawn = self.tiles[index].draw(&mut canvas, frame);
+        self.drawn.push(index);
         self.put_back(canvas);
         drawn.map(|()| true)
     }
 
-    /// Takes away a leg's picture: its camera is off. The tile stays, dark grey.
+    /// Takes away a leg's picture: its camera is off. The tile stays.
     pub fn clear(&mut self, leg: LegId) {
-        let Some(index) = self.tiles.iter().position(|tile| tile.leg == leg) else {
+        let Some(index) = self.tiles.iter().position(|tile| tile.spot.leg == leg) else {
             return;
         };
         if self.tiles[index].last.take().is_some() {
             let mut canvas = self.canvas_mut();
             self.tiles[index].draw_again(&mut canvas);
+            self.drawn.push(index);
             self.put_back(canvas);
         }
+    }
+
+    /// Draws again what lies over a tile that was drawn after it.
+    fn draw_above(&mut self) {
+        for index in 0..self.tiles.len() {
+            let cell = self.tiles[index].cell;
+            let last = self.drawn.iter().rposition(|drawn| *drawn == index);
+            let since = &self.drawn[last.map_or(0, |last| last + 1)..];
+            let mut below = since.iter().filter(|drawn| **drawn < index);
+            if below.any(|drawn| self.tiles[*drawn].cell.meets(&cell)) {
+                let mut canvas = self.canvas_mut();
+                self.tiles[index].draw_again(&mut canvas);
+                self.drawn.push(index);
+                self.put_back(canvas);
+            }
+        }
+        self.drawn.clear();
     }
 
     /// The composed picture, at media time `pts` (1/90,000 s). Its clone may be kept as long as
     /// wanted.
     pub fn compose(&mut self, pts: i64) -> &Frame {
+        self.draw_above();
         let canvas = self
             .canvas
             .take()
@@ -204,15 +278,46 @@ impl Compositor {
     }
 }
 
-impl Tile {
-    fn new(leg: LegId, cell: Rect) -> Self {
+impl Spot {
+    /// A leg without caption.
+    pub fn bare(leg: LegId, cell: Cell) -> Self {
         Self {
             leg,
             cell,
+            is_held: false,
+            caption: Caption::default(),
+        }
+    }
+}
+
+impl Tile {
+    /// It lies nowhere yet.
+    fn new(spot: Spot) -> Self {
+        Self {
+            spot,
+            cell: Rect::default(),
+            label: None,
+            labelled: None,
             picture: None,
             last: None,
+            held: None,
             scaler: Scaler::new(),
         }
+    }
+
+    /// Lies here from now on, under this caption.
+    fn take(&mut self, spot: &Spot, cell: Rect) {
+        let says_else = !self.spot.caption.says_the_same(&spot.caption);
+        if says_else {
+            self.labelled = None;
+        }
+        if says_else || self.cell != cell {
+            self.held = None;
+        }
+        if spot.is_held {
+            self.last = None;
+        }
+        (self.spot, self.cell) = (spot.clone(), cell);
     }
 
     fn draw(&mut self, canvas: &mut FrameMut, frame: &Frame) -> Result<(), ScaleError> {
@@ -221,16 +326,38 @@ impl Tile {
         if self.picture != Some(place) {
             paint(canvas, self.cell, BLACK);
         }
+        if self.labelled != Some(place) {
+            self.label = Label::new(&self.spot.caption, place);
+            self.labelled = Some(place);
+        }
         self.picture = Some(place);
         self.last = Some(frame.clone());
-        self.scaler.scale(frame, canvas, place)
+        self.scaler.scale(frame, canvas, place)?;
+        if let Some(label) = &self.label {
+            label.draw(canvas);
+        }
+        if self.spot.caption.speaks {
+            caption::draw_border(canvas, place);
+        }
+        Ok(())
     }
 
     fn draw_again(&mut self, canvas: &mut FrameMut) {
+        // Whatever was drawn over its bars goes.
+        self.picture = None;
         let drawn = self.last.take().map(|frame| self.draw(canvas, &frame));
-        if !matches!(drawn, Some(Ok(()))) {
-            (self.picture, self.last) = (None, None);
-            paint(canvas, self.cell, DARK_GREY);
+        if matches!(drawn, Some(Ok(()))) {
+            return;
+        }
+        (self.picture, self.last) = (None, None);
+        let (cell, caption) = (self.cell, &self.spot.caption);
+        let held = self
+            .held
+            .get_or_insert_with(|| caption::held(caption, cell, canvas.colour));
+        let drawn = self.scaler.scale(held, canvas, cell);
+        debug_assert_eq!(drawn, Ok(()));
+        if self.spot.caption.speaks {
+            caption::draw_border(canvas, self.cell);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
-use mcu_api::plan::Layout;
+use mcu_api::layout::Layout;
 use mcu_api::still::Still;
 use nix::time::{ClockId, clock_gettime};
 
@@ -104,7 +104,7 @@ fn costs_of_a_still() {
     let frames: Vec<Frame> = (0..16).map(|n| noisy(&pool, n)).collect();
     let legs: Vec<LegId> = (0..4).map(LegId).collect();
     let mut compositor = Compositor::new(320, 180);
-    compositor.set_tiles(Layout::Equal, &legs);
+    compositor.set_tiles(Layout::default(), &legs);
     let mut bytes = 0;
     cost("put 4 of 720p and make a JPEG file", &frames, |_, frame| {
         for leg in &legs {
@@ -155,7 +155,7 @@ fn costs_of_scaling(frames: &[Frame]) -> f64 {
 fn cost_of_composing(frames: &[Frame]) -> f64 {
     let legs: Vec<LegId> = (0..8).map(LegId).collect();
     let mut compositor = Compositor::new(1280, 720);
-    compositor.set_tiles(Layout::Equal, &legs);
+    compositor.set_tiles(Layout::default(), &legs);
     let mut held = None;
     let mut compositions = 0;
     let each = cost(

@@ -1,9 +1,6 @@
 //! Where the tiles of a composed picture lie.
 
-use mcu_api::plan::Layout;
-
-/// Small tiles of [`Layout::Speaker`] that fit below the large one.
-const BELOW: u32 = 4;
+use mcu_api::layout::{Cell, WHOLE};
 
 /// A rectangle in luma samples; all four numbers are even, so that chroma meets it exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -28,63 +25,29 @@ impl Rect {
             height,
         }
     }
-}
 
-/// Columns and rows for a number of tiles: 1, 2×1, 2×2, 3×2, 3×3.
-pub fn grid(tiles: usize) -> (u32, u32) {
-    match tiles {
-        0 | 1 => (1, 1),
-        2 => (2, 1),
-        3 | 4 => (2, 2),
-        5 | 6 => (3, 2),
-        _ => (3, 3),
+    /// Whether the two have samples in common.
+    pub const fn meets(&self, other: &Self) -> bool {
+        self.x < other.x + other.width
+            && other.x < self.x + self.width
+            && self.y < other.y + other.height
+            && other.y < self.y + self.height
     }
 }
 
-/// The cells of `tiles` tiles on a canvas, at most as many as the layout has. None covers another.
-pub fn cells(layout: Layout, tiles: usize, canvas_width: u32, canvas_height: u32) -> Vec<Rect> {
-    let canvas = (canvas_width, canvas_height);
-    let tiles = tiles.min(layout.max_tiles());
-    let cell = |n| match layout {
-        Layout::Equal => equal(n, tiles, canvas),
-        Layout::Speaker => speaker(n, tiles as u32, canvas),
+/// Where a cell lies on a canvas of this size. Cells that touch do so here, too.
+pub fn rect(cell: Cell, canvas_width: u32, canvas_height: u32) -> Rect {
+    let edge = |at: u16, length: u16, of: u32| {
+        let at = u64::from(at) + u64::from(length);
+        ((at * u64::from(of) / u64::from(WHOLE)) & !1) as u32
     };
-    (0..tiles as u32).map(cell).collect()
-}
-
-/// First row first. The cells touch and cover whole rows and columns.
-fn equal(n: u32, tiles: usize, canvas: (u32, u32)) -> Rect {
-    let (columns, rows) = grid(tiles);
-    let (column, row) = (n % columns, n / columns);
-    part(canvas, (columns, rows), (column, row), (1, 1))
-}
-
-/// The first cell has three quarters of each side. The others have one quarter: below it, all in the
-/// middle, where they are few; else along the right and the lower edge.
-fn speaker(n: u32, tiles: u32, canvas: (u32, u32)) -> Rect {
-    // In eighths, so that an odd number of cells can be in the middle.
-    let (place, size) = match (n, tiles) {
-        (0, 1) => ((0, 0), (8, 8)),
-        (0, _) if tiles <= 1 + BELOW => ((1, 0), (6, 6)),
-        (0, _) => ((0, 0), (6, 6)),
-        _ if tiles <= 1 + BELOW => ((2 * (n - 1) + 1 + BELOW - tiles, 6), (2, 2)),
-        (1..=3, _) => ((6, 2 * (n - 1)), (2, 2)),
-        _ => ((2 * n.saturating_sub(4), 6), (2, 2)),
-    };
-    part(canvas, (8, 8), place, size)
-}
-
-/// The rectangle of `size` at `place`, both counted in columns and rows of a canvas that has so many.
-fn part(canvas: (u32, u32), columns_rows: (u32, u32), place: (u32, u32), size: (u32, u32)) -> Rect {
-    let edge = |length: u32, n: u32, of: u32| (length * n / of) & !1;
-    let horizontal = |column| edge(canvas.0, column, columns_rows.0);
-    let vertical = |row| edge(canvas.1, row, columns_rows.1);
-    let (x, y) = (horizontal(place.0), vertical(place.1));
+    let x = edge(cell.left, 0, canvas_width);
+    let y = edge(cell.top, 0, canvas_height);
     Rect {
         x,
         y,
-        width: horizontal(place.0 + size.0) - x,
-        height: vertical(place.1 + size.1) - y,
+        width: edge(cell.left, cell.width, canvas_width).saturating_sub(x),
+        height: edge(cell.top, cell.height, canvas_height).saturating_sub(y),
     }
 }
 
@@ -124,6 +87,8 @@ fn even(length: u32, numerator: u32, denominator: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use mcu_api::layout::{Canvas, Layout};
+
     use super::*;
 
     fn rect(x: u32, y: u32, width: u32, height: u32) -> Rect {
@@ -135,9 +100,15 @@ mod tests {
         }
     }
 
+    fn cells(layout: &str, tiles: usize, width: u32, height: u32) -> Vec<Rect> {
+        let cells = Layout::named(layout).unwrap().cells(tiles).iter();
+        let cells = cells.map(|cell| super::rect(*cell, width, height));
+        cells.take(tiles).collect()
+    }
+
     #[test]
     fn cells_of_a_720p_canvas() {
-        let of = |tiles| cells(Layout::Equal, tiles, 1280, 720);
+        let of = |tiles| cells("equal", tiles, 1280, 720);
         assert_eq!(of(0), []);
         assert_eq!(of(1), [rect(0, 0, 1280, 720)]);
         assert_eq!(of(2), [rect(0, 0, 640, 720), rect(640, 0, 640, 720)]);
@@ -147,41 +118,13 @@ mod tests {
         assert_eq!(of(6)[5], rect(852, 360, 428, 360));
         assert_eq!(of(7)[6], rect(0, 480, 426, 240));
         assert_eq!(of(9)[8], rect(852, 480, 428, 240));
-        assert_eq!(of(12).len(), 9);
-    }
-
-    #[test]
-    fn cells_are_even_and_cover_their_rows_for_all_sizes() {
-        for (width, height) in [
-            (1280, 720),
-            (1920, 1080),
-            (640, 360),
-            (352, 288),
-            (176, 144),
-        ] {
-            for tiles in 1..=9 {
-                let cells = cells(Layout::Equal, tiles, width, height);
-                let (columns, _) = grid(tiles);
-                for cell in &cells {
-                    assert!(
-                        [cell.x, cell.y, cell.width, cell.height]
-                            .iter()
-                            .all(|v| v % 2 == 0)
-                    );
-                    assert!(cell.x + cell.width <= width && cell.y + cell.height <= height);
-                }
-                for pair in cells.windows(2).filter(|pair| pair[0].y == pair[1].y) {
-                    assert_eq!(pair[0].x + pair[0].width, pair[1].x);
-                }
-                let row: u32 = cells.iter().take(columns as usize).map(|c| c.width).sum();
-                assert!(tiles < columns as usize || row == width);
-            }
-        }
+        assert_eq!(of(16)[15], rect(960, 540, 320, 180));
+        assert_eq!(of(25)[24], rect(1024, 576, 256, 144));
     }
 
     #[test]
     fn who_speaks_is_large_and_the_others_are_small_beside() {
-        let of = |tiles| cells(Layout::Speaker, tiles, 1280, 720);
+        let of = |tiles| cells("speaker", tiles, 1280, 720);
         assert_eq!(of(1), [rect(0, 0, 1280, 720)]);
         assert_eq!(of(2), [rect(160, 0, 960, 540), rect(480, 540, 320, 180)]);
         assert_eq!(of(3)[1..], [320, 640].map(|x| rect(x, 540, 320, 180)));
@@ -195,29 +138,46 @@ mod tests {
             of(8)[4..],
             [0, 320, 640, 960].map(|x| rect(x, 540, 320, 180))
         );
-        assert_eq!(of(12).len(), 8);
     }
 
     #[test]
-    fn no_cell_of_any_layout_covers_another_or_lies_outside() {
-        for (layout, tiles) in Layout::ALL
-            .into_iter()
-            .flat_map(|l| (1..=9).map(move |n| (l, n)))
-        {
-            let cells = cells(layout, tiles, 1280, 720);
-            assert_eq!(cells.len(), tiles.min(layout.max_tiles()));
-            for (n, a) in cells.iter().enumerate() {
-                assert!(
-                    a.x + a.width <= 1280 && a.y + a.height <= 720,
-                    "{layout:?} {tiles}"
-                );
-                let meets = |b: &Rect| {
-                    a.x < b.x + b.width
-                        && b.x < a.x + a.width
-                        && a.y < b.y + b.height
-                        && b.y < a.y + a.height
-                };
-                assert!(!cells[..n].iter().any(meets), "{layout:?} {tiles}");
+    fn cells_of_every_layout_are_even_and_within_every_canvas() {
+        for layout in Layout::all() {
+            let sizes = match layout.canvas() {
+                Canvas::Wide => [(1280, 720), (1920, 1080), (640, 360)],
+                Canvas::Narrow => [(960, 720), (352, 288), (176, 144)],
+            };
+            for ((width, height), cells) in sizes
+                .into_iter()
+                .flat_map(|size| layout.arrangements().map(move |cells| (size, cells)))
+            {
+                for cell in cells {
+                    let cell = super::rect(*cell, width, height);
+                    assert!(cell.x + cell.width <= width, "{layout:?} {cell:?}");
+                    assert!(cell.y + cell.height <= height, "{layout:?} {cell:?}");
+                    let sides = [cell.x, cell.y, cell.width, cell.height];
+                    assert!(
+                        sides.iter().all(|side| side % 2 == 0),
+                        "{layout:?} {cell:?}"
+                    );
+                    assert!(cell.width >= 32 && cell.height >= 24, "{layout:?} {cell:?}");
+                }
+                // What does not overlap in the file does not by rounding.
+                let touches = cells.iter().enumerate().flat_map(|(n, a)| {
+                    let before = cells[..n].iter();
+                    before.map(move |b| (a, b))
+                });
+                for (a, b) in touches {
+                    let apart = a.left >= b.left + b.width
+                        || b.left >= a.left + a.width
+                        || a.top >= b.top + b.height
+                        || b.top >= a.top + a.height;
+                    let (a, b) = (
+                        super::rect(*a, width, height),
+                        super::rect(*b, width, height),
+                    );
+                    assert_eq!(apart, !a.meets(&b), "{layout:?} {a:?} {b:?}");
+                }
             }
         }
     }

@@ -6,8 +6,11 @@
 
 pub(crate) mod av;
 mod av_encoder;
+pub mod caption;
 pub mod colour;
 mod compositor;
+#[cfg(test)]
+mod compositor_tests;
 #[cfg(test)]
 mod costs;
 mod decoder;
@@ -19,14 +22,16 @@ pub mod jpeg;
 pub mod layout;
 pub mod notice;
 mod open_h264;
+mod pace;
 pub mod scale;
 mod sws;
 #[cfg(test)]
 pub(crate) mod tests;
 mod yuv;
 
+pub use caption::Caption;
 pub use colour::{Colour, Matrix, Range};
-pub use compositor::Compositor;
+pub use compositor::{Compositor, Spot};
 pub use decoder::{DecodeError, Decoder};
 pub use encoder::{AccessUnit, EncodeError, Encoder};
 pub use frame::{Frame, FrameMut, Plane, Pool};

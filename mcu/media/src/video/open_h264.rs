@@ -8,6 +8,7 @@ use openh264_sys2::{self as wels, API as _};
 use super::colour::{Colour, Matrix, Range};
 use super::encoder::{AccessUnit, EncodeError};
 use super::frame::{Frame, Plane};
+use super::pace::Pace;
 
 /// Calls a function of the encoder's table, which OpenH264 always fills.
 macro_rules! call {
@@ -21,6 +22,9 @@ macro_rules! call {
 
 /// Longest NAL unit where a packet carries exactly one (RFC 6184 §6.2).
 const NAL_MAX_BYTES: u32 = 1200;
+/// The encoder is told of another frame rate where it differs by so much: its rate control begins its
+/// targets anew with each.
+const RATE_STEP: f32 = 0.1;
 
 /// Encodes one class on the caller's thread.
 ///
@@ -32,6 +36,9 @@ pub struct Encoder {
     encoder: *mut wels::ISVCEncoder,
     width: u32,
     height: u32,
+    pace: Pace,
+    /// Pictures a second by which it spends its bits.
+    frame_rate: f32,
     info: Box<wels::SFrameBSInfo>,
     buffer: Vec<u8>,
 }
@@ -60,6 +67,8 @@ impl Encoder {
             encoder,
             width: u32::from(width),
             height: u32::from(height),
+            pace: Pace::new(class.frame_rate),
+            frame_rate: class.frame_rate.into(),
             info: Box::default(),
             buffer: Vec::new(),
         };
@@ -73,6 +82,8 @@ impl Encoder {
         if (width, height) != (self.width, self.height) {
             return Err(EncodeError::FrameSize { width, height });
         }
+        self.pace.pass(frame.pts());
+        self.follow_pace();
         let source = source_picture(frame);
         // SAFETY: the encoder is initialised; it reads the planes, which hold all their rows, and
         // fills the description of its own output.
@@ -116,6 +127,26 @@ impl Encoder {
             code = unsafe { call!(self.encoder, SetOption, option, (&raw mut info).cast()) };
         }
         check("SetOption(bitrate)", code)
+    }
+
+    /// Its rate control counts pictures, so it is told how many of them come.
+    fn follow_pace(&mut self) {
+        let mut frame_rate = self.pace.frame_rate();
+        if (frame_rate / self.frame_rate - 1.0).abs() < RATE_STEP {
+            return;
+        }
+        let option = wels::ENCODER_OPTION_FRAME_RATE;
+        // SAFETY: the option is a frame rate and takes a float.
+        let code = unsafe {
+            call!(
+                self.encoder,
+                SetOption,
+                option,
+                (&raw mut frame_rate).cast()
+            )
+        };
+        debug_assert_eq!(code, 0);
+        self.frame_rate = frame_rate;
     }
 
     fn initialize(&self, class: &VideoClass, colour: Colour) -> Result<(), EncodeError> {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
-use mcu_api::plan::Layout;
+use mcu_api::layout::Layout;
 
 use super::*;
 
@@ -134,7 +134,7 @@ fn a_picture_of_oblong_samples_is_shown_as_wide_as_it_is_meant() {
         assert_eq!((frame.width(), frame.height()), (352, 288));
         assert_eq!(frame.shown_size(), shown, "{aspect}");
         let mut compositor = Compositor::new(1280, 720);
-        compositor.set_tiles(Layout::Equal, &[LegId(1)]);
+        compositor.set_tiles(Layout::default(), &[LegId(1)]);
         assert!(compositor.put(LegId(1), &frame).unwrap());
         let canvas = compositor.compose(0);
         let row = canvas.plane(0).row(100);
@@ -391,6 +391,92 @@ fn the_rate_is_held() {
     }
 }
 
+/// A moving scene under noise, which costs whatever bits there are.
+fn hard(pool: &Pool, n: u32) -> Frame {
+    let mut frame = scene(pool, n).try_into_mut().expect("sole holder");
+    let mut random = 0x2545_f491_u32 ^ n;
+    for sample in frame.plane_mut(0).0 {
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        *sample = sample.wrapping_add((random % 24) as u8);
+    }
+    frame.freeze()
+}
+
+/// Bits a second of media time between the third second and the eighth, of a camera that sends so many
+/// pictures a second to a class of 30.
+fn rate_of(codec: VideoCodec, bitrate_bps: u32, pictures_per_second: i64) -> f64 {
+    let class = VideoClass {
+        codec,
+        width: 352,
+        height: 288,
+        bitrate_bps,
+        ..class(
+            H264Profile::ConstrainedBaseline,
+            PacketizationMode::NonInterleaved,
+        )
+    };
+    let pool = Pool::new(352, 288, Colour::BT601, 2);
+    let frames: Vec<Frame> = (0..30).map(|n| hard(&pool, n)).collect();
+    let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
+    let mut bits = 0;
+    for n in 0..8 * pictures_per_second {
+        let phase = n as usize % 60;
+        let frame = frames[phase.min(59 - phase)].at(n * 90_000 / pictures_per_second);
+        let unit = encoder.encode(&frame).unwrap();
+        if n >= 3 * pictures_per_second {
+            bits += unit.map_or(0, |unit| unit.bytes.len() * 8);
+        }
+    }
+    bits as f64 / 5.0
+}
+
+/// Defect: a camera of 10 pictures a second got a third of the class's rate, since encoders counted
+/// pictures; and with pictures as large as that, libavcodec's encoder of H.263 wrote beyond its memory.
+#[test]
+fn the_rate_is_that_of_media_time_however_many_pictures_come() {
+    use VideoCodec::{H261, H263, H263Plus, H264, Vp8};
+    for codec in [H264, H261, H263, H263Plus, Vp8] {
+        for pictures_per_second in [10, 24, 30] {
+            let rate = rate_of(codec, 500_000, pictures_per_second);
+            println!("{codec:?}, {pictures_per_second} pictures/s: {rate:.0} bit/s");
+            let part = rate / 500_000.0;
+            assert!((0.75..1.25).contains(&part), "{codec:?}: {part}");
+        }
+    }
+}
+
+/// Defect: H.261 and H.263 count their pictures by a clock of 29.97 Hz, and ours counted those sent.
+#[test]
+fn temporal_references_in_the_bits_count_by_time() {
+    let pool = Pool::new(352, 288, Colour::BT601, 2);
+    let still = scene(&pool, 0);
+    for (codec, modulus) in [(VideoCodec::H261, 32), (VideoCodec::H263, 256)] {
+        let class = VideoClass {
+            codec,
+            width: 352,
+            height: 288,
+            ..class(
+                H264Profile::ConstrainedBaseline,
+                PacketizationMode::SingleNal,
+            )
+        };
+        let mut encoder = Encoder::new(&class, Colour::BT601).unwrap();
+        for n in 0..40 {
+            let unit = encoder.encode(&still.at(n * 9_009)).unwrap();
+            let bytes = unit.unwrap().bytes;
+            let head = i64::from(u32::from_be_bytes(*bytes.first_chunk().unwrap()));
+            // H.261 §4.2.1: 20 bits before; H.263 §5.1.1: 22.
+            let reference = match codec {
+                VideoCodec::H261 => head >> 7 & 31,
+                _ => head >> 2 & 255,
+            };
+            assert_eq!(reference, 3 * n % modulus, "{codec:?}");
+        }
+    }
+}
+
 #[test]
 fn a_skipped_loop_filter_still_shows_the_picture() {
     let pool = Pool::new(640, 360, Colour::BT601, 2);
@@ -559,20 +645,20 @@ fn places_outside_or_odd_are_refused() {
 }
 
 /// Bars at 75 % as Y, Cb, Cr, and the same in BT.709.
-const BARS_601: [[u8; 3]; 4] = [
+pub(super) const BARS_601: [[u8; 3]; 4] = [
     [180, 128, 128],
     [162, 44, 142],
     [65, 100, 212],
     [35, 212, 114],
 ];
-const BARS_709: [[u8; 3]; 4] = [
+pub(super) const BARS_709: [[u8; 3]; 4] = [
     [180, 128, 128],
     [168, 44, 136],
     [51, 109, 212],
     [28, 212, 120],
 ];
 
-fn bars(colour: Colour, bars: &[[u8; 3]; 4]) -> Frame {
+pub(super) fn bars(colour: Colour, bars: &[[u8; 3]; 4]) -> Frame {
     let mut frame = Pool::new(640, 360, colour, 1).take();
     for (n, bar) in bars.iter().enumerate() {
         let place = Rect {
@@ -584,111 +670,4 @@ fn bars(colour: Colour, bars: &[[u8; 3]; 4]) -> Frame {
         scale::fill(&mut frame, place, *bar).unwrap();
     }
     frame.freeze()
-}
-
-/// Y, Cb, Cr at luma position x, y.
-fn sample_at(frame: &Frame, x: u32, y: u32) -> [u8; 3] {
-    [0, 1, 2].map(|index| {
-        let halving = if index == 0 { 1 } else { 2 };
-        frame.plane(index).row((y / halving) as usize)[(x / halving) as usize]
-    })
-}
-
-#[test]
-fn bars_keep_their_values_through_the_composition() {
-    for (colour, source) in [(Colour::BT709, &BARS_709), (Colour::BT601, &BARS_601)] {
-        for legs in 1..=9 {
-            let legs: Vec<LegId> = (0..legs).map(LegId).collect();
-            let mut compositor = Compositor::new(1280, 720);
-            compositor.set_tiles(Layout::Equal, &legs);
-            let frame = bars(colour, source);
-            for leg in &legs {
-                assert!(compositor.put(*leg, &frame).unwrap());
-            }
-            for leg in &legs {
-                let place = compositor.place(*leg, 640, 360).unwrap();
-                let composed = compositor.compose(0);
-                assert_eq!(composed.colour(), Colour::BT709);
-                for (n, bar) in BARS_709.iter().enumerate() {
-                    let x = place.x + place.width * (2 * n as u32 + 1) / 8;
-                    let got = sample_at(composed, x, place.y + place.height / 2);
-                    for (got, want) in got.iter().zip(bar) {
-                        assert!(
-                            got.abs_diff(*want) <= 2,
-                            "{colour:?} {legs:?} {n}: {got} {want}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn a_tile_is_grey_without_picture_and_goes_with_its_leg() {
-    let mut compositor = Compositor::new(1280, 720);
-    let (a, b) = (LegId(1), LegId(2));
-    let (grey, black) = ([48, 128, 128], [16, 128, 128]);
-    compositor.set_tiles(Layout::Equal, &[a, b]);
-    let frame = bars(Colour::BT709, &BARS_709);
-    compositor.put(a, &frame).unwrap();
-    let composed = compositor.compose(9).clone();
-    assert_eq!(
-        sample_at(&composed, 80, 360),
-        BARS_709[0],
-        "the leg's picture"
-    );
-    assert_eq!(sample_at(&composed, 80, 100), black, "above it");
-    assert_eq!(sample_at(&composed, 700, 100), grey, "no picture yet");
-    assert_eq!(composed.pts(), 9);
-    assert!(!compositor.put(LegId(3), &frame).unwrap());
-
-    let version = compositor.version();
-    compositor.set_tiles(Layout::Equal, &[a, b]);
-    assert_eq!(compositor.version(), version, "nothing changed");
-    compositor.clear(a);
-    assert_eq!(sample_at(compositor.compose(0), 80, 360), grey);
-    assert_eq!(
-        sample_at(&composed, 80, 360),
-        BARS_709[0],
-        "a held picture does not change"
-    );
-
-    compositor.put(a, &frame).unwrap();
-    compositor.set_tiles(Layout::Equal, &[a]);
-    assert_eq!(
-        sample_at(compositor.compose(0), 160, 100),
-        BARS_709[0],
-        "redrawn, larger"
-    );
-    compositor.set_tiles(Layout::Equal, &[b]);
-    assert_eq!(sample_at(compositor.compose(0), 160, 100), grey);
-    compositor.set_tiles(Layout::Equal, &[]);
-    assert_eq!(sample_at(compositor.compose(0), 160, 100), black);
-}
-
-#[test]
-fn smaller_classes_get_the_composition_scaled_once() {
-    let mut compositor = Compositor::new(1280, 720);
-    compositor.set_tiles(Layout::Equal, &[LegId(1)]);
-    compositor
-        .put(LegId(1), &bars(Colour::BT709, &BARS_709))
-        .unwrap();
-    let small = compositor.compose_at(640, 360, 3).unwrap();
-    assert_eq!(
-        (small.width(), small.height(), small.colour()),
-        (640, 360, Colour::BT601)
-    );
-    for (got, want) in sample_at(&small, 400, 180).iter().zip(BARS_601[2]) {
-        assert!(got.abs_diff(want) <= 2, "{got} {want}");
-    }
-    let again = compositor.compose_at(640, 360, 4).unwrap();
-    assert_eq!(small.plane(0).data.as_ptr(), again.plane(0).data.as_ptr());
-    let cif = compositor.compose_at(352, 288, 5).unwrap();
-    assert_eq!(sample_at(&cif, 100, 4), [16, 128, 128], "bars above");
-    assert!(compositor.compose_at(351, 288, 5).is_err());
-    assert!(std::ptr::eq(
-        compositor.compose_at(1280, 720, 6).unwrap().plane(0).data,
-        compositor.compose(6).plane(0).data
-    ));
 }

@@ -96,6 +96,7 @@ impl Bench {
                 tiles: tiles.to_vec(),
                 ..Composition::default()
             },
+            views: Vec::new(),
             legs: vec![leg()],
             still,
         };

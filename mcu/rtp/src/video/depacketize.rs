@@ -562,6 +562,136 @@ mod tests {
         assert!(whole > 1_000 && broken > 1_000);
     }
 
+    /// A picture of this codec, of groups of 900 bytes of filling that hold no start code.
+    fn picture_of(codec: VideoCodec, random: &mut StdRng, key: bool) -> Vec<u8> {
+        let inter = u8::from(!key);
+        let (mut data, group): (Vec<u8>, &[u8]) = match codec {
+            // PSC, TR, PTYPE of CIF, PEI; then GBSC and a number.
+            VideoCodec::H261 => (vec![0, 1, 0x04, 0x8E], &[0, 1, 0x15]),
+            VideoCodec::Vp8 => (
+                vec![0x10 | inter, 2, 0, 0x9D, 1, 0x2A, 0x80, 2, 0x68, 1],
+                &[],
+            ),
+            _ => (
+                vec![0, 0, 0x80, 0x16, 0x0C | inter << 1, 0x0A, 0x55],
+                &[0, 0, 0x84],
+            ),
+        };
+        for _ in 0..random.random_range(1..5) {
+            data.extend_from_slice(group);
+            data.extend((0..900).map(|_| random.random_range(2..=255u8)));
+        }
+        data
+    }
+
+    /// Pictures of a codec and their packets, the first of them with this number.
+    fn stream_of(codec: VideoCodec, random: &mut StdRng, first: u64) -> (Vec<Vec<u8>>, Vec<Sent>) {
+        let pictures: Vec<Vec<u8>> = (0..20)
+            .map(|n| picture_of(codec, random, n % 5 == 0))
+            .collect();
+        let mut packetizer = crate::video::Packetizer::new(codec, PacketizationMode::SingleNal);
+        let mut sent = Vec::new();
+        for (n, data) in pictures.iter().enumerate() {
+            let ts = ExtTs::new(1_000_000 + 3_000 * n as u64);
+            let result = packetizer.packetize(data, &[], |payload, marker| {
+                let accepted = Accepted {
+                    seq: ExtSeq::new(first + sent.len() as u64),
+                    ts,
+                    restarted: false,
+                };
+                sent.push(Sent {
+                    accepted,
+                    marker,
+                    payload: payload.to_vec(),
+                });
+            });
+            assert_eq!(result, Ok(()));
+        }
+        (pictures, sent)
+    }
+
+    const OTHERS: [VideoCodec; 4] = [
+        VideoCodec::H261,
+        VideoCodec::H263,
+        VideoCodec::H263Plus,
+        VideoCodec::Vp8,
+    ];
+
+    /// Whether a unit is whole. What is said of it is true of the picture that was sent.
+    fn is_whole(unit: &AccessUnit, pictures: &[Vec<u8>]) -> bool {
+        let n = (unit.ts.get() - 1_000_000) / 3_000;
+        let same = unit.data == pictures[n as usize];
+        assert_eq!(unit.complete, same, "{:?}, picture {n}", unit.codec);
+        assert!(unit.complete || unit.after_loss);
+        if same && unit.codec != VideoCodec::H261 {
+            assert_eq!(unit.key_frame, n.is_multiple_of(5));
+        }
+        same
+    }
+
+    #[test]
+    fn of_every_codec_what_is_reordered_is_whole_and_what_lost_a_packet_is_not() {
+        let start = Instant::now();
+        let mut random = StdRng::seed_from_u64(23);
+        for codec in OTHERS {
+            let (mut whole, mut broken) = (0, 0);
+            for round in 0..60 {
+                let (pictures, mut sent) = stream_of(codec, &mut random, 65_536);
+                for pair in sent[1..].chunks_mut(3) {
+                    pair.reverse();
+                }
+                let loses = round % 2 == 1;
+                let mut depacketizer = Depacketizer::new(codec);
+                let mut count = 0;
+                for (n, packet) in sent.iter().enumerate() {
+                    let now = start + Duration::from_millis(10 * n as u64);
+                    if loses && random.random_bool(0.05) {
+                        continue;
+                    }
+                    depacketizer.insert(now, &packet.accepted, packet.marker, &packet.payload);
+                    while let Some(unit) = depacketizer.poll(now, WAIT) {
+                        count += 1;
+                        let is_whole = is_whole(&unit, &pictures);
+                        assert!(is_whole || loses, "{codec:?}");
+                        *(if is_whole { &mut whole } else { &mut broken }) += 1;
+                    }
+                }
+                assert!(loses || count == pictures.len(), "{codec:?}: {count}");
+            }
+            println!("{codec:?}: {whole} whole, {broken} broken");
+            assert!(whole > 600 && broken > 20, "{codec:?}: {whole}, {broken}");
+        }
+    }
+
+    /// A terminal may go over to another codec within one stream of numbers, in the middle of a picture.
+    #[test]
+    fn a_change_of_codec_mixes_nothing() {
+        let now = Instant::now();
+        let mut random = StdRng::seed_from_u64(29);
+        let mut depacketizer = Depacketizer::new(VideoCodec::H264);
+        let (mut first, mut place) = (65_536, 0);
+        for round in 0..40 {
+            place = (place + random.random_range(1..OTHERS.len())) % OTHERS.len();
+            let codec = OTHERS[place];
+            let (pictures, sent) = stream_of(codec, &mut random, first);
+            depacketizer.set_codec(codec);
+            let many = random.random_range(1..sent.len());
+            let mut units = 0;
+            for packet in &sent[..many] {
+                depacketizer.insert(now, &packet.accepted, packet.marker, &packet.payload);
+                while let Some(unit) = depacketizer.poll(now, WAIT) {
+                    assert_eq!(unit.codec, codec);
+                    assert!(is_whole(&unit, &pictures), "round {round}");
+                    units += 1;
+                }
+            }
+            let ended = sent[..many].iter().filter(|packet| packet.marker).count();
+            assert_eq!(units, ended, "round {round}, {codec:?}");
+            // Some were under way when the codec changed.
+            first += many as u64 + random.random_range(0..3);
+        }
+    }
+
     #[test]
     fn a_change_of_timestamp_closes_without_marker() {
         let now = Instant::now();

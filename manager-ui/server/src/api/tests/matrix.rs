@@ -29,6 +29,7 @@ const OWN: &[&str] = &[
     "GET /session/tokens",
     "POST /session/tokens",
     "DELETE /session/tokens/{id}",
+    "GET /layouts",
 ];
 /// Operations that ask for nothing.
 const OPEN: &[&str] = &["GET /login-methods", "POST /session", "POST /setup"];

@@ -2,7 +2,7 @@
 
 use mcu_api::ids::LegId;
 use mcu_api::inventory::{FlowStats, LegState};
-use mcu_api::manager::{LegView, Site, SiteKind};
+use mcu_api::manager::{LegView, Showing, Site, SiteKind};
 use mcu_api::secret::Redacted;
 use serde_json::{Value, json};
 
@@ -29,6 +29,7 @@ pub(super) fn leg() -> LegView {
     LegView {
         site,
         waiting: false,
+        showing: Showing::default(),
         state: LegState::Connected,
         joined_s: 60,
         audio_codec: "Opus".into(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use mcu_api::directory::{Audience, Directory, Shape};
 use mcu_api::ids::LegId;
-use mcu_api::manager::{Beyond, LegAction, ToControl};
-use mcu_api::plan::Layout;
+use mcu_api::layout::Layout;
+use mcu_api::manager::{Beyond, CellWish, LayoutWish, LegAction, LegWish, ToControl};
 use serde_json::{Value, json};
 use sqlx::Row;
 use tokio::time::timeout;
@@ -99,20 +99,23 @@ pub(crate) async fn a_room_has_pictures_and_places_of_its_own(api: Api) {
     let home = api.root(&root).await;
     api.make(&root, "/rooms", room(&home, "4000")).await;
     assert_eq!(told(&api).rooms[0].shape, Shape::default());
-    let changes = json!({ "layout": "speaker", "max_height": 360, "max_legs": 12 });
+    let changes = json!({ "layout": "1_12", "captions": false, "max_height": 360, "max_frame_rate": 60, "max_legs": 12 });
     let changed = api.ask(&root, "PATCH", "/rooms/4000", changes).await;
     assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
-    assert_eq!(changed.body["layout"], "speaker");
+    assert_eq!(changed.body["layout"], "1_12");
     let kept = Shape {
-        layout: Layout::Speaker,
+        layout: Layout::named("1_12").unwrap(),
         max_height: Some(360),
+        max_frame_rate: 60,
         max_legs: Some(12),
+        captions: false,
     };
     assert_eq!(told(&api).rooms[0].shape, kept);
     for wrong in [
         json!({ "layout": "mosaic" }),
-        json!({ "max_height": 1080 }),
+        json!({ "max_height": 1081 }),
         json!({ "max_height": 0 }),
+        json!({ "max_frame_rate": 50 }),
         json!({ "max_legs": 1 }),
         json!({ "max_legs": 70_000 }),
     ] {
@@ -131,7 +134,7 @@ pub(crate) async fn a_room_has_pictures_and_places_of_its_own(api: Api) {
     let changes = json!({ "max_height": null, "max_legs": null });
     let changed = api.ask(&root, "PATCH", "/rooms/4000", changes).await;
     assert_eq!(changed.body["max_legs"], Value::Null);
-    assert_eq!(changed.body["layout"], "speaker");
+    assert_eq!(changed.body["layout"], "1_12");
     let record = record(&api).await;
     assert!(record.contains("\"max_height\":360"), "{record}");
 }
@@ -360,6 +363,17 @@ pub(crate) async fn an_accounts_password_is_told_once_and_kept_as_hashes_of_its_
 const MD5: &str = "d23c7879fe228a19642eed9bfee746e2";
 const SHA256: &str = "5aff89690684f50d759223baf31ec73e7e8dac7d2708bf01ea0c9cd1ec4da4a4";
 
+/// What the controller was asked last to do to a leg.
+fn wished(api: &Api) -> LegWish {
+    match api.asked.lock().unwrap().pop() {
+        Some(ToControl::Control {
+            action: LegAction::Set(wish),
+            ..
+        }) => wish,
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(crate) async fn an_operator_mutes_removes_and_calls_and_the_record_says_so(api: Api) {
     let root = api.first().await;
     let home = api.root(&root).await;
@@ -376,7 +390,34 @@ pub(crate) async fn an_operator_mutes_removes_and_calls_and_the_record_says_so(a
     };
     assert_eq!((&*room, leg), ("4000", LegId(7)));
     let audio = Some(true);
-    assert_eq!(action, LegAction::Mute { audio, video: None });
+    let wish = LegWish {
+        audio,
+        ..LegWish::default()
+    };
+    assert_eq!(action, LegAction::Set(wish));
+    let seen = json!({ "layout": "1_5", "self_view": false, "cell": 2 });
+    let seen = api.ask(&root, "PATCH", "/rooms/4000/legs/7", seen).await;
+    assert_eq!(seen.status, StatusCode::NO_CONTENT, "{seen:?}");
+    let own = LegWish {
+        layout: Layout::named("1_5").map(LayoutWish::Own),
+        without_self: Some(true),
+        cell: Some(CellWish::Number(2)),
+        ..LegWish::default()
+    };
+    assert_eq!(wished(&api), own);
+    let back = json!({ "layout": null, "self_view": true, "cell": null });
+    api.ask(&root, "PATCH", "/rooms/4000/legs/7", back).await;
+    let back = LegWish {
+        layout: Some(LayoutWish::Room),
+        without_self: Some(false),
+        cell: Some(CellWish::Any),
+        ..LegWish::default()
+    };
+    assert_eq!(wished(&api), back);
+    for wrong in [json!({ "layout": "mosaic" }), json!({ "cell": 25 })] {
+        let refused = api.ask(&root, "PATCH", "/rooms/4000/legs/7", wrong).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
     let target = json!({ "target": "or-1" });
     let called = api.ask(&root, "POST", "/rooms/4000/calls", target).await;
     assert_eq!(called.body, json!({ "outcome": "refused", "status": 486 }));

@@ -6,6 +6,7 @@ import { useLive } from "../live";
 import { qualityOf } from "../logic";
 import { Done, Field, Form, Loading, State, Sure, Trouble } from "../parts";
 import { useDirectory } from "./directory";
+import { View } from "./View";
 
 /** Between two looks at the figures; who comes and goes is told at once. */
 const LOOK_MS = 3000;
@@ -124,6 +125,7 @@ function OneLeg({ number, leg, control, changed, left }: LegProps) {
             busy={doing.busy}
             testId="put-out"
           />
+          <View number={number} leg={leg} changed={changed} />
           {leg.kind === "sip" && <Send number={number} leg={leg} changed={changed} />}
         </>
       )}

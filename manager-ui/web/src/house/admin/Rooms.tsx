@@ -17,17 +17,19 @@ import {
 import type { SectionProps } from "./Admin";
 import { isForeign, organisationName, placeToBegin, useDirectory } from "./directory";
 import { GuestLinks } from "./GuestLinks";
+import { LayoutChoice } from "./LayoutChoice";
 import { Chosen, Listing, useListed } from "./Listing";
 import { Meeting } from "./Meeting";
 import { PlaceChoice } from "./PlaceChoice";
 import { Shares } from "./Shares";
 import { Named, Source } from "./Source";
+import type { components } from "../../schema";
 
 type Srtp = "off" | "allowed" | "required";
-type Layout = "equal" | "speaker";
+type Layout = components["schemas"]["Layout"];
 
 /** What may be a room's tallest picture, in lines. */
-const CEILINGS = [720, 540, 360, 180];
+const CEILINGS = [1080, 720, 540, 360, 180];
 const SITES = { least: 2, most: 1000 };
 
 /** Rooms: make, change, remove, and what goes on in them. */
@@ -138,7 +140,9 @@ function Edit({ row, at, changed }: EditProps) {
     guest_links: row?.guest_links ?? false,
     srtp: (row?.srtp ?? "allowed") as Srtp,
     layout: (row?.layout ?? "equal") as Layout,
+    captions: row?.captions ?? true,
     max_height: row?.max_height ?? null,
+    max_frame_rate: row?.max_frame_rate ?? 30,
     max_legs: row?.max_legs ?? null,
   });
   // What is left empty stays as it is; a PIN is never shown.
@@ -258,15 +262,15 @@ function Edit({ row, at, changed }: EditProps) {
           label: words.rooms.srtps[value],
         }))}
       />
-      <Choice
-        label={words.rooms.layout}
-        testId="room-layout"
+      <LayoutChoice
         value={entry.layout}
         change={(layout) => set({ layout: layout as Layout })}
-        options={(["equal", "speaker"] as const).map((value) => ({
-          value,
-          label: words.rooms.layouts[value],
-        }))}
+      />
+      <Switch
+        label={words.rooms.captions}
+        testId="room-captions"
+        value={entry.captions}
+        change={(captions) => set({ captions })}
       />
       <Choice
         label={words.rooms.maxHeight}
@@ -277,6 +281,13 @@ function Edit({ row, at, changed }: EditProps) {
           { value: "", label: words.rooms.noCeiling },
           ...CEILINGS.map((lines) => ({ value: `${lines}`, label: words.rooms.lines(`${lines}`) })),
         ]}
+      />
+      <Choice
+        label={words.rooms.maxFrameRate}
+        testId="room-max-frame-rate"
+        value={`${entry.max_frame_rate}`}
+        change={(rate) => set({ max_frame_rate: Number(rate) })}
+        options={["30", "60"].map((value) => ({ value, label: words.rooms.frames(value) }))}
       />
       <Field
         label={words.rooms.maxLegs}

@@ -152,6 +152,23 @@ fn a_processor_replaced_after_the_adoption_gets_new_ssrcs_for_adopted_terminals(
     assert_eq!(new.video_send[0].source, old.video_send[0].source);
 }
 
+/// TER-15: browsers suppress noise and echo themselves.
+#[test]
+fn sound_of_terminals_is_cared_for_and_still_is_once_adopted() {
+    let (mut bench, before) = room();
+    let care = |bench: &Bench| bench.leg_plan(before.terminal).audio.as_ref().unwrap().care;
+    let all = mcu_api::plan::Care {
+        level: true,
+        noise: true,
+        echo: true,
+    };
+    assert_eq!(care(&bench), all);
+    without_calls(&mut bench);
+    bench.restart_controller();
+    bench.connect_media();
+    assert_eq!(care(&bench), all);
+}
+
 #[test]
 fn without_the_state_the_rooms_of_the_processor_are_closed() {
     let (mut bench, _) = room();

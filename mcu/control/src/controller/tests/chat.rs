@@ -131,6 +131,10 @@ fn original_sound_is_shown_to_others_and_all_encoders_keep_low_tones_meanwhile()
     assert_eq!(faithful(&bench), [false; 2]);
     bench.say(1, BrowserMessage::Sound { original: true });
     assert_eq!(faithful(&bench), [true; 2]);
+    let care = |bench: &Bench| [a, b].map(|leg| bench.leg_plan(leg).audio.as_ref().unwrap().care);
+    let levelled = care(&bench).map(|care| care.level);
+    assert_eq!(levelled, [false, true], "nothing is done to original sound");
+    assert!(care(&bench).iter().all(|care| !care.noise && !care.echo));
     let marks = |bench: &Bench, conn| {
         let (sites, ..) = bench.roster(conn);
         let marks = sites.iter().map(|site| site.original_sound);
@@ -144,5 +148,6 @@ fn original_sound_is_shown_to_others_and_all_encoders_keep_low_tones_meanwhile()
     assert_eq!(marks(&bench, 3), [true, false]);
     bench.say(3, BrowserMessage::Sound { original: false });
     assert_eq!(faithful(&bench), [false; 2]);
+    assert!(care(&bench)[0].level);
     assert!(bench.join_with(4, join("3000", "C")).is_ok());
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcu_api::manager::{FromControl, LegAction, Meeting, Quality, ToControl};
+use mcu_api::manager::{FromControl, LegAction, LegWish, Meeting, Quality, ToControl};
 
 use super::bench::{Bench, MANAGER, demo};
 use crate::controller::{Input, ManagerId};
@@ -46,10 +46,11 @@ fn a_manager_that_asks_is_told_of_all_meetings_and_then_of_each_change() {
     assert!(!whole[0].2[0].legs[0].audio_muted);
 
     let room = "3000".to_owned();
-    let action = LegAction::Mute {
+    let action = LegAction::Set(LegWish {
         audio: Some(true),
         video: None,
-    };
+        ..LegWish::default()
+    });
     let silence = ToControl::Control {
         request: 1,
         room: room.clone(),

@@ -5,8 +5,8 @@ use mcu_api::call::{CallCommand, RejectReason};
 use mcu_api::directory::{Branch, Directory, Held, MadeAccount, MadeRoom};
 use mcu_api::ids::{ConnId, LegId};
 use mcu_api::manager::{
-    BrowserMessage, ControlOutcome, FromControl, Invited, LegAction, Pass, Person, Refusal,
-    ServerMessage, Session, ToControl, Visit,
+    BrowserMessage, ControlOutcome, FromControl, Invited, LegAction, LegWish, Pass, Person,
+    Refusal, ServerMessage, Session, ToControl, Visit,
 };
 use mcu_api::secret::Redacted;
 
@@ -229,7 +229,13 @@ fn an_operators_mute_holds_whatever_the_page_says_and_over_the_controllers_death
     let mut bench = Bench::new(demo());
     let (leg, token) = bench.join(1, "A");
     let (terminal, _) = bench.dial(1, "3000").unwrap();
-    let silence = |audio, video| LegAction::Mute { audio, video };
+    let silence = |audio, video| {
+        LegAction::Set(LegWish {
+            audio,
+            video,
+            ..LegWish::default()
+        })
+    };
     let done = control(&mut bench, leg, silence(Some(true), None));
     assert_eq!(done, ControlOutcome::Done);
     control(&mut bench, terminal, silence(Some(true), Some(true)));

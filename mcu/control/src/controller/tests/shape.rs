@@ -3,9 +3,10 @@
 use mcu_api::call::{CallCommand, CallEvent, RejectReason};
 use mcu_api::directory::{Directory, MadeRoom, Shape};
 use mcu_api::ids::{CallId, LegId};
+use mcu_api::layout::Layout;
 use mcu_api::manager::{Refusal, ServerMessage, ToControl};
 use mcu_api::media::MediaEvent;
-use mcu_api::plan::{Layout, VideoSource};
+use mcu_api::plan::VideoSource;
 use mcu_api::secret::Redacted;
 
 use super::bench::{Bench, MANAGER, TERMINAL_OFFER, join};
@@ -41,7 +42,7 @@ fn at_most(lines: u16) -> Shape {
 /// Height of what a terminal is sent.
 fn height(bench: &Bench, leg: LegId) -> u16 {
     match &bench.leg_plan(leg).video_send[0].source {
-        Some(VideoSource::Composition { class }) => class.height,
+        Some(VideoSource::Composition { class, .. }) => class.height,
         other => panic!("a terminal is sent {other:?}"),
     }
 }
@@ -127,7 +128,7 @@ fn while_an_offer_is_open_another_ceiling_waits_for_its_answer() {
 fn who_spoke_last_leads_where_the_layout_says_so() {
     let mut bench = Bench::new(Config::default());
     let speaker = Shape {
-        layout: Layout::Speaker,
+        layout: Layout::named("speaker").unwrap(),
         ..Shape::default()
     };
     shape(&mut bench, 1, speaker);
@@ -135,7 +136,7 @@ fn who_spoke_last_leads_where_the_layout_says_so() {
         bench.join_with(conn, join("5000", "X")).unwrap();
     }
     let legs = bench.legs_planned();
-    assert_eq!(bench.plan().composition.layout, Layout::Speaker);
+    assert_eq!(bench.plan().composition.layout.name(), "speaker");
     assert_eq!(bench.plan().composition.tiles, legs[..8]);
     bench.event(MediaEvent::ActiveSpeaker { leg: Some(legs[2]) });
     let [a, b, c, d, e, f, g, h] = legs[..8] else {
@@ -148,7 +149,7 @@ fn who_spoke_last_leads_where_the_layout_says_so() {
     assert_eq!(bench.plan().composition.tiles[0], legs[8]);
     assert!(bench.plan().composition.tiles.contains(&c));
     shape(&mut bench, 2, Shape::default());
-    assert_eq!(bench.plan().composition.layout, Layout::Equal);
+    assert_eq!(bench.plan().composition.layout.name(), "equal");
     assert_eq!(bench.plan().composition.tiles, legs);
 }
 
