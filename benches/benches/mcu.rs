@@ -24,6 +24,8 @@ use benches::{quality, tone};
 use serde::Serialize;
 
 const MEDIA_PORTS: (u16, u16) = (42_000, 42_399);
+/// Without names: a tile is compared with what was sent.
+const ROOM: &str = "[[rooms]]\nnumber = \"3000\"\nguests = true\ncaptions = false\n";
 const WARM_UP: Duration = Duration::from_secs(5);
 
 /// Most that a terminal takes, in bit/s: the composition shows up to eight moving pictures, where
@@ -136,7 +138,7 @@ struct Measured {
 }
 
 fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> Result<Row> {
-    let server = Server::demo(binary, MEDIA_PORTS)?;
+    let server = Server::configured(binary, MEDIA_PORTS, ROOM)?;
     let load = Load::start()?;
     let sources = &clips[..count];
     let mut legs = Vec::new();
