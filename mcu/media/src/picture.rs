@@ -18,7 +18,7 @@ use mcu_rtp::h263::Split;
 use mcu_rtp::video::AccessUnit;
 
 use alone::Alone;
-use jobs::{Work, run_canvas, run_decoder, run_encoder};
+use jobs::{Decode, Work, run_canvas, run_decoder, run_encoder};
 use views::Views;
 pub use views::{Composition, ViewName};
 
@@ -27,7 +27,7 @@ use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
 use crate::stills::{Made, Stills};
-use crate::video::{Compositor, Decoder, Encoder, Frame, caption, notice};
+use crate::video::{Compositor, Decoder, Encoder, Frame, Reducer, caption, notice};
 
 /// Ticks per second: as many pictures has the fastest class.
 pub const TICKS: u32 = 60;
@@ -83,6 +83,7 @@ pub struct Decoded {
     leg: LegId,
     epoch: u64,
     decoder: Option<Decoder>,
+    reducer: Reducer,
     frame: Option<Frame>,
     damaged: bool,
     buffers: Vec<Vec<u8>>,
@@ -150,6 +151,7 @@ struct Decoding {
     sender: Sender,
     home: bool,
     decoder: Option<Decoder>,
+    reducer: Reducer,
     waiting: VecDeque<AccessUnit>,
     spare: Vec<Vec<u8>>,
     skip_filter: bool,
@@ -328,6 +330,8 @@ impl Picture {
 
     fn decode(&mut self, pool: &Pool<Done>, leg: LegId) {
         let (room, is_for_people) = (self.room, self.is_for_people(leg));
+        let is_alone = self.alone.height(leg).is_some();
+        let cell = self.views.largest(leg).filter(|_| !is_alone);
         let Some(decoding) = self.decoders.get_mut(&leg) else {
             return;
         };
@@ -335,12 +339,16 @@ impl Picture {
             return;
         }
         decoding.home = false;
-        let (epoch, skip) = (decoding.epoch, decoding.skip_filter);
         let whose = (room, leg, decoding.sender);
-        let decoder = decoding.decoder.take();
-        let pictures: Vec<AccessUnit> = decoding.waiting.drain(..).collect();
-        let job: Job<Done> =
-            Box::new(move || Done::Decoded(run_decoder(whose, epoch, decoder, skip, pictures)));
+        let work = Decode {
+            epoch: decoding.epoch,
+            decoder: decoding.decoder.take(),
+            reducer: std::mem::take(&mut decoding.reducer),
+            skip_filter: decoding.skip_filter,
+            cell,
+            pictures: decoding.waiting.drain(..).collect(),
+        };
+        let job: Job<Done> = Box::new(move || Done::Decoded(run_decoder(whose, work)));
         let submitted = match is_for_people {
             true => pool.submit(job),
             false => pool.submit_last(job),
@@ -496,6 +504,7 @@ impl Picture {
         }
         decoding.home = true;
         decoding.decoder = done.decoder;
+        decoding.reducer = done.reducer;
         decoding.spare = done.buffers;
         if done.damaged {
             match is_for_people {
@@ -568,6 +577,7 @@ impl Decoding {
             sender: Sender::Peer,
             home: true,
             decoder: None,
+            reducer: Reducer::default(),
             waiting: VecDeque::new(),
             spare: Vec::new(),
             skip_filter: false,

@@ -9,31 +9,37 @@ use mcu_rtp::video::AccessUnit;
 
 use super::{Composed, Decoded, Encoded, Scene, ViewName};
 use crate::blame::{self, Sender};
-use crate::video::{Compositor, Decoder, Encoder, Frame, Spot};
+use crate::video::{Compositor, Decoder, Encoder, Frame, Reducer, Spot};
 
-pub(super) fn run_decoder(
-    (room, leg, sender): (RoomId, LegId, Sender),
-    epoch: u64,
-    decoder: Option<Decoder>,
-    skip_filter: bool,
-    pictures: Vec<AccessUnit>,
-) -> Decoded {
+/// Pictures of one leg, and what they are decoded with.
+pub(super) struct Decode {
+    pub epoch: u64,
+    pub decoder: Option<Decoder>,
+    pub reducer: Reducer,
+    pub skip_filter: bool,
+    /// Size of the cell that shows them, where they are seen in nothing else.
+    pub cell: Option<(u32, u32)>,
+    pub pictures: Vec<AccessUnit>,
+}
+
+pub(super) fn run_decoder((room, leg, sender): (RoomId, LegId, Sender), work: Decode) -> Decoded {
     let _held = blame::hold(room, leg, sender);
     let mut done = Decoded {
         room,
         leg,
-        epoch,
-        decoder,
+        epoch: work.epoch,
+        decoder: work.decoder,
+        reducer: work.reducer,
         frame: None,
         damaged: false,
         buffers: Vec::new(),
     };
-    for picture in pictures {
+    for picture in work.pictures {
         // Each by itself: what takes too long is one picture, not a heap of them.
         let _held = blame::hold(room, leg, sender);
         done.damaged |= picture.after_loss && !picture.key_frame;
         if let Some(decoder) = decoder_of(&mut done.decoder, picture.codec, leg) {
-            decoder.skip_loop_filter(skip_filter);
+            decoder.skip_loop_filter(work.skip_filter);
             match decoder.decode(&picture.data, picture.ts.get() as i64) {
                 Ok(frame) => done.frame = frame.or(done.frame),
                 Err(error) => {
@@ -44,6 +50,9 @@ pub(super) fn run_decoder(
             done.damaged |= decoder.damaged();
         }
         done.buffers.push(picture.data);
+    }
+    if let Some(cell) = work.cell {
+        done.frame = done.frame.map(|frame| done.reducer.reduce(frame, cell));
     }
     done
 }
