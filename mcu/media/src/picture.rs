@@ -18,7 +18,7 @@ use mcu_rtp::h263::Split;
 use mcu_rtp::video::AccessUnit;
 
 use alone::Alone;
-use jobs::{Decode, Work, run_canvas, run_decoder, run_encoder};
+use jobs::{Decode, Encode, Work, run_canvas, run_decoder, run_encoder};
 use views::Views;
 pub use views::{Composition, ViewName};
 
@@ -89,12 +89,13 @@ pub struct Decoded {
     buffers: Vec<Vec<u8>>,
 }
 
-/// Result of composing: one picture of each size that is sent.
+/// Result of composing: one picture of each size that is sent, or what the only encoder made of it.
 pub struct Composed {
     room: RoomId,
     view: (ViewName, u64),
     canvas: Box<Compositor>,
     pictures: Vec<Frame>,
+    encoded: Option<Encoded>,
     at: Instant,
 }
 
@@ -387,9 +388,8 @@ impl Picture {
         let encoders = self.encoders.iter().filter(|(scene, encoding)| {
             scene.is_composed() && scene.view == name && encoding.credit >= TICKS
         });
-        let due = |(scene, _): (&Scene, _)| (scene.class.width, scene.class.height);
-        let sizes: Vec<(u16, u16)> = encoders.map(due).collect();
-        if sizes.is_empty() {
+        let due: Vec<Scene> = encoders.map(|(scene, _)| scene.clone()).collect();
+        if due.is_empty() {
             return;
         }
         let (room, at, pts) = (self.room, context.now, self.pts(context.now));
@@ -402,17 +402,35 @@ impl Picture {
         let (size, canvas) = (view.size, view.canvas.take());
         let canvas = canvas.unwrap_or_else(|| Box::new(Compositor::new(size.0, size.1)));
         let fresh = view.take_fresh().into_iter();
+        let sizes = due
+            .iter()
+            .map(|scene| (scene.class.width, scene.class.height));
         let work = Work {
             spots: view.spots.clone(),
             size,
             fresh: fresh
                 .map(|(leg, frame)| (leg, sender(leg), frame))
                 .collect(),
-            sizes,
+            sizes: sizes.collect(),
             pts,
         };
-        let job: Job<Done> = Box::new(move || Done::Composed(run_canvas(whose, canvas, work, at)));
+        let only = match due.as_slice() {
+            [scene] => self.encoders.get_mut(scene).filter(|only| only.home),
+            _ => None,
+        };
+        let (encode, only) = only
+            .zip(due.first())
+            .map(|(only, scene)| {
+                only.credit %= TICKS;
+                (only.work(room, scene, at), only)
+            })
+            .unzip();
+        let job: Job<Done> =
+            Box::new(move || Done::Composed(run_canvas(whose, canvas, work, encode, at)));
         view.is_away = context.pool.submit(job);
+        if let Some(only) = only {
+            only.home = !view.is_away;
+        }
     }
 
     /// Draws and encodes the notices that are due.
@@ -426,13 +444,12 @@ impl Picture {
             if !encoding.home {
                 continue;
             }
-            let whose = (room, encoding.epoch);
-            let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
-            let scene = scene.clone();
+            let work = encoding.work(room, scene, at);
             let job: Job<Done> = Box::new(move || {
-                let (width, height) = (scene.class.width.into(), scene.class.height.into());
+                let class = &work.scene.class;
+                let (width, height) = (class.width.into(), class.height.into());
                 let picture = notice::draw(&notice, width, height).at(pts);
-                Done::Encoded(run_encoder(whose, scene, encoder, &picture, key, at))
+                Done::Encoded(run_encoder(work, &picture))
             });
             encoding.home = !context.pool.submit(job);
         }
@@ -458,15 +475,14 @@ impl Picture {
             }
             encoding.credit -= TICKS;
             encoding.shown = Some(newest.pts());
-            let whose = (room, encoding.epoch);
-            let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
-            let canvas = encoding.canvas.take();
-            let (scene, newest) = (scene.clone(), newest.clone());
+            let work = encoding.work(room, scene, at);
+            let (canvas, newest) = (encoding.canvas.take(), newest.clone());
             let job: Job<Done> = Box::new(move || {
-                let size = (scene.class.width.into(), scene.class.height.into());
-                let codec = scene.class.codec;
-                let (canvas, picture) = alone::fit((leg, &newest), (codec, size), canvas, pts);
-                let mut done = run_encoder(whose, scene, encoder, &picture, key, at);
+                let class = &work.scene.class;
+                let size = (class.width.into(), class.height.into());
+                let (canvas, picture) =
+                    alone::fit((leg, &newest), (class.codec, size), canvas, pts);
+                let mut done = run_encoder(work, &picture);
                 done.canvas = Some(canvas);
                 Done::Encoded(done)
             });
@@ -484,7 +500,7 @@ impl Picture {
     pub fn take_result(&mut self, context: &mut Context<'_>, done: Done) -> Option<Encoded> {
         match done {
             Done::Decoded(done) => self.take_decoded(context, done),
-            Done::Composed(done) => self.take_composed(context, done),
+            Done::Composed(done) => return self.take_composed(context, done),
             Done::Encoded(done) => return self.take_encoded(done),
             Done::Still(made) => {
                 let told = self.stills.take(context.now, made);
@@ -521,19 +537,24 @@ impl Picture {
         self.decode(context.pool, done.leg);
     }
 
-    fn take_composed(&mut self, context: &Context<'_>, done: Composed) {
+    fn take_composed(&mut self, context: &Context<'_>, done: Composed) -> Option<Encoded> {
         let Composed {
             room,
             view: (view, epoch),
             canvas,
             pictures,
+            encoded,
             at,
         } = done;
         let now = self.views.get_mut(&view);
-        let Some(now) = now.filter(|now| now.epoch == epoch) else {
-            return;
-        };
-        (now.canvas, now.is_away) = (Some(canvas), false);
+        if let Some(now) = now.filter(|now| now.epoch == epoch) {
+            (now.canvas, now.is_away) = (Some(canvas), false);
+        } else {
+            return encoded.and_then(|encoded| self.take_encoded(encoded));
+        }
+        if let Some(encoded) = encoded {
+            return self.take_encoded(encoded);
+        }
         let encoders = self.encoders.iter_mut();
         for (scene, encoding) in
             encoders.filter(|(scene, _)| scene.is_composed() && scene.view == view)
@@ -547,14 +568,12 @@ impl Picture {
             if !encoding.home {
                 continue;
             }
-            let whose = (room, encoding.epoch);
-            let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
-            let (scene, picture) = (scene.clone(), picture.clone());
-            let job: Job<Done> = Box::new(move || {
-                Done::Encoded(run_encoder(whose, scene, encoder, &picture, key, at))
-            });
+            let work = encoding.work(room, scene, at);
+            let picture = picture.clone();
+            let job: Job<Done> = Box::new(move || Done::Encoded(run_encoder(work, &picture)));
             encoding.home = !context.pool.submit(job);
         }
+        None
     }
 
     fn take_encoded(&mut self, mut done: Encoded) -> Option<Encoded> {
@@ -619,6 +638,18 @@ impl Encoding {
             wants_key: false,
             keys: KeyCredit::default(),
             credit: 0,
+        }
+    }
+
+    /// What its next job takes away.
+    fn work(&mut self, room: RoomId, scene: &Scene, composed_at: Instant) -> Encode {
+        Encode {
+            room,
+            epoch: self.epoch,
+            scene: scene.clone(),
+            key: self.takes_key(),
+            encoder: self.encoder.take(),
+            composed_at,
         }
     }
 

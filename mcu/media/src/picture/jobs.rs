@@ -82,10 +82,13 @@ pub(super) struct Work {
     pub pts: i64,
 }
 
+/// `encode` is what is to be made of the only size, at once: then the picture is still in the cache, and
+/// nobody holds the canvas when the next one is drawn.
 pub(super) fn run_canvas(
     (room, view): (RoomId, (ViewName, u64)),
     mut canvas: Box<Compositor>,
     work: Work,
+    encode: Option<Encode>,
     at: Instant,
 ) -> Composed {
     canvas.resize(work.size);
@@ -113,34 +116,34 @@ pub(super) fn run_canvas(
             Err(error) => tracing::error!(%error, width, height, "canvas not scaled"),
         }
     }
+    let encoded = encode.map(|encode| match pictures.pop() {
+        Some(picture) => run_encoder(encode, &picture),
+        None => encode.unchanged(),
+    });
     Composed {
         room,
         view,
         canvas,
         pictures,
+        encoded,
         at,
     }
 }
 
-pub(super) fn run_encoder(
-    (room, epoch): (RoomId, u64),
-    scene: Scene,
-    encoder: Option<Encoder>,
-    picture: &Frame,
-    key: bool,
-    composed_at: Instant,
-) -> Encoded {
-    let mut done = Encoded {
-        room,
-        epoch,
-        scene,
-        encoder,
-        canvas: None,
-        bytes: Vec::new(),
-        splits: Vec::new(),
-        key,
-        composed_at,
-    };
+/// An encoder's next picture.
+pub(super) struct Encode {
+    pub room: RoomId,
+    pub epoch: u64,
+    pub scene: Scene,
+    pub encoder: Option<Encoder>,
+    /// It is to be a key frame.
+    pub key: bool,
+    pub composed_at: Instant,
+}
+
+pub(super) fn run_encoder(work: Encode, picture: &Frame) -> Encoded {
+    let key = work.key;
+    let mut done = work.unchanged();
     if done.encoder.is_none() {
         match Encoder::new(&done.scene.class, picture.colour()) {
             Ok(encoder) => done.encoder = Some(encoder),
@@ -163,4 +166,21 @@ pub(super) fn run_encoder(
         Err(error) => tracing::warn!(%error, "picture not encoded"),
     }
     done
+}
+
+impl Encode {
+    /// What it yields without a picture.
+    fn unchanged(self) -> Encoded {
+        Encoded {
+            room: self.room,
+            epoch: self.epoch,
+            scene: self.scene,
+            encoder: self.encoder,
+            canvas: None,
+            bytes: Vec::new(),
+            splits: Vec::new(),
+            key: self.key,
+            composed_at: self.composed_at,
+        }
+    }
 }
