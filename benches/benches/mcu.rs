@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench mcu`. Settings by environment: `CONSILIUM_BINARY` (a release binary; it is
 //! built otherwise), `CONSILIUM_BENCH_LEGS` (`1,2,4,8`), `CONSILIUM_BENCH_SECONDS` (20),
-//! `CONSILIUM_BENCH_JSON` (a file for the figures).
+//! `CONSILIUM_BENCH_JSON` (a file for the figures), `CONSILIUM_BENCH_LAYOUTS` (1): so many legs see a
+//! layout of their own, for which the codecs' cost has as many compositions.
 //!
 //! Figures are printed beside the bars that they should meet, and never asserted: what a shared
 //! machine does to a clock says nothing about the program.
@@ -27,6 +28,9 @@ const MEDIA_PORTS: (u16, u16) = (42_000, 42_399);
 /// Without names: a tile is compared with what was sent.
 const ROOM: &str = "[[rooms]]\nnumber = \"3000\"\nguests = true\ncaptions = false\n";
 const WARM_UP: Duration = Duration::from_secs(5);
+
+/// Between two keys, each of which waits for the answer to the one before.
+const KEY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Most that a terminal takes, in bit/s: the composition shows up to eight moving pictures, where
 /// each of them sends one.
@@ -56,6 +60,7 @@ fn main() -> Result<()> {
         .collect::<Result<_, _>>()?;
     let seconds: u64 = setting("CONSILIUM_BENCH_SECONDS", "20").parse()?;
     let clips = make_clips(counts.iter().copied().max().unwrap_or(1))?;
+    let layouts: usize = setting("CONSILIUM_BENCH_LAYOUTS", "1").parse()?;
     let binary = binary()?;
     let mut rows = Vec::new();
     print_head();
@@ -63,7 +68,7 @@ fn main() -> Result<()> {
         let row = measure(
             &binary,
             &clips,
-            usize::from(count),
+            (usize::from(count), layouts.clamp(1, usize::from(count))),
             Duration::from_secs(seconds),
         )?;
         println!("{}", row.line());
@@ -102,6 +107,8 @@ fn make_clips(legs: u8) -> Result<Vec<Arc<Clip>>> {
 #[derive(Serialize)]
 struct Row {
     legs: usize,
+    /// Different compositions.
+    layouts: usize,
     /// Cores of the server's process tree.
     cores: f64,
     /// Cores of this process, which carries the load.
@@ -130,6 +137,7 @@ struct Row {
 }
 
 struct Measured {
+    layouts: usize,
     cores: f64,
     load_cores: f64,
     reports: Vec<Report>,
@@ -137,7 +145,12 @@ struct Measured {
     samples: Vec<Sample>,
 }
 
-fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> Result<Row> {
+fn measure(
+    binary: &Path,
+    clips: &[Arc<Clip>],
+    (count, layouts): (usize, usize),
+    span: Duration,
+) -> Result<Row> {
     let server = Server::configured(binary, MEDIA_PORTS, ROOM)?;
     let load = Load::start()?;
     let sources = &clips[..count];
@@ -157,6 +170,7 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
             },
         )?);
     }
+    choose_layouts(&legs[..layouts])?;
     let (_sender, receiver) = direct_path(&load, &clips[clips.len() - 1])?;
     std::thread::sleep(WARM_UP);
     for leg in legs.iter().chain([&receiver]) {
@@ -180,6 +194,7 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
     row(
         sources,
         Measured {
+            layouts,
             cores,
             load_cores,
             reports,
@@ -187,6 +202,17 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
             samples,
         },
     )
+}
+
+/// Each sees another layout than those before: the first the room's, the next the one after it.
+fn choose_layouts(legs: &[LoadLeg]) -> Result<()> {
+    for (steps, leg) in legs.iter().enumerate() {
+        for _ in 0..steps {
+            leg.press('6')?;
+            std::thread::sleep(KEY_PAUSE);
+        }
+    }
+    Ok(())
 }
 
 trait MapEach {
@@ -235,6 +261,7 @@ fn direct_path(load: &Load, clip: &Arc<Clip>) -> Result<(LoadLeg, LoadLeg)> {
 
 fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
     let Measured {
+        layouts,
         cores,
         load_cores,
         reports,
@@ -269,9 +296,10 @@ fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
         .unwrap_or_default();
     Ok(Row {
         legs: sources.len(),
+        layouts,
         cores,
         load_cores,
-        codec: codec_cost(&tiles, canvas)?,
+        codec: codec_cost(&tiles, canvas)?.for_compositions(layouts as f64),
         frame_rate: fewest(&mut reports.iter().map(|r| r.video.frame_rate)),
         fresh_rate: fewest(&mut seen(watched).into_iter()),
         tiles: tiles.len(),
@@ -309,9 +337,10 @@ impl Row {
     fn line(&self) -> String {
         let (median, p95) = self.added_delay();
         format!(
-            "{:>4} {:>7.3} {:>7.3} {:>6.2} {:>7.2} {:>7.2} {:>5} {:>6.1} {:>6.1} {:>7.1} {:>7.1} \
+            "{:>4} {:>7} {:>7.3} {:>7.3} {:>6.2} {:>7.2} {:>7.2} {:>5} {:>6.1} {:>6.1} {:>7.1} {:>7.1} \
              {:>6.2} {:>6.2} {:>5} {:>5} {:>5} {:>5} {:>6.3}  ({:.3} + {:.3} + {:.3})",
             self.legs,
+            self.layouts,
             self.cores,
             self.codec.total(),
             self.ratio(),
@@ -341,9 +370,10 @@ fn print_head() {
         "Legs at 720p30 in one room: 1.5 Mbit/s sent, 2 taken. Delays in ms, less the direct path's median."
     );
     println!(
-        "{:>4} {:>7} {:>7} {:>6} {:>7} {:>7} {:>5} {:>6} {:>6} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5} \
+        "{:>4} {:>7} {:>7} {:>7} {:>6} {:>7} {:>7} {:>5} {:>6} {:>6} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5} \
          {:>5} {:>5} {:>6}  codecs: decode + scale + encode",
         "legs",
+        "layouts",
         "cores",
         "codecs",
         "ratio",

@@ -123,6 +123,7 @@ impl Engine {
             Command::OfferAgain { leg, hold } => {
                 self.with(leg, |leg| leg.offer_again(now, hold));
             }
+            Command::Press { leg, key } => self.with(leg, |leg| leg.press(now, key)),
             Command::HangUp(id) => self.with(id, |leg| leg.hang_up(now)),
             Command::Stop => {}
         }

@@ -197,6 +197,13 @@ impl Leg {
         }
     }
 
+    /// Presses a key.
+    pub(super) fn press(&mut self, now: Instant, key: char) {
+        if let Some(sip) = &mut self.sip {
+            sip.call.press(now, key);
+        }
+    }
+
     fn ports(&self) -> io::Result<Ports> {
         let port = |line: Option<&Line>| {
             line.map_or(Ok(0), |line| line.rtp.local_addr().map(|a| a.port()))

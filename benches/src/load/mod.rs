@@ -80,6 +80,10 @@ enum Command {
         leg: u64,
         hold: bool,
     },
+    Press {
+        leg: u64,
+        key: char,
+    },
     HangUp(u64),
     Stop,
 }
@@ -203,6 +207,12 @@ impl LoadLeg {
     pub fn offer_again(&self, hold: bool) -> Result<(), LoadError> {
         let leg = self.id;
         self.handle.send(Command::OfferAgain { leg, hold })
+    }
+
+    /// Presses a key. Until the one before it is answered, nothing happens.
+    pub fn press(&self, key: char) -> Result<(), LoadError> {
+        let leg = self.id;
+        self.handle.send(Command::Press { leg, key })
     }
 
     /// Looks until the report is as wanted; the last report in either case.

@@ -16,11 +16,12 @@ use mcu_rtp::header::RtpPacket;
 use mcu_rtp::rtcp;
 use mcu_rtp::send::Place;
 
-use crate::audio::mixer::{TICK_SAMPLES, Tick};
+use crate::audio::mixer::{Heard, TICK_SAMPLES, Tick};
 use crate::audio::prompt::Prompt;
 use crate::bandwidth::Bandwidth;
 use crate::blame::Sender;
 use crate::camera::{Camera, CameraPacket, Chosen, Heights, leg_of, source_key};
+use crate::chorus::Chorus;
 use crate::network::Sockets;
 use crate::picture::{Encoded, Scene};
 use crate::rate::Rate;
@@ -512,7 +513,7 @@ impl Leg {
     pub fn speak(
         &mut self,
         (now, due): (Instant, Instant),
-        pcm: &Tick,
+        (heard, chorus): (Heard<'_>, &mut Chorus),
         clock: &RoomClock,
         sockets: &Sockets,
     ) {
@@ -521,12 +522,29 @@ impl Leg {
         let Some(transport) = self.transports.get_mut(n).filter(|t| t.is_ready()) else {
             return;
         };
-        sound.take_mix(pcm);
         let bandwidth = &mut self.bandwidth[n];
+        let at = (now, due);
+        let sings = match heard {
+            Heard::Shared(pcm) => sound.sing(chorus, pcm),
+            Heard::Own(_) => {
+                sound.leave_chorus(chorus);
+                false
+            }
+        };
+        if sings {
+            let stamp = bandwidth.stamp(now, sound.has_transport_cc(), clock);
+            self.packet.clear();
+            sound.write_sung(at, clock, stamp, &mut self.packet);
+            bandwidth.note_sent(now, stamp, self.packet.len());
+            let sent = transport.send_rtp(&self.packet, Urgency::Other, sockets);
+            self.sent.add(now, sent);
+            return;
+        }
+        sound.take_mix(heard.pcm());
         while sound.has_packet() {
             let stamp = bandwidth.stamp(now, sound.has_transport_cc(), clock);
             self.packet.clear();
-            if !sound.write((now, due), clock, stamp, &mut self.packet) {
+            if !sound.write(at, clock, stamp, &mut self.packet) {
                 continue;
             }
             bandwidth.note_sent(now, stamp, self.packet.len());

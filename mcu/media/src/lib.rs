@@ -11,6 +11,7 @@ pub mod video;
 mod bandwidth;
 mod blame;
 mod camera;
+mod chorus;
 mod figures;
 mod leg;
 mod link;

@@ -11,9 +11,10 @@ use mcu_api::media::MediaEvent;
 use mcu_api::plan::{LegPlan, Place, RoomPlan, VideoSource};
 use mcu_rtp::clock::RoomClock;
 
-use crate::audio::mixer::{self, Mixer};
+use crate::audio::mixer::{self, Heard, Mixer};
 use crate::blame::{self, Sender};
 use crate::camera::CameraPacket;
+use crate::chorus::Chorus;
 use crate::figures::Past;
 use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
@@ -47,6 +48,7 @@ pub struct Room {
     plan: Option<RoomPlan>,
     legs: Vec<Leg>,
     mixer: Mixer,
+    chorus: Chorus,
     picture: Picture,
     /// It has a class of more than 30 pictures a second.
     is_fast: bool,
@@ -68,6 +70,7 @@ impl Room {
             plan: None,
             legs: Vec::new(),
             mixer: Mixer::new(mixer::Config::default()),
+            chorus: Chorus::default(),
             picture: Picture::new(id, now),
             is_fast: false,
             ticks: 0,
@@ -312,19 +315,34 @@ impl Room {
                 .events
                 .push((self.id, MediaEvent::ActiveSpeaker { leg }));
         }
-        for leg in &mut self.legs {
-            let pcm = match leg.is_in() {
-                true => *self.mixer.personal(leg.id()),
-                false => *leg.prompt(),
-            };
-            leg.speak((context.now, due), &pcm, &self.clock, context.sockets);
-        }
+        self.speak(context, due);
         self.serve_legs(context);
         if context.now >= self.next_choice {
             self.next_choice = context.now + CHOOSE_LAYERS;
             self.choose_layers(context.now);
         }
         self.hand_on_key_requests(context);
+    }
+
+    /// Gives every leg what it hears; those first that leave the chorus.
+    fn speak(&mut self, context: &mut Context<'_>, due: Instant) {
+        self.chorus.begin_tick();
+        for is_shared in [false, true] {
+            for leg in &mut self.legs {
+                if (leg.is_in() && !self.mixer.is_mixed(leg.id())) != is_shared {
+                    continue;
+                }
+                let prompt;
+                let heard = if leg.is_in() {
+                    self.mixer.heard(leg.id())
+                } else {
+                    prompt = *leg.prompt();
+                    Heard::Own(&prompt)
+                };
+                let heard = (heard, &mut self.chorus);
+                leg.speak((context.now, due), heard, &self.clock, context.sockets);
+            }
+        }
     }
 
     /// Timers of transports and streams: handshakes, NACK, feedback, reports.
