@@ -45,7 +45,7 @@ const RATIO_MAX: f64 = 1.3;
 const DELAY_P95_MAX_MS: f64 = 80.0;
 const PSNR_MIN_DB: f64 = 32.0;
 
-/// Source of the direct path: the last id that has a tone.
+/// Source of the direct path, which meets no leg's: the last id that has a tone.
 const DIRECT_ID: u8 = tone::IDS;
 
 fn main() -> Result<()> {
@@ -87,8 +87,8 @@ fn setting(name: &str, default: &str) -> String {
 
 /// Clips of the legs, and behind them that of the direct path.
 fn make_clips(legs: u8) -> Result<Vec<Arc<Clip>>> {
-    if !(1..DIRECT_ID).contains(&legs) {
-        bail!("legs are 1 to {}", DIRECT_ID - 1);
+    if !(1..=tone::IDS).contains(&legs) {
+        bail!("legs are 1 to {}", tone::IDS);
     }
     let ids: Vec<u8> = (1..=legs).chain([DIRECT_ID]).collect();
     let clips: Vec<Arc<Clip>> = ids
