@@ -15,6 +15,8 @@ use super::config::{AudioReport, LegConfig, Report, SentReport, Target, VideoRep
 use super::dtls::{self, Identity};
 use super::engine::RawReport;
 use super::line::{Line, Security};
+use super::recording::{Recorder, Recording};
+use super::repair::{self, Block, History, Order};
 use super::rtp::{self, Depacketized, Depacketizer, Feedback, Gaps, Packet};
 use super::sdp::{self, Answer, Ports, Purpose};
 use super::watch::{Job, Jobs};
@@ -33,6 +35,9 @@ const ASK_INTERVAL: Duration = Duration::from_millis(300);
 
 /// A frame later than this was held up by the machine, not by the poll's granularity.
 const LATE: Duration = Duration::from_millis(10);
+
+/// Copies of earlier packets in each packet of sound, where they are agreed on.
+const COPIES: usize = 2;
 
 /// Datagrams read from one socket at a time, so that a flood does not stop the other legs.
 const READ_MAX: usize = 1_024;
@@ -93,6 +98,9 @@ struct AudioLine {
     line: Line,
     sound: Loop,
     kept: VecDeque<Vec<u8>>,
+    recorder: Option<Recorder>,
+    /// Payloads sent last, newest first, to be sent once more.
+    copies: VecDeque<Vec<u8>>,
 }
 
 struct VideoLine {
@@ -108,6 +116,8 @@ struct VideoLine {
     undecoded: u64,
     needs_key: bool,
     asked_at: Option<Instant>,
+    order: Order,
+    history: History,
 }
 
 impl Leg {
@@ -134,7 +144,9 @@ impl Leg {
         }
         if let Some(audio) = leg.config.audio {
             let tone = if audio.tone { leg.config.id } else { 0 };
-            let sound = if audio.beeps {
+            let sound = if let Some(speech) = &leg.config.speech {
+                Loop::speech(speech, audio.codec)?
+            } else if audio.beeps {
                 Loop::beeps(tone, audio.codec)?
             } else {
                 Loop::tone(tone, audio.codec)?
@@ -144,6 +156,8 @@ impl Leg {
                 line,
                 sound,
                 kept: VecDeque::new(),
+                recorder: leg.config.records.then(|| Recorder::new(audio.codec)),
+                copies: VecDeque::new(),
             });
         }
         if let Some(video) = leg.config.video.clone() {
@@ -198,9 +212,7 @@ impl Leg {
     }
 
     fn ports(&self) -> io::Result<Ports> {
-        let port = |line: Option<&Line>| {
-            line.map_or(Ok(0), |line| line.rtp.local_addr().map(|a| a.port()))
-        };
+        let port = |line: Option<&Line>| line.map_or(Ok(0), Line::port);
         let key = |line: Option<&Line>| match &line?.security {
             Security::Sdes(key, _) => Some(*key),
             Security::Clear | Security::Dtls(_) => None,
@@ -352,12 +364,27 @@ impl Leg {
     fn handle_audio(&mut self, now: Instant, packet: &Packet<'_>) {
         let expected = self.config.audio.map(|audio| audio.payload_type);
         let Some(audio) = &mut self.audio else { return };
-        if Some(packet.payload_type) != expected {
+        let is_red = packet.payload_type == sdp::RED && self.config.repair.red;
+        if Some(packet.payload_type) != expected && !is_red {
             return;
         }
         audio.line.received.push(packet);
         audio.line.gaps.push(now, AUDIO_GAP);
-        audio.kept.push_back(packet.payload.to_vec());
+        let blocks = match is_red {
+            true => repair::read_red(packet.payload),
+            false => vec![Block {
+                before: 0,
+                payload: packet.payload,
+            }],
+        };
+        if let Some(recorder) = &mut audio.recorder {
+            for block in &blocks {
+                let timestamp = packet.timestamp.wrapping_sub(block.before);
+                recorder.push(now, timestamp, block.payload);
+            }
+        }
+        let newest = blocks.last().map(|block| block.payload.to_vec());
+        audio.kept.extend(newest);
         if audio.kept.len() > AUDIO_KEPT {
             audio.kept.pop_front();
         }
@@ -367,12 +394,23 @@ impl Leg {
         let watched = self.watched();
         let expected = self.config.video.as_ref().map(|video| video.payload_type);
         let Some(video) = &mut self.video else { return };
+        let remote = video.line.remote;
+        if remote.is_some_and(|remote| remote.rtx == Some(packet.payload_type)) {
+            let ssrc = video.line.received.ssrc;
+            let original = repair::unwrap_rtx(packet, expected.unwrap_or_default(), ssrc);
+            if let Some(original) = original {
+                video.order.push(now, &original);
+                self.take_ordered(now, jobs);
+            }
+            return;
+        }
         if Some(packet.payload_type) != expected {
             return;
         }
         if video.line.received.ssrc != packet.ssrc {
             // Another stream begins, and with a key frame: nothing of it is missing.
             video.depacketizer = Depacketizer::default();
+            video.order = Order::default();
             video.needs_key = true;
         }
         video.line.received.push(packet);
@@ -383,6 +421,30 @@ impl Leg {
         if !watched {
             return;
         }
+        if remote.is_some_and(|remote| remote.nack) {
+            video.order.push(now, packet);
+            self.take_ordered(now, jobs);
+        } else {
+            self.take_video(now, packet, jobs);
+        }
+    }
+
+    /// Takes what is in order now, and asks for what is missing.
+    fn take_ordered(&mut self, now: Instant, jobs: &Jobs) {
+        while let Some(held) = self.video.as_mut().and_then(|video| video.order.pop(now)) {
+            self.take_video(now, &held.packet(), jobs);
+        }
+        let Some(video) = &mut self.video else { return };
+        let lost = video.order.ask(now);
+        if !lost.is_empty() {
+            self.sent.asked_again += lost.len() as u64;
+            let nack = repair::nack(video.line.ssrc, video.line.received.ssrc, &lost);
+            video.line.send_rtcp(&nack);
+        }
+    }
+
+    fn take_video(&mut self, now: Instant, packet: &Packet<'_>, jobs: &Jobs) {
+        let Some(video) = &mut self.video else { return };
         match video.depacketizer.push(packet) {
             Depacketized::Pending => return,
             Depacketized::Damaged => {
@@ -404,7 +466,12 @@ impl Leg {
         for feedback in rtp::read_rtcp(bytes) {
             match feedback {
                 Feedback::KeyFrame if is_video => self.jump_to_key_frame(),
-                Feedback::Nack(count) => self.sent.nacked += count,
+                Feedback::Nack(lost) => {
+                    self.sent.nacked += lost.len() as u64;
+                    if is_video {
+                        lost.into_iter().for_each(|lost| self.send_again(lost));
+                    }
+                }
                 Feedback::Cname(name) => {
                     let line = match (is_video, &mut self.audio, &mut self.video) {
                         (false, Some(audio), _) => &mut audio.line,
@@ -417,6 +484,43 @@ impl Leg {
                 Feedback::KeyFrame => {}
             }
         }
+    }
+
+    /// Sends a packet of the picture once more, as was agreed.
+    fn send_again(&mut self, sequence: u16) {
+        let Some(video) = &mut self.video else { return };
+        let (Some(held), Some(remote)) = (video.history.find(sequence), video.line.remote) else {
+            return;
+        };
+        let original = held.packet();
+        let mut payload = sequence.to_be_bytes().to_vec();
+        payload.extend(original.payload);
+        let packet = match remote.rtx {
+            Some(payload_type) => Packet {
+                payload_type,
+                ssrc: video.line.rtx_ssrc,
+                sequence: video.line.rtx_sequence,
+                payload: &payload,
+                ..original
+            },
+            None => original,
+        };
+        video.line.rtx_sequence = video.line.rtx_sequence.wrapping_add(1);
+        self.sent.resent += 1;
+        let (scratch, sent) = (&mut self.scratch, &mut self.sent);
+        video.line.send_packet(&packet, scratch, sent);
+    }
+
+    /// The sound recorded so far; nothing where none is.
+    pub(super) fn take_recording(&mut self) -> Recording {
+        let recorder = self
+            .audio
+            .as_mut()
+            .and_then(|audio| audio.recorder.as_mut());
+        recorder.map_or_else(
+            || Recorder::new(mcu_api::codec::AudioCodec::Pcmu).take(),
+            Recorder::take,
+        )
     }
 
     fn jump_to_key_frame(&mut self) {
@@ -450,6 +554,9 @@ impl Leg {
                 line.go_on_shaking(now);
             }
         }
+        if let Some(jobs) = jobs {
+            self.take_ordered(now, jobs);
+        }
         self.send_audio(now);
         self.send_video(now, jobs);
         let audio = self.audio.as_mut().map(|audio| {
@@ -467,7 +574,13 @@ impl Leg {
     }
 
     fn send_audio(&mut self, now: Instant) {
-        let Some(AudioLine { line, sound, .. }) = &mut self.audio else {
+        let Some(AudioLine {
+            line,
+            sound,
+            copies,
+            ..
+        }) = &mut self.audio
+        else {
             return;
         };
         let beeps = self.config.audio.is_some_and(|audio| audio.beeps);
@@ -479,7 +592,22 @@ impl Leg {
                 None => line.index,
             };
             let payload = &sound.payloads[place as usize % sound.payloads.len()];
-            line.send(line.index == 0, payload, &mut self.scratch, &mut self.sent);
+            let (marker, red) = (line.index == 0, line.remote.and_then(|remote| remote.red));
+            let (scratch, sent) = (&mut self.scratch, &mut self.sent);
+            match (red, line.remote) {
+                (Some(red), Some(remote)) => {
+                    let ages = (1..).map(|age| age * sound.ticks());
+                    let blocks = copies.iter().zip(ages);
+                    let blocks = blocks.map(|(payload, before)| Block { before, payload });
+                    let mut blocks: Vec<Block<'_>> = blocks.collect();
+                    blocks.reverse();
+                    let whole = repair::write_red(remote.payload_type, &blocks, payload);
+                    line.send_as(red, marker, &whole, scratch, sent);
+                    copies.push_front(payload.clone());
+                    copies.truncate(COPIES);
+                }
+                _ => line.send(marker, payload, scratch, sent),
+            }
             line.timestamp = line.timestamp.wrapping_add(sound.ticks());
             line.index += 1;
             self.sent.audio_packets += 1;
@@ -505,6 +633,11 @@ impl Leg {
                 });
             }
             for (i, payload) in packets.iter().enumerate() {
+                if let Some(remote) = line.remote.filter(|remote| remote.nack) {
+                    let last = i + 1 == packets.len();
+                    let packet = line.next_packet(remote.payload_type, last, payload);
+                    video.history.push(now, &packet);
+                }
                 line.send(
                     i + 1 == packets.len(),
                     payload,
@@ -537,6 +670,7 @@ impl Leg {
         .into_iter()
         .flatten()
         .filter(|line| line.remote.is_some());
+        let repairs = self.video.as_ref().and_then(|v| v.order.due());
         let handshakes = reports.clone().filter_map(Line::handshake_timeout);
         let reports = reports.map(|line| line.rtcp_at);
         [call, audio, video]
@@ -544,6 +678,7 @@ impl Leg {
             .flatten()
             .chain(reports)
             .chain(handshakes)
+            .chain(repairs)
             .min()
     }
 
@@ -669,6 +804,8 @@ impl VideoLine {
             undecoded: 0,
             needs_key: true,
             asked_at: None,
+            order: Order::default(),
+            history: History::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::codec::PacketizationMode;
 
+use super::repair;
 use crate::codec;
 
 /// Longest payload sent, so that a packet fits every path.
@@ -313,7 +314,7 @@ pub(super) fn picture_loss(ssrc: u32, media_ssrc: u32) -> Vec<u8> {
     out
 }
 
-fn rtcp(packet_type: u8, count: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn rtcp(packet_type: u8, count: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![0x80 | count & 0x1f, packet_type];
     out.extend(((body.len() / 4) as u16).to_be_bytes());
     out.extend(body);
@@ -325,8 +326,8 @@ fn rtcp(packet_type: u8, count: u8, body: &[u8]) -> Vec<u8> {
 pub(super) enum Feedback {
     /// PLI or FIR.
     KeyFrame,
-    /// So many packets are asked for again.
-    Nack(u64),
+    /// These packets are asked for again.
+    Nack(Vec<u16>),
     /// The sender's CNAME.
     Cname(String),
     /// The sender leaves.
@@ -345,9 +346,8 @@ pub(super) fn read_rtcp(mut bytes: &[u8]) -> Vec<Feedback> {
         match (header[1], header[0] & 0x1f) {
             (206, 1 | 4) => found.push(Feedback::KeyFrame),
             (205, 1) => {
-                let pairs = body.get(8..).unwrap_or_default().chunks_exact(4);
-                let asked = |p: &[u8]| 1 + u64::from(p[2].count_ones() + p[3].count_ones());
-                found.push(Feedback::Nack(pairs.map(asked).sum()));
+                let pairs = body.get(8..).unwrap_or_default();
+                found.push(Feedback::Nack(repair::nacked(pairs)));
             }
             (202, _) => found.extend(cname_of(body).map(Feedback::Cname)),
             (203, _) => found.push(Feedback::Bye),
@@ -589,7 +589,7 @@ mod tests {
         let expected = [
             Feedback::Cname("leg1@load".into()),
             Feedback::KeyFrame,
-            Feedback::Nack(3),
+            Feedback::Nack(vec![5, 6, 21]),
             Feedback::Bye,
         ];
         assert_eq!(read_rtcp(&bytes), expected);

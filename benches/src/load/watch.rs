@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ffmpeg_next::frame;
 
-use super::config::{Percentiles, Report, SAMPLE_MARGIN, Sample, TileReport, Watch};
+use super::config::{FREEZE_MS, Percentiles, Report, SAMPLE_MARGIN, Sample, TileReport, Watch};
 use super::engine::RawReport;
 use crate::codec::{CodecError, Decoder};
 use crate::marker::{self, Found};
@@ -182,6 +182,8 @@ struct Tile {
     fresh: u64,
     fresh_at: Instant,
     longest_gap_ms: f64,
+    freezes: u64,
+    frozen_ms: f64,
     delays_ms: Vec<f64>,
 }
 
@@ -239,6 +241,8 @@ impl Watched {
             fresh: 0,
             fresh_at: since,
             longest_gap_ms: 0.0,
+            freezes: 0,
+            frozen_ms: 0.0,
             delays_ms: Vec::new(),
         });
         tile.rect = found.rect;
@@ -248,7 +252,12 @@ impl Watched {
         }
         tile.counter = counter;
         tile.fresh += 1;
-        tile.longest_gap_ms = tile.longest_gap_ms.max(ms_between(tile.fresh_at, at));
+        let gap_ms = ms_between(tile.fresh_at, at);
+        tile.longest_gap_ms = tile.longest_gap_ms.max(gap_ms);
+        if gap_ms > FREEZE_MS {
+            tile.freezes += 1;
+            tile.frozen_ms += gap_ms;
+        }
         tile.fresh_at = at;
         if let Some(sent) = sources.when(id, counter)
             && tile.delays_ms.len() < DELAYS_MAX
@@ -310,6 +319,8 @@ impl Tile {
             fresh_rate: self.fresh as f64 / seconds,
             age_ms,
             longest_gap_ms: self.longest_gap_ms.max(age_ms),
+            freezes: self.freezes + u64::from(age_ms > FREEZE_MS),
+            frozen_ms: self.frozen_ms + if age_ms > FREEZE_MS { age_ms } else { 0.0 },
             delay: Percentiles::of(&self.delays_ms),
         }
     }
