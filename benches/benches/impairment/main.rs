@@ -166,9 +166,9 @@ fn measure(
         ..case.impairment(1)
     };
     let relay = Arc::new(Relay::start(clean, clean)?);
-    let config = |clip: &Arc<Clip>| LegConfig {
+    let config = |n: usize, clip: &Arc<Clip>| LegConfig {
         audio: Some(AudioConfig::codec(speech.codec)),
-        speech: Some(speech.said.clone()),
+        speech: Some(speech.said[n].clone()),
         records: true,
         rtcp_mux: true,
         watch: Watch::Samples {
@@ -181,10 +181,10 @@ fn measure(
         repair: case.repair(),
         feedback: case.kind != "plain",
         line: Some(relay.clone()),
-        ..config(&clips[0])
+        ..config(0, &clips[0])
     };
     let bad = server.call(&load, &behind)?;
-    let good = server.call(&load, &config(&clips[1]))?;
+    let good = server.call(&load, &config(1, &clips[1]))?;
     std::thread::sleep(WARM_UP);
     relay.change(case.impairment(2), case.impairment(3))?;
     // The first losses are met as any later ones are.
@@ -248,7 +248,9 @@ fn rows_of(
             frame_rate: tile.map_or(0.0, |tile| tile.fresh_rate),
             ssim_mean: ssim.iter().sum::<f64>() / ssim.len().max(1) as f64,
             ssim_least: ssim.iter().copied().fold(1.0, f64::min),
-            pesq: judge.score(speech, &seen.sound).context("PESQ")?,
+            pesq: judge
+                .score(speech.codec, &speech.said[n], &seen.sound)
+                .context("PESQ")?,
             asked_percent: asked[n] as f64 * 100.0 / packets[n].max(1) as f64,
             key_frames_asked: keys[n],
             video_kbps: report.video.bytes as f64 * 8.0 / report.seconds / 1e3,

@@ -16,7 +16,8 @@ const PAUSE_MS: usize = 250;
 /// Speech at the rate of a codec.
 pub struct Speech {
     pub codec: AudioCodec,
-    pub said: Arc<Vec<i16>>,
+    /// What each of the two says. Not the same: what comes back as it went out is taken for an echo.
+    pub said: [Arc<Vec<i16>>; 2],
 }
 
 impl Speech {
@@ -31,19 +32,25 @@ impl Speech {
             .filter(|path| path.file_stem().is_none_or(|name| name != "Noise"))
             .collect();
         files.sort();
-        let rate = codec.sample_rate_hz();
-        let mut said = Vec::new();
-        for file in files {
-            said.extend(samples(&file, rate)?);
-            said.extend(vec![0; PAUSE_MS * rate as usize / 1_000]);
-        }
-        ensure!(!said.is_empty(), "no speech in {}", folder.display());
-        // A loop of whole packets.
-        let packet = rate as usize / 50;
-        said.truncate(said.len() / packet * packet);
-        let said = Arc::new(said);
+        let first = say(&files, codec)?;
+        files.reverse();
+        let said = [first, say(&files, codec)?];
         Ok(Self { codec, said })
     }
+}
+
+fn say(files: &[PathBuf], codec: AudioCodec) -> Result<Arc<Vec<i16>>> {
+    let rate = codec.sample_rate_hz();
+    let mut said = Vec::new();
+    for file in files {
+        said.extend(samples(file, rate)?);
+        said.extend(vec![0; PAUSE_MS * rate as usize / 1_000]);
+    }
+    ensure!(!said.is_empty(), "no speech");
+    // A loop of whole packets.
+    let packet = rate as usize / 50;
+    said.truncate(said.len() / packet * packet);
+    Ok(Arc::new(said))
 }
 
 fn samples(file: &Path, rate: u32) -> Result<Vec<i16>> {
@@ -84,10 +91,10 @@ impl Judge {
     }
 
     /// PESQ of what was heard.
-    pub fn score(&self, speech: &Speech, heard: &[i16]) -> Result<f64> {
-        let rate = speech.codec.sample_rate_hz();
+    pub fn score(&self, codec: AudioCodec, said: &[i16], heard: &[i16]) -> Result<f64> {
+        let rate = codec.sample_rate_hz();
         let judged = rate.min(16_000);
-        let said = self.write("said", &speech.said, (rate, judged))?;
+        let said = self.write("said", said, (rate, judged))?;
         let heard = self.write("heard", heard, (rate, judged))?;
         let output = Command::new(&self.python)
             .arg(SCRIPT)

@@ -16,7 +16,7 @@ use super::dtls::{self, Identity};
 use super::engine::RawReport;
 use super::line::{Line, Security};
 use super::recording::{Recorder, Recording};
-use super::repair::{self, Block, History, Order};
+use super::repair::{self, Block, History, Order, Playout};
 use super::rtp::{self, Depacketized, Depacketizer, Feedback, Gaps, Packet};
 use super::sdp::{self, Answer, Ports, Purpose};
 use super::watch::{Job, Jobs};
@@ -118,6 +118,7 @@ struct VideoLine {
     asked_at: Option<Instant>,
     order: Order,
     history: History,
+    playout: Playout,
 }
 
 impl Leg {
@@ -348,8 +349,8 @@ impl Leg {
                     self.handle_video(now, &packet, jobs);
                 }
             }
-            Port::AudioRtp | Port::AudioRtcp => self.handle_rtcp(bytes, false),
-            Port::VideoRtp | Port::VideoRtcp => self.handle_rtcp(bytes, true),
+            Port::AudioRtp | Port::AudioRtcp => self.handle_rtcp(now, bytes, false),
+            Port::VideoRtp | Port::VideoRtcp => self.handle_rtcp(now, bytes, true),
         }
     }
 
@@ -453,7 +454,12 @@ impl Leg {
             }
             Depacketized::Unit(unit) => {
                 let usable = !video.needs_key || codec::is_key_frame(&unit);
-                video.needs_key = !(usable && jobs.push_frame(self.id, unit, now));
+                let repairs = video.line.remote.is_some_and(|remote| remote.nack);
+                let at = match repairs {
+                    true => video.playout.shown_at(now, packet.timestamp),
+                    false => now,
+                };
+                video.needs_key = !(usable && jobs.push_frame(self.id, unit, at));
                 video.undecoded += u64::from(video.needs_key);
             }
         }
@@ -462,7 +468,7 @@ impl Leg {
         }
     }
 
-    fn handle_rtcp(&mut self, bytes: &[u8], is_video: bool) {
+    fn handle_rtcp(&mut self, now: Instant, bytes: &[u8], is_video: bool) {
         for feedback in rtp::read_rtcp(bytes) {
             match feedback {
                 Feedback::KeyFrame if is_video => self.jump_to_key_frame(),
@@ -479,6 +485,16 @@ impl Leg {
                         _ => continue,
                     };
                     line.cname = Some(name);
+                }
+                Feedback::Report(middle) => {
+                    let port = if is_video {
+                        Port::VideoRtp
+                    } else {
+                        Port::AudioRtp
+                    };
+                    if let Some(line) = self.line(port) {
+                        line.received.note_report(now, middle);
+                    }
                 }
                 Feedback::Bye => self.goodbyes += 1,
                 Feedback::KeyFrame => {}
@@ -806,6 +822,7 @@ impl VideoLine {
             asked_at: None,
             order: Order::default(),
             history: History::default(),
+            playout: Playout::default(),
         }
     }
 

@@ -10,9 +10,10 @@ use super::rtp::Packet;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// A first request waits for a packet that was only overtaken.
 const REORDER: Duration = Duration::from_millis(5);
-/// From one request for a packet to the next: a round trip of most lines.
+/// From one request for a packet to the next, before an answer came; then by how long that took.
 const ASK_AGAIN: Duration = Duration::from_millis(60);
-const TRIES_MAX: u8 = 6;
+const ASK_AGAIN_MIN: Duration = Duration::from_millis(25);
+const TRIES_MAX: u8 = 10;
 /// Packets held behind a gap. When full, the gap is given up.
 const HELD_MAX: usize = 2_048;
 /// Packets that may be asked for again; the oldest gives way.
@@ -68,6 +69,8 @@ pub(super) struct Order {
     highest: u64,
     held: BTreeMap<u64, Held>,
     missing: BTreeMap<u64, Missing>,
+    /// From a request to its answer, smoothed.
+    answer: Option<Duration>,
 }
 
 impl Order {
@@ -93,7 +96,11 @@ impl Order {
             self.missing.insert(gap, missing);
         }
         self.highest = self.highest.max(sequence);
-        self.missing.remove(&sequence);
+        let missing = self.missing.remove(&sequence);
+        if let Some((asked, 1)) = missing.and_then(|m| Some((m.asked?, m.tries))) {
+            let took = now.saturating_duration_since(asked);
+            self.answer = Some(self.answer.map_or(took, |old| old * 7 / 8 + took / 8));
+        }
         self.held.insert(sequence, Held::of(now, packet));
     }
 
@@ -113,15 +120,21 @@ impl Order {
 
     /// Sequence numbers to ask for now.
     pub(super) fn ask(&mut self, now: Instant) -> Vec<u16> {
-        let mut asked = Vec::new();
+        let (mut asked, again) = (Vec::new(), self.ask_again());
         for (sequence, missing) in &mut self.missing {
-            if missing.due().is_some_and(|at| at <= now) {
+            if missing.due(again).is_some_and(|at| at <= now) {
                 missing.asked = Some(now);
                 missing.tries += 1;
                 asked.push(*sequence as u16);
             }
         }
         asked
+    }
+
+    /// A lost answer must not cost two round trips: the second request leaves before the first is answered.
+    fn ask_again(&self) -> Duration {
+        let half = self.answer.map(|answer| answer / 2);
+        half.map_or(ASK_AGAIN, |half| half.max(ASK_AGAIN_MIN))
     }
 
     /// When [`Self::pop`] and [`Self::ask`] are to be called though nothing came.
@@ -131,18 +144,47 @@ impl Order {
             .values()
             .next()
             .map(|held| held.arrived + PATIENCE);
-        let asked = self.missing.values().filter_map(Missing::due).min();
+        let asked = self
+            .missing
+            .values()
+            .filter_map(|m| m.due(self.ask_again()))
+            .min();
         given_up.into_iter().chain(asked).min()
     }
 }
 
 impl Missing {
-    fn due(&self) -> Option<Instant> {
+    fn due(&self, again: Duration) -> Option<Instant> {
         let at = match self.asked {
             None => self.since + REORDER,
-            Some(at) => at + ASK_AGAIN,
+            Some(at) => at + again,
         };
         (self.tries < TRIES_MAX).then_some(at)
+    }
+}
+
+/// A terminal that repairs shows each picture so long after the least time that one is under way.
+const HELD_BACK: Duration = Duration::from_millis(300);
+
+/// When pictures are shown.
+#[derive(Default)]
+pub(super) struct Playout {
+    /// A picture that was under way for the least time: when it came, and its timestamp.
+    soonest: Option<(Instant, u32)>,
+}
+
+impl Playout {
+    /// When a picture that is whole now is shown: at once if it is late.
+    pub(super) fn shown_at(&mut self, now: Instant, timestamp: u32) -> Instant {
+        let (came, first) = *self.soonest.get_or_insert((now, timestamp));
+        let passed = timestamp.wrapping_sub(first);
+        let due = came + Duration::from_micros(u64::from(passed) * 100 / 9);
+        // A step back or far ahead is another beginning.
+        if now < due || passed > 1 << 30 {
+            self.soonest = Some((now, timestamp));
+            return now + HELD_BACK;
+        }
+        now.max(due + HELD_BACK)
     }
 }
 

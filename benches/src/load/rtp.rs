@@ -191,6 +191,8 @@ pub(super) struct Received {
     span: Option<(u64, u64, u64)>,
     /// Same figures when the last report block was written.
     reported: (u64, u64),
+    /// Middle of the NTP time of the peer's last sender report, and when it came.
+    last_report: Option<(u32, Instant)>,
 }
 
 impl Received {
@@ -231,15 +233,21 @@ impl Received {
 
     /// Starts the figures anew; the sequence goes on.
     pub(super) fn reset(&mut self) {
-        let (ssrc, span) = (self.ssrc, self.span);
+        let (ssrc, span, last_report) = (self.ssrc, self.span, self.last_report);
         *self = Self {
             ssrc,
+            last_report,
             ..Self::default()
         };
         self.span = span.map(|(_, highest, _)| (highest, highest, 1));
     }
 
-    /// A report block (RFC 3550 §6.4.1), with jitter and round trip left at zero.
+    /// The peer's sender report came.
+    pub(super) fn note_report(&mut self, now: Instant, ntp_middle: u32) {
+        self.last_report = Some((ntp_middle, now));
+    }
+
+    /// A report block (RFC 3550 §6.4.1), with jitter left at zero.
     fn report_block(&mut self) -> Option<[u8; 24]> {
         let (first, highest, count) = self.span?;
         let expected = highest - first + 1;
@@ -253,6 +261,11 @@ impl Received {
         let total = lost_of(first, highest, count).min(0x7f_ffff) as u32;
         block[4..8].copy_from_slice(&(u32::from(fraction) << 24 | total).to_be_bytes());
         block[8..12].copy_from_slice(&((highest - 0x1_0000) as u32).to_be_bytes());
+        if let Some((ntp_middle, at)) = self.last_report {
+            let since = (at.elapsed().as_secs_f64() * 65_536.0) as u32;
+            block[16..20].copy_from_slice(&ntp_middle.to_be_bytes());
+            block[20..24].copy_from_slice(&since.to_be_bytes());
+        }
         Some(block)
     }
 }
@@ -328,6 +341,8 @@ pub(super) enum Feedback {
     KeyFrame,
     /// These packets are asked for again.
     Nack(Vec<u16>),
+    /// Middle of the NTP time of a sender report.
+    Report(u32),
     /// The sender's CNAME.
     Cname(String),
     /// The sender leaves.
@@ -344,6 +359,11 @@ pub(super) fn read_rtcp(mut bytes: &[u8]) -> Vec<Feedback> {
         };
         bytes = after;
         match (header[1], header[0] & 0x1f) {
+            (200, _) => found.extend(
+                body.get(6..10)
+                    .and_then(|middle| middle.first_chunk())
+                    .map(|middle| Feedback::Report(u32::from_be_bytes(*middle))),
+            ),
             (206, 1 | 4) => found.push(Feedback::KeyFrame),
             (205, 1) => {
                 let pairs = body.get(8..).unwrap_or_default();
@@ -587,6 +607,7 @@ mod tests {
         bytes.extend(rtcp(205, 1, &[0, 0, 0, 1, 0, 0, 0, 2, 0, 5, 0x80, 1]));
         bytes.extend(rtcp(203, 1, &[0, 0, 0, 1]));
         let expected = [
+            Feedback::Report(0x7e80_0000),
             Feedback::Cname("leg1@load".into()),
             Feedback::KeyFrame,
             Feedback::Nack(vec![5, 6, 21]),

@@ -15,6 +15,7 @@ use mcu_rtp::rtx;
 use mcu_rtp::simulcast::{Line, StreamMap};
 use mcu_rtp::video::{self, AccessUnit, Depacketizer, KeyFrameStarts};
 
+use crate::playout::Playout;
 use crate::rate::Rate;
 use crate::screen::FrameCount;
 
@@ -26,8 +27,16 @@ const MAX_LAYERS: usize = 4;
 const LAYER_GONE: Duration = Duration::from_millis(1_500);
 /// A key frame is asked for again no sooner: one request serves all that wait.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// How long a gap is waited for: a retransmission takes a round trip, reordering less.
+/// How long a gap is waited for: a retransmission takes a round trip, reordering less. Longer, up to the
+/// second, where answers take longer: a key frame would take as long, and be lost as easily.
 const WAIT_FOR_RETRANSMISSION: Duration = Duration::from_millis(150);
+const LONGEST_WAIT: Duration = Duration::from_millis(700);
+/// At least that long where requests and answers are lost, too.
+const LOSSY_WAIT: Duration = Duration::from_millis(300);
+/// Share lost of late from which on pictures are held back so that they come evenly: one in 300.
+const SOME_LOSS: f32 = 0.003;
+/// Answers that a gap is waited for, where each takes so long.
+const ANSWERS: u32 = 3;
 const WAIT_FOR_ORDER: Duration = Duration::from_millis(20);
 
 /// A packet of a camera that may be forwarded.
@@ -81,6 +90,7 @@ pub struct Camera {
     decoded: Option<usize>,
     next_decoded: Option<usize>,
     depacketizer: Depacketizer,
+    playout: Playout,
     /// A layer flows that did not, or has another size.
     awoken: bool,
 }
@@ -114,6 +124,7 @@ impl Camera {
             decoded: None,
             next_decoded: None,
             depacketizer: Depacketizer::new(codec),
+            playout: Playout::default(),
             awoken: false,
         }
     }
@@ -156,7 +167,9 @@ impl Camera {
                 let original = rtx::unwrap(packet, repairs.ssrc, repairs.payload_type)?;
                 let len = original.payload.len();
                 (
-                    layer.receive.handle_retransmission(&original.header, len),
+                    layer
+                        .receive
+                        .handle_retransmission(now, &original.header, len),
                     original,
                 )
             }
@@ -170,7 +183,7 @@ impl Camera {
         let Verdict::Fresh(accepted) = verdict else {
             return None;
         };
-        let repaired = place.repairs.is_some();
+        let repaired = place.repairs.is_some() || layer.receive.is_behind(accepted.seq);
         // When the beginning of a key frame comes by retransmission, the rest has passed already:
         // whoever waited for it waits for the next.
         let codec = codec_of(&self.plan, packet.header.payload_type);
@@ -189,6 +202,7 @@ impl Camera {
         if key_frame && self.next_decoded == Some(place.layer) {
             self.decoded = self.next_decoded.take();
             self.depacketizer.reset();
+            self.playout.reset();
         }
         if self.decoded == Some(place.layer) {
             self.depacketizer.set_codec(codec);
@@ -300,12 +314,31 @@ impl Camera {
 
     /// Next picture to decode, in order.
     pub fn next_picture(&mut self, now: Instant) -> Option<AccessUnit> {
-        let wait = if self.plan.feedback.nack {
-            WAIT_FOR_RETRANSMISSION
-        } else {
-            WAIT_FOR_ORDER
+        let (patience, lossy) = (self.patience(), self.repairs_losses());
+        while let Some(unit) = self.depacketizer.poll(now, patience) {
+            self.playout.push(now, unit, lossy);
+        }
+        self.playout.pop(now)
+    }
+
+    /// Whether what is decoded comes by a line that loses packets, which are asked for again.
+    fn repairs_losses(&self) -> bool {
+        let layer = self.decoded.and_then(|n| self.layers.get(n));
+        self.plan.feedback.nack
+            && layer.is_some_and(|layer| layer.receive.recent_loss() > SOME_LOSS)
+    }
+
+    fn patience(&self) -> Duration {
+        if !self.plan.feedback.nack {
+            return WAIT_FOR_ORDER;
+        }
+        let layer = self.decoded.and_then(|n| self.layers.get(n));
+        let answer = layer.map_or(Duration::ZERO, |layer| layer.receive.answer_time());
+        let least = match layer.is_some_and(|layer| layer.receive.is_lossy()) {
+            true => LOSSY_WAIT,
+            false => WAIT_FOR_RETRANSMISSION,
         };
-        self.depacketizer.poll(now, wait)
+        (answer * ANSWERS).clamp(least, LONGEST_WAIT)
     }
 
     /// Gives a picture's buffer back.
@@ -358,6 +391,18 @@ impl Camera {
             }
         }
         by_signalling
+    }
+
+    /// Whether requests for lost packets are due.
+    pub fn has_nacks_due(&self, now: Instant) -> bool {
+        let mut due = self.layers.iter().filter_map(|l| l.receive.next_timeout());
+        due.any(|at| at <= now)
+    }
+
+    /// Datagrams in which requests leave, all the same.
+    pub fn requests(&self) -> usize {
+        let layers = self.layers.iter().map(|layer| layer.receive.requests());
+        layers.max().unwrap_or(1)
     }
 
     /// Appends requests for lost packets that are due.

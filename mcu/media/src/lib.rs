@@ -16,6 +16,7 @@ mod leg;
 mod link;
 mod network;
 mod picture;
+mod playout;
 mod pool;
 mod rate;
 mod room;

@@ -427,6 +427,11 @@ impl Screen {
         self.stream.place()
     }
 
+    /// Share of packets lost on the way of late.
+    pub fn recent_loss(&self) -> f32 {
+        self.stream.recent_loss()
+    }
+
     /// Figures of the stream.
     pub fn stats(&self) -> send::Stats {
         self.stream.stats()

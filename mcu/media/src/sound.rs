@@ -1,13 +1,15 @@
 //! A leg's sound, both ways: jitter buffer and decoder towards the mixer, encoder from it.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use mcu_api::codec::AudioCodec;
 use mcu_api::plan::{AudioSend, AudioStream, Care};
 use mcu_rtp::clock::{Basis, RoomClock, SourceClock};
-use mcu_rtp::header::RtpPacket;
+use mcu_rtp::header::{RtpHeader, RtpPacket};
 use mcu_rtp::jitter::{JitterBuffer, Taken};
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
+use mcu_rtp::red;
 use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
 use mcu_rtp::send::{self, Media, Place, SendStream, Stamp};
 use mcu_rtp::seq::ExtTs;
@@ -18,6 +20,10 @@ use crate::audio::{self, Decoder, Encoder, Resampler};
 
 /// Packets that one tick may take: 10 ms packets need two, a correction of delay one more.
 const TAKEN_PER_TICK: usize = 4;
+/// Share of packets lost from which on our sound has copies where they are agreed on, how many it has from
+/// which share on, and how slowly what was reported is forgotten.
+const COPIES: [(f32, usize); 3] = [(0.2, 3), (0.06, 2), (0.005, 1)];
+const LOSS_KEPT: f32 = 0.8;
 /// Our timestamps are counted; further from the clock than this they are set anew.
 const MAX_DRIFT: Duration = Duration::from_millis(100);
 
@@ -72,6 +78,11 @@ struct Mouth {
     talking: bool,
     /// Loss in per cent that the encoder guards against.
     expected_loss: u8,
+    /// Share lost, that copies guard against.
+    loss: f32,
+    /// What was sent last, with its timestamps, newest first; kept where copies are agreed on.
+    sent: VecDeque<(u32, Vec<u8>)>,
+    redundant: Vec<u8>,
 }
 
 impl Sound {
@@ -125,7 +136,8 @@ impl Sound {
                 .receive
                 .iter()
                 .any(|p| p.payload_type == payload_type)
-                || self.plan.telephone_event == Some(payload_type))
+                || self.plan.telephone_event == Some(payload_type)
+                || self.plan.red == Some(payload_type))
     }
 
     /// Whether what we send carries transport-wide sequence numbers.
@@ -135,6 +147,56 @@ impl Sound {
 
     /// Takes a packet; a telephone key that was pressed comes back.
     pub fn receive(
+        &mut self,
+        now: Instant,
+        packet: &RtpPacket<'_>,
+        clock: &RoomClock,
+    ) -> Option<char> {
+        if Some(packet.header.payload_type) == self.plan.red {
+            self.receive_redundant(now, packet, clock);
+            return None;
+        }
+        self.receive_one(now, packet, clock)
+    }
+
+    /// Takes what is new in a packet with copies, then those of packets that did not come.
+    fn receive_redundant(&mut self, now: Instant, packet: &RtpPacket<'_>, clock: &RoomClock) {
+        let Some(blocks) = red::parse(packet.payload) else {
+            return;
+        };
+        let mut blocks: Vec<red::Block<'_>> = blocks.collect();
+        let is_ours = |block: &red::Block<'_>| codec_of(block.payload_type, &self.plan).is_some();
+        let Some(newest) = blocks.pop().filter(is_ours) else {
+            return;
+        };
+        let header = RtpHeader {
+            payload_type: newest.payload_type,
+            ..packet.header
+        };
+        self.receive_one(now, &packet.with(header, newest.payload), clock);
+        for (age, copy) in (1..).zip(blocks.iter().rev()) {
+            let header = RtpHeader {
+                payload_type: copy.payload_type,
+                marker: false,
+                sequence: header.sequence.wrapping_sub(age),
+                timestamp: header.timestamp.wrapping_sub(copy.offset),
+                ..header
+            };
+            // Copies of no sound, and of another codec than the packet's, are passed over.
+            if copy.payload.is_empty() || copy.payload_type != newest.payload_type {
+                continue;
+            }
+            let ear = &mut self.ear;
+            let verdict = ear
+                .receive
+                .handle_retransmission(now, &header, copy.payload.len());
+            if let Verdict::Fresh(accepted) = verdict {
+                ear.jitter.insert(now, &accepted, &header, copy.payload);
+            }
+        }
+    }
+
+    fn receive_one(
         &mut self,
         now: Instant,
         packet: &RtpPacket<'_>,
@@ -450,6 +512,9 @@ impl Mouth {
             next_timestamp: None,
             talking: false,
             expected_loss: 0,
+            loss: 0.0,
+            sent: VecDeque::new(),
+            redundant: Vec::new(),
         })
     }
 
@@ -470,6 +535,10 @@ impl Mouth {
 
     fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
         self.stream.handle_report_block(now, block, clock);
+        if block.ssrc == self.stream.ssrc() {
+            let lost = self.stream.stats().fraction_lost;
+            self.loss = lost.max(self.loss * LOSS_KEPT);
+        }
         let loss = (self.stream.stats().fraction_lost * 100.0).round() as u8;
         if loss != self.expected_loss {
             self.expected_loss = loss;
@@ -502,13 +571,44 @@ impl Mouth {
         }
         // RFC 3551 §4.1: the marker is on the first packet of a talk spurt; ours never pauses.
         let marker = !std::mem::replace(&mut self.talking, true);
+        let copies = self.add_copies(timestamp);
         let media = Media {
             timestamp,
             marker,
-            payload: &self.payload,
+            payload: if copies {
+                &self.redundant
+            } else {
+                &self.payload
+            },
         };
         self.stream.write(now, &media, stamp, out);
         true
+    }
+
+    /// Puts copies before what is to be sent, where they are agreed on and packets are lost. Whether there
+    /// are some.
+    fn add_copies(&mut self, timestamp: u32) -> bool {
+        let Some(red_type) = self.plan.red else {
+            return false;
+        };
+        let wanted = COPIES.iter().find(|(from, _)| self.loss >= *from);
+        let wanted = wanted.map_or(0, |(_, copies)| *copies).min(self.sent.len());
+        let payload_type = self.plan.payload_type;
+        if wanted > 0 {
+            let copies = self.sent.iter().take(wanted).rev();
+            let copies = copies.map(|(at, copy)| (timestamp.wrapping_sub(*at), copy.as_slice()));
+            self.redundant.clear();
+            red::write(payload_type, copies, &self.payload, &mut self.redundant);
+        }
+        let is_full = self.sent.len() >= red::MAX_COPIES;
+        let oldest = is_full.then(|| self.sent.pop_back()).flatten();
+        let mut last = oldest.map(|(_, buffer)| buffer).unwrap_or_default();
+        last.clear();
+        last.extend_from_slice(&self.payload);
+        self.sent.push_front((timestamp, last));
+        self.stream
+            .set_payload_type(if wanted > 0 { red_type } else { payload_type });
+        wanted > 0
     }
 
     fn timestamp(&mut self, due: Instant, clock: &RoomClock, samples: usize) -> u32 {
@@ -533,7 +633,7 @@ mod tests {
     use std::time::SystemTime;
 
     use mcu_api::plan::{AudioPayload, HeaderExtensions};
-    use mcu_rtp::header::{ExtensionValues, RtpHeader, write_header};
+    use mcu_rtp::header::{ExtensionValues, write_header};
 
     use super::*;
 
@@ -558,8 +658,10 @@ mod tests {
                 ptime_ms: 20,
                 bitrate_bps: 64_000,
                 ssrc: 7,
+                red: None,
             }),
             telephone_event: None,
+            red: None,
             extensions: HeaderExtensions::default(),
             muted: false,
             faithful: false,
@@ -711,5 +813,75 @@ mod tests {
         }
         assert!(quiet.iter().all(|n| *n < 5), "not heard in ticks {quiet:?}");
         assert_eq!(sound.ear.jitter.stats().concealed, 0);
+    }
+
+    /// Of a tone that goes through a line which loses `lost` of ten packets in a row, the ticks in which
+    /// something was concealed.
+    fn concealed(lost: u32, copies: usize) -> u64 {
+        let (start, clock) = room();
+        let mut with_red = plan(PCMU);
+        with_red.red = Some(121);
+        let mut sound = Sound::new(with_red, &[]).unwrap();
+        let mut history: VecDeque<(u32, Vec<u8>)> = VecDeque::new();
+        for n in 0..500u32 {
+            let now = start + n * TICK;
+            let plain = pcmu_packet(n);
+            let payload = plain[12..].to_vec();
+            let mut red = plain[..12].to_vec();
+            red[1] = 121;
+            let sent = history.iter().take(copies).rev();
+            let sent = sent.map(|(at, copy)| ((n - at) * 160, copy.as_slice()));
+            red::write(PCMU.payload_type, sent, &payload, &mut red);
+            history.push_front((n, payload));
+            if n % 10 >= lost {
+                sound.receive(now, &RtpPacket::parse(&red).unwrap(), &clock);
+            }
+            sound.hear(now + TICK / 2, &clock);
+        }
+        sound.ear.jitter.stats().concealed
+    }
+
+    /// RFC 2198: what is lost is heard all the same from the packet behind.
+    #[test]
+    fn copies_stand_in_for_packets_that_are_lost() {
+        assert!(concealed(1, 0) >= 45);
+        let (one, two) = (concealed(1, 1), concealed(2, 2));
+        assert!(one <= 5 && two <= 10, "{one} {two}");
+    }
+
+    #[test]
+    fn sound_has_copies_while_its_receiver_loses_packets() {
+        let (now, clock) = room();
+        let mut with_red = plan(PCMU);
+        with_red.send.as_mut().unwrap().red = Some(121);
+        let mut sound = Sound::new(with_red, &[]).unwrap();
+        let mut due = now;
+        let mut blocks = |sound: &mut Sound| {
+            sound.take_mix(&[1_000; TICK_SAMPLES]);
+            let mut out = Vec::new();
+            due += TICK;
+            assert!(sound.write((due, due), &clock, Stamp::default(), &mut out));
+            let packet = RtpPacket::parse(&out).unwrap();
+            match packet.header.payload_type {
+                121 => red::parse(packet.payload).unwrap().count(),
+                other => usize::from(other == PCMU.payload_type),
+            }
+        };
+        assert_eq!([(); 4].map(|()| blocks(&mut sound)), [1; 4]);
+        let report = |lost: u8| ReportBlock {
+            ssrc: 7,
+            fraction_lost: lost,
+            cumulative_lost: 0,
+            highest_sequence: 0,
+            jitter: 0,
+            last_sr: 0,
+            delay_since_last_sr: 0,
+        };
+        sound.handle_report(now, &report(26), &clock);
+        assert_eq!(blocks(&mut sound), 3);
+        sound.handle_report(now, &report(80), &clock);
+        assert_eq!(blocks(&mut sound), 4);
+        (0..40).for_each(|_| sound.handle_report(now, &report(0), &clock));
+        assert_eq!(blocks(&mut sound), 1);
     }
 }

@@ -17,6 +17,7 @@ pub mod h264;
 pub mod header;
 pub mod jitter;
 pub mod receive;
+pub mod red;
 pub mod rtcp;
 pub mod rtx;
 pub mod send;

@@ -60,16 +60,29 @@ impl Leg {
             }
         }
         for (n, sequence) in resend {
-            let place = self.screens[n].plan().transport;
-            if !self.bandwidth[place].may_resend() {
-                break;
+            for _ in 0..copies(self.screens[n].recent_loss()) {
+                self.send_again(now, (n, sequence), clock, sockets);
             }
-            let before = self.sent.bytes;
-            self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
-                screen.write_again(now, sequence, stamp, out)
-            });
-            self.bandwidth[place].note_resent(self.sent.bytes - before);
         }
+    }
+
+    /// Sends a packet of a screen again, if it is still there and may be.
+    fn send_again(
+        &mut self,
+        now: Instant,
+        (n, sequence): (usize, ExtSeq),
+        clock: &RoomClock,
+        sockets: &Sockets,
+    ) {
+        let place = self.screens[n].plan().transport;
+        if !self.bandwidth[place].may_resend() {
+            return;
+        }
+        let before = self.sent.bytes;
+        self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
+            screen.write_again(now, sequence, stamp, out)
+        });
+        self.bandwidth[place].note_resent(self.sent.bytes - before);
     }
 
     /// Packets that are to be sent again, with their screens.
@@ -119,11 +132,26 @@ impl Leg {
         }
     }
 
+    /// Sends requests for lost packets that are due: each tick that they wait is one that the picture
+    /// stands still.
+    pub fn ask_for_lost(&mut self, now: Instant, sockets: &Sockets) {
+        let camera = self.camera.as_mut();
+        let Some(camera) = camera.filter(|camera| camera.has_nacks_due(now)) else {
+            return;
+        };
+        let mut compound = Vec::new();
+        camera.write_nacks(now, &mut compound);
+        let (place, ssrc) = (camera.transport(), camera.feedback_ssrc());
+        for _ in 0..camera.requests() {
+            self.send_with_report(place, ssrc, &compound, sockets);
+        }
+    }
+
     /// Sends what cannot wait for the next report: NACK, transport feedback.
     pub fn send_feedback(&mut self, now: Instant, sockets: &Sockets) {
+        self.ask_for_lost(now, sockets);
         let mut compound = Vec::new();
         if let Some(camera) = &mut self.camera {
-            camera.write_nacks(now, &mut compound);
             let feedback_ssrc = camera.feedback_ssrc();
             let media_ssrc = camera.media_ssrc().unwrap_or_default();
             let place = camera.transport();
@@ -234,5 +262,15 @@ impl Leg {
             rtcp::write_cname(&mut compound, *ssrc, &self.cname);
         }
         compound
+    }
+}
+
+/// How often a packet is sent again on one request. Where much is lost the answer often is, too, and each
+/// further request costs the receiver a round trip.
+fn copies(recent_loss: f32) -> u32 {
+    match recent_loss {
+        ..0.05 => 1,
+        ..0.25 => 2,
+        _ => 3,
     }
 }
