@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mcu_api::codec::VideoCodec;
 use mcu_api::ids::LegId;
 use mcu_api::inventory::VideoStats;
-use mcu_api::plan::VideoReceive;
+use mcu_api::plan::{Feedback, VideoReceive};
 use mcu_rtp::clock::{RoomClock, SourceClock};
 use mcu_rtp::forward::{SourceKey, SourcePacket};
 use mcu_rtp::header::RtpPacket;
@@ -434,6 +434,11 @@ impl Camera {
         );
     }
 
+    /// Feedback that was agreed on.
+    pub fn feedback(&self) -> Feedback {
+        self.plan.feedback
+    }
+
     /// SSRC under which feedback about the camera leaves.
     pub fn feedback_ssrc(&self) -> u32 {
         self.plan.feedback_ssrc
@@ -592,7 +597,7 @@ mod tests {
     use std::time::SystemTime;
 
     use mcu_api::codec::VideoCodec;
-    use mcu_api::plan::{Feedback, HeaderExtensions, VideoPayload};
+    use mcu_api::plan::{HeaderExtensions, VideoPayload};
 
     use super::*;
 

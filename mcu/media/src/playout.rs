@@ -137,7 +137,7 @@ mod tests {
         // What the delay has to be is known after some seconds.
         let settled = shown.windows(2).skip(100);
         let longest = settled.map(|pair| pair[1] - pair[0]).max().unwrap();
-        (longest, 20_000 - shown.len() as u64 * 33)
+        (longest, 20_000_u64.saturating_sub(shown.len() as u64 * 33))
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Screen {
     packetizer: Option<(VideoCodec, Packetizer)>,
     /// A leg whose codec the line does not take, and the class in which it is encoded anew.
     anew: Option<(LegId, VideoClass)>,
+    /// In place of the plan's class, where the line does not take its rate.
+    reduced: Reduced,
     /// Timestamp of the last picture.
     last_timestamp: Option<u32>,
     /// The peer asked for a key frame.
@@ -52,6 +54,18 @@ pub struct Screen {
     awaits_key: bool,
     frames: FrameCount,
     numbers: PictureNumbers,
+}
+
+/// What is shown in place of the class of the plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Reduced {
+    /// It is shown as planned.
+    #[default]
+    No,
+    /// One of fewer bits.
+    To(VideoClass),
+    /// Nothing: the line takes sound alone.
+    ToNothing,
 }
 
 /// Numbers of the pictures of VP8, which go on whatever is shown.
@@ -103,6 +117,7 @@ impl Screen {
             forwarder,
             packetizer: None,
             anew: None,
+            reduced: Reduced::No,
             last_timestamp: None,
             wants_key: true,
             awaits_key: false,
@@ -149,9 +164,33 @@ impl Screen {
 
     /// The encoder's class, for what we encode ourselves.
     pub fn class(&self) -> Option<&VideoClass> {
+        match (&self.plan.source, &self.reduced) {
+            (Some(VideoSource::Composition { class, .. }), Reduced::No) => Some(class),
+            (Some(VideoSource::Composition { .. }), Reduced::To(class)) => Some(class),
+            (Some(VideoSource::Composition { .. }), Reduced::ToNothing) => None,
+            _ => self.anew.as_ref().map(|(_, class)| class),
+        }
+    }
+
+    /// The class that the plan wants of the composed picture.
+    pub fn planned_class(&self) -> Option<&VideoClass> {
         match &self.plan.source {
             Some(VideoSource::Composition { class, .. }) => Some(class),
-            _ => self.anew.as_ref().map(|(_, class)| class),
+            _ => None,
+        }
+    }
+
+    /// What is shown in its place.
+    pub fn reduced(&self) -> &Reduced {
+        &self.reduced
+    }
+
+    /// Shows this in place of the plan's class from now on. Another encoder's pictures begin with a key
+    /// frame.
+    pub fn reduce(&mut self, to: Reduced) {
+        if self.reduced != to {
+            self.reduced = to;
+            self.change_scene();
         }
     }
 

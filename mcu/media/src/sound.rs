@@ -24,6 +24,8 @@ const TAKEN_PER_TICK: usize = 4;
 /// which share on, and how slowly what was reported is forgotten.
 const COPIES: [(f32, usize); 3] = [(0.2, 3), (0.06, 2), (0.005, 1)];
 const LOSS_KEPT: f32 = 0.8;
+/// Opus is heard well enough from here on, in bit/s.
+const LEAST_OPUS_BPS: u32 = 16_000;
 /// Our timestamps are counted; further from the clock than this they are set anew.
 const MAX_DRIFT: Duration = Duration::from_millis(100);
 
@@ -83,6 +85,8 @@ struct Mouth {
     /// What was sent last, with its timestamps, newest first; kept where copies are agreed on.
     sent: VecDeque<(u32, Vec<u8>)>,
     redundant: Vec<u8>,
+    /// Bits a second that the line takes, where that is less than was agreed on.
+    budget: Option<u32>,
 }
 
 impl Sound {
@@ -286,6 +290,13 @@ impl Sound {
         self.mouth
             .as_ref()
             .is_some_and(|m| m.samples.len() >= m.encoder.frame_samples())
+    }
+
+    /// Spends about so many bits a second at most, as far as the codec can; `None`: as agreed.
+    pub fn set_budget(&mut self, budget_bps: Option<u32>) {
+        if let Some(mouth) = &mut self.mouth {
+            mouth.set_budget(budget_bps);
+        }
     }
 
     /// SSRC of ours.
@@ -515,7 +526,23 @@ impl Mouth {
             loss: 0.0,
             sent: VecDeque::new(),
             redundant: Vec::new(),
+            budget: None,
         })
+    }
+
+    fn set_budget(&mut self, budget_bps: Option<u32>) {
+        if self.budget == budget_bps {
+            return;
+        }
+        self.budget = budget_bps;
+        if self.plan.codec != AudioCodec::Opus {
+            return;
+        }
+        let most = budget_bps.unwrap_or(u32::MAX).max(LEAST_OPUS_BPS);
+        let bitrate = self.plan.bitrate_bps.min(most);
+        if let Err(error) = self.encoder.set_bitrate(bitrate) {
+            tracing::warn!(%error, "rate of sound not changed");
+        }
     }
 
     /// Goes on with another encoder. What the old one held of the last packet is lost, which is heard
@@ -523,7 +550,11 @@ impl Mouth {
     fn change_aim(&mut self, faithful: bool) {
         let opened = open_encoder(&self.plan, faithful);
         match opened {
-            Ok(encoder) => self.encoder = encoder,
+            Ok(encoder) => {
+                self.encoder = encoder;
+                let budget = self.budget.take();
+                self.set_budget(budget);
+            }
             Err(error) => tracing::error!(%error, "no encoder for sound"),
         }
         if self.expected_loss > 0
@@ -591,7 +622,13 @@ impl Mouth {
         let Some(red_type) = self.plan.red else {
             return false;
         };
-        let wanted = COPIES.iter().find(|(from, _)| self.loss >= *from);
+        // Copies on a line that is too narrow would be what it loses.
+        let loss = if self.budget.is_some() {
+            0.0
+        } else {
+            self.loss
+        };
+        let wanted = COPIES.iter().find(|(from, _)| loss >= *from);
         let wanted = wanted.map_or(0, |(_, copies)| *copies).min(self.sent.len());
         let payload_type = self.plan.payload_type;
         if wanted > 0 {

@@ -47,6 +47,10 @@ impl Leg {
                     self.handle_nack(now, media, lost, &mut resend);
                 }
                 Rtcp::Nack { .. } => {}
+                Rtcp::MaxRate { sender, bounds } => {
+                    self.handle_bounds(now, (transport, sender), bounds, sockets);
+                }
+                Rtcp::MaxRateOfAll { bps, .. } => self.handle_bound_of_all(now, bps),
                 Rtcp::TransportFeedback(feedback) => {
                     // A few bytes may tell of many packets: no more of them in all than in one.
                     told += u32::from(feedback.status_count);
@@ -118,6 +122,7 @@ impl Leg {
         for screen in &mut self.screens {
             screen.handle_report(now, block, clock);
         }
+        self.note_report(now, block, mcu_rtp::send::round_trip(clock.ntp(now), block));
         if let Some(round_trip) = mcu_rtp::send::round_trip(clock.ntp(now), block) {
             self.round_trip = Some(round_trip);
             if let Some(camera) = &mut self.camera {
@@ -177,7 +182,7 @@ impl Leg {
 
     /// Sends feedback behind the empty report and the name that a compound begins with
     /// (RFC 3550 §6.1, RFC 4585 §3.1).
-    fn send_with_report(
+    pub(super) fn send_with_report(
         &mut self,
         transport: usize,
         ssrc: u32,
@@ -208,6 +213,7 @@ impl Leg {
             return;
         }
         self.next_report = now + REPORT_INTERVAL;
+        self.bound_sender(now, sockets);
         for n in 0..self.transports.len() {
             let compound = self.compound(now, n, clock, &source_clock);
             if !compound.is_empty() {
@@ -269,8 +275,7 @@ impl Leg {
 /// further request costs the receiver a round trip.
 fn copies(recent_loss: f32) -> u32 {
     match recent_loss {
-        ..0.05 => 1,
-        ..0.25 => 2,
-        _ => 3,
+        ..0.15 => 1,
+        _ => 2,
     }
 }
