@@ -35,6 +35,8 @@ const ROOM: &str = "[[rooms]]\nnumber = \"3000\"\nguests = true\ncaptions = fals
 const WARM_UP: Duration = Duration::from_secs(4);
 /// Mean length of a burst, in packets.
 const BURST: f64 = 3.0;
+/// Bytes of a slice.
+const SLICE_MAX: u32 = 1_100;
 const BAD: u8 = 1;
 const GOOD: u8 = 2;
 
@@ -51,7 +53,7 @@ fn main() -> Result<()> {
         .collect::<Result<_, _>>()?;
     let binary = binary()?;
     let judge = Judge::new()?;
-    let clips = [BAD, GOOD].map(|id| Clip::load(&clip::Config::hd(id)).map(Arc::new));
+    let clips = [BAD, GOOD].map(|id| Clip::load(&in_slices(id)).map(Arc::new));
     let [bad, good] = clips;
     let clips = [bad?, good?];
     let mut rows = Vec::new();
@@ -85,6 +87,13 @@ fn main() -> Result<()> {
         std::fs::write(path, serde_json::to_string_pretty(&rows)?)?;
     }
     Ok(())
+}
+
+/// Each slice fits a packet, as of most terminals.
+fn in_slices(id: u8) -> clip::Config {
+    let mut config = clip::Config::hd(id);
+    config.encode.slice_len_max = Some(SLICE_MAX);
+    config
 }
 
 fn setting(name: &str, default: &str) -> String {

@@ -271,6 +271,8 @@ pub struct VideoReport {
     pub frames: u64,
     /// Frames a second.
     pub frame_rate: f64,
+    /// Frames a second of the sender's clock.
+    pub media_frame_rate: f64,
     /// Longest pause between frames.
     pub longest_gap_ms: f64,
     /// Longest RTP payload in bytes.
@@ -308,6 +310,8 @@ pub struct TileReport {
     pub freezes: u64,
     /// Time of those.
     pub frozen_ms: f64,
+    /// Most frames of the source from one that was seen to the next.
+    pub longest_step: u16,
     /// From the moment a frame of the source was sent to the moment the picture that first shows
     /// it was here whole. Only of sources in the same [`super::Load`].
     pub delay: Percentiles,

@@ -113,6 +113,8 @@ struct VideoLine {
     /// Last timestamp of which a frame was completed.
     whole: Option<u32>,
     count: u64,
+    /// From the first of those to the last, in ticks.
+    media_time: u64,
     undecoded: u64,
     needs_key: bool,
     asked_at: Option<Instant>,
@@ -410,13 +412,17 @@ impl Leg {
         }
         if video.line.received.ssrc != packet.ssrc {
             // Another stream begins, and with a key frame: nothing of it is missing.
-            video.depacketizer = Depacketizer::default();
+            video.depacketizer = Depacketizer::new(!self.config.feedback);
             video.order = Order::default();
             video.needs_key = true;
         }
         video.line.received.push(packet);
+        let last = video.whole.filter(|_| packet.marker);
         if packet.marker && video.whole.replace(packet.timestamp) != Some(packet.timestamp) {
             video.count += 1;
+            let step = last.map_or(0, |last| packet.timestamp.wrapping_sub(last));
+            // A step back is a picture that was overtaken.
+            video.media_time += u64::from(if step < 1 << 30 { step } else { 0 });
             video.line.gaps.push(now, Duration::MAX);
         }
         if !watched {
@@ -743,7 +749,7 @@ impl Leg {
         if let Some(video) = &mut self.video {
             video.line.received.reset();
             video.line.gaps.reset();
-            (video.count, video.undecoded) = (0, 0);
+            (video.count, video.undecoded, video.media_time) = (0, 0, 0);
         }
     }
 
@@ -768,6 +774,7 @@ impl Leg {
             bytes: video.line.received.bytes,
             frames: video.count,
             frame_rate: video.count as f64 / seconds.max(1e-3),
+            media_frame_rate: video.count as f64 * 9e4 / video.media_time.max(1) as f64,
             longest_gap_ms: ms(&video.line.gaps),
             longest_payload: video.line.received.longest_payload,
             undecoded: video.undecoded,
@@ -817,6 +824,7 @@ impl VideoLine {
             depacketizer: Depacketizer::default(),
             whole: None,
             count: 0,
+            media_time: 0,
             undecoded: 0,
             needs_key: true,
             asked_at: None,

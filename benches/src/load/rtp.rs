@@ -108,6 +108,10 @@ pub(super) struct Depacketizer {
     next_sequence: Option<u16>,
     timestamp: u32,
     spoilt: bool,
+    /// What is left of a damaged access unit is handed on, for a decoder that conceals.
+    conceals: bool,
+    /// Where the NAL unit begins whose fragments come.
+    fragment: Option<usize>,
 }
 
 /// What a packet completed.
@@ -122,18 +126,35 @@ pub(super) enum Depacketized {
 }
 
 impl Depacketizer {
+    /// Nothing received yet.
+    pub(super) fn new(conceals: bool) -> Self {
+        Self {
+            conceals,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next packet in order of arrival.
     pub(super) fn push(&mut self, packet: &Packet<'_>) -> Depacketized {
         let expected = self.next_sequence.replace(packet.sequence.wrapping_add(1));
-        self.spoilt |= expected.is_some_and(|e| e != packet.sequence);
+        let is_gap = expected.is_some_and(|e| e != packet.sequence);
+        self.spoilt |= is_gap;
+        if is_gap && let Some(start) = self.fragment.take() {
+            // The rest of it is of no use.
+            self.unit.truncate(start);
+        }
         if packet.timestamp != self.timestamp {
             // The rest of the former frame never came.
             self.spoilt |= !self.unit.is_empty();
+            if self.conceals {
+                (self.spoilt, self.fragment) = (false, None);
+                self.unit.clear();
+            }
             self.timestamp = packet.timestamp;
         }
         self.spoilt |= self.append(packet.payload).is_none();
         self.spoilt |= self.unit.len() > ACCESS_UNIT_MAX;
-        if self.spoilt {
+        if self.spoilt && !self.conceals {
             self.unit.clear();
         }
         if !packet.marker {
@@ -141,7 +162,7 @@ impl Depacketizer {
         }
         let unit = std::mem::take(&mut self.unit);
         let spoilt = std::mem::take(&mut self.spoilt);
-        if spoilt || unit.is_empty() {
+        if (spoilt && !self.conceals) || unit.is_empty() {
             Depacketized::Damaged
         } else {
             Depacketized::Unit(unit)
@@ -167,10 +188,17 @@ impl Depacketizer {
             NAL_FU_A => {
                 let (&fu, body) = rest.split_first()?;
                 if fu & 0x80 != 0 {
+                    self.fragment = Some(self.unit.len());
                     self.unit.extend(START_CODE);
                     self.unit.push(indicator & 0xe0 | fu & 0x1f);
                 }
+                if self.fragment.is_none() {
+                    return None;
+                }
                 self.unit.extend(body);
+                if fu & 0x40 != 0 {
+                    self.fragment = None;
+                }
             }
             _ => return None,
         }

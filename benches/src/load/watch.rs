@@ -184,6 +184,7 @@ struct Tile {
     longest_gap_ms: f64,
     freezes: u64,
     frozen_ms: f64,
+    longest_step: u16,
     delays_ms: Vec<f64>,
 }
 
@@ -243,12 +244,18 @@ impl Watched {
             longest_gap_ms: 0.0,
             freezes: 0,
             frozen_ms: 0.0,
+            longest_step: 0,
             delays_ms: Vec::new(),
         });
         tile.rect = found.rect;
         // A step back is an old frame shown again. Clips begin anew, so a long one is a step forward.
         if tile.counter.wrapping_sub(counter) <= STEP_BACK_MAX {
             return;
+        }
+        let step = counter.wrapping_sub(tile.counter);
+        // Clips begin anew: that is no step.
+        if step < 1_000 {
+            tile.longest_step = tile.longest_step.max(step);
         }
         tile.counter = counter;
         tile.fresh += 1;
@@ -320,6 +327,7 @@ impl Tile {
             age_ms,
             longest_gap_ms: self.longest_gap_ms.max(age_ms),
             freezes: self.freezes + u64::from(age_ms > FREEZE_MS),
+            longest_step: self.longest_step,
             frozen_ms: self.frozen_ms + if age_ms > FREEZE_MS { age_ms } else { 0.0 },
             delay: Percentiles::of(&self.delays_ms),
         }

@@ -147,7 +147,11 @@ impl Leg {
             if let Some(sound) = &mut self.sound {
                 sound.set_budget(None);
             }
-            self.screens.iter_mut().for_each(|s| s.reduce(Reduced::No));
+            for screen in &mut self.screens {
+                let whole = screen.planned_class().cloned();
+                let to = whole.map_or(Reduced::No, |class| screen.hardened(class));
+                screen.reduce(to);
+            }
             return;
         };
         let sound_bps = self.sound_share(target);
@@ -186,11 +190,7 @@ impl Leg {
             if rises(&wanted) && !may_rise {
                 continue;
             }
-            let to = match wanted {
-                Some(wanted) if wanted == class => Reduced::No,
-                Some(wanted) => Reduced::To(wanted),
-                None => Reduced::ToNothing,
-            };
+            let to = wanted.map_or(Reduced::ToNothing, |wanted| screen.hardened(wanted));
             if *screen.reduced() != to {
                 self.rates.changed = Some(now);
                 screen.reduce(to);
