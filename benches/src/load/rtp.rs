@@ -192,9 +192,7 @@ impl Depacketizer {
                     self.unit.extend(START_CODE);
                     self.unit.push(indicator & 0xe0 | fu & 0x1f);
                 }
-                if self.fragment.is_none() {
-                    return None;
-                }
+                self.fragment?;
                 self.unit.extend(body);
                 if fu & 0x40 != 0 {
                     self.fragment = None;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ffmpeg_next::frame;
 
@@ -21,6 +21,9 @@ const BACKLOG_MAX: usize = 120;
 
 /// Delays kept of one tile: over ten minutes. Those that come later are not.
 const DELAYS_MAX: usize = 20_000;
+
+/// The first sight of a source after so long is no freeze: legs that repair show pictures late.
+const HELD_BACK_MAX: Duration = Duration::from_millis(180);
 
 /// Most frames that a picture could be set back by.
 const STEP_BACK_MAX: u16 = 8;
@@ -240,7 +243,10 @@ impl Watched {
             counter: counter.wrapping_sub(1),
             rect: found.rect,
             fresh: 0,
-            fresh_at: since,
+            // What is shown later than it came was not away.
+            fresh_at: at
+                .checked_sub(HELD_BACK_MAX)
+                .map_or(since, |from| from.max(since)),
             longest_gap_ms: 0.0,
             freezes: 0,
             frozen_ms: 0.0,
@@ -362,8 +368,6 @@ fn sample(picture: &Picture, found: &Found) -> Option<Sample> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clip;
     use crate::codec::EncodeSettings;

@@ -33,6 +33,8 @@ const WAIT_FOR_RETRANSMISSION: Duration = Duration::from_millis(150);
 const LONGEST_WAIT: Duration = Duration::from_millis(700);
 /// At least that long where requests and answers are lost, too.
 const LOSSY_WAIT: Duration = Duration::from_millis(300);
+/// A picture that stands still for longer is noticed.
+const FREEZE: Duration = Duration::from_millis(200);
 /// Share lost of late from which on pictures are held back so that they come evenly: one in 300.
 const SOME_LOSS: f32 = 0.003;
 /// Answers that a gap is waited for, where each takes so long.
@@ -91,6 +93,9 @@ pub struct Camera {
     next_decoded: Option<usize>,
     depacketizer: Depacketizer,
     playout: Playout,
+    /// When a picture was shown last, and time in which none was for too long.
+    shown: Option<Instant>,
+    frozen: Duration,
     /// A layer flows that did not, or has another size.
     awoken: bool,
 }
@@ -125,6 +130,8 @@ impl Camera {
             next_decoded: None,
             depacketizer: Depacketizer::new(codec),
             playout: Playout::default(),
+            shown: None,
+            frozen: Duration::ZERO,
             awoken: false,
         }
     }
@@ -318,7 +325,19 @@ impl Camera {
         while let Some(unit) = self.depacketizer.poll(now, patience) {
             self.playout.push(now, unit, lossy);
         }
-        self.playout.pop(now)
+        let unit = self.playout.pop(now)?;
+        let passed = self.shown.replace(now);
+        let passed = passed.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        // A camera that sends nothing for long is off, and its picture not frozen.
+        if passed > FREEZE && passed < LAYER_GONE {
+            self.frozen += passed;
+        }
+        Some(unit)
+    }
+
+    /// Time in which no picture was to be decoded for more than 200 ms, though pictures flowed, in ms.
+    pub fn frozen_ms(&self) -> u64 {
+        self.frozen.as_millis() as u64
     }
 
     /// Whether what is decoded comes by a line that loses packets, which are asked for again.

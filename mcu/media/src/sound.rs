@@ -8,6 +8,7 @@ use mcu_api::plan::{AudioSend, AudioStream, Care};
 use mcu_rtp::clock::{Basis, RoomClock, SourceClock};
 use mcu_rtp::header::{RtpHeader, RtpPacket};
 use mcu_rtp::jitter::{JitterBuffer, Taken};
+use mcu_rtp::quality;
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
 use mcu_rtp::red;
 use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
@@ -26,6 +27,9 @@ const COPIES: [(f32, usize); 3] = [(0.2, 3), (0.06, 2), (0.005, 1)];
 const LOSS_KEPT: f32 = 0.8;
 /// Opus is heard well enough from here on, in bit/s.
 const LEAST_OPUS_BPS: u32 = 16_000;
+/// Packets heard without which nothing is rated, and the time of one.
+const MIN_RATED: u64 = 10;
+const PACKET_TIME: Duration = Duration::from_millis(20);
 /// Our timestamps are counted; further from the clock than this they are set anew.
 const MAX_DRIFT: Duration = Duration::from_millis(100);
 
@@ -45,6 +49,8 @@ pub struct Sound {
     plan: AudioStream,
     ear: Ear,
     mouth: Option<Mouth>,
+    /// Packets played and concealed when the leg was rated last.
+    rated: (u64, u64),
 }
 
 /// From the leg to the mixer.
@@ -104,6 +110,7 @@ impl Sound {
             plan,
             ear: Ear::new(codec.rtp_clock_hz()),
             mouth,
+            rated: (0, 0),
         })
     }
 
@@ -331,6 +338,39 @@ impl Sound {
     /// Figures of what is received.
     pub fn receive_stats(&self) -> receive::Stats {
         self.ear.receive.stats()
+    }
+
+    /// Score of what was heard since the last call, by the share that was concealed.
+    pub fn received_mos(&mut self, round_trip: Duration) -> Option<f32> {
+        let stats = self.ear.jitter.stats();
+        let (played, concealed) =
+            std::mem::replace(&mut self.rated, (stats.played, stats.concealed));
+        let played = stats.played.checked_sub(played)?;
+        let concealed = stats.concealed.checked_sub(concealed)?;
+        if played < MIN_RATED {
+            return None;
+        }
+        let (payload_type, ..) = self.ear.decoders.get(self.ear.decoder)?;
+        let codec = codec_of(*payload_type, &self.plan)?;
+        let share = concealed as f64 / (played + concealed) as f64;
+        let one_way = round_trip / 2 + stats.target + PACKET_TIME;
+        quality::mos(codec, share, one_way).map(|mos| mos as f32)
+    }
+
+    /// Score of what was sent, by the peer's last report. What its repair makes of losses is not known.
+    pub fn sent_mos(&self, round_trip: Duration) -> Option<f32> {
+        let mouth = self.mouth.as_ref()?;
+        let stats = mouth.stream.stats();
+        let lost = f64::from(stats.fraction_lost);
+        if stats.packets == 0
+            || stats.round_trip.is_none()
+            || mouth.plan.red.is_some() && lost > 0.0
+        {
+            return None;
+        }
+        let jitter = Duration::from_secs_f32(stats.jitter_ms.clamp(0.0, 1_000.0) / 500.0);
+        let one_way = round_trip / 2 + jitter + PACKET_TIME;
+        quality::mos(mouth.plan.codec, lost, one_way).map(|mos| mos as f32)
     }
 
     /// Figures of what is sent.

@@ -16,6 +16,7 @@ pub mod h263;
 pub mod h264;
 pub mod header;
 pub mod jitter;
+pub mod quality;
 pub mod receive;
 pub mod red;
 pub mod rtcp;

@@ -1,6 +1,6 @@
 //! Our offer, and the terminal's answer to it.
 
-use mcu_api::codec::{AudioCodec, PacketizationMode, VideoCodec};
+use mcu_api::codec::AudioCodec;
 use mcu_api::plan::{
     AudioPayload, DtlsKeys, Feedback, SdesKeys, SrtpSuite, Transport, UdpTransport, VideoPayload,
 };
@@ -14,7 +14,7 @@ use super::dtls::{self, DtlsLine};
 use super::h264::own_format;
 use super::lines::{self, Description, MediaLine};
 use super::terms::{self, LocalPorts};
-use super::video::Format;
+use super::video::{Format, LEGACY_TYPES, RTX_TYPES, VIDEO_TYPES};
 use super::write::Writer;
 use super::{
     Agreed, AgreedAudio, AgreedVideo, DSCP_AUDIO, DSCP_VIDEO, Direction, KeptLine, LineRole,
@@ -81,23 +81,6 @@ struct OfferedKey {
     name: Option<String>,
     key: Redacted<Vec<u8>>,
 }
-
-/// The H.264 types that we offer: number, `profile_idc`, `profile-iop`, mode.
-const VIDEO_TYPES: [(u8, u8, u8, PacketizationMode); 3] = [
-    (96, 0x42, 0xe0, PacketizationMode::NonInterleaved),
-    (97, 0x64, 0x00, PacketizationMode::NonInterleaved),
-    (98, 0x42, 0xe0, PacketizationMode::SingleNal),
-];
-
-/// Payload types of their retransmissions, and what they repeat.
-const RTX_TYPES: [(u8, u8); 2] = [(120, 96), (121, 97)];
-
-/// The others, where they are offered at all, best first.
-const LEGACY_TYPES: [(u8, VideoCodec); 3] = [
-    (99, VideoCodec::H263Plus),
-    (34, VideoCodec::H263),
-    (31, VideoCodec::H261),
-];
 
 /// Offers all that `local` has: the first description of a call whose caller sent none, or of a
 /// call of ours.

@@ -9,6 +9,23 @@ use serde::{Deserialize, Serialize};
 use super::lines::{MediaLine, Payload, parameters};
 use super::{LocalVideo, cif, h264};
 
+/// The H.264 types that we offer: number, `profile_idc`, `profile-iop`, mode.
+pub(super) const VIDEO_TYPES: [(u8, u8, u8, PacketizationMode); 3] = [
+    (96, 0x42, 0xe0, PacketizationMode::NonInterleaved),
+    (97, 0x64, 0x00, PacketizationMode::NonInterleaved),
+    (98, 0x42, 0xe0, PacketizationMode::SingleNal),
+];
+
+/// Payload types of their retransmissions, and what they repeat.
+pub(super) const RTX_TYPES: [(u8, u8); 2] = [(120, 96), (121, 97)];
+
+/// The others, where they are offered at all, best first.
+pub(super) const LEGACY_TYPES: [(u8, VideoCodec); 3] = [
+    (99, VideoCodec::H263Plus),
+    (34, VideoCodec::H263),
+    (31, VideoCodec::H261),
+];
+
 /// One payload type of video as its `a=fmtp` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
