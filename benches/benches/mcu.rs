@@ -22,6 +22,7 @@ use benches::picture::Rect;
 use benches::process::cpu_of_tree;
 use benches::server::{Server, binary};
 use benches::{quality, tone};
+use mcu_api::layout::{Cell, Layout, WHOLE};
 use serde::Serialize;
 
 const MEDIA_PORTS: (u16, u16) = (42_000, 42_399);
@@ -259,6 +260,17 @@ fn direct_path(load: &Load, clip: &Arc<Clip>) -> Result<(LoadLeg, LoadLeg)> {
     Ok(load.pair(sender, receiver)?)
 }
 
+/// Where a cell of the layout lies.
+fn rect(cell: Cell, width: usize, height: usize) -> Rect {
+    let of = |part: u16, whole: usize| (usize::from(part) * whole / usize::from(WHOLE)) & !1;
+    Rect {
+        x: of(cell.left, width),
+        y: of(cell.top, height),
+        width: of(cell.width, width),
+        height: of(cell.height, height),
+    }
+}
+
 fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
     let Measured {
         layouts,
@@ -270,17 +282,17 @@ fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
     } = measured;
     let watched = &reports[0];
     let video = &watched.video;
-    let mut tiles = Vec::new();
+    let (width, height) = (video.width.max(2), video.height.max(2));
+    let cells = Layout::default().cells(sources.len()).iter();
+    let cells = cells.map(|cell| rect(*cell, width, height));
+    let tiles: Vec<(Arc<Clip>, Rect)> = sources.iter().cloned().zip(cells).collect();
     let mut psnr = Vec::new();
     for clip in sources {
-        if let Some(tile) = watched.tile(clip.config.id) {
-            tiles.push((clip.clone(), tile.rect));
-        }
         psnr.extend(quality::tile_psnr_db(&samples, clip)?);
     }
     let canvas = EncodeSettings {
-        width: video.width.max(2),
-        height: video.height.max(2),
+        width,
+        height,
         frame_rate: 30,
         bitrate_bps: (video.bytes as f64 * 8.0 / watched.seconds) as u32,
         key_interval: 0,
@@ -302,7 +314,7 @@ fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
         codec: codec_cost(&tiles, canvas)?.for_compositions(layouts as f64),
         frame_rate: fewest(&mut reports.iter().map(|r| r.video.frame_rate)),
         fresh_rate: fewest(&mut seen(watched).into_iter()),
-        tiles: tiles.len(),
+        tiles: watched.tiles.len(),
         psnr_min_db: fewest(&mut psnr.iter().copied()),
         psnr_mean_db: psnr.iter().sum::<f64>() / psnr.len() as f64,
         delay: slowest,

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use benches::load::{AudioConfig, LegConfig, Load, LoadLeg, Report, Watch};
+use benches::load::{AudioConfig, LegConfig, Load, LoadLeg, Report};
 use benches::process::cpu_of;
 use benches::server::{Server, binary};
 use benches::tone;
@@ -134,18 +134,10 @@ fn measure(
     Ok(row)
 }
 
-/// A terminal without a camera.
 fn terminal(id: u8, codec: AudioCodec) -> LegConfig {
     LegConfig {
-        id,
-        local_ip: std::net::Ipv4Addr::LOCALHOST.into(),
-        audio: Some(AudioConfig::codec(codec)),
-        video: None,
         rtcp_mux: true,
-        feedback: false,
-        sdes: false,
-        dtls: false,
-        watch: Watch::Nothing,
+        ..LegConfig::telephone(id, AudioConfig::codec(codec))
     }
 }
 

@@ -112,6 +112,9 @@ impl Engine {
             }
             Command::Report(id, reply) => self.report(id, reply, now),
             Command::Samples(id, reply) => self.jobs.push(Job::Samples { leg: id, reply }),
+            Command::Recording(id, reply) => self.with(id, |leg| {
+                let _ = reply.send(leg.take_recording());
+            }),
             Command::Reset(id) => {
                 self.with(id, |leg| leg.reset(now));
                 self.jobs.push(Job::Reset { leg: id, now });

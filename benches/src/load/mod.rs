@@ -10,6 +10,8 @@ mod dtls;
 mod engine;
 mod leg;
 mod line;
+mod recording;
+mod repair;
 mod rtp;
 mod sdp;
 mod srtp;
@@ -21,8 +23,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use config::{
-    AudioConfig, AudioReport, LegConfig, Percentiles, Report, SAMPLE_MARGIN, Sample, SentReport,
-    Target, TileReport, VideoConfig, VideoReport, Watch,
+    AudioConfig, AudioReport, FREEZE_MS, LegConfig, Percentiles, Repair, Report, SAMPLE_MARGIN,
+    Sample, SentReport, Target, TileReport, VideoConfig, VideoReport, Watch,
 };
 
 use crate::codec::CodecError;
@@ -69,6 +71,7 @@ enum Command {
     ),
     Report(u64, Sender<engine::RawReport>),
     Samples(u64, Sender<Vec<Sample>>),
+    Recording(u64, Sender<recording::Recording>),
     Reset(u64),
     AskKeyFrame(u64),
     SetSending {
@@ -186,6 +189,18 @@ impl LoadLeg {
     /// Takes the tiles kept for [`Watch::Samples`].
     pub fn samples(&self) -> Result<Vec<Sample>, LoadError> {
         self.handle.ask(|sender| Command::Samples(self.id, sender))
+    }
+
+    /// Takes the sound recorded so far ([`LegConfig::records`]), at the codec's rate. What was lost is
+    /// filled in as the codec does, or by silence.
+    pub fn recording(&self) -> Result<Vec<i16>, LoadError> {
+        let recording = self
+            .handle
+            .ask(|sender| Command::Recording(self.id, sender))?;
+        Ok(sound::decode_with_gaps(
+            recording.codec,
+            &recording.packets,
+        )?)
     }
 
     /// Asks the peer for a key frame by PLI.

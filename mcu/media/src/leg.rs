@@ -29,8 +29,11 @@ use crate::screen::{Outgoing, Screen};
 use crate::sound::Sound;
 use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared, Transport};
+use rates::Rates;
 
+mod budget;
 mod figures;
+mod rates;
 mod reports;
 #[cfg(test)]
 mod tests;
@@ -63,6 +66,8 @@ pub struct Leg {
     /// What it is told by tones while it waits.
     prompt: Option<Prompt>,
     bandwidth: Vec<Bandwidth>,
+    /// Of a terminal.
+    rates: Rates,
     /// Where streams of ours stopped that may come back after a hold, the latest last.
     places: VecDeque<Place>,
     state: LegState,
@@ -120,6 +125,7 @@ impl Leg {
             screens: Vec::new(),
             prompt: None,
             bandwidth: Vec::new(),
+            rates: Rates::default(),
             places: VecDeque::new(),
             state: LegState::Connecting,
             heard: now,

@@ -17,6 +17,7 @@ mod leg;
 mod link;
 mod network;
 mod picture;
+mod playout;
 mod pool;
 mod rate;
 mod room;

@@ -283,6 +283,7 @@ impl Room {
             }
             Some(Packet::Video(_)) | None => {}
         }
+        leg.ask_for_lost(context.now, context.sockets);
         let whose = (leg.id(), leg.sender());
         if let Some(camera) = leg.camera() {
             self.picture.take_pictures(context, whose, camera);

@@ -1,13 +1,16 @@
 //! A leg's sound, both ways: jitter buffer and decoder towards the mixer, encoder from it.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use mcu_api::codec::AudioCodec;
 use mcu_api::plan::{AudioSend, AudioStream, Care};
 use mcu_rtp::clock::{Basis, RoomClock, SourceClock};
-use mcu_rtp::header::RtpPacket;
+use mcu_rtp::header::{RtpHeader, RtpPacket};
 use mcu_rtp::jitter::{JitterBuffer, Taken};
+use mcu_rtp::quality;
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
+use mcu_rtp::red;
 use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
 use mcu_rtp::send::{self, Media, Place, SendStream, Stamp};
 use mcu_rtp::seq::ExtTs;
@@ -19,6 +22,15 @@ use crate::chorus::{self, Chorus, Voice};
 
 /// Packets that one tick may take: 10 ms packets need two, a correction of delay one more.
 const TAKEN_PER_TICK: usize = 4;
+/// Share of packets lost from which on our sound has copies where they are agreed on, how many it has from
+/// which share on, and how slowly what was reported is forgotten.
+const COPIES: [(f32, usize); 3] = [(0.2, 3), (0.06, 2), (0.005, 1)];
+const LOSS_KEPT: f32 = 0.8;
+/// Opus is heard well enough from here on, in bit/s.
+const LEAST_OPUS_BPS: u32 = 16_000;
+/// Packets heard without which nothing is rated, and the time of one.
+const MIN_RATED: u64 = 10;
+const PACKET_TIME: Duration = Duration::from_millis(20);
 /// Our timestamps are counted; further from the clock than this they are set anew.
 const MAX_DRIFT: Duration = Duration::from_millis(100);
 
@@ -38,6 +50,8 @@ pub struct Sound {
     plan: AudioStream,
     ear: Ear,
     mouth: Option<Mouth>,
+    /// Packets played and concealed when the leg was rated last.
+    rated: (u64, u64),
 }
 
 /// From the leg to the mixer.
@@ -77,6 +91,13 @@ struct Mouth {
     is_in_chorus: bool,
     /// The next packet is the first since it was.
     begins: bool,
+    /// Share lost, that copies guard against.
+    loss: f32,
+    /// What was sent last, with its timestamps, newest first; kept where copies are agreed on.
+    sent: VecDeque<(u32, Vec<u8>)>,
+    redundant: Vec<u8>,
+    /// Bits a second that the line takes, where that is less than was agreed on.
+    budget: Option<u32>,
 }
 
 impl Sound {
@@ -94,6 +115,7 @@ impl Sound {
             plan,
             ear: Ear::new(codec.rtp_clock_hz()),
             mouth,
+            rated: (0, 0),
         })
     }
 
@@ -130,7 +152,8 @@ impl Sound {
                 .receive
                 .iter()
                 .any(|p| p.payload_type == payload_type)
-                || self.plan.telephone_event == Some(payload_type))
+                || self.plan.telephone_event == Some(payload_type)
+                || self.plan.red == Some(payload_type))
     }
 
     /// Whether what we send carries transport-wide sequence numbers.
@@ -140,6 +163,56 @@ impl Sound {
 
     /// Takes a packet; a telephone key that was pressed comes back.
     pub fn receive(
+        &mut self,
+        now: Instant,
+        packet: &RtpPacket<'_>,
+        clock: &RoomClock,
+    ) -> Option<char> {
+        if Some(packet.header.payload_type) == self.plan.red {
+            self.receive_redundant(now, packet, clock);
+            return None;
+        }
+        self.receive_one(now, packet, clock)
+    }
+
+    /// Takes what is new in a packet with copies, then those of packets that did not come.
+    fn receive_redundant(&mut self, now: Instant, packet: &RtpPacket<'_>, clock: &RoomClock) {
+        let Some(blocks) = red::parse(packet.payload) else {
+            return;
+        };
+        let mut blocks: Vec<red::Block<'_>> = blocks.collect();
+        let is_ours = |block: &red::Block<'_>| codec_of(block.payload_type, &self.plan).is_some();
+        let Some(newest) = blocks.pop().filter(is_ours) else {
+            return;
+        };
+        let header = RtpHeader {
+            payload_type: newest.payload_type,
+            ..packet.header
+        };
+        self.receive_one(now, &packet.with(header, newest.payload), clock);
+        for (age, copy) in (1..).zip(blocks.iter().rev()) {
+            let header = RtpHeader {
+                payload_type: copy.payload_type,
+                marker: false,
+                sequence: header.sequence.wrapping_sub(age),
+                timestamp: header.timestamp.wrapping_sub(copy.offset),
+                ..header
+            };
+            // Copies of no sound, and of another codec than the packet's, are passed over.
+            if copy.payload.is_empty() || copy.payload_type != newest.payload_type {
+                continue;
+            }
+            let ear = &mut self.ear;
+            let verdict = ear
+                .receive
+                .handle_retransmission(now, &header, copy.payload.len());
+            if let Verdict::Fresh(accepted) = verdict {
+                ear.jitter.insert(now, &accepted, &header, copy.payload);
+            }
+        }
+    }
+
+    fn receive_one(
         &mut self,
         now: Instant,
         packet: &RtpPacket<'_>,
@@ -261,6 +334,13 @@ impl Sound {
             .is_some_and(|m| m.samples.len() >= m.encoder.frame_samples())
     }
 
+    /// Spends about so many bits a second at most, as far as the codec can; `None`: as agreed.
+    pub fn set_budget(&mut self, budget_bps: Option<u32>) {
+        if let Some(mouth) = &mut self.mouth {
+            mouth.set_budget(budget_bps);
+        }
+    }
+
     /// SSRC of ours.
     pub fn ssrc(&self) -> Option<u32> {
         self.mouth.as_ref().map(|mouth| mouth.stream.ssrc())
@@ -293,6 +373,39 @@ impl Sound {
     /// Figures of what is received.
     pub fn receive_stats(&self) -> receive::Stats {
         self.ear.receive.stats()
+    }
+
+    /// Score of what was heard since the last call, by the share that was concealed.
+    pub fn received_mos(&mut self, round_trip: Duration) -> Option<f32> {
+        let stats = self.ear.jitter.stats();
+        let (played, concealed) =
+            std::mem::replace(&mut self.rated, (stats.played, stats.concealed));
+        let played = stats.played.checked_sub(played)?;
+        let concealed = stats.concealed.checked_sub(concealed)?;
+        if played < MIN_RATED {
+            return None;
+        }
+        let (payload_type, ..) = self.ear.decoders.get(self.ear.decoder)?;
+        let codec = codec_of(*payload_type, &self.plan)?;
+        let share = concealed as f64 / (played + concealed) as f64;
+        let one_way = round_trip / 2 + stats.target + PACKET_TIME;
+        quality::mos(codec, share, one_way).map(|mos| mos as f32)
+    }
+
+    /// Score of what was sent, by the peer's last report. What its repair makes of losses is not known.
+    pub fn sent_mos(&self, round_trip: Duration) -> Option<f32> {
+        let mouth = self.mouth.as_ref()?;
+        let stats = mouth.stream.stats();
+        let lost = f64::from(stats.fraction_lost);
+        if stats.packets == 0
+            || stats.round_trip.is_none()
+            || mouth.plan.red.is_some() && lost > 0.0
+        {
+            return None;
+        }
+        let jitter = Duration::from_secs_f32(stats.jitter_ms.clamp(0.0, 1_000.0) / 500.0);
+        let one_way = round_trip / 2 + jitter + PACKET_TIME;
+        quality::mos(mouth.plan.codec, lost, one_way).map(|mos| mos as f32)
     }
 
     /// Figures of what is sent.
@@ -487,7 +600,26 @@ impl Mouth {
             expected_loss: 0,
             is_in_chorus: false,
             begins: false,
+            loss: 0.0,
+            sent: VecDeque::new(),
+            redundant: Vec::new(),
+            budget: None,
         })
+    }
+
+    fn set_budget(&mut self, budget_bps: Option<u32>) {
+        if self.budget == budget_bps {
+            return;
+        }
+        self.budget = budget_bps;
+        if self.plan.codec != AudioCodec::Opus {
+            return;
+        }
+        let most = budget_bps.unwrap_or(u32::MAX).max(LEAST_OPUS_BPS);
+        let bitrate = self.plan.bitrate_bps.min(most);
+        if let Err(error) = self.encoder.set_bitrate(bitrate) {
+            tracing::warn!(%error, "rate of sound not changed");
+        }
     }
 
     /// Goes on with another encoder. What the old one held of the last packet is lost, which is heard
@@ -495,7 +627,11 @@ impl Mouth {
     fn change_aim(&mut self, faithful: bool) {
         let opened = open_encoder(&self.plan, faithful);
         match opened {
-            Ok(encoder) => self.encoder = encoder,
+            Ok(encoder) => {
+                self.encoder = encoder;
+                let budget = self.budget.take();
+                self.set_budget(budget);
+            }
             Err(error) => tracing::error!(%error, "no encoder for sound"),
         }
         if self.expected_loss > 0
@@ -507,6 +643,10 @@ impl Mouth {
 
     fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
         self.stream.handle_report_block(now, block, clock);
+        if block.ssrc == self.stream.ssrc() {
+            let lost = self.stream.stats().fraction_lost;
+            self.loss = lost.max(self.loss * LOSS_KEPT);
+        }
         let loss = (self.stream.stats().fraction_lost * 100.0).round() as u8;
         if loss != self.expected_loss {
             self.expected_loss = loss;
@@ -558,18 +698,25 @@ impl Mouth {
         let timestamp = self.timestamp(due, clock, samples);
         // RFC 3551 §4.1: the marker is on the first packet of a talk spurt; ours never pauses.
         let marker = !std::mem::replace(&mut self.talking, true);
+        let copies = self.add_copies(timestamp);
         let media = Media {
             timestamp,
             marker,
-            payload: &self.payload,
+            payload: if copies {
+                &self.redundant
+            } else {
+                &self.payload
+            },
         };
         self.stream.write(now, &media, stamp, out);
     }
 
-    /// In which voice it sings: whose line loses packets has an encoder that guards against it.
+    /// In which voice it sings: whose line is narrow or loses packets has an encoder that guards against it.
     fn voice(&self, faithful: bool) -> Option<Voice> {
         let shares = chorus::can_share(self.plan.codec, self.plan.ptime_ms);
-        (shares && self.expected_loss == 0).then_some(Voice {
+        let [.., (least, _)] = COPIES;
+        let is_clear = self.expected_loss == 0 && self.loss < least && self.budget.is_none();
+        (shares && is_clear).then_some(Voice {
             codec: self.plan.codec,
             bitrate_bps: self.plan.bitrate_bps,
             faithful,
@@ -620,6 +767,38 @@ impl Mouth {
         self.begins = true;
     }
 
+    /// Puts copies before what is to be sent, where they are agreed on and packets are lost. Whether there
+    /// are some.
+    fn add_copies(&mut self, timestamp: u32) -> bool {
+        let Some(red_type) = self.plan.red else {
+            return false;
+        };
+        // Copies on a line that is too narrow would be what it loses.
+        let loss = if self.budget.is_some() {
+            0.0
+        } else {
+            self.loss
+        };
+        let wanted = COPIES.iter().find(|(from, _)| loss >= *from);
+        let wanted = wanted.map_or(0, |(_, copies)| *copies).min(self.sent.len());
+        let payload_type = self.plan.payload_type;
+        if wanted > 0 {
+            let copies = self.sent.iter().take(wanted).rev();
+            let copies = copies.map(|(at, copy)| (timestamp.wrapping_sub(*at), copy.as_slice()));
+            self.redundant.clear();
+            red::write(payload_type, copies, &self.payload, &mut self.redundant);
+        }
+        let is_full = self.sent.len() >= red::MAX_COPIES;
+        let oldest = is_full.then(|| self.sent.pop_back()).flatten();
+        let mut last = oldest.map(|(_, buffer)| buffer).unwrap_or_default();
+        last.clear();
+        last.extend_from_slice(&self.payload);
+        self.sent.push_front((timestamp, last));
+        self.stream
+            .set_payload_type(if wanted > 0 { red_type } else { payload_type });
+        wanted > 0
+    }
+
     fn timestamp(&mut self, due: Instant, clock: &RoomClock, samples: usize) -> u32 {
         let (clock_hz, rate) = (
             self.plan.codec.rtp_clock_hz(),
@@ -642,7 +821,7 @@ mod tests {
     use std::time::SystemTime;
 
     use mcu_api::plan::{AudioPayload, HeaderExtensions};
-    use mcu_rtp::header::{ExtensionValues, RtpHeader, write_header};
+    use mcu_rtp::header::{ExtensionValues, write_header};
 
     use super::*;
 
@@ -667,8 +846,10 @@ mod tests {
                 ptime_ms: 20,
                 bitrate_bps: 64_000,
                 ssrc: 7,
+                red: None,
             }),
             telephone_event: None,
+            red: None,
             extensions: HeaderExtensions::default(),
             muted: false,
             faithful: false,
@@ -910,5 +1091,75 @@ mod tests {
                 worst(leaves + 1..150)
             );
         }
+    }
+
+    /// Of a tone that goes through a line which loses `lost` of ten packets in a row, the ticks in which
+    /// something was concealed.
+    fn concealed(lost: u32, copies: usize) -> u64 {
+        let (start, clock) = room();
+        let mut with_red = plan(PCMU);
+        with_red.red = Some(121);
+        let mut sound = Sound::new(with_red, &[]).unwrap();
+        let mut history: VecDeque<(u32, Vec<u8>)> = VecDeque::new();
+        for n in 0..500u32 {
+            let now = start + n * TICK;
+            let plain = pcmu_packet(n);
+            let payload = plain[12..].to_vec();
+            let mut red = plain[..12].to_vec();
+            red[1] = 121;
+            let sent = history.iter().take(copies).rev();
+            let sent = sent.map(|(at, copy)| ((n - at) * 160, copy.as_slice()));
+            red::write(PCMU.payload_type, sent, &payload, &mut red);
+            history.push_front((n, payload));
+            if n % 10 >= lost {
+                sound.receive(now, &RtpPacket::parse(&red).unwrap(), &clock);
+            }
+            sound.hear(now + TICK / 2, &clock);
+        }
+        sound.ear.jitter.stats().concealed
+    }
+
+    /// RFC 2198: what is lost is heard all the same from the packet behind.
+    #[test]
+    fn copies_stand_in_for_packets_that_are_lost() {
+        assert!(concealed(1, 0) >= 45);
+        let (one, two) = (concealed(1, 1), concealed(2, 2));
+        assert!(one <= 5 && two <= 10, "{one} {two}");
+    }
+
+    #[test]
+    fn sound_has_copies_while_its_receiver_loses_packets() {
+        let (now, clock) = room();
+        let mut with_red = plan(PCMU);
+        with_red.send.as_mut().unwrap().red = Some(121);
+        let mut sound = Sound::new(with_red, &[]).unwrap();
+        let mut due = now;
+        let mut blocks = |sound: &mut Sound| {
+            sound.take_mix(&[1_000; TICK_SAMPLES]);
+            let mut out = Vec::new();
+            due += TICK;
+            assert!(sound.write((due, due), &clock, Stamp::default(), &mut out));
+            let packet = RtpPacket::parse(&out).unwrap();
+            match packet.header.payload_type {
+                121 => red::parse(packet.payload).unwrap().count(),
+                other => usize::from(other == PCMU.payload_type),
+            }
+        };
+        assert_eq!([(); 4].map(|()| blocks(&mut sound)), [1; 4]);
+        let report = |lost: u8| ReportBlock {
+            ssrc: 7,
+            fraction_lost: lost,
+            cumulative_lost: 0,
+            highest_sequence: 0,
+            jitter: 0,
+            last_sr: 0,
+            delay_since_last_sr: 0,
+        };
+        sound.handle_report(now, &report(26), &clock);
+        assert_eq!(blocks(&mut sound), 3);
+        sound.handle_report(now, &report(80), &clock);
+        assert_eq!(blocks(&mut sound), 4);
+        (0..40).for_each(|_| sound.handle_report(now, &report(0), &clock));
+        assert_eq!(blocks(&mut sound), 1);
     }
 }

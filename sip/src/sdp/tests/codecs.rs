@@ -66,7 +66,7 @@ fn h264_goes_before_all_of_them_unless_its_limits_allow_nothing() {
 #[test]
 fn our_offer_lists_them_last_and_an_answer_may_take_them() {
     let ours = offer(&with_all(), &mut rng());
-    assert!(ours.sdp.contains(" RTP/AVP 96 97 98 99 34 31\r\n"));
+    assert!(ours.sdp.contains(" RTP/AVP 96 97 98 99 34 31 120 121\r\n"));
     assert!(
         ours.sdp
             .contains(" RTP/AVP 107 115 9 111 8 0 18 101 102 103 104\r\n"),
