@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use mcu_api::codec::{AudioCodec, PacketizationMode};
 
-use super::config::LegConfig;
+use super::config::{AudioConfig, LegConfig};
 use super::dtls::{Fingerprint, fingerprint_line, read_fingerprint};
 use super::srtp::Master;
 
@@ -62,43 +62,7 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32, purpose: 
         "v=0\r\no=load {id} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n"
     );
     if let Some(audio) = config.audio {
-        let pt = audio.payload_type;
-        let name = match audio.codec {
-            AudioCodec::Pcmu => "PCMU/8000",
-            AudioCodec::Pcma => "PCMA/8000",
-            AudioCodec::G722 => "G722/8000",
-            AudioCodec::Opus => "opus/48000/2",
-            AudioCodec::G729 => "G729/8000",
-            AudioCodec::L16 => "L16/16000",
-            AudioCodec::G7221 { .. } => "G7221/16000",
-            AudioCodec::G7221C { .. } => "G7221/32000",
-        };
-        let (red, red_lines) = match config.repair.red {
-            true => (
-                format!("{RED} "),
-                format!(
-                    "a=rtpmap:{RED} red/{}\r\na=fmtp:{RED} {pt}/{pt}/{pt}\r\n",
-                    red_clock(name)
-                ),
-            ),
-            false => Default::default(),
-        };
-        let rate = match audio.codec {
-            AudioCodec::G7221 { bitrate_bps } | AudioCodec::G7221C { bitrate_bps } => {
-                format!("a=fmtp:{pt} bitrate={bitrate_bps}\r\n")
-            }
-            AudioCodec::Opus => format!("a=fmtp:{pt} useinbandfec=1\r\n"),
-            _ => String::new(),
-        };
-        // Writing to a String cannot fail.
-        let _ = write!(
-            sdp,
-            "m=audio {} {} {red}{pt}\r\na=rtpmap:{pt} {name}\r\n{rate}{red_lines}a=ptime:20\r\n{}a={}\r\n",
-            ports.audio,
-            profile(ports.audio_key, ports.fingerprint),
-            rtcp_line(config, ports.audio),
-            if hold { "sendonly" } else { "sendrecv" },
-        );
+        sdp += &describe_audio(config, audio, ports, hold);
         sdp += &key_lines(ports.audio_key, ports.fingerprint, purpose);
     }
     if let Some(video) = &config.video {
@@ -123,6 +87,7 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32, purpose: 
             (false, false) => "recvonly",
             (false, true) => "inactive",
         };
+        // Writing to a String cannot fail.
         let _ = write!(
             sdp,
             "m=video {} {} {pt}{rtx}\r\nb=AS:{}\r\nb=TIAS:{}\r\na=rtpmap:{pt} H264/90000\r\n\
@@ -142,6 +107,45 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32, purpose: 
         sdp += &key_lines(ports.video_key, ports.fingerprint, purpose);
     }
     sdp
+}
+
+/// Its sound, but for the keys.
+fn describe_audio(config: &LegConfig, audio: AudioConfig, ports: Ports, hold: bool) -> String {
+    let pt = audio.payload_type;
+    let name = match audio.codec {
+        AudioCodec::Pcmu => "PCMU/8000",
+        AudioCodec::Pcma => "PCMA/8000",
+        AudioCodec::G722 => "G722/8000",
+        AudioCodec::Opus => "opus/48000/2",
+        AudioCodec::G729 => "G729/8000",
+        AudioCodec::L16 => "L16/16000",
+        AudioCodec::G7221 { .. } => "G7221/16000",
+        AudioCodec::G7221C { .. } => "G7221/32000",
+    };
+    let (red, red_lines) = match config.repair.red {
+        true => (
+            format!("{RED} "),
+            format!(
+                "a=rtpmap:{RED} red/{}\r\na=fmtp:{RED} {pt}/{pt}/{pt}\r\n",
+                red_clock(name)
+            ),
+        ),
+        false => Default::default(),
+    };
+    let rate = match audio.codec {
+        AudioCodec::G7221 { bitrate_bps } | AudioCodec::G7221C { bitrate_bps } => {
+            format!("a=fmtp:{pt} bitrate={bitrate_bps}\r\n")
+        }
+        AudioCodec::Opus => format!("a=fmtp:{pt} useinbandfec=1\r\n"),
+        _ => String::new(),
+    };
+    format!(
+        "m=audio {} {} {red}{pt}\r\na=rtpmap:{pt} {name}\r\n{rate}{red_lines}a=ptime:20\r\n{}a={}\r\n",
+        ports.audio,
+        profile(ports.audio_key, ports.fingerprint),
+        rtcp_line(config, ports.audio),
+        if hold { "sendonly" } else { "sendrecv" },
+    )
 }
 
 /// Payload types of what repairs.
@@ -278,7 +282,7 @@ fn remote(media: &str, ip: IpAddr, lines: &[&str]) -> Option<Remote> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::config::{AudioConfig, Repair, VideoConfig, Watch};
+    use crate::load::config::{Repair, VideoConfig, Watch};
 
     fn config(rtcp_mux: bool) -> LegConfig {
         LegConfig {

@@ -9,10 +9,8 @@ use thiserror::Error;
 use crate::clock::NtpTime;
 
 mod rates;
-
-pub use rates::{Bound, Bounds, write_max_rate, write_max_rate_note, write_max_rate_of_all};
-
 use rates::scaled;
+pub use rates::{Bound, Bounds, write_max_rate, write_max_rate_note, write_max_rate_of_all};
 
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
