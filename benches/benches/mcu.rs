@@ -30,6 +30,9 @@ const MEDIA_PORTS: (u16, u16) = (42_000, 42_399);
 const ROOM: &str = "[[rooms]]\nnumber = \"3000\"\nguests = true\ncaptions = false\n";
 const WARM_UP: Duration = Duration::from_secs(5);
 
+/// The room's, and eight beside it.
+const LAYOUTS: usize = 9;
+
 /// Between two keys, each of which waits for the answer to the one before.
 const KEY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -46,7 +49,7 @@ const RATIO_MAX: f64 = 1.3;
 const DELAY_P95_MAX_MS: f64 = 80.0;
 const PSNR_MIN_DB: f64 = 32.0;
 
-/// Source of the direct path, which meets no leg's: the last id that has a tone.
+/// Source of the direct path, whose receiver sees no other: the last id that has a tone.
 const DIRECT_ID: u8 = tone::IDS;
 
 fn main() -> Result<()> {
@@ -69,7 +72,10 @@ fn main() -> Result<()> {
         let row = measure(
             &binary,
             &clips,
-            (usize::from(count), layouts.clamp(1, usize::from(count))),
+            (
+                usize::from(count),
+                layouts.clamp(1, usize::from(count).min(LAYOUTS)),
+            ),
             Duration::from_secs(seconds),
         )?;
         println!("{}", row.line());

@@ -795,8 +795,6 @@ impl VideoLine {
     /// From one frame to the next; `None` if there is nothing to send.
     fn interval(&self) -> Option<Duration> {
         let clip = self.clip.as_ref().filter(|_| !self.frames.is_empty())?;
-        Some(Duration::from_secs_f64(
-            1.0 / f64::from(clip.config.encode.frame_rate.max(1)),
-        ))
+        Some(Duration::from_secs(1) / clip.config.encode.frame_rate.max(1))
     }
 }

@@ -16,16 +16,16 @@ use mcu_rtp::header::RtpPacket;
 use mcu_rtp::rtcp;
 use mcu_rtp::send::Place;
 
-use crate::audio::mixer::{Heard, TICK_SAMPLES, Tick};
+use crate::audio::mixer::{TICK_SAMPLES, Tick};
 use crate::audio::prompt::Prompt;
 use crate::bandwidth::Bandwidth;
 use crate::blame::Sender;
 use crate::camera::{Camera, CameraPacket, Chosen, Heights, leg_of, source_key};
-use crate::chorus::Chorus;
 use crate::network::Sockets;
 use crate::picture::{Encoded, Scene};
 use crate::rate::Rate;
 use crate::screen::{Outgoing, Screen};
+use crate::shared_encoders::SharedEncoders;
 use crate::sound::Sound;
 use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared, Transport};
@@ -515,11 +515,20 @@ impl Leg {
         self.sound.as_ref().map(Sound::care).unwrap_or_default()
     }
 
+    /// Before anything is encoded in a tick: whether it is to hear in it what other listeners hear.
+    pub fn listen(&mut self, listens: bool, encoders: &mut SharedEncoders) {
+        if let Some(sound) = &mut self.sound {
+            let transport = self.transports.get(sound.transport());
+            let is_ready = transport.is_some_and(Transport::is_ready);
+            sound.listen(listens && is_ready, encoders);
+        }
+    }
+
     /// Sends 20 ms of the room's sound that were due at `due`.
     pub fn speak(
         &mut self,
         (now, due): (Instant, Instant),
-        (heard, chorus): (Heard<'_>, &mut Chorus),
+        (pcm, encoders): (&Tick, &mut SharedEncoders),
         clock: &RoomClock,
         sockets: &Sockets,
     ) {
@@ -530,23 +539,16 @@ impl Leg {
         };
         let bandwidth = &mut self.bandwidth[n];
         let at = (now, due);
-        let sings = match heard {
-            Heard::Shared(pcm) => sound.sing(chorus, pcm),
-            Heard::Own(_) => {
-                sound.leave_chorus(chorus);
-                false
-            }
-        };
-        if sings {
+        if sound.take_shared(encoders, pcm) {
             let stamp = bandwidth.stamp(now, sound.has_transport_cc(), clock);
             self.packet.clear();
-            sound.write_sung(at, clock, stamp, &mut self.packet);
+            sound.write_shared(at, clock, stamp, &mut self.packet);
             bandwidth.note_sent(now, stamp, self.packet.len());
             let sent = transport.send_rtp(&self.packet, Urgency::Other, sockets);
             self.sent.add(now, sent);
             return;
         }
-        sound.take_mix(heard.pcm());
+        sound.take_mix(pcm);
         while sound.has_packet() {
             let stamp = bandwidth.stamp(now, sound.has_transport_cc(), clock);
             self.packet.clear();

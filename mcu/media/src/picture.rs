@@ -26,7 +26,7 @@ use crate::blame::Sender;
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
-use crate::stills::{Made, Stills};
+use crate::stills::{self, Made, Stills};
 use crate::video::{Compositor, Decoder, Encoder, Frame, Reducer, caption, notice};
 
 /// Ticks per second: as many pictures has the fastest class.
@@ -45,6 +45,8 @@ const KEY_AGAIN: Duration = Duration::from_secs(30);
 const KEY_WAIT: Duration = Duration::from_secs(5);
 /// Legs that a still shows.
 pub const STILL_TILES: usize = 9;
+/// Ticks in which a picture comes of everything that moves.
+const BLURRED_TICKS: u32 = TICKS / 4;
 /// Ticks for which every picture of a leg may wait a whole tick.
 const MAX_LEFT_TICKS: u32 = 60;
 /// Ticks between two key frames of one class on request.
@@ -160,6 +162,8 @@ struct Decoding {
     is_damaged: bool,
     /// When one was asked for last, for stills alone.
     key_asked: Option<Instant>,
+    /// Ticks since its cell became larger than its newest picture.
+    blurred: Option<u32>,
 }
 
 struct Encoding {
@@ -214,7 +218,16 @@ impl Picture {
         if spots.any(|spot| spot.caption.is_drawn) {
             caption::load_fonts();
         }
+        let legs: Vec<LegId> = self.decoders.keys().copied().collect();
+        let before: Vec<_> = legs.iter().map(|leg| self.views.largest(*leg)).collect();
         self.views.set(wanted);
+        for (leg, before) in legs.into_iter().zip(before) {
+            let now = self.views.largest(leg);
+            let grows = before.zip(now).is_some_and(|(a, b)| b.0 > a.0 || b.1 > a.1);
+            if let Some(decoding) = self.decoders.get_mut(&leg).filter(|_| grows) {
+                decoding.blurred = Some(0);
+            }
+        }
         let (views, alone) = (&self.views, &self.alone);
         self.decoders
             .retain(|leg, _| views.has(*leg) || alone.height(*leg).is_some());
@@ -332,7 +345,12 @@ impl Picture {
     fn decode(&mut self, pool: &Pool<Done>, leg: LegId) {
         let (room, is_for_people) = (self.room, self.is_for_people(leg));
         let is_alone = self.alone.height(leg).is_some();
+        let least = match self.stills.is_wanted() {
+            true => (stills::WIDTH, stills::HEIGHT),
+            false => (0, 0),
+        };
         let cell = self.views.largest(leg).filter(|_| !is_alone);
+        let cell = cell.map(|cell| (cell.0.max(least.0), cell.1.max(least.1)));
         let Some(decoding) = self.decoders.get_mut(&leg) else {
             return;
         };
@@ -376,10 +394,21 @@ impl Picture {
             encoding.credit += ticks * scene.frame_rate();
             encoding.keys.earn(ticks);
         }
+        self.sharpen(ticks);
         self.show_notices(context);
         self.show_legs(context);
         for name in self.views.names() {
             self.compose(context, name);
+        }
+    }
+
+    /// Asks for key frames of those who show something that stands still, and whose cell grew.
+    fn sharpen(&mut self, ticks: u32) {
+        for (leg, decoding) in &mut self.decoders {
+            let blurred = decoding.blurred.map(|before| before + ticks);
+            let is_due = blurred.is_some_and(|ticks| ticks > BLURRED_TICKS);
+            decoding.blurred = blurred.filter(|_| !is_due);
+            self.damaged.extend(is_due.then_some(*leg));
         }
     }
 
@@ -415,11 +444,11 @@ impl Picture {
             pts,
         };
         let only = match due.as_slice() {
-            [scene] => self.encoders.get_mut(scene).filter(|only| only.home),
+            [scene] if scene.fits_a_tick() => self.encoders.get_mut(scene).zip(Some(scene)),
             _ => None,
         };
         let (encode, only) = only
-            .zip(due.first())
+            .filter(|(only, _)| only.home)
             .map(|(only, scene)| {
                 only.credit %= TICKS;
                 (only.work(room, scene, at), only)
@@ -519,6 +548,9 @@ impl Picture {
             return;
         }
         decoding.home = true;
+        if done.frame.is_some() {
+            decoding.blurred = None;
+        }
         decoding.decoder = done.decoder;
         decoding.reducer = done.reducer;
         decoding.spare = done.buffers;
@@ -582,10 +614,14 @@ impl Picture {
         encoding.home = true;
         encoding.encoder = done.encoder.take();
         encoding.canvas = done.canvas.take();
+        if done.bytes.is_empty() {
+            encoding.wants_key |= done.key;
+            return None;
+        }
         if done.key {
             encoding.keys.spend();
         }
-        (!done.bytes.is_empty()).then_some(done)
+        Some(done)
     }
 }
 
@@ -602,6 +638,7 @@ impl Decoding {
             skip_filter: false,
             is_damaged: false,
             key_asked: None,
+            blurred: None,
         }
     }
 
@@ -689,6 +726,12 @@ impl KeyCredit {
 }
 
 impl Scene {
+    /// Whether composing and encoding it one after the other leaves time before the next: then its encoder
+    /// runs where it was composed.
+    fn fits_a_tick(&self) -> bool {
+        self.class.frame_rate <= 30 && self.class.height <= 720
+    }
+
     /// Whether it shows the composed picture.
     fn is_composed(&self) -> bool {
         self.notice.is_none() && self.leg.is_none()
@@ -751,6 +794,42 @@ mod tests {
         assert!(!picture.encoders[&scene].home, "the new one is still away");
         assert!(picture.take_encoded(made_by(2)).is_some());
         assert!(picture.encoders[&scene].home);
+        // A key frame that was not made is still wanted.
+        let skipped = Encoded {
+            bytes: Vec::new(),
+            key: true,
+            ..made_by(2)
+        };
+        assert!(picture.take_encoded(skipped).is_none());
+        assert!(picture.encoders[&scene].wants_key);
+    }
+
+    fn seen_in(tiles: usize) -> HashMap<ViewName, Composition> {
+        let cell = mcu_api::layout::Layout::default().cells(tiles)[0];
+        let composition = Composition {
+            spots: vec![crate::video::Spot::bare(LegId(1), cell)],
+            is_watched: true,
+            ..Composition::default()
+        };
+        HashMap::from([(None, composition)])
+    }
+
+    /// Only the picture of the smaller cell is kept, and a slide sends no other.
+    #[test]
+    fn of_what_stands_still_a_key_frame_is_asked_for_when_its_cell_grows() {
+        let mut picture = Picture::new(RoomId(1), Instant::now());
+        picture.set_views(seen_in(4));
+        picture.decoders.insert(LegId(1), Decoding::new(1));
+        picture.set_views(seen_in(9));
+        picture.sharpen(10 * BLURRED_TICKS);
+        assert_eq!(picture.take_damaged(), [], "it shrank");
+        picture.set_views(seen_in(1));
+        picture.sharpen(BLURRED_TICKS);
+        assert_eq!(picture.take_damaged(), []);
+        picture.sharpen(1);
+        assert_eq!(picture.take_damaged(), [LegId(1)]);
+        picture.sharpen(10 * BLURRED_TICKS);
+        assert_eq!(picture.take_damaged(), [], "once");
     }
 
     /// Defect: a terminal that could not use the first picture of a new media process saw nothing for

@@ -53,10 +53,10 @@ impl<T> Queue<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `false` when it is full.
+    /// `false` when it is full, or all is over.
     fn push(&self, job: Job<T>) -> bool {
         let mut waiting = self.lock();
-        if waiting.jobs.len() >= MAX_WAITING {
+        if waiting.jobs.len() >= MAX_WAITING || waiting.is_over {
             return false;
         }
         waiting.jobs.push_back(job);
@@ -151,6 +151,7 @@ fn run_jobs<T>(waiting: &Queue<T>, finished: &SyncSender<T>, waker: &Waker) {
     blame::enlist();
     while let Some(job) = waiting.next() {
         if finished.send(job()).is_err() || waker.wake().is_err() {
+            waiting.end();
             return;
         }
     }
@@ -160,6 +161,18 @@ fn run_jobs<T>(waiting: &Queue<T>, finished: &SyncSender<T>, waker: &Waker) {
 mod tests {
     use super::*;
     use mio::{Events, Poll, Token};
+
+    #[test]
+    fn a_queue_takes_no_more_than_it_may_and_nothing_once_it_is_over() {
+        let queue: Queue<u32> = Queue::new();
+        assert!((0..MAX_WAITING).all(|_| queue.push(Box::new(|| 1))));
+        assert!(!queue.push(Box::new(|| 2)), "full");
+        assert_eq!(queue.next().map(|job| job()), Some(1));
+        queue.end();
+        assert!(!queue.push(Box::new(|| 2)), "over");
+        let left = std::iter::from_fn(|| queue.next()).count();
+        assert_eq!(left, MAX_WAITING - 1, "what was taken is run");
+    }
 
     #[test]
     fn every_result_comes_back_and_rouses_the_owner() {

@@ -11,15 +11,15 @@ use mcu_api::media::MediaEvent;
 use mcu_api::plan::{LegPlan, Place, RoomPlan, VideoSource};
 use mcu_rtp::clock::RoomClock;
 
-use crate::audio::mixer::{self, Heard, Mixer};
+use crate::audio::mixer::{self, Mixer};
 use crate::blame::{self, Sender};
 use crate::camera::CameraPacket;
-use crate::chorus::Chorus;
 use crate::figures::Past;
 use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
 use crate::picture::{Composition, Done, Picture, ViewName};
 use crate::pool::Pool;
+use crate::shared_encoders::SharedEncoders;
 use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared};
 use crate::video::{Caption, Spot};
@@ -48,7 +48,7 @@ pub struct Room {
     plan: Option<RoomPlan>,
     legs: Vec<Leg>,
     mixer: Mixer,
-    chorus: Chorus,
+    shared_encoders: SharedEncoders,
     picture: Picture,
     /// It has a class of more than 30 pictures a second.
     is_fast: bool,
@@ -70,7 +70,7 @@ impl Room {
             plan: None,
             legs: Vec::new(),
             mixer: Mixer::new(mixer::Config::default()),
-            chorus: Chorus::default(),
+            shared_encoders: SharedEncoders::default(),
             picture: Picture::new(id, now),
             is_fast: false,
             ticks: 0,
@@ -325,24 +325,24 @@ impl Room {
         self.hand_on_key_requests(context);
     }
 
-    /// Gives every leg what it hears; those first that leave the chorus.
+    /// Gives every leg what it hears.
     fn speak(&mut self, context: &mut Context<'_>, due: Instant) {
-        self.chorus.begin_tick();
-        for is_shared in [false, true] {
-            for leg in &mut self.legs {
-                if (leg.is_in() && !self.mixer.is_mixed(leg.id())) != is_shared {
-                    continue;
-                }
-                let prompt;
-                let heard = if leg.is_in() {
-                    self.mixer.heard(leg.id())
-                } else {
-                    prompt = *leg.prompt();
-                    Heard::Own(&prompt)
-                };
-                let heard = (heard, &mut self.chorus);
-                leg.speak((context.now, due), heard, &self.clock, context.sockets);
-            }
+        let encoders = &mut self.shared_encoders;
+        encoders.begin_tick();
+        for leg in &mut self.legs {
+            let listens = leg.is_in() && !self.mixer.is_mixed(leg.id());
+            leg.listen(listens, encoders);
+        }
+        for leg in &mut self.legs {
+            let prompt;
+            let pcm = if leg.is_in() {
+                self.mixer.personal(leg.id())
+            } else {
+                prompt = *leg.prompt();
+                &prompt
+            };
+            let at = (context.now, due);
+            leg.speak(at, (pcm, encoders), &self.clock, context.sockets);
         }
     }
 

@@ -82,7 +82,7 @@ fn cost_of_mixing() {
         mixer.mix();
         for leg in (0..40).map(LegId) {
             if mixer.is_mixed(leg) {
-                heard += mixer.heard(leg).pcm().len();
+                heard += mixer.personal(leg).len();
             }
         }
     });
@@ -108,7 +108,7 @@ fn cost_of_care() {
             let pcm: Tick = std::array::from_fn(|n| hiss[at + n] * gain);
             mixer.add(LegId(1), &pcm, care);
             mixer.mix();
-            mixer.heard(LegId(1)).pcm();
+            mixer.personal(LegId(1));
             tick += 1;
         };
         (0..300).for_each(|_| step());

@@ -2,7 +2,7 @@
 //!
 //! The loudest few are summed once. A leg that is in the sum hears it less its own part; all others
 //! share one mix, so one encoder a codec serves them. A tick is `begin_tick`, `add` for each leg that
-//! has sound, `choose`, `prepare` for each leg, `mix`, then `heard` for each leg.
+//! has sound, `choose`, `prepare` for each leg, `mix`, then `personal` for each leg.
 //!
 //! A leg that has nothing but its background to give, as every open microphone has, leaves the sum: fifty
 //! sites of which one speaks sound like one.
@@ -30,24 +30,6 @@ pub const RATE_HZ: u32 = 48_000;
 
 /// One tick of one leg.
 pub type Tick = [i16; TICK_SAMPLES];
-
-/// What a leg hears in a tick.
-#[derive(Clone, Copy, Debug)]
-pub enum Heard<'a> {
-    /// What all hear that are not in the sum.
-    Shared(&'a Tick),
-    /// Something of its own.
-    Own(&'a Tick),
-}
-
-impl<'a> Heard<'a> {
-    /// The samples.
-    pub fn pcm(self) -> &'a Tick {
-        match self {
-            Self::Shared(pcm) | Self::Own(pcm) => pcm,
-        }
-    }
-}
 
 /// How a room is mixed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -209,24 +191,23 @@ impl Mixer {
 
     /// What the leg hears: the sum without its own part, or the shared mix if it has none. Ask once a
     /// tick.
-    pub fn heard(&mut self, leg: LegId) -> Heard<'_> {
+    pub fn personal(&mut self, leg: LegId) -> &Tick {
         let Some(leg) = self.legs.get_mut(&leg) else {
-            return Heard::Shared(&self.shared);
+            return &self.shared;
         };
         if leg.part == Part::None {
             leg.voice.note_sent(&self.shared, Some(self.shared_dbov));
-            return Heard::Shared(&self.shared);
+            return &self.shared;
         }
         for (n, out) in self.others.iter_mut().enumerate() {
             *out = self.sum[n] - leg.sample(n);
         }
         leg.limiter.process(&self.others, &mut self.personal);
         leg.voice.note_sent(&self.personal, None);
-        Heard::Own(&self.personal)
+        &self.personal
     }
 
     /// What all hear that are not in the sum.
-    #[cfg(test)]
     pub fn shared(&self) -> &Tick {
         &self.shared
     }
@@ -392,7 +373,7 @@ mod tests {
                 continue; // rising
             }
             for (leg, own) in &legs {
-                let heard = *mixer.heard(LegId(*leg)).pcm();
+                let heard = *mixer.personal(LegId(*leg));
                 for n in 0..TICK_SAMPLES {
                     let all: i32 = legs.iter().map(|(_, pcm)| i32::from(pcm[n])).sum();
                     assert_eq!(i32::from(heard[n]), all - i32::from(own[n]));
@@ -400,7 +381,7 @@ mod tests {
                 }
             }
             let shared = *mixer.shared();
-            assert_eq!(mixer.heard(LegId(99)).pcm(), &shared);
+            assert_eq!(mixer.personal(LegId(99)), &shared);
         }
     }
 
@@ -458,7 +439,7 @@ mod tests {
             }
             run(&mut mixer, &legs);
             shared.extend(*mixer.shared());
-            own.extend(*mixer.heard(LegId(2)).pcm());
+            own.extend(*mixer.personal(LegId(2)));
         }
         let smooth =
             largest_step(&tone(190.0, 4_000.0, 0)) + largest_step(&tone(210.0, 9_000.0, 0));
@@ -479,7 +460,7 @@ mod tests {
             run(&mut mixer, &legs);
         }
         assert!(mixer.shared().iter().all(|sample| *sample > 32_000));
-        let heard = mixer.heard(LegId(3)).pcm();
+        let heard = mixer.personal(LegId(3));
         assert!(heard.iter().all(|sample| *sample > 32_000));
     }
 

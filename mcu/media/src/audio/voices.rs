@@ -400,8 +400,8 @@ fn heard_back(far: &[i16], near: &[i16], care: Care, open: bool) -> Vec<i16> {
         };
         mixer.add(terminal, sent[..].try_into().unwrap(), care);
         mixer.mix();
-        out.extend(mixer.heard(speaker).pcm());
-        played = *mixer.heard(terminal).pcm();
+        out.extend(mixer.personal(speaker));
+        played = *mixer.personal(terminal);
     }
     out
 }

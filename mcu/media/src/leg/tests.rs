@@ -125,7 +125,7 @@ impl Bench {
     fn send_both(&mut self, leg: &mut Leg) -> Vec<u8> {
         self.now += Duration::from_millis(20);
         let at = (self.now, self.now);
-        let heard = (Heard::Own(&[0; TICK_SAMPLES]), &mut Chorus::default());
+        let heard = (&[0; TICK_SAMPLES], &mut SharedEncoders::default());
         leg.speak(at, heard, &self.clock, &self.sockets);
         let picture = Outgoing {
             timestamp: 0,
@@ -520,7 +520,7 @@ fn the_other_line_goes(by_dtls: bool, ice_comes: bool) {
     let heard = |bench: &mut Bench, leg: &mut Leg, terminal: &mut Srtp| {
         bench.now += Duration::from_millis(20);
         let at = (bench.now, bench.now);
-        let heard = (Heard::Own(&[0; TICK_SAMPLES]), &mut Chorus::default());
+        let heard = (&[0; TICK_SAMPLES], &mut SharedEncoders::default());
         leg.speak(at, heard, &bench.clock, &bench.sockets);
         let mut datagram = [0; 2_048];
         let len = bench.terminal.recv(&mut datagram).unwrap();

@@ -51,6 +51,7 @@ impl Reducer {
 mod tests {
     use super::super::Colour;
     use super::super::scale;
+    use super::super::tests::scene;
     use super::*;
 
     fn grey(width: u32, height: u32, shown: (u32, u32)) -> Frame {
@@ -80,6 +81,40 @@ mod tests {
                     let plane = reduced.plane(index);
                     assert!((0..plane.height).all(|y| plane.row(y).iter().all(|s| *s == sample)));
                 }
+            }
+        }
+    }
+
+    /// What is seen in it is what is seen in a picture that was scaled onto the canvas.
+    #[test]
+    fn a_reduced_picture_shows_the_same() {
+        for ((width, height), cell) in [
+            ((1280, 720), (426, 240)),
+            ((1280, 720), (640, 360)),
+            ((854, 480), (320, 180)),
+            ((1920, 1080), (214, 120)),
+        ] {
+            let frame = scene(&Pool::new(width, height, Colour::BT709, 0), 3);
+            let reduced = Reducer::default().reduce(frame.clone(), cell);
+            let mut direct = Pool::new(cell.0, cell.1, Colour::BT709, 0).take();
+            let whole = Rect::whole(cell.0, cell.1);
+            let mut sws = super::super::sws::Context::new(
+                (width as usize, height as usize),
+                (cell.0 as usize, cell.1 as usize),
+            )
+            .unwrap();
+            let planes = std::array::from_fn(|index| frame.plane(index));
+            sws.scale(planes, &mut scale::targets(&mut direct, whole).unwrap());
+            let direct = direct.freeze();
+            for index in 0..3 {
+                let (a, b) = (reduced.plane(index), direct.plane(index));
+                let rows = (0..a.height).flat_map(|y| a.row(y).iter().zip(b.row(y)));
+                let error: f64 = rows
+                    .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+                    .sum();
+                let mean = error / (a.width * a.height) as f64;
+                let psnr = 10.0 * (255.0 * 255.0 / mean.max(1e-9)).log10();
+                assert!(psnr > 32.0, "{width}x{height} in {cell:?}: {psnr:.1} dB");
             }
         }
     }

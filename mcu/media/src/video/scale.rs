@@ -32,8 +32,8 @@ pub enum ScaleError {
 #[derive(Debug)]
 pub(super) struct Target<'a> {
     pub data: &'a mut [u8],
-    /// Samples of the picture before it in each row.
-    pub left: usize,
+    /// Its rows are whole rows of the picture.
+    pub fills_rows: bool,
     pub stride: usize,
     pub width: usize,
     pub height: usize,
@@ -49,7 +49,7 @@ impl Target<'_> {
     /// picture is spoilt.
     fn has_room(&self) -> bool {
         let padded = self.width.next_multiple_of(ALIGNMENT);
-        self.left == 0 && self.stride == padded && self.data.len() >= padded * self.height
+        self.fills_rows && self.stride == padded && self.data.len() >= padded * self.height
     }
 
     fn as_plane(&self) -> Plane<'_> {
@@ -188,8 +188,8 @@ impl Scaler {
     }
 }
 
-/// Samples of a row and of a column that are averaged first: 4, 2 or 1. What is left of the way is less
-/// than two to one, and no sample of any plane is left out.
+/// Samples of a row and of a column that are averaged first: 4, 2 or 1, as both sides of all planes can be
+/// divided.
 fn box_ratio(from: (usize, usize), to: (usize, usize)) -> usize {
     let goes = |ratio: &usize| {
         let fits = |from: usize, to: usize| from.is_multiple_of(2 * ratio) && from >= to * ratio;
@@ -224,8 +224,9 @@ pub fn fill(target: &mut FrameMut, place: Rect, samples: [u8; 3]) -> Result<(), 
 }
 
 /// The part of each plane that a rectangle covers.
-fn targets(target: &mut FrameMut, place: Rect) -> Result<[Target<'_>; 3], ScaleError> {
+pub(super) fn targets(target: &mut FrameMut, place: Rect) -> Result<[Target<'_>; 3], ScaleError> {
     let (width, height) = (target.width(), target.height());
+    let whole_width = width as usize;
     let even = [place.x, place.y, place.width, place.height]
         .iter()
         .all(|v| v.is_multiple_of(2));
@@ -247,7 +248,7 @@ fn targets(target: &mut FrameMut, place: Rect) -> Result<[Target<'_>; 3], ScaleE
             [place.x, place.y, place.width, place.height].map(|luma| (luma / halving) as usize);
         Target {
             data: &mut data[y * stride + x..],
-            left: x,
+            fills_rows: width == whole_width.div_ceil(halving as usize),
             stride,
             width,
             height,
