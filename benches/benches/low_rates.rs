@@ -8,7 +8,7 @@
 use anyhow::{Context, Result};
 use benches::clip::{photographs, read_photograph};
 use benches::codec::{Decoder, EncodeSettings, Encoder, Library};
-use benches::picture::Picture;
+use benches::picture::{self, Picture};
 
 /// Rates in kbit/s for each kind of picture, that of the requirement in the middle.
 const KINDS: [(usize, usize, u32, [u32; 5]); 3] = [
@@ -93,7 +93,7 @@ fn measure(
         for seen in decoded {
             in_second[second as usize] += 1;
             if n % 5 == 0 {
-                ssim.push(ssim_of(&picture, &seen));
+                ssim.extend(picture::ssim(picture.luma(), seen.luma()));
             }
         }
     }
@@ -183,38 +183,4 @@ fn paste_oval(picture: &mut Picture, head: &Picture, x: usize, y: usize) {
             }
         }
     }
-}
-
-/// Structural similarity of the luma (Wang et al. 2004) over blocks of 8 by 8, four samples apart.
-fn ssim_of(a: &Picture, b: &Picture) -> f64 {
-    const SIDE: usize = 8;
-    let (c1, c2) = ((0.01_f64 * 255.0).powi(2), (0.03_f64 * 255.0).powi(2));
-    let (width, height) = (a.width(), a.height());
-    let (mut sum, mut blocks) = (0.0, 0.0);
-    for top in (0..height - SIDE).step_by(4) {
-        for left in (0..width - SIDE).step_by(4) {
-            let [mut sa, mut sb, mut saa, mut sbb, mut sab] = [0_u64; 5];
-            for row in top..top + SIDE {
-                let start = row * width + left;
-                let (ra, rb) = (&a.y[start..start + SIDE], &b.y[start..start + SIDE]);
-                for (x, y) in ra.iter().zip(rb) {
-                    let (x, y) = (u64::from(*x), u64::from(*y));
-                    sa += x;
-                    sb += y;
-                    saa += x * x;
-                    sbb += y * y;
-                    sab += x * y;
-                }
-            }
-            let count = (SIDE * SIDE) as f64;
-            let (ma, mb) = (sa as f64 / count, sb as f64 / count);
-            let va = saa as f64 / count - ma * ma;
-            let vb = sbb as f64 / count - mb * mb;
-            let cov = sab as f64 / count - ma * mb;
-            sum += (2.0 * ma * mb + c1) * (2.0 * cov + c2)
-                / ((ma * ma + mb * mb + c1) * (va + vb + c2));
-            blocks += 1.0;
-        }
-    }
-    sum / blocks
 }

@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench mcu`. Settings by environment: `CONSILIUM_BINARY` (a release binary; it is
 //! built otherwise), `CONSILIUM_BENCH_LEGS` (`1,2,4,8`), `CONSILIUM_BENCH_SECONDS` (20),
-//! `CONSILIUM_BENCH_JSON` (a file for the figures).
+//! `CONSILIUM_BENCH_JSON` (a file for the figures), `CONSILIUM_BENCH_LAYOUTS` (1): so many legs see a
+//! layout of their own, for which the codecs' cost has as many compositions.
 //!
 //! Figures are printed beside the bars that they should meet, and never asserted: what a shared
 //! machine does to a clock says nothing about the program.
@@ -21,12 +22,19 @@ use benches::picture::Rect;
 use benches::process::cpu_of_tree;
 use benches::server::{Server, binary};
 use benches::{quality, tone};
+use mcu_api::layout::{Cell, Layout, WHOLE};
 use serde::Serialize;
 
 const MEDIA_PORTS: (u16, u16) = (42_000, 42_399);
 /// Without names: a tile is compared with what was sent.
 const ROOM: &str = "[[rooms]]\nnumber = \"3000\"\nguests = true\ncaptions = false\n";
 const WARM_UP: Duration = Duration::from_secs(5);
+
+/// The room's, and eight beside it.
+const LAYOUTS: usize = 9;
+
+/// Between two keys, each of which waits for the answer to the one before.
+const KEY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Most that a terminal takes, in bit/s: the composition shows up to eight moving pictures, where
 /// each of them sends one.
@@ -41,7 +49,7 @@ const RATIO_MAX: f64 = 1.3;
 const DELAY_P95_MAX_MS: f64 = 80.0;
 const PSNR_MIN_DB: f64 = 32.0;
 
-/// Source of the direct path: the last id that has a tone.
+/// Source of the direct path, whose receiver sees no other: the last id that has a tone.
 const DIRECT_ID: u8 = tone::IDS;
 
 fn main() -> Result<()> {
@@ -56,6 +64,7 @@ fn main() -> Result<()> {
         .collect::<Result<_, _>>()?;
     let seconds: u64 = setting("CONSILIUM_BENCH_SECONDS", "20").parse()?;
     let clips = make_clips(counts.iter().copied().max().unwrap_or(1))?;
+    let layouts: usize = setting("CONSILIUM_BENCH_LAYOUTS", "1").parse()?;
     let binary = binary()?;
     let mut rows = Vec::new();
     print_head();
@@ -63,7 +72,10 @@ fn main() -> Result<()> {
         let row = measure(
             &binary,
             &clips,
-            usize::from(count),
+            (
+                usize::from(count),
+                layouts.clamp(1, usize::from(count).min(LAYOUTS)),
+            ),
             Duration::from_secs(seconds),
         )?;
         println!("{}", row.line());
@@ -82,8 +94,8 @@ fn setting(name: &str, default: &str) -> String {
 
 /// Clips of the legs, and behind them that of the direct path.
 fn make_clips(legs: u8) -> Result<Vec<Arc<Clip>>> {
-    if !(1..DIRECT_ID).contains(&legs) {
-        bail!("legs are 1 to {}", DIRECT_ID - 1);
+    if !(1..=tone::IDS).contains(&legs) {
+        bail!("legs are 1 to {}", tone::IDS);
     }
     let ids: Vec<u8> = (1..=legs).chain([DIRECT_ID]).collect();
     let clips: Vec<Arc<Clip>> = ids
@@ -102,6 +114,8 @@ fn make_clips(legs: u8) -> Result<Vec<Arc<Clip>>> {
 #[derive(Serialize)]
 struct Row {
     legs: usize,
+    /// Different compositions.
+    layouts: usize,
     /// Cores of the server's process tree.
     cores: f64,
     /// Cores of this process, which carries the load.
@@ -130,6 +144,7 @@ struct Row {
 }
 
 struct Measured {
+    layouts: usize,
     cores: f64,
     load_cores: f64,
     reports: Vec<Report>,
@@ -137,7 +152,12 @@ struct Measured {
     samples: Vec<Sample>,
 }
 
-fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> Result<Row> {
+fn measure(
+    binary: &Path,
+    clips: &[Arc<Clip>],
+    (count, layouts): (usize, usize),
+    span: Duration,
+) -> Result<Row> {
     let server = Server::configured(binary, MEDIA_PORTS, ROOM)?;
     let load = Load::start()?;
     let sources = &clips[..count];
@@ -157,6 +177,7 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
             },
         )?);
     }
+    choose_layouts(&legs[..layouts])?;
     let (_sender, receiver) = direct_path(&load, &clips[clips.len() - 1])?;
     std::thread::sleep(WARM_UP);
     for leg in legs.iter().chain([&receiver]) {
@@ -180,6 +201,7 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
     row(
         sources,
         Measured {
+            layouts,
             cores,
             load_cores,
             reports,
@@ -187,6 +209,17 @@ fn measure(binary: &Path, clips: &[Arc<Clip>], count: usize, span: Duration) -> 
             samples,
         },
     )
+}
+
+/// Each sees another layout than those before: the first the room's, the next the one after it.
+fn choose_layouts(legs: &[LoadLeg]) -> Result<()> {
+    for (steps, leg) in legs.iter().enumerate() {
+        for _ in 0..steps {
+            leg.press('6')?;
+            std::thread::sleep(KEY_PAUSE);
+        }
+    }
+    Ok(())
 }
 
 trait MapEach {
@@ -233,8 +266,20 @@ fn direct_path(load: &Load, clip: &Arc<Clip>) -> Result<(LoadLeg, LoadLeg)> {
     Ok(load.pair(sender, receiver)?)
 }
 
+/// Where a cell of the layout lies.
+fn rect(cell: Cell, width: usize, height: usize) -> Rect {
+    let of = |part: u16, whole: usize| (usize::from(part) * whole / usize::from(WHOLE)) & !1;
+    Rect {
+        x: of(cell.left, width),
+        y: of(cell.top, height),
+        width: of(cell.width, width),
+        height: of(cell.height, height),
+    }
+}
+
 fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
     let Measured {
+        layouts,
         cores,
         load_cores,
         reports,
@@ -243,17 +288,17 @@ fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
     } = measured;
     let watched = &reports[0];
     let video = &watched.video;
-    let mut tiles = Vec::new();
+    let (width, height) = (video.width.max(2), video.height.max(2));
+    let cells = Layout::default().cells(sources.len()).iter();
+    let cells = cells.map(|cell| rect(*cell, width, height));
+    let tiles: Vec<(Arc<Clip>, Rect)> = sources.iter().cloned().zip(cells).collect();
     let mut psnr = Vec::new();
     for clip in sources {
-        if let Some(tile) = watched.tile(clip.config.id) {
-            tiles.push((clip.clone(), tile.rect));
-        }
         psnr.extend(quality::tile_psnr_db(&samples, clip)?);
     }
     let canvas = EncodeSettings {
-        width: video.width.max(2),
-        height: video.height.max(2),
+        width,
+        height,
         frame_rate: 30,
         bitrate_bps: (video.bytes as f64 * 8.0 / watched.seconds) as u32,
         key_interval: 0,
@@ -269,12 +314,13 @@ fn row(sources: &[Arc<Clip>], measured: Measured) -> Result<Row> {
         .unwrap_or_default();
     Ok(Row {
         legs: sources.len(),
+        layouts,
         cores,
         load_cores,
-        codec: codec_cost(&tiles, canvas)?,
+        codec: codec_cost(&tiles, canvas)?.for_compositions(layouts as f64),
         frame_rate: fewest(&mut reports.iter().map(|r| r.video.frame_rate)),
         fresh_rate: fewest(&mut seen(watched).into_iter()),
-        tiles: tiles.len(),
+        tiles: watched.tiles.len(),
         psnr_min_db: fewest(&mut psnr.iter().copied()),
         psnr_mean_db: psnr.iter().sum::<f64>() / psnr.len() as f64,
         delay: slowest,
@@ -309,9 +355,10 @@ impl Row {
     fn line(&self) -> String {
         let (median, p95) = self.added_delay();
         format!(
-            "{:>4} {:>7.3} {:>7.3} {:>6.2} {:>7.2} {:>7.2} {:>5} {:>6.1} {:>6.1} {:>7.1} {:>7.1} \
+            "{:>4} {:>7} {:>7.3} {:>7.3} {:>6.2} {:>7.2} {:>7.2} {:>5} {:>6.1} {:>6.1} {:>7.1} {:>7.1} \
              {:>6.2} {:>6.2} {:>5} {:>5} {:>5} {:>5} {:>6.3}  ({:.3} + {:.3} + {:.3})",
             self.legs,
+            self.layouts,
             self.cores,
             self.codec.total(),
             self.ratio(),
@@ -341,9 +388,10 @@ fn print_head() {
         "Legs at 720p30 in one room: 1.5 Mbit/s sent, 2 taken. Delays in ms, less the direct path's median."
     );
     println!(
-        "{:>4} {:>7} {:>7} {:>6} {:>7} {:>7} {:>5} {:>6} {:>6} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5} \
+        "{:>4} {:>7} {:>7} {:>7} {:>6} {:>7} {:>7} {:>5} {:>6} {:>6} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5} \
          {:>5} {:>5} {:>6}  codecs: decode + scale + encode",
         "legs",
+        "layouts",
         "cores",
         "codecs",
         "ratio",

@@ -28,6 +28,15 @@ impl CodecCost {
     pub fn total(&self) -> f64 {
         self.decode + self.scale + self.encode
     }
+
+    /// The same sources, shown in so many compositions like this one.
+    pub fn for_compositions(self, compositions: f64) -> Self {
+        Self {
+            decode: self.decode,
+            scale: self.scale * compositions,
+            encode: self.encode * compositions,
+        }
+    }
 }
 
 /// Decodes each clip, scales each frame into its tile and encodes the composition, once through the

@@ -13,6 +13,7 @@ pub mod clip;
 pub mod codec;
 pub mod cost;
 pub mod g711;
+pub mod impairment;
 pub mod load;
 pub mod marker;
 pub mod picture;

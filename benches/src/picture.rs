@@ -305,6 +305,51 @@ fn crop_plane(from: &[u8], stride: usize, rect: Rect, to: &mut [u8]) {
     }
 }
 
+/// Structural similarity of two pictures of one size (Wang et al. 2004) over blocks of 8 by 8, four
+/// samples apart; `None` of other sizes, and of pictures too small for a block.
+pub fn ssim(a: Luma<'_>, b: Luma<'_>) -> Option<f64> {
+    const SIDE: usize = 8;
+    let is_large = a.width > SIDE && a.height > SIDE;
+    if (a.width, a.height) != (b.width, b.height) || !is_large {
+        return None;
+    }
+    let (rows_a, rows_b): (Vec<&[u8]>, Vec<&[u8]>) = (a.rows().collect(), b.rows().collect());
+    let (mut sum, mut blocks) = (0.0, 0.0);
+    for top in (0..a.height - SIDE).step_by(4) {
+        for left in (0..a.width - SIDE).step_by(4) {
+            let rows = top..top + SIDE;
+            let row = |rows: &[&'_ [u8]], row: usize| -> [u8; SIDE] {
+                std::array::from_fn(|n| rows[row][left + n])
+            };
+            let pairs = rows.map(|n| (row(&rows_a, n), row(&rows_b, n)));
+            sum += block_ssim(pairs, SIDE * SIDE);
+            blocks += 1.0;
+        }
+    }
+    Some(sum / blocks)
+}
+
+fn block_ssim<const N: usize>(rows: impl Iterator<Item = ([u8; N], [u8; N])>, count: usize) -> f64 {
+    let (c1, c2) = ((0.01_f64 * 255.0).powi(2), (0.03_f64 * 255.0).powi(2));
+    let [mut sa, mut sb, mut saa, mut sbb, mut sab] = [0_u64; 5];
+    for (row_a, row_b) in rows {
+        for (x, y) in row_a.into_iter().zip(row_b) {
+            let (x, y) = (u64::from(x), u64::from(y));
+            sa += x;
+            sb += y;
+            saa += x * x;
+            sbb += y * y;
+            sab += x * y;
+        }
+    }
+    let count = count as f64;
+    let (ma, mb) = (sa as f64 / count, sb as f64 / count);
+    let va = saa as f64 / count - ma * ma;
+    let vb = sbb as f64 / count - mb * mb;
+    let cov = sab as f64 / count - ma * mb;
+    (2.0 * ma * mb + c1) * (2.0 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,5 +429,18 @@ mod tests {
         assert!(Luma::new(&[0; 99], 10, 10, 10).is_none());
         assert!(Luma::new(&[0; 100], 10, 10, 10).is_some());
         assert!(Luma::new(&[], 0, 0, 0).is_none());
+    }
+
+    #[test]
+    fn a_picture_is_like_itself_and_less_like_a_flat_one() {
+        let mut picture = Picture::new(64, 48);
+        for (n, sample) in picture.y.iter_mut().enumerate() {
+            *sample = (n * 7 % 200) as u8;
+        }
+        let own = ssim(picture.luma(), picture.luma()).unwrap();
+        assert!((own - 1.0).abs() < 1e-9, "{own}");
+        let flat = Picture::new(64, 48);
+        assert!(ssim(picture.luma(), flat.luma()).unwrap() < 0.2);
+        assert_eq!(ssim(picture.luma(), Picture::new(32, 48).luma()), None);
     }
 }

@@ -3,10 +3,17 @@
 use crate::clip::{Clip, ClipError};
 use crate::load::Sample;
 use crate::marker;
-use crate::picture::{self, Picture, Rect, ScaleError};
+use crate::picture::{self, Luma, Picture, Rect, ScaleError};
 
 /// Tried for each edge of a tile, in samples: the layout's rounding need not be ours.
 const EDGE_OFFSETS: [isize; 3] = [0, -2, 2];
+
+/// Structural similarity of the luma of each sample to the frame of `clip` that its counter names, as
+/// [`tile_psnr_db`] does, with the marker.
+pub fn tile_ssim(samples: &[Sample], clip: &Clip) -> Result<Vec<f64>, ClipError> {
+    let figures = each_fit(samples, clip)?;
+    Ok(figures.into_iter().map(|fit| fit.ssim).collect())
+}
 
 /// PSNR of the luma of each sample against the frame of `clip` that its counter names, decoded and
 /// scaled to the tile's size, in dB. The marker's area does not count: its sharp edges would tell of
@@ -14,6 +21,18 @@ const EDGE_OFFSETS: [isize; 3] = [0, -2, 2];
 ///
 /// The tile's edges may be off by two samples; the best fit counts.
 pub fn tile_psnr_db(samples: &[Sample], clip: &Clip) -> Result<Vec<f64>, ClipError> {
+    let figures = each_fit(samples, clip)?;
+    Ok(figures.into_iter().map(|fit| fit.psnr_db).collect())
+}
+
+/// How well a sample fits what was sent.
+#[derive(Clone, Copy, Debug)]
+struct Fit {
+    psnr_db: f64,
+    ssim: f64,
+}
+
+fn each_fit(samples: &[Sample], clip: &Clip) -> Result<Vec<Fit>, ClipError> {
     let ours: Vec<&Sample> = samples.iter().filter(|s| s.id == clip.config.id).collect();
     let wanted: Vec<u16> = ours.iter().map(|s| s.counter).collect();
     let sources = clip.decode(&wanted)?;
@@ -22,16 +41,15 @@ pub fn tile_psnr_db(samples: &[Sample], clip: &Clip) -> Result<Vec<f64>, ClipErr
         if let Some((_, source)) = sources
             .iter()
             .find(|(counter, _)| *counter == sample.counter)
-            && let Some(best) = best_fit(sample, source)?
         {
-            figures.push(best);
+            figures.extend(best_fit(sample, source)?);
         }
     }
     Ok(figures)
 }
 
-fn best_fit(sample: &Sample, source: &Picture) -> Result<Option<f64>, ScaleError> {
-    let mut best: Option<f64> = None;
+fn best_fit(sample: &Sample, source: &Picture) -> Result<Option<Fit>, ScaleError> {
+    let (mut best, mut ssim) = (f64::NEG_INFINITY, None);
     let (x, y) = (sample.offset.0 as isize, sample.offset.1 as isize);
     let (right, bottom) = (
         x + sample.rect.width as isize,
@@ -46,17 +64,24 @@ fn best_fit(sample: &Sample, source: &Picture) -> Result<Option<f64>, ScaleError
             let expected = source.scaled(width, height)?;
             for dx in EDGE_OFFSETS {
                 for dy in EDGE_OFFSETS {
-                    let psnr = psnr_at(sample, &expected, x + dx, y + dy);
-                    best = best.into_iter().chain(psnr).reduce(f64::max);
+                    let Some(tile) = tile_at(sample, &expected, x + dx, y + dy) else {
+                        continue;
+                    };
+                    let without = Some(marker::area(width, height));
+                    let psnr = picture::psnr_db(tile, expected.luma(), without);
+                    if let Some(psnr) = psnr.filter(|psnr| *psnr > best) {
+                        (best, ssim) = (psnr, picture::ssim(tile, expected.luma()));
+                    }
                 }
             }
         }
     }
-    Ok(best)
+    let psnr_db = best;
+    Ok(ssim.map(|ssim| Fit { psnr_db, ssim }))
 }
 
 /// `None` where the rectangle does not lie within the sample.
-fn psnr_at(sample: &Sample, expected: &Picture, x: isize, y: isize) -> Option<f64> {
+fn tile_at<'s>(sample: &'s Sample, expected: &Picture, x: isize, y: isize) -> Option<Luma<'s>> {
     let (width, height) = (expected.width(), expected.height());
     let rect = Rect {
         x: x.try_into().ok()?,
@@ -64,8 +89,7 @@ fn psnr_at(sample: &Sample, expected: &Picture, x: isize, y: isize) -> Option<f6
         width,
         height,
     };
-    let tile = sample.picture.luma().rect(rect)?;
-    picture::psnr_db(tile, expected.luma(), Some(marker::area(width, height)))
+    sample.picture.luma().rect(rect)
 }
 
 #[cfg(test)]
@@ -73,7 +97,6 @@ mod tests {
     use super::*;
     use crate::clip::Config;
     use crate::codec::EncodeSettings;
-    use crate::picture::Luma;
 
     fn clip() -> Clip {
         let encode = EncodeSettings {

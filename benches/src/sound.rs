@@ -1,6 +1,6 @@
 //! A source's tone, encoded in advance, and the way back from packets to samples.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use ffmpeg_next as av;
 use mcu_api::codec::AudioCodec;
@@ -56,6 +56,17 @@ impl Loop {
         Self::encode(codec, &pcm)
     }
 
+    /// Samples at the codec's rate, coded for a line that loses packets.
+    pub fn speech(pcm: &[i16], codec: AudioCodec) -> Result<Self, CodecError> {
+        match codec {
+            AudioCodec::Opus => Ok(Self {
+                codec,
+                payloads: encode_opus(pcm, PACKET_MS as usize * 48, true)?,
+            }),
+            _ => Self::encode(codec, pcm),
+        }
+    }
+
     fn encode(codec: AudioCodec, pcm: &[i16]) -> Result<Self, CodecError> {
         let rate = codec.sample_rate_hz();
         let packet_len = (rate * PACKET_MS / 1000) as usize;
@@ -63,7 +74,7 @@ impl Loop {
             AudioCodec::Pcmu => each(pcm, packet_len, g711::encode_mu),
             AudioCodec::Pcma => each(pcm, packet_len, g711::encode_a),
             AudioCodec::G722 => encode_g722(pcm, packet_len)?,
-            AudioCodec::Opus => encode_opus(pcm, packet_len)?,
+            AudioCodec::Opus => encode_opus(pcm, packet_len, false)?,
             AudioCodec::G729 | AudioCodec::G7221 { .. } | AudioCodec::G7221C { .. } => {
                 encode_by_server(codec, pcm, packet_len)?
             }
@@ -108,6 +119,49 @@ pub fn decode(codec: AudioCodec, payloads: &VecDeque<Vec<u8>>) -> Result<Vec<i16
     })
 }
 
+/// Decodes packets by their numbers from the first on, as [`decode`] does; what is missing is filled in
+/// by Opus itself, or else the last packet is repeated once at half its level, then silence.
+pub fn decode_with_gaps(
+    codec: AudioCodec,
+    packets: &BTreeMap<u64, Vec<u8>>,
+) -> Result<Vec<i16>, CodecError> {
+    let count = packets.keys().next_back().map_or(0, |last| last + 1);
+    if codec == AudioCodec::Opus {
+        return decode_opus_with_gaps(packets, count);
+    }
+    let frame = (codec.sample_rate_hz() * PACKET_MS / 1_000) as usize;
+    let whole: VecDeque<Vec<u8>> = packets.values().cloned().collect();
+    let pcm = decode(codec, &whole)?;
+    let mut frames = pcm.chunks(frame);
+    let (mut out, mut last): (Vec<i16>, Vec<i16>) = (Vec::new(), vec![0; frame]);
+    for number in 0..count {
+        match packets.contains_key(&number) {
+            true => last = frames.next().unwrap_or_default().to_vec(),
+            false => last.iter_mut().for_each(|sample| *sample /= 2),
+        }
+        out.extend(&last);
+    }
+    Ok(out)
+}
+
+fn decode_opus_with_gaps(
+    packets: &BTreeMap<u64, Vec<u8>>,
+    count: u64,
+) -> Result<Vec<i16>, CodecError> {
+    let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono)?;
+    let mut block = [0i16; PACKET_MS as usize * 48];
+    let mut pcm = Vec::new();
+    for number in 0..count {
+        let len = match (packets.get(&number), packets.get(&(number + 1))) {
+            (Some(payload), _) => decoder.decode(payload, &mut block, false)?,
+            (None, Some(next)) => decoder.decode(next, &mut block, true)?,
+            (None, None) => decoder.decode(&[], &mut block, false)?,
+        };
+        pcm.extend_from_slice(&block[..len]);
+    }
+    Ok(pcm)
+}
+
 fn each(pcm: &[i16], packet_len: usize, encode: fn(i16) -> u8) -> Vec<Vec<u8>> {
     pcm.chunks(packet_len)
         .map(|chunk| chunk.iter().map(|&s| encode(s)).collect())
@@ -143,9 +197,21 @@ fn decode_by_server(
     Ok(pcm)
 }
 
-fn encode_opus(pcm: &[i16], packet_len: usize) -> Result<Vec<Vec<u8>>, CodecError> {
-    let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Audio)?;
+fn encode_opus(
+    pcm: &[i16],
+    packet_len: usize,
+    resilient: bool,
+) -> Result<Vec<Vec<u8>>, CodecError> {
+    let aim = match resilient {
+        true => opus::Application::Voip,
+        false => opus::Application::Audio,
+    };
+    let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, aim)?;
     encoder.set_bitrate(opus::Bitrate::Bits(48_000))?;
+    if resilient {
+        encoder.set_inband_fec(true)?;
+        encoder.set_packet_loss_perc(20)?;
+    }
     pcm.chunks_exact(packet_len)
         .map(|chunk| Ok(encoder.encode_vec(chunk, OPUS_PACKET_MAX)?))
         .collect()

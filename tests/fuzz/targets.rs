@@ -28,6 +28,7 @@ use mcu_rtp::framing::{MAX_PACKET, Reader, Urgency, Writer};
 use mcu_rtp::header::RtpPacket;
 use mcu_rtp::jitter::{JitterBuffer, Taken};
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
+use mcu_rtp::red;
 use mcu_rtp::rtcp::{self, Packet};
 use mcu_rtp::rtx;
 use mcu_rtp::send::{self, Media, SendStream, Stamp};
@@ -48,7 +49,7 @@ use sip::{Endpoint, Flow, FlowId, Input, Output, Transport};
 pub type Target = (&'static str, fn(&[u8]) -> usize);
 
 /// Every target.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("sip", sip_messages),
     ("dialling", answers_to_our_calls),
     ("transfers", transfers::wishes_to_be_elsewhere),
@@ -56,6 +57,7 @@ pub const TARGETS: [Target; 17] = [
     ("registering", proofs::answers_to_our_registrations),
     ("web_socket", pages::web_socket_bytes),
     ("pages", pages::page_messages),
+    ("red", copied_sound),
     ("sdp", terminal_descriptions),
     ("browser_sdp", browser_offers),
     ("rtp", rtp_packets),
@@ -424,7 +426,8 @@ pub fn rtcp_compounds(data: &[u8]) -> usize {
                 assert!(samples.len() <= 500, "more samples than packets");
                 rate.handle_samples(now, &samples);
             }
-            Packet::PictureLoss { .. } => {}
+            Packet::MaxRate { bounds, .. } => bounds.for_each(drop),
+            Packet::PictureLoss { .. } | Packet::MaxRateOfAll { .. } => {}
         }
         rate.handle_timeout(now);
         assert!((config.min_bps..=config.max_bps).contains(&rate.target_bps()));
@@ -439,6 +442,19 @@ pub fn rtcp_compounds(data: &[u8]) -> usize {
         assert!(sent.write_again(start, seq, Stamp::default(), &mut Vec::new()));
     }
     read
+}
+
+/// A payload of sound with copies of what was sent before.
+pub fn copied_sound(data: &[u8]) -> usize {
+    let Some(blocks) = red::parse(data) else {
+        return 0;
+    };
+    let (mut count, mut bytes) = (0, 0);
+    for block in blocks {
+        (count, bytes) = (count + 1, bytes + block.payload.len());
+    }
+    assert!(count <= red::MAX_COPIES + 1 && bytes < data.len());
+    count
 }
 
 /// A stream of pictures that keeps what it sends.

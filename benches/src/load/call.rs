@@ -14,6 +14,8 @@ const T2: Duration = Duration::from_secs(4);
 /// In the branch of an INVITE within the call, which goes to where the peer is, not whom we called.
 const AGAIN: &str = "AGAIN";
 
+const SDP: &str = "application/sdp";
+
 /// Timer B and timer F: 64 × T1.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(32);
 
@@ -165,6 +167,19 @@ impl Call {
         });
     }
 
+    /// Presses a key, in an INFO, unless something waits for its response.
+    pub(super) fn press(&mut self, now: Instant, key: char) {
+        if self.state != State::Established || self.pending.is_some() {
+            return;
+        }
+        self.cseq += 1;
+        let body = format!("Signal={key}\r\nDuration=160\r\n");
+        let head = self.head("INFO", self.cseq, "INFO");
+        let request = with_body(head, "application/dtmf-relay", &body);
+        self.outputs.push_back(Output::Send(request.clone()));
+        self.pending = Some(Pending::new(request, now));
+    }
+
     /// Takes a datagram. What is not SIP is passed over.
     pub(super) fn handle_input(&mut self, now: Instant, datagram: &[u8]) {
         let Some(message) = std::str::from_utf8(datagram).ok().and_then(Message::parse) else {
@@ -249,6 +264,7 @@ impl Call {
                     self.end("cancelled");
                 }
             },
+            (Some("INFO"), State::Established) if code >= 200 => self.pending = None,
             (Some("BYE"), State::Leaving) if code >= 200 => self.end("hung up"),
             // The end of a cancelled call is the INVITE's own response.
             (Some("CANCEL"), State::Leaving) if code == 200 => {}
@@ -369,7 +385,8 @@ impl Call {
             }
         }
         text += &format!("Contact: <sip:{}@{}>\r\n", self.caller, self.local);
-        self.outputs.push_back(Output::Send(with_body(text, body)));
+        self.outputs
+            .push_back(Output::Send(with_body(text, SDP, body)));
     }
 
     fn request(&self, method: &str, cseq: u32, offer: bool) -> Vec<u8> {
@@ -379,6 +396,11 @@ impl Call {
     }
 
     fn request_with_branch(&self, method: &str, cseq: u32, offer: bool, branch: &str) -> Vec<u8> {
+        let head = self.head(method, cseq, branch);
+        with_body(head, SDP, if offer { &self.offer } else { "" })
+    }
+
+    fn head(&self, method: &str, cseq: u32, branch: &str) -> String {
         let Self {
             caller,
             display,
@@ -402,13 +424,13 @@ impl Call {
         for route in &self.routes {
             text += &format!("Route: {route}\r\n");
         }
-        with_body(text, if offer { &self.offer } else { "" })
+        text
     }
 }
 
-fn with_body(mut head: String, body: &str) -> Vec<u8> {
+fn with_body(mut head: String, content_type: &str, body: &str) -> Vec<u8> {
     if !body.is_empty() {
-        head += "Content-Type: application/sdp\r\n";
+        head += &format!("Content-Type: {content_type}\r\n");
     }
     head += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
     head.into_bytes()
@@ -499,7 +521,7 @@ mod tests {
             "SIP/2.0 {status}\r\nv: SIP/2.0/UDP 127.0.0.1:7000\r\nt: <sip:3000@x>;tag=far\r\n\
              i: id7\r\nCSeq: {cseq} {method}\r\nm: \"Room\" <sip:room@127.0.0.1:5060>;x=1\r\n"
         );
-        with_body(text, body)
+        with_body(text, SDP, body)
     }
 
     fn request(method: &str, body: &str) -> Vec<u8> {
@@ -507,7 +529,7 @@ mod tests {
             "{method} sip:load@127.0.0.1:7000 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=b\r\n\
              From: <sip:3000@x>;tag=far\r\nTo: <sip:load@x>;tag=id7\r\nCall-ID: id7\r\nCSeq: 8 {method}\r\n"
         );
-        with_body(text, body)
+        with_body(text, SDP, body)
     }
 
     #[test]

@@ -7,6 +7,7 @@ use mcu_api::codec::{AudioCodec, PacketizationMode};
 use serde::Serialize;
 
 use crate::clip::Clip;
+use crate::impairment::Relay;
 use crate::picture::{Picture, Rect};
 use crate::tone::Heard;
 
@@ -70,25 +71,57 @@ pub struct LegConfig {
     pub sdes: bool,
     /// Offer SRTP with keys by DTLS (UDP/TLS/RTP/SAVP, the same suite). Wants `rtcp_mux`.
     pub dtls: bool,
+    /// What it offers against loss.
+    pub repair: Repair,
+    /// Line on which its media goes and comes. Wants `rtcp_mux`.
+    pub line: Option<Arc<Relay>>,
+    /// What it says instead of its tone, over and over, at the codec's rate.
+    pub speech: Option<Arc<Vec<i16>>>,
+    /// Received sound is kept until it is taken.
+    pub records: bool,
     /// What is done with received video.
     pub watch: Watch,
+}
+
+/// What a leg offers against loss, and does where the peer agrees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repair {
+    /// Generic NACK (RFC 4585), both ways.
+    pub nack: bool,
+    /// Packets are sent again by RTX (RFC 4588) and not as they were. Wants `nack`.
+    pub rtx: bool,
+    /// Sound with copies of the packets before (RFC 2198).
+    pub red: bool,
 }
 
 impl LegConfig {
     /// An audio and video terminal on the loopback address: PCMU both ways, the clip sent.
     pub fn terminal(id: u8, clip: Arc<Clip>) -> Self {
         Self {
-            id,
-            local_ip: Ipv4Addr::LOCALHOST.into(),
-            audio: Some(AudioConfig::default()),
             video: Some(VideoConfig {
                 clip: Some(clip),
                 ..VideoConfig::default()
             }),
-            rtcp_mux: false,
             feedback: true,
+            ..Self::telephone(id, AudioConfig::default())
+        }
+    }
+
+    /// A telephone on the loopback address.
+    pub fn telephone(id: u8, audio: AudioConfig) -> Self {
+        Self {
+            id,
+            local_ip: Ipv4Addr::LOCALHOST.into(),
+            audio: Some(audio),
+            video: None,
+            rtcp_mux: false,
+            feedback: false,
             sdes: false,
             dtls: false,
+            repair: Repair::default(),
+            line: None,
+            speech: None,
+            records: false,
             watch: Watch::Nothing,
         }
     }
@@ -247,6 +280,8 @@ pub struct VideoReport {
     pub frames: u64,
     /// Frames a second.
     pub frame_rate: f64,
+    /// Frames a second of the sender's clock.
+    pub media_frame_rate: f64,
     /// Longest pause between frames.
     pub longest_gap_ms: f64,
     /// Longest RTP payload in bytes.
@@ -280,10 +315,19 @@ pub struct TileReport {
     pub age_ms: f64,
     /// Longest time without a fresh frame, the present one included.
     pub longest_gap_ms: f64,
+    /// How often there was none for more than [`FREEZE_MS`], and for how long in all.
+    pub freezes: u64,
+    /// Time of those.
+    pub frozen_ms: f64,
+    /// Most frames of the source from one that was seen to the next.
+    pub longest_step: u16,
     /// From the moment a frame of the source was sent to the moment the picture that first shows
     /// it was here whole. Only of sources in the same [`super::Load`].
     pub delay: Percentiles,
 }
+
+/// A picture that stands still for longer is noticed.
+pub const FREEZE_MS: f64 = 200.0;
 
 /// What a leg sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -301,8 +345,12 @@ pub struct SentReport {
     pub key_frame_requests: u64,
     /// Key frames that the leg asked for.
     pub key_frames_asked: u64,
-    /// Packets that the peer asked for again (NACK): counted, not repeated.
+    /// Packets that the peer asked for again (NACK).
     pub nacked: u64,
+    /// Of those, sent again.
+    pub resent: u64,
+    /// Packets that the leg asked for again.
+    pub asked_again: u64,
     /// Packets that the socket did not take.
     pub refused: u64,
     /// Offers within the call that the peer has answered.

@@ -112,6 +112,9 @@ impl Engine {
             }
             Command::Report(id, reply) => self.report(id, reply, now),
             Command::Samples(id, reply) => self.jobs.push(Job::Samples { leg: id, reply }),
+            Command::Recording(id, reply) => self.with(id, |leg| {
+                let _ = reply.send(leg.take_recording());
+            }),
             Command::Reset(id) => {
                 self.with(id, |leg| leg.reset(now));
                 self.jobs.push(Job::Reset { leg: id, now });
@@ -123,6 +126,7 @@ impl Engine {
             Command::OfferAgain { leg, hold } => {
                 self.with(leg, |leg| leg.offer_again(now, hold));
             }
+            Command::Press { leg, key } => self.with(leg, |leg| leg.press(now, key)),
             Command::HangUp(id) => self.with(id, |leg| leg.hang_up(now)),
             Command::Stop => {}
         }

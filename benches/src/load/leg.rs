@@ -15,12 +15,16 @@ use super::config::{AudioReport, LegConfig, Report, SentReport, Target, VideoRep
 use super::dtls::{self, Identity};
 use super::engine::RawReport;
 use super::line::{Line, Security};
+use super::recording::Recorder;
+use super::repair::{self, Block, History, Order, Playout};
 use super::rtp::{self, Depacketized, Depacketizer, Feedback, Gaps, Packet};
 use super::sdp::{self, Answer, Ports, Purpose};
 use super::watch::{Job, Jobs};
 use crate::clip::Clip;
 use crate::codec;
 use crate::sound::{self, Loop};
+
+mod repairing;
 
 /// Audio packets kept for the report: two seconds. The oldest goes first.
 const AUDIO_KEPT: usize = 2_000 / sound::PACKET_MS as usize;
@@ -33,6 +37,9 @@ const ASK_INTERVAL: Duration = Duration::from_millis(300);
 
 /// A frame later than this was held up by the machine, not by the poll's granularity.
 const LATE: Duration = Duration::from_millis(10);
+
+/// Copies of earlier packets in each packet of sound, where they are agreed on.
+const COPIES: usize = 2;
 
 /// Datagrams read from one socket at a time, so that a flood does not stop the other legs.
 const READ_MAX: usize = 1_024;
@@ -93,6 +100,9 @@ struct AudioLine {
     line: Line,
     sound: Loop,
     kept: VecDeque<Vec<u8>>,
+    recorder: Option<Recorder>,
+    /// Payloads sent last, newest first, to be sent once more.
+    copies: VecDeque<Vec<u8>>,
 }
 
 struct VideoLine {
@@ -105,9 +115,14 @@ struct VideoLine {
     /// Last timestamp of which a frame was completed.
     whole: Option<u32>,
     count: u64,
+    /// From the first of those to the last, in ticks.
+    media_time: u64,
     undecoded: u64,
     needs_key: bool,
     asked_at: Option<Instant>,
+    order: Order,
+    history: History,
+    playout: Playout,
 }
 
 impl Leg {
@@ -134,7 +149,9 @@ impl Leg {
         }
         if let Some(audio) = leg.config.audio {
             let tone = if audio.tone { leg.config.id } else { 0 };
-            let sound = if audio.beeps {
+            let sound = if let Some(speech) = &leg.config.speech {
+                Loop::speech(speech, audio.codec)?
+            } else if audio.beeps {
                 Loop::beeps(tone, audio.codec)?
             } else {
                 Loop::tone(tone, audio.codec)?
@@ -144,6 +161,8 @@ impl Leg {
                 line,
                 sound,
                 kept: VecDeque::new(),
+                recorder: leg.config.records.then(|| Recorder::new(audio.codec)),
+                copies: VecDeque::new(),
             });
         }
         if let Some(video) = leg.config.video.clone() {
@@ -197,10 +216,15 @@ impl Leg {
         }
     }
 
+    /// Presses a key.
+    pub(super) fn press(&mut self, now: Instant, key: char) {
+        if let Some(sip) = &mut self.sip {
+            sip.call.press(now, key);
+        }
+    }
+
     fn ports(&self) -> io::Result<Ports> {
-        let port = |line: Option<&Line>| {
-            line.map_or(Ok(0), |line| line.rtp.local_addr().map(|a| a.port()))
-        };
+        let port = |line: Option<&Line>| line.map_or(Ok(0), Line::port);
         let key = |line: Option<&Line>| match &line?.security {
             Security::Sdes(key, _) => Some(*key),
             Security::Clear | Security::Dtls(_) => None,
@@ -336,8 +360,8 @@ impl Leg {
                     self.handle_video(now, &packet, jobs);
                 }
             }
-            Port::AudioRtp | Port::AudioRtcp => self.handle_rtcp(bytes, false),
-            Port::VideoRtp | Port::VideoRtcp => self.handle_rtcp(bytes, true),
+            Port::AudioRtp | Port::AudioRtcp => self.handle_rtcp(now, bytes, false),
+            Port::VideoRtp | Port::VideoRtcp => self.handle_rtcp(now, bytes, true),
         }
     }
 
@@ -352,12 +376,27 @@ impl Leg {
     fn handle_audio(&mut self, now: Instant, packet: &Packet<'_>) {
         let expected = self.config.audio.map(|audio| audio.payload_type);
         let Some(audio) = &mut self.audio else { return };
-        if Some(packet.payload_type) != expected {
+        let is_red = packet.payload_type == sdp::RED && self.config.repair.red;
+        if Some(packet.payload_type) != expected && !is_red {
             return;
         }
         audio.line.received.push(packet);
         audio.line.gaps.push(now, AUDIO_GAP);
-        audio.kept.push_back(packet.payload.to_vec());
+        let blocks = match is_red {
+            true => repair::read_red(packet.payload),
+            false => vec![Block {
+                before: 0,
+                payload: packet.payload,
+            }],
+        };
+        if let Some(recorder) = &mut audio.recorder {
+            for block in &blocks {
+                let timestamp = packet.timestamp.wrapping_sub(block.before);
+                recorder.push(now, timestamp, block.payload);
+            }
+        }
+        let newest = blocks.last().map(|block| block.payload.to_vec());
+        audio.kept.extend(newest);
         if audio.kept.len() > AUDIO_KEPT {
             audio.kept.pop_front();
         }
@@ -367,22 +406,47 @@ impl Leg {
         let watched = self.watched();
         let expected = self.config.video.as_ref().map(|video| video.payload_type);
         let Some(video) = &mut self.video else { return };
+        let remote = video.line.remote;
+        if remote.is_some_and(|remote| remote.rtx == Some(packet.payload_type)) {
+            let ssrc = video.line.received.ssrc;
+            let original = repair::unwrap_rtx(packet, expected.unwrap_or_default(), ssrc);
+            if let Some(original) = original {
+                video.order.push(now, &original);
+                self.take_ordered(now, jobs);
+            }
+            return;
+        }
         if Some(packet.payload_type) != expected {
             return;
         }
         if video.line.received.ssrc != packet.ssrc {
             // Another stream begins, and with a key frame: nothing of it is missing.
-            video.depacketizer = Depacketizer::default();
+            video.depacketizer = Depacketizer::new(!self.config.feedback);
+            video.order = Order::default();
             video.needs_key = true;
         }
         video.line.received.push(packet);
+        let last = video.whole.filter(|_| packet.marker);
         if packet.marker && video.whole.replace(packet.timestamp) != Some(packet.timestamp) {
             video.count += 1;
+            let step = last.map_or(0, |last| packet.timestamp.wrapping_sub(last));
+            // A step back is a picture that was overtaken.
+            video.media_time += u64::from(if step < 1 << 30 { step } else { 0 });
             video.line.gaps.push(now, Duration::MAX);
         }
         if !watched {
             return;
         }
+        if remote.is_some_and(|remote| remote.nack) {
+            video.order.push(now, packet);
+            self.take_ordered(now, jobs);
+        } else {
+            self.take_video(now, packet, jobs);
+        }
+    }
+
+    fn take_video(&mut self, now: Instant, packet: &Packet<'_>, jobs: &Jobs) {
+        let Some(video) = &mut self.video else { return };
         match video.depacketizer.push(packet) {
             Depacketized::Pending => return,
             Depacketized::Damaged => {
@@ -391,7 +455,12 @@ impl Leg {
             }
             Depacketized::Unit(unit) => {
                 let usable = !video.needs_key || codec::is_key_frame(&unit);
-                video.needs_key = !(usable && jobs.push_frame(self.id, unit, now));
+                let repairs = video.line.remote.is_some_and(|remote| remote.nack);
+                let at = match repairs {
+                    true => video.playout.shown_at(now, packet.timestamp),
+                    false => now,
+                };
+                video.needs_key = !(usable && jobs.push_frame(self.id, unit, at));
                 video.undecoded += u64::from(video.needs_key);
             }
         }
@@ -400,11 +469,16 @@ impl Leg {
         }
     }
 
-    fn handle_rtcp(&mut self, bytes: &[u8], is_video: bool) {
+    fn handle_rtcp(&mut self, now: Instant, bytes: &[u8], is_video: bool) {
         for feedback in rtp::read_rtcp(bytes) {
             match feedback {
                 Feedback::KeyFrame if is_video => self.jump_to_key_frame(),
-                Feedback::Nack(count) => self.sent.nacked += count,
+                Feedback::Nack(lost) => {
+                    self.sent.nacked += lost.len() as u64;
+                    if is_video {
+                        lost.into_iter().for_each(|lost| self.send_again(lost));
+                    }
+                }
                 Feedback::Cname(name) => {
                     let line = match (is_video, &mut self.audio, &mut self.video) {
                         (false, Some(audio), _) => &mut audio.line,
@@ -412,6 +486,16 @@ impl Leg {
                         _ => continue,
                     };
                     line.cname = Some(name);
+                }
+                Feedback::Report(middle) => {
+                    let port = if is_video {
+                        Port::VideoRtp
+                    } else {
+                        Port::AudioRtp
+                    };
+                    if let Some(line) = self.line(port) {
+                        line.received.note_report(now, middle);
+                    }
                 }
                 Feedback::Bye => self.goodbyes += 1,
                 Feedback::KeyFrame => {}
@@ -450,6 +534,9 @@ impl Leg {
                 line.go_on_shaking(now);
             }
         }
+        if let Some(jobs) = jobs {
+            self.take_ordered(now, jobs);
+        }
         self.send_audio(now);
         self.send_video(now, jobs);
         let audio = self.audio.as_mut().map(|audio| {
@@ -467,7 +554,13 @@ impl Leg {
     }
 
     fn send_audio(&mut self, now: Instant) {
-        let Some(AudioLine { line, sound, .. }) = &mut self.audio else {
+        let Some(AudioLine {
+            line,
+            sound,
+            copies,
+            ..
+        }) = &mut self.audio
+        else {
             return;
         };
         let beeps = self.config.audio.is_some_and(|audio| audio.beeps);
@@ -479,7 +572,22 @@ impl Leg {
                 None => line.index,
             };
             let payload = &sound.payloads[place as usize % sound.payloads.len()];
-            line.send(line.index == 0, payload, &mut self.scratch, &mut self.sent);
+            let (marker, red) = (line.index == 0, line.remote.and_then(|remote| remote.red));
+            let (scratch, sent) = (&mut self.scratch, &mut self.sent);
+            match (red, line.remote) {
+                (Some(red), Some(remote)) => {
+                    let ages = (1..).map(|age| age * sound.ticks());
+                    let blocks = copies.iter().zip(ages);
+                    let blocks = blocks.map(|(payload, before)| Block { before, payload });
+                    let mut blocks: Vec<Block<'_>> = blocks.collect();
+                    blocks.reverse();
+                    let whole = repair::write_red(remote.payload_type, &blocks, payload);
+                    line.send_as(red, marker, &whole, scratch, sent);
+                    copies.push_front(payload.clone());
+                    copies.truncate(COPIES);
+                }
+                _ => line.send(marker, payload, scratch, sent),
+            }
             line.timestamp = line.timestamp.wrapping_add(sound.ticks());
             line.index += 1;
             self.sent.audio_packets += 1;
@@ -505,6 +613,11 @@ impl Leg {
                 });
             }
             for (i, payload) in packets.iter().enumerate() {
+                if let Some(remote) = line.remote.filter(|remote| remote.nack) {
+                    let last = i + 1 == packets.len();
+                    let packet = line.next_packet(remote.payload_type, last, payload);
+                    video.history.push(now, &packet);
+                }
                 line.send(
                     i + 1 == packets.len(),
                     payload,
@@ -537,6 +650,7 @@ impl Leg {
         .into_iter()
         .flatten()
         .filter(|line| line.remote.is_some());
+        let repairs = self.video.as_ref().and_then(|v| v.order.due());
         let handshakes = reports.clone().filter_map(Line::handshake_timeout);
         let reports = reports.map(|line| line.rtcp_at);
         [call, audio, video]
@@ -544,6 +658,7 @@ impl Leg {
             .flatten()
             .chain(reports)
             .chain(handshakes)
+            .chain(repairs)
             .min()
     }
 
@@ -592,7 +707,7 @@ impl Leg {
         if let Some(video) = &mut self.video {
             video.line.received.reset();
             video.line.gaps.reset();
-            (video.count, video.undecoded) = (0, 0);
+            (video.count, video.undecoded, video.media_time) = (0, 0, 0);
         }
     }
 
@@ -617,6 +732,7 @@ impl Leg {
             bytes: video.line.received.bytes,
             frames: video.count,
             frame_rate: video.count as f64 / seconds.max(1e-3),
+            media_frame_rate: video.count as f64 * 9e4 / video.media_time.max(1) as f64,
             longest_gap_ms: ms(&video.line.gaps),
             longest_payload: video.line.received.longest_payload,
             undecoded: video.undecoded,
@@ -666,17 +782,19 @@ impl VideoLine {
             depacketizer: Depacketizer::default(),
             whole: None,
             count: 0,
+            media_time: 0,
             undecoded: 0,
             needs_key: true,
             asked_at: None,
+            order: Order::default(),
+            history: History::default(),
+            playout: Playout::default(),
         }
     }
 
     /// From one frame to the next; `None` if there is nothing to send.
     fn interval(&self) -> Option<Duration> {
         let clip = self.clip.as_ref().filter(|_| !self.frames.is_empty())?;
-        Some(Duration::from_secs_f64(
-            1.0 / f64::from(clip.config.encode.frame_rate.max(1)),
-        ))
+        Some(Duration::from_secs(1) / clip.config.encode.frame_rate.max(1))
     }
 }

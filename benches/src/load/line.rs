@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::UdpSocket;
@@ -11,6 +12,7 @@ use super::dtls::{Handshake, Identity, Keys};
 use super::rtp::{self, Gaps, Packet, Received};
 use super::sdp::Remote;
 use super::srtp::{Master, Session};
+use crate::impairment::{Relay, Tap};
 
 /// Port pairs tried before the machine is taken to have none.
 const PORT_TRIES: usize = 200;
@@ -36,6 +38,10 @@ pub(super) struct Line {
     pub(super) received: Received,
     pub(super) gaps: Gaps,
     pub(super) cname: Option<String>,
+    /// The bad line that all goes over.
+    relay: Option<(Arc<Relay>, Tap)>,
+    pub(super) rtx_ssrc: u32,
+    pub(super) rtx_sequence: u16,
 }
 
 /// What packets of a line are under.
@@ -138,6 +144,11 @@ impl Line {
         let (rtp, rtcp) = bind_pair(config.local_ip, config.rtcp_mux)?;
         let security = Security::new(config, identity).ok_or(io::ErrorKind::Unsupported)?;
         let now = Instant::now();
+        let relay = match &config.line {
+            Some(_) if rtcp.is_some() => return Err(io::ErrorKind::Unsupported.into()),
+            Some(relay) => Some((relay.clone(), relay.attach(rtp.local_addr()?)?)),
+            None => None,
+        };
         let line = Self {
             rtp,
             rtcp,
@@ -155,6 +166,9 @@ impl Line {
             received: Received::default(),
             gaps: Gaps::default(),
             cname: None,
+            relay,
+            rtx_ssrc: rand::random(),
+            rtx_sequence: FIRST_SEQUENCE,
         };
         Ok(line)
     }
@@ -165,6 +179,11 @@ impl Line {
             self.index = 0;
         }
         self.remote = remote;
+        if let (Some((relay, tap)), Some(remote)) = (&self.relay, &mut self.remote) {
+            // A relay that is gone is a dead line.
+            let _ = relay.lead(*tap, remote.rtp);
+            (remote.rtp, remote.rtcp) = (tap.address, tap.address);
+        }
         if let Some(remote) = &remote {
             self.security.agree(now, remote);
         }
@@ -222,20 +241,53 @@ impl Line {
         scratch: &mut Vec<u8>,
         sent: &mut SentReport,
     ) {
-        let Some(remote) = self.remote else { return };
-        scratch.clear();
-        let packet = Packet {
+        if let Some(remote) = self.remote {
+            self.send_as(remote.payload_type, marker, payload, scratch, sent);
+        }
+    }
+
+    pub(super) fn send_as(
+        &mut self,
+        payload_type: u8,
+        marker: bool,
+        payload: &[u8],
+        scratch: &mut Vec<u8>,
+        sent: &mut SentReport,
+    ) {
+        let packet = self.next_packet(payload_type, marker, payload);
+        self.send_packet(&packet, scratch, sent);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.packets = self.packets.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(payload.len() as u32);
+    }
+
+    /// The packet that [`Self::send`] would send.
+    pub(super) fn next_packet<'a>(
+        &self,
+        payload_type: u8,
+        marker: bool,
+        payload: &'a [u8],
+    ) -> Packet<'a> {
+        Packet {
             marker,
-            payload_type: remote.payload_type,
+            payload_type,
             sequence: self.sequence,
             timestamp: self.timestamp,
             ssrc: self.ssrc,
             payload,
-        };
+        }
+    }
+
+    /// Sends a packet that is not counted.
+    pub(super) fn send_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        scratch: &mut Vec<u8>,
+        sent: &mut SentReport,
+    ) {
+        let Some(remote) = self.remote else { return };
+        scratch.clear();
         packet.write(scratch);
-        self.sequence = self.sequence.wrapping_add(1);
-        self.packets = self.packets.wrapping_add(1);
-        self.bytes = self.bytes.wrapping_add(payload.len() as u32);
         let went = match &mut self.security {
             Security::Clear => self.rtp.send_to(scratch, remote.rtp).is_ok(),
             security => security
@@ -256,6 +308,14 @@ impl Line {
                 .as_ref()
                 .unwrap_or(&self.rtp)
                 .send_to(&bytes, remote.rtcp);
+        }
+    }
+
+    /// Where the peer finds it.
+    pub(super) fn port(&self) -> io::Result<u16> {
+        match &self.relay {
+            Some((_, tap)) => Ok(tap.address.port()),
+            None => self.rtp.local_addr().map(|address| address.port()),
         }
     }
 

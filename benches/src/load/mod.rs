@@ -10,6 +10,8 @@ mod dtls;
 mod engine;
 mod leg;
 mod line;
+mod recording;
+mod repair;
 mod rtp;
 mod sdp;
 mod srtp;
@@ -21,8 +23,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use config::{
-    AudioConfig, AudioReport, LegConfig, Percentiles, Report, SAMPLE_MARGIN, Sample, SentReport,
-    Target, TileReport, VideoConfig, VideoReport, Watch,
+    AudioConfig, AudioReport, FREEZE_MS, LegConfig, Percentiles, Repair, Report, SAMPLE_MARGIN,
+    Sample, SentReport, Target, TileReport, VideoConfig, VideoReport, Watch,
 };
 
 use crate::codec::CodecError;
@@ -69,6 +71,7 @@ enum Command {
     ),
     Report(u64, Sender<engine::RawReport>),
     Samples(u64, Sender<Vec<Sample>>),
+    Recording(u64, Sender<recording::Recording>),
     Reset(u64),
     AskKeyFrame(u64),
     SetSending {
@@ -79,6 +82,10 @@ enum Command {
     OfferAgain {
         leg: u64,
         hold: bool,
+    },
+    Press {
+        leg: u64,
+        key: char,
     },
     HangUp(u64),
     Stop,
@@ -184,6 +191,18 @@ impl LoadLeg {
         self.handle.ask(|sender| Command::Samples(self.id, sender))
     }
 
+    /// Takes the sound recorded so far ([`LegConfig::records`]), at the codec's rate. What was lost is
+    /// filled in as the codec does, or by silence.
+    pub fn recording(&self) -> Result<Vec<i16>, LoadError> {
+        let recording = self
+            .handle
+            .ask(|sender| Command::Recording(self.id, sender))?;
+        Ok(sound::decode_with_gaps(
+            recording.codec,
+            &recording.packets,
+        )?)
+    }
+
     /// Asks the peer for a key frame by PLI.
     pub fn ask_key_frame(&self) -> Result<(), LoadError> {
         self.handle.send(Command::AskKeyFrame(self.id))
@@ -203,6 +222,12 @@ impl LoadLeg {
     pub fn offer_again(&self, hold: bool) -> Result<(), LoadError> {
         let leg = self.id;
         self.handle.send(Command::OfferAgain { leg, hold })
+    }
+
+    /// Presses a key. Until the one before it is answered, nothing happens.
+    pub fn press(&self, key: char) -> Result<(), LoadError> {
+        let leg = self.id;
+        self.handle.send(Command::Press { leg, key })
     }
 
     /// Looks until the report is as wanted; the last report in either case.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::codec::PacketizationMode;
 
+use super::repair;
 use crate::codec;
 
 /// Longest payload sent, so that a packet fits every path.
@@ -107,6 +108,10 @@ pub(super) struct Depacketizer {
     next_sequence: Option<u16>,
     timestamp: u32,
     spoilt: bool,
+    /// What is left of a damaged access unit is handed on, for a decoder that conceals.
+    conceals: bool,
+    /// Where the NAL unit begins whose fragments come.
+    fragment: Option<usize>,
 }
 
 /// What a packet completed.
@@ -121,18 +126,35 @@ pub(super) enum Depacketized {
 }
 
 impl Depacketizer {
+    /// Nothing received yet.
+    pub(super) fn new(conceals: bool) -> Self {
+        Self {
+            conceals,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next packet in order of arrival.
     pub(super) fn push(&mut self, packet: &Packet<'_>) -> Depacketized {
         let expected = self.next_sequence.replace(packet.sequence.wrapping_add(1));
-        self.spoilt |= expected.is_some_and(|e| e != packet.sequence);
+        let is_gap = expected.is_some_and(|e| e != packet.sequence);
+        self.spoilt |= is_gap;
+        if is_gap && let Some(start) = self.fragment.take() {
+            // The rest of it is of no use.
+            self.unit.truncate(start);
+        }
         if packet.timestamp != self.timestamp {
             // The rest of the former frame never came.
             self.spoilt |= !self.unit.is_empty();
+            if self.conceals {
+                (self.spoilt, self.fragment) = (false, None);
+                self.unit.clear();
+            }
             self.timestamp = packet.timestamp;
         }
         self.spoilt |= self.append(packet.payload).is_none();
         self.spoilt |= self.unit.len() > ACCESS_UNIT_MAX;
-        if self.spoilt {
+        if self.spoilt && !self.conceals {
             self.unit.clear();
         }
         if !packet.marker {
@@ -140,7 +162,7 @@ impl Depacketizer {
         }
         let unit = std::mem::take(&mut self.unit);
         let spoilt = std::mem::take(&mut self.spoilt);
-        if spoilt || unit.is_empty() {
+        if (spoilt && !self.conceals) || unit.is_empty() {
             Depacketized::Damaged
         } else {
             Depacketized::Unit(unit)
@@ -166,10 +188,15 @@ impl Depacketizer {
             NAL_FU_A => {
                 let (&fu, body) = rest.split_first()?;
                 if fu & 0x80 != 0 {
+                    self.fragment = Some(self.unit.len());
                     self.unit.extend(START_CODE);
                     self.unit.push(indicator & 0xe0 | fu & 0x1f);
                 }
+                self.fragment?;
                 self.unit.extend(body);
+                if fu & 0x40 != 0 {
+                    self.fragment = None;
+                }
             }
             _ => return None,
         }
@@ -190,6 +217,8 @@ pub(super) struct Received {
     span: Option<(u64, u64, u64)>,
     /// Same figures when the last report block was written.
     reported: (u64, u64),
+    /// Middle of the NTP time of the peer's last sender report, and when it came.
+    last_report: Option<(u32, Instant)>,
 }
 
 impl Received {
@@ -230,15 +259,21 @@ impl Received {
 
     /// Starts the figures anew; the sequence goes on.
     pub(super) fn reset(&mut self) {
-        let (ssrc, span) = (self.ssrc, self.span);
+        let (ssrc, span, last_report) = (self.ssrc, self.span, self.last_report);
         *self = Self {
             ssrc,
+            last_report,
             ..Self::default()
         };
         self.span = span.map(|(_, highest, _)| (highest, highest, 1));
     }
 
-    /// A report block (RFC 3550 §6.4.1), with jitter and round trip left at zero.
+    /// The peer's sender report came.
+    pub(super) fn note_report(&mut self, now: Instant, ntp_middle: u32) {
+        self.last_report = Some((ntp_middle, now));
+    }
+
+    /// A report block (RFC 3550 §6.4.1), with jitter left at zero.
     fn report_block(&mut self) -> Option<[u8; 24]> {
         let (first, highest, count) = self.span?;
         let expected = highest - first + 1;
@@ -252,6 +287,11 @@ impl Received {
         let total = lost_of(first, highest, count).min(0x7f_ffff) as u32;
         block[4..8].copy_from_slice(&(u32::from(fraction) << 24 | total).to_be_bytes());
         block[8..12].copy_from_slice(&((highest - 0x1_0000) as u32).to_be_bytes());
+        if let Some((ntp_middle, at)) = self.last_report {
+            let since = (at.elapsed().as_secs_f64() * 65_536.0) as u32;
+            block[16..20].copy_from_slice(&ntp_middle.to_be_bytes());
+            block[20..24].copy_from_slice(&since.to_be_bytes());
+        }
         Some(block)
     }
 }
@@ -313,7 +353,7 @@ pub(super) fn picture_loss(ssrc: u32, media_ssrc: u32) -> Vec<u8> {
     out
 }
 
-fn rtcp(packet_type: u8, count: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn rtcp(packet_type: u8, count: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![0x80 | count & 0x1f, packet_type];
     out.extend(((body.len() / 4) as u16).to_be_bytes());
     out.extend(body);
@@ -325,8 +365,10 @@ fn rtcp(packet_type: u8, count: u8, body: &[u8]) -> Vec<u8> {
 pub(super) enum Feedback {
     /// PLI or FIR.
     KeyFrame,
-    /// So many packets are asked for again.
-    Nack(u64),
+    /// These packets are asked for again.
+    Nack(Vec<u16>),
+    /// Middle of the NTP time of a sender report.
+    Report(u32),
     /// The sender's CNAME.
     Cname(String),
     /// The sender leaves.
@@ -343,11 +385,15 @@ pub(super) fn read_rtcp(mut bytes: &[u8]) -> Vec<Feedback> {
         };
         bytes = after;
         match (header[1], header[0] & 0x1f) {
+            (200, _) => found.extend(
+                body.get(6..10)
+                    .and_then(|middle| middle.first_chunk())
+                    .map(|middle| Feedback::Report(u32::from_be_bytes(*middle))),
+            ),
             (206, 1 | 4) => found.push(Feedback::KeyFrame),
             (205, 1) => {
-                let pairs = body.get(8..).unwrap_or_default().chunks_exact(4);
-                let asked = |p: &[u8]| 1 + u64::from(p[2].count_ones() + p[3].count_ones());
-                found.push(Feedback::Nack(pairs.map(asked).sum()));
+                let pairs = body.get(8..).unwrap_or_default();
+                found.push(Feedback::Nack(repair::nacked(pairs)));
             }
             (202, _) => found.extend(cname_of(body).map(Feedback::Cname)),
             (203, _) => found.push(Feedback::Bye),
@@ -587,9 +633,10 @@ mod tests {
         bytes.extend(rtcp(205, 1, &[0, 0, 0, 1, 0, 0, 0, 2, 0, 5, 0x80, 1]));
         bytes.extend(rtcp(203, 1, &[0, 0, 0, 1]));
         let expected = [
+            Feedback::Report(0x7e80_0000),
             Feedback::Cname("leg1@load".into()),
             Feedback::KeyFrame,
-            Feedback::Nack(3),
+            Feedback::Nack(vec![5, 6, 21]),
             Feedback::Bye,
         ];
         assert_eq!(read_rtcp(&bytes), expected);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use mcu_api::codec::{AudioCodec, PacketizationMode};
 
-use super::config::LegConfig;
+use super::config::{AudioConfig, LegConfig};
 use super::dtls::{Fingerprint, fingerprint_line, read_fingerprint};
 use super::srtp::Master;
 
@@ -35,6 +35,12 @@ pub(super) struct Remote {
     pub(super) rtp: SocketAddr,
     pub(super) rtcp: SocketAddr,
     pub(super) payload_type: u8,
+    /// The peer answers NACK, and sends it.
+    pub(super) nack: bool,
+    /// Payload type of retransmissions.
+    pub(super) rtx: Option<u8>,
+    /// Payload type of sound with copies.
+    pub(super) red: Option<u8>,
     pub(super) key: Option<Master>,
     /// Of the peer's certificate, with DTLS.
     pub(super) fingerprint: Option<Fingerprint>,
@@ -56,47 +62,36 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32, purpose: 
         "v=0\r\no=load {id} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n"
     );
     if let Some(audio) = config.audio {
-        let pt = audio.payload_type;
-        let name = match audio.codec {
-            AudioCodec::Pcmu => "PCMU/8000",
-            AudioCodec::Pcma => "PCMA/8000",
-            AudioCodec::G722 => "G722/8000",
-            AudioCodec::Opus => "opus/48000/2",
-            AudioCodec::G729 => "G729/8000",
-            AudioCodec::L16 => "L16/16000",
-            AudioCodec::G7221 { .. } => "G7221/16000",
-            AudioCodec::G7221C { .. } => "G7221/32000",
-        };
-        let rate = match audio.codec {
-            AudioCodec::G7221 { bitrate_bps } | AudioCodec::G7221C { bitrate_bps } => {
-                format!("a=fmtp:{pt} bitrate={bitrate_bps}\r\n")
-            }
-            _ => String::new(),
-        };
-        // Writing to a String cannot fail.
-        let _ = write!(
-            sdp,
-            "m=audio {} {} {pt}\r\na=rtpmap:{pt} {name}\r\n{rate}a=ptime:20\r\n{}a={}\r\n",
-            ports.audio,
-            profile(ports.audio_key, ports.fingerprint),
-            rtcp_line(config, ports.audio),
-            if hold { "sendonly" } else { "sendrecv" },
-        );
+        sdp += &describe_audio(config, audio, ports, hold);
         sdp += &key_lines(ports.audio_key, ports.fingerprint, purpose);
     }
     if let Some(video) = &config.video {
         let pt = video.payload_type;
         let mode = u8::from(video.packetization == PacketizationMode::NonInterleaved);
+        let repair = config.repair;
+        let rtx = if repair.rtx {
+            format!(" {RTX}")
+        } else {
+            String::new()
+        };
+        let mut repairs = String::new();
+        if repair.rtx {
+            repairs += &format!("a=rtpmap:{RTX} rtx/90000\r\na=fmtp:{RTX} apt={pt}\r\n");
+        }
+        if repair.nack {
+            repairs += &format!("a=rtcp-fb:{pt} nack\r\n");
+        }
         let direction = match (video.clip.is_some(), hold) {
             (true, false) => "sendrecv",
             (true, true) => "sendonly",
             (false, false) => "recvonly",
             (false, true) => "inactive",
         };
+        // Writing to a String cannot fail.
         let _ = write!(
             sdp,
-            "m=video {} {} {pt}\r\nb=AS:{}\r\nb=TIAS:{}\r\na=rtpmap:{pt} H264/90000\r\n\
-             a=fmtp:{pt} profile-level-id={};packetization-mode={mode}\r\n{}{}a={direction}\r\n",
+            "m=video {} {} {pt}{rtx}\r\nb=AS:{}\r\nb=TIAS:{}\r\na=rtpmap:{pt} H264/90000\r\n\
+             a=fmtp:{pt} profile-level-id={};packetization-mode={mode}\r\n{repairs}{}{}a={direction}\r\n",
             ports.video,
             profile(ports.video_key, ports.fingerprint),
             video.receive_bps.div_ceil(1000),
@@ -112,6 +107,54 @@ pub(super) fn describe(config: &LegConfig, ports: Ports, version: u32, purpose: 
         sdp += &key_lines(ports.video_key, ports.fingerprint, purpose);
     }
     sdp
+}
+
+/// Its sound, but for the keys.
+fn describe_audio(config: &LegConfig, audio: AudioConfig, ports: Ports, hold: bool) -> String {
+    let pt = audio.payload_type;
+    let name = match audio.codec {
+        AudioCodec::Pcmu => "PCMU/8000",
+        AudioCodec::Pcma => "PCMA/8000",
+        AudioCodec::G722 => "G722/8000",
+        AudioCodec::Opus => "opus/48000/2",
+        AudioCodec::G729 => "G729/8000",
+        AudioCodec::L16 => "L16/16000",
+        AudioCodec::G7221 { .. } => "G7221/16000",
+        AudioCodec::G7221C { .. } => "G7221/32000",
+    };
+    let (red, red_lines) = match config.repair.red {
+        true => (
+            format!("{RED} "),
+            format!(
+                "a=rtpmap:{RED} red/{}\r\na=fmtp:{RED} {pt}/{pt}/{pt}\r\n",
+                red_clock(name)
+            ),
+        ),
+        false => Default::default(),
+    };
+    let rate = match audio.codec {
+        AudioCodec::G7221 { bitrate_bps } | AudioCodec::G7221C { bitrate_bps } => {
+            format!("a=fmtp:{pt} bitrate={bitrate_bps}\r\n")
+        }
+        AudioCodec::Opus => format!("a=fmtp:{pt} useinbandfec=1\r\n"),
+        _ => String::new(),
+    };
+    format!(
+        "m=audio {} {} {red}{pt}\r\na=rtpmap:{pt} {name}\r\n{rate}{red_lines}a=ptime:20\r\n{}a={}\r\n",
+        ports.audio,
+        profile(ports.audio_key, ports.fingerprint),
+        rtcp_line(config, ports.audio),
+        if hold { "sendonly" } else { "sendrecv" },
+    )
+}
+
+/// Payload types of what repairs.
+pub(super) const RED: u8 = 121;
+pub(super) const RTX: u8 = 122;
+
+/// Clock and channels of a codec, which its copies have, too.
+fn red_clock(name: &str) -> &str {
+    name.split_once('/').map_or("8000", |(_, clock)| clock)
 }
 
 fn profile(key: Option<Master>, fingerprint: Option<Fingerprint>) -> &'static str {
@@ -193,10 +236,23 @@ fn ip_of(connection: &str) -> Option<IpAddr> {
         .ok()
 }
 
+/// Payload type that `a=rtpmap` gives this name.
+fn number_of(line: &str, name: &str) -> Option<u8> {
+    let (number, encoding) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+    encoding
+        .to_ascii_lowercase()
+        .starts_with(name)
+        .then_some(())?;
+    number.parse().ok()
+}
+
 fn remote(media: &str, ip: IpAddr, lines: &[&str]) -> Option<Remote> {
     let mut words = media.split(' ').skip(1);
     let port: u16 = words.next()?.split('/').next()?.parse().ok()?;
-    let payload_type = words.nth(1)?.parse().ok()?;
+    let of = |name: &str| lines.iter().find_map(|line| number_of(line, name));
+    let (rtx, red) = (of("rtx/"), of("red/"));
+    let mut types = words.skip(1).filter_map(|word| word.parse().ok());
+    let payload_type = types.find(|number| ![rtx, red].contains(&Some(*number)))?;
     let has = |attribute: &str| lines.contains(&attribute);
     if port == 0 || ip.is_unspecified() || has("a=sendonly") || has("a=inactive") {
         return None;
@@ -213,6 +269,11 @@ fn remote(media: &str, ip: IpAddr, lines: &[&str]) -> Option<Remote> {
         rtp: SocketAddr::new(ip, port),
         rtcp: SocketAddr::new(ip, rtcp_port),
         payload_type,
+        nack: lines
+            .iter()
+            .any(|line| line.starts_with("a=rtcp-fb:") && line.ends_with(" nack")),
+        rtx,
+        red,
         key: lines.iter().find_map(|line| Master::parse(line)),
         fingerprint: lines.iter().find_map(|line| read_fingerprint(line)),
     })
@@ -221,7 +282,7 @@ fn remote(media: &str, ip: IpAddr, lines: &[&str]) -> Option<Remote> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::config::{AudioConfig, VideoConfig, Watch};
+    use crate::load::config::{Repair, VideoConfig, Watch};
 
     fn config(rtcp_mux: bool) -> LegConfig {
         LegConfig {
@@ -233,6 +294,10 @@ mod tests {
             feedback: true,
             sdes: false,
             dtls: false,
+            repair: Repair::default(),
+            line: None,
+            speech: None,
+            records: false,
             watch: Watch::Nothing,
         }
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ffmpeg_next::frame;
 
-use super::config::{Percentiles, Report, SAMPLE_MARGIN, Sample, TileReport, Watch};
+use super::config::{FREEZE_MS, Percentiles, Report, SAMPLE_MARGIN, Sample, TileReport, Watch};
 use super::engine::RawReport;
 use crate::codec::{CodecError, Decoder};
 use crate::marker::{self, Found};
@@ -21,6 +21,9 @@ const BACKLOG_MAX: usize = 120;
 
 /// Delays kept of one tile: over ten minutes. Those that come later are not.
 const DELAYS_MAX: usize = 20_000;
+
+/// The first sight of a source after so long is no freeze: legs that repair show pictures late.
+const HELD_BACK_MAX: Duration = Duration::from_millis(180);
 
 /// Most frames that a picture could be set back by.
 const STEP_BACK_MAX: u16 = 8;
@@ -182,6 +185,9 @@ struct Tile {
     fresh: u64,
     fresh_at: Instant,
     longest_gap_ms: f64,
+    freezes: u64,
+    frozen_ms: f64,
+    longest_step: u16,
     delays_ms: Vec<f64>,
 }
 
@@ -237,8 +243,14 @@ impl Watched {
             counter: counter.wrapping_sub(1),
             rect: found.rect,
             fresh: 0,
-            fresh_at: since,
+            // What is shown later than it came was not away.
+            fresh_at: at
+                .checked_sub(HELD_BACK_MAX)
+                .map_or(since, |from| from.max(since)),
             longest_gap_ms: 0.0,
+            freezes: 0,
+            frozen_ms: 0.0,
+            longest_step: 0,
             delays_ms: Vec::new(),
         });
         tile.rect = found.rect;
@@ -246,9 +258,19 @@ impl Watched {
         if tile.counter.wrapping_sub(counter) <= STEP_BACK_MAX {
             return;
         }
+        let step = counter.wrapping_sub(tile.counter);
+        // Clips begin anew: that is no step.
+        if step < 1_000 {
+            tile.longest_step = tile.longest_step.max(step);
+        }
         tile.counter = counter;
         tile.fresh += 1;
-        tile.longest_gap_ms = tile.longest_gap_ms.max(ms_between(tile.fresh_at, at));
+        let gap_ms = ms_between(tile.fresh_at, at);
+        tile.longest_gap_ms = tile.longest_gap_ms.max(gap_ms);
+        if gap_ms > FREEZE_MS {
+            tile.freezes += 1;
+            tile.frozen_ms += gap_ms;
+        }
         tile.fresh_at = at;
         if let Some(sent) = sources.when(id, counter)
             && tile.delays_ms.len() < DELAYS_MAX
@@ -310,6 +332,9 @@ impl Tile {
             fresh_rate: self.fresh as f64 / seconds,
             age_ms,
             longest_gap_ms: self.longest_gap_ms.max(age_ms),
+            freezes: self.freezes + u64::from(age_ms > FREEZE_MS),
+            longest_step: self.longest_step,
+            frozen_ms: self.frozen_ms + if age_ms > FREEZE_MS { age_ms } else { 0.0 },
             delay: Percentiles::of(&self.delays_ms),
         }
     }
@@ -343,8 +368,6 @@ fn sample(picture: &Picture, found: &Found) -> Option<Sample> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clip;
     use crate::codec::EncodeSettings;

@@ -57,6 +57,12 @@ pub struct Traffic {
     pub worst_jitter_ms: f32,
     /// Share lost of the leg that loses most, now, in per cent.
     pub worst_loss_percent: f32,
+    /// Of the packets lost, those of sound.
+    pub sound_lost: u64,
+    /// Time in which pictures stood still for more than 200 ms each, of all legs, in ms.
+    pub frozen_ms: u64,
+    /// Mean opinion score of the leg that is heard worst, now; `None` where none is rated.
+    pub worst_mos: Option<f32>,
 }
 
 /// What a controller does, and what its media processor said last.

@@ -102,6 +102,18 @@ pub struct FlowStats {
     pub loss_percent: f32,
     /// Interarrival jitter in ms (RFC 3550 §6.4.1).
     pub jitter_ms: f32,
+    /// Of the packets lost since the leg began, those of sound.
+    pub sound_lost: u64,
+    /// Share lost of sound over the last interval, in per cent.
+    pub sound_loss_percent: f32,
+    /// Share lost of pictures over the last interval, in per cent, before repair.
+    pub picture_loss_percent: f32,
+    /// Mean opinion score of sound by the E-model (ITU-T G.107), 1 to 4.5, of the last interval; `None`
+    /// where the codec is not rated or nothing flows.
+    pub mos: Option<f32>,
+    /// Time since the leg began in which no picture came for more than 200 ms while pictures flowed, in
+    /// ms; of what is received and decoded.
+    pub frozen_ms: u64,
 }
 
 /// One video stream now.

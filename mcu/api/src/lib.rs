@@ -17,6 +17,7 @@ pub mod layout;
 pub mod manager;
 pub mod media;
 pub mod plan;
+pub mod quality;
 pub mod reach;
 pub mod secret;
 pub mod still;

@@ -10,6 +10,7 @@ use crate::figures;
 use crate::ids::{ConnId, LegId, RoomId};
 use crate::inventory::{FlowStats, LegState, VideoStats};
 use crate::layout::Layout;
+pub use crate::quality::{Quality, Warning};
 use crate::secret::Redacted;
 use crate::still::Still;
 
@@ -255,35 +256,6 @@ pub struct MeetingLeg {
     pub video_muted: bool,
     /// How its sound and pictures fare.
     pub quality: Quality,
-}
-
-/// How a leg's sound and pictures fare, by what people notice; the later, the worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Quality {
-    /// Nothing flows yet, or again.
-    #[default]
-    Connecting,
-    /// At most 1 % lost, 30 ms of jitter and 300 ms of round trip.
-    Good,
-    /// Worse than that.
-    Fair,
-    /// More than 5 % lost, 80 ms of jitter or 600 ms of round trip.
-    Poor,
-}
-
-impl Quality {
-    /// How what flows one way fares.
-    pub fn of(state: LegState, flow: &FlowStats, round_trip_ms: Option<u32>) -> Self {
-        let (loss, jitter) = (flow.loss_percent, flow.jitter_ms);
-        let delay = round_trip_ms.unwrap_or(0);
-        match state {
-            LegState::Connecting | LegState::Failed => Self::Connecting,
-            LegState::Connected if loss > 5.0 || jitter > 80.0 || delay > 600 => Self::Poor,
-            LegState::Connected if loss > 1.0 || jitter > 30.0 || delay > 300 => Self::Fair,
-            LegState::Connected => Self::Good,
-        }
-    }
 }
 
 /// Somebody whom a session of the manager stands for.

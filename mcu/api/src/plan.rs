@@ -403,6 +403,9 @@ pub struct AudioStream {
     pub send: Option<AudioSend>,
     /// `telephone-event` payload type received (RFC 4733); its clock is the codec's.
     pub telephone_event: Option<u8>,
+    /// Payload type received of sound with copies of what was sent before (RFC 2198).
+    #[serde(default)]
+    pub red: Option<u8>,
     /// Header extensions agreed for this stream.
     pub extensions: HeaderExtensions,
     /// The room does not hear this leg: muted by itself or by the chair.
@@ -454,6 +457,9 @@ pub struct AudioSend {
     pub bitrate_bps: u32,
     /// SSRC of ours.
     pub ssrc: u32,
+    /// Payload type of the same with copies of what was sent before (RFC 2198), if agreed.
+    #[serde(default)]
+    pub red: Option<u8>,
 }
 
 /// RTCP feedback that a video stream's line agreed on (RFC 4585, RFC 5104).
@@ -468,6 +474,10 @@ pub struct Feedback {
     pub fir: bool,
     /// Transport-wide congestion control feedback.
     pub transport_cc: bool,
+    /// Rates by TMMBR, which is answered by TMMBN (RFC 5104 §4.2).
+    pub tmmbr: bool,
+    /// Rates by REMB (draft-alvestrand-rmcat-remb).
+    pub remb: bool,
 }
 
 /// Video that a leg sends to us.

@@ -62,7 +62,7 @@ impl Bandwidth {
         }
     }
 
-    /// Whether a lost packet may be sent again: repairs may take half of what media takes, so that
+    /// Whether a lost packet may be sent again: repairs may take as much as media takes, so that
     /// neither a congested line nor a hostile peer makes us send without end.
     pub fn may_resend(&self) -> bool {
         self.resendable > 0
@@ -71,12 +71,12 @@ impl Bandwidth {
     /// So many bytes were sent again.
     pub fn note_resent(&mut self, bytes: u64) {
         // What was sent again was noted as sent, too.
-        self.resendable -= (bytes + bytes / 2) as i64;
+        self.resendable -= (bytes + bytes) as i64;
     }
 
     /// A packet with this stamp left.
     pub fn note_sent(&mut self, now: Instant, stamp: Stamp, len: usize) {
-        self.resendable = (self.resendable + len as i64 / 2).min(MAX_RESENDABLE);
+        self.resendable = (self.resendable + len as i64).min(MAX_RESENDABLE);
         if stamp.transport_cc.is_some() {
             self.history.register(now, len);
         }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repairs_take_no_more_than_half_of_what_media_takes() {
+    fn repairs_take_no_more_than_media_takes() {
         let now = Instant::now();
         let mut bandwidth = Bandwidth::new();
         let (mut media, mut again) = (0, 0);
@@ -146,7 +146,7 @@ mod tests {
                 }
             }
         }
-        assert!(again >= media / 4, "{again} of {media}");
-        assert!(again <= media / 2 + MAX_RESENDABLE, "{again} of {media}");
+        assert!(again >= media / 2, "{again} of {media}");
+        assert!(again <= media + MAX_RESENDABLE, "{again} of {media}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mcu_api::codec::VideoCodec;
 use mcu_api::ids::LegId;
 use mcu_api::inventory::VideoStats;
-use mcu_api::plan::VideoReceive;
+use mcu_api::plan::{Feedback, VideoReceive};
 use mcu_rtp::clock::{RoomClock, SourceClock};
 use mcu_rtp::forward::{SourceKey, SourcePacket};
 use mcu_rtp::header::RtpPacket;
@@ -15,6 +15,7 @@ use mcu_rtp::rtx;
 use mcu_rtp::simulcast::{Line, StreamMap};
 use mcu_rtp::video::{self, AccessUnit, Depacketizer, KeyFrameStarts};
 
+use crate::playout::Playout;
 use crate::rate::Rate;
 use crate::screen::FrameCount;
 
@@ -26,8 +27,18 @@ const MAX_LAYERS: usize = 4;
 const LAYER_GONE: Duration = Duration::from_millis(1_500);
 /// A key frame is asked for again no sooner: one request serves all that wait.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// How long a gap is waited for: a retransmission takes a round trip, reordering less.
+/// How long a gap is waited for: a retransmission takes a round trip, reordering less. Longer, up to the
+/// second, where answers take longer: a key frame would take as long, and be lost as easily.
 const WAIT_FOR_RETRANSMISSION: Duration = Duration::from_millis(150);
+const LONGEST_WAIT: Duration = Duration::from_millis(700);
+/// At least that long where requests and answers are lost, too.
+const LOSSY_WAIT: Duration = Duration::from_millis(300);
+/// A picture that stands still for longer is noticed.
+const FREEZE: Duration = Duration::from_millis(200);
+/// Share lost of late from which on pictures are held back so that they come evenly: one in 300.
+const SOME_LOSS: f32 = 0.003;
+/// Answers that a gap is waited for, where each takes so long.
+const ANSWERS: u32 = 3;
 const WAIT_FOR_ORDER: Duration = Duration::from_millis(20);
 
 /// A packet of a camera that may be forwarded.
@@ -81,6 +92,10 @@ pub struct Camera {
     decoded: Option<usize>,
     next_decoded: Option<usize>,
     depacketizer: Depacketizer,
+    playout: Playout,
+    /// When a picture was shown last, and time in which none was for too long.
+    shown: Option<Instant>,
+    frozen: Duration,
     /// A layer flows that did not, or has another size.
     awoken: bool,
 }
@@ -114,6 +129,9 @@ impl Camera {
             decoded: None,
             next_decoded: None,
             depacketizer: Depacketizer::new(codec),
+            playout: Playout::default(),
+            shown: None,
+            frozen: Duration::ZERO,
             awoken: false,
         }
     }
@@ -156,7 +174,9 @@ impl Camera {
                 let original = rtx::unwrap(packet, repairs.ssrc, repairs.payload_type)?;
                 let len = original.payload.len();
                 (
-                    layer.receive.handle_retransmission(&original.header, len),
+                    layer
+                        .receive
+                        .handle_retransmission(now, &original.header, len),
                     original,
                 )
             }
@@ -170,7 +190,7 @@ impl Camera {
         let Verdict::Fresh(accepted) = verdict else {
             return None;
         };
-        let repaired = place.repairs.is_some();
+        let repaired = place.repairs.is_some() || layer.receive.is_behind(accepted.seq);
         // When the beginning of a key frame comes by retransmission, the rest has passed already:
         // whoever waited for it waits for the next.
         let codec = codec_of(&self.plan, packet.header.payload_type);
@@ -189,6 +209,7 @@ impl Camera {
         if key_frame && self.next_decoded == Some(place.layer) {
             self.decoded = self.next_decoded.take();
             self.depacketizer.reset();
+            self.playout.reset();
         }
         if self.decoded == Some(place.layer) {
             self.depacketizer.set_codec(codec);
@@ -300,12 +321,43 @@ impl Camera {
 
     /// Next picture to decode, in order.
     pub fn next_picture(&mut self, now: Instant) -> Option<AccessUnit> {
-        let wait = if self.plan.feedback.nack {
-            WAIT_FOR_RETRANSMISSION
-        } else {
-            WAIT_FOR_ORDER
+        let (patience, lossy) = (self.patience(), self.repairs_losses());
+        while let Some(unit) = self.depacketizer.poll(now, patience) {
+            self.playout.push(now, unit, lossy);
+        }
+        let unit = self.playout.pop(now)?;
+        let passed = self.shown.replace(now);
+        let passed = passed.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        // A camera that sends nothing for long is off, and its picture not frozen.
+        if passed > FREEZE && passed < LAYER_GONE {
+            self.frozen += passed;
+        }
+        Some(unit)
+    }
+
+    /// Time in which no picture was to be decoded for more than 200 ms, though pictures flowed, in ms.
+    pub fn frozen_ms(&self) -> u64 {
+        self.frozen.as_millis() as u64
+    }
+
+    /// Whether what is decoded comes by a line that loses packets, which are asked for again.
+    fn repairs_losses(&self) -> bool {
+        let layer = self.decoded.and_then(|n| self.layers.get(n));
+        self.plan.feedback.nack
+            && layer.is_some_and(|layer| layer.receive.recent_loss() > SOME_LOSS)
+    }
+
+    fn patience(&self) -> Duration {
+        if !self.plan.feedback.nack {
+            return WAIT_FOR_ORDER;
+        }
+        let layer = self.decoded.and_then(|n| self.layers.get(n));
+        let answer = layer.map_or(Duration::ZERO, |layer| layer.receive.answer_time());
+        let least = match layer.is_some_and(|layer| layer.receive.is_lossy()) {
+            true => LOSSY_WAIT,
+            false => WAIT_FOR_RETRANSMISSION,
         };
-        self.depacketizer.poll(now, wait)
+        (answer * ANSWERS).clamp(least, LONGEST_WAIT)
     }
 
     /// Gives a picture's buffer back.
@@ -360,6 +412,18 @@ impl Camera {
         by_signalling
     }
 
+    /// Whether requests for lost packets are due.
+    pub fn has_nacks_due(&self, now: Instant) -> bool {
+        let mut due = self.layers.iter().filter_map(|l| l.receive.next_timeout());
+        due.any(|at| at <= now)
+    }
+
+    /// Datagrams in which requests leave, all the same.
+    pub fn requests(&self) -> usize {
+        let layers = self.layers.iter().map(|layer| layer.receive.requests());
+        layers.max().unwrap_or(1)
+    }
+
     /// Appends requests for lost packets that are due.
     pub fn write_nacks(&mut self, now: Instant, out: &mut Vec<u8>) {
         let mut lost = Vec::new();
@@ -387,6 +451,11 @@ impl Camera {
                 .iter_mut()
                 .filter_map(|layer| layer.receive.report_block(now)),
         );
+    }
+
+    /// Feedback that was agreed on.
+    pub fn feedback(&self) -> Feedback {
+        self.plan.feedback
     }
 
     /// SSRC under which feedback about the camera leaves.
@@ -547,7 +616,7 @@ mod tests {
     use std::time::SystemTime;
 
     use mcu_api::codec::VideoCodec;
-    use mcu_api::plan::{Feedback, HeaderExtensions, VideoPayload};
+    use mcu_api::plan::{HeaderExtensions, VideoPayload};
 
     use super::*;
 

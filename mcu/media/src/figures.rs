@@ -100,11 +100,14 @@ fn count(all: &mut Traffic, flow: &FlowStats) {
     all.packets += flow.packets;
     all.bytes += flow.bytes;
     all.lost += flow.lost;
+    all.sound_lost += flow.sound_lost;
+    all.frozen_ms += flow.frozen_ms;
 }
 
 fn worsen(all: &mut Traffic, flow: &FlowStats) {
     all.worst_jitter_ms = all.worst_jitter_ms.max(flow.jitter_ms);
     all.worst_loss_percent = all.worst_loss_percent.max(flow.loss_percent);
+    all.worst_mos = all.worst_mos.into_iter().chain(flow.mos).reduce(f32::min);
 }
 
 /// `59.37.100`.

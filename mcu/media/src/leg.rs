@@ -25,11 +25,15 @@ use crate::network::Sockets;
 use crate::picture::{Encoded, Scene};
 use crate::rate::Rate;
 use crate::screen::{Outgoing, Screen};
+use crate::shared_encoders::SharedEncoders;
 use crate::sound::Sound;
 use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared, Transport};
+use rates::Rates;
 
+mod budget;
 mod figures;
+mod rates;
 mod reports;
 #[cfg(test)]
 mod tests;
@@ -62,6 +66,8 @@ pub struct Leg {
     /// What it is told by tones while it waits.
     prompt: Option<Prompt>,
     bandwidth: Vec<Bandwidth>,
+    /// Of a terminal.
+    rates: Rates,
     /// Where streams of ours stopped that may come back after a hold, the latest last.
     places: VecDeque<Place>,
     state: LegState,
@@ -119,6 +125,7 @@ impl Leg {
             screens: Vec::new(),
             prompt: None,
             bandwidth: Vec::new(),
+            rates: Rates::default(),
             places: VecDeque::new(),
             state: LegState::Connecting,
             heard: now,
@@ -508,11 +515,20 @@ impl Leg {
         self.sound.as_ref().map(Sound::care).unwrap_or_default()
     }
 
+    /// Before anything is encoded in a tick: whether it is to hear in it what other listeners hear.
+    pub fn listen(&mut self, listens: bool, encoders: &mut SharedEncoders) {
+        if let Some(sound) = &mut self.sound {
+            let transport = self.transports.get(sound.transport());
+            let is_ready = transport.is_some_and(Transport::is_ready);
+            sound.listen(listens && is_ready, encoders);
+        }
+    }
+
     /// Sends 20 ms of the room's sound that were due at `due`.
     pub fn speak(
         &mut self,
         (now, due): (Instant, Instant),
-        pcm: &Tick,
+        (pcm, encoders): (&Tick, &mut SharedEncoders),
         clock: &RoomClock,
         sockets: &Sockets,
     ) {
@@ -521,12 +537,22 @@ impl Leg {
         let Some(transport) = self.transports.get_mut(n).filter(|t| t.is_ready()) else {
             return;
         };
-        sound.take_mix(pcm);
         let bandwidth = &mut self.bandwidth[n];
+        let at = (now, due);
+        if sound.take_shared(encoders, pcm) {
+            let stamp = bandwidth.stamp(now, sound.has_transport_cc(), clock);
+            self.packet.clear();
+            sound.write_shared(at, clock, stamp, &mut self.packet);
+            bandwidth.note_sent(now, stamp, self.packet.len());
+            let sent = transport.send_rtp(&self.packet, Urgency::Other, sockets);
+            self.sent.add(now, sent);
+            return;
+        }
+        sound.take_mix(pcm);
         while sound.has_packet() {
             let stamp = bandwidth.stamp(now, sound.has_transport_cc(), clock);
             self.packet.clear();
-            if !sound.write((now, due), clock, stamp, &mut self.packet) {
+            if !sound.write(at, clock, stamp, &mut self.packet) {
                 continue;
             }
             bandwidth.note_sent(now, stamp, self.packet.len());

@@ -18,7 +18,7 @@ use mcu_rtp::h263::Split;
 use mcu_rtp::video::AccessUnit;
 
 use alone::Alone;
-use jobs::{Work, run_canvas, run_decoder, run_encoder};
+use jobs::{Decode, Encode, Work, run_canvas, run_decoder, run_encoder};
 use views::Views;
 pub use views::{Composition, ViewName};
 
@@ -26,8 +26,8 @@ use crate::blame::Sender;
 use crate::camera::Camera;
 use crate::pool::{Job, Pool};
 use crate::room::Context;
-use crate::stills::{Made, Stills};
-use crate::video::{Compositor, Decoder, Encoder, Frame, caption, notice};
+use crate::stills::{self, Made, Stills};
+use crate::video::{Compositor, Decoder, Encoder, Frame, Reducer, caption, notice};
 
 /// Ticks per second: as many pictures has the fastest class.
 pub const TICKS: u32 = 60;
@@ -45,6 +45,8 @@ const KEY_AGAIN: Duration = Duration::from_secs(30);
 const KEY_WAIT: Duration = Duration::from_secs(5);
 /// Legs that a still shows.
 pub const STILL_TILES: usize = 9;
+/// Ticks in which a picture comes of everything that moves.
+const BLURRED_TICKS: u32 = TICKS / 4;
 /// Ticks for which every picture of a leg may wait a whole tick.
 const MAX_LEFT_TICKS: u32 = 60;
 /// Ticks between two key frames of one class on request.
@@ -83,17 +85,19 @@ pub struct Decoded {
     leg: LegId,
     epoch: u64,
     decoder: Option<Decoder>,
+    reducer: Reducer,
     frame: Option<Frame>,
     damaged: bool,
     buffers: Vec<Vec<u8>>,
 }
 
-/// Result of composing: one picture of each size that is sent.
+/// Result of composing: one picture of each size that is sent, or what the only encoder made of it.
 pub struct Composed {
     room: RoomId,
     view: (ViewName, u64),
     canvas: Box<Compositor>,
     pictures: Vec<Frame>,
+    encoded: Option<Encoded>,
     at: Instant,
 }
 
@@ -150,6 +154,7 @@ struct Decoding {
     sender: Sender,
     home: bool,
     decoder: Option<Decoder>,
+    reducer: Reducer,
     waiting: VecDeque<AccessUnit>,
     spare: Vec<Vec<u8>>,
     skip_filter: bool,
@@ -157,6 +162,8 @@ struct Decoding {
     is_damaged: bool,
     /// When one was asked for last, for stills alone.
     key_asked: Option<Instant>,
+    /// Ticks since its cell became larger than its newest picture.
+    blurred: Option<u32>,
 }
 
 struct Encoding {
@@ -211,7 +218,16 @@ impl Picture {
         if spots.any(|spot| spot.caption.is_drawn) {
             caption::load_fonts();
         }
+        let legs: Vec<LegId> = self.decoders.keys().copied().collect();
+        let before: Vec<_> = legs.iter().map(|leg| self.views.largest(*leg)).collect();
         self.views.set(wanted);
+        for (leg, before) in legs.into_iter().zip(before) {
+            let now = self.views.largest(leg);
+            let grows = before.zip(now).is_some_and(|(a, b)| b.0 > a.0 || b.1 > a.1);
+            if let Some(decoding) = self.decoders.get_mut(&leg).filter(|_| grows) {
+                decoding.blurred = Some(0);
+            }
+        }
         let (views, alone) = (&self.views, &self.alone);
         self.decoders
             .retain(|leg, _| views.has(*leg) || alone.height(*leg).is_some());
@@ -328,6 +344,13 @@ impl Picture {
 
     fn decode(&mut self, pool: &Pool<Done>, leg: LegId) {
         let (room, is_for_people) = (self.room, self.is_for_people(leg));
+        let is_alone = self.alone.height(leg).is_some();
+        let least = match self.stills.is_wanted() {
+            true => (stills::WIDTH, stills::HEIGHT),
+            false => (0, 0),
+        };
+        let cell = self.views.largest(leg).filter(|_| !is_alone);
+        let cell = cell.map(|cell| (cell.0.max(least.0), cell.1.max(least.1)));
         let Some(decoding) = self.decoders.get_mut(&leg) else {
             return;
         };
@@ -335,12 +358,16 @@ impl Picture {
             return;
         }
         decoding.home = false;
-        let (epoch, skip) = (decoding.epoch, decoding.skip_filter);
         let whose = (room, leg, decoding.sender);
-        let decoder = decoding.decoder.take();
-        let pictures: Vec<AccessUnit> = decoding.waiting.drain(..).collect();
-        let job: Job<Done> =
-            Box::new(move || Done::Decoded(run_decoder(whose, epoch, decoder, skip, pictures)));
+        let work = Decode {
+            epoch: decoding.epoch,
+            decoder: decoding.decoder.take(),
+            reducer: std::mem::take(&mut decoding.reducer),
+            skip_filter: decoding.skip_filter,
+            cell,
+            pictures: decoding.waiting.drain(..).collect(),
+        };
+        let job: Job<Done> = Box::new(move || Done::Decoded(run_decoder(whose, work)));
         let submitted = match is_for_people {
             true => pool.submit(job),
             false => pool.submit_last(job),
@@ -367,10 +394,21 @@ impl Picture {
             encoding.credit += ticks * scene.frame_rate();
             encoding.keys.earn(ticks);
         }
+        self.sharpen(ticks);
         self.show_notices(context);
         self.show_legs(context);
         for name in self.views.names() {
             self.compose(context, name);
+        }
+    }
+
+    /// Asks for key frames of those who show something that stands still, and whose cell grew.
+    fn sharpen(&mut self, ticks: u32) {
+        for (leg, decoding) in &mut self.decoders {
+            let blurred = decoding.blurred.map(|before| before + ticks);
+            let is_due = blurred.is_some_and(|ticks| ticks > BLURRED_TICKS);
+            decoding.blurred = blurred.filter(|_| !is_due);
+            self.damaged.extend(is_due.then_some(*leg));
         }
     }
 
@@ -379,9 +417,8 @@ impl Picture {
         let encoders = self.encoders.iter().filter(|(scene, encoding)| {
             scene.is_composed() && scene.view == name && encoding.credit >= TICKS
         });
-        let due = |(scene, _): (&Scene, _)| (scene.class.width, scene.class.height);
-        let sizes: Vec<(u16, u16)> = encoders.map(due).collect();
-        if sizes.is_empty() {
+        let due: Vec<Scene> = encoders.map(|(scene, _)| scene.clone()).collect();
+        if due.is_empty() {
             return;
         }
         let (room, at, pts) = (self.room, context.now, self.pts(context.now));
@@ -394,17 +431,35 @@ impl Picture {
         let (size, canvas) = (view.size, view.canvas.take());
         let canvas = canvas.unwrap_or_else(|| Box::new(Compositor::new(size.0, size.1)));
         let fresh = view.take_fresh().into_iter();
+        let sizes = due
+            .iter()
+            .map(|scene| (scene.class.width, scene.class.height));
         let work = Work {
             spots: view.spots.clone(),
             size,
             fresh: fresh
                 .map(|(leg, frame)| (leg, sender(leg), frame))
                 .collect(),
-            sizes,
+            sizes: sizes.collect(),
             pts,
         };
-        let job: Job<Done> = Box::new(move || Done::Composed(run_canvas(whose, canvas, work, at)));
+        let only = match due.as_slice() {
+            [scene] if scene.fits_a_tick() => self.encoders.get_mut(scene).zip(Some(scene)),
+            _ => None,
+        };
+        let (encode, only) = only
+            .filter(|(only, _)| only.home)
+            .map(|(only, scene)| {
+                only.credit %= TICKS;
+                (only.work(room, scene, at), only)
+            })
+            .unzip();
+        let job: Job<Done> =
+            Box::new(move || Done::Composed(run_canvas(whose, canvas, work, encode, at)));
         view.is_away = context.pool.submit(job);
+        if let Some(only) = only {
+            only.home = !view.is_away;
+        }
     }
 
     /// Draws and encodes the notices that are due.
@@ -418,13 +473,12 @@ impl Picture {
             if !encoding.home {
                 continue;
             }
-            let whose = (room, encoding.epoch);
-            let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
-            let scene = scene.clone();
+            let work = encoding.work(room, scene, at);
             let job: Job<Done> = Box::new(move || {
-                let (width, height) = (scene.class.width.into(), scene.class.height.into());
+                let class = &work.scene.class;
+                let (width, height) = (class.width.into(), class.height.into());
                 let picture = notice::draw(&notice, width, height).at(pts);
-                Done::Encoded(run_encoder(whose, scene, encoder, &picture, key, at))
+                Done::Encoded(run_encoder(work, &picture))
             });
             encoding.home = !context.pool.submit(job);
         }
@@ -450,15 +504,14 @@ impl Picture {
             }
             encoding.credit -= TICKS;
             encoding.shown = Some(newest.pts());
-            let whose = (room, encoding.epoch);
-            let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
-            let canvas = encoding.canvas.take();
-            let (scene, newest) = (scene.clone(), newest.clone());
+            let work = encoding.work(room, scene, at);
+            let (canvas, newest) = (encoding.canvas.take(), newest.clone());
             let job: Job<Done> = Box::new(move || {
-                let size = (scene.class.width.into(), scene.class.height.into());
-                let codec = scene.class.codec;
-                let (canvas, picture) = alone::fit((leg, &newest), (codec, size), canvas, pts);
-                let mut done = run_encoder(whose, scene, encoder, &picture, key, at);
+                let class = &work.scene.class;
+                let size = (class.width.into(), class.height.into());
+                let (canvas, picture) =
+                    alone::fit((leg, &newest), (class.codec, size), canvas, pts);
+                let mut done = run_encoder(work, &picture);
                 done.canvas = Some(canvas);
                 Done::Encoded(done)
             });
@@ -476,7 +529,7 @@ impl Picture {
     pub fn take_result(&mut self, context: &mut Context<'_>, done: Done) -> Option<Encoded> {
         match done {
             Done::Decoded(done) => self.take_decoded(context, done),
-            Done::Composed(done) => self.take_composed(context, done),
+            Done::Composed(done) => return self.take_composed(context, done),
             Done::Encoded(done) => return self.take_encoded(done),
             Done::Still(made) => {
                 let told = self.stills.take(context.now, made);
@@ -495,7 +548,11 @@ impl Picture {
             return;
         }
         decoding.home = true;
+        if done.frame.is_some() {
+            decoding.blurred = None;
+        }
         decoding.decoder = done.decoder;
+        decoding.reducer = done.reducer;
         decoding.spare = done.buffers;
         if done.damaged {
             match is_for_people {
@@ -512,19 +569,24 @@ impl Picture {
         self.decode(context.pool, done.leg);
     }
 
-    fn take_composed(&mut self, context: &Context<'_>, done: Composed) {
+    fn take_composed(&mut self, context: &Context<'_>, done: Composed) -> Option<Encoded> {
         let Composed {
             room,
             view: (view, epoch),
             canvas,
             pictures,
+            encoded,
             at,
         } = done;
         let now = self.views.get_mut(&view);
-        let Some(now) = now.filter(|now| now.epoch == epoch) else {
-            return;
-        };
-        (now.canvas, now.is_away) = (Some(canvas), false);
+        if let Some(now) = now.filter(|now| now.epoch == epoch) {
+            (now.canvas, now.is_away) = (Some(canvas), false);
+        } else {
+            return encoded.and_then(|encoded| self.take_encoded(encoded));
+        }
+        if let Some(encoded) = encoded {
+            return self.take_encoded(encoded);
+        }
         let encoders = self.encoders.iter_mut();
         for (scene, encoding) in
             encoders.filter(|(scene, _)| scene.is_composed() && scene.view == view)
@@ -538,14 +600,12 @@ impl Picture {
             if !encoding.home {
                 continue;
             }
-            let whose = (room, encoding.epoch);
-            let (key, encoder) = (encoding.takes_key(), encoding.encoder.take());
-            let (scene, picture) = (scene.clone(), picture.clone());
-            let job: Job<Done> = Box::new(move || {
-                Done::Encoded(run_encoder(whose, scene, encoder, &picture, key, at))
-            });
+            let work = encoding.work(room, scene, at);
+            let picture = picture.clone();
+            let job: Job<Done> = Box::new(move || Done::Encoded(run_encoder(work, &picture)));
             encoding.home = !context.pool.submit(job);
         }
+        None
     }
 
     fn take_encoded(&mut self, mut done: Encoded) -> Option<Encoded> {
@@ -554,10 +614,14 @@ impl Picture {
         encoding.home = true;
         encoding.encoder = done.encoder.take();
         encoding.canvas = done.canvas.take();
+        if done.bytes.is_empty() {
+            encoding.wants_key |= done.key;
+            return None;
+        }
         if done.key {
             encoding.keys.spend();
         }
-        (!done.bytes.is_empty()).then_some(done)
+        Some(done)
     }
 }
 
@@ -568,11 +632,13 @@ impl Decoding {
             sender: Sender::Peer,
             home: true,
             decoder: None,
+            reducer: Reducer::default(),
             waiting: VecDeque::new(),
             spare: Vec::new(),
             skip_filter: false,
             is_damaged: false,
             key_asked: None,
+            blurred: None,
         }
     }
 
@@ -612,6 +678,18 @@ impl Encoding {
         }
     }
 
+    /// What its next job takes away.
+    fn work(&mut self, room: RoomId, scene: &Scene, composed_at: Instant) -> Encode {
+        Encode {
+            room,
+            epoch: self.epoch,
+            scene: scene.clone(),
+            key: self.takes_key(),
+            encoder: self.encoder.take(),
+            composed_at,
+        }
+    }
+
     /// Whether the next picture is to be a key frame that was asked for. An encoder's first is one
     /// anyway.
     fn takes_key(&mut self) -> bool {
@@ -648,6 +726,12 @@ impl KeyCredit {
 }
 
 impl Scene {
+    /// Whether composing and encoding it one after the other leaves time before the next: then its encoder
+    /// runs where it was composed.
+    fn fits_a_tick(&self) -> bool {
+        self.class.frame_rate <= 30 && self.class.height <= 720
+    }
+
     /// Whether it shows the composed picture.
     fn is_composed(&self) -> bool {
         self.notice.is_none() && self.leg.is_none()
@@ -710,6 +794,42 @@ mod tests {
         assert!(!picture.encoders[&scene].home, "the new one is still away");
         assert!(picture.take_encoded(made_by(2)).is_some());
         assert!(picture.encoders[&scene].home);
+        // A key frame that was not made is still wanted.
+        let skipped = Encoded {
+            bytes: Vec::new(),
+            key: true,
+            ..made_by(2)
+        };
+        assert!(picture.take_encoded(skipped).is_none());
+        assert!(picture.encoders[&scene].wants_key);
+    }
+
+    fn seen_in(tiles: usize) -> HashMap<ViewName, Composition> {
+        let cell = mcu_api::layout::Layout::default().cells(tiles)[0];
+        let composition = Composition {
+            spots: vec![crate::video::Spot::bare(LegId(1), cell)],
+            is_watched: true,
+            ..Composition::default()
+        };
+        HashMap::from([(None, composition)])
+    }
+
+    /// Only the picture of the smaller cell is kept, and a slide sends no other.
+    #[test]
+    fn of_what_stands_still_a_key_frame_is_asked_for_when_its_cell_grows() {
+        let mut picture = Picture::new(RoomId(1), Instant::now());
+        picture.set_views(seen_in(4));
+        picture.decoders.insert(LegId(1), Decoding::new(1));
+        picture.set_views(seen_in(9));
+        picture.sharpen(10 * BLURRED_TICKS);
+        assert_eq!(picture.take_damaged(), [], "it shrank");
+        picture.set_views(seen_in(1));
+        picture.sharpen(BLURRED_TICKS);
+        assert_eq!(picture.take_damaged(), []);
+        picture.sharpen(1);
+        assert_eq!(picture.take_damaged(), [LegId(1)]);
+        picture.sharpen(10 * BLURRED_TICKS);
+        assert_eq!(picture.take_damaged(), [], "once");
     }
 
     /// Defect: a terminal that could not use the first picture of a new media process saw nothing for

@@ -1,8 +1,9 @@
 //! Threads for video work. A job owns all that it needs (a decoder, a canvas) and brings it back with
 //! its result, so nothing is shared and nothing is locked while it runs.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use mio::Waker;
@@ -18,9 +19,74 @@ pub type Job<T> = Box<dyn FnOnce() -> T + Send>;
 /// At most one job of each decoder, canvas and encoder is under way, so the number of jobs is bounded
 /// by the number of streams; what comes meanwhile waits with its owner, who drops the oldest.
 pub struct Pool<T> {
-    jobs: SyncSender<Job<T>>,
-    last_jobs: SyncSender<Job<T>>,
+    jobs: Arc<Queue<T>>,
+    last_jobs: Arc<Queue<T>>,
     results: Receiver<T>,
+}
+
+/// Jobs that wait for a thread: each rouses one. (A channel behind a lock would rouse two, one to take
+/// the job and one to wait in its place.)
+struct Queue<T> {
+    waiting: Mutex<Waiting<T>>,
+    roused: Condvar,
+}
+
+struct Waiting<T> {
+    jobs: VecDeque<Job<T>>,
+    is_over: bool,
+}
+
+impl<T> Queue<T> {
+    fn new() -> Self {
+        let waiting = Waiting {
+            jobs: VecDeque::new(),
+            is_over: false,
+        };
+        Self {
+            waiting: Mutex::new(waiting),
+            roused: Condvar::new(),
+        }
+    }
+
+    /// No job runs under the lock, so none can poison it.
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `false` when it is full, or all is over.
+    fn push(&self, job: Job<T>) -> bool {
+        let mut waiting = self.lock();
+        if waiting.jobs.len() >= MAX_WAITING || waiting.is_over {
+            return false;
+        }
+        waiting.jobs.push_back(job);
+        drop(waiting);
+        self.roused.notify_one();
+        true
+    }
+
+    /// The next job, once there is one; `None` when all is over.
+    fn next(&self) -> Option<Job<T>> {
+        let waiting = self.lock();
+        let is_idle = |waiting: &mut Waiting<T>| waiting.jobs.is_empty() && !waiting.is_over;
+        let waited = self.roused.wait_while(waiting, is_idle);
+        waited
+            .unwrap_or_else(PoisonError::into_inner)
+            .jobs
+            .pop_front()
+    }
+
+    fn end(&self) {
+        self.lock().is_over = true;
+        self.roused.notify_all();
+    }
+}
+
+impl<T> Drop for Pool<T> {
+    fn drop(&mut self) {
+        self.jobs.end();
+        self.last_jobs.end();
+    }
 }
 
 /// Jobs that may wait for a thread. More than that means that the machine is hopelessly overloaded:
@@ -38,10 +104,9 @@ impl<T: Send + 'static> Pool<T> {
         let last = threads.div_ceil(LAST_OF);
         let (finished, results) = sync_channel(2 * MAX_WAITING + threads + last);
         let start = |name: &str, threads: usize, nice: Option<libc::c_int>| {
-            let (jobs, waiting) = sync_channel::<Job<T>>(MAX_WAITING);
-            let waiting = Arc::new(Mutex::new(waiting));
+            let jobs = Arc::new(Queue::new());
             for n in 0..threads {
-                let (waiting, finished, waker) = (waiting.clone(), finished.clone(), waker.clone());
+                let (waiting, finished, waker) = (jobs.clone(), finished.clone(), waker.clone());
                 thread::Builder::new()
                     .name(format!("{name}-{n}"))
                     .spawn(move || {
@@ -61,16 +126,13 @@ impl<T: Send + 'static> Pool<T> {
     /// Queues a job. `false` when the queue is full: the job, and what it owned, is gone.
     #[must_use]
     pub fn submit(&self, job: Job<T>) -> bool {
-        match self.jobs.try_send(job) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        }
+        self.jobs.push(job)
     }
 
     /// The same for a job that may wait until nothing else is to be done.
     #[must_use]
     pub fn submit_last(&self, job: Job<T>) -> bool {
-        self.last_jobs.try_send(job).is_ok()
+        self.last_jobs.push(job)
     }
 
     /// Next result, if one is there.
@@ -85,16 +147,11 @@ fn lower_priority(nice: libc::c_int) {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
 }
 
-fn run_jobs<T>(waiting: &Mutex<Receiver<Job<T>>>, finished: &SyncSender<T>, waker: &Waker) {
+fn run_jobs<T>(waiting: &Queue<T>, finished: &SyncSender<T>, waker: &Waker) {
     blame::enlist();
-    loop {
-        // Only the wait for the next job is under the lock; a panicking job cannot poison it.
-        let job = waiting
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .recv();
-        let Ok(job) = job else { return };
+    while let Some(job) = waiting.next() {
         if finished.send(job()).is_err() || waker.wake().is_err() {
+            waiting.end();
             return;
         }
     }
@@ -104,6 +161,18 @@ fn run_jobs<T>(waiting: &Mutex<Receiver<Job<T>>>, finished: &SyncSender<T>, wake
 mod tests {
     use super::*;
     use mio::{Events, Poll, Token};
+
+    #[test]
+    fn a_queue_takes_no_more_than_it_may_and_nothing_once_it_is_over() {
+        let queue: Queue<u32> = Queue::new();
+        assert!((0..MAX_WAITING).all(|_| queue.push(Box::new(|| 1))));
+        assert!(!queue.push(Box::new(|| 2)), "full");
+        assert_eq!(queue.next().map(|job| job()), Some(1));
+        queue.end();
+        assert!(!queue.push(Box::new(|| 2)), "over");
+        let left = std::iter::from_fn(|| queue.next()).count();
+        assert_eq!(left, MAX_WAITING - 1, "what was taken is run");
+    }
 
     #[test]
     fn every_result_comes_back_and_rouses_the_owner() {

@@ -19,6 +19,7 @@ use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
 use crate::picture::{Composition, Done, Picture, ViewName};
 use crate::pool::Pool;
+use crate::shared_encoders::SharedEncoders;
 use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared};
 use crate::video::{Caption, Spot};
@@ -47,6 +48,7 @@ pub struct Room {
     plan: Option<RoomPlan>,
     legs: Vec<Leg>,
     mixer: Mixer,
+    shared_encoders: SharedEncoders,
     picture: Picture,
     /// It has a class of more than 30 pictures a second.
     is_fast: bool,
@@ -68,6 +70,7 @@ impl Room {
             plan: None,
             legs: Vec::new(),
             mixer: Mixer::new(mixer::Config::default()),
+            shared_encoders: SharedEncoders::default(),
             picture: Picture::new(id, now),
             is_fast: false,
             ticks: 0,
@@ -280,6 +283,7 @@ impl Room {
             }
             Some(Packet::Video(_)) | None => {}
         }
+        leg.ask_for_lost(context.now, context.sockets);
         let whose = (leg.id(), leg.sender());
         if let Some(camera) = leg.camera() {
             self.picture.take_pictures(context, whose, camera);
@@ -312,19 +316,34 @@ impl Room {
                 .events
                 .push((self.id, MediaEvent::ActiveSpeaker { leg }));
         }
-        for leg in &mut self.legs {
-            let pcm = match leg.is_in() {
-                true => *self.mixer.personal(leg.id()),
-                false => *leg.prompt(),
-            };
-            leg.speak((context.now, due), &pcm, &self.clock, context.sockets);
-        }
+        self.speak(context, due);
         self.serve_legs(context);
         if context.now >= self.next_choice {
             self.next_choice = context.now + CHOOSE_LAYERS;
             self.choose_layers(context.now);
         }
         self.hand_on_key_requests(context);
+    }
+
+    /// Gives every leg what it hears.
+    fn speak(&mut self, context: &mut Context<'_>, due: Instant) {
+        let encoders = &mut self.shared_encoders;
+        encoders.begin_tick();
+        for leg in &mut self.legs {
+            let listens = leg.is_in() && !self.mixer.is_mixed(leg.id());
+            leg.listen(listens, encoders);
+        }
+        for leg in &mut self.legs {
+            let prompt;
+            let pcm = if leg.is_in() {
+                self.mixer.personal(leg.id())
+            } else {
+                prompt = *leg.prompt();
+                &prompt
+            };
+            let at = (context.now, due);
+            leg.speak(at, (pcm, encoders), &self.clock, context.sockets);
+        }
     }
 
     /// Timers of transports and streams: handshakes, NACK, feedback, reports.

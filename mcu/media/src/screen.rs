@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mcu_api::codec::{VideoClass, VideoCodec};
+use mcu_api::codec::{PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
 use mcu_api::plan::{Notice, VideoSend, VideoSource};
 use mcu_rtp::clock::{NtpTime, RoomClock, SourceClock};
@@ -25,6 +25,9 @@ const MILLISECOND: i32 = 90;
 const KEPT_PACKETS: usize = 512;
 const KEPT_FOR: Duration = Duration::from_millis(1_500);
 
+/// Who loses packets and can ask for nothing is sent a key frame no oftener than this.
+const REFRESH: Duration = Duration::from_secs(2);
+
 /// A packet that is to leave.
 pub struct Outgoing<'a> {
     /// RTP timestamp.
@@ -44,6 +47,12 @@ pub struct Screen {
     packetizer: Option<(VideoCodec, Packetizer)>,
     /// A leg whose codec the line does not take, and the class in which it is encoded anew.
     anew: Option<(LegId, VideoClass)>,
+    /// Packets are lost on the way to a peer that can ask for nothing.
+    is_exposed: bool,
+    /// When it was last sent a key frame for that.
+    refreshed: Option<Instant>,
+    /// In place of the plan's class, where the line does not take its rate.
+    reduced: Reduced,
     /// Timestamp of the last picture.
     last_timestamp: Option<u32>,
     /// The peer asked for a key frame.
@@ -52,6 +61,18 @@ pub struct Screen {
     awaits_key: bool,
     frames: FrameCount,
     numbers: PictureNumbers,
+}
+
+/// What is shown in place of the class of the plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Reduced {
+    /// It is shown as planned.
+    #[default]
+    No,
+    /// One of fewer bits.
+    To(VideoClass),
+    /// Nothing: the line takes sound alone.
+    ToNothing,
 }
 
 /// Numbers of the pictures of VP8, which go on whatever is shown.
@@ -103,6 +124,9 @@ impl Screen {
             forwarder,
             packetizer: None,
             anew: None,
+            is_exposed: false,
+            refreshed: None,
+            reduced: Reduced::No,
             last_timestamp: None,
             wants_key: true,
             awaits_key: false,
@@ -149,9 +173,50 @@ impl Screen {
 
     /// The encoder's class, for what we encode ourselves.
     pub fn class(&self) -> Option<&VideoClass> {
+        match (&self.plan.source, &self.reduced) {
+            (Some(VideoSource::Composition { class, .. }), Reduced::No) => Some(class),
+            (Some(VideoSource::Composition { .. }), Reduced::To(class)) => Some(class),
+            (Some(VideoSource::Composition { .. }), Reduced::ToNothing) => None,
+            _ => self.anew.as_ref().map(|(_, class)| class),
+        }
+    }
+
+    /// The class that the plan wants of the composed picture.
+    pub fn planned_class(&self) -> Option<&VideoClass> {
         match &self.plan.source {
             Some(VideoSource::Composition { class, .. }) => Some(class),
-            _ => self.anew.as_ref().map(|(_, class)| class),
+            _ => None,
+        }
+    }
+
+    /// What is shown in its place.
+    pub fn reduced(&self) -> &Reduced {
+        &self.reduced
+    }
+
+    /// What is shown in place of the plan's class where that is to be one. Who can neither ask for lost packets
+    /// nor for key frames gets slices that fit a packet, once some are lost: each costs a strip of the
+    /// picture then, and not all of it. Packets of one NAL unit are read by everybody (RFC 6184 §6.2).
+    pub fn hardened(&self, class: VideoClass) -> Reduced {
+        let to = match self.is_exposed {
+            true => VideoClass {
+                packetization: PacketizationMode::SingleNal,
+                ..class
+            },
+            false => class,
+        };
+        match self.planned_class() == Some(&to) {
+            true => Reduced::No,
+            false => Reduced::To(to),
+        }
+    }
+
+    /// Shows this in place of the plan's class from now on. Another encoder's pictures begin with a key
+    /// frame.
+    pub fn reduce(&mut self, to: Reduced) {
+        if self.reduced != to {
+            self.reduced = to;
+            self.change_scene();
         }
     }
 
@@ -402,6 +467,19 @@ impl Screen {
     /// The peer's report.
     pub fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
         self.stream.handle_report_block(now, block, clock);
+        let feedback = self.plan.feedback;
+        let can_ask = feedback.nack || feedback.pli || feedback.fir;
+        if block.ssrc != self.stream.ssrc() || block.fraction_lost == 0 || can_ask {
+            return;
+        }
+        self.is_exposed = self
+            .class()
+            .is_some_and(|class| class.codec == VideoCodec::H264);
+        let is_due = |at| now.saturating_duration_since(at) >= REFRESH;
+        if self.refreshed.is_none_or(is_due) {
+            self.refreshed = Some(now);
+            self.wants_key = true;
+        }
     }
 
     /// Our sender report; `None` while nothing is sent. `source` is the clock of the leg shown.
@@ -425,6 +503,11 @@ impl Screen {
     /// Where the stream stands.
     pub fn place(&self) -> Place {
         self.stream.place()
+    }
+
+    /// Share of packets lost on the way of late.
+    pub fn recent_loss(&self) -> f32 {
+        self.stream.recent_loss()
     }
 
     /// Figures of the stream.
@@ -469,7 +552,6 @@ impl FrameCount {
 mod tests {
     use std::time::SystemTime;
 
-    use mcu_api::codec::PacketizationMode;
     use mcu_api::plan::{Feedback, HeaderExtensions, PictureLimits};
     use mcu_rtp::receive::Accepted;
     use mcu_rtp::seq::ExtTs;

@@ -3,23 +3,30 @@
 use std::time::{Duration, Instant};
 
 use mcu_api::codec::AudioCodec;
-use mcu_api::plan::{AudioSend, AudioStream, Care};
+use mcu_api::plan::{AudioStream, Care};
 use mcu_rtp::clock::{Basis, RoomClock, SourceClock};
-use mcu_rtp::header::RtpPacket;
+use mcu_rtp::header::{RtpHeader, RtpPacket};
 use mcu_rtp::jitter::{JitterBuffer, Taken};
+use mcu_rtp::quality;
 use mcu_rtp::receive::{self, ReceiveStream, Verdict};
+use mcu_rtp::red;
 use mcu_rtp::rtcp::{ReportBlock, SenderInfo};
-use mcu_rtp::send::{self, Media, Place, SendStream, Stamp};
+use mcu_rtp::send::{self, Place, Stamp};
 use mcu_rtp::seq::ExtTs;
 use mcu_rtp::telephone_event::TelephoneEvents;
 
 use crate::audio::mixer::{RATE_HZ, TICK_SAMPLES, Tick};
-use crate::audio::{self, Decoder, Encoder, Resampler};
+use crate::audio::{self, Decoder, Resampler};
+use crate::shared_encoders::SharedEncoders;
+use mouth::Mouth;
+
+mod mouth;
 
 /// Packets that one tick may take: 10 ms packets need two, a correction of delay one more.
 const TAKEN_PER_TICK: usize = 4;
-/// Our timestamps are counted; further from the clock than this they are set anew.
-const MAX_DRIFT: Duration = Duration::from_millis(100);
+/// Packets heard without which nothing is rated, and the time of one.
+const MIN_RATED: u64 = 10;
+const PACKET_TIME: Duration = Duration::from_millis(20);
 
 /// Sound that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +44,8 @@ pub struct Sound {
     plan: AudioStream,
     ear: Ear,
     mouth: Option<Mouth>,
+    /// Packets played and concealed when the leg was rated last.
+    rated: (u64, u64),
 }
 
 /// From the leg to the mixer.
@@ -59,21 +68,6 @@ struct Ear {
     events: TelephoneEvents,
 }
 
-/// From the mixer to the leg.
-struct Mouth {
-    plan: AudioSend,
-    stream: SendStream,
-    encoder: Encoder,
-    resampler: Resampler,
-    /// At the codec's rate, not encoded yet; at most a packet and a tick.
-    samples: Vec<i16>,
-    payload: Vec<u8>,
-    next_timestamp: Option<u32>,
-    talking: bool,
-    /// Loss in per cent that the encoder guards against.
-    expected_loss: u8,
-}
-
 impl Sound {
     /// Sound as planned; what it sends goes on at its SSRC's place among `places`.
     pub fn new(plan: AudioStream, places: &[Place]) -> Result<Self, SoundError> {
@@ -89,6 +83,7 @@ impl Sound {
             plan,
             ear: Ear::new(codec.rtp_clock_hz()),
             mouth,
+            rated: (0, 0),
         })
     }
 
@@ -125,7 +120,8 @@ impl Sound {
                 .receive
                 .iter()
                 .any(|p| p.payload_type == payload_type)
-                || self.plan.telephone_event == Some(payload_type))
+                || self.plan.telephone_event == Some(payload_type)
+                || self.plan.red == Some(payload_type))
     }
 
     /// Whether what we send carries transport-wide sequence numbers.
@@ -135,6 +131,56 @@ impl Sound {
 
     /// Takes a packet; a telephone key that was pressed comes back.
     pub fn receive(
+        &mut self,
+        now: Instant,
+        packet: &RtpPacket<'_>,
+        clock: &RoomClock,
+    ) -> Option<char> {
+        if Some(packet.header.payload_type) == self.plan.red {
+            self.receive_redundant(now, packet, clock);
+            return None;
+        }
+        self.receive_one(now, packet, clock)
+    }
+
+    /// Takes what is new in a packet with copies, then those of packets that did not come.
+    fn receive_redundant(&mut self, now: Instant, packet: &RtpPacket<'_>, clock: &RoomClock) {
+        let Some(blocks) = red::parse(packet.payload) else {
+            return;
+        };
+        let mut blocks: Vec<red::Block<'_>> = blocks.collect();
+        let is_ours = |block: &red::Block<'_>| codec_of(block.payload_type, &self.plan).is_some();
+        let Some(newest) = blocks.pop().filter(is_ours) else {
+            return;
+        };
+        let header = RtpHeader {
+            payload_type: newest.payload_type,
+            ..packet.header
+        };
+        self.receive_one(now, &packet.with(header, newest.payload), clock);
+        for (age, copy) in (1..).zip(blocks.iter().rev()) {
+            let header = RtpHeader {
+                payload_type: copy.payload_type,
+                marker: false,
+                sequence: header.sequence.wrapping_sub(age),
+                timestamp: header.timestamp.wrapping_sub(copy.offset),
+                ..header
+            };
+            // Copies of no sound, and of another codec than the packet's, are passed over.
+            if copy.payload.is_empty() || copy.payload_type != newest.payload_type {
+                continue;
+            }
+            let ear = &mut self.ear;
+            let verdict = ear
+                .receive
+                .handle_retransmission(now, &header, copy.payload.len());
+            if let Verdict::Fresh(accepted) = verdict {
+                ear.jitter.insert(now, &accepted, &header, copy.payload);
+            }
+        }
+    }
+
+    fn receive_one(
         &mut self,
         now: Instant,
         packet: &RtpPacket<'_>,
@@ -205,8 +251,37 @@ impl Sound {
         }
     }
 
-    /// Writes the next packet, if one is full, `at` now. The second time is when its sound should have been mixed: ticks
-    /// that were missed are made up for in one go, and each has a time of its own.
+    /// Before anything is encoded in a tick: whether the leg hears in it what other listeners hear.
+    pub fn listen(&mut self, listens: bool, encoders: &mut SharedEncoders) {
+        let faithful = self.plan.faithful;
+        if let Some(mouth) = &mut self.mouth {
+            mouth.listen(listens, faithful, encoders);
+        }
+    }
+
+    /// Takes this tick's payload of what listeners hear, `pcm`. `false`: the leg has an encoder of its own, and
+    /// goes on by [`Sound::take_mix`].
+    pub fn take_shared(&mut self, encoders: &mut SharedEncoders, pcm: &Tick) -> bool {
+        let mouth = self.mouth.as_mut();
+        mouth.is_some_and(|mouth| mouth.take_shared(encoders, pcm))
+    }
+
+    /// Writes the packet of what [`Sound::take_shared`] took; times as in [`Sound::write`].
+    pub fn write_shared(
+        &mut self,
+        at: (Instant, Instant),
+        clock: &RoomClock,
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) {
+        if let Some(mouth) = &mut self.mouth {
+            let samples = mouth.encoder.frame_samples();
+            mouth.send(at, clock, samples, stamp, out);
+        }
+    }
+
+    /// Writes the next packet, if one is full, `at` now. The second time is when its sound should have been
+    /// mixed: ticks that were missed are made up for in one go, and each has a time of its own.
     pub fn write(
         &mut self,
         at: (Instant, Instant),
@@ -224,6 +299,13 @@ impl Sound {
         self.mouth
             .as_ref()
             .is_some_and(|m| m.samples.len() >= m.encoder.frame_samples())
+    }
+
+    /// Spends about so many bits a second at most, as far as the codec can; `None`: as agreed.
+    pub fn set_budget(&mut self, budget_bps: Option<u32>) {
+        if let Some(mouth) = &mut self.mouth {
+            mouth.set_budget(budget_bps);
+        }
     }
 
     /// SSRC of ours.
@@ -258,6 +340,39 @@ impl Sound {
     /// Figures of what is received.
     pub fn receive_stats(&self) -> receive::Stats {
         self.ear.receive.stats()
+    }
+
+    /// Score of what was heard since the last call, by the share that was concealed.
+    pub fn received_mos(&mut self, round_trip: Duration) -> Option<f32> {
+        let stats = self.ear.jitter.stats();
+        let (played, concealed) =
+            std::mem::replace(&mut self.rated, (stats.played, stats.concealed));
+        let played = stats.played.checked_sub(played)?;
+        let concealed = stats.concealed.checked_sub(concealed)?;
+        if played < MIN_RATED {
+            return None;
+        }
+        let (payload_type, ..) = self.ear.decoders.get(self.ear.decoder)?;
+        let codec = codec_of(*payload_type, &self.plan)?;
+        let share = concealed as f64 / (played + concealed) as f64;
+        let one_way = round_trip / 2 + stats.target + PACKET_TIME;
+        quality::mos(codec, share, one_way).map(|mos| mos as f32)
+    }
+
+    /// Score of what was sent, by the peer's last report. What its repair makes of losses is not known.
+    pub fn sent_mos(&self, round_trip: Duration) -> Option<f32> {
+        let mouth = self.mouth.as_ref()?;
+        let stats = mouth.stream.stats();
+        let lost = f64::from(stats.fraction_lost);
+        if stats.packets == 0
+            || stats.round_trip.is_none()
+            || mouth.plan.red.is_some() && lost > 0.0
+        {
+            return None;
+        }
+        let jitter = Duration::from_secs_f32(stats.jitter_ms.clamp(0.0, 1_000.0) / 500.0);
+        let one_way = round_trip / 2 + jitter + PACKET_TIME;
+        quality::mos(mouth.plan.codec, lost, one_way).map(|mos| mos as f32)
     }
 
     /// Figures of what is sent.
@@ -415,127 +530,17 @@ fn codec_of(payload_type: u8, plan: &AudioStream) -> Option<AudioCodec> {
     Some(payload.codec)
 }
 
-fn open_encoder(send: &AudioSend, faithful: bool) -> Result<Encoder, audio::OpenError> {
-    let open = if faithful {
-        Encoder::faithful
-    } else {
-        Encoder::new
-    };
-    open(send.codec, send.ptime_ms, send.bitrate_bps)
-}
-
-impl Mouth {
-    fn new(send: AudioSend, plan: &AudioStream, places: &[Place]) -> Result<Self, SoundError> {
-        let config = send::Config {
-            ssrc: send.ssrc,
-            payload_type: send.payload_type,
-            clock_hz: send.codec.rtp_clock_hz(),
-            rtx: None,
-            extensions: plan.extensions,
-            mid: plan.mid.clone(),
-            kept_packets: 0,
-            kept_for: Duration::ZERO,
-        };
-        let mut stream = SendStream::new(config, &mut rand::rng());
-        if let Some(place) = places.iter().find(|place| place.ssrc == send.ssrc) {
-            stream.go_on_from(place);
-        }
-        Ok(Self {
-            plan: send,
-            stream,
-            encoder: open_encoder(&send, plan.faithful)?,
-            resampler: Resampler::new(RATE_HZ, send.codec.sample_rate_hz())?,
-            samples: Vec::new(),
-            payload: Vec::new(),
-            next_timestamp: None,
-            talking: false,
-            expected_loss: 0,
-        })
-    }
-
-    /// Goes on with another encoder. What the old one held of the last packet is lost, which is heard
-    /// as little as a lost packet.
-    fn change_aim(&mut self, faithful: bool) {
-        let opened = open_encoder(&self.plan, faithful);
-        match opened {
-            Ok(encoder) => self.encoder = encoder,
-            Err(error) => tracing::error!(%error, "no encoder for sound"),
-        }
-        if self.expected_loss > 0
-            && let Err(error) = self.encoder.set_expected_loss(self.expected_loss)
-        {
-            tracing::warn!(%error, "loss not told to the encoder");
-        }
-    }
-
-    fn handle_report(&mut self, now: Instant, block: &ReportBlock, clock: &RoomClock) {
-        self.stream.handle_report_block(now, block, clock);
-        let loss = (self.stream.stats().fraction_lost * 100.0).round() as u8;
-        if loss != self.expected_loss {
-            self.expected_loss = loss;
-            if let Err(error) = self.encoder.set_expected_loss(loss) {
-                tracing::warn!(%error, "loss not told to the encoder");
-            }
-        }
-    }
-
-    fn write(
-        &mut self,
-        (now, due): (Instant, Instant),
-        clock: &RoomClock,
-        stamp: Stamp,
-        out: &mut Vec<u8>,
-    ) -> bool {
-        let frame = self.encoder.frame_samples();
-        if self.samples.len() < frame {
-            return false;
-        }
-        self.payload.clear();
-        let encoded = self
-            .encoder
-            .encode(&self.samples[..frame], &mut self.payload);
-        self.samples.drain(..frame);
-        let timestamp = self.timestamp(due, clock, frame);
-        if let Err(error) = encoded {
-            tracing::warn!(%error, "sound not encoded");
-            return false;
-        }
-        // RFC 3551 §4.1: the marker is on the first packet of a talk spurt; ours never pauses.
-        let marker = !std::mem::replace(&mut self.talking, true);
-        let media = Media {
-            timestamp,
-            marker,
-            payload: &self.payload,
-        };
-        self.stream.write(now, &media, stamp, out);
-        true
-    }
-
-    fn timestamp(&mut self, due: Instant, clock: &RoomClock, samples: usize) -> u32 {
-        let (clock_hz, rate) = (
-            self.plan.codec.rtp_clock_hz(),
-            self.plan.codec.sample_rate_hz(),
-        );
-        let by_clock = self.stream.timestamp(clock, clock.ntp(due));
-        let drift = (MAX_DRIFT.as_millis() as u32 * clock_hz / 1_000) as i32;
-        let timestamp = self
-            .next_timestamp
-            .filter(|next| (next.wrapping_sub(by_clock) as i32).abs() < drift)
-            .unwrap_or(by_clock);
-        let ticks = (samples as u64 * u64::from(clock_hz) / u64::from(rate)) as u32;
-        self.next_timestamp = Some(timestamp.wrapping_add(ticks));
-        timestamp
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
-    use mcu_api::plan::{AudioPayload, HeaderExtensions};
-    use mcu_rtp::header::{ExtensionValues, RtpHeader, write_header};
+    use mcu_api::plan::{AudioPayload, AudioSend, HeaderExtensions};
+    use mcu_rtp::header::{ExtensionValues, write_header};
+
+    use std::collections::VecDeque;
 
     use super::*;
+    use crate::audio::Encoder;
 
     const OPUS: AudioPayload = AudioPayload {
         payload_type: 111,
@@ -558,8 +563,10 @@ mod tests {
                 ptime_ms: 20,
                 bitrate_bps: 64_000,
                 ssrc: 7,
+                red: None,
             }),
             telephone_event: None,
+            red: None,
             extensions: HeaderExtensions::default(),
             muted: false,
             faithful: false,
@@ -711,5 +718,172 @@ mod tests {
         }
         assert!(quiet.iter().all(|n| *n < 5), "not heard in ticks {quiet:?}");
         assert_eq!(sound.ear.jitter.stats().concealed, 0);
+    }
+
+    /// What is decoded at the far end of `codec`: of a leg that shares an encoder with another in the ticks of
+    /// `shared`, and else has its own. All packets have the numbers and times that follow.
+    fn decoded(codec: AudioPayload, shared: std::ops::Range<u32>) -> Vec<i16> {
+        let (start, clock) = room();
+        let mut sound = Sound::new(plan(codec), &[]).unwrap();
+        let mut other = Sound::new(plan(codec), &[]).unwrap();
+        let mut encoders = SharedEncoders::default();
+        let mut decoder = Decoder::new(codec.codec).unwrap();
+        let (mut heard, mut last) = (Vec::new(), None);
+        for n in 0..150u32 {
+            let at = start + n * TICK;
+            let mut mix = [0; TICK_SAMPLES];
+            for (sample, at) in mix.iter_mut().zip(n * 960..) {
+                let time = f64::from(at) / 48_000.0;
+                let swell = 1.1 + (time * 15.0).sin();
+                let voice = (1..8).map(|k| (time * 900.0 * f64::from(k)).sin() / f64::from(k));
+                *sample = (swell * voice.sum::<f64>() * 4_000.0) as i16;
+            }
+            let mut packet = Vec::new();
+            encoders.begin_tick();
+            other.listen(true, &mut encoders);
+            sound.listen(shared.contains(&n), &mut encoders);
+            // The other takes its part first.
+            assert!(other.take_shared(&mut encoders, &mix));
+            assert_eq!(sound.take_shared(&mut encoders, &mix), shared.contains(&n));
+            if shared.contains(&n) {
+                sound.write_shared((at, at), &clock, Stamp::default(), &mut packet);
+            } else {
+                sound.take_mix(&mix);
+                assert!(sound.write((at, at), &clock, Stamp::default(), &mut packet));
+            }
+            let packet = RtpPacket::parse(&packet).unwrap();
+            let (sequence, timestamp) = (packet.header.sequence, packet.header.timestamp);
+            let ticks = codec.codec.rtp_clock_hz() / 50;
+            let next = |(s, t): (u16, u32)| (s.wrapping_add(1), t.wrapping_add(ticks));
+            assert!(
+                last.map(next)
+                    .is_none_or(|due| due == (sequence, timestamp))
+            );
+            last = Some((sequence, timestamp));
+            let mut pcm = Vec::new();
+            decoder.decode(packet.payload, &mut pcm).unwrap();
+            heard.extend(pcm);
+        }
+        heard
+    }
+
+    /// Where a leg begins and ends to share an encoder, what is heard differs little from that of a leg which
+    /// goes on with its own, and not for long.
+    #[test]
+    fn the_way_to_a_shared_encoder_and_back_is_hardly_heard() {
+        let (joins, leaves) = (50, 100);
+        // Of two encoders of Opus the one differs from the other by 17 dB all the time.
+        for (codec, joined, left, then) in [
+            (AudioCodec::Pcmu, 90.0, 90.0, 90.0),
+            (AudioCodec::L16, 90.0, 90.0, 90.0),
+            (AudioCodec::Opus, 13.0, 8.0, 13.0),
+        ] {
+            let payload = AudioPayload {
+                payload_type: 0,
+                codec,
+            };
+            let (alone, with) = (decoded(payload, 0..0), decoded(payload, joins..leaves));
+            let tick = alone.len() / 150;
+            let snr_db = |ticks: std::ops::Range<u32>| {
+                let range = ticks.start as usize * tick..ticks.end as usize * tick;
+                let pairs = alone[range.clone()].iter().zip(&with[range]);
+                let (signal, error) = pairs.fold((0.0, 1e-9), |(signal, error), (a, b)| {
+                    let (a, b) = (f64::from(*a), f64::from(*b));
+                    (signal + a * a, error + (a - b) * (a - b))
+                });
+                10.0 * (signal / error).log10()
+            };
+            let worst = |mut ticks: std::ops::Range<u32>| {
+                ticks
+                    .by_ref()
+                    .map(|n| snr_db(n..n + 1))
+                    .fold(f64::MAX, f64::min)
+            };
+            assert!(
+                worst(joins..leaves) > joined,
+                "{codec:?}: {}",
+                worst(joins..leaves)
+            );
+            assert!(
+                snr_db(leaves..leaves + 1) > left,
+                "{codec:?}: {}",
+                snr_db(leaves..leaves + 1)
+            );
+            assert!(
+                worst(leaves + 1..150) > then,
+                "{codec:?}: {}",
+                worst(leaves + 1..150)
+            );
+        }
+    }
+
+    /// Of a tone that goes through a line which loses `lost` of ten packets in a row, the ticks in which
+    /// something was concealed.
+    fn concealed(lost: u32, copies: usize) -> u64 {
+        let (start, clock) = room();
+        let mut with_red = plan(PCMU);
+        with_red.red = Some(121);
+        let mut sound = Sound::new(with_red, &[]).unwrap();
+        let mut history: VecDeque<(u32, Vec<u8>)> = VecDeque::new();
+        for n in 0..500u32 {
+            let now = start + n * TICK;
+            let plain = pcmu_packet(n);
+            let payload = plain[12..].to_vec();
+            let mut red = plain[..12].to_vec();
+            red[1] = 121;
+            let sent = history.iter().take(copies).rev();
+            let sent = sent.map(|(at, copy)| ((n - at) * 160, copy.as_slice()));
+            red::write(PCMU.payload_type, sent, &payload, &mut red);
+            history.push_front((n, payload));
+            if n % 10 >= lost {
+                sound.receive(now, &RtpPacket::parse(&red).unwrap(), &clock);
+            }
+            sound.hear(now + TICK / 2, &clock);
+        }
+        sound.ear.jitter.stats().concealed
+    }
+
+    /// RFC 2198: what is lost is heard all the same from the packet behind.
+    #[test]
+    fn copies_stand_in_for_packets_that_are_lost() {
+        assert!(concealed(1, 0) >= 45);
+        let (one, two) = (concealed(1, 1), concealed(2, 2));
+        assert!(one <= 5 && two <= 10, "{one} {two}");
+    }
+
+    #[test]
+    fn sound_has_copies_while_its_receiver_loses_packets() {
+        let (now, clock) = room();
+        let mut with_red = plan(PCMU);
+        with_red.send.as_mut().unwrap().red = Some(121);
+        let mut sound = Sound::new(with_red, &[]).unwrap();
+        let mut due = now;
+        let mut blocks = |sound: &mut Sound| {
+            sound.take_mix(&[1_000; TICK_SAMPLES]);
+            let mut out = Vec::new();
+            due += TICK;
+            assert!(sound.write((due, due), &clock, Stamp::default(), &mut out));
+            let packet = RtpPacket::parse(&out).unwrap();
+            match packet.header.payload_type {
+                121 => red::parse(packet.payload).unwrap().count(),
+                other => usize::from(other == PCMU.payload_type),
+            }
+        };
+        assert_eq!([(); 4].map(|()| blocks(&mut sound)), [1; 4]);
+        let report = |lost: u8| ReportBlock {
+            ssrc: 7,
+            fraction_lost: lost,
+            cumulative_lost: 0,
+            highest_sequence: 0,
+            jitter: 0,
+            last_sr: 0,
+            delay_since_last_sr: 0,
+        };
+        sound.handle_report(now, &report(26), &clock);
+        assert_eq!(blocks(&mut sound), 3);
+        sound.handle_report(now, &report(80), &clock);
+        assert_eq!(blocks(&mut sound), 4);
+        (0..40).for_each(|_| sound.handle_report(now, &report(0), &clock));
+        assert_eq!(blocks(&mut sound), 1);
     }
 }

@@ -18,8 +18,10 @@ use crate::picture::STILL_TILES;
 use crate::pool::{Job, Pool};
 use crate::video::{Compositor, Frame, jpeg};
 
-const WIDTH: u32 = 320;
-const HEIGHT: u32 = 180;
+/// Samples of a row of a still.
+pub const WIDTH: u32 = 320;
+/// Its rows.
+pub const HEIGHT: u32 = 180;
 /// From one still to the next.
 const INTERVAL: Duration = Duration::from_secs(3);
 /// From the wish to the first: key frames of all cameras come meanwhile.

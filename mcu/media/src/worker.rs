@@ -34,7 +34,16 @@ const WAKE: Token = Token(0);
 const DOOR: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
 /// What it codes beside what every processor does.
-const CODECS: [&str; 7] = ["g7221", "g729", "h261", "h263", "h263_plus", "l16", "vp8"];
+const CODECS: [&str; 8] = [
+    "g7221",
+    "g729",
+    "h261",
+    "h263",
+    "h263_plus",
+    "l16",
+    "red",
+    "vp8",
+];
 /// Packet time of the mixer.
 const AUDIO_TICK: Duration = Duration::from_millis(20);
 /// Of compositions.

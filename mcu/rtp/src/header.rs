@@ -102,7 +102,7 @@ impl<'a> RtpPacket<'a> {
     }
 
     /// The same packet with another header and payload: extensions stay.
-    pub(crate) const fn with(self, header: RtpHeader, payload: &'a [u8]) -> Self {
+    pub const fn with(self, header: RtpHeader, payload: &'a [u8]) -> Self {
         Self {
             header,
             payload,

@@ -21,6 +21,14 @@ const MAX_MISSING: usize = 256;
 const NACK_INTERVAL: Duration = Duration::from_millis(20);
 /// A packet is asked for again no sooner than this, whatever the round trip.
 const MIN_RETRY: Duration = Duration::from_millis(40);
+/// The same where so much is lost that the request or its answer often is.
+const MIN_RETRY_LOSSY: Duration = Duration::from_millis(25);
+/// Share lost of late from which on a line is that bad.
+const LOSSY: f32 = 0.06;
+/// The same from which on a request is sent twice.
+const VERY_LOSSY: f32 = 0.12;
+/// Packets over which the share lost of late is taken.
+const LOSS_WINDOW: f32 = 256.0;
 /// Requests for one packet.
 const MAX_TRIES: u8 = 8;
 /// A packet missing for longer would come too late to be shown.
@@ -103,6 +111,12 @@ pub struct ReceiveStream {
     next_nack: Option<Instant>,
     overwhelmed: bool,
     round_trip: Duration,
+    /// From a request to its answer, smoothed; `None` before the first.
+    answer: Option<Duration>,
+    /// Share of packets that did not come by themselves, of late.
+    recent_loss: f32,
+    /// Packets that came again as they were, and so count as received in reports.
+    repeated: u64,
     /// How late overtaken packets come, of late.
     reorder: Duration,
     /// When the last packet came.
@@ -141,6 +155,9 @@ impl ReceiveStream {
             next_nack: None,
             overwhelmed: false,
             round_trip: DEFAULT_ROUND_TRIP,
+            answer: None,
+            recent_loss: 0.0,
+            repeated: 0,
             reorder: MIN_REORDER,
             heard: None,
             jitter: 0,
@@ -194,7 +211,12 @@ impl ReceiveStream {
 
     /// A packet came by retransmission: `header` is that of the original (see [`crate::rtx`]).
     /// It repairs, but counts as lost in reports (RFC 4588 §4) and tells nothing about jitter.
-    pub fn handle_retransmission(&mut self, header: &RtpHeader, payload_len: usize) -> Verdict {
+    pub fn handle_retransmission(
+        &mut self,
+        now: Instant,
+        header: &RtpHeader,
+        payload_len: usize,
+    ) -> Verdict {
         let Some(highest) = self.seq.highest() else {
             return Verdict::Stray;
         };
@@ -205,7 +227,9 @@ impl ReceiveStream {
         if let Err(verdict) = self.note_seen(seq) {
             return verdict;
         }
-        self.missing.remove(&seq);
+        if let Some(missing) = self.missing.remove(&seq) {
+            self.note_answer(now, &missing);
+        }
         self.stats.repaired += 1;
         self.stats.bytes += payload_len as u64;
         let ts = self.ts.peek(header.timestamp);
@@ -232,7 +256,7 @@ impl ReceiveStream {
         if self.next_nack.is_none_or(|at| now < at) {
             return;
         }
-        let (retry, reorder) = (self.round_trip.max(MIN_RETRY), self.reorder);
+        let (retry, reorder) = (self.retry(), self.reorder);
         let asked_before = out.len();
         self.missing.retain(|seq, missing| {
             let age = now.saturating_duration_since(missing.since);
@@ -257,6 +281,49 @@ impl ReceiveStream {
     /// When [`Self::poll_nack`] is to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.next_nack
+    }
+
+    /// From a request to its answer: as measured, else the round trip.
+    pub fn answer_time(&self) -> Duration {
+        self.answer.unwrap_or(self.round_trip)
+    }
+
+    /// Share of packets that did not come by themselves, of late, 0 to 1.
+    pub fn recent_loss(&self) -> f32 {
+        self.recent_loss
+    }
+
+    /// Whether so much is lost of late that requests and their answers often are.
+    pub fn is_lossy(&self) -> bool {
+        self.recent_loss >= LOSSY
+    }
+
+    /// Whether packets behind this one came before it.
+    pub fn is_behind(&self, seq: ExtSeq) -> bool {
+        self.seq.highest().is_some_and(|highest| seq < highest)
+    }
+
+    /// Requests that leave at once: where much is lost, one of them often is.
+    pub fn requests(&self) -> usize {
+        1 + usize::from(self.recent_loss >= VERY_LOSSY)
+    }
+
+    /// How long an answer is waited for. On a lossy line a second request leaves before the first could
+    /// be answered: to wait for one that is lost would double the pause.
+    fn retry(&self) -> Duration {
+        let answer = self.answer_time();
+        match self.is_lossy() {
+            true => (answer / 2).max(MIN_RETRY_LOSSY),
+            false => answer.mul_f32(1.3).max(MIN_RETRY),
+        }
+    }
+
+    /// Which of several requests was answered is not known.
+    fn note_answer(&mut self, now: Instant, missing: &Missing) {
+        if let (Some(asked), 1) = (missing.asked, missing.tries) {
+            let took = now.saturating_duration_since(asked);
+            self.answer = Some(self.answer.map_or(took, |old| old * 7 / 8 + took / 8));
+        }
     }
 
     /// More was lost than can be asked for, since the last call: ask for a key frame.
@@ -306,7 +373,9 @@ impl ReceiveStream {
         let jitter_ticks = self.jitter as f32 / 16.0;
         Stats {
             jitter_ms: jitter_ticks * 1_000.0 / self.config.clock_hz.max(1) as f32,
-            lost: self.lost_before + self.expected().saturating_sub(self.stats.packets),
+            lost: self.lost_before
+                + self.expected().saturating_sub(self.stats.packets)
+                + self.repeated,
             ..self.stats
         }
     }
@@ -349,6 +418,7 @@ impl ReceiveStream {
                 ..Stats::default()
             };
             self.stats = stats;
+            self.repeated = 0;
             self.last_sr = None;
         }
         self.first_seq = self.seq.peek(header.sequence);
@@ -375,6 +445,10 @@ impl ReceiveStream {
 
     fn note_gap(&mut self, now: Instant, highest: ExtSeq, seq: ExtSeq) {
         let gap = seq.since(highest) - 1;
+        if gap >= 0 {
+            let share = (gap as f32 / LOSS_WINDOW).min(1.0);
+            self.recent_loss = self.recent_loss * (1.0 - 1.0 / LOSS_WINDOW) + share;
+        }
         if gap <= 0 || !self.config.nack {
             return;
         }
@@ -401,9 +475,16 @@ impl ReceiveStream {
         match self.missing.remove(&seq) {
             Some(missing) => {
                 let late = now.saturating_duration_since(missing.since) + Duration::from_millis(2);
-                // After a request it may be the answer, where packets are repeated as they were.
-                if missing.tries == 0 || late < MIN_RETRY {
+                let asked = missing.asked.map(|at| now.saturating_duration_since(at));
+                let too_soon = |took| took < self.round_trip / 2 && late < MIN_RETRY;
+                // After a request it is the answer, most likely, where packets are repeated as they were.
+                if asked.is_none_or(too_soon) {
+                    self.recent_loss = (self.recent_loss - 1.0 / LOSS_WINDOW).max(0.0);
                     self.reorder = self.reorder.max(late.min(MAX_REORDER));
+                } else {
+                    self.note_answer(now, &missing);
+                    self.stats.repaired += 1;
+                    self.repeated += 1;
                 }
             }
             None => self.reorder = (self.reorder - self.reorder / 512).max(MIN_REORDER),
@@ -567,9 +648,9 @@ mod tests {
         asked.clear();
         // 1 arrives late, 2 by retransmission; 0 is asked for again after a round trip.
         fresh(stream.handle_packet(at(20), &header(1, 0), 1));
-        fresh(stream.handle_retransmission(&header(2, 0), 1));
+        fresh(stream.handle_retransmission(at(30), &header(2, 0), 1));
         assert_eq!(
-            stream.handle_retransmission(&header(2, 0), 1),
+            stream.handle_retransmission(at(30), &header(2, 0), 1),
             Verdict::Duplicate
         );
         stream.poll_nack(at(40), &mut asked);
@@ -579,6 +660,7 @@ mod tests {
         stream.poll_nack(at(2_000), &mut asked);
         assert_eq!(asked, [0]);
         assert_eq!(stream.next_timeout(), None);
+        // 1 came by itself: too soon to be an answer.
         assert_eq!((stream.stats().repaired, stream.stats().lost), (1, 2));
     }
 

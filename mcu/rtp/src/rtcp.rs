@@ -8,6 +8,10 @@ use thiserror::Error;
 
 use crate::clock::NtpTime;
 
+mod rates;
+use rates::scaled;
+pub use rates::{Bound, Bounds, write_max_rate, write_max_rate_note, write_max_rate_of_all};
+
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
@@ -16,6 +20,12 @@ const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 /// Message type of generic NACK within transport feedback, RFC 4585 §6.2.1.
 const FMT_NACK: u8 = 1;
+/// Message types of TMMBR and TMMBN, RFC 5104 §4.2.
+const FMT_MAX_RATE: u8 = 3;
+const FMT_MAX_RATE_NOTE: u8 = 4;
+/// Message type of application layer feedback within payload feedback, RFC 4585 §6.4; REMB is one.
+const FMT_APPLICATION: u8 = 15;
+const REMB: [u8; 4] = *b"REMB";
 /// Message type of transport-wide congestion control.
 const FMT_TRANSPORT_CC: u8 = 15;
 /// Message type of PLI within payload feedback, RFC 4585 §6.3.1.
@@ -88,6 +98,20 @@ pub enum Packet<'a> {
         media: u32,
         /// The sequence numbers lost.
         lost: Lost<'a>,
+    },
+    /// TMMBR: streams are to be sent at these rates at most.
+    MaxRate {
+        /// Who asks.
+        sender: u32,
+        /// The streams and their rates.
+        bounds: Bounds<'a>,
+    },
+    /// REMB: all that is sent to `sender` is to have this rate at most, in bit/s.
+    MaxRateOfAll {
+        /// Who asks.
+        sender: u32,
+        /// In bit/s.
+        bps: u64,
     },
     /// Transport-wide congestion control feedback.
     TransportFeedback(TransportFeedback<'a>),
@@ -261,6 +285,21 @@ fn read_feedback(kind: u8, format: u8, body: &[u8]) -> Result<Option<Packet<'_>>
         (TRANSPORT_FEEDBACK, FMT_TRANSPORT_CC) => Packet::TransportFeedback(
             TransportFeedback::read(sender, media, rest).ok_or(cut("packet status"))?,
         ),
+        (TRANSPORT_FEEDBACK, FMT_MAX_RATE) => Packet::MaxRate {
+            sender,
+            bounds: Bounds { data: rest },
+        },
+        (PAYLOAD_FEEDBACK, FMT_APPLICATION) => {
+            let Some((REMB, rest)) = rest.split_first_chunk::<4>().map(|(n, r)| (*n, r)) else {
+                return Ok(None);
+            };
+            let (head, _) = rest.split_first_chunk::<4>().ok_or(cut("rate"))?;
+            let value = word(head, 0);
+            Packet::MaxRateOfAll {
+                sender,
+                bps: scaled(value >> 18 & 0x3F, value & 0x3_FFFF),
+            }
+        }
         (PAYLOAD_FEEDBACK, FMT_PICTURE_LOSS) => Packet::PictureLoss { sender, media },
         (PAYLOAD_FEEDBACK, FMT_FULL_INTRA) => Packet::FullIntra {
             sender,
@@ -941,6 +980,8 @@ mod tests {
                     }
                     Packet::Names(names) => names.count(),
                     Packet::Goodbye(sources) => sources.count(),
+                    Packet::MaxRate { bounds, .. } => bounds.count(),
+                    Packet::MaxRateOfAll { .. } => 1,
                     Packet::PictureLoss { .. } => 1,
                     Packet::FullIntra { requests, .. } => requests.count(),
                     Packet::Nack { lost, .. } => lost.count(),

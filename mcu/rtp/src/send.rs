@@ -11,6 +11,8 @@ use crate::seq::{ExtSeq, SeqExtender};
 
 /// The same packet is not sent again sooner than this, whatever the round trip.
 const MIN_RESEND: Duration = Duration::from_millis(10);
+/// Packets over which the share is taken that is asked for again.
+const ASKED_WINDOW: f32 = 256.0;
 /// Sequence numbers looked at in one NACK, which could otherwise name a thousand.
 const MAX_NACKED: usize = 256;
 
@@ -98,6 +100,8 @@ pub struct SendStream {
     kept: Vec<Kept>,
     numbering: SeqExtender,
     stats: Stats,
+    /// Share of packets that were asked for again, of late.
+    asked: f32,
 }
 
 /// Where a stream stopped. One with the same SSRC goes on there: under one SRTP key an SSRC may use
@@ -144,6 +148,7 @@ impl SendStream {
             kept,
             numbering,
             stats: Stats::default(),
+            asked: 0.0,
         }
     }
 
@@ -174,6 +179,11 @@ impl SendStream {
     /// SSRC of the stream.
     pub fn ssrc(&self) -> u32 {
         self.config.ssrc
+    }
+
+    /// Payload type of what is written from now on.
+    pub fn set_payload_type(&mut self, payload_type: u8) {
+        self.config.payload_type = payload_type;
     }
 
     /// Sequence number of the next packet: where a [`crate::forward::Forwarder`] begins.
@@ -224,6 +234,7 @@ impl SendStream {
         write_header(out, &header, &self.config.extensions, &self.values(stamp));
         out.extend_from_slice(media.payload);
         self.keep(now, seq, media);
+        self.asked -= self.asked / ASKED_WINDOW;
         self.stats.packets += 1;
         self.stats.bytes += media.payload.len() as u64;
         self.next_seq = self.next_seq.max(seq.next());
@@ -238,7 +249,10 @@ impl SendStream {
         lost: impl Iterator<Item = u16>,
         resend: &mut Vec<ExtSeq>,
     ) {
-        let pause = self.stats.round_trip.unwrap_or_default().max(MIN_RESEND);
+        // A second request may be there because the first answer is known to be lost, or because much is
+        // lost: receivers send it after half a round trip at the soonest.
+        let pause = self.stats.round_trip.unwrap_or_default().mul_f32(0.45);
+        let pause = pause.max(MIN_RESEND);
         for wire in lost.take(MAX_NACKED) {
             let seq = self.numbering.peek(wire);
             let Some(kept) = self.kept_mut(now, seq) else {
@@ -248,7 +262,11 @@ impl SendStream {
                 .resent
                 .is_none_or(|at| now.saturating_duration_since(at) >= pause)
             {
+                let is_first = kept.resent.is_none();
                 resend.push(seq);
+                if is_first {
+                    self.asked += 1.0 / ASKED_WINDOW;
+                }
             }
         }
         resend.sort_unstable();
@@ -327,6 +345,12 @@ impl SendStream {
         if let Some(round_trip) = round_trip(room.ntp(now), block) {
             self.stats.round_trip = Some(round_trip);
         }
+    }
+
+    /// Share of packets lost on the way of late, 0 to 1, by what the peer reports and by what it asks for
+    /// again: packets that came again as they were are none that are lost in its reports.
+    pub fn recent_loss(&self) -> f32 {
+        self.asked.max(self.stats.fraction_lost)
     }
 
     /// Figures so far.

@@ -362,7 +362,7 @@ fn lost_pictures_are_repaired_over_many_rollovers() {
             assert!(sender.write_again(now, seq, Stamp::default(), &mut datagram));
             let packet = RtpPacket::parse(&datagram).unwrap();
             let original = rtx::unwrap(&packet, 1, 96).unwrap();
-            let verdict = receiver.handle_retransmission(&original.header, 8);
+            let verdict = receiver.handle_retransmission(now, &original.header, 8);
             assert!(
                 matches!(verdict, Verdict::Fresh(_)),
                 "again {seq:?}: {verdict:?}"

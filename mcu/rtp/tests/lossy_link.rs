@@ -192,7 +192,7 @@ impl Receiving {
             Some(of) => {
                 packet = rtx::unwrap(&packet, of.ssrc, of.payload_type)?;
                 self.stream
-                    .handle_retransmission(&packet.header, packet.payload.len())
+                    .handle_retransmission(now, &packet.header, packet.payload.len())
             }
             None => {
                 self.clock.handle_packet(now, room, packet.header.timestamp);
@@ -466,9 +466,9 @@ fn five_per_cent_each_way_is_repaired() {
     println!("{seen:?}");
     assert!(seen.whole >= 454, "{seen:?}");
     assert!(seen.sender.lost > 50 && seen.sender.resent > 50, "{seen:?}");
-    // Few packets are asked for that were not lost, or sent twice.
+    // Few packets are asked for that were not lost, or sent twice, though a second request leaves soon.
     assert!(
-        seen.nacked < 3 * seen.sender.lost && seen.sender.resent < 3 * seen.sender.lost,
+        seen.nacked < 4 * seen.sender.lost && seen.sender.resent < 4 * seen.sender.lost,
         "{seen:?}"
     );
 }

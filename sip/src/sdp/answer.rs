@@ -199,8 +199,11 @@ fn answer_audio(
     let answered = terms::answered(line, picked.ports, &picked.security, ours, rng);
     let direction = answered.direction;
     let event = choice.telephone_event;
+    let red = |first: bool| choice.red.filter(|_| choice.red_first == first);
     let numbers: Vec<u8> = [
+        red(true),
         Some(choice.payload_type),
+        red(false),
         event.map(|event| event.payload_type),
     ]
     .into_iter()
@@ -208,6 +211,9 @@ fn answer_audio(
     .collect();
     writer.media("audio", picked.local.rtp_port, &line.proto, &numbers);
     writer.audio_format(choice.payload_type, choice.codec, choice.annex_b);
+    if let Some(red) = choice.red {
+        writer.red(red, choice.payload_type, choice.codec);
+    }
     if let Some(event) = event {
         writer.telephone_event(event.payload_type, event.clock_hz);
     }
@@ -267,8 +273,10 @@ pub(super) fn audio_stream(
             ptime_ms: choice.ptime_ms,
             bitrate_bps: choice.bitrate_bps,
             ssrc,
+            red: choice.red,
         }),
         telephone_event: telephone_event.filter(|_| direction.receives()),
+        red: choice.red.filter(|_| direction.receives()),
         extensions: HeaderExtensions::default(),
         muted: false,
         faithful: false,
@@ -292,15 +300,16 @@ fn answer_video(
     // Nothing can be sent within the peer's limits: say so.
     let sends = Direction::new(choice.class.is_some(), true);
     let direction = answered.direction.and(sends);
-    writer.media(
-        "video",
-        picked.local.rtp_port,
-        &line.proto,
-        &[choice.payload_type],
-    );
+    let numbers: Vec<u8> = std::iter::once(choice.payload_type)
+        .chain(choice.rtx)
+        .collect();
+    writer.media("video", picked.local.rtp_port, &line.proto, &numbers);
     writer.bandwidth(picked.local.max_bitrate_bps);
     let (encoding, parameters) = choice.format.described(picked.local);
     writer.video_format(choice.payload_type, encoding, &parameters);
+    if let Some(rtx) = choice.rtx {
+        writer.rtx(rtx, choice.payload_type);
+    }
     writer.feedback(choice.feedback);
     if line.attribute("content").is_some() {
         writer.attribute("content", "main");
@@ -308,7 +317,10 @@ fn answer_video(
     answered.write(writer, &picked.security);
     writer.direction(direction);
     let ssrc = terms::ssrc(previous, &answered.transport, rng);
-    let received = vec![video_payload(choice.payload_type, choice.format.codec())];
+    let received = vec![VideoPayload {
+        rtx: choice.rtx,
+        ..video_payload(choice.payload_type, choice.format.codec())
+    }];
     let mut agreed = agreed_video(
         choice,
         direction,
@@ -320,6 +332,11 @@ fn answer_video(
     agreed.dtls = answered.dtls;
     agreed.key_name = answered.key_name;
     agreed
+}
+
+/// SSRC of our retransmissions: as random as that of what they repeat.
+pub(super) const fn rtx_ssrc(ssrc: u32) -> u32 {
+    ssrc.wrapping_add(1)
 }
 
 pub(super) const fn video_payload(payload_type: u8, codec: VideoCodec) -> VideoPayload {
@@ -355,9 +372,9 @@ pub(super) fn agreed_video(
         mid: None,
         codec: choice.format.codec(),
         payload_type: choice.payload_type,
-        rtx: None,
+        rtx: choice.rtx,
         ssrc,
-        rtx_ssrc: None,
+        rtx_ssrc: choice.rtx.map(|_| rtx_ssrc(ssrc)),
         packetization: choice.format.packetization(),
         feedback: choice.feedback,
         extensions,
@@ -366,6 +383,7 @@ pub(super) fn agreed_video(
         limits: PictureLimits::default(),
     });
     let formats = vec![(choice.payload_type, choice.format)];
+    let rtx = choice.rtx.map(|rtx| (rtx, choice.payload_type));
     AgreedVideo {
         transport,
         receive,
@@ -375,6 +393,7 @@ pub(super) fn agreed_video(
         direction,
         ssrc,
         formats,
+        rtx: rtx.into_iter().collect(),
         dtls: None,
         key_name: None,
     }

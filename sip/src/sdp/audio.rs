@@ -32,6 +32,10 @@ pub(super) struct Choice {
     pub bitrate_bps: u32,
     /// Of G.729: the peer describes its silence (RFC 4856 §2.1.9), which we do not.
     pub annex_b: bool,
+    /// Payload type of the same with copies (RFC 2198).
+    pub red: Option<u8>,
+    /// The peer would rather have those.
+    pub red_first: bool,
 }
 
 /// The best common codec. `telephone-event` and comfort noise are never taken for speech, wherever
@@ -47,14 +51,40 @@ pub(super) fn choose(line: &MediaLine, local: &LocalAudio) -> Option<Choice> {
         CodecOrder::Ours => rank(*codec, local),
         CodecOrder::Offer => 0,
     })?;
+    let red = red(line, payload, codec).filter(|_| local.red);
+    let place = |number| {
+        line.payloads
+            .iter()
+            .position(|known| known.number == number)
+    };
     Some(Choice {
         payload_type: payload.number,
+        red,
+        red_first: red.is_some_and(|red| place(red) < place(payload.number)),
         codec,
         telephone_event: telephone_event(line, codec),
         ptime_ms: ptime_ms(line, codec),
         bitrate_bps: bitrate_bps(payload, codec, line, local),
         annex_b: annex_b(payload),
     })
+}
+
+/// The payload type under which this one comes with copies. Whoever says nothing of what is in it means
+/// what stands beside it on the line.
+fn red(line: &MediaLine, payload: &Payload, codec: AudioCodec) -> Option<u8> {
+    use AudioCodec::{G722, Opus, Pcma, Pcmu};
+    if !matches!(codec, G722 | Opus | Pcma | Pcmu) {
+        return None;
+    }
+    let mut payloads = line.payloads.iter();
+    let found = payloads.find(|known| {
+        let holds = |fmtp: &str| {
+            fmtp.split('/')
+                .all(|n| n.trim().parse() == Ok(payload.number))
+        };
+        known.is("red", codec.rtp_clock_hz()) && known.fmtp.as_deref().is_none_or(holds)
+    })?;
+    Some(found.number)
 }
 
 /// The codec of a payload type, if it is one of ours.

@@ -93,6 +93,9 @@ pub struct LocalAudio {
     pub order: CodecOrder,
     /// Rate of the Opus that we send, in bit/s, before the peer's limits.
     pub opus_bitrate_bps: u32,
+    /// Sound with copies of what was sent before (RFC 2198) is understood.
+    #[serde(default)]
+    pub red: bool,
 }
 
 impl LocalAudio {
@@ -105,6 +108,7 @@ impl LocalAudio {
             codecs: vec![Opus, G722, Pcma, Pcmu],
             order: CodecOrder::Ours,
             opus_bitrate_bps: 48_000,
+            red: false,
         }
     }
 
@@ -297,6 +301,7 @@ impl Agreed {
             }
             if let Some(send) = &mut video.send {
                 send.ssrc = video_ssrc;
+                send.rtx_ssrc = send.rtx.map(|_| answer::rtx_ssrc(video_ssrc));
             }
         }
     }
@@ -348,6 +353,10 @@ pub struct AgreedVideo {
     pub ssrc: u32,
     /// Our payload types of this line with their parameters, kept through hold.
     pub formats: Vec<(u8, video::Format)>,
+    /// Our payload types of retransmissions, each with that which it repeats; none known of what an older
+    /// version kept.
+    #[serde(default)]
+    pub rtx: Vec<(u8, u8)>,
     /// What was said of its DTLS.
     #[serde(default)]
     pub dtls: Option<DtlsLine>,

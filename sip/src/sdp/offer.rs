@@ -1,8 +1,8 @@
 //! Our offer, and the terminal's answer to it.
 
-use mcu_api::codec::{AudioCodec, PacketizationMode, VideoCodec};
+use mcu_api::codec::AudioCodec;
 use mcu_api::plan::{
-    AudioPayload, DtlsKeys, Feedback, SdesKeys, SrtpSuite, Transport, UdpTransport,
+    AudioPayload, DtlsKeys, Feedback, SdesKeys, SrtpSuite, Transport, UdpTransport, VideoPayload,
 };
 use mcu_api::secret::Redacted;
 use rand::CryptoRng;
@@ -14,7 +14,7 @@ use super::dtls::{self, DtlsLine};
 use super::h264::own_format;
 use super::lines::{self, Description, MediaLine};
 use super::terms::{self, LocalPorts};
-use super::video::Format;
+use super::video::{Format, LEGACY_TYPES, RTX_TYPES, VIDEO_TYPES};
 use super::write::Writer;
 use super::{
     Agreed, AgreedAudio, AgreedVideo, DSCP_AUDIO, DSCP_VIDEO, Direction, KeptLine, LineRole,
@@ -48,6 +48,9 @@ struct OfferedAudio {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct OfferedVideo {
     formats: Vec<(u8, Format)>,
+    /// Payload types of retransmissions, each with that which it repeats.
+    #[serde(default)]
+    rtx: Vec<(u8, u8)>,
     keys: Vec<OfferedKey>,
     #[serde(default)]
     dtls: Option<DtlsLine>,
@@ -78,20 +81,6 @@ struct OfferedKey {
     name: Option<String>,
     key: Redacted<Vec<u8>>,
 }
-
-/// The H.264 types that we offer: number, `profile_idc`, `profile-iop`, mode.
-const VIDEO_TYPES: [(u8, u8, u8, PacketizationMode); 3] = [
-    (96, 0x42, 0xe0, PacketizationMode::NonInterleaved),
-    (97, 0x64, 0x00, PacketizationMode::NonInterleaved),
-    (98, 0x42, 0xe0, PacketizationMode::SingleNal),
-];
-
-/// The others, where they are offered at all, best first.
-const LEGACY_TYPES: [(u8, VideoCodec); 3] = [
-    (99, VideoCodec::H263Plus),
-    (34, VideoCodec::H263),
-    (31, VideoCodec::H261),
-];
 
 /// Offers all that `local` has: the first description of a call whose caller sent none, or of a
 /// call of ours.
@@ -158,6 +147,7 @@ pub fn offer_again(local: &LocalMedia, previous: &Agreed, rng: &mut impl CryptoR
         }),
         video: video.map(|video| OfferedVideo {
             formats: video.formats.clone(),
+            rtx: video.rtx.clone(),
             keys: kept_keys(&video.transport, video.key_name.as_ref()),
             dtls: kept_dtls(local, (&video.transport, video.dtls.as_ref()), rng),
             before: Some(Before {
@@ -425,8 +415,11 @@ fn new_video(local: &LocalVideo, media: &LocalMedia, rng: &mut impl CryptoRng) -
     });
     let legacy = LEGACY_TYPES.into_iter().filter(|_| local.legacy);
     let legacy = legacy.map(|(number, codec)| (number, Format::Cif(cif::Format::own(codec))));
+    let formats: Vec<(u8, Format)> = h264.chain(legacy).collect();
+    let is_offered = |(_, of): &(u8, u8)| formats.iter().any(|(number, _)| number == of);
     OfferedVideo {
-        formats: h264.chain(legacy).collect(),
+        rtx: RTX_TYPES.into_iter().filter(is_offered).collect(),
+        formats,
         keys: new_keys(media.srtp, rng),
         dtls: new_dtls(media, rng),
         before: None,
@@ -528,18 +521,25 @@ fn write_audio(writer: &mut Writer, line: &KeptLine, offered: &OfferedAudio, loc
 }
 
 fn write_video(writer: &mut Writer, line: &KeptLine, offered: &OfferedVideo, local: &LocalVideo) {
-    let numbers: Vec<u8> = offered.formats.iter().map(|(number, _)| *number).collect();
+    let formats = offered.formats.iter().map(|(number, _)| *number);
+    let rtx = offered.rtx.iter().map(|(number, _)| *number);
+    let numbers: Vec<u8> = formats.chain(rtx).collect();
     writer.media("video", local.rtp_port, &line.proto, &numbers);
     writer.bandwidth(local.max_bitrate_bps);
     for (number, format) in &offered.formats {
         let (encoding, parameters) = format.described(local);
         writer.video_format(*number, encoding, &parameters);
     }
+    for (number, of) in &offered.rtx {
+        writer.rtx(*number, *of);
+    }
     writer.feedback(Feedback {
         nack: true,
         pli: true,
         fir: true,
         transport_cc: false,
+        tmmbr: true,
+        remb: false,
     });
     writer.attribute("content", "main");
     let secrets = (&offered.keys[..], &offered.dtls, &offered.before);
@@ -656,9 +656,17 @@ fn accept_video(
         .filter(|ours| is_answered(line, ours))
         .copied()
         .collect();
+    let rtx: Vec<(u8, u8)> = match choice.rtx {
+        Some(_) => offered.rtx.clone(),
+        None => Vec::new(),
+    };
+    let repeats = |of: u8| rtx.iter().find(|known| known.1 == of).map(|known| known.0);
     let payloads = formats
         .iter()
-        .map(|(number, format)| video_payload(*number, format.codec()))
+        .map(|(number, format)| VideoPayload {
+            rtx: repeats(*number),
+            ..video_payload(*number, format.codec())
+        })
         .collect();
     let mut agreed = agreed_video(
         choice,
@@ -669,6 +677,7 @@ fn accept_video(
         ssrc,
     );
     agreed.formats = formats;
+    agreed.rtx = rtx;
     agreed.dtls = dtls;
     agreed.key_name = key_name;
     Ok(Some(agreed))

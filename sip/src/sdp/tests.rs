@@ -330,6 +330,7 @@ fn an_answer_in_full() {
         a=sendrecv\r\n\
         m=video 20002 RTP/AVP 110\r\nb=AS:2106\r\nb=TIAS:2000000\r\na=rtpmap:110 H264/90000\r\n\
         a=fmtp:110 profile-level-id=42801f;packetization-mode=1\r\na=rtcp-fb:* ccm fir\r\n\
+        a=rtcp-fb:* ccm tmmbr\r\n\
         a=content:main\r\na=rtcp:20003\r\na=sendrecv\r\n\
         m=application 0 UDP/BFCP *\r\nm=application 0 TCP/BFCP *\r\n";
     assert_eq!(agreed.sdp, expected);

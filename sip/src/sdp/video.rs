@@ -6,8 +6,25 @@ use mcu_api::codec::{PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::plan::Feedback;
 use serde::{Deserialize, Serialize};
 
-use super::lines::{MediaLine, Payload};
+use super::lines::{MediaLine, Payload, parameters};
 use super::{LocalVideo, cif, h264};
+
+/// The H.264 types that we offer: number, `profile_idc`, `profile-iop`, mode.
+pub(super) const VIDEO_TYPES: [(u8, u8, u8, PacketizationMode); 3] = [
+    (96, 0x42, 0xe0, PacketizationMode::NonInterleaved),
+    (97, 0x64, 0x00, PacketizationMode::NonInterleaved),
+    (98, 0x42, 0xe0, PacketizationMode::SingleNal),
+];
+
+/// Payload types of their retransmissions, and what they repeat.
+pub(super) const RTX_TYPES: [(u8, u8); 2] = [(120, 96), (121, 97)];
+
+/// The others, where they are offered at all, best first.
+pub(super) const LEGACY_TYPES: [(u8, VideoCodec); 3] = [
+    (99, VideoCodec::H263Plus),
+    (34, VideoCodec::H263),
+    (31, VideoCodec::H261),
+];
 
 /// One payload type of video as its `a=fmtp` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +129,8 @@ pub(super) struct Choice {
     /// Most that may be sent, in bit/s.
     pub max_bitrate_bps: u32,
     pub feedback: Feedback,
+    /// Payload type of its retransmissions (RFC 4588), where they are asked for by NACK.
+    pub rtx: Option<u8>,
 }
 
 /// The best payload type: one that something can be sent to, H.264 before H.263 before H.261,
@@ -145,10 +164,12 @@ pub(super) fn choose(
             smaller: format.smaller(local, bandwidth),
             max_bitrate_bps: u32::try_from(bound).unwrap_or(u32::MAX),
             feedback: Feedback::default(),
+            rtx: None,
         }
     });
     let mut best = choices.min_by_key(|choice| Reverse(merit(choice)))?;
     best.feedback = feedback(line, best.payload_type);
+    best.rtx = rtx(line, best.payload_type).filter(|_| best.feedback.nack);
     Some(best)
 }
 
@@ -176,7 +197,20 @@ fn feedback(line: &MediaLine, payload_type: u8) -> Feedback {
         pli: offers("nack pli"),
         fir: offers("ccm fir"),
         transport_cc: false,
+        tmmbr: offers("ccm tmmbr"),
+        remb: offers("goog-remb"),
     }
+}
+
+/// The payload type by which packets of another are sent again (RFC 4588 §8.1).
+fn rtx(line: &MediaLine, payload_type: u8) -> Option<u8> {
+    let mut payloads = line.payloads.iter();
+    let found = payloads.find(|known| {
+        let of = known.fmtp.as_deref().map(parameters);
+        let of = of.and_then(|parameters| parameters.get("apt")?.parse().ok());
+        known.is("rtx", VideoCodec::H264.rtp_clock_hz()) && of == Some(payload_type)
+    })?;
+    Some(found.number)
 }
 
 fn merit(choice: &Choice) -> (bool, u8, bool, u32) {

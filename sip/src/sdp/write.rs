@@ -106,11 +106,32 @@ impl Writer {
         self.attribute("fmtp", format_args!("{payload_type} {parameters}"));
     }
 
+    /// Retransmissions of a payload type (RFC 4588 §8.1).
+    pub(super) fn rtx(&mut self, payload_type: u8, of: u8) {
+        self.attribute("rtpmap", format_args!("{payload_type} rtx/90000"));
+        self.attribute("fmtp", format_args!("{payload_type} apt={of}"));
+    }
+
+    /// A payload type of sound with copies (RFC 2198 §5).
+    pub(super) fn red(&mut self, payload_type: u8, of: u8, codec: AudioCodec) {
+        let (clock_hz, channels) = match codec {
+            AudioCodec::Opus => (48_000, "/2"),
+            codec => (codec.rtp_clock_hz(), ""),
+        };
+        self.attribute(
+            "rtpmap",
+            format_args!("{payload_type} red/{clock_hz}{channels}"),
+        );
+        self.attribute("fmtp", format_args!("{payload_type} {of}/{of}"));
+    }
+
     pub(super) fn feedback(&mut self, feedback: Feedback) {
         let known = [
             (feedback.nack, "nack"),
             (feedback.pli, "nack pli"),
             (feedback.fir, "ccm fir"),
+            (feedback.tmmbr, "ccm tmmbr"),
+            (feedback.remb, "goog-remb"),
         ];
         for (_, name) in known.iter().filter(|(agreed, _)| *agreed) {
             self.attribute("rtcp-fb", format_args!("* {name}"));

@@ -5,7 +5,7 @@ use axum::extract::State as StateOf;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mcu_api::ids::LegId;
 use mcu_api::inventory::{FlowStats, LegState};
-use mcu_api::manager::{LegView, Quality, RoomView, SiteKind};
+use mcu_api::manager::{LegView, Quality, RoomView, SiteKind, Warning};
 use mcu_api::secret::Redacted;
 use serde::Serialize;
 use sqlx::FromRow;
@@ -81,6 +81,17 @@ struct WayView {
     bitrate_bps: u32,
     loss_percent: f32,
     jitter_ms: f32,
+    /// Of sound alone.
+    sound_loss_percent: f32,
+    /// Of pictures alone, before lost packets were repaired.
+    picture_loss_percent: f32,
+    /// Mean opinion score of sound by ITU-T G.107; null where it is not rated.
+    mos: Option<f32>,
+    /// Time in which its picture stood still for more than 200 ms, since it came.
+    frozen_ms: u64,
+    /// `delay` (more than 50 ms one way), `jitter` (20 ms), `loss` (5 %).
+    #[schema(value_type = Vec<String>)]
+    warnings: Vec<Warning>,
 }
 
 /// How they fare, by what people notice.
@@ -184,6 +195,11 @@ fn site(leg: LegView) -> SiteView {
         bitrate_bps: flow.bitrate_bps,
         loss_percent: flow.loss_percent,
         jitter_ms: flow.jitter_ms,
+        sound_loss_percent: flow.sound_loss_percent,
+        picture_loss_percent: flow.picture_loss_percent,
+        mos: flow.mos,
+        frozen_ms: flow.frozen_ms,
+        warnings: Warning::of(flow, leg.round_trip_ms),
     };
     SiteView {
         leg: leg.site.leg,

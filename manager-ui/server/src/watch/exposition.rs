@@ -220,7 +220,22 @@ impl Sheet {
         let jitter = self.gauge_vec(name, help, &direction)?;
         let help = "Share of packets lost of the leg that loses most.";
         let loss = self.gauge_vec("consilium_media_worst_loss_ratio", help, &direction)?;
+        let help = "RTP packets of sound that were lost on their way.";
+        let name = "consilium_media_sound_packets_lost_total";
+        let sound_lost = self.counter_vec(name, help, &direction)?;
+        let help = "Score of the leg whose sound is worst, of those that are rated (ITU-T G.107).";
+        let mos = self.gauge_vec("consilium_media_worst_mos", help, &direction)?;
+        let help = "Time in which pictures of legs stood still for more than 0.2 s each.";
+        let frozen = media.received.frozen_ms as f64 / 1000.0;
+        let name = "consilium_media_frozen_seconds_total";
+        self.counters(name, help, &[], &[(&[], frozen)])?;
         for (way, traffic) in both {
+            sound_lost
+                .get_metric_with_label_values(&[way])?
+                .inc_by(traffic.sound_lost);
+            if let Some(worst) = traffic.worst_mos {
+                mos.get_metric_with_label_values(&[way])?.set(worst.into());
+            }
             packets
                 .get_metric_with_label_values(&[way])?
                 .inc_by(traffic.packets);

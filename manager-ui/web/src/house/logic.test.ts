@@ -316,7 +316,16 @@ describe("before and after", () => {
 
 describe("the wall of meetings", () => {
   const way = (quality: Running["sites"][number]["sent"]["quality"]) =>
-    ({ quality, bitrate_bps: 0, loss_percent: 0, jitter_ms: 0 }) as const;
+    ({
+      quality,
+      bitrate_bps: 0,
+      loss_percent: 0,
+      jitter_ms: 0,
+      sound_loss_percent: 0,
+      picture_loss_percent: 0,
+      frozen_ms: 0,
+      warnings: [] as string[],
+    }) as const;
   const site = (name: string, from: Parameters<typeof way>[0], to: Parameters<typeof way>[0]) => ({
     leg: 1,
     name,

@@ -102,5 +102,8 @@ pub fn feedback(line: &MediaLine, payload_type: u8, extensions: HeaderExtensions
         pli: offers("nack pli"),
         fir: offers("ccm fir"),
         transport_cc: extensions.transport_cc != 0 && offers("transport-cc"),
+        // Transport feedback tells more.
+        tmmbr: false,
+        remb: false,
     }
 }

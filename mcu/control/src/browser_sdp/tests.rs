@@ -138,6 +138,8 @@ fn chromium_camera_keeps_its_three_layers_in_order() {
         pli: true,
         fir: true,
         transport_cc: true,
+        tmmbr: false,
+        remb: false,
     };
     assert_eq!(camera.feedback, all);
     assert_eq!(

@@ -106,6 +106,7 @@ impl Exchange {
         }
         if let Some(audio) = &mut self.local.audio {
             audio.add(has("g7221"), has("l16"), has("g729"));
+            audio.red = has("red");
         }
     }
 

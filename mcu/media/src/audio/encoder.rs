@@ -148,6 +148,14 @@ impl Encoder {
         Ok(())
     }
 
+    /// Whether packets need none before them, at the price of more bits; only Opus has a choice.
+    pub fn set_independent(&mut self, independent: bool) -> Result<(), EncodeError> {
+        if let Kind::Opus(encoder) = &mut self.kind {
+            encoder.set_prediction_disabled(independent)?;
+        }
+        Ok(())
+    }
+
     /// Loss that the receiver reports, in per cent: Opus spends bits on FEC accordingly.
     pub fn set_expected_loss(&mut self, percent: u8) -> Result<(), EncodeError> {
         if let Kind::Opus(encoder) = &mut self.kind {

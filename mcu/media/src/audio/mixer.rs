@@ -2,7 +2,7 @@
 //!
 //! The loudest few are summed once. A leg that is in the sum hears it less its own part; all others
 //! share one mix, so one encoder a codec serves them. A tick is `begin_tick`, `add` for each leg that
-//! has sound, `choose`, `prepare` for each leg, `mix`, then `personal` and `shared` as often as needed.
+//! has sound, `choose`, `prepare` for each leg, `mix`, then `personal` for each leg.
 //!
 //! A leg that has nothing but its background to give, as every open microphone has, leaves the sum: fifty
 //! sites of which one speaks sound like one.

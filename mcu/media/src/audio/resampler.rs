@@ -22,6 +22,7 @@ pub struct UnsupportedRate {
 
 /// Converts one stream. Input of any length; 20 ms in give exactly 20 ms out. Delay: 2 ms to or from
 /// 8 kHz, 1 ms otherwise.
+#[derive(Clone)]
 pub struct Resampler {
     /// Rate out by the common divisor of the rates: phases of the filter.
     up: usize,

@@ -44,13 +44,23 @@ impl Leg {
 
     fn received_stats(&mut self, now: Instant) -> FlowStats {
         let sound = self.sound.as_ref().map(Sound::receive_stats);
+        let round_trip = self.round_trip.unwrap_or_default();
+        let mos = self.sound.as_mut().and_then(|s| s.received_mos(round_trip));
         let camera = self.camera.as_ref().map(Camera::stats).unwrap_or_default();
         let mut stats = FlowStats {
             packets: self.received.packets,
             bytes: self.received.bytes,
             bitrate_bps: self.received.rate.bps_at(now),
+            sound_lost: sound.map_or(0, |sound| sound.lost),
+            sound_loss_percent: sound.map_or(0.0, |sound| sound.fraction_lost * 100.0),
+            mos,
+            frozen_ms: self.camera.as_ref().map_or(0, Camera::frozen_ms),
             ..FlowStats::default()
         };
+        for stream in &camera {
+            let loss = stream.fraction_lost * 100.0;
+            stats.picture_loss_percent = stats.picture_loss_percent.max(loss);
+        }
         for stream in sound.into_iter().chain(camera) {
             stats.lost += stream.lost;
             stats.loss_percent = stats.loss_percent.max(stream.fraction_lost * 100.0);
@@ -62,12 +72,21 @@ impl Leg {
     fn sent_stats(&mut self, now: Instant) -> FlowStats {
         let sound = self.sound.as_ref().and_then(Sound::send_stats);
         let screens = self.screens.iter().map(Screen::stats);
+        let round_trip = self.round_trip.unwrap_or_default();
+        let mos = self.sound.as_ref().and_then(|s| s.sent_mos(round_trip));
         let mut stats = FlowStats {
             packets: self.sent.packets,
             bytes: self.sent.bytes,
             bitrate_bps: self.sent.rate.bps_at(now),
+            sound_lost: sound.map_or(0, |sound| sound.lost),
+            sound_loss_percent: sound.map_or(0.0, |sound| sound.fraction_lost * 100.0),
+            mos,
             ..FlowStats::default()
         };
+        for stream in screens.clone() {
+            let loss = stream.fraction_lost * 100.0;
+            stats.picture_loss_percent = stats.picture_loss_percent.max(loss);
+        }
         for stream in sound.into_iter().chain(screens) {
             stats.lost += stream.lost;
             stats.loss_percent = stats.loss_percent.max(stream.fraction_lost * 100.0);

@@ -47,6 +47,10 @@ impl Leg {
                     self.handle_nack(now, media, lost, &mut resend);
                 }
                 Rtcp::Nack { .. } => {}
+                Rtcp::MaxRate { sender, bounds } => {
+                    self.handle_bounds(now, (transport, sender), bounds, sockets);
+                }
+                Rtcp::MaxRateOfAll { bps, .. } => self.handle_bound_of_all(now, bps),
                 Rtcp::TransportFeedback(feedback) => {
                     // A few bytes may tell of many packets: no more of them in all than in one.
                     told += u32::from(feedback.status_count);
@@ -60,16 +64,29 @@ impl Leg {
             }
         }
         for (n, sequence) in resend {
-            let place = self.screens[n].plan().transport;
-            if !self.bandwidth[place].may_resend() {
-                break;
+            for _ in 0..copies(self.screens[n].recent_loss()) {
+                self.send_again(now, (n, sequence), clock, sockets);
             }
-            let before = self.sent.bytes;
-            self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
-                screen.write_again(now, sequence, stamp, out)
-            });
-            self.bandwidth[place].note_resent(self.sent.bytes - before);
         }
+    }
+
+    /// Sends a packet of a screen again, if it is still there and may be.
+    fn send_again(
+        &mut self,
+        now: Instant,
+        (n, sequence): (usize, ExtSeq),
+        clock: &RoomClock,
+        sockets: &Sockets,
+    ) {
+        let place = self.screens[n].plan().transport;
+        if !self.bandwidth[place].may_resend() {
+            return;
+        }
+        let before = self.sent.bytes;
+        self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
+            screen.write_again(now, sequence, stamp, out)
+        });
+        self.bandwidth[place].note_resent(self.sent.bytes - before);
     }
 
     /// Packets that are to be sent again, with their screens.
@@ -105,6 +122,7 @@ impl Leg {
         for screen in &mut self.screens {
             screen.handle_report(now, block, clock);
         }
+        self.note_report(now, block, mcu_rtp::send::round_trip(clock.ntp(now), block));
         if let Some(round_trip) = mcu_rtp::send::round_trip(clock.ntp(now), block) {
             self.round_trip = Some(round_trip);
             if let Some(camera) = &mut self.camera {
@@ -119,11 +137,26 @@ impl Leg {
         }
     }
 
+    /// Sends requests for lost packets that are due: each tick that they wait is one that the picture
+    /// stands still.
+    pub fn ask_for_lost(&mut self, now: Instant, sockets: &Sockets) {
+        let camera = self.camera.as_mut();
+        let Some(camera) = camera.filter(|camera| camera.has_nacks_due(now)) else {
+            return;
+        };
+        let mut compound = Vec::new();
+        camera.write_nacks(now, &mut compound);
+        let (place, ssrc) = (camera.transport(), camera.feedback_ssrc());
+        for _ in 0..camera.requests() {
+            self.send_with_report(place, ssrc, &compound, sockets);
+        }
+    }
+
     /// Sends what cannot wait for the next report: NACK, transport feedback.
     pub fn send_feedback(&mut self, now: Instant, sockets: &Sockets) {
+        self.ask_for_lost(now, sockets);
         let mut compound = Vec::new();
         if let Some(camera) = &mut self.camera {
-            camera.write_nacks(now, &mut compound);
             let feedback_ssrc = camera.feedback_ssrc();
             let media_ssrc = camera.media_ssrc().unwrap_or_default();
             let place = camera.transport();
@@ -149,7 +182,7 @@ impl Leg {
 
     /// Sends feedback behind the empty report and the name that a compound begins with
     /// (RFC 3550 §6.1, RFC 4585 §3.1).
-    fn send_with_report(
+    pub(super) fn send_with_report(
         &mut self,
         transport: usize,
         ssrc: u32,
@@ -180,6 +213,7 @@ impl Leg {
             return;
         }
         self.next_report = now + REPORT_INTERVAL;
+        self.bound_sender(now, sockets);
         for n in 0..self.transports.len() {
             let compound = self.compound(now, n, clock, &source_clock);
             if !compound.is_empty() {
@@ -234,5 +268,14 @@ impl Leg {
             rtcp::write_cname(&mut compound, *ssrc, &self.cname);
         }
         compound
+    }
+}
+
+/// How often a packet is sent again on one request. Where much is lost the answer often is, too, and each
+/// further request costs the receiver a round trip.
+fn copies(recent_loss: f32) -> u32 {
+    match recent_loss {
+        ..0.15 => 1,
+        _ => 2,
     }
 }

@@ -125,7 +125,8 @@ impl Bench {
     fn send_both(&mut self, leg: &mut Leg) -> Vec<u8> {
         self.now += Duration::from_millis(20);
         let at = (self.now, self.now);
-        leg.speak(at, &[0; TICK_SAMPLES], &self.clock, &self.sockets);
+        let heard = (&[0; TICK_SAMPLES], &mut SharedEncoders::default());
+        leg.speak(at, heard, &self.clock, &self.sockets);
         let picture = Outgoing {
             timestamp: 0,
             marker: true,
@@ -166,8 +167,10 @@ fn audio() -> AudioStream {
             ptime_ms: 20,
             bitrate_bps: 64_000,
             ssrc: 1,
+            red: None,
         }),
         telephone_event: None,
+        red: None,
         extensions: Default::default(),
         muted: false,
         faithful: false,
@@ -517,7 +520,8 @@ fn the_other_line_goes(by_dtls: bool, ice_comes: bool) {
     let heard = |bench: &mut Bench, leg: &mut Leg, terminal: &mut Srtp| {
         bench.now += Duration::from_millis(20);
         let at = (bench.now, bench.now);
-        leg.speak(at, &[0; TICK_SAMPLES], &bench.clock, &bench.sockets);
+        let heard = (&[0; TICK_SAMPLES], &mut SharedEncoders::default());
+        leg.speak(at, heard, &bench.clock, &bench.sockets);
         let mut datagram = [0; 2_048];
         let len = bench.terminal.recv(&mut datagram).unwrap();
         terminal.unprotect_rtp(&datagram[..len])

@@ -9,31 +9,37 @@ use mcu_rtp::video::AccessUnit;
 
 use super::{Composed, Decoded, Encoded, Scene, ViewName};
 use crate::blame::{self, Sender};
-use crate::video::{Compositor, Decoder, Encoder, Frame, Spot};
+use crate::video::{Compositor, Decoder, Encoder, Frame, Reducer, Spot};
 
-pub(super) fn run_decoder(
-    (room, leg, sender): (RoomId, LegId, Sender),
-    epoch: u64,
-    decoder: Option<Decoder>,
-    skip_filter: bool,
-    pictures: Vec<AccessUnit>,
-) -> Decoded {
+/// Pictures of one leg, and what they are decoded with.
+pub(super) struct Decode {
+    pub epoch: u64,
+    pub decoder: Option<Decoder>,
+    pub reducer: Reducer,
+    pub skip_filter: bool,
+    /// Size of the cell that shows them, where they are seen in nothing else.
+    pub cell: Option<(u32, u32)>,
+    pub pictures: Vec<AccessUnit>,
+}
+
+pub(super) fn run_decoder((room, leg, sender): (RoomId, LegId, Sender), work: Decode) -> Decoded {
     let _held = blame::hold(room, leg, sender);
     let mut done = Decoded {
         room,
         leg,
-        epoch,
-        decoder,
+        epoch: work.epoch,
+        decoder: work.decoder,
+        reducer: work.reducer,
         frame: None,
         damaged: false,
         buffers: Vec::new(),
     };
-    for picture in pictures {
+    for picture in work.pictures {
         // Each by itself: what takes too long is one picture, not a heap of them.
         let _held = blame::hold(room, leg, sender);
         done.damaged |= picture.after_loss && !picture.key_frame;
         if let Some(decoder) = decoder_of(&mut done.decoder, picture.codec, leg) {
-            decoder.skip_loop_filter(skip_filter);
+            decoder.skip_loop_filter(work.skip_filter);
             match decoder.decode(&picture.data, picture.ts.get() as i64) {
                 Ok(frame) => done.frame = frame.or(done.frame),
                 Err(error) => {
@@ -44,6 +50,9 @@ pub(super) fn run_decoder(
             done.damaged |= decoder.damaged();
         }
         done.buffers.push(picture.data);
+    }
+    if let Some(cell) = work.cell {
+        done.frame = done.frame.map(|frame| done.reducer.reduce(frame, cell));
     }
     done
 }
@@ -73,10 +82,13 @@ pub(super) struct Work {
     pub pts: i64,
 }
 
+/// `encode` is what is to be made of the only size, at once: then the picture is still in the cache, and
+/// nobody holds the canvas when the next one is drawn.
 pub(super) fn run_canvas(
     (room, view): (RoomId, (ViewName, u64)),
     mut canvas: Box<Compositor>,
     work: Work,
+    encode: Option<Encode>,
     at: Instant,
 ) -> Composed {
     canvas.resize(work.size);
@@ -104,34 +116,34 @@ pub(super) fn run_canvas(
             Err(error) => tracing::error!(%error, width, height, "canvas not scaled"),
         }
     }
+    let encoded = encode.map(|encode| match pictures.pop() {
+        Some(picture) => run_encoder(encode, &picture),
+        None => encode.unchanged(),
+    });
     Composed {
         room,
         view,
         canvas,
         pictures,
+        encoded,
         at,
     }
 }
 
-pub(super) fn run_encoder(
-    (room, epoch): (RoomId, u64),
-    scene: Scene,
-    encoder: Option<Encoder>,
-    picture: &Frame,
-    key: bool,
-    composed_at: Instant,
-) -> Encoded {
-    let mut done = Encoded {
-        room,
-        epoch,
-        scene,
-        encoder,
-        canvas: None,
-        bytes: Vec::new(),
-        splits: Vec::new(),
-        key,
-        composed_at,
-    };
+/// An encoder's next picture.
+pub(super) struct Encode {
+    pub room: RoomId,
+    pub epoch: u64,
+    pub scene: Scene,
+    pub encoder: Option<Encoder>,
+    /// It is to be a key frame.
+    pub key: bool,
+    pub composed_at: Instant,
+}
+
+pub(super) fn run_encoder(work: Encode, picture: &Frame) -> Encoded {
+    let key = work.key;
+    let mut done = work.unchanged();
     if done.encoder.is_none() {
         match Encoder::new(&done.scene.class, picture.colour()) {
             Ok(encoder) => done.encoder = Some(encoder),
@@ -154,4 +166,21 @@ pub(super) fn run_encoder(
         Err(error) => tracing::warn!(%error, "picture not encoded"),
     }
     done
+}
+
+impl Encode {
+    /// What it yields without a picture.
+    fn unchanged(self) -> Encoded {
+        Encoded {
+            room: self.room,
+            epoch: self.epoch,
+            scene: self.scene,
+            encoder: self.encoder,
+            canvas: None,
+            bytes: Vec::new(),
+            splits: Vec::new(),
+            key: self.key,
+            composed_at: self.composed_at,
+        }
+    }
 }

@@ -164,7 +164,16 @@ impl Views {
     /// Lines of the tallest picture of the leg in what somebody receives; `None` where there is none.
     pub fn height(&self, leg: LegId) -> Option<u16> {
         let watched = self.views.values().filter(|view| view.is_watched);
-        watched.filter_map(|view| view.height(leg)).max()
+        watched
+            .filter_map(|view| view.cell(leg).map(|(_, height)| height as u16))
+            .max()
+    }
+
+    /// Width and height of a cell that holds the leg's picture as large as somebody receives it.
+    pub fn largest(&self, leg: LegId) -> Option<(u32, u32)> {
+        let watched = self.views.values().filter(|view| view.is_watched);
+        let cells = watched.filter_map(|view| view.cell(leg));
+        cells.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
     }
 
     /// Whether any of them has a place for the leg's picture, seen by somebody or not.
@@ -201,11 +210,12 @@ impl View {
         shows(&self.spots, leg)
     }
 
-    fn height(&self, leg: LegId) -> Option<u16> {
+    fn cell(&self, leg: LegId) -> Option<(u32, u32)> {
         let mut spots = self.spots.iter().filter(|spot| !spot.is_held);
         let spot = spots.find(|spot| spot.leg == leg)?;
         let (width, height) = self.size;
-        Some(layout::rect(spot.cell, width, height).height as u16)
+        let cell = layout::rect(spot.cell, width, height);
+        Some((cell.width, cell.height))
     }
 
     /// The pictures of this tick.

@@ -7,7 +7,7 @@ use super::av;
 use super::colour::Colour;
 
 /// Rows start at multiples of this many bytes, for vector units.
-const ALIGNMENT: usize = 64;
+pub(super) const ALIGNMENT: usize = 64;
 
 /// One plane, to be read. Rows are `stride` bytes apart, the last may be only `width` long.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +47,8 @@ pub struct Frame {
 struct Picture {
     width: u32,
     height: u32,
-    /// Width at which it is to be shown for its height, where samples are not square.
-    shown_width: u32,
+    /// Width and height whose ratio is that of the picture as it is to be shown.
+    shown: (u32, u32),
     colour: Colour,
     store: Store,
 }
@@ -73,7 +73,7 @@ impl Frame {
             picture: Arc::new(Picture {
                 width,
                 height,
-                shown_width,
+                shown: (shown_width, height),
                 colour,
                 store,
             }),
@@ -94,7 +94,7 @@ impl Frame {
     /// Width and height whose ratio is that of the picture as it is to be shown: samples of a terminal
     /// need not be square (H.264 E.2.1).
     pub fn shown_size(&self) -> (u32, u32) {
-        (self.picture.shown_width, self.picture.height)
+        self.picture.shown
     }
 
     /// What the samples mean.
@@ -198,8 +198,14 @@ impl FrameMut {
         ]
     }
 
-    /// Ends the making.
+    /// Ends the making; samples are square.
     pub fn freeze(self) -> Frame {
+        let shown = (self.width, self.height);
+        self.freeze_shown(shown)
+    }
+
+    /// Ends the making of a picture that is to be shown with this ratio of width to height.
+    pub fn freeze_shown(self, shown: (u32, u32)) -> Frame {
         let Self {
             width,
             height,
@@ -212,7 +218,7 @@ impl FrameMut {
             picture: Arc::new(Picture {
                 width,
                 height,
-                shown_width: width,
+                shown,
                 colour,
                 store,
             }),

@@ -23,6 +23,7 @@ pub mod layout;
 pub mod notice;
 mod open_h264;
 mod pace;
+mod reduce;
 pub mod scale;
 mod sws;
 #[cfg(test)]
@@ -36,4 +37,5 @@ pub use decoder::{DecodeError, Decoder};
 pub use encoder::{AccessUnit, EncodeError, Encoder};
 pub use frame::{Frame, FrameMut, Plane, Pool};
 pub use layout::Rect;
+pub use reduce::Reducer;
 pub use scale::{ScaleError, Scaler};

@@ -1,7 +1,7 @@
 //! Scaling of a picture into a rectangle of another, with conversion of colour where it differs.
 
 use super::colour::{Colour, Conversion};
-use super::frame::{Frame, FrameMut, Plane, Pool};
+use super::frame::{ALIGNMENT, Frame, FrameMut, Plane, Pool};
 use super::layout::Rect;
 use super::{sws, yuv};
 
@@ -32,6 +32,8 @@ pub enum ScaleError {
 #[derive(Debug)]
 pub(super) struct Target<'a> {
     pub data: &'a mut [u8],
+    /// Its rows are whole rows of the picture.
+    pub fills_rows: bool,
     pub stride: usize,
     pub width: usize,
     pub height: usize,
@@ -41,6 +43,13 @@ impl Target<'_> {
     /// Whether all rows are there.
     pub fn is_whole(&self) -> bool {
         self.as_plane().is_whole()
+    }
+
+    /// Whether rows may be written up to the next whole vector, so that nothing of this or another
+    /// picture is spoilt.
+    fn has_room(&self) -> bool {
+        let padded = self.width.next_multiple_of(ALIGNMENT);
+        self.fills_rows && self.stride == padded && self.data.len() >= padded * self.height
     }
 
     fn as_plane(&self) -> Plane<'_> {
@@ -65,6 +74,8 @@ pub struct Scaler {
     /// Where libswscale writes: it rounds rows up to whole vectors, which would spoil the
     /// neighbours' samples.
     scratch: Option<FrameMut>,
+    /// For the source with fewer samples, see [`box_ratio`].
+    boxed: Option<Pool>,
     conversion: Option<(Colour, Colour, Option<Conversion>)>,
     /// Working memory of the conversion.
     row: Vec<i16>,
@@ -105,19 +116,34 @@ impl Scaler {
             return Err(ScaleError::Sizes { from, to });
         }
         if from == to {
-            source
-                .iter()
-                .zip(target)
-                .for_each(|(source, target)| yuv::copy(*source, target));
-        } else if [2, 4].iter().any(|n| from == (to.0 * n, to.1 * n)) {
-            source
-                .iter()
-                .zip(target)
-                .for_each(|(source, target)| yuv::box_scale(*source, target));
+            copy(source, target);
         } else {
-            self.resize_by_sws(source, target)?;
+            match box_ratio(from, to) {
+                1 => self.resize_by_sws(source, target)?,
+                ratio if from == (to.0 * ratio, to.1 * ratio) => box_scale(source, target),
+                ratio => self.resize_by_both(source, target, ratio)?,
+            }
         }
         Ok(())
+    }
+
+    /// Most of the way by whole blocks, which costs a tenth, the rest by libswscale.
+    fn resize_by_both(
+        &mut self,
+        source: [Plane<'_>; 3],
+        target: &mut [Target<'_>; 3],
+        ratio: usize,
+    ) -> Result<(), ScaleError> {
+        let (width, height) = (source[0].width / ratio, source[0].height / ratio);
+        let whole = Rect::whole(width as u32, height as u32);
+        let known = self.boxed.take();
+        let known = known.filter(|p| (p.width(), p.height()) == (whole.width, whole.height));
+        let pool = known.unwrap_or_else(|| Pool::new(whole.width, whole.height, Colour::BT709, 1));
+        let mut boxed = pool.take();
+        self.boxed = Some(pool);
+        box_scale(source, &mut targets(&mut boxed, whole)?);
+        let boxed = boxed.freeze();
+        self.resize_by_sws(std::array::from_fn(|index| boxed.plane(index)), target)
     }
 
     fn resize_by_sws(
@@ -140,11 +166,13 @@ impl Scaler {
         let (Some(sws), Some(scratch)) = (&mut self.sws, &mut self.scratch) else {
             return Err(ScaleError::Sizes { from, to });
         };
+        if target.iter().all(Target::has_room) {
+            sws.scale(source, target);
+            return Ok(());
+        }
         let mut scratch = targets(scratch, whole)?;
         sws.scale(source, &mut scratch);
-        for (scaled, target) in scratch.iter().zip(target) {
-            yuv::copy(scaled.as_plane(), target);
-        }
+        copy(scratch.each_ref().map(Target::as_plane), target);
         Ok(())
     }
 
@@ -160,6 +188,31 @@ impl Scaler {
     }
 }
 
+/// Samples of a row and of a column that are averaged first: 4, 2 or 1, as both sides of all planes can be
+/// divided.
+fn box_ratio(from: (usize, usize), to: (usize, usize)) -> usize {
+    let goes = |ratio: &usize| {
+        let fits = |from: usize, to: usize| from.is_multiple_of(2 * ratio) && from >= to * ratio;
+        fits(from.0, to.0) && fits(from.1, to.1)
+    };
+    [4, 2].into_iter().find(goes).unwrap_or(1)
+}
+
+/// Copies samples; the sizes are equal.
+fn copy(source: [Plane<'_>; 3], target: &mut [Target<'_>; 3]) {
+    for (source, target) in source.iter().zip(target) {
+        for y in 0..target.height {
+            target.row(y).copy_from_slice(source.row(y));
+        }
+    }
+}
+
+fn box_scale(source: [Plane<'_>; 3], target: &mut [Target<'_>; 3]) {
+    for (source, target) in source.iter().zip(target) {
+        yuv::box_scale(*source, target);
+    }
+}
+
 /// Fills a rectangle with one colour: luma, Cb, Cr.
 pub fn fill(target: &mut FrameMut, place: Rect, samples: [u8; 3]) -> Result<(), ScaleError> {
     for (plane, sample) in targets(target, place)?.iter_mut().zip(samples) {
@@ -171,8 +224,9 @@ pub fn fill(target: &mut FrameMut, place: Rect, samples: [u8; 3]) -> Result<(), 
 }
 
 /// The part of each plane that a rectangle covers.
-fn targets(target: &mut FrameMut, place: Rect) -> Result<[Target<'_>; 3], ScaleError> {
+pub(super) fn targets(target: &mut FrameMut, place: Rect) -> Result<[Target<'_>; 3], ScaleError> {
     let (width, height) = (target.width(), target.height());
+    let whole_width = width as usize;
     let even = [place.x, place.y, place.width, place.height]
         .iter()
         .all(|v| v.is_multiple_of(2));
@@ -194,6 +248,7 @@ fn targets(target: &mut FrameMut, place: Rect) -> Result<[Target<'_>; 3], ScaleE
             [place.x, place.y, place.width, place.height].map(|luma| (luma / halving) as usize);
         Target {
             data: &mut data[y * stride + x..],
+            fills_rows: width == whole_width.div_ceil(halving as usize),
             stride,
             width,
             height,

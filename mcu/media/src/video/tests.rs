@@ -594,30 +594,40 @@ fn scaling_writes_its_rectangle_and_nothing_else() {
         ((64, 64), (2, 2)),
     ] {
         let source = scene(&Pool::new(from.0, from.1, Colour::BT709, 1), 3);
-        let pool = Pool::new(to.0 + 12, to.1 + 8, Colour::BT709, 1);
-        let mut target = pool.take();
-        let whole = Rect::whole(target.width(), target.height());
-        scale::fill(&mut target, whole, [250, 251, 252]).unwrap();
-        let place = Rect {
-            x: 6,
-            y: 4,
-            width: to.0,
-            height: to.1,
-        };
-        Scaler::new().scale(&source, &mut target, place).unwrap();
-        let target = target.freeze();
-        for index in 0..3 {
-            let (plane, halving) = (target.plane(index), if index == 0 { 1 } else { 2 });
-            let inside = |at: usize, start: u32, length: u32| {
-                (start / halving..(start + length) / halving).contains(&(at as u32))
+        // Amid a larger picture, as the whole of one, and with a little room beside it.
+        for ((x, y), spare) in [((6, 4), (12, 8)), ((0, 0), (0, 0)), ((0, 0), (2, 2))] {
+            let size = (to.0 + spare.0, to.1 + spare.1);
+            let place = Rect {
+                x,
+                y,
+                width: to.0,
+                height: to.1,
             };
-            for y in 0..plane.height {
-                for (x, sample) in plane.row(y).iter().enumerate() {
-                    let covered =
-                        inside(x, place.x, place.width) && inside(y, place.y, place.height);
-                    let guard = 250 + index as u8;
-                    assert_eq!(*sample != guard, covered, "{from:?} {to:?} {index} {x} {y}");
-                }
+            writes_nothing_else(&source, size, place);
+        }
+    }
+}
+
+fn writes_nothing_else(source: &Frame, size: (u32, u32), place: Rect) {
+    let mut target = Pool::new(size.0, size.1, Colour::BT709, 1).take();
+    let whole = Rect::whole(size.0, size.1);
+    scale::fill(&mut target, whole, [250, 251, 252]).unwrap();
+    Scaler::new().scale(source, &mut target, place).unwrap();
+    let target = target.freeze();
+    for index in 0..3 {
+        let (plane, halving) = (target.plane(index), if index == 0 { 1 } else { 2 });
+        let inside = |at: usize, start: u32, length: u32| {
+            (start / halving..(start + length) / halving).contains(&(at as u32))
+        };
+        for y in 0..plane.height {
+            for (x, sample) in plane.row(y).iter().enumerate() {
+                let covered = inside(x, place.x, place.width) && inside(y, place.y, place.height);
+                let guard = 250 + index as u8;
+                assert_eq!(
+                    *sample != guard,
+                    covered,
+                    "{place:?} in {size:?}: {index} {x} {y}"
+                );
             }
         }
     }

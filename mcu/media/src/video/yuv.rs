@@ -1,4 +1,4 @@
-//! libyuv: the two calls that are used, bounds checked.
+//! libyuv: the call that is used, bounds checked.
 
 use super::frame::Plane;
 use super::scale::Target;
@@ -22,14 +22,6 @@ mod c {
             dst_height: c_int,
             filtering: c_int,
         );
-        pub fn CopyPlane(
-            src: *const u8,
-            src_stride: c_int,
-            dst: *mut u8,
-            dst_stride: c_int,
-            width: c_int,
-            height: c_int,
-        );
     }
 }
 
@@ -49,23 +41,6 @@ pub fn box_scale(source: Plane<'_>, target: &mut Target<'_>) {
             target.width as i32,
             target.height as i32,
             c::FILTER_BOX,
-        );
-    }
-}
-
-/// Copies samples; the sizes are equal.
-pub fn copy(source: Plane<'_>, target: &mut Target<'_>) {
-    assert!(source.is_whole() && target.is_whole());
-    assert!((source.width, source.height) == (target.width, target.height));
-    // SAFETY: as in `box_scale`.
-    unsafe {
-        c::CopyPlane(
-            source.data.as_ptr(),
-            source.stride as i32,
-            target.data.as_mut_ptr(),
-            target.stride as i32,
-            target.width as i32,
-            target.height as i32,
         );
     }
 }

@@ -66,7 +66,7 @@ fn h264_goes_before_all_of_them_unless_its_limits_allow_nothing() {
 #[test]
 fn our_offer_lists_them_last_and_an_answer_may_take_them() {
     let ours = offer(&with_all(), &mut rng());
-    assert!(ours.sdp.contains(" RTP/AVP 96 97 98 99 34 31\r\n"));
+    assert!(ours.sdp.contains(" RTP/AVP 96 97 98 99 34 31 120 121\r\n"));
     assert!(
         ours.sdp
             .contains(" RTP/AVP 107 115 9 111 8 0 18 101 102 103 104\r\n"),
@@ -186,4 +186,58 @@ fn linear_samples_are_taken_at_16_khz_in_packets_that_fit() {
         AudioCodec::Pcma,
         "one channel only"
     );
+}
+
+/// RFC 4588 §8.1, RFC 2198 §5: what repairs is agreed on where the offer has it, under its numbers, and
+/// sound with copies by a processor that reads it.
+#[test]
+fn retransmissions_and_copies_are_agreed_on_as_offered() {
+    let offer = offered(
+        "m=audio 4000 RTP/AVP 121 0\r\na=rtpmap:121 red/8000\r\na=fmtp:121 0/0\r\n\
+         m=video 4002 RTP/AVP 97 98 99\r\na=rtpmap:97 H264/90000\r\n\
+         a=fmtp:97 profile-level-id=42e01f;packetization-mode=1\r\na=rtpmap:98 rtx/90000\r\n\
+         a=fmtp:98 apt=97\r\na=rtpmap:99 rtx/90000\r\na=fmtp:99 apt=42\r\n\
+         a=rtcp-fb:97 nack\r\na=rtcp-fb:97 ccm tmmbr\r\n",
+    );
+    let mut local = with_all();
+    let older = answer(&offer, &local, &mut rng()).unwrap();
+    assert!(
+        older.sdp.contains("m=audio 20000 RTP/AVP 0\r\n"),
+        "{}",
+        older.sdp
+    );
+    local.audio.as_mut().unwrap().red = true;
+    let mut agreed = answer(&offer, &local, &mut rng()).unwrap();
+    for line in [
+        "m=audio 20000 RTP/AVP 121 0\r\n",
+        "a=rtpmap:121 red/8000\r\na=fmtp:121 0/0\r\n",
+        "m=video 20002 RTP/AVP 97 98\r\n",
+        "a=rtpmap:98 rtx/90000\r\na=fmtp:98 apt=97\r\n",
+        "a=rtcp-fb:* nack\r\na=rtcp-fb:* ccm tmmbr\r\n",
+    ] {
+        assert!(agreed.sdp.contains(line), "{line} in {}", agreed.sdp);
+    }
+    agreed.set_ssrcs(10, 20);
+    let stream = &agreed.audio.as_ref().unwrap().stream;
+    assert_eq!(
+        (stream.red, stream.send.unwrap().red),
+        (Some(121), Some(121))
+    );
+    let video = agreed.video.as_ref().unwrap();
+    let send = video.send.as_ref().unwrap();
+    assert_eq!(
+        (send.ssrc, send.rtx, send.rtx_ssrc),
+        (20, Some(98), Some(21))
+    );
+    assert_eq!(video.receive.as_ref().unwrap().payloads[0].rtx, Some(98));
+    // A later offer of ours keeps the numbers.
+    let again = offer_again(&local, &agreed, &mut rng());
+    assert!(again.sdp.contains(" RTP/AVP 97 98\r\n"), "{}", again.sdp);
+    let accepted = accept_answer(&again, &offer, &mut rng()).unwrap();
+    let video = accepted.video.unwrap();
+    assert_eq!(video.receive.unwrap().payloads[0].rtx, Some(98));
+    // Without NACK nobody asks for retransmissions.
+    let plain = offer.replace("a=rtcp-fb:97 nack\r\n", "");
+    let plain = answer(&plain, &local, &mut rng()).unwrap();
+    assert_eq!(plain.video.unwrap().send.unwrap().rtx, None);
 }
