@@ -317,3 +317,22 @@ const UP: Config = Config {
     min_bps: LEAST_ASKED_BPS,
     max_bps: 20_000_000,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Defect: sound took more of the wider line, so that the class did not fit that was tried, and every
+    /// trial ended with two key frames and the class of before.
+    #[test]
+    fn what_a_class_needs_has_room_for_it_beside_sound() {
+        let (least, full) = (21_000, 57_600);
+        for rate in [20_000, 32_000, 48_000, 64_000, 96_000, 384_000, 2_000_000] {
+            let target = needed(f64::from(rate) * OVERHEAD, (least, full)) + 1;
+            let sound = (target / 3).clamp(least, full);
+            let room = (f64::from(target) * USED - f64::from(sound)) / OVERHEAD;
+            assert!(room >= f64::from(rate), "{rate}: {room} of {target}");
+            assert!(room < f64::from(rate) * 1.01, "{rate}: {room} of {target}");
+        }
+    }
+}
