@@ -27,6 +27,9 @@ const KEPT_FOR: Duration = Duration::from_millis(1_500);
 
 /// Who loses packets and can ask for nothing is sent a key frame no oftener than this.
 const REFRESH: Duration = Duration::from_secs(2);
+/// Loss from which on that is done, in 1/256, and for how long after the last of it.
+const EXPOSED_FROM: u8 = 3;
+const EXPOSED_FOR: Duration = Duration::from_secs(30);
 
 /// A packet that is to leave.
 pub struct Outgoing<'a> {
@@ -49,6 +52,8 @@ pub struct Screen {
     anew: Option<(LegId, VideoClass)>,
     /// Packets are lost on the way to a peer that can ask for nothing.
     is_exposed: bool,
+    /// When it reported loss last.
+    lost: Option<Instant>,
     /// When it was last sent a key frame for that.
     refreshed: Option<Instant>,
     /// In place of the plan's class, where the line does not take its rate.
@@ -125,6 +130,7 @@ impl Screen {
             packetizer: None,
             anew: None,
             is_exposed: false,
+            lost: None,
             refreshed: None,
             reduced: Reduced::No,
             last_timestamp: None,
@@ -469,9 +475,15 @@ impl Screen {
         self.stream.handle_report_block(now, block, clock);
         let feedback = self.plan.feedback;
         let can_ask = feedback.nack || feedback.pli || feedback.fir;
-        if block.ssrc != self.stream.ssrc() || block.fraction_lost == 0 || can_ask {
+        if block.ssrc != self.stream.ssrc() || can_ask {
             return;
         }
+        if block.fraction_lost < EXPOSED_FROM {
+            let is_over = |at| now.saturating_duration_since(at) >= EXPOSED_FOR;
+            self.is_exposed &= !self.lost.is_some_and(is_over);
+            return;
+        }
+        self.lost = Some(now);
         self.is_exposed = self
             .class()
             .is_some_and(|class| class.codec == VideoCodec::H264);

@@ -245,9 +245,11 @@ impl ReceiveStream {
         self.last_sr = Some((*info, now));
     }
 
-    /// Round trip to the peer, which spaces repeated requests.
+    /// Round trip to the peer, which spaces repeated requests. Answers of half of it are of a time before it
+    /// grew: none is measured any more where each packet is asked for twice before its answer can be there.
     pub fn set_round_trip(&mut self, round_trip: Duration) {
         self.round_trip = round_trip;
+        self.answer = self.answer.filter(|answer| *answer >= round_trip / 2);
     }
 
     /// Sequence numbers to ask for now are appended to `out`, ascending. Nothing is appended

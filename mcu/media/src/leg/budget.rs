@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use mcu_api::codec::{VideoClass, VideoCodec};
 use mcu_rtp::congestion::{Config, Controller};
-use mcu_rtp::rtcp::Bound;
 
 /// Rates in bit/s of what is encoded for lines that do not take the rate of SDP: few, so that receivers on
 /// nearly equal lines share one encoder.
-const RATES_BPS: [u32; 14] = [
-    2_000_000, 1_536_000, 1_024_000, 768_000, 512_000, 384_000, 256_000, 192_000, 128_000, 96_000,
-    64_000, 48_000, 32_000, 20_000,
+const RATES_BPS: [u32; 17] = [
+    6_000_000, 4_000_000, 3_000_000, 2_000_000, 1_536_000, 1_024_000, 768_000, 512_000, 384_000,
+    256_000, 192_000, 128_000, 96_000, 64_000, 48_000, 32_000, 20_000,
 ];
 /// Least that is sent in all: sound at its least, and nothing beside it.
 const MIN_BPS: u32 = 24_000;
@@ -22,8 +21,8 @@ const MIN_BPS: u32 = 24_000;
 const HEADERS: f64 = 1.08;
 /// Loss up to which a higher rate may be tried.
 const TRIED_LOSS: f64 = 0.15;
-/// A rate that a terminal asked for is forgotten after so long without being asked for again: RFC 5104
-/// §4.2.1.2 has no timeout, but who asked may have begun anew.
+/// A rate that a terminal asked for by REMB is forgotten after so long without being asked for again. By
+/// TMMBR it lasts (RFC 5104 §4.2.1.2).
 const BOUND_LASTS: Duration = Duration::from_secs(120);
 
 /// One terminal's line, towards it.
@@ -33,7 +32,8 @@ pub struct Budget {
     /// The line was full once: until then nothing is known, and the rate of SDP is sent.
     narrow: bool,
     fraction: f64,
-    bound: Option<(u32, Instant)>,
+    /// In bit/s, and until when.
+    bound: Option<(u32, Option<Instant>)>,
 }
 
 impl Budget {
@@ -81,16 +81,18 @@ impl Budget {
         }
     }
 
-    /// The terminal asks for no more than this (TMMBR, REMB).
-    pub fn handle_bound(&mut self, now: Instant, bound: Bound) {
-        let bps = u32::try_from(bound.bps).unwrap_or(u32::MAX);
-        self.bound = Some((bps.max(MIN_BPS), now));
+    /// The terminal asks for no more than so many bit/s, for good (TMMBR) or until it is silent (REMB).
+    pub fn handle_bound(&mut self, now: Instant, bps: u64, for_good: bool) {
+        let bps = u32::try_from(bps).unwrap_or(u32::MAX);
+        let until = (!for_good).then(|| now + BOUND_LASTS);
+        self.bound = Some((bps.max(MIN_BPS), until));
     }
 
     /// What may be sent in all, RTP headers included; `None` while SDP alone bounds it.
     pub fn target_bps(&mut self, now: Instant) -> Option<u32> {
-        let lasts = |(_, at): &(u32, Instant)| now.saturating_duration_since(*at) < BOUND_LASTS;
-        self.bound = self.bound.filter(lasts);
+        self.bound = self
+            .bound
+            .filter(|(_, until)| until.is_none_or(|until| now < until));
         let asked = self.bound.map(|(bps, _)| (f64::from(bps) / HEADERS) as u32);
         let asked = asked.filter(|bps| *bps < self.most_bps);
         let estimate = self.narrow.then(|| self.controller.target_bps());
@@ -109,10 +111,10 @@ impl Budget {
 /// The class in place of one whose rate a line does not take: of the rate next below `bps`, with smaller
 /// and fewer pictures where so few bits ask for it. `None`: not even the least is taken.
 pub fn reduced(class: &VideoClass, bps: u32) -> Option<VideoClass> {
-    let bitrate_bps = RATES_BPS.into_iter().find(|rate| *rate <= bps)?;
-    if class.bitrate_bps <= bitrate_bps {
+    if class.bitrate_bps <= bps {
         return Some(class.clone());
     }
+    let bitrate_bps = RATES_BPS.into_iter().find(|rate| *rate <= bps)?;
     let (width, height, frame_rate) = match bitrate_bps {
         512_000.. => (1920, 1080, 60),
         384_000.. => (1280, 720, 30),
@@ -215,22 +217,13 @@ mod tests {
         let now = Instant::now();
         let mut budget = Budget::new(1_600_000);
         assert_eq!(budget.target_bps(now), None);
-        let bound = Bound {
-            ssrc: 1,
-            bps: 500_000,
-            overhead: 40,
-        };
-        budget.handle_bound(now, bound);
+        budget.handle_bound(now, 500_000, false);
         assert_eq!(budget.target_bps(now), Some(462_962));
         assert!(!budget.try_rate(now, 600_000));
         assert_eq!(budget.target_bps(now + BOUND_LASTS), None);
-        budget.handle_bound(
-            now,
-            Bound {
-                bps: u64::MAX,
-                ..bound
-            },
-        );
+        budget.handle_bound(now, 500_000, true);
+        assert_eq!(budget.target_bps(now + 10 * BOUND_LASTS), Some(462_962));
+        budget.handle_bound(now, u64::MAX, true);
         assert_eq!(budget.target_bps(now), None);
     }
 
@@ -238,6 +231,7 @@ mod tests {
     fn fewer_bits_are_spent_on_smaller_and_fewer_pictures() {
         let size = |bps| reduced(&class(), bps).map(|c| (c.height, c.frame_rate, c.bitrate_bps));
         assert_eq!(size(2_000_000), Some((720, 30, 1_536_000)));
+        assert_eq!(size(1_536_000), Some((720, 30, 1_536_000)));
         assert_eq!(size(900_000), Some((720, 30, 768_000)));
         assert_eq!(size(300_000), Some((360, 30, 256_000)));
         assert_eq!(size(33_000), Some((180, 8, 32_000)));

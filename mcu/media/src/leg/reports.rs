@@ -28,6 +28,8 @@ impl Leg {
     ) {
         self.note_heard(now);
         let (mut resend, mut told) = (Vec::new(), 0);
+        // Of several the last holds: a datagram is answered once.
+        let (mut bound, mut bound_of_all) = (None, None);
         for packet in rtcp::parse(compound) {
             // A malformed packet ends the compound; what came before it stands.
             let Ok(packet) = packet else { break };
@@ -47,10 +49,8 @@ impl Leg {
                     self.handle_nack(now, media, lost, &mut resend);
                 }
                 Rtcp::Nack { .. } => {}
-                Rtcp::MaxRate { sender, bounds } => {
-                    self.handle_bounds(now, (transport, sender), bounds, sockets);
-                }
-                Rtcp::MaxRateOfAll { bps, .. } => self.handle_bound_of_all(now, bps),
+                Rtcp::MaxRate { sender, bounds } => bound = Some((sender, bounds)),
+                Rtcp::MaxRateOfAll { bps, .. } => bound_of_all = Some(bps),
                 Rtcp::TransportFeedback(feedback) => {
                     // A few bytes may tell of many packets: no more of them in all than in one.
                     told += u32::from(feedback.status_count);
@@ -62,6 +62,12 @@ impl Leg {
                 }
                 Rtcp::Names(_) | Rtcp::Goodbye(_) => {}
             }
+        }
+        if let Some((sender, bounds)) = bound {
+            self.handle_bounds(now, (transport, sender), bounds, sockets);
+        }
+        if let Some(bps) = bound_of_all {
+            self.handle_bound_of_all(now, bps);
         }
         for (n, sequence) in resend {
             for _ in 0..copies(self.screens[n].recent_loss()) {

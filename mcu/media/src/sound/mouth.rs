@@ -19,6 +19,8 @@ use crate::shared_encoders::{self, Key, SharedEncoders};
 /// which share on, and how slowly what was reported is forgotten.
 const COPIES: [(f32, usize); 3] = [(0.2, 3), (0.06, 2), (0.005, 1)];
 const LOSS_KEPT: f32 = 0.8;
+/// Bytes of a packet with copies.
+const MAX_REDUNDANT: usize = 1_100;
 /// Opus is heard well enough from here on, in bit/s.
 const LEAST_OPUS_BPS: u32 = 16_000;
 /// Our timestamps are counted; further from the clock than this they are set anew.
@@ -281,6 +283,16 @@ impl Mouth {
         };
         let wanted = COPIES.iter().find(|(from, _)| loss >= *from);
         let wanted = wanted.map_or(0, |(_, copies)| *copies).min(self.sent.len());
+        // What is longer than a datagram is lost by parts.
+        let lengths = self
+            .sent
+            .iter()
+            .take(wanted)
+            .scan(self.payload.len(), |all, (_, copy)| {
+                *all += copy.len();
+                Some(*all)
+            });
+        let wanted = lengths.take_while(|all| *all <= MAX_REDUNDANT).count();
         let payload_type = self.plan.payload_type;
         if wanted > 0 {
             let copies = self.sent.iter().take(wanted).rev();
