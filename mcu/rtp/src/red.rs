@@ -18,8 +18,8 @@ pub struct Block<'a> {
     pub payload: &'a [u8],
 }
 
-/// Reads a payload: its blocks, oldest first as they were sent, the new one last. Copies beyond
-/// [`MAX_COPIES`] are passed over. `None` for what is torn: then none of it can be trusted.
+/// Reads a payload: its blocks, oldest first as they were sent, the new one last. Of more than
+/// [`MAX_COPIES`] the oldest are passed over. `None` for what is torn: then none of it can be trusted.
 pub fn parse(payload: &[u8]) -> Option<impl Iterator<Item = Block<'_>>> {
     let (mut heads, mut rest) = ([(0, 0, 0); MAX_COPIES], payload);
     let (mut count, mut skipped) = (0, 0);
@@ -32,14 +32,16 @@ pub fn parse(payload: &[u8]) -> Option<impl Iterator<Item = Block<'_>>> {
         let (word, after) = rest.split_first_chunk::<4>()?;
         let word = u32::from_be_bytes(*word);
         let len = (word & MAX_LEN as u32) as usize;
-        match heads.get_mut(count) {
-            Some(head) => *head = ((word >> 24) as u8 & 0x7F, word >> 10 & MAX_OFFSET, len),
-            None => skipped += len,
+        if count == MAX_COPIES {
+            skipped += heads[0].2;
+            heads.rotate_left(1);
+            count -= 1;
         }
+        heads[count] = ((word >> 24) as u8 & 0x7F, word >> 10 & MAX_OFFSET, len);
         count += 1;
         rest = after;
     };
-    let count = count.min(MAX_COPIES);
+    rest = rest.get(skipped..)?;
     let mut blocks = [None; MAX_COPIES + 1];
     for (block, (payload_type, offset, len)) in blocks.iter_mut().zip(&heads[..count]) {
         let (payload, after) = rest.split_at_checked(*len)?;
@@ -53,7 +55,7 @@ pub fn parse(payload: &[u8]) -> Option<impl Iterator<Item = Block<'_>>> {
     blocks[count] = Some(Block {
         payload_type: newest,
         offset: 0,
-        payload: rest.get(skipped..)?,
+        payload: rest,
     });
     Some(blocks.into_iter().flatten())
 }
@@ -123,6 +125,9 @@ mod tests {
         payload.extend(0..200u8);
         payload.extend(b"new");
         let read = blocks(&payload).unwrap();
+        let newest: Vec<_> = read.iter().map(|b| (b.offset, b.payload[0])).collect();
+        let copies = [(196, 196), (197, 197), (198, 198), (199, 199)];
+        assert_eq!(newest[..MAX_COPIES], copies);
         assert_eq!(read.len(), MAX_COPIES + 1);
         assert_eq!(read[MAX_COPIES].payload, b"new");
         let long = vec![0; 1_024];
