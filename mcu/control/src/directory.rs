@@ -21,6 +21,7 @@ impl Config {
         let rooms = self.take_up_rooms(&directory.rooms);
         let accounts = self.take_up_accounts(&directory.accounts);
         let trunks = self.take_up_trunks(&directory.trunks);
+        self.shares = directory.shares.clone();
         if !rooms.is_empty() || !accounts.is_empty() || !trunks.is_empty() {
             warn!(
                 ?rooms,

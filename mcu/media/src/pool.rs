@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use mio::Waker;
 
 use crate::blame;
+use crate::pressure::Waits;
 
 /// Work that yields a `T`.
 pub type Job<T> = Box<dyn FnOnce() -> T + Send>;
@@ -32,7 +34,10 @@ struct Queue<T> {
 }
 
 struct Waiting<T> {
-    jobs: VecDeque<Job<T>>,
+    /// With the time at which each came.
+    jobs: VecDeque<(Instant, Job<T>)>,
+    /// Of those that were taken since somebody asked.
+    waits: Waits,
     is_over: bool,
 }
 
@@ -40,6 +45,7 @@ impl<T> Queue<T> {
     fn new() -> Self {
         let waiting = Waiting {
             jobs: VecDeque::new(),
+            waits: Waits::default(),
             is_over: false,
         };
         Self {
@@ -59,7 +65,7 @@ impl<T> Queue<T> {
         if waiting.jobs.len() >= MAX_WAITING || waiting.is_over {
             return false;
         }
-        waiting.jobs.push_back(job);
+        waiting.jobs.push_back((Instant::now(), job));
         drop(waiting);
         self.roused.notify_one();
         true
@@ -69,11 +75,12 @@ impl<T> Queue<T> {
     fn next(&self) -> Option<Job<T>> {
         let waiting = self.lock();
         let is_idle = |waiting: &mut Waiting<T>| waiting.jobs.is_empty() && !waiting.is_over;
-        let waited = self.roused.wait_while(waiting, is_idle);
-        waited
-            .unwrap_or_else(PoisonError::into_inner)
-            .jobs
-            .pop_front()
+        let roused = self.roused.wait_while(waiting, is_idle);
+        let mut waiting = roused.unwrap_or_else(PoisonError::into_inner);
+        let (came, job) = waiting.jobs.pop_front()?;
+        waiting.waits.jobs += 1;
+        waiting.waits.total += came.elapsed();
+        Some(job)
     }
 
     fn end(&self) {
@@ -103,22 +110,24 @@ impl<T: Send + 'static> Pool<T> {
     pub fn new(threads: usize, waker: Arc<Waker>) -> std::io::Result<Self> {
         let last = threads.div_ceil(LAST_OF);
         let (finished, results) = sync_channel(2 * MAX_WAITING + threads + last);
-        let start = |name: &str, threads: usize, nice: Option<libc::c_int>| {
+        let start = |name: &str, threads: usize, is_last: bool| {
             let jobs = Arc::new(Queue::new());
             for n in 0..threads {
                 let (waiting, finished, waker) = (jobs.clone(), finished.clone(), waker.clone());
                 thread::Builder::new()
                     .name(format!("{name}-{n}"))
                     .spawn(move || {
-                        nice.into_iter().for_each(lower_priority);
+                        if is_last {
+                            lower_priority();
+                        }
                         run_jobs(&waiting, &finished, &waker);
                     })?;
             }
             Ok::<_, std::io::Error>(jobs)
         };
         Ok(Self {
-            jobs: start("video", threads, None)?,
-            last_jobs: start("still", last, Some(LAST_NICE))?,
+            jobs: start("video", threads, false)?,
+            last_jobs: start("still", last, true)?,
             results,
         })
     }
@@ -135,16 +144,22 @@ impl<T: Send + 'static> Pool<T> {
         self.last_jobs.push(job)
     }
 
+    /// How long jobs have waited for a thread since the last call, but for those that may.
+    pub fn take_waits(&self) -> Waits {
+        std::mem::take(&mut self.jobs.lock().waits)
+    }
+
     /// Next result, if one is there.
     pub fn result(&self) -> Option<T> {
         self.results.try_recv().ok()
     }
 }
 
-fn lower_priority(nice: libc::c_int) {
+/// Has the calling thread wait for what is more urgent.
+pub fn lower_priority() {
     // SAFETY: setpriority has no memory effects; 0 means the calling thread on Linux. Nobody lacks the
     // right to lower it.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LAST_NICE) };
 }
 
 fn run_jobs<T>(waiting: &Queue<T>, finished: &SyncSender<T>, waker: &Waker) {
@@ -191,6 +206,7 @@ mod tests {
             poll.poll(&mut events, None).unwrap();
             got.extend(std::iter::from_fn(|| pool.result()));
         }
+        assert_eq!(pool.take_waits().jobs, 100, "what may wait is not counted");
         got.sort_unstable();
         assert_eq!(got, (0..110).map(|n| n * n).collect::<Vec<u32>>());
     }

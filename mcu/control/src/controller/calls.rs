@@ -11,6 +11,7 @@ use sip::sdp;
 use tracing::{debug, info, warn};
 
 use super::answers::Peer;
+use super::capacity::NoPort;
 use super::chat::reorders;
 use super::door::Entrance;
 use super::exchange::Exchange;
@@ -23,6 +24,9 @@ use super::{Controller, Output, address, figures, leg_of_call};
 /// Seconds of silence, RTCP included, after which a terminal is asked whether it is still there, and
 /// then again as often.
 const PROBE_AFTER_S: u32 = 60;
+
+/// Lines of the tallest pictures of a room that says nothing of it.
+const USUAL_HEIGHT: u16 = 720;
 
 /// Longest name shown, in characters.
 const MAX_NAME_CHARS: usize = 64;
@@ -115,6 +119,17 @@ impl Controller {
             .and_then(|offer| sdp::wanted_at(&offer.0));
         let (mut exchange, ports) =
             self.exchange_for(call.remote.ip(), wanted_at, &entrance.number, call.srtp)?;
+        let with_pictures = call
+            .offer
+            .as_ref()
+            .is_none_or(|offer| has_pictures(&offer.0));
+        let height = match self.limit(&mut exchange, &entrance.number, with_pictures) {
+            Ok(height) => height,
+            Err(NoPort) => {
+                self.release_ports(&ports);
+                return Err(RejectReason::NoPort);
+            }
+        };
         let described = match &call.offer {
             Some(offer) => exchange.answer(&offer.0, &mut self.rng),
             None => Ok(exchange.offer(&mut self.rng)),
@@ -128,6 +143,11 @@ impl Controller {
             }
         };
         let id = self.new_leg_id();
+        let media = exchange.media(id);
+        if let Err(NoPort) = self.check_port(media.as_ref(), height) {
+            self.release_ports(&ports);
+            return Err(RejectReason::NoPort);
+        }
         let waits = entrance.waiting.is_some();
         info!(call = %call.call, leg = %id, user_agent = call.user_agent, waits, "call accepted");
         let leg = Leg {
@@ -139,7 +159,7 @@ impl Controller {
             silenced: Silenced::default(),
             waiting: entrance.waiting,
             source: Some(entrance.source),
-            media: exchange.media(id),
+            media,
             stats: None,
             graded: Graded::default(),
             sound_lag_ms: None,
@@ -203,7 +223,27 @@ impl Controller {
         Err(RejectReason::Unavailable)
     }
 
-    fn release_ports(&mut self, ports: &[u16]) {
+    /// Has no taller picture go either way than there is a port for; answers how tall.
+    pub(super) fn limit(
+        &self,
+        exchange: &mut Exchange,
+        room: &str,
+        with_pictures: bool,
+    ) -> Result<u16, NoPort> {
+        if !with_pictures {
+            return Ok(0);
+        }
+        let room = self.config.room(room);
+        let shape = room.map(|room| room.shape).unwrap_or_default();
+        let lowered = self.load.lowered_to();
+        let most = shape.max_height.into_iter().chain(lowered).min();
+        let height = self.height_for(most.unwrap_or(USUAL_HEIGHT))?;
+        exchange.set_ceiling(height);
+        exchange.set_most(most, shape.max_frame_rate);
+        Ok(height)
+    }
+
+    pub(super) fn release_ports(&mut self, ports: &[u16]) {
         for port in ports {
             self.ports.unallocate(*port);
         }
@@ -341,6 +381,14 @@ impl Controller {
             self.outputs.push_back(Output::Media(message));
         }
     }
+}
+
+/// Whether an offer has pictures in it.
+fn has_pictures(offer: &str) -> bool {
+    let mut lines = offer
+        .lines()
+        .filter_map(|line| line.strip_prefix("m=video "));
+    lines.any(|line| !line.starts_with("0 "))
 }
 
 /// A name fit to be shown: no control characters, bounded, never empty.

@@ -15,6 +15,9 @@ use super::room::Media;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exchange {
     local: LocalMedia,
+    /// Lines of the tallest picture for which there was a port when the call came.
+    #[serde(default)]
+    ceiling: Option<u16>,
     progress: Progress,
 }
 
@@ -70,14 +73,21 @@ impl Exchange {
         };
         Self {
             local,
+            ceiling: None,
             progress: Progress::Nothing,
         }
+    }
+
+    /// For as long as the call lasts no taller picture goes either way, whatever [`Self::set_most`] says.
+    pub fn set_ceiling(&mut self, lines: u16) {
+        self.ceiling = Some(lines);
     }
 
     /// From the next description of ours on, no taller picture than this goes either way, nor more of
     /// them a second than that. Whether what is agreed on says something else, so that an offer is due. While one is open nothing changes: its
     /// answer is to be read by what it said.
     pub fn set_most(&mut self, max_height: Option<u16>, max_frame_rate: u8) -> bool {
+        let max_height = max_height.into_iter().chain(self.ceiling).min();
         let Some(video) = &mut self.local.video else {
             return false;
         };
