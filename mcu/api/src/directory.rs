@@ -388,6 +388,7 @@ mod tests {
             ],
         };
         let whole = Directory {
+            shares: Shares::default(),
             generation: u64::MAX,
             rooms: (0..MAX_ROOMS).map(room).collect(),
             accounts: (0..MAX_ACCOUNTS).map(account).collect(),

@@ -186,6 +186,7 @@ mod tests {
             rooms: vec![room("4000", true), room("5000", true), room("5000", false)],
             accounts: vec![account("ward-7", 32), account("or-1", 32), account("x", 31)],
             trunks: Vec::new(),
+            shares: Default::default(),
         });
         assert!(!config.room("4000").unwrap().guests);
         assert!(config.room("5000").unwrap().guests);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State as StateOf;
 use axum::http::StatusCode;
-use mcu_api::capacity::{PortClass, Ports, Shares};
+use mcu_api::capacity::{PortClass, Ports, Shares, TooMuch};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{Any, AnyConnection, Transaction};
@@ -54,14 +54,47 @@ impl From<&Ports> for PortsView {
     }
 }
 
-/// How the server is shared out.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// How the server is shared out: per cent of it that are kept for a class, 100 at most in all. What is kept
+/// for none is for whoever comes first.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
 struct Sharing {
-    /// Per cent of the server that are kept for a class (`full_hd`, `hd`, `sd`, `browser`, `sound`), 100 at
-    /// most in all. What is kept for none is for whoever comes first.
-    #[schema(value_type = BTreeMap<String, u8>)]
-    shares: BTreeMap<PortClass, u8>,
+    /// For terminals with pictures of up to 1,080 lines.
+    full_hd: u8,
+    /// Of up to 720 lines.
+    hd: u8,
+    /// Of up to 576 lines.
+    sd: u8,
+    /// For browsers.
+    browser: u8,
+    /// For those without pictures.
+    sound: u8,
+}
+
+impl From<&Shares> for Sharing {
+    fn from(shares: &Shares) -> Self {
+        Self {
+            full_hd: shares.of(PortClass::FullHd),
+            hd: shares.of(PortClass::Hd),
+            sd: shares.of(PortClass::Sd),
+            browser: shares.of(PortClass::Browser),
+            sound: shares.of(PortClass::Sound),
+        }
+    }
+}
+
+impl TryFrom<&Sharing> for Shares {
+    type Error = TooMuch;
+
+    fn try_from(wanted: &Sharing) -> Result<Self, TooMuch> {
+        Self::try_from(BTreeMap::from([
+            (PortClass::FullHd, wanted.full_hd),
+            (PortClass::Hd, wanted.hd),
+            (PortClass::Sd, wanted.sd),
+            (PortClass::Browser, wanted.browser),
+            (PortClass::Sound, wanted.sound),
+        ]))
+    }
 }
 
 /// Share the ports of the server out anew. Calls go on; what is free follows at once.
@@ -78,17 +111,15 @@ async fn share(
         .fetch_one(&mut *tx)
         .await?;
     need_at(&mut tx, &who, Right::SystemManage, &root).await?;
-    let shares = Shares::try_from(wanted.shares).map_err(|_| {
+    let shares = Shares::try_from(&wanted).map_err(|_| {
         let title = "Shares come to more than 100 per cent";
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("too_much")
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title).code("shares_too_much")
     })?;
     let before = read(&mut tx).await?;
     write(&mut tx, &shares).await?;
     note(&mut tx, &who, &root, (&before, &shares)).await?;
     commit(&state, tx).await?;
-    Ok(Json(Sharing {
-        shares: shares.into(),
-    }))
+    Ok(Json(Sharing::from(&shares)))
 }
 
 /// As they are in the database. What it has no right to hold is not there.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason, SrtpPolicy};
+use mcu_api::capacity::PortClass;
 use mcu_api::ids::CallId;
 use mcu_api::media::ToMedia;
 use mcu_api::secret::Redacted;
@@ -231,14 +232,21 @@ impl Controller {
         with_pictures: bool,
     ) -> Result<u16, NoPort> {
         if !with_pictures {
-            return Ok(0);
+            return match self.has_port(PortClass::Sound) {
+                true => Ok(0),
+                false => Err(NoPort),
+            };
         }
         let room = self.config.room(room);
         let shape = room.map(|room| room.shape).unwrap_or_default();
         let lowered = self.load.lowered_to();
         let most = shape.max_height.into_iter().chain(lowered).min();
-        let height = self.height_for(most.unwrap_or(USUAL_HEIGHT))?;
-        exchange.set_ceiling(height);
+        let wanted = most.unwrap_or(USUAL_HEIGHT);
+        let height = self.height_for(wanted)?;
+        if height < wanted {
+            info!(height, wanted, "no port for taller pictures is free");
+            exchange.set_ceiling(height);
+        }
         exchange.set_most(most, shape.max_frame_rate);
         Ok(height)
     }

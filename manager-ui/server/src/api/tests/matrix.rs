@@ -211,7 +211,7 @@ impl Hospital {
                 let token = self.some_token(&person).await;
                 (format!("/people/{person}/tokens/{token}"), Value::Null)
             }
-            "PUT /system/ports" => ("/system/ports".into(), json!({ "shares": { "hd": 50 } })),
+            "PUT /system/ports" => ("/system/ports".into(), json!({ "hd": 50 })),
             other => panic!("{other} has no request here"),
         }
     }
