@@ -28,7 +28,7 @@ use serde::Serialize;
 /// Below those that the system gives to the generator.
 const MEDIA_PORTS: (u16, u16) = (21_000, 22_999);
 /// Calls are admitted far beyond what the machine can do: what then becomes of them is to be seen.
-const LIMITS: &str = "[limits]\nlegs_per_room = 200\ncalls_per_source = 2000\n\
+const LIMITS: &str = "[limits]\nprocessors = 64\nlegs_per_room = 200\ncalls_per_source = 2000\n\
                       new_calls_per_source_per_s = 1000\nnew_calls_per_s = 1000\n";
 const WARM_UP: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -82,9 +82,9 @@ fn share(admin: &Administrator<'_>, wanted: &[(&str, &Value, u32)]) {
         let cost = of_class(ports, class)["millicores"]
             .as_f64()
             .expect("a cost");
-        let percent = ((f64::from(*count) + 0.5) * cost / 10.0) as u32;
+        let percent = ((f64::from(*count) + 0.5) * cost / 10.0).round() as u32;
         shares[*class] = percent.into();
-        rest -= percent;
+        rest = u32::checked_sub(rest, percent).expect("a processor is enough for them");
     }
     shares["browser"] = rest.into();
     let done = admin.ask("PUT", "/system/ports", &shares);

@@ -155,12 +155,17 @@ pub fn ports(
     // A class that takes more than is kept for it takes that of what is kept for none.
     let taken: f32 = known.iter().map(|(.., rest)| (-rest).max(0.0)).sum();
     let common = (part(shares.common()) - taken).max(0.0);
+    let all: f32 = known
+        .iter()
+        .map(|(_, cost, used, _)| *used as f32 * cost)
+        .sum();
+    let left = (millicores - all).max(0.0);
     let ports = known.into_iter().map(|(class, cost, used, rest)| Ports {
         class,
         millicores: cost,
         used,
         // A thousandth of a port is lost to rounding, and not the port.
-        free: ((rest.max(0.0) + common) / cost + 0.001) as u32,
+        free: ((rest.max(0.0) + common).min(left) / cost + 0.001) as u32,
         share: shares.of(class),
     });
     ports.collect()

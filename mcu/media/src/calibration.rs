@@ -15,8 +15,9 @@ use crate::audio;
 use crate::pool::lower_priority;
 use crate::video::{Colour, Decoder, Encoder, Frame, Pool, Reducer};
 
-/// Pictures; the first, a key frame, is not counted.
-const PICTURES: u32 = 6;
+/// Pictures, and those of them that are not counted: a key frame, and what finds no memory ready.
+const PICTURES: u32 = 12;
+const FIRST_PICTURES: u32 = 5;
 /// Size and rate of what is measured.
 const SIZE: (u16, u16) = (1_280, 720);
 const RATE: u8 = 30;
@@ -28,9 +29,9 @@ const PACKETS: u32 = 25;
 const PACKET_SAMPLES: u32 = 960;
 const PACKETS_A_SECOND: f32 = 50.0;
 const OPUS_BPS: u32 = 48_000;
-/// Legs that share an encoder, in pictures and in sound: a guess on the safe side, since all alike of a
-/// room do.
-const SHARED_BY: f32 = 4.0;
+/// Legs that share an encoder, in pictures and in sound: all alike of a room do, so that this is a room of
+/// eight.
+const SHARED_BY: f32 = 8.0;
 /// Taking, mixing and sending packets of sound, in µs a packet (`cargo bench --bench voices`: 0.095 % of
 /// a processor for a leg whose codec costs nothing).
 const PACKET_US: f32 = 19.0;
@@ -55,7 +56,6 @@ impl Calibration {
                 lower_priority();
                 match measure(processors) {
                     Ok(measured) => {
-                        info!(?measured, "measured");
                         // Nobody else sets it.
                         let _ = told.0.set(measured);
                     }
@@ -93,6 +93,10 @@ fn measure(processors: usize) -> anyhow::Result<Measured> {
         encode_sound,
         decode_sound,
     };
+    info!(
+        ?times,
+        "a picture of 720 lines and a packet of sound, in µs"
+    );
     Ok(Measured {
         processors: processors as f32,
         millicores: millicores(times),
@@ -137,6 +141,8 @@ fn of_pictures() -> anyhow::Result<(f32, f32)> {
     let pool = Pool::new(SIZE.0.into(), SIZE.1.into(), Colour::BT709, 2);
     let mut encoder = Encoder::new(&class, Colour::BT709)?;
     let mut decoder = Decoder::new(VideoCodec::H264)?;
+    // As for most cells: a picture that is reduced hides what the filter would do.
+    decoder.skip_loop_filter(true);
     let mut reducer = Reducer::default();
     let (mut encode, mut decode, mut counted) = (0.0, 0.0, 0);
     for n in 0..PICTURES {
@@ -149,7 +155,7 @@ fn of_pictures() -> anyhow::Result<(f32, f32)> {
         if let Some(decoded) = decoded {
             reducer.reduce(decoded, CELL);
         }
-        if n > 0 {
+        if n >= FIRST_PICTURES {
             encode += encoded - start;
             decode += now_us()? - encoded;
             counted += 1;
@@ -172,8 +178,8 @@ fn noise(pool: &Pool, n: u32) -> Frame {
                 random ^= random >> 17;
                 random ^= random << 5;
                 let (u, v) = (x + 3 * n, y + 2 * n);
-                let shape = (u / 24 ^ v / 18) % 12 * 9 + (u * v / 512) % 32;
-                *sample = (60 + shape + random % 4) as u8;
+                let shape = ((u / 24) ^ (v / 18)) % 12 * 9 + (u * v / 512) % 32;
+                *sample = (60 + shape + random % 3) as u8;
             }
         }
     }
@@ -224,11 +230,11 @@ mod tests {
             let found = ports[&class];
             assert!((found - expected).abs() < 0.01, "{class:?}: {found}");
         };
-        near(PortClass::Sound, 3.0);
-        near(PortClass::Hd, 63.0);
-        near(PortClass::FullHd, 138.0);
-        near(PortClass::Sd, 33.0);
-        near(PortClass::Browser, 13.5);
+        near(PortClass::Sound, 2.5);
+        near(PortClass::Hd, 47.5);
+        near(PortClass::FullHd, 103.75);
+        near(PortClass::Sd, 25.0);
+        near(PortClass::Browser, 12.5);
     }
 
     #[test]
@@ -243,7 +249,7 @@ mod tests {
             PortClass::Sound,
         ];
         assert!(order.is_sorted_by(|a, b| of(*a) > of(*b)), "{measured:?}");
-        assert!(of(PortClass::Sound) > 0.9, "{measured:?}");
-        println!("{measured:?}");
+        // Packets alone are 0.95: the codec was seen.
+        assert!(of(PortClass::Sound) > 1.0, "{measured:?}");
     }
 }

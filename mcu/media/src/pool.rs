@@ -2,15 +2,16 @@
 //! its result, so nothing is shared and nothing is locked while it runs.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 
 use crate::blame;
-use crate::pressure::Waits;
+use crate::pressure::Work;
 
 /// Work that yields a `T`.
 pub type Job<T> = Box<dyn FnOnce() -> T + Send>;
@@ -24,6 +25,7 @@ pub struct Pool<T> {
     jobs: Arc<Queue<T>>,
     last_jobs: Arc<Queue<T>>,
     results: Receiver<T>,
+    threads: usize,
 }
 
 /// Jobs that wait for a thread: each rouses one. (A channel behind a lock would rouse two, one to take
@@ -31,13 +33,15 @@ pub struct Pool<T> {
 struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
     roused: Condvar,
+    /// Time of all threads in jobs, in µs.
+    worked: AtomicU64,
 }
 
 struct Waiting<T> {
     /// With the time at which each came.
     jobs: VecDeque<(Instant, Job<T>)>,
-    /// Of those that were taken since somebody asked.
-    waits: Waits,
+    /// Jobs that were taken since somebody asked, and how long they waited.
+    taken: (u32, Duration),
     is_over: bool,
 }
 
@@ -45,12 +49,13 @@ impl<T> Queue<T> {
     fn new() -> Self {
         let waiting = Waiting {
             jobs: VecDeque::new(),
-            waits: Waits::default(),
+            taken: (0, Duration::ZERO),
             is_over: false,
         };
         Self {
             waiting: Mutex::new(waiting),
             roused: Condvar::new(),
+            worked: AtomicU64::new(0),
         }
     }
 
@@ -78,8 +83,8 @@ impl<T> Queue<T> {
         let roused = self.roused.wait_while(waiting, is_idle);
         let mut waiting = roused.unwrap_or_else(PoisonError::into_inner);
         let (came, job) = waiting.jobs.pop_front()?;
-        waiting.waits.jobs += 1;
-        waiting.waits.total += came.elapsed();
+        waiting.taken.0 += 1;
+        waiting.taken.1 += came.elapsed();
         Some(job)
     }
 
@@ -129,6 +134,7 @@ impl<T: Send + 'static> Pool<T> {
             jobs: start("video", threads, false)?,
             last_jobs: start("still", last, true)?,
             results,
+            threads,
         })
     }
 
@@ -144,9 +150,15 @@ impl<T: Send + 'static> Pool<T> {
         self.last_jobs.push(job)
     }
 
-    /// How long jobs have waited for a thread since the last call, but for those that may.
-    pub fn take_waits(&self) -> Waits {
-        std::mem::take(&mut self.jobs.lock().waits)
+    /// What threads have done since the last call, `passed` ago, but for what may wait.
+    pub fn take_work(&self, passed: Duration) -> Work {
+        let (jobs, waited) = std::mem::take(&mut self.jobs.lock().taken);
+        let worked = self.jobs.worked.swap(0, Ordering::Relaxed) as f32;
+        Work {
+            jobs,
+            waited,
+            busy: worked / (passed.as_micros() as f32 * self.threads as f32).max(1.0),
+        }
     }
 
     /// Next result, if one is there.
@@ -165,7 +177,11 @@ pub fn lower_priority() {
 fn run_jobs<T>(waiting: &Queue<T>, finished: &SyncSender<T>, waker: &Waker) {
     blame::enlist();
     while let Some(job) = waiting.next() {
-        if finished.send(job()).is_err() || waker.wake().is_err() {
+        let began = Instant::now();
+        let result = job();
+        let took = began.elapsed().as_micros() as u64;
+        waiting.worked.fetch_add(took, Ordering::Relaxed);
+        if finished.send(result).is_err() || waker.wake().is_err() {
             waiting.end();
             return;
         }
@@ -206,7 +222,8 @@ mod tests {
             poll.poll(&mut events, None).unwrap();
             got.extend(std::iter::from_fn(|| pool.result()));
         }
-        assert_eq!(pool.take_waits().jobs, 100, "what may wait is not counted");
+        let work = pool.take_work(Duration::from_secs(1));
+        assert_eq!(work.jobs, 100, "what may wait is not counted");
         got.sort_unstable();
         assert_eq!(got, (0..110).map(|n| n * n).collect::<Vec<u32>>());
     }

@@ -225,8 +225,10 @@ impl Worker {
                 true => 1,
                 false => 2,
             };
+            let pool = &self.pool;
             self.next_video = after(self.next_video, VIDEO_TICK * ticks, now);
-            self.pressure.look(now, || self.pool.take_waits());
+            self.pressure
+                .look(now, TICKS / ticks, |passed| pool.take_work(passed));
             let tick = Tick {
                 ticks,
                 max_frame_rate: self.pressure.max_frame_rate(),

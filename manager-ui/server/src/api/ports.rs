@@ -137,15 +137,15 @@ pub(crate) async fn read(connection: &mut AnyConnection) -> Result<Shares, Error
 }
 
 async fn write(tx: &mut Transaction<'static, Any>, shares: &Shares) -> Result<(), Error> {
-    sqlx::query("DELETE FROM port_shares")
+    for class in PortClass::ALL {
+        sqlx::query(
+            "INSERT INTO port_shares (class, percent) VALUES ($1, $2) \
+             ON CONFLICT (class) DO UPDATE SET percent = $2",
+        )
+        .bind(class.name())
+        .bind(i64::from(shares.of(class)))
         .execute(&mut **tx)
         .await?;
-    for (class, percent) in BTreeMap::from(shares.clone()) {
-        sqlx::query("INSERT INTO port_shares (class, percent) VALUES ($1, $2)")
-            .bind(class.name())
-            .bind(i64::from(percent))
-            .execute(&mut **tx)
-            .await?;
     }
     Ok(())
 }

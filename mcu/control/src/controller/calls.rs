@@ -145,7 +145,8 @@ impl Controller {
         };
         let id = self.new_leg_id();
         let media = exchange.media(id);
-        if let Err(NoPort) = self.check_port(media.as_ref(), height) {
+        let is_answered = call.offer.is_some();
+        if is_answered && self.check_port(media.as_ref(), height).is_err() {
             self.release_ports(&ports);
             return Err(RejectReason::NoPort);
         }
@@ -248,6 +249,7 @@ impl Controller {
             exchange.set_ceiling(height);
         }
         exchange.set_most(most, shape.max_frame_rate);
+        exchange.reserve(height);
         Ok(height)
     }
 

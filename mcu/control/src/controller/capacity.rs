@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mcu_api::capacity::{PortClass, Ports, ports};
 use mcu_api::figures::FEWEST_PICTURES;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::Controller;
 use super::room::{Leg, LegKind, Media};
@@ -64,6 +64,12 @@ impl Load {
         STEPS.get(self.step).copied().flatten()
     }
 
+    /// The processor is gone, and with it what was work.
+    pub fn forget(&mut self) {
+        (self.short_since, self.well_since) = (None, None);
+        self.is_refusing = false;
+    }
+
     /// What the processor says now: most pictures a second, and the share of sites that it decodes.
     /// Whether pictures are to have another size.
     fn look(&mut self, now: Instant, max_frame_rate: u32, decoded: f32) -> bool {
@@ -104,10 +110,15 @@ impl Load {
 
 /// The class of a port that a leg takes, and how many: pictures of more than 30 a second count twice.
 fn taken_by(leg: &Leg) -> (PortClass, u32) {
-    match (&leg.kind, &leg.media) {
-        (LegKind::Browser(_), _) => (PortClass::Browser, 1),
-        (LegKind::Sip(_), Some(media)) => class_of(media),
-        (LegKind::Sip(_), None) => (PortClass::Sound, 1),
+    let LegKind::Sip(sip) = &leg.kind else {
+        return (PortClass::Browser, 1);
+    };
+    let dialog = sip.dialog.as_ref();
+    let reserved = dialog.and_then(|dialog| dialog.exchange.reserved());
+    match (reserved, &leg.media) {
+        (Some(lines), _) => (PortClass::of_height(lines), 1),
+        (None, Some(media)) => class_of(media),
+        (None, None) => (PortClass::Sound, 1),
     }
 }
 
@@ -141,7 +152,13 @@ impl Controller {
         }
         let usable = measured.processors * USABLE;
         let processors = self.config.processors.unwrap_or(usable);
-        ports(measured, processors * 1_000.0, &self.config.shares, &used)
+        let mut ports = ports(measured, processors * 1_000.0, &self.config.shares, &used);
+        let with_pictures = |ports: &&mut Ports| WITH_PICTURES.contains(&ports.class);
+        if self.load.is_refusing {
+            let refused = ports.iter_mut().filter(with_pictures);
+            refused.for_each(|ports| ports.free = 0);
+        }
+        ports
     }
 
     /// Whether a port of the class is free. Before anything is measured there is.
@@ -154,10 +171,6 @@ impl Controller {
     /// Lines of the tallest pictures of somebody who comes with pictures of up to so many: fewer where no
     /// port for those is free.
     pub(super) fn height_for(&self, wanted: u16) -> Result<u16, NoPort> {
-        if self.load.is_refusing {
-            info!("nobody is let in with pictures: the machine is short of time");
-            return Err(NoPort);
-        }
         let mut classes = WITH_PICTURES.into_iter();
         let free = classes.find(|class| {
             let fits = *class >= PortClass::of_height(wanted);
@@ -182,10 +195,9 @@ impl Controller {
         let Some((figures, _)) = self.processor.figures() else {
             return;
         };
-        let Some(max_frame_rate) = figures.max_frame_rate else {
-            return;
-        };
-        let decoded = figures.decoded;
+        // One that does not tell is not known to be short of time.
+        let max_frame_rate = figures.max_frame_rate.unwrap_or(WELL);
+        let decoded = figures.max_frame_rate.map_or(1.0, |_| figures.decoded);
         if self.load.look(self.now, max_frame_rate, decoded) {
             let lines = self.load.lowered_to();
             warn!(

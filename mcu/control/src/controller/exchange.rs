@@ -18,6 +18,9 @@ pub struct Exchange {
     /// Lines of the tallest picture for which there was a port when the call came.
     #[serde(default)]
     ceiling: Option<u16>,
+    /// Lines of the pictures that a port is kept for until something is agreed on; 0 for sound alone.
+    #[serde(default)]
+    reserved: u16,
     progress: Progress,
 }
 
@@ -74,8 +77,19 @@ impl Exchange {
         Self {
             local,
             ceiling: None,
+            reserved: 0,
             progress: Progress::Nothing,
         }
+    }
+
+    /// Until something is agreed on a port for pictures of so many lines is kept.
+    pub fn reserve(&mut self, lines: u16) {
+        self.reserved = lines;
+    }
+
+    /// Lines of the pictures that a port is kept for, while nothing is agreed on.
+    pub fn reserved(&self) -> Option<u16> {
+        self.agreed().is_none().then_some(self.reserved)
     }
 
     /// For as long as the call lasts no taller picture goes either way, whatever [`Self::set_most`] says.

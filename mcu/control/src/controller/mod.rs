@@ -261,6 +261,7 @@ impl Controller {
             }
             Input::MediaDisconnected => {
                 self.processor.disconnected(self.now);
+                self.load.forget();
                 self.forget_stills();
             }
             Input::Media(message) => self.handle_media(message),
@@ -370,9 +371,9 @@ impl Controller {
             changed = true;
             room.dirty = false;
             room.shape = shape_of(&self.config, room);
+            room.lowered = self.load.lowered_to();
             room.arrange();
-            let lowered = self.load.lowered_to();
-            settle_offers(room, lowered, &mut self.rng, &mut self.outputs);
+            settle_offers(room, &mut self.rng, &mut self.outputs);
             if self.processor.is_ready() {
                 let hello = self.processor.hello();
                 let codecs = hello.map_or(&[][..], |hello| &hello.codecs);

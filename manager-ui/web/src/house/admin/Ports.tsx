@@ -1,4 +1,4 @@
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { Input } from "antd";
 import { api, ask, type System as View } from "../api";
 import { useDoing, useHouseWords } from "../hooks";
@@ -13,19 +13,27 @@ export function Ports({ now, again }: { now: View; again: () => void }) {
   const doing = useDoing();
   const [edits, setEdits] = useState<Record<string, string>>({});
   const [tried, setTried] = useState(false);
+  const [saved, setSaved] = useState(false);
   const { ports } = now.capacity;
   const entry = (name: string, share: number) => edits[name] ?? String(share);
   const entries = ports.map((one) => [one.class, entry(one.class, one.share)] as const);
   const shares = sharesOf(entries);
   const wrong = tried && shares.wrong;
+  // What was saved is shown until the server goes by it.
+  const isTaken = saved && ports.every((one) => entry(one.class, one.share) === String(one.share));
+  useEffect(() => {
+    if (!isTaken) return;
+    setEdits({});
+    setSaved(false);
+  }, [isTaken]);
   const save = () => {
     setTried(true);
     if (shares.wrong) return;
     const body = { full_hd: 0, hd: 0, sd: 0, browser: 0, sound: 0, ...shares.shares };
     void doing.act(async () => {
       await ask(api.PUT("/api/v1/system/ports", { body }));
-      setEdits({});
       setTried(false);
+      setSaved(true);
       again();
     }, words.shared);
   };
@@ -57,7 +65,10 @@ export function Ports({ now, again }: { now: View; again: () => void }) {
                   status={wrong ? "error" : undefined}
                   suffix="%"
                   value={entry(one.class, one.share)}
-                  onChange={(event) => setEdits({ ...edits, [one.class]: event.target.value })}
+                  onChange={(event) => {
+                    setSaved(false);
+                    setEdits({ ...edits, [one.class]: event.target.value });
+                  }}
                 />
               ) : (
                 `${one.share} %`
@@ -81,7 +92,7 @@ export function Ports({ now, again }: { now: View; again: () => void }) {
         </Form>
       )}
       <Trouble failure={doing.failure} />
-      <p className={wrong ? "wrong" : "hint"} id="ports-told">
+      <p className={wrong ? "wrong" : "hint"} id="ports-told" role={wrong ? "alert" : undefined}>
         {wrong ? words.wrongShares : words.portsHint}
       </p>
     </section>
@@ -91,12 +102,13 @@ export function Ports({ now, again }: { now: View; again: () => void }) {
 /** What has given way, where the machine is short of time. */
 function Strained({ now }: { now: View }) {
   const words = useHouseWords().system;
-  const { max_frame_rate, lowered_to } = now.capacity;
+  const { max_frame_rate, lowered_to, decoded } = now.capacity;
   if (lowered_to == null && (max_frame_rate == null || max_frame_rate >= 60)) return null;
   return (
     <p data-testid="strained">
       <State kind="bad">{words.strained}</State>{" "}
       {max_frame_rate != null && max_frame_rate < 60 && words.fewerPictures(String(max_frame_rate))}{" "}
+      {decoded != null && decoded < 1 && words.slowCells}{" "}
       {lowered_to != null && words.smallerPictures(String(lowered_to))}
     </p>
   );

@@ -8,7 +8,7 @@ use mcu_api::capacity::{Measured, PortClass, Shares};
 use mcu_api::directory::{Directory, Shape};
 use mcu_api::figures::{FEWEST_PICTURES, Media};
 use mcu_api::ids::{CallId, LegId};
-use mcu_api::manager::{Refusal, ToControl};
+use mcu_api::manager::{DialOutcome, Refusal, ToControl};
 use mcu_api::media::FromMedia;
 use mcu_api::plan::VideoSource;
 
@@ -139,7 +139,7 @@ fn ports_are_shared_out_anew_while_calls_go_on() {
     assert_eq!(height(&bench, tall), 1_080, "who is in stays");
     let classes = ports(&bench);
     assert_eq!(classes[&PortClass::FullHd], (1, 0));
-    assert_eq!(classes[&PortClass::Sd], (0, 10));
+    assert_eq!(classes[&PortClass::Sd], (0, 5), "half is taken still");
     let (small, _) = bench.dial_with(incoming(2, "1080", Some(&offer))).unwrap();
     assert!(height(&bench, small) <= 576);
     let sound = sound_only();
@@ -152,6 +152,30 @@ fn ports_are_shared_out_anew_while_calls_go_on() {
     share(&mut bench, 3, &[]);
     bench.dial_with(incoming(4, "1080", Some(&sound))).unwrap();
     assert_eq!(ports(&bench)[&PortClass::Sound].0, 1);
+}
+
+/// Otherwise a hundred could be called at once for one port.
+#[test]
+fn who_is_called_takes_a_port_before_it_answers() {
+    let mut bench = Bench::new(config());
+    tell(&mut bench, 60);
+    for n in 0..4 {
+        let target = format!("sip:ward-{n}@10.1.0.60");
+        assert!(bench.call_out("3000", &target).is_some(), "{n}");
+    }
+    assert_eq!(ports(&bench)[&PortClass::Hd], (4, 0));
+    assert!(bench.call_out("3000", "sip:ward-5@10.1.0.60").is_none());
+    assert_eq!(bench.outcome(), Some(DialOutcome::RoomFull));
+}
+
+/// It says in its ACK what it takes: until then it may be pictures.
+#[test]
+fn a_call_without_an_offer_takes_a_port_for_pictures() {
+    let mut bench = Bench::new(config());
+    tell(&mut bench, 60);
+    share(&mut bench, 1, &[(PortClass::Hd, 100)]);
+    bench.dial_with(incoming(1, "3000", None)).unwrap();
+    assert_eq!(ports(&bench)[&PortClass::Hd], (1, 3));
 }
 
 /// What the terminal of a call was offered anew.
@@ -182,7 +206,7 @@ fn pictures_become_smaller_where_few_are_not_enough_and_then_nobody_is_let_in() 
     let figures = bench.controller.figures(bench.now);
     assert_eq!(figures.lowered_to, Some(360));
     assert_eq!(reoffers(&mut bench), 1);
-    assert!(height(&bench, leg) <= 720);
+    assert!(height(&bench, leg) <= 360, "whether it agrees or not");
     let (small, _) = bench.dial(2, "3000").unwrap();
     assert!(height(&bench, small) <= 360);
     later(&mut bench, 12, FEWEST_PICTURES);
