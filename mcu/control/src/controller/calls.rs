@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason, SrtpPolicy};
 use mcu_api::capacity::PortClass;
-use mcu_api::ids::CallId;
+use mcu_api::ids::{CallId, LegId};
 use mcu_api::media::ToMedia;
 use mcu_api::secret::Redacted;
 use sip::sdp;
@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use super::meetings::Graded;
 use super::pin::Source;
 use super::rollovers::Rollovers;
-use super::room::{Dialog, Leg, LegKind, OwnView, Silenced, SipLeg};
+use super::room::{Dialog, Leg, LegKind, Media, OwnView, Silenced, SipLeg};
 use super::{Controller, Output, address, figures, leg_of_call};
 
 /// Seconds of silence, RTCP included, after which a terminal is asked whether it is still there, and
@@ -120,36 +120,9 @@ impl Controller {
             .and_then(|offer| sdp::wanted_at(&offer.0));
         let (mut exchange, ports) =
             self.exchange_for(call.remote.ip(), wanted_at, &entrance.number, call.srtp)?;
-        let with_pictures = call
-            .offer
-            .as_ref()
-            .is_none_or(|offer| has_pictures(&offer.0));
-        let height = match self.limit(&mut exchange, &entrance.number, with_pictures) {
-            Ok(height) => height,
-            Err(NoPort) => {
-                self.release_ports(&ports);
-                return Err(RejectReason::NoPort);
-            }
-        };
-        let described = match &call.offer {
-            Some(offer) => exchange.answer(&offer.0, &mut self.rng),
-            None => Ok(exchange.offer(&mut self.rng)),
-        };
-        let sdp = match described {
-            Ok(sdp) => sdp,
-            Err(reason) => {
-                warn!(call = %call.call, %reason, "offer refused");
-                self.release_ports(&ports);
-                return Err(RejectReason::NotAcceptable);
-            }
-        };
         let id = self.new_leg_id();
-        let media = exchange.media(id);
-        let is_answered = call.offer.is_some();
-        if is_answered && self.check_port(media.as_ref(), height).is_err() {
-            self.release_ports(&ports);
-            return Err(RejectReason::NoPort);
-        }
+        let described = self.describe_call(&call, &mut exchange, (&entrance.number, id));
+        let (sdp, media) = described.inspect_err(|_| self.release_ports(&ports))?;
         let waits = entrance.waiting.is_some();
         info!(call = %call.call, leg = %id, user_agent = call.user_agent, waits, "call accepted");
         let leg = Leg {
@@ -184,6 +157,29 @@ impl Controller {
         let cname = self.cname_for(&entrance.number);
         self.enter(&entrance.number, cname, leg);
         Ok(sdp)
+    }
+
+    /// Our answer, or our offer, and the media that follows from it: no larger than there is a port for.
+    fn describe_call(
+        &mut self,
+        call: &IncomingCall,
+        exchange: &mut Exchange,
+        (room, leg): (&str, LegId),
+    ) -> Result<(String, Option<Media>), RejectReason> {
+        let offer = call.offer.as_ref();
+        let with_pictures = offer.is_none_or(|offer| has_pictures(&offer.0));
+        let no_port = |NoPort| RejectReason::NoPort;
+        let height = self.limit(exchange, room, with_pictures).map_err(no_port)?;
+        let Some(offer) = offer else {
+            return Ok((exchange.offer(&mut self.rng), exchange.media(leg)));
+        };
+        let sdp = exchange.answer(&offer.0, &mut self.rng).map_err(|reason| {
+            warn!(call = %call.call, %reason, "offer refused");
+            RejectReason::NotAcceptable
+        })?;
+        let media = exchange.media(leg);
+        self.check_port(media.as_ref(), height).map_err(no_port)?;
+        Ok((sdp, media))
     }
 
     /// An address and two port pairs for a peer at `remote`, under the policy of the room and that
