@@ -33,12 +33,12 @@ const en = {
     class: "For",
     taken: "In use",
     left: "Free",
-    kept_share: "Kept",
+    kept_share: "Kept, %",
     keptFor: (name: string) => `Per cent of the server kept for: ${name}`,
     classes: {
       full_hd: "Terminals, 1080p",
       hd: "Terminals, 720p",
-      sd: "Terminals, 4CIF and smaller",
+      sd: "Terminals, to 4CIF",
       browser: "Browsers",
       sound: "Sound only",
     } as Record<string, string>,
@@ -119,7 +119,7 @@ const zh: typeof en = {
     class: "类别",
     taken: "已用",
     left: "空闲",
-    kept_share: "预留",
+    kept_share: "预留（%）",
     keptFor: (name) => `为“${name}”预留的服务器比例（百分比）`,
     classes: {
       full_hd: "终端，1080p",

@@ -63,7 +63,6 @@ export function Ports({ now, again }: { now: View; again: () => void }) {
                   aria-invalid={Boolean(wrong)}
                   aria-describedby="ports-told"
                   status={wrong ? "error" : undefined}
-                  suffix="%"
                   value={entry(one.class, one.share)}
                   onChange={(event) => {
                     setSaved(false);
@@ -71,7 +70,7 @@ export function Ports({ now, again }: { now: View; again: () => void }) {
                   }}
                 />
               ) : (
-                `${one.share} %`
+                one.share
               )}
             </td>
           </tr>
