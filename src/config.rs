@@ -482,6 +482,8 @@ impl Settings {
                 })
                 .collect(),
             max_legs: self.limits.legs.get() as usize,
+            processors: self.limits.processors.map(|processors| processors.0),
+            shares: Default::default(),
             max_legs_per_room: self.limits.legs_per_room.get() as usize,
             strangers: self.limits.strangers(),
             trunks: self.sip.trunks.iter().map(trunk::Trunk::config).collect(),

@@ -38,7 +38,7 @@ pub fn run(socket: &Path, room: &str, target: &str) -> anyhow::Result<()> {
             Ok(())
         }
         DialOutcome::NoSuchRoom => bail!("no room has the number {room}"),
-        DialOutcome::RoomFull => bail!("room {room} is full"),
+        DialOutcome::RoomFull => bail!("room {room}, or the server, is full"),
         DialOutcome::Unreachable => {
             bail!("{target} cannot be reached: not known, or not registered")
         }

@@ -20,7 +20,7 @@ use mcu_api::codec::AudioCodec;
 use serde::Serialize;
 
 const MEDIA_PORTS: (u16, u16) = (42_000, 44_999);
-const ROOM: &str = "[limits]\nlegs = 2000\nlegs_per_room = 1000\ncalls_per_source = 2000\n\
+const ROOM: &str = "[limits]\nprocessors = 64\nlegs = 2000\nlegs_per_room = 1000\ncalls_per_source = 2000\n\
                     new_calls_per_source_per_s = 1000\nnew_calls_per_s = 1000\n\
                     [[rooms]]\nnumber = \"3000\"\nguests = true\ncaptions = false\n";
 const WARM_UP: Duration = Duration::from_secs(5);

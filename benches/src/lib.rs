@@ -9,6 +9,7 @@
 //! [`load`] runs the legs: pre-encoded [`clip`]s and sound leave on time, what comes back is counted
 //! and, for the legs that are watched, decoded.
 
+pub mod cgroup;
 pub mod clip;
 pub mod codec;
 pub mod cost;

@@ -12,6 +12,8 @@ pub struct Limits {
     pub legs: NonZeroU32,
     /// Most legs of one room.
     pub legs_per_room: NonZeroU32,
+    /// Processors that calls may take.
+    pub processors: Option<Processors>,
     /// Most calls of one source at a time whose callers proved no account.
     pub calls_per_source: NonZeroU32,
     /// Most calls that such callers begin in a second from one source.
@@ -24,12 +26,29 @@ pub struct Limits {
     pub requests_per_source_per_min: NonZeroU32,
 }
 
+/// `processors`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Processors(pub f32);
+
+impl TryFrom<f64> for Processors {
+    type Error = &'static str;
+
+    fn try_from(processors: f64) -> Result<Self, Self::Error> {
+        match (0.1..=1_024.0).contains(&processors) {
+            true => Ok(Self(processors as f32)),
+            false => Err("must be from 0.1 to 1024"),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         Self {
             legs: number(256),
             legs_per_room: number(32),
+            processors: None,
             calls_per_source: number(100),
             new_calls_per_source_per_s: number(50),
             new_calls_per_s: number(100),

@@ -73,6 +73,7 @@ const KEYS: &[&str] = &[
     "password",
     "pin",
     "ports",
+    "processors",
     "prefix",
     "prepend",
     "private_hosts",

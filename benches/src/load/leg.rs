@@ -679,7 +679,7 @@ impl Leg {
                 Output::Described(text) => {
                     let first = !self.answered;
                     if !self.left {
-                        self.open(sdp::read(&text), now);
+                        self.open(sdp::read(&text).for_who_offers(self.config.repair), now);
                     }
                     if first {
                         return Some(News::Answered);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use mcu_api::codec::{AudioCodec, PacketizationMode};
 
-use super::config::{AudioConfig, LegConfig};
+use super::config::{AudioConfig, LegConfig, Repair};
 use super::dtls::{Fingerprint, fingerprint_line, read_fingerprint};
 use super::srtp::Master;
 
@@ -183,6 +183,17 @@ fn rtcp_line(config: &LegConfig, port: u16) -> String {
         "a=rtcp-mux\r\n".into()
     } else {
         format!("a=rtcp:{}\r\n", port.saturating_add(1))
+    }
+}
+
+impl Answer {
+    /// What is of use to a leg that offers this against loss: an offer of the server's names all that it
+    /// has.
+    pub(super) fn for_who_offers(mut self, repair: Repair) -> Self {
+        if let Some(video) = &mut self.video {
+            video.nack &= repair.nack;
+        }
+        self
     }
 }
 

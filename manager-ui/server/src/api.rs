@@ -22,6 +22,7 @@ pub(crate) mod organisations;
 mod page;
 pub(crate) mod people;
 pub(crate) mod pictures;
+pub(crate) mod ports;
 pub(crate) mod provider;
 pub(crate) mod roles;
 mod room_shape;
@@ -276,6 +277,7 @@ pub(crate) fn described() -> OpenApiRouter<State> {
         .merge(audit::routes())
         .merge(counts::routes())
         .merge(system::routes())
+        .merge(ports::routes())
         .merge(audit_export::routes())
         .merge(events::routes())
         .merge(webhooks::routes());

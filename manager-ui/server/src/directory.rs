@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::api::ports;
 use crate::link::Link;
 use crate::seal::Seal;
 use crate::store::{self, Error, Store, now_ms};
@@ -258,6 +259,7 @@ async fn read(store: &Store, seal: &Seal, realm: &str, least: u64) -> Result<Dir
     .await?;
     let places = branches(places);
     let trunks = trunks::read(&mut tx, seal, &places).await?;
+    let ports = ports::read(&mut tx).await?;
     tx.commit().await?;
     let mut shared: HashMap<String, Vec<Branch>> = HashMap::new();
     for (room, organisation) in shares {
@@ -278,6 +280,7 @@ async fn read(store: &Store, seal: &Seal, realm: &str, least: u64) -> Result<Dir
         rooms: rooms.collect::<Result<_, sqlx::Error>>()?,
         accounts: accounts.collect::<Result<_, sqlx::Error>>()?,
         trunks,
+        shares: ports,
     })
 }
 

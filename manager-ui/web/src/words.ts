@@ -105,7 +105,7 @@ const en = {
   refusals: {
     no_such_room: "There is no consult room with this number.",
     not_allowed: "This room admits invited sites only.",
-    room_full: "The room is full.",
+    room_full: "The room, or the server, is full.",
     bad_offer: "This browser and the server found no common way for picture and sound.",
     bad_request: "The server did not understand this page. Please reload it.",
     no_media: "The server is starting. Please wait …",
@@ -229,7 +229,7 @@ const zh: Words = {
   refusals: {
     no_such_room: "没有此号码的会诊室。",
     not_allowed: "此会诊室仅限受邀会场加入。",
-    room_full: "会诊室已满。",
+    room_full: "会诊室或服务器已满。",
     bad_offer: "浏览器与服务器之间没有可用的音视频方式。",
     bad_request: "服务器无法识别此页面的请求，请刷新页面。",
     no_media: "服务器正在启动，请稍候……",

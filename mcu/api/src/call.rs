@@ -318,6 +318,8 @@ pub enum RejectReason {
     NotAcceptable,
     /// The room is full: 486.
     Busy,
+    /// No port of the server is free that would do: 486.
+    NoPort,
     /// No media process: 503.
     Unavailable,
     /// The media process died of what came from there: 403 for some minutes.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::call::SrtpPolicy;
+use crate::capacity::Shares;
 use crate::layout::Layout;
 use crate::secret::Redacted;
 
@@ -35,6 +36,8 @@ pub struct Directory {
     pub accounts: Vec<MadeAccount>,
     /// Trunks, each name once.
     pub trunks: Vec<MadeTrunk>,
+    /// How the ports of the server are shared out.
+    pub shares: Shares,
 }
 
 /// A part of the tree of tenants: one place and all below it. Places have the numbers 0, 1, 2 and so on,
@@ -385,6 +388,7 @@ mod tests {
             ],
         };
         let whole = Directory {
+            shares: Shares::default(),
             generation: u64::MAX,
             rooms: (0..MAX_ROOMS).map(room).collect(),
             accounts: (0..MAX_ACCOUNTS).map(account).collect(),

@@ -5,6 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::capacity::{Measured, Ports};
+
+/// Where machines are short of time no fewer pictures a second than that are composed: below it nobody
+/// takes it for motion.
+pub const FEWEST_PICTURES: u32 = 12;
+
 /// What a process says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -37,6 +43,16 @@ pub struct Media {
     pub encoders: u32,
     /// Decoders of pictures that run.
     pub decoders: u32,
+    /// Most pictures a second that it composes of what moves: fewer than 60 where the machine is short of
+    /// time. `None` where an older one does not say.
+    pub max_frame_rate: Option<u32>,
+    /// Share of the sites in composed pictures of which every picture is decoded, from 0 to 1; of the others
+    /// key frames are.
+    pub decoded: f32,
+    /// What it has measured of itself; none before it has, or where it could not.
+    pub measured: Option<Measured>,
+    /// How long work on pictures waits for a processor, in the mean, in µs.
+    pub mean_wait_us: u64,
     /// From all legs, those that are gone included.
     pub received: Traffic,
     /// To all legs; losses and jitter are those that they report.
@@ -89,6 +105,10 @@ pub struct Control {
     pub ports_used: u64,
     /// Pairs of ports that there are.
     pub ports: u64,
+    /// Ports of each class; none while nothing was measured.
+    pub classes: Vec<Ports>,
+    /// Lines of the tallest pictures that terminals have now, where the machine is short of time.
+    pub lowered_to: Option<u16>,
     /// Sources that are refused for some minutes, since the media process died of what they sent.
     pub quarantined: u64,
 }

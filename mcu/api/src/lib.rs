@@ -7,6 +7,7 @@
 //! with [`manager::ToControl`] messages. All of them travel in the frames of [`frame`].
 
 pub mod call;
+pub mod capacity;
 pub mod codec;
 pub mod directory;
 pub mod figures;

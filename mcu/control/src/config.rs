@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mcu_api::call::{Credentials, HopTransport, SrtpPolicy};
+use mcu_api::capacity::Shares;
 use mcu_api::directory::{Audience, Held, Home, Shape};
 use mcu_api::figures::Process;
 use mcu_api::reach::MediaAddress;
@@ -60,6 +61,10 @@ pub struct Config {
     pub max_legs_per_room: usize,
     /// Most legs of all rooms together.
     pub max_legs: usize,
+    /// Processors that calls may take; those of the machine but for a part, if not given.
+    pub processors: Option<f32>,
+    /// How people share the ports out.
+    pub shares: Shares,
     /// What callers may take who proved no account.
     pub strangers: StrangerLimits,
     /// The directory whose rooms and accounts are among those above; generation 0 before any.
@@ -383,6 +388,8 @@ impl Default for Config {
             trunks: Vec::new(),
             max_legs_per_room: 32,
             max_legs: 256,
+            processors: None,
+            shares: Shares::default(),
             strangers: StrangerLimits::default(),
             held: Held::default(),
             process: Process::default,

@@ -21,6 +21,7 @@ impl Config {
         let rooms = self.take_up_rooms(&directory.rooms);
         let accounts = self.take_up_accounts(&directory.accounts);
         let trunks = self.take_up_trunks(&directory.trunks);
+        self.shares = directory.shares.clone();
         if !rooms.is_empty() || !accounts.is_empty() || !trunks.is_empty() {
             warn!(
                 ?rooms,
@@ -185,6 +186,7 @@ mod tests {
             rooms: vec![room("4000", true), room("5000", true), room("5000", false)],
             accounts: vec![account("ward-7", 32), account("or-1", 32), account("x", 31)],
             trunks: Vec::new(),
+            shares: Default::default(),
         });
         assert!(!config.room("4000").unwrap().guests);
         assert!(config.room("5000").unwrap().guests);

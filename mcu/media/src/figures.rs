@@ -92,6 +92,7 @@ impl Watch {
             decoders: rooms.iter().map(|room| room.decoders).sum(),
             received,
             sent,
+            ..Media::default()
         }
     }
 }

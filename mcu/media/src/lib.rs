@@ -10,6 +10,7 @@ pub mod video;
 
 mod bandwidth;
 mod blame;
+mod calibration;
 mod camera;
 mod figures;
 mod leg;
@@ -18,6 +19,7 @@ mod network;
 mod picture;
 mod playout;
 mod pool;
+mod pressure;
 mod rate;
 mod room;
 mod screen;

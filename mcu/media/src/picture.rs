@@ -6,6 +6,7 @@
 
 mod alone;
 mod jobs;
+mod thinning;
 mod views;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +20,7 @@ use mcu_rtp::video::AccessUnit;
 
 use alone::Alone;
 use jobs::{Decode, Encode, Work, run_canvas, run_decoder, run_encoder};
+use thinning::Thinning;
 use views::Views;
 pub use views::{Composition, ViewName};
 
@@ -31,6 +33,8 @@ use crate::video::{Compositor, Decoder, Encoder, Frame, Reducer, caption, notice
 
 /// Ticks per second: as many pictures has the fastest class.
 pub const TICKS: u32 = 60;
+/// Pictures per second that come of most.
+const USUAL_RATE: u32 = 30;
 /// Pictures per second of a notice: it stands still.
 const NOTICE_RATE: u32 = 5;
 /// Pictures that wait for their decoder.
@@ -54,6 +58,17 @@ const KEY_FRAME_PAUSE: u32 = TICKS / 2;
 /// Key frames that may follow each other at once after a pause: a receiver that made nothing of the
 /// first one, as when a new process begins another stream, does not wait for the second.
 const KEY_FRAME_BURST: u32 = 2;
+
+/// When pictures are begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// So many [`TICKS`] after the last time.
+    pub ticks: u32,
+    /// Most pictures a second of any scene.
+    pub max_frame_rate: u32,
+    /// Share of the legs in compositions of which all is decoded, from 0 to 1.
+    pub decoded: f32,
+}
 
 /// A finished job, with what it owned.
 pub enum Done {
@@ -146,6 +161,8 @@ pub struct Picture {
     damaged: Vec<LegId>,
     alone: Alone,
     stills: Stills,
+    /// Fewer pictures are composed than usually come.
+    is_slow: bool,
 }
 
 struct Decoding {
@@ -164,6 +181,7 @@ struct Decoding {
     key_asked: Option<Instant>,
     /// Ticks since its cell became larger than its newest picture.
     blurred: Option<u32>,
+    thinning: Thinning,
 }
 
 struct Encoding {
@@ -193,6 +211,7 @@ impl Picture {
             damaged: Vec::new(),
             alone: Alone::default(),
             stills: Stills::new(room, now),
+            is_slow: false,
         }
     }
 
@@ -324,7 +343,7 @@ impl Picture {
                 }
             }
             let skip = match is_for_people {
-                true => false,
+                true => decoding.thinning.passes_over(picture.key_frame),
                 false => {
                     let (skip, ask) = decoding.awaits_key(context.now, picture.key_frame);
                     self.damaged.extend(ask.then_some(leg));
@@ -377,8 +396,14 @@ impl Picture {
         }
     }
 
-    /// Starts the next pictures of these scenes, and the next still, so many ticks after the last.
-    pub fn tick(&mut self, context: &Context<'_>, ticks: u32, scenes: impl Iterator<Item = Scene>) {
+    /// Starts the next pictures of these scenes, and the next still.
+    pub fn tick(&mut self, context: &Context<'_>, tick: Tick, scenes: impl Iterator<Item = Scene>) {
+        let Tick {
+            ticks,
+            max_frame_rate,
+            decoded,
+        } = tick;
+        self.is_slow = max_frame_rate < USUAL_RATE;
         self.stills
             .tick(context.now, context.pool, &self.views.room_tiles());
         let wanted: Vec<Scene> = scenes.collect();
@@ -391,10 +416,11 @@ impl Picture {
             });
         }
         for (scene, encoding) in &mut self.encoders {
-            encoding.credit += ticks * scene.frame_rate();
+            encoding.credit += ticks * scene.frame_rate().min(max_frame_rate);
             encoding.keys.earn(ticks);
         }
         self.sharpen(ticks);
+        self.thin_out(context.now, decoded);
         self.show_notices(context);
         self.show_legs(context);
         for name in self.views.names() {
@@ -430,7 +456,7 @@ impl Picture {
         let whose = (room, (name, view.epoch));
         let (size, canvas) = (view.size, view.canvas.take());
         let canvas = canvas.unwrap_or_else(|| Box::new(Compositor::new(size.0, size.1)));
-        let fresh = view.take_fresh().into_iter();
+        let fresh = view.take_fresh(self.is_slow).into_iter();
         let sizes = due
             .iter()
             .map(|scene| (scene.class.width, scene.class.height));
@@ -639,6 +665,7 @@ impl Decoding {
             is_damaged: false,
             key_asked: None,
             blurred: None,
+            thinning: Thinning::default(),
         }
     }
 

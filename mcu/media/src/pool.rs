@@ -2,13 +2,16 @@
 //! its result, so nothing is shared and nothing is locked while it runs.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 
 use crate::blame;
+use crate::pressure::Work;
 
 /// Work that yields a `T`.
 pub type Job<T> = Box<dyn FnOnce() -> T + Send>;
@@ -22,6 +25,7 @@ pub struct Pool<T> {
     jobs: Arc<Queue<T>>,
     last_jobs: Arc<Queue<T>>,
     results: Receiver<T>,
+    threads: usize,
 }
 
 /// Jobs that wait for a thread: each rouses one. (A channel behind a lock would rouse two, one to take
@@ -29,10 +33,15 @@ pub struct Pool<T> {
 struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
     roused: Condvar,
+    /// Time of all threads in jobs, in µs.
+    worked: AtomicU64,
 }
 
 struct Waiting<T> {
-    jobs: VecDeque<Job<T>>,
+    /// With the time at which each came.
+    jobs: VecDeque<(Instant, Job<T>)>,
+    /// Jobs that were taken since somebody asked, and how long they waited.
+    taken: (u32, Duration),
     is_over: bool,
 }
 
@@ -40,11 +49,13 @@ impl<T> Queue<T> {
     fn new() -> Self {
         let waiting = Waiting {
             jobs: VecDeque::new(),
+            taken: (0, Duration::ZERO),
             is_over: false,
         };
         Self {
             waiting: Mutex::new(waiting),
             roused: Condvar::new(),
+            worked: AtomicU64::new(0),
         }
     }
 
@@ -59,7 +70,7 @@ impl<T> Queue<T> {
         if waiting.jobs.len() >= MAX_WAITING || waiting.is_over {
             return false;
         }
-        waiting.jobs.push_back(job);
+        waiting.jobs.push_back((Instant::now(), job));
         drop(waiting);
         self.roused.notify_one();
         true
@@ -69,11 +80,12 @@ impl<T> Queue<T> {
     fn next(&self) -> Option<Job<T>> {
         let waiting = self.lock();
         let is_idle = |waiting: &mut Waiting<T>| waiting.jobs.is_empty() && !waiting.is_over;
-        let waited = self.roused.wait_while(waiting, is_idle);
-        waited
-            .unwrap_or_else(PoisonError::into_inner)
-            .jobs
-            .pop_front()
+        let roused = self.roused.wait_while(waiting, is_idle);
+        let mut waiting = roused.unwrap_or_else(PoisonError::into_inner);
+        let (came, job) = waiting.jobs.pop_front()?;
+        waiting.taken.0 += 1;
+        waiting.taken.1 += came.elapsed();
+        Some(job)
     }
 
     fn end(&self) {
@@ -103,23 +115,26 @@ impl<T: Send + 'static> Pool<T> {
     pub fn new(threads: usize, waker: Arc<Waker>) -> std::io::Result<Self> {
         let last = threads.div_ceil(LAST_OF);
         let (finished, results) = sync_channel(2 * MAX_WAITING + threads + last);
-        let start = |name: &str, threads: usize, nice: Option<libc::c_int>| {
+        let start = |name: &str, threads: usize, is_last: bool| {
             let jobs = Arc::new(Queue::new());
             for n in 0..threads {
                 let (waiting, finished, waker) = (jobs.clone(), finished.clone(), waker.clone());
                 thread::Builder::new()
                     .name(format!("{name}-{n}"))
                     .spawn(move || {
-                        nice.into_iter().for_each(lower_priority);
+                        if is_last {
+                            lower_priority();
+                        }
                         run_jobs(&waiting, &finished, &waker);
                     })?;
             }
             Ok::<_, std::io::Error>(jobs)
         };
         Ok(Self {
-            jobs: start("video", threads, None)?,
-            last_jobs: start("still", last, Some(LAST_NICE))?,
+            jobs: start("video", threads, false)?,
+            last_jobs: start("still", last, true)?,
             results,
+            threads,
         })
     }
 
@@ -135,22 +150,38 @@ impl<T: Send + 'static> Pool<T> {
         self.last_jobs.push(job)
     }
 
+    /// What threads have done since the last call, `passed` ago, but for what may wait.
+    pub fn take_work(&self, passed: Duration) -> Work {
+        let (jobs, waited) = std::mem::take(&mut self.jobs.lock().taken);
+        let worked = self.jobs.worked.swap(0, Ordering::Relaxed) as f32;
+        Work {
+            jobs,
+            waited,
+            busy: worked / (passed.as_micros() as f32 * self.threads as f32).max(1.0),
+        }
+    }
+
     /// Next result, if one is there.
     pub fn result(&self) -> Option<T> {
         self.results.try_recv().ok()
     }
 }
 
-fn lower_priority(nice: libc::c_int) {
+/// Has the calling thread wait for what is more urgent.
+pub fn lower_priority() {
     // SAFETY: setpriority has no memory effects; 0 means the calling thread on Linux. Nobody lacks the
     // right to lower it.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LAST_NICE) };
 }
 
 fn run_jobs<T>(waiting: &Queue<T>, finished: &SyncSender<T>, waker: &Waker) {
     blame::enlist();
     while let Some(job) = waiting.next() {
-        if finished.send(job()).is_err() || waker.wake().is_err() {
+        let began = Instant::now();
+        let result = job();
+        let took = began.elapsed().as_micros() as u64;
+        waiting.worked.fetch_add(took, Ordering::Relaxed);
+        if finished.send(result).is_err() || waker.wake().is_err() {
             waiting.end();
             return;
         }
@@ -191,6 +222,8 @@ mod tests {
             poll.poll(&mut events, None).unwrap();
             got.extend(std::iter::from_fn(|| pool.result()));
         }
+        let work = pool.take_work(Duration::from_secs(1));
+        assert_eq!(work.jobs, 100, "what may wait is not counted");
         got.sort_unstable();
         assert_eq!(got, (0..110).map(|n| n * n).collect::<Vec<u32>>());
     }

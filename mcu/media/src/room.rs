@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use mcu_api::codec::VideoClass;
@@ -17,7 +18,7 @@ use crate::camera::CameraPacket;
 use crate::figures::Past;
 use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
-use crate::picture::{Composition, Done, Picture, ViewName};
+use crate::picture::{Composition, Done, Encoded, Picture, Tick, ViewName};
 use crate::pool::Pool;
 use crate::shared_encoders::SharedEncoders;
 use crate::transcode::Classes;
@@ -462,17 +463,18 @@ impl Room {
         }
     }
 
-    /// Starts the next composed picture, so many ticks ([`picture::TICKS`]) after the last call. A room
+    /// Starts the next composed picture, so many ticks after the last call. A room
     /// that has no class of more than 30 pictures a second passes over each second tick.
-    pub fn video_tick(&mut self, context: &mut Context<'_>, ticks: u32) {
-        self.ticks += ticks;
+    pub fn video_tick(&mut self, context: &mut Context<'_>, tick: Tick) {
+        self.ticks += tick.ticks;
         if self.ticks < 2 && !self.is_fast() {
             return;
         }
         let ticks = std::mem::take(&mut self.ticks);
         self.picture.set_speaker(self.mixer.active_speaker());
         let scenes = self.legs.iter().flat_map(Leg::live_scenes);
-        self.picture.tick(context, ticks, scenes);
+        let tick = Tick { ticks, ..tick };
+        self.picture.tick(context, tick, scenes);
     }
 
     /// Whether it has a class of more than 30 pictures a second.
@@ -480,15 +482,25 @@ impl Room {
         self.is_fast
     }
 
-    /// A job for this room is finished.
-    pub fn take_result(&mut self, context: &mut Context<'_>, done: Done) {
-        let Some(encoded) = self.picture.take_result(context, done) else {
-            return;
-        };
+    /// A job for this room is finished. What was encoded is to be delivered.
+    pub fn take_result(&mut self, context: &mut Context<'_>, done: Done) -> Option<Encoded> {
+        self.picture.take_result(context, done)
+    }
+
+    /// Sends an encoded picture to those of these legs, by their number in the room, who take it. Whether
+    /// there are more.
+    pub fn deliver(
+        &mut self,
+        context: &mut Context<'_>,
+        encoded: &Encoded,
+        legs: Range<usize>,
+    ) -> bool {
         let at = self.clock.ntp(encoded.composed_at);
-        for leg in &mut self.legs {
-            leg.send_composition(context.now, &encoded, at, &self.clock, context.sockets);
+        let count = self.legs.len();
+        for leg in &mut self.legs[legs.start.min(count)..legs.end.min(count)] {
+            leg.send_composition(context.now, encoded, at, &self.clock, context.sockets);
         }
+        legs.end < count
     }
 
     /// Of the plan in force; 0 without one.

@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
+use mcu_api::figures::Media;
 use mcu_api::ids::{InstanceId, LegId, RoomId};
 use mcu_api::inventory::{Inventory, RoomInventory};
 use mcu_api::media::{FromMedia, MediaEvent, ProcessorHello, ToMedia};
@@ -19,11 +20,13 @@ use tracing::{info, warn};
 
 use crate::Config;
 use crate::blame;
+use crate::calibration::Calibration;
 use crate::figures::Watch;
 use crate::link::{self, LinkEvent, Outbox};
 use crate::network::{Purpose, Sockets};
-use crate::picture::{Done, TICKS};
+use crate::picture::{Done, Encoded, TICKS, Tick};
 use crate::pool::Pool;
+use crate::pressure::Pressure;
 use crate::room::{Context, Room};
 use crate::streams::Door;
 use crate::transport::{Doors, Shared};
@@ -52,6 +55,8 @@ const VIDEO_TICK: Duration = Duration::from_nanos(1_000_000_000 / TICKS as u64);
 const MAX_LAG: Duration = Duration::from_millis(200);
 /// Datagrams taken from one socket before others have their turn.
 const BATCH: usize = 256;
+/// Legs to which a picture is sent before it is looked whether sound is due.
+const LEGS_AT_ONCE: usize = 4;
 /// Largest datagram.
 const MAX_DATAGRAM: usize = 65_536;
 /// Remote addresses of browsers after which those are forgotten that their legs use no more.
@@ -149,6 +154,8 @@ struct Worker {
     next_audio: Instant,
     next_video: Instant,
     next_inventory: Instant,
+    pressure: Pressure,
+    calibration: Calibration,
     watch: Watch,
 }
 
@@ -191,6 +198,8 @@ impl Worker {
             next_audio: now,
             next_video: now,
             next_inventory: now,
+            pressure: Pressure::default(),
+            calibration: Calibration::start(threads),
             watch: Watch::new(config.process),
         })
     }
@@ -210,19 +219,22 @@ impl Worker {
         self.take_packets();
         self.take_link_events();
         self.take_results();
-        let now = Instant::now();
-        if now >= self.next_audio {
-            let due = self.next_audio;
-            self.next_audio = after(due, AUDIO_TICK, now);
-            self.for_each_room(now, |room, context| room.audio_tick(context, due));
-        }
+        let now = self.mix_if_due();
         if now >= self.next_video {
             let ticks = match self.rooms.values().any(Room::is_fast) {
                 true => 1,
                 false => 2,
             };
+            let pool = &self.pool;
             self.next_video = after(self.next_video, VIDEO_TICK * ticks, now);
-            self.for_each_room(now, |room, context| room.video_tick(context, ticks));
+            self.pressure
+                .look(now, TICKS / ticks, |passed| pool.take_work(passed));
+            let tick = Tick {
+                ticks,
+                max_frame_rate: self.pressure.max_frame_rate(),
+                decoded: self.pressure.decoded(),
+            };
+            self.for_each_room(now, |room, context| room.video_tick(context, tick));
         }
         if now >= self.next_inventory {
             self.next_inventory = now + Duration::from_secs(1);
@@ -236,6 +248,18 @@ impl Worker {
         self.sockets.flush_streams();
         self.forget_streams(now);
         self.watch.turned(began.elapsed());
+    }
+
+    /// Mixes the next 20 ms where it is time to. Whatever takes long looks here in between: sound does not
+    /// wait for pictures. Answers what time it is.
+    fn mix_if_due(&mut self) -> Instant {
+        let now = Instant::now();
+        if now >= self.next_audio {
+            let due = self.next_audio;
+            self.next_audio = after(due, AUDIO_TICK, now);
+            self.for_each_room(now, |room, context| room.audio_tick(context, due));
+        }
+        now
     }
 
     fn for_each_room(&mut self, now: Instant, act: impl Fn(&mut Room, &mut Context<'_>)) {
@@ -268,6 +292,7 @@ impl Worker {
                 self.take_streams(now);
                 continue;
             }
+            self.mix_if_due();
             let mut left = BATCH;
             while let Some((len, from)) = self.sockets.receive(now, token, &mut buffer) {
                 self.take_packet(token, from, &buffer[..len]);
@@ -374,24 +399,9 @@ impl Worker {
         transport: usize,
         (from, rtcp, datagram): (SocketAddr, bool, &[u8]),
     ) {
-        let Self {
-            rooms,
-            sockets,
-            shared,
-            pool,
-            events,
-            ..
-        } = self;
-        let mut context = Context {
-            now: Instant::now(),
-            sockets,
-            shared,
-            pool,
-            events,
-        };
-        if let Some(room) = rooms.get_mut(&room) {
-            room.receive(&mut context, leg, transport, from, rtcp, datagram);
-        }
+        self.in_room(room, |room, context| {
+            room.receive(context, leg, transport, from, rtcp, datagram);
+        });
     }
 
     fn take_link_events(&mut self) {
@@ -512,25 +522,49 @@ impl Worker {
 
     fn take_results(&mut self) {
         while let Some(done) = self.pool.result() {
-            let Self {
-                rooms,
-                sockets,
-                shared,
-                pool,
-                events,
-                ..
-            } = self;
-            let mut context = Context {
-                now: Instant::now(),
-                sockets,
-                shared,
-                pool,
-                events,
-            };
-            if let Some(room) = rooms.get_mut(&done.room()) {
-                room.take_result(&mut context, done);
+            let id = done.room();
+            let encoded = self.in_room(id, |room, context| room.take_result(context, done));
+            if let Some(encoded) = encoded.flatten() {
+                self.deliver(id, &encoded);
             }
         }
+    }
+
+    /// Sends an encoded picture to those who take it. A key frame for many legs is thousands of packets.
+    fn deliver(&mut self, id: RoomId, encoded: &Encoded) {
+        for from in (0..).step_by(LEGS_AT_ONCE) {
+            let is_more = self.in_room(id, |room, context| {
+                room.deliver(context, encoded, from..from + LEGS_AT_ONCE)
+            });
+            if is_more != Some(true) {
+                return;
+            }
+            self.mix_if_due();
+        }
+    }
+
+    /// Has the room act, if it is there.
+    fn in_room<T>(
+        &mut self,
+        id: RoomId,
+        act: impl FnOnce(&mut Room, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let Self {
+            rooms,
+            sockets,
+            shared,
+            pool,
+            events,
+            ..
+        } = self;
+        let mut context = Context {
+            now: Instant::now(),
+            sockets,
+            shared,
+            pool,
+            events,
+        };
+        Some(act(rooms.get_mut(&id)?, &mut context))
     }
 
     fn report(&mut self, now: Instant, with_plans: bool) {
@@ -543,7 +577,13 @@ impl Worker {
             .map(|room| room.inventory(now, with_plans))
             .collect();
         let past = self.rooms.values().map(Room::past);
-        let figures = Some(self.watch.figures(&rooms, past));
+        let figures = Some(Media {
+            max_frame_rate: Some(self.pressure.max_frame_rate()),
+            decoded: self.pressure.decoded(),
+            measured: self.calibration.measured().cloned(),
+            mean_wait_us: self.pressure.mean_wait().as_micros() as u64,
+            ..self.watch.figures(&rooms, past)
+        });
         self.send(FromMedia::Inventory(Inventory { rooms, figures }));
     }
 

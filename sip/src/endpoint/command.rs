@@ -61,7 +61,7 @@ impl Endpoint {
             RejectReason::Forbidden => Refusal::new(403, "Forbidden"),
             RejectReason::Unauthorized => self.challenge_of_call(now, id),
             RejectReason::NotAcceptable => Refusal::new(488, "Not Acceptable Here"),
-            RejectReason::Busy => Refusal::new(486, "Busy Here"),
+            RejectReason::Busy | RejectReason::NoPort => Refusal::new(486, "Busy Here"),
             RejectReason::Unavailable => Refusal::new(503, "Service Unavailable"),
             RejectReason::Quarantined => {
                 Refusal::new(403, "Forbidden").with(HeaderName::Warning, QUARANTINED)

@@ -114,7 +114,7 @@ impl Endpoint {
         let unwatched = text(headers, &HeaderName::ReferSub)
             .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"));
         let answer = match refused {
-            Some(RejectReason::Busy) => Refusal::new(486, "Busy Here"),
+            Some(RejectReason::Busy | RejectReason::NoPort) => Refusal::new(486, "Busy Here"),
             Some(RejectReason::Unavailable) => Refusal::new(503, "Service Unavailable"),
             Some(_) => Refusal::new(403, "Forbidden"),
             // RFC 4488 §4.

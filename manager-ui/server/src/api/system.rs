@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Problem;
+use super::ports::PortsView;
 use crate::State;
 use crate::asker::LoggedIn;
 use crate::rights::{Right, allowed};
@@ -103,6 +104,14 @@ struct Capacity {
     port_pairs_used: Option<u64>,
     /// Pairs of media ports that there are.
     port_pairs: Option<u64>,
+    /// Ports of each class, dearest first; none while nothing is measured or known.
+    ports: Vec<PortsView>,
+    /// Most pictures a second that are composed: fewer than 60 where the machine is short of time.
+    max_frame_rate: Option<u32>,
+    /// Share of the sites in composed pictures of which more than key frames are decoded, from 0 to 1.
+    decoded: Option<f32>,
+    /// Lines of the tallest pictures that terminals have now, where the machine is short of time.
+    lowered_to: Option<u16>,
     /// Of the data folder.
     disk: Option<Disk>,
 }
@@ -225,6 +234,8 @@ fn processes(now: &Snapshot) -> Vec<ProcessView> {
 
 fn capacity(now: &Snapshot) -> Capacity {
     let control = now.control.as_ref();
+    let media = control.and_then(|control| control.media.as_ref());
+    let media = media.filter(|media| media.max_frame_rate.is_some());
     let legs = |calls: &[mcu_api::figures::Calls]| calls.iter().map(|calls| calls.legs).sum();
     Capacity {
         processors: std::thread::available_parallelism().map_or(1, usize::from),
@@ -234,6 +245,12 @@ fn capacity(now: &Snapshot) -> Capacity {
         registered_accounts: control.map(|control| control.registered),
         port_pairs_used: control.map(|control| control.ports_used),
         port_pairs: control.map(|control| control.ports),
+        ports: control.map_or_else(Vec::new, |control| {
+            control.classes.iter().map(PortsView::from).collect()
+        }),
+        max_frame_rate: media.and_then(|media| media.max_frame_rate),
+        decoded: media.map(|media| media.decoded),
+        lowered_to: control.and_then(|control| control.lowered_to),
         disk: now.files.disk,
     }
 }

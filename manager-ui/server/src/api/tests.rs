@@ -163,6 +163,7 @@ on_both! { programs_and_record:
     record::each_change_is_in_the_record_with_before_and_after,
     record::what_moves_away_is_in_the_record_of_both_places,
     system::the_system_is_shown_to_who_may_see_it_at_the_root,
+    system::ports_are_shared_out_by_who_manages_the_server,
     system::health_tells_each_part_and_nothing_else,
     system::what_is_counted_has_labels_of_the_programs_own,
     record::the_record_is_taken_away_as_a_file_with_the_same_rights_and_filters_and_that_is_in_it,

@@ -1,5 +1,6 @@
 //! The text that Prometheus reads (text format 0.0.4).
 
+use mcu_api::capacity::Ports;
 use mcu_api::figures::{Calls, Control, Direction, Kind, Media, Process};
 use prometheus::core::Collector;
 use prometheus::{CounterVec, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
@@ -170,12 +171,32 @@ impl Sheet {
         for (name, help, figure) in figures {
             self.gauge(name, help, figure as f64)?;
         }
+        self.ports(control)?;
         if let Some(age) = control.media_age_ms {
             let help = "Time since the media process told of itself.";
             let name = "consilium_media_report_age_seconds";
             self.gauge(name, help, age as f64 / 1000.0)?;
         }
         Ok(())
+    }
+
+    fn ports(&self, control: &Control) -> Result<()> {
+        let rows = |figure: fn(&Ports) -> f64| -> Vec<([&str; 1], f64)> {
+            let classes = control.classes.iter();
+            classes
+                .map(|ports| ([ports.class.name()], figure(ports)))
+                .collect()
+        };
+        let help = "Ports of a class that are taken.";
+        let used = rows(|ports| ports.used.into());
+        self.gauges("consilium_ports_used", help, &["class"], &as_rows(&used))?;
+        let help = "So many more of a class could come, if none of another came.";
+        let free = rows(|ports| ports.free.into());
+        self.gauges("consilium_ports_free", help, &["class"], &as_rows(&free))?;
+        let help = "Lines of the tallest pictures that terminals have where the machine is short of time; 0 \
+                    where it is not.";
+        let lines = control.lowered_to.unwrap_or_default();
+        self.gauge("consilium_pictures_lowered_to_lines", help, lines.into())
     }
 
     fn calls(&self, calls: &[Calls]) -> Result<()> {
@@ -260,7 +281,18 @@ impl Sheet {
         let help = "Encoders of pictures that run.";
         self.gauge("consilium_media_encoders", help, f64::from(media.encoders))?;
         let help = "Decoders of pictures that run.";
-        self.gauge("consilium_media_decoders", help, f64::from(media.decoders))
+        self.gauge("consilium_media_decoders", help, f64::from(media.decoders))?;
+        if let Some(most) = media.max_frame_rate {
+            let help = "Most pictures a second that are composed; fewer than 60 where the machine is short \
+                        of time.";
+            self.gauge("consilium_media_picture_rate_limit", help, f64::from(most))?;
+            let help = "Share of the sites in composed pictures of which more than key frames are decoded.";
+            let decoded = f64::from(media.decoded);
+            self.gauge("consilium_media_decoded_ratio", help, decoded)?;
+        }
+        let help = "How long work on pictures waits for a processor, in the mean.";
+        let waits = media.mean_wait_us as f64 / 1_000_000.0;
+        self.gauge("consilium_media_picture_wait_seconds", help, waits)
     }
 
     fn files(&self, files: &Files) -> Result<()> {

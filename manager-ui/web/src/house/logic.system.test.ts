@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { busyShare, sizeText, spanText } from "./logic.system";
+import { busyShare, sharesOf, sizeText, spanText } from "./logic.system";
 import { houseWords } from "./words";
 
 describe("the page about the server", () => {
@@ -20,5 +20,17 @@ describe("the page about the server", () => {
     expect(busyShare(1500, 3000)).toBe("50 %");
     expect(busyShare(-20, 3000)).toBeUndefined();
     expect(busyShare(20, 0)).toBeUndefined();
+  });
+});
+
+describe("shares of the server", () => {
+  it("are whole numbers of 100 in all at most", () => {
+    expect(sharesOf([["hd", " 60 "], ["sd", "40"], ["sound", ""]])).toEqual({
+      wrong: false,
+      shares: { hd: 60, sd: 40, sound: 0 },
+    });
+    for (const typed of ["41", "4.5", "-1", "x", "1000"]) {
+      expect(sharesOf([["hd", "60"], ["sd", typed]]), typed).toEqual({ wrong: true });
+    }
   });
 });

@@ -35,3 +35,18 @@ export function busyShare(cpuMs: number, passedMs: number): string | undefined {
   if (passedMs <= 0 || cpuMs < 0) return undefined;
   return `${Math.round((100 * cpuMs) / passedMs)} %`;
 }
+
+/** Shares of the server, per cent by class, as they were typed; `wrong` where they cannot be had. */
+export function sharesOf(
+  entries: readonly (readonly [string, string])[],
+): { wrong: true } | { wrong: false; shares: Record<string, number> } {
+  const shares: Record<string, number> = {};
+  let sum = 0;
+  for (const [name, typed] of entries) {
+    const text = typed.trim();
+    if (!/^\d{0,3}$/.test(text)) return { wrong: true };
+    shares[name] = Number(text);
+    sum += Number(text);
+  }
+  return sum > 100 ? { wrong: true } : { wrong: false, shares };
+}

@@ -2,6 +2,7 @@
 
 /** Problems, by the server's word. */
 const enProblems = {
+  shares_too_much: "Shares come to no more than 100 per cent.",
   too_many_requests: "Too many requests in a minute. Please try again shortly.",
   idempotency_key: "The Idempotency-Key is no text of 1 to 255 characters.",
   idempotency_no_key: "This operation takes no Idempotency-Key.",
@@ -22,6 +23,7 @@ const enProblems = {
 };
 
 const zhProblems: typeof enProblems = {
+  shares_too_much: "各类别预留比例之和不能超过 100%。",
   too_many_requests: "一分钟内请求过多，请稍后再试。",
   idempotency_key: "Idempotency-Key 须为 1 至 255 个字符的文本。",
   idempotency_no_key: "此操作不接受 Idempotency-Key。",

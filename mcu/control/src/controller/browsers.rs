@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
+use mcu_api::capacity::PortClass;
 use mcu_api::ids::LegId;
 use mcu_api::manager::{
     BrowserMessage, FromControl, Invited, Pass, Person, Refusal, ServerMessage, SlotSize,
@@ -233,6 +234,10 @@ impl Controller {
             return Err(closed);
         }
         if !self.has_place(&join.room) {
+            return Err(Refusal::RoomFull);
+        }
+        if !self.has_port(PortClass::Browser) {
+            self.counts.found_no_port();
             return Err(Refusal::RoomFull);
         }
         // Browsers whose origin a manager does not tell count together.

@@ -4,25 +4,30 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mcu_api::call::{CallCommand, CallEvent, IncomingCall, RejectReason, SrtpPolicy};
-use mcu_api::ids::CallId;
+use mcu_api::capacity::PortClass;
+use mcu_api::ids::{CallId, LegId};
 use mcu_api::media::ToMedia;
 use mcu_api::secret::Redacted;
 use sip::sdp;
 use tracing::{debug, info, warn};
 
 use super::answers::Peer;
+use super::capacity::NoPort;
 use super::chat::reorders;
 use super::door::Entrance;
 use super::exchange::Exchange;
 use super::meetings::Graded;
 use super::pin::Source;
 use super::rollovers::Rollovers;
-use super::room::{Dialog, Leg, LegKind, OwnView, Silenced, SipLeg};
+use super::room::{Dialog, Leg, LegKind, Media, OwnView, Silenced, SipLeg};
 use super::{Controller, Output, address, figures, leg_of_call};
 
 /// Seconds of silence, RTCP included, after which a terminal is asked whether it is still there, and
 /// then again as often.
 const PROBE_AFTER_S: u32 = 60;
+
+/// Lines of the tallest pictures of a room that says nothing of it.
+const USUAL_HEIGHT: u16 = 720;
 
 /// Longest name shown, in characters.
 const MAX_NAME_CHARS: usize = 64;
@@ -115,19 +120,9 @@ impl Controller {
             .and_then(|offer| sdp::wanted_at(&offer.0));
         let (mut exchange, ports) =
             self.exchange_for(call.remote.ip(), wanted_at, &entrance.number, call.srtp)?;
-        let described = match &call.offer {
-            Some(offer) => exchange.answer(&offer.0, &mut self.rng),
-            None => Ok(exchange.offer(&mut self.rng)),
-        };
-        let sdp = match described {
-            Ok(sdp) => sdp,
-            Err(reason) => {
-                warn!(call = %call.call, %reason, "offer refused");
-                self.release_ports(&ports);
-                return Err(RejectReason::NotAcceptable);
-            }
-        };
         let id = self.new_leg_id();
+        let described = self.describe_call(&call, &mut exchange, (&entrance.number, id));
+        let (sdp, media) = described.inspect_err(|_| self.release_ports(&ports))?;
         let waits = entrance.waiting.is_some();
         info!(call = %call.call, leg = %id, user_agent = call.user_agent, waits, "call accepted");
         let leg = Leg {
@@ -139,7 +134,7 @@ impl Controller {
             silenced: Silenced::default(),
             waiting: entrance.waiting,
             source: Some(entrance.source),
-            media: exchange.media(id),
+            media,
             stats: None,
             graded: Graded::default(),
             sound_lag_ms: None,
@@ -162,6 +157,29 @@ impl Controller {
         let cname = self.cname_for(&entrance.number);
         self.enter(&entrance.number, cname, leg);
         Ok(sdp)
+    }
+
+    /// Our answer, or our offer, and the media that follows from it: no larger than there is a port for.
+    fn describe_call(
+        &mut self,
+        call: &IncomingCall,
+        exchange: &mut Exchange,
+        (room, leg): (&str, LegId),
+    ) -> Result<(String, Option<Media>), RejectReason> {
+        let offer = call.offer.as_ref();
+        let with_pictures = offer.is_none_or(|offer| has_pictures(&offer.0));
+        let no_port = |NoPort| RejectReason::NoPort;
+        let height = self.limit(exchange, room, with_pictures).map_err(no_port)?;
+        let Some(offer) = offer else {
+            return Ok((exchange.offer(&mut self.rng), exchange.media(leg)));
+        };
+        let sdp = exchange.answer(&offer.0, &mut self.rng).map_err(|reason| {
+            warn!(call = %call.call, %reason, "offer refused");
+            RejectReason::NotAcceptable
+        })?;
+        let media = exchange.media(leg);
+        self.check_port(media.as_ref(), height).map_err(no_port)?;
+        Ok((sdp, media))
     }
 
     /// An address and two port pairs for a peer at `remote`, under the policy of the room and that
@@ -203,7 +221,35 @@ impl Controller {
         Err(RejectReason::Unavailable)
     }
 
-    fn release_ports(&mut self, ports: &[u16]) {
+    /// Has no taller picture go either way than there is a port for; answers how tall.
+    pub(super) fn limit(
+        &self,
+        exchange: &mut Exchange,
+        room: &str,
+        with_pictures: bool,
+    ) -> Result<u16, NoPort> {
+        if !with_pictures {
+            return match self.has_port(PortClass::Sound) {
+                true => Ok(0),
+                false => Err(NoPort),
+            };
+        }
+        let room = self.config.room(room);
+        let shape = room.map(|room| room.shape).unwrap_or_default();
+        let lowered = self.load.lowered_to();
+        let most = shape.max_height.into_iter().chain(lowered).min();
+        let wanted = most.unwrap_or(USUAL_HEIGHT);
+        let height = self.height_for(wanted)?;
+        if height < wanted {
+            info!(height, wanted, "no port for taller pictures is free");
+            exchange.set_ceiling(height);
+        }
+        exchange.set_most(most, shape.max_frame_rate);
+        exchange.reserve(height);
+        Ok(height)
+    }
+
+    pub(super) fn release_ports(&mut self, ports: &[u16]) {
         for port in ports {
             self.ports.unallocate(*port);
         }
@@ -341,6 +387,14 @@ impl Controller {
             self.outputs.push_back(Output::Media(message));
         }
     }
+}
+
+/// Whether an offer has pictures in it.
+fn has_pictures(offer: &str) -> bool {
+    let mut lines = offer
+        .lines()
+        .filter_map(|line| line.strip_prefix("m=video "));
+    lines.any(|line| !line.starts_with("0 "))
 }
 
 /// A name fit to be shown: no control characters, bounded, never empty.

@@ -14,6 +14,7 @@ use sip::Flow;
 use tracing::info;
 
 use super::calls::shown_name;
+use super::capacity::NoPort;
 use super::meetings::Graded;
 use super::pin::Source;
 use super::rollovers::Rollovers;
@@ -215,6 +216,10 @@ impl Controller {
             RejectReason::Unavailable => DialOutcome::NoMedia,
             _ => DialOutcome::Unreachable,
         })?;
+        if let Err(NoPort) = self.limit(&mut exchange, &number, true) {
+            self.release_ports(&ports);
+            return Err(DialOutcome::RoomFull);
+        }
         let offer = exchange.offer(&mut self.rng);
         let room = self.config.room(&number);
         let srtp = room.map_or(SrtpPolicy::default(), |room| room.srtp);

@@ -15,6 +15,12 @@ use super::room::Media;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exchange {
     local: LocalMedia,
+    /// Lines of the tallest picture for which there was a port when the call came.
+    #[serde(default)]
+    ceiling: Option<u16>,
+    /// Lines of the pictures that a port is kept for until something is agreed on; 0 for sound alone.
+    #[serde(default)]
+    reserved: u16,
     progress: Progress,
 }
 
@@ -70,14 +76,32 @@ impl Exchange {
         };
         Self {
             local,
+            ceiling: None,
+            reserved: 0,
             progress: Progress::Nothing,
         }
+    }
+
+    /// Until something is agreed on a port for pictures of so many lines is kept.
+    pub fn reserve(&mut self, lines: u16) {
+        self.reserved = lines;
+    }
+
+    /// Lines of the pictures that a port is kept for, while nothing is agreed on.
+    pub fn reserved(&self) -> Option<u16> {
+        self.agreed().is_none().then_some(self.reserved)
+    }
+
+    /// For as long as the call lasts no taller picture goes either way, whatever [`Self::set_most`] says.
+    pub fn set_ceiling(&mut self, lines: u16) {
+        self.ceiling = Some(lines);
     }
 
     /// From the next description of ours on, no taller picture than this goes either way, nor more of
     /// them a second than that. Whether what is agreed on says something else, so that an offer is due. While one is open nothing changes: its
     /// answer is to be read by what it said.
     pub fn set_most(&mut self, max_height: Option<u16>, max_frame_rate: u8) -> bool {
+        let max_height = max_height.into_iter().chain(self.ceiling).min();
         let Some(video) = &mut self.local.video else {
             return false;
         };

@@ -20,7 +20,7 @@ const KINDS: [Key; 3] = [
 ];
 
 /// Failures that are told before the first one, which is an increase then.
-const ALWAYS_TOLD: [&str; 2] = ["no media", "room full"];
+const ALWAYS_TOLD: [&str; 3] = ["no media", "no port free", "room full"];
 
 /// Calls since this controller began. Reasons are words of the program, so there are few.
 #[derive(Debug, Default)]
@@ -49,6 +49,7 @@ impl Counts {
             RejectReason::Unauthorized => "account wanted",
             RejectReason::NotAcceptable => "bad offer",
             RejectReason::Busy => "room full",
+            RejectReason::NoPort => "no port free",
             RejectReason::Unavailable => "no media",
             RejectReason::Quarantined => "quarantined",
             RejectReason::Code(_) => "dial plan",
@@ -96,6 +97,11 @@ impl Counts {
         self.fail((Kind::Browser, Direction::Incoming), why);
     }
 
+    /// A browser finds no port.
+    pub fn found_no_port(&mut self) {
+        self.fail((Kind::Browser, Direction::Incoming), "no port free");
+    }
+
     fn fail(&mut self, key: Key, why: &'static str) {
         *self.failed.entry((key, why)).or_default() += 1;
     }
@@ -140,6 +146,8 @@ impl Controller {
             calls: KINDS.iter().map(|kind| self.calls(*kind)).collect(),
             ports_used: self.ports.used() as u64,
             ports: self.ports.count() as u64,
+            classes: self.ports_by_class(),
+            lowered_to: self.load.lowered_to(),
             quarantined: self.quarantine.total(unix_s) as u64,
             ..Control::default()
         }

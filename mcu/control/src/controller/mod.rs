@@ -11,6 +11,7 @@ mod arrangement;
 mod browsers;
 mod calendar;
 mod calls;
+mod capacity;
 mod chat;
 mod codecs;
 mod dialling;
@@ -52,6 +53,7 @@ use tracing::info;
 use crate::config::Config;
 use answers::Answer;
 use browsers::Visitor;
+use capacity::Load;
 pub use dialling::{DialRequest, MediaReach, Way};
 use figures::Counts;
 use ports::PortPool;
@@ -140,6 +142,7 @@ pub struct Controller {
     /// At most one a peer.
     answers: Vec<Answer>,
     counts: Counts,
+    load: Load,
     /// Managers that are told of meetings; as many as the shell admits.
     watchers: Vec<ManagerId>,
     /// The rooms have changed since they were last given out to be kept.
@@ -177,6 +180,7 @@ impl Controller {
             postponed: VecDeque::new(),
             answers: Vec::new(),
             counts: Counts::default(),
+            load: Load::default(),
             watchers: Vec::new(),
             unsaved: false,
             outputs: VecDeque::new(),
@@ -257,6 +261,7 @@ impl Controller {
             }
             Input::MediaDisconnected => {
                 self.processor.disconnected(self.now);
+                self.load.forget();
                 self.forget_stills();
             }
             Input::Media(message) => self.handle_media(message),
@@ -366,6 +371,7 @@ impl Controller {
             changed = true;
             room.dirty = false;
             room.shape = shape_of(&self.config, room);
+            room.lowered = self.load.lowered_to();
             room.arrange();
             settle_offers(room, &mut self.rng, &mut self.outputs);
             if self.processor.is_ready() {

@@ -195,6 +195,7 @@ impl Controller {
             self.processor.ready = true;
         }
         self.processor.figures = inventory.figures.map(|figures| (figures, self.now));
+        self.look_at_load();
         for held in inventory.rooms.iter() {
             match self.rooms.iter_mut().find(|room| room.id == held.room) {
                 Some(room) => note_inventory(room, held, self.now),

@@ -63,6 +63,8 @@ pub struct Room {
     pub meeting: Option<Meeting>,
     /// Its pictures, as its configuration says now.
     pub shape: Shape,
+    /// Terminals have no taller pictures now, since the machine is short of time.
+    pub lowered: Option<u16>,
     /// Sites that an operator set into a cell of the room's picture.
     pub pins: Pins,
     /// Who is shown where in the room's picture, and in those of legs that see another one.
@@ -243,6 +245,7 @@ impl Room {
             published: None,
             meeting: None,
             shape: Shape::default(),
+            lowered: None,
             pins: Pins::new(),
             cells: BTreeMap::new(),
             speaker: None,
@@ -495,13 +498,18 @@ impl Room {
         for (index, send) in plan.video_send.iter_mut().enumerate() {
             send.source = match &leg.kind {
                 LegKind::Sip(_) => media.class.as_ref().map(|class| VideoSource::Composition {
-                    class: video::at_most(class, &media.smaller, self.shape.max_height),
+                    class: video::at_most(class, &media.smaller, self.most_height()),
                     view: self.view_of(leg).name(),
                 }),
                 LegKind::Browser(browser) => self.slot_source(browser, index),
             };
         }
         Some(plan)
+    }
+
+    /// Lines of the tallest pictures of terminals.
+    pub fn most_height(&self) -> Option<u16> {
+        self.shape.max_height.into_iter().chain(self.lowered).min()
     }
 
     fn slot_source(&self, browser: &BrowserLeg, index: usize) -> Option<VideoSource> {

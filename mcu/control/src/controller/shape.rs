@@ -19,11 +19,8 @@ pub fn shape_of(config: &Config, room: &Room) -> Shape {
 /// Offers terminals the tallest picture that the room has now, where they agreed on another. Who
 /// refuses is asked no more: what is sent obeys in any case.
 pub fn settle_offers(room: &mut Room, rng: &mut impl CryptoRng, outputs: &mut VecDeque<Output>) {
-    let Shape {
-        max_height,
-        max_frame_rate,
-        ..
-    } = room.shape;
+    let max_height = room.most_height();
+    let Shape { max_frame_rate, .. } = room.shape;
     for leg in room.legs.iter_mut().filter(|leg| !leg.is_ringing()) {
         let LegKind::Sip(sip) = &mut leg.kind else {
             continue;

@@ -6,6 +6,7 @@ mod bench;
 mod browsers;
 mod calendar;
 mod calls;
+mod capacity;
 mod chat;
 mod codecs;
 mod days;

@@ -36,7 +36,7 @@ impl Controller {
         };
         // Who may not enter learns nothing about what is there.
         let entrance = entrance.map_err(|reason| match reason {
-            RejectReason::Busy | RejectReason::Unavailable => reason,
+            RejectReason::Busy | RejectReason::NoPort | RejectReason::Unavailable => reason,
             _ => RejectReason::Forbidden,
         })?;
         let room = self.rooms.iter().find(|room| room.id == from);

@@ -113,6 +113,11 @@ impl Views {
         }
     }
 
+    /// Who speaks.
+    pub fn speaker(&self) -> Option<LegId> {
+        self.speaker
+    }
+
     /// The leg is gone.
     pub fn remove(&mut self, leg: LegId) {
         self.newest.remove(&leg);
@@ -218,11 +223,17 @@ impl View {
         Some((cell.width, cell.height))
     }
 
-    /// The pictures of this tick.
-    pub fn take_fresh(&mut self) -> Vec<(LegId, Frame)> {
+    /// The pictures of this tick: the next of each leg, or the newest where fewer are composed than come.
+    pub fn take_fresh(&mut self, is_slow: bool) -> Vec<(LegId, Frame)> {
         let next = self.fresh.iter_mut();
-        next.filter_map(|(leg, fresh)| Some((*leg, fresh.next()?)))
-            .collect()
+        next.filter_map(|(leg, fresh)| {
+            let next = match is_slow {
+                true => fresh.newest(),
+                false => fresh.next(),
+            };
+            Some((*leg, next?))
+        })
+        .collect()
     }
 }
 
@@ -257,6 +268,12 @@ impl Fresh {
             self.frames.pop_front();
         }
         self.frames.push_back(frame);
+    }
+
+    fn newest(&mut self) -> Option<Frame> {
+        let newest = self.frames.pop_back();
+        self.frames.clear();
+        newest
     }
 
     /// The picture of this tick. One that has waited behind others for long only adds delay: then
@@ -365,7 +382,7 @@ mod tests {
     }
 
     fn fresh_in(views: &mut Views, name: &ViewName) -> Vec<u64> {
-        let fresh = views.get_mut(name).unwrap().take_fresh();
+        let fresh = views.get_mut(name).unwrap().take_fresh(false);
         let mut legs: Vec<u64> = fresh.iter().map(|(leg, _)| leg.0).collect();
         legs.sort_unstable();
         legs

@@ -26,7 +26,7 @@ fn numbers(list: &Value) -> Vec<&str> {
 }
 
 /// The directory that the controller was told last.
-fn told(api: &Api) -> Directory {
+pub(super) fn told(api: &Api) -> Directory {
     let asked = api.asked.lock().unwrap();
     let last = asked.iter().rev().find_map(|message| match message {
         ToControl::Directory(directory) => Some(directory.clone()),

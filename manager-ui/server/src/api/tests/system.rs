@@ -121,3 +121,35 @@ async fn get(api: &Api, path: &str) -> (StatusCode, Value) {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&bytes).unwrap())
 }
+
+/// MCU-05: by one call, recorded, and taken up by the controller at once.
+pub(crate) async fn ports_are_shared_out_by_who_manages_the_server(api: Api) {
+    let root = api.first().await;
+    let path = "/system/ports";
+    let wanted = json!({ "hd": 60, "sd": 25 });
+    let token = api.token(&root, &[Right::SystemView]).await;
+    let refused = api.ask_by(&token, "PUT", path, wanted.clone()).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{refused:?}");
+    let shared = api.ask(&root, "PUT", path, wanted.clone()).await;
+    assert_eq!(shared.status, StatusCode::OK, "{shared:?}");
+    let told = json!({ "full_hd": 0, "hd": 60, "sd": 25, "browser": 0, "sound": 0 });
+    assert_eq!(shared.body, told);
+    let shares = super::rooms::told(&api).shares;
+    assert_eq!(json!(shares), wanted);
+    for wrong in [
+        json!({ "hd": 60, "sd": 41 }),
+        json!({ "uhd": 1 }),
+        json!({ "hd": -1 }),
+    ] {
+        let refused = api.ask(&root, "PUT", path, wrong.clone()).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+    }
+    assert_eq!(
+        json!(super::rooms::told(&api).shares),
+        wanted,
+        "nothing of it"
+    );
+    let record = api.get(&root, "/audit?limit=1").await;
+    let entry = &record["items"][0];
+    assert_eq!(entry["object_kind"], "ports", "{record}");
+}

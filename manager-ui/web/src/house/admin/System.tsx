@@ -3,6 +3,7 @@ import { api, ask, type System as View } from "../api";
 import { useHouseWords, useLoad, useMoment } from "../hooks";
 import { busyShare, sizeText, spanText } from "../logic.system";
 import { Loading, State, Trouble } from "../parts";
+import { Ports } from "./Ports";
 
 /** Between two looks. */
 const LOOK_MS = 3000;
@@ -35,6 +36,7 @@ export function System() {
       {now && (
         <>
           <Processes now={now} before={before} />
+          <Ports now={now} again={again} />
           <div className="system-cards">
             <Capacity now={now} />
             <Certificate now={now} />

@@ -63,7 +63,7 @@ impl Bench {
         }
     }
 
-    fn outcome(&mut self) -> Option<DialOutcome> {
+    pub(super) fn outcome(&mut self) -> Option<DialOutcome> {
         let found = self.told.iter().position(|(manager, message)| {
             *manager == MANAGER && matches!(message, FromControl::Dialled { request: 5, .. })
         })?;

@@ -26,7 +26,7 @@ fn told(reasons: &[(&str, u64)]) -> std::collections::BTreeMap<String, u64> {
 
 /// The same, with those that are told before there is one.
 fn failed(reasons: &[(&str, u64)]) -> std::collections::BTreeMap<String, u64> {
-    let mut all = told(&[("no_media", 0), ("room_full", 0)]);
+    let mut all = told(&[("no_media", 0), ("no_port_free", 0), ("room_full", 0)]);
     all.extend(told(reasons));
     all
 }

@@ -42,6 +42,7 @@ fn direct(bench: &mut Bench, generation: u64, rooms: Vec<MadeRoom>) -> Held {
         rooms,
         accounts: vec![account("ward")],
         trunks: Vec::new(),
+        shares: Default::default(),
     };
     bench.input(Input::Manager(MANAGER, ToControl::Directory(directory)));
     match bench.told.last() {

@@ -95,6 +95,7 @@ impl Bench {
             rooms,
             accounts,
             trunks: Vec::new(),
+            shares: Default::default(),
         };
         self.input(Input::Manager(MANAGER, ToControl::Directory(directory)));
     }

@@ -107,6 +107,7 @@ impl Bench {
             ],
             accounts: Vec::new(),
             trunks,
+            shares: Default::default(),
         };
         self.input(Input::Manager(MANAGER, ToControl::Directory(directory)));
     }
