@@ -172,7 +172,18 @@ impl Forwards for Janus {
         let body = json!({
             "request": "join", "room": ROOM, "ptype": "subscriber", "streams": [{ "feed": SENDER }],
         });
-        let told = self.say(handle, body, None)?;
+        let start = Instant::now();
+        let told = loop {
+            match self.say(handle, body.clone(), None) {
+                // Who sends is there a moment after its handshake.
+                Err(why)
+                    if why.to_string().contains("No such feed") && start.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                told => break told?,
+            }
+        };
         let theirs = told["jsep"]["sdp"].as_str().context("an offer of janus")?;
         let offer = Offer::new()?;
         let jsep = json!({ "type": "answer", "sdp": offer.answer(theirs)? });

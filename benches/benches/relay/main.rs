@@ -7,8 +7,9 @@
 //!
 //! Every viewer is a peer with ICE, DTLS and SRTP of its own. One of them decrypts what comes and looks for
 //! gaps, of the others packets are counted. They send checks and no reports, and ask for nothing again: no
-//! packet is lost on the loopback interface unless a queue is full, which is then said. Figures are
-//! printed beside the bar that they should meet, and never asserted.
+//! packet is lost on the loopback interface unless a queue is full, which is then said. Each
+//! server chooses the suite of SRTP, which is printed. Figures are printed beside the bar that they should
+//! meet, and never asserted.
 
 mod consilium;
 mod janus;
