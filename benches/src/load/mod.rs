@@ -27,6 +27,8 @@ pub use config::{
     Sample, SentReport, Target, TileReport, VideoConfig, VideoReport, Watch,
 };
 
+use mcu_api::codec::PacketizationMode;
+
 use crate::codec::CodecError;
 use crate::{sound, tone};
 
@@ -156,6 +158,11 @@ impl Drop for Load {
             let _ = thread.join();
         }
     }
+}
+
+/// RTP payloads of an access unit of H.264 in Annex B format, in packetization mode 1 (RFC 6184 §6.3).
+pub fn h264_payloads(annex_b: &[u8]) -> Vec<Vec<u8>> {
+    rtp::packetize(annex_b, PacketizationMode::NonInterleaved)
 }
 
 /// One leg in its call. Dropping it hangs up.
