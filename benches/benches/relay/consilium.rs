@@ -34,7 +34,7 @@ impl Consilium {
              [[rooms]]\nnumber = \"{ROOM}\"\nguests = true\n"
         );
         let server = Server::configured(binary, MEDIA_PORTS, &config)?;
-        let control = UnixStream::connect(server.dir().join("data/run/control.sock"))?;
+        let control = reach(&server.dir().join("data/run/control.sock"))?;
         control.set_read_timeout(Some(PATIENCE))?;
         let mut own = Self {
             server,
@@ -96,6 +96,17 @@ impl Consilium {
             self.decoder.push(&buffer[..len]);
         }
         bail!("the controller does not answer")
+    }
+}
+
+/// The page may be there before the controller is.
+fn reach(socket: &Path) -> Result<UnixStream> {
+    let start = Instant::now();
+    loop {
+        match UnixStream::connect(socket) {
+            Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(50)),
+            reached => return reached.context("the controller"),
+        }
     }
 }
 
