@@ -335,6 +335,16 @@ fn wrong_listeners_are_refused_with_line_key_and_reason() {
     ]);
 }
 
+/// MCU-05.
+#[test]
+fn processors_for_calls_are_refused_where_there_can_be_no_so_many() {
+    let refused: &[&str] = &["processors: ", "from 0.1 to 1024"];
+    let file = |count: &str| format!("[limits]\nprocessors = {count}\n");
+    for count in ["0", "-1.5", "1025", "nan"] {
+        expect_refusals(&[(&file(count), "2: ", refused)]);
+    }
+}
+
 /// Defect: what named a peer of IPv4 as IPv6 maps it meant nobody.
 #[test]
 fn an_address_of_ipv4_is_refused_as_ipv6_maps_it() {

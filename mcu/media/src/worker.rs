@@ -262,22 +262,20 @@ impl Worker {
         now
     }
 
-    fn for_each_room(&mut self, now: Instant, act: impl Fn(&mut Room, &mut Context<'_>)) {
-        let Self {
-            rooms,
-            sockets,
-            shared,
-            pool,
-            events,
-            ..
-        } = self;
-        let mut context = Context {
+    /// The rooms, and what each borrows while it acts.
+    fn parts(&mut self, now: Instant) -> (&mut BTreeMap<RoomId, Room>, Context<'_>) {
+        let context = Context {
             now,
-            sockets,
-            shared,
-            pool,
-            events,
+            sockets: &mut self.sockets,
+            shared: &self.shared,
+            pool: &self.pool,
+            events: &mut self.events,
         };
+        (&mut self.rooms, context)
+    }
+
+    fn for_each_room(&mut self, now: Instant, act: impl Fn(&mut Room, &mut Context<'_>)) {
+        let (rooms, mut context) = self.parts(now);
         for room in rooms.values_mut() {
             act(room, &mut context);
         }
@@ -453,26 +451,13 @@ impl Worker {
 
     fn apply(&mut self, now: Instant, plan: RoomPlan) {
         let (id, generation) = (plan.room, plan.generation);
-        let Self {
-            rooms,
-            sockets,
-            shared,
-            pool,
-            events,
-            ..
-        } = self;
+        let (rooms, mut context) = self.parts(now);
         let room = rooms
             .entry(id)
             .or_insert_with(|| Room::new(id, now, SystemTime::now()));
-        let mut context = Context {
-            now,
-            sockets,
-            shared,
-            pool,
-            events,
-        };
         let refusals = room.apply(&mut context, plan);
-        self.held.insert(id, room.generation());
+        let in_force = room.generation();
+        self.held.insert(id, in_force);
         for (leg, reason) in refusals {
             warn!(room = %id, leg = ?leg, reason, "plan refused");
             self.send(FromMedia::Refused {
@@ -487,20 +472,7 @@ impl Worker {
 
     fn remove(&mut self, now: Instant, id: RoomId) {
         if let Some(mut room) = self.rooms.remove(&id) {
-            let Self {
-                sockets,
-                shared,
-                pool,
-                events,
-                ..
-            } = self;
-            room.close(&mut Context {
-                now,
-                sockets,
-                shared,
-                pool,
-                events,
-            });
+            room.close(&mut self.parts(now).1);
             self.watch.keep(&room.past());
             self.index_browsers();
         }
@@ -549,21 +521,7 @@ impl Worker {
         id: RoomId,
         act: impl FnOnce(&mut Room, &mut Context<'_>) -> T,
     ) -> Option<T> {
-        let Self {
-            rooms,
-            sockets,
-            shared,
-            pool,
-            events,
-            ..
-        } = self;
-        let mut context = Context {
-            now: Instant::now(),
-            sockets,
-            shared,
-            pool,
-            events,
-        };
+        let (rooms, mut context) = self.parts(Instant::now());
         Some(act(rooms.get_mut(&id)?, &mut context))
     }
 
