@@ -61,8 +61,8 @@ impl Baresip {
         Self::start_with(command, Ipv4Addr::LOCALHOST.into(), config, &further)
     }
 
-    /// With H.263 (RFC 2190) of CIF as its only video codec.
-    pub fn start_with_h263(config: &Config<'_>) -> Self {
+    /// With H.263 (RFC 2190) as its only video codec, and pictures of this size, as in `352x288`.
+    pub fn start_with_h263(host: IpAddr, config: &Config<'_>, size: &str) -> Self {
         let account = format!("{};video_codecs=H263", config.account);
         let config = Config {
             account: &account,
@@ -72,14 +72,8 @@ impl Baresip {
             audio_codec: config.audio_codec,
         };
         // What stands first counts.
-        let command = &mut Command::new("baresip");
-        let host = Ipv4Addr::LOCALHOST.into();
-        Self::start_with(
-            command,
-            host,
-            &config,
-            "video_size 352x288\nvideo_bitrate 384000\n",
-        )
+        let further = format!("video_size {size}\nvideo_bitrate 384000\n");
+        Self::start_with(&mut Command::new("baresip"), host, &config, &further)
     }
 
     /// Where it listens for SIP over TLS, where it does.

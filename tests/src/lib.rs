@@ -9,6 +9,7 @@ pub mod client;
 pub mod coturn;
 pub mod dns;
 pub mod firewall;
+pub mod h261;
 pub mod listener;
 pub mod measure;
 pub mod meeting;

@@ -21,6 +21,26 @@ pub fn markers_in(picture: &Path) -> Vec<Marker> {
         .collect()
 }
 
+/// Whose markers are in a picture of 16 to 9 that lies in one that is shown 4 to 3.
+pub fn sites_in(picture: &Path) -> Vec<u8> {
+    let whole = picture.with_extension("16-9.png");
+    let done = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-i"])
+        .arg(picture)
+        .args(["-vf", "crop=iw:ih*3/4,scale=1280:720"])
+        .arg(&whole)
+        .status();
+    // The picture may not be written to its end yet.
+    let markers = match done.expect("run ffmpeg").success() {
+        true => markers_in(&whole),
+        false => Vec::new(),
+    };
+    let _ = std::fs::remove_file(&whole);
+    let mut ids: Vec<u8> = markers.iter().map(|marker| marker.id).collect();
+    ids.sort_unstable();
+    ids
+}
+
 /// Grey values of a picture file, its width and height; `None` while it is not complete.
 pub fn luma_of(picture: &Path) -> Option<(Vec<u8>, usize, usize)> {
     let probe = Command::new("ffprobe")
