@@ -4,8 +4,8 @@
 // it should be. With SHOTS naming a folder, pictures of each page are left there.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import puppeteer from "puppeteer-core";
 import { DESKTOP, examine } from "./examine.mjs";
+import { heardByFirefox, openFirefox } from "./firefox-page.mjs";
 import { openPage } from "./launch.mjs";
 
 const [link, language, way] = process.argv.slice(2);
@@ -49,29 +49,7 @@ const SAID = {
 /** A name that would be markup if it were not text, and turns what follows it round. */
 const NAME = "李医生<img src=x onerror=globalThis.fooled=1>\u202e";
 
-const browser = await puppeteer.launch({
-  browser: "firefox",
-  executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
-  headless: true,
-  acceptInsecureCerts: true,
-  defaultViewport: DESKTOP,
-  extraPrefsFirefox: {
-    "intl.accept_languages": "en-GB",
-    // A tone takes the place of the microphone: that of source 2.
-    "media.navigator.streams.fake": true,
-    "media.navigator.audio.fake_frequency": 554,
-    "media.navigator.permission.disabled": true,
-    "media.autoplay.default": 0,
-    "media.autoplay.blocking_policy": 0,
-    "media.peerconnection.ice.obfuscate_host_addresses": false,
-    "network.dns.disablePrefetch": true,
-  },
-});
-const page = await browser.newPage();
-// A button of a page in the background is not pressed by a key.
-await page.bringToFront();
-page.on("pageerror", (error) => console.error(`page: ${error.message}`));
-page.on("console", (message) => console.error(`console: ${message.text()}`));
+const { browser, page } = await openFirefox(2, DESKTOP);
 page.setDefaultTimeout(PATIENCE);
 
 const step = (name) => console.error(`${(performance.now() / 1000).toFixed(1)} s: ${name}`);
@@ -232,22 +210,6 @@ async function logIn(login, landing, name) {
   await check("start");
 }
 
-/** The tones in two seconds of what the page plays. Without a sound card no AudioContext runs here. */
-async function heardByFirefox() {
-  return page.evaluate(async () => {
-    const recorder = new MediaRecorder(document.querySelector('[data-testid="sound"]').srcObject);
-    const parts = [];
-    recorder.ondataavailable = ({ data }) => parts.push(data);
-    const over = new Promise((resolve) => (recorder.onstop = resolve));
-    recorder.start();
-    setTimeout(() => recorder.stop(), 2000);
-    await over;
-    const context = new OfflineAudioContext(1, 48000, 48000);
-    const sound = await context.decodeAudioData(await new Blob(parts).arrayBuffer());
-    return consiliumMarker.detectTones(sound.getChannelData(0), sound.sampleRate);
-  });
-}
-
 const heardByChromium = (other) =>
   other.evaluate(async () => {
     const { tones } = await globalThis.consiliumObserver.report(false);
@@ -309,7 +271,7 @@ async function meet(other) {
   await page.waitForFunction(() => document.querySelectorAll('[data-testid="tile"]').length === 2);
   step("sound both ways");
   // It swells up to -20 dBFS; the browser's own tone is steady.
-  await expectTone("Firefox hears Chromium", 1, -21, heardByFirefox);
+  await expectTone("Firefox hears Chromium", 1, -21, () => heardByFirefox(page));
   await expectTone("Chromium hears Firefox", 2, -21, () => heardByChromium(other));
   await expectWhole(page, "Firefox");
   await expectWhole(other, "Chromium");

@@ -67,6 +67,7 @@
   }
 
   function tones() {
+    if (globalThis.consiliumSource?.ownSound) return {};
     listen();
     if (!analyser) return {};
     const heard = consiliumMarker.hearTones(analyser);

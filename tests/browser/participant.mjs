@@ -1,5 +1,6 @@
 // One participant in Chromium: joins by the page as a person would, then prints a report as a line of
-// JSON every half second. Arguments: URL, source id, and optionally width, height, frame rate, "skew".
+// JSON every half second. Arguments: URL, source id, and optionally width, height, frame rate, and "skew" to
+// measure it or "small" for a small window.
 // CONSILIUM_LOGIN holds a login and a password, with a space between, of somebody who logs in before.
 // CONSILIUM_PIN holds PINs to type where the room asks for one, one after the other, in commas.
 // Commands on standard input: `screenshot FILE`, `press TEST-ID`, `reset` (of pauses), `reload`.
@@ -8,7 +9,7 @@ import { openPage } from "./launch.mjs";
 
 const [url, id, width = "640", height = "360", frameRate = "15", mode = ""] = process.argv.slice(2);
 const source = { id: Number(id), width: Number(width), height: Number(height), frameRate: Number(frameRate) };
-const { browser, page } = await openPage(source);
+const { browser, page } = await openPage(source, mode === "small" ? { viewport: { width: 480, height: 320 } } : {});
 const [login, ...password] = (process.env.CONSILIUM_LOGIN ?? "").split(" ");
 if (login) {
   await page.goto(new URL("/", url).href);

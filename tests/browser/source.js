@@ -2,7 +2,7 @@
 // beep whenever the counter passes a multiple of BEEP_EVERY. Runs in the page before its own scripts.
 (() => {
   "use strict";
-  const { id, width, height, frameRate } = globalThis.consiliumSource;
+  const { id, width, height, frameRate, ownSound } = globalThis.consiliumSource;
   const BEEP_EVERY_MS = 2000;
   const BEEP_S = 0.08;
   // Tones of ids 9 to 16 are free for beeps: sources have ids 1 to 8.
@@ -50,10 +50,14 @@
     return out.stream.getAudioTracks()[0];
   }
 
-  navigator.mediaDevices.getUserMedia = async (constraints) => {
-    const stream = new MediaStream();
+  // With `ownSound` the browser's own microphone is heard.
+  const devices = navigator.mediaDevices;
+  const ask = devices.getUserMedia.bind(devices);
+  devices.getUserMedia = async (constraints) => {
+    const own = constraints.audio && ownSound;
+    const stream = own ? await ask({ audio: constraints.audio }) : new MediaStream();
     if (constraints.video) stream.addTrack(picture());
-    if (constraints.audio) stream.addTrack(sound());
+    if (constraints.audio && !own) stream.addTrack(sound());
     return stream;
   };
 })();

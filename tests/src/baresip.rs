@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ use benches::clip::Clip;
 
 use crate::process::{Process, free_port_at};
 use crate::wait_for;
+
+/// How many it may have after the first.
+const MEDIA_PORTS: u16 = 40;
 
 /// After which a picture is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
@@ -34,6 +38,7 @@ pub struct Baresip {
     process: Process,
     sip: SocketAddr,
     control: SocketAddr,
+    media_ports: RangeInclusive<u16>,
     dir: PathBuf,
 }
 
@@ -61,8 +66,12 @@ impl Baresip {
         Self::start_with(command, Ipv4Addr::LOCALHOST.into(), config, &further)
     }
 
-    /// With H.263 (RFC 2190) as its only video codec, and pictures of this size, as in `352x288`.
-    pub fn start_with_h263(host: IpAddr, config: &Config<'_>, size: &str) -> Self {
+    /// With H.263 (RFC 2190) as its only video codec, and pictures of this size, as in `352x288`, and rate.
+    pub fn start_with_h263(
+        host: IpAddr,
+        config: &Config<'_>,
+        (size, bitrate_bps): (&str, u32),
+    ) -> Self {
         let account = format!("{};video_codecs=H263", config.account);
         let config = Config {
             account: &account,
@@ -72,8 +81,13 @@ impl Baresip {
             audio_codec: config.audio_codec,
         };
         // What stands first counts.
-        let further = format!("video_size {size}\nvideo_bitrate 384000\n");
+        let further = format!("video_size {size}\nvideo_bitrate {bitrate_bps}\n");
         Self::start_with(&mut Command::new("baresip"), host, &config, &further)
+    }
+
+    /// Ports that its media may have.
+    pub fn media_ports(&self) -> RangeInclusive<u16> {
+        self.media_ports.clone()
     }
 
     /// Where it listens for SIP over TLS, where it does.
@@ -109,6 +123,7 @@ impl Baresip {
             process,
             sip,
             control,
+            media_ports: rtp.port()..=rtp.port() + MEDIA_PORTS,
             dir,
         };
         wait_for("baresip takes commands", Duration::from_secs(10), || {
@@ -173,7 +188,7 @@ impl Baresip {
         }
         // One that is asked for while another is written may never come.
         let mut asked: Option<Instant> = None;
-        wait_for("baresip saved a picture", Duration::from_secs(10), || {
+        wait_for("baresip saved a picture", Duration::from_secs(20), || {
             if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
                 self.command("snapshot", "");
                 asked = Some(Instant::now());
@@ -270,7 +285,7 @@ fn settings(config: &Config<'_>, sip: SocketAddr, control: SocketAddr, rtp: Sock
          snd_path sound\navcodec_h264enc libx264\navcodec_h264dec h264\n",
         rtp.ip(),
         rtp.port(),
-        rtp.port() + 40,
+        rtp.port() + MEDIA_PORTS,
         config.tone_hz,
     )
 }

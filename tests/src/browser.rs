@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::process::Process;
+use crate::process::{Process, aside};
 use crate::server::Server;
 use crate::{root, wait_for};
 
@@ -95,6 +95,27 @@ impl Browser {
             .args([url, &id.to_string()])
             .args(arguments)
             .env("CONSILIUM_LOGIN", format!("{login} {password}"));
+        Self::run(command, log)
+    }
+
+    /// Joins the room at `url` in Chromium as source `id`, with a picture of this width, height and rate,
+    /// in a small window, and on the last processor alone.
+    pub fn join_aside(url: &str, id: u8, log: &Path, size: [&str; 3]) -> Self {
+        Self::run_aside("participant.mjs", url, id, log, size)
+    }
+
+    /// The same in Firefox, which has no pauses of sound to report.
+    pub fn join_aside_in_firefox(url: &str, id: u8, log: &Path, size: [&str; 3]) -> Self {
+        Self::run_aside("firefox-participant.mjs", url, id, log, size)
+    }
+
+    fn run_aside(script: &str, url: &str, id: u8, log: &Path, size: [&str; 3]) -> Self {
+        let mut command = aside("node");
+        command
+            .arg(root().join("tests/browser").join(script))
+            .args([url, &id.to_string()])
+            .args(size)
+            .arg("small");
         Self::run(command, log)
     }
 

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 use nix::unistd::Pid;
@@ -94,6 +95,18 @@ pub fn children(parent: i32) -> Vec<(i32, Vec<String>)> {
         found.push((pid, words.collect()));
     }
     found
+}
+
+/// A command for a program that is to use the last processor alone: where there are two or more, the server
+/// has what it would have on a machine of its own.
+pub fn aside(program: &str) -> Command {
+    let ours = sched_getaffinity(Pid::from_raw(0)).expect("its processors");
+    let last = (0..CpuSet::count()).rfind(|cpu| ours.is_set(*cpu).is_ok_and(|set| set));
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", &last.expect("a processor").to_string()])
+        .arg(program);
+    command
 }
 
 /// A free port of 127.0.0.1, for TCP and UDP alike, with the next one free as well.

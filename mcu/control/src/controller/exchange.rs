@@ -1,5 +1,6 @@
 //! The offers and answers of one terminal's call (RFC 3264), one after the other.
 
+use mcu_api::codec::{VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
 use mcu_api::plan::{DtlsKeys, LegPlan, Transport, UdpTransport};
 use mcu_api::reach::MediaAddress;
@@ -10,6 +11,9 @@ use sip::sdp::{
 };
 
 use super::room::Media;
+
+/// Lines of 4CIF, CIF and QCIF (H.261 §3.1, H.263 table 1).
+const CIF_LINES: [u16; 3] = [576, 288, 144];
 
 /// Where the description of a call's media stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,8 +102,8 @@ impl Exchange {
     }
 
     /// From the next description of ours on, no taller picture than this goes either way, nor more of
-    /// them a second than that. Whether what is agreed on says something else, so that an offer is due. While one is open nothing changes: its
-    /// answer is to be read by what it said.
+    /// them a second than that. Whether the peer may agree on something else then, so that an offer is due.
+    /// While one is open nothing changes: its answer is to be read by what it said.
     pub fn set_most(&mut self, max_height: Option<u16>, max_frame_rate: u8) -> bool {
         let max_height = max_height.into_iter().chain(self.ceiling).min();
         let Some(video) = &mut self.local.video else {
@@ -118,8 +122,12 @@ impl Exchange {
         if *video == wanted || matches!(self.progress, Progress::Offered { .. }) {
             return false;
         }
+        let lines = [video.max_height, wanted.max_height];
         *video = wanted;
-        matches!(self.progress, Progress::Agreed { .. })
+        match &self.progress {
+            Progress::Agreed { agreed, .. } => is_bound(agreed, lines),
+            _ => false,
+        }
     }
 
     /// What the media processor codes beside what every one does, by the names of its hello.
@@ -408,6 +416,22 @@ impl Exchange {
             Progress::Nothing => None,
         }
     }
+}
+
+/// Whether a peer's pictures could be others with as many lines as there may be now, in place of `before`.
+/// One of sound alone has none. Codecs from before H.264 have few sizes, and a peer of theirs may itself
+/// take nothing taller than it has.
+fn is_bound(agreed: &Agreed, [before, now]: [u16; 2]) -> bool {
+    let Some(video) = &agreed.video else {
+        return false;
+    };
+    let is_cif = |class: &&VideoClass| class.codec != VideoCodec::H264;
+    let Some(class) = video.class.as_ref().filter(is_cif) else {
+        return true;
+    };
+    let tallest = |most| CIF_LINES.into_iter().find(|lines| *lines <= most);
+    let (before, now) = (tallest(before), tallest(now));
+    Some(class.height) > now || before < now && Some(class.height) >= before
 }
 
 /// The DTLS associations of what was agreed on, line by line, with what was said of them.

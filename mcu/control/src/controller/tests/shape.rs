@@ -9,7 +9,7 @@ use mcu_api::media::MediaEvent;
 use mcu_api::plan::VideoSource;
 use mcu_api::secret::Redacted;
 
-use super::bench::{Bench, MANAGER, TERMINAL_OFFER, join};
+use super::bench::{Bench, MANAGER, TERMINAL_OFFER, incoming, join};
 use crate::config::Config;
 use crate::controller::Input;
 
@@ -106,6 +106,39 @@ fn a_ceiling_bounds_what_is_sent_and_asked_for_and_moves_without_a_hang_up() {
     assert_eq!(height(&bench, terminal), 720);
     assert_eq!((ceiling(&bench, page), told(&bench, 1)), (None, None));
     assert_eq!(bench.legs_planned(), [terminal, page]);
+}
+
+/// One whose pictures stay as they are is not asked: some terminals break over it.
+#[test]
+fn only_who_could_have_other_pictures_is_made_an_offer() {
+    let sound = TERMINAL_OFFER.split("m=video").next().expect("sound");
+    let old = |sizes: &str| {
+        format!("{sound}m=video 6002 RTP/AVP 34\r\na=rtpmap:34 H263/90000\r\na=fmtp:34 {sizes}\r\n")
+    };
+    for (offer, asked) in [
+        (sound.to_owned(), [false; 4]),
+        (old("CIF=1;QCIF=1"), [false, false, true, true]),
+        (old("CIF4=1;CIF=1"), [false, true, true, true]),
+        (TERMINAL_OFFER.to_owned(), [true; 4]),
+    ] {
+        let mut bench = Bench::without_media(Config::default());
+        bench.codecs = &["h263"];
+        bench.connect_media();
+        shape(&mut bench, 1, Shape::default());
+        bench.dial_with(incoming(1, "5000", Some(&offer))).unwrap();
+        for (n, (lines, asked)) in [1_080, 540, 180, 540].into_iter().zip(asked).enumerate() {
+            shape(&mut bench, 2 + n as u64, at_most(lines));
+            assert_eq!(
+                offers(&bench).len(),
+                usize::from(asked),
+                "{offer} at {lines}"
+            );
+            if asked {
+                let sdp = Redacted(offer.clone());
+                bench.input(Input::Call(CallEvent::Answered { call: CALL, sdp }));
+            }
+        }
+    }
 }
 
 #[test]

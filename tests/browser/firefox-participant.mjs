@@ -1,0 +1,39 @@
+// One participant in Firefox, which publishes a marker and its steady tone, and reports as that in
+// Chromium does, in a small window: a line of JSON every few seconds. Arguments: URL, source id, width, height, frame rate.
+import { readFileSync } from "node:fs";
+import { heardByFirefox, openFirefox } from "./firefox-page.mjs";
+
+const [url, id, width, height, frameRate] = process.argv.slice(2);
+const here = (name) => readFileSync(new URL(name, import.meta.url), "utf8");
+const source = {
+  id: Number(id),
+  width: Number(width),
+  height: Number(height),
+  frameRate: Number(frameRate),
+  // Without a sound card no AudioContext runs here.
+  ownSound: true,
+};
+const { browser, page } = await openFirefox(source.id, { width: 480, height: 320 });
+const end = async () => {
+  await browser.close();
+  process.exit(0);
+};
+process.on("SIGTERM", end);
+process.stdin.on("close", end).resume();
+
+const scripts = ["marker.js", "source.js", "observer.js"].map(here);
+await page.evaluateOnNewDocument([`globalThis.consiliumSource = ${JSON.stringify(source)};`, ...scripts].join("\n"));
+await page.goto(url);
+await (await page.waitForSelector('[data-testid="name"]')).type("Firefox");
+await (await page.waitForSelector('[data-testid="join"]')).click();
+await page.waitForSelector('[data-testid="tile"]');
+for (;;) {
+  const heard = await heardByFirefox(page).catch((error) => {
+    // Nothing came to be heard yet.
+    console.error(`heard: ${error.message}`);
+    return [];
+  });
+  const tones = Object.fromEntries(heard.map((tone) => [tone.id, tone.levelDb]));
+  const report = await page.evaluate(() => globalThis.consiliumObserver.report(false));
+  console.log(JSON.stringify({ ...report, tones }));
+}
