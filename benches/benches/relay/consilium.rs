@@ -66,6 +66,7 @@ impl Consilium {
                 video_muted: false,
                 pin: None,
                 guest: None,
+                roster_changes: true,
             },
         };
         self.control.write_all(&frame::encode(&join)?)?;

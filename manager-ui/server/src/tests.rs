@@ -274,6 +274,7 @@ fn join() -> BrowserMessage {
         video_muted: true,
         pin: None,
         guest: None,
+        roster_changes: true,
     }
 }
 

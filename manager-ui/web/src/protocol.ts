@@ -65,6 +65,8 @@ export type BrowserMessage =
       pin?: string;
       /** What stands in the link by which a guest comes. */
       guest?: string;
+      /** The page takes changes of the roster. */
+      roster_changes: true;
     }
   | { type: "offer"; sdp: string }
   | { type: "mute"; audio: boolean; video: boolean }
@@ -92,6 +94,15 @@ export type ServerMessage =
   | { type: "answer"; sdp: string }
   | { type: "refused"; code: Refusal }
   | { type: "roster"; sites: Site[]; slots: Slot[]; speaker: LegId | null; max_height?: number | null }
+  /** Sites that are new, behind all others, or other than they were; and those that are gone. */
+  | {
+      type: "roster_change";
+      sites: Site[];
+      gone: LegId[];
+      slots: Slot[];
+      speaker: LegId | null;
+      max_height: number | null;
+    }
   /** A new line, or those since the page first came. */
   | { type: "chat"; lines: ChatLine[] }
   | { type: "chat_refused" }

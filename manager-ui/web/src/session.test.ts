@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Tracks } from "./peer";
-import type { BrowserMessage, ServerMessage, Site } from "./protocol";
+import type { BrowserMessage, LegId, ServerMessage, Site } from "./protocol";
 import { ownSite, resumeKey, Session, type Snapshot } from "./session";
 
 const sockets: FakeSocket[] = [];
@@ -474,6 +474,21 @@ describe("a visit", () => {
   });
   const roster = (...sites: Site[]): ServerMessage => ({ type: "roster", sites, slots: [], speaker: null });
   const told = () => sockets.flatMap((socket) => socket.sent).filter(({ type }) => type === "sound");
+
+  it("keeps the roster by what changes in it", async () => {
+    await inRoom();
+    const change = (sites: Site[], gone: LegId[]): ServerMessage => {
+      return { type: "roster_change", sites, gone, slots: [], speaker: 8, max_height: null };
+    };
+    const of = (leg: LegId, name: string) => site(false, { leg, name });
+    expect(sockets[0]!.sent[0]).toMatchObject({ roster_changes: true });
+    await sockets[0]!.says(roster(of(7, "own"), of(8, "a"), of(9, "b")));
+    await sockets[0]!.says(change([of(8, "c"), of(10, "d")], [9]));
+    expect(latest.sites.map(({ leg, name }) => `${leg}${name}`)).toEqual(["7own", "8c", "10d"]);
+    expect(latest.speaker).toBe(8);
+    await sockets[0]!.says(change([], [7, 8, 10]));
+    expect(latest.sites).toEqual([]);
+  });
 
   it("tells that its sound goes as it is once a connection made for it sends, and at once when none does", async () => {
     const session = await inRoom();

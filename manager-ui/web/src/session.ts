@@ -296,7 +296,7 @@ export class Session {
     const known = guest ? this.memory.getItem(returnKey(room)) : null;
     const resume = this.memory.getItem(resumeKey(room)) ?? known ?? undefined;
     const muted = { audio_muted: audio, video_muted: video };
-    return { type: "join", room, name, ...media, resume, ...muted, pin, guest };
+    return { type: "join", room, name, ...media, resume, ...muted, pin, guest, roster_changes: true };
   }
 
   private async hear(message: ServerMessage): Promise<void> {
@@ -320,8 +320,10 @@ export class Session {
       case "answer":
         await this.answered(message.sdp);
         break;
-      case "roster": {
-        const { sites, slots, speaker } = message;
+      case "roster":
+      case "roster_change": {
+        const { slots, speaker } = message;
+        const sites = message.type === "roster" ? message.sites : changed(this.state.sites, message);
         this.maxHeight = message.max_height ?? null;
         for (const peer of [this.state.peer, this.next]) void peer?.limit(this.maxHeight);
         this.change({ sites, slots, speaker });
@@ -507,6 +509,14 @@ export class Session {
     this.state = { ...this.state, ...change };
     this.publish(this.state);
   }
+}
+
+/** A roster after a change: those that stay in their places, new ones behind them. */
+function changed(known: Site[], { sites, gone }: { sites: Site[]; gone: LegId[] }): Site[] {
+  const told = new Map(sites.map((site) => [site.leg, site]));
+  const stay = known.filter(({ leg }) => !gone.includes(leg));
+  const before = new Set(stay.map(({ leg }) => leg));
+  return [...stay.map((site) => told.get(site.leg) ?? site), ...sites.filter(({ leg }) => !before.has(leg))];
 }
 
 /** Lines in their order, each once. */

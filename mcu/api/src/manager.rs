@@ -491,6 +491,9 @@ pub enum BrowserMessage {
         /// Secret of a link for guests. The manager looks at it and does not pass it on.
         #[serde(default)]
         guest: Option<Redacted<String>>,
+        /// The page takes [`ServerMessage::RosterChange`]; older ones do not.
+        #[serde(default)]
+        roster_changes: bool,
     },
     /// A new offer on a new peer connection of a browser that is in: after [`ServerMessage::Renew`],
     /// or when its own connection failed.
@@ -588,7 +591,7 @@ pub enum ServerMessage {
         /// Why, for the page to translate.
         code: Refusal,
     },
-    /// Who is in the room, after every change.
+    /// Who is in the room: first, and after every change to pages that take no [`Self::RosterChange`].
     Roster {
         /// Everybody, oldest first.
         sites: Vec<Site>,
@@ -598,6 +601,19 @@ pub enum ServerMessage {
         speaker: Option<LegId>,
         /// Tallest picture that the page is to send, in lines; none for as tall as it likes.
         #[serde(default)]
+        max_height: Option<u16>,
+    },
+    /// What has changed since the roster that was told before.
+    RosterChange {
+        /// Those that are other than they were, and behind all others those that are new, oldest first.
+        sites: Vec<Site>,
+        /// Who is no more in the room.
+        gone: Vec<LegId>,
+        /// As in [`Self::Roster`].
+        slots: Vec<Slot>,
+        /// As in [`Self::Roster`].
+        speaker: Option<LegId>,
+        /// As in [`Self::Roster`].
         max_height: Option<u16>,
     },
     /// What was written, oldest first: a new line, or those since the page first came.

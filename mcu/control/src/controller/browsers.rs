@@ -56,6 +56,7 @@ struct Join {
     audio_muted: bool,
     video_muted: bool,
     pin: Option<Redacted<String>>,
+    roster_changes: bool,
     source: Option<IpAddr>,
     person: Option<Person>,
     invited: Option<Invited>,
@@ -124,6 +125,7 @@ impl Controller {
                 video_muted,
                 pin,
                 guest: _,
+                roster_changes,
             } => {
                 let join = Join {
                     room,
@@ -133,6 +135,7 @@ impl Controller {
                     audio_muted,
                     video_muted,
                     pin,
+                    roster_changes,
                     source,
                     person,
                     invited,
@@ -266,6 +269,7 @@ impl Controller {
         let token = join.kept_token().unwrap_or_else(|| self.new_token());
         let mut browser = BrowserLeg::new(conn, token.clone());
         browser.pass = join.pass();
+        browser.takes_changes = join.roster_changes;
         let room = self.rooms.iter().find(|room| room.number == join.room);
         browser.writer = room.map(|room| room.chat.newcomer()).unwrap_or_default();
         browser.set_slot_count(media.plan.video_send.len());
@@ -366,6 +370,7 @@ impl Controller {
         let before = browser.conn.replace(conn);
         browser.gone_at = None;
         browser.told = None;
+        browser.takes_changes = join.roster_changes;
         let resume = browser.token.clone();
         let sdp = described.map(|(sdp, media)| {
             found.replace_media(media);

@@ -27,6 +27,7 @@ mod processor;
 mod quarantine;
 mod rollovers;
 mod room;
+mod roster;
 mod shape;
 pub mod state;
 mod stills;
@@ -60,6 +61,7 @@ use ports::PortPool;
 use processor::Processor;
 use quarantine::Quarantine;
 use room::{Conn, Leg, Room};
+use roster::settle_rosters;
 use shape::{settle_offers, shape_of};
 use state::State;
 use transfer_out::Site;
@@ -381,7 +383,7 @@ impl Controller {
             }
             // A network check has nobody to be told of.
             if !room.is_probe() {
-                view::settle_rosters(room, &mut self.outputs);
+                settle_rosters(room, &mut self.outputs);
                 watched::settle_conference(room, &self.config, &mut self.outputs);
                 meetings::settle_meeting(room, &self.watchers, &mut self.outputs);
             }

@@ -521,6 +521,7 @@ fn take_up_leg(
             heights: heights(held, &slots, plan),
             slots,
             told: None,
+            takes_changes: false,
             pass,
             original_sound,
             writer: Writer::default(),

@@ -1,6 +1,7 @@
 //! A room and its legs, and the plan that follows from them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use mcu_api::call::CallCommand;
@@ -9,9 +10,7 @@ use mcu_api::directory::Shape;
 use mcu_api::ids::{CallId, ConnId, LegId, RoomId};
 use mcu_api::inventory::{LegInventory, LegState};
 use mcu_api::layout::Layout;
-use mcu_api::manager::{
-    CellWish, LayoutWish, LegWish, Meeting, Pass, ServerMessage, Showing, SiteKind,
-};
+use mcu_api::manager::{CellWish, LayoutWish, LegWish, Meeting, Pass, Showing, Site, SiteKind};
 use mcu_api::plan::{Care, Composition, LegPlan, Place, RoomPlan, Transport, VideoSource};
 use mcu_api::secret::Redacted;
 
@@ -27,6 +26,7 @@ use super::exchange::Exchange;
 use super::meetings::Graded;
 use super::pin::{Source, Waiting};
 use super::rollovers::Rollovers;
+use super::roster::Told;
 use super::state::SavedSipCall;
 use super::stills::Watched;
 use super::transfer_out::Transferring;
@@ -74,6 +74,8 @@ pub struct Room {
     pub decoders: u32,
     /// What was written in it.
     pub chat: Chat,
+    /// Everybody in it, as pages were told last.
+    pub roster: Arc<[Site]>,
     /// Somebody looks on from outside.
     pub watched: Option<Watched>,
     /// It is a network check, which ends then.
@@ -217,8 +219,10 @@ pub struct BrowserLeg {
     pub slots: Vec<Option<LegId>>,
     /// Height of each slot in device pixels, as far as the page said.
     pub heights: Vec<Option<u16>>,
-    /// Roster told last on this connection.
-    pub told: Option<ServerMessage>,
+    /// What was told last on this connection.
+    pub told: Option<Told>,
+    /// The page takes what changed in place of everything.
+    pub takes_changes: bool,
     /// By what it is in, beside what the room says of everybody.
     pub pass: Option<Pass>,
     /// Its sound comes as it is.
@@ -252,6 +256,7 @@ impl Room {
             encoders: 0,
             decoders: 0,
             chat: Chat::default(),
+            roster: Arc::default(),
             watched: None,
             probe_until: None,
             dirty: true,
@@ -725,6 +730,7 @@ impl BrowserLeg {
             slots: Vec::new(),
             heights: Vec::new(),
             told: None,
+            takes_changes: false,
             pass: None,
             original_sound: false,
             writer: Writer::default(),

@@ -22,6 +22,7 @@ mod probing;
 mod quarantine;
 mod returning;
 mod rooms;
+mod rosters;
 mod shape;
 mod stills;
 mod tenants;

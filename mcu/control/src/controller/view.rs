@@ -1,13 +1,12 @@
 //! What people and administrators see of a room.
 
-use std::collections::VecDeque;
-
 use mcu_api::codec::AudioCodec;
 use mcu_api::inventory::LegState;
-use mcu_api::manager::{FromControl, LegView, RoomView, ServerMessage, Site, Slot};
+use mcu_api::manager::{LegView, RoomView};
 
+use super::Controller;
 use super::room::{Leg, Room};
-use super::{Controller, Output};
+use super::roster::site;
 
 impl Controller {
     /// A room with live figures; `None` when no room has this number. A room that nobody is in has
@@ -32,71 +31,6 @@ impl Controller {
                 .unwrap_or_default(),
         })
     }
-}
-
-/// Tells each browser of the room the roster, where it differs from the one told last.
-pub fn settle_rosters(room: &mut Room, outputs: &mut VecDeque<Output>) {
-    let sites: Vec<Site> = room.present().map(site).collect();
-    let rosters: Vec<ServerMessage> = room
-        .legs
-        .iter()
-        .map(|leg| ServerMessage::Roster {
-            sites: sites.clone(),
-            slots: slots(room, leg),
-            speaker: room.speaker,
-            max_height: room.shape.max_height,
-        })
-        .collect();
-    for (leg, message) in room.legs.iter_mut().zip(rosters) {
-        if !leg.is_in() {
-            continue;
-        }
-        let Some(browser) = leg.browser_mut() else {
-            continue;
-        };
-        let Some((manager, conn)) = browser.conn else {
-            continue;
-        };
-        if browser.told.as_ref() != Some(&message) {
-            browser.told = Some(message.clone());
-            outputs.push_back(Output::Manager(
-                manager,
-                FromControl::Server { conn, message },
-            ));
-        }
-    }
-}
-
-fn site(leg: &Leg) -> Site {
-    Site {
-        leg: leg.id,
-        name: leg.name.clone(),
-        kind: leg.site_kind(),
-        audio_muted: leg.is_unheard(),
-        video_muted: leg.is_unseen(),
-        audio_silenced: leg.silenced.audio,
-        video_silenced: leg.silenced.video,
-        original_sound: leg.browser().is_some_and(|page| page.original_sound),
-        sound_lag_ms: leg.sound_lag_ms,
-    }
-}
-
-/// The slots of a browser that show somebody whose picture we receive.
-fn slots(room: &Room, leg: &Leg) -> Vec<Slot> {
-    let Some(browser) = leg.browser() else {
-        return Vec::new();
-    };
-    leg.slot_mids()
-        .enumerate()
-        .filter_map(|(index, mid)| {
-            let shown = browser.shown_in(index)?;
-            room.leg(shown)?.has_video().then_some(())?;
-            Some(Slot {
-                mid: mid?.to_owned(),
-                leg: shown,
-            })
-        })
-        .collect()
 }
 
 fn leg_view(room: &Room, leg: &Leg, unix_s: u64) -> LegView {

@@ -223,6 +223,7 @@ async fn joined(dir: &Path) -> Link {
         video_muted: false,
         pin: None,
         guest: None,
+        roster_changes: false,
     };
     let joined = ToControl::Browser {
         conn: ConnId(1),

@@ -538,6 +538,7 @@ pub fn entering(
         video_muted: false,
         pin: None,
         guest: None,
+        roster_changes: false,
     }
 }
 

@@ -213,6 +213,7 @@ fn a_person_is_asked_for_the_pin_of_members_and_not_that_of_guests() {
             video_muted,
             pin: Some(Redacted(pin.into())),
             guest: None,
+            roster_changes: false,
         },
         other => other,
     };
