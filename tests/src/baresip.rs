@@ -228,12 +228,17 @@ impl Baresip {
     }
 }
 
-/// Half a minute of a clip as a file that baresip plays.
+/// Thirty rounds of a clip as a file that baresip plays over and over.
 pub fn write_clip(clip: &Clip, file: &Path) {
+    write_rounds(clip, 30, file);
+}
+
+/// So many rounds of a clip, for who plays it once.
+pub fn write_rounds(clip: &Clip, rounds: usize, file: &Path) {
     let stream = file.with_extension("h264");
     let units = clip.units.iter().flat_map(|unit| unit.data.iter().copied());
     let units: Vec<u8> = units.collect();
-    fs::write(&stream, units.repeat(30)).expect("write");
+    fs::write(&stream, units.repeat(rounds)).expect("write");
     let done = Command::new("ffmpeg")
         .args(["-v", "error", "-y", "-framerate", "30", "-i"])
         .arg(&stream)

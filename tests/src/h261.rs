@@ -8,10 +8,13 @@ use std::process::Command;
 use benches::clip::{Clip, Config};
 use benches::tone;
 
-use crate::baresip::write_clip;
+use crate::baresip::write_rounds;
 use crate::caller::Caller;
 use crate::process::{Process, free_port_at};
 use crate::server::Server;
+
+/// Rounds of four seconds: longer than a test may last.
+const ROUNDS: usize = 90;
 
 /// The terminal, in room 3000.
 pub struct H261Terminal {
@@ -28,7 +31,11 @@ impl H261Terminal {
         let folder = server.dir().join("h261");
         std::fs::create_dir(&folder).expect("make a folder");
         let clip = folder.join("clip.mp4");
-        write_clip(&Clip::load(&Config::cif(id)).expect("a clip"), &clip);
+        write_rounds(
+            &Clip::load(&Config::cif(id)).expect("a clip"),
+            ROUNDS,
+            &clip,
+        );
         let own = server.host;
         let [sound, pictures] = [(); 2].map(|()| Port::open(own));
         let sdp = format!(

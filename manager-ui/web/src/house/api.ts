@@ -64,6 +64,10 @@ interface Flow {
   bitrate_bps: number;
   loss_percent: number;
   jitter_ms: number;
+  /** Score of sound by ITU-T G.107; null where the codec has none. */
+  mos: number | null;
+  /** For how long no picture came while pictures flowed, since it is in. */
+  frozen_ms: number;
 }
 
 /** A site in a room, as `docs/ref/api.md` has it. */

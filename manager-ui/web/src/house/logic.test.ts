@@ -24,6 +24,7 @@ import {
   treeKey,
   treeOf,
   troubled,
+  warningsOf,
   weakness,
   withRow,
   worseWay,
@@ -274,7 +275,7 @@ describe("the tree", () => {
 });
 
 describe("the quality of a site", () => {
-  const flow = { bitrate_bps: 1, loss_percent: 0, jitter_ms: 5 };
+  const flow = { bitrate_bps: 1, loss_percent: 0, jitter_ms: 5, mos: null, frozen_ms: 0 };
   const leg = {
     leg: 1,
     name: "x",
@@ -298,6 +299,14 @@ describe("the quality of a site", () => {
     expect(qualityOf({ ...leg, state: "connecting" })).toBe("connecting");
     expect(qualityOf({ ...leg, state: "failed" })).toBe("failed");
     expect(qualityOf({ ...leg, waiting: true })).toBe("waiting");
+  });
+
+  it("is warned of where a line has not what telemedicine asks for", () => {
+    expect(warningsOf({ ...leg, round_trip_ms: 100 })).toEqual([]);
+    expect(warningsOf({ ...leg, round_trip_ms: 101 })).toEqual(["delay"]);
+    const bad = { ...flow, jitter_ms: 20.5, loss_percent: 5.1 };
+    expect(warningsOf({ ...leg, received: bad })).toEqual(["jitter", "loss"]);
+    expect(warningsOf({ ...leg, sent: bad })).toEqual(["jitter", "loss"]);
   });
 });
 

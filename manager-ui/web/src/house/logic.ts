@@ -49,6 +49,19 @@ export function qualityOf({ state, waiting, received, sent, round_trip_ms }: Leg
   return loss > 1 || jitter > 30 || delay > 300 ? "fair" : "good";
 }
 
+export type Warning = "delay" | "jitter" | "loss";
+
+/** What telemedicine asks of a line and this one does not have, one way or the other: as the server warns. */
+export function warningsOf({ received, sent, round_trip_ms }: Leg): Warning[] {
+  const most = (of: (flow: Leg["sent"]) => number) => Math.max(of(received), of(sent));
+  const met: Record<Warning, boolean> = {
+    delay: (round_trip_ms ?? 0) > 100,
+    jitter: most((flow) => flow.jitter_ms) > 20,
+    loss: most((flow) => flow.loss_percent) > 5,
+  };
+  return (Object.keys(met) as Warning[]).filter((warning) => met[warning]);
+}
+
 /** From the best to the worst. */
 const WAYS = ["good", "connecting", "fair", "poor", "failed"] as const;
 

@@ -77,6 +77,14 @@ const en = {
     to: "to it",
     flow: (way: string, rate: string, loss: string, jitter: string) =>
       `${way} ${rate}\u00a0kbit/s, ${loss}\u00a0% lost, jitter ${jitter}\u00a0ms`,
+    mos: (score: string) => `speech\u00a0${score} of\u00a04.5 (MOS)`,
+    notRated: "speech not rated (MOS)",
+    frozen: (seconds: string) => `picture stood still ${seconds}\u00a0s`,
+    warnings: {
+      delay: "delay above 50\u00a0ms",
+      jitter: "jitter above 20\u00a0ms",
+      loss: "loss above 5\u00a0%",
+    },
     roundTrip: (ms: string) => `round trip ${ms}\u00a0ms`,
     silence: "Mute",
     view: "Picture",
@@ -216,6 +224,14 @@ const zh: typeof en = {
     to: "下行",
     flow: (way, rate, loss, jitter) =>
       `${way} ${rate}\u00a0kbit/s，丢包 ${loss}\u00a0%，抖动 ${jitter}\u00a0ms`,
+    mos: (score) => `语音质量 ${score}/4.5（MOS）`,
+    notRated: "语音质量未评定（MOS）",
+    frozen: (seconds) => `画面冻结 ${seconds}\u00a0s`,
+    warnings: {
+      delay: "时延超过 50\u00a0ms",
+      jitter: "抖动超过 20\u00a0ms",
+      loss: "丢包超过 5\u00a0%",
+    },
     roundTrip: (ms) => `往返时延 ${ms}\u00a0ms`,
     silence: "静音",
     view: "画面",

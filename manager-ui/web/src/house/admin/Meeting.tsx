@@ -3,7 +3,7 @@ import Button from "antd/es/button";
 import { api, ask, type Leg, type Live } from "../api";
 import { useDoing, useHouseWords, useLoad } from "../hooks";
 import { useLive } from "../live";
-import { qualityOf } from "../logic";
+import { qualityOf, warningsOf } from "../logic";
 import { Done, Field, Form, Loading, State, Sure, Trouble } from "../parts";
 import { useDirectory } from "./directory";
 import { View } from "./View";
@@ -84,13 +84,13 @@ function OneLeg({ number, leg, control, changed, left }: LegProps) {
     const put = () => ask(api.DELETE("/api/v1/rooms/{number}/legs/{leg}", { params }));
     if (await doing.act(put)) left();
   };
-  const flow = (label: string, { loss_percent, jitter_ms, bitrate_bps }: Leg["received"]) =>
-    words.meeting.flow(
-      label,
-      `${Math.round(bitrate_bps / 1000)}`,
-      loss_percent.toFixed(1),
-      jitter_ms.toFixed(0),
-    );
+  const flow = (label: string, { loss_percent, jitter_ms, bitrate_bps, mos, frozen_ms }: Leg["received"]) => {
+    const rate = `${Math.round(bitrate_bps / 1000)}`;
+    const parts = [words.meeting.flow(label, rate, loss_percent.toFixed(1), jitter_ms.toFixed(0))];
+    parts.push(mos === null ? words.meeting.notRated : words.meeting.mos(mos.toFixed(1)));
+    if (frozen_ms > 0) parts.push(words.meeting.frozen((frozen_ms / 1000).toFixed(1)));
+    return parts.join(" · ");
+  };
   return (
     <li>
       <span>
@@ -104,6 +104,11 @@ function OneLeg({ number, leg, control, changed, left }: LegProps) {
         </small>
         <small>{flow(words.meeting.from, leg.received)}</small>
         <small>{flow(words.meeting.to, leg.sent)}</small>
+        {warningsOf(leg).map((warning) => (
+          <State key={warning} kind="bad">
+            {words.meeting.warnings[warning]}
+          </State>
+        ))}
         {leg.audio_silenced && <State kind="bad">{words.meeting.silenced}</State>}
       </span>
       {control && (
