@@ -1,11 +1,11 @@
-// Firefox with one page. A steady tone takes the place of the microphone.
+// Firefox with one page. The tone of source 2, without its swell, takes the place of the microphone.
 import puppeteer from "puppeteer-core";
 
-/** Tones of sources in Hz, by id: those of `marker.js`, which are for pages. */
-const TONES_HZ = { 1: 425, 2: 554 };
+/** That of source 2, as in `marker.js`, which is for pages. */
+const TONE_HZ = 554;
 
-/** Opens it with the tone of this source and a window of this size. */
-export async function openFirefox(id, size) {
+/** Opens it with a window of this size. */
+export async function openFirefox(size) {
   const browser = await puppeteer.launch({
     browser: "firefox",
     executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
@@ -15,7 +15,7 @@ export async function openFirefox(id, size) {
     extraPrefsFirefox: {
       "intl.accept_languages": "en-GB",
       "media.navigator.streams.fake": true,
-      "media.navigator.audio.fake_frequency": TONES_HZ[id],
+      "media.navigator.audio.fake_frequency": TONE_HZ,
       "media.navigator.permission.disabled": true,
       "media.autoplay.default": 0,
       "media.autoplay.blocking_policy": 0,

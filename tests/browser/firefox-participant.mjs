@@ -1,4 +1,4 @@
-// One participant in Firefox, which publishes a marker and its steady tone, and reports as that in
+// One participant in Firefox, which publishes a marker and the tone of source 2, and reports as that in
 // Chromium does, in a small window: a line of JSON every few seconds. Arguments: URL, source id, width, height, frame rate.
 import { readFileSync } from "node:fs";
 import { heardByFirefox, openFirefox } from "./firefox-page.mjs";
@@ -13,7 +13,9 @@ const source = {
   // Without a sound card no AudioContext runs here.
   ownSound: true,
 };
-const { browser, page } = await openFirefox(source.id, { width: 480, height: 320 });
+const { browser, page } = await openFirefox({ width: 480, height: 320 });
+// Others may have the machine.
+page.setDefaultTimeout(60000);
 const end = async () => {
   await browser.close();
   process.exit(0);
@@ -28,9 +30,10 @@ await (await page.waitForSelector('[data-testid="name"]')).type("Firefox");
 await (await page.waitForSelector('[data-testid="join"]')).click();
 await page.waitForSelector('[data-testid="tile"]');
 for (;;) {
-  const heard = await heardByFirefox(page).catch((error) => {
-    // Nothing came to be heard yet.
+  const heard = await heardByFirefox(page).catch(async (error) => {
+    // Before anything came to be heard; anything else is seen by nothing being heard.
     console.error(`heard: ${error.message}`);
+    await new Promise((resolve) => setTimeout(resolve, 500));
     return [];
   });
   const tones = Object.fromEntries(heard.map((tone) => [tone.id, tone.levelDb]));

@@ -49,7 +49,7 @@ const SAID = {
 /** A name that would be markup if it were not text, and turns what follows it round. */
 const NAME = "李医生<img src=x onerror=globalThis.fooled=1>\u202e";
 
-const { browser, page } = await openFirefox(2, DESKTOP);
+const { browser, page } = await openFirefox(DESKTOP);
 page.setDefaultTimeout(PATIENCE);
 
 const step = (name) => console.error(`${(performance.now() / 1000).toFixed(1)} s: ${name}`);

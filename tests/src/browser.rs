@@ -101,21 +101,26 @@ impl Browser {
     /// Joins the room at `url` in Chromium as source `id`, with a picture of this width, height and rate,
     /// in a small window, and on the last processor alone.
     pub fn join_aside(url: &str, id: u8, log: &Path, size: [&str; 3]) -> Self {
-        Self::run_aside("participant.mjs", url, id, log, size)
+        Self::run_aside(
+            "participant.mjs",
+            url,
+            id,
+            log,
+            &[&size[..], &["small"]].concat(),
+        )
     }
 
-    /// The same in Firefox, which has no pauses of sound to report.
+    /// The same in Firefox, with the tone of source 2. It reports no pauses of sound and takes no commands.
     pub fn join_aside_in_firefox(url: &str, id: u8, log: &Path, size: [&str; 3]) -> Self {
-        Self::run_aside("firefox-participant.mjs", url, id, log, size)
+        Self::run_aside("firefox-participant.mjs", url, id, log, &size)
     }
 
-    fn run_aside(script: &str, url: &str, id: u8, log: &Path, size: [&str; 3]) -> Self {
+    fn run_aside(script: &str, url: &str, id: u8, log: &Path, more: &[&str]) -> Self {
         let mut command = aside("node");
         command
             .arg(root().join("tests/browser").join(script))
             .args([url, &id.to_string()])
-            .args(size)
-            .arg("small");
+            .args(more);
         Self::run(command, log)
     }
 

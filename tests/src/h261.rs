@@ -61,11 +61,6 @@ impl H261Terminal {
         }
     }
 
-    /// What GStreamer said.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
     /// The newest picture, if it is written whole.
     pub fn picture(&self) -> Option<PathBuf> {
         let files = std::fs::read_dir(&self.folder).ok()?.flatten();

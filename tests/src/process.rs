@@ -97,8 +97,7 @@ pub fn children(parent: i32) -> Vec<(i32, Vec<String>)> {
     found
 }
 
-/// A command for a program that is to use the last processor alone: where there are two or more, the server
-/// has what it would have on a machine of its own.
+/// A command for a program that takes no more than the last processor.
 pub fn aside(program: &str) -> Command {
     let ours = sched_getaffinity(Pid::from_raw(0)).expect("its processors");
     let last = (0..CpuSet::count()).rfind(|cpu| ours.is_set(*cpu).is_ok_and(|set| set));

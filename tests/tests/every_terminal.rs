@@ -1,6 +1,7 @@
 //! Terminals of every rate and size and two browsers in one room, each as it is: everybody sees the
-//! marker and hears the tone of everybody else, at the size and within the rate that it negotiated, also
-//! after the server's ports are shared out anew (MCU-03, MCU-05, MCU-12, TER-08, TER-09).
+//! marker and hears the tone of everybody else. Before the browsers come, each terminal's picture is of the
+//! size and within the rate that it negotiated. All go on while the server's ports are shared out anew
+//! (MCU-03, MCU-05, MCU-12, TER-08, TER-09).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -44,7 +45,7 @@ const SILENT: u8 = 9;
 /// Most that the tall one takes.
 const TALL_BPS: u32 = 4_000_000;
 
-/// The machine is said to be larger than it is: this is no test of what it carries.
+/// Everybody is let in, whatever was measured. The machine still has to do 1,080 lines without browsers.
 const CONFIG: &str = r#"
 [limits]
 processors = 32.0
@@ -87,7 +88,12 @@ fn every_terminal_is_seen_and_heard_as_it_is() {
         terminals.expect_all(&server);
         expect_in_browsers();
         let shares = json!({ "full_hd": 30, "hd": 20, "sd": 20, "browser": 20, "sound": 10 });
+        let ports = || admin.get("/system")["capacity"]["ports"].clone();
+        let before = ports();
         assert_eq!(admin.ask("PUT", "/system/ports", &shares).status, 200);
+        wait_for("ports are shared out anew", PATIENCE, || {
+            (ports() != before).then_some(())
+        });
         terminals.expect_on(&server);
         expect_in_browsers();
         assert_eq!(pids, ["control", "media"].map(|name| server.pid_of(name)));
@@ -210,8 +216,11 @@ impl Terminals {
         let ports = [h261..=h261, self.h263.media_ports()];
         let rules = ports.map(|ports| format!("udp.port=={}-{},rtp", ports.start(), ports.end()));
         let wire = capture.stop(server.sip, &rules);
+        let (first, last) = server.media;
+        let ours = format!("udp.srcport in {{{first}..{last}}}");
         for codec in ["h261", "rfc2190"] {
-            assert!(wire.count(codec) > 100, "{codec}: {}", wire.show("rtp"));
+            let sent = format!("{codec} and {ours}");
+            assert!(wire.count(&sent) > 100, "{codec}: {}", wire.show("rtp"));
             let bad = format!("{codec} and _ws.malformed");
             assert_eq!(wire.count(&bad), 0, "{}", wire.show(&bad));
         }
@@ -219,21 +228,20 @@ impl Terminals {
         let bps = video.bytes as f64 * 8.0 / report.seconds;
         let (size, rate) = ((video.width, video.height), video.media_frame_rate);
         println!("{size:?} at {rate:.1}/s: {:.0} kbit/s", bps / 1e3);
-        assert_eq!(size, (1_920, 1_080));
+        assert_eq!(size, (1_920, 1_080), "{}", server.log());
         assert!(bps <= f64::from(TALL_BPS), "{report:#?}");
-        for (name, ports, most_kbps) in [
-            ("H.261", h261..=h261, 64.0),
-            // baresip names no rate: 2 and 4 Mbit/s are what such pictures are worth. 5 % are headers.
-            ("H.263", self.h263.media_ports(), 2_100.0),
-            ("H.264", self.h264.media_ports(), 4_200.0),
+        // With headers; a rate is held over half a second. baresip names none: 2 and 4 Mbit/s are what such
+        // pictures are worth.
+        for (name, ports, kbps) in [
+            ("H.261", h261..=h261, 30.0..=67.0),
+            ("H.263", self.h263.media_ports(), 500.0..=2_300.0),
+            ("H.264", self.h264.media_ports(), 500.0..=4_500.0),
         ] {
-            let (first, last) = server.media;
             let (low, high) = ports.into_inner();
-            let filter =
-                format!("udp.srcport in {{{first}..{last}}} and udp.dstport in {{{low}..{high}}}");
-            let kbps = fullest_port_kbps(&wire, &filter);
-            println!("{name}: {kbps:.0} of {most_kbps} kbit/s with headers");
-            assert!(kbps > 20.0 && kbps <= most_kbps * 1.1, "{name}: {kbps}");
+            let filter = format!("{ours} and udp.dstport in {{{low}..{high}}}");
+            let came = fullest_port_kbps(&wire, &filter);
+            println!("{name}: {came:.0} kbit/s of {kbps:?}");
+            assert!(kbps.contains(&came), "{name}: {came}");
         }
     }
 }
@@ -295,9 +303,8 @@ fn expect_in_browser(id: u8, browser: &Browser) {
         let report = browser.next_report();
         let markers = report.markers.values();
         let seen: BTreeMap<u8, u16> = markers.map(|one| (one.id, one.counter)).collect();
-        let moved = seen
-            .iter()
-            .all(|(id, counter)| before.get(id) != Some(counter));
+        let moved = |(id, counter): (&u8, &u16)| before.get(id).is_some_and(|was| was != counter);
+        let all_moved = seen.iter().all(moved);
         let tones = report.tones.keys().copied().filter(|tone| *tone <= 8);
         let heard: Vec<u8> = tones.collect();
         // It shows its own, too.
@@ -306,7 +313,7 @@ fn expect_in_browser(id: u8, browser: &Browser) {
             eprintln!("{id}: sees {seen:?}, hears {heard:?}");
         }
         before = seen;
-        (all && moved).then_some(())
+        (all && all_moved).then_some(())
     });
 }
 

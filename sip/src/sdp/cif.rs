@@ -165,7 +165,10 @@ impl Format {
             let is_taken = *interval > 0 && u64::from(picture.min_bps) <= budget;
             is_taken && picture.width <= local.max_width && picture.height <= local.max_height
         });
-        let (picture, interval) = pictures.next()?;
+        // Every decoder takes QCIF (H.261 §3.1, H.263 §4.1), also one that did not name it.
+        let named = self.intervals.into_iter().rfind(|interval| *interval > 0)?;
+        let qcif = (&PICTURES[QCIF], named);
+        let (picture, interval) = pictures.next().unwrap_or(qcif);
         let budget = budget.min(picture.max_bps.into());
         let bitrate_bps = RATES_BPS
             .into_iter()
@@ -330,6 +333,7 @@ mod tests {
         );
         assert_eq!(class(H263Plus, "QCIF=3", 900_000), (176, 144, 10, 192_000));
         assert_eq!(class(H263, "SQCIF=1", 20_000), (128, 96, 30, 20_000));
+        assert_eq!(class(H263, "CIF=2", 20_000), (176, 144, 15, 20_000));
     }
 
     #[test]

@@ -1,19 +1,16 @@
 //! The offers and answers of one terminal's call (RFC 3264), one after the other.
 
-use mcu_api::codec::{VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
 use mcu_api::plan::{DtlsKeys, LegPlan, Transport, UdpTransport};
 use mcu_api::reach::MediaAddress;
 use rand::{CryptoRng, RngCore};
 use serde::{Deserialize, Serialize};
+use sip::sdp::video::Format;
 use sip::sdp::{
     self, Agreed, DtlsLine, LocalAudio, LocalMedia, LocalVideo, OfferError, SrtpPolicy,
 };
 
 use super::room::Media;
-
-/// Lines of 4CIF, CIF and QCIF (H.261 §3.1, H.263 table 1).
-const CIF_LINES: [u16; 3] = [576, 288, 144];
 
 /// Where the description of a call's media stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,10 +119,9 @@ impl Exchange {
         if *video == wanted || matches!(self.progress, Progress::Offered { .. }) {
             return false;
         }
-        let lines = [video.max_height, wanted.max_height];
-        *video = wanted;
+        let before = std::mem::replace(video, wanted);
         match &self.progress {
-            Progress::Agreed { agreed, .. } => is_bound(agreed, lines),
+            Progress::Agreed { agreed, .. } => could_change(agreed, &before, video),
             _ => false,
         }
     }
@@ -418,20 +414,15 @@ impl Exchange {
     }
 }
 
-/// Whether a peer's pictures could be others with as many lines as there may be now, in place of `before`.
-/// One of sound alone has none. Codecs from before H.264 have few sizes, and a peer of theirs may itself
-/// take nothing taller than it has.
-fn is_bound(agreed: &Agreed, [before, now]: [u16; 2]) -> bool {
-    let Some(video) = &agreed.video else {
-        return false;
-    };
-    let is_cif = |class: &&VideoClass| class.codec != VideoCodec::H264;
-    let Some(class) = video.class.as_ref().filter(is_cif) else {
-        return true;
-    };
-    let tallest = |most| CIF_LINES.into_iter().find(|lines| *lines <= most);
-    let (before, now) = (tallest(before), tallest(now));
-    Some(class.height) > now || before < now && Some(class.height) >= before
+/// Whether a peer's pictures could be others by `now` than by `before`. One of sound alone has none; codecs
+/// from before H.264 have few sizes, of which both may leave the same.
+fn could_change(agreed: &Agreed, before: &LocalVideo, now: &LocalVideo) -> bool {
+    let formats = agreed.video.iter().flat_map(|video| &video.formats);
+    let mut formats = formats.map(|(_, format)| format);
+    formats.any(|format| match format {
+        Format::H264(_) => true,
+        Format::Cif(cif) => cif.our_parameters(before) != cif.our_parameters(now),
+    })
 }
 
 /// The DTLS associations of what was agreed on, line by line, with what was said of them.

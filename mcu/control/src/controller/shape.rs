@@ -16,7 +16,7 @@ pub fn shape_of(config: &Config, room: &Room) -> Shape {
     known.map(|room| room.shape).unwrap_or_default()
 }
 
-/// Offers terminals the tallest picture that the room has now, where they agreed on another. Who
+/// Offers terminals the tallest picture that the room has now, where theirs could be others by that. Who
 /// refuses is asked no more: what is sent obeys in any case.
 pub fn settle_offers(room: &mut Room, rng: &mut impl CryptoRng, outputs: &mut VecDeque<Output>) {
     let max_height = room.most_height();

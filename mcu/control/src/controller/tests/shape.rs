@@ -115,28 +115,56 @@ fn only_who_could_have_other_pictures_is_made_an_offer() {
     let old = |sizes: &str| {
         format!("{sound}m=video 6002 RTP/AVP 34\r\na=rtpmap:34 H263/90000\r\na=fmtp:34 {sizes}\r\n")
     };
-    for (offer, asked) in [
-        (sound.to_owned(), [false; 4]),
-        (old("CIF=1;QCIF=1"), [false, false, true, true]),
-        (old("CIF4=1;CIF=1"), [false, true, true, true]),
-        (TERMINAL_OFFER.to_owned(), [true; 4]),
+    for (offer, asked, sent) in [
+        (sound.to_owned(), [false; 4], None),
+        // What it sends may be taller than what it takes.
+        (
+            old("CIF=1;QCIF=1"),
+            [false, true, true, true],
+            Some([288, 288, 144, 288]),
+        ),
+        (
+            old("CIF4=1;CIF=1"),
+            [false, true, true, true],
+            Some([576, 288, 144, 288]),
+        ),
+        (
+            old("CIF4=1;QCIF=1"),
+            [false, true, true, true],
+            Some([576, 144, 144, 144]),
+        ),
+        (
+            TERMINAL_OFFER.to_owned(),
+            [true; 4],
+            Some([720, 540, 180, 540]),
+        ),
     ] {
         let mut bench = Bench::without_media(Config::default());
         bench.codecs = &["h263"];
         bench.connect_media();
         shape(&mut bench, 1, Shape::default());
-        bench.dial_with(incoming(1, "5000", Some(&offer))).unwrap();
-        for (n, (lines, asked)) in [1_080, 540, 180, 540].into_iter().zip(asked).enumerate() {
+        let (leg, _) = bench.dial_with(incoming(1, "5000", Some(&offer))).unwrap();
+        for (n, lines) in [1_080, 540, 180, 540].into_iter().enumerate() {
             shape(&mut bench, 2 + n as u64, at_most(lines));
             assert_eq!(
                 offers(&bench).len(),
-                usize::from(asked),
+                usize::from(asked[n]),
                 "{offer} at {lines}"
             );
-            if asked {
+            if asked[n] {
                 let sdp = Redacted(offer.clone());
                 bench.input(Input::Call(CallEvent::Answered { call: CALL, sdp }));
             }
+            if let Some(sent) = sent {
+                assert_eq!(height(&bench, leg), sent[n], "{offer} at {lines}");
+            }
+        }
+        if sent.is_some_and(|sent| sent[0] == 576) {
+            shape(&mut bench, 6, at_most(720));
+            assert_eq!(offers(&bench).len(), 1, "{offer}");
+            let sdp = Redacted(offer.clone());
+            bench.input(Input::Call(CallEvent::Answered { call: CALL, sdp }));
+            assert_eq!(height(&bench, leg), 576, "as tall as ever: {offer}");
         }
     }
 }
