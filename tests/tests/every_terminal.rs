@@ -220,7 +220,7 @@ impl Terminals {
         let ours = format!("udp.srcport in {{{first}..{last}}}");
         for codec in ["h261", "rfc2190"] {
             let sent = format!("{codec} and {ours}");
-            assert!(wire.count(&sent) > 100, "{codec}: {}", wire.show("rtp"));
+            assert!(wire.count(&sent) > 30, "{codec}");
             let bad = format!("{codec} and _ws.malformed");
             assert_eq!(wire.count(&bad), 0, "{}", wire.show(&bad));
         }

@@ -514,7 +514,8 @@ export class Session {
 /** A roster after a change: those that stay in their places, new ones behind them. */
 function changed(known: Site[], { sites, gone }: { sites: Site[]; gone: LegId[] }): Site[] {
   const told = new Map(sites.map((site) => [site.leg, site]));
-  const stay = known.filter(({ leg }) => !gone.includes(leg));
+  const left = new Set(gone);
+  const stay = known.filter(({ leg }) => !left.has(leg));
   const before = new Set(stay.map(({ leg }) => leg));
   return [...stay.map((site) => told.get(site.leg) ?? site), ...sites.filter(({ leg }) => !before.has(leg))];
 }

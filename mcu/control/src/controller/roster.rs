@@ -27,6 +27,21 @@ impl Told {
             && (self.speaker, self.max_height) == (other.speaker, other.max_height)
     }
 
+    /// From this to `now`, whose sites are `change` from `before`; the whole from others.
+    fn to(&self, now: &Self, before: &Arc<[Site]>, change: Option<&Change>) -> ServerMessage {
+        let since = if Arc::ptr_eq(&self.sites, &now.sites) {
+            Some(Change::default())
+        } else if Arc::ptr_eq(&self.sites, before) {
+            change.cloned()
+        } else {
+            None
+        };
+        match since {
+            Some(change) => now.by_change(change),
+            None => now.whole(),
+        }
+    }
+
     fn whole(&self) -> ServerMessage {
         ServerMessage::Roster {
             sites: self.sites.to_vec(),
@@ -64,34 +79,30 @@ pub fn settle_rosters(room: &mut Room, outputs: &mut VecDeque<Output>) {
     if change != Some(Change::default()) {
         room.roster = sites;
     }
-    let now: Vec<Told> = room.legs.iter().map(|leg| told(room, leg)).collect();
-    for (leg, now) in room.legs.iter_mut().zip(now) {
-        if !leg.is_in() {
+    let (speaker, max_height) = (room.speaker, room.shape.max_height);
+    let seen = room.legs.iter().filter(|leg| leg.has_video());
+    let seen: HashSet<LegId> = seen.map(|leg| leg.id).collect();
+    for leg in room.legs.iter_mut().filter(|leg| leg.is_in()) {
+        let Some((manager, conn)) = leg.browser().and_then(|browser| browser.conn) else {
             continue;
-        }
+        };
+        let now = Told {
+            sites: room.roster.clone(),
+            slots: slots(leg, &seen),
+            speaker,
+            max_height,
+        };
         let Some(browser) = leg.browser_mut() else {
             continue;
         };
-        let Some((manager, conn)) = browser.conn else {
-            continue;
+        let told = browser.told.replace(now.clone());
+        let message = match told {
+            Some(told) if told.is(&now) => continue,
+            Some(told) if browser.takes_changes => told.to(&now, &before, change.as_ref()),
+            _ => now.whole(),
         };
-        let told = browser.told.take();
-        let is_news = told.as_ref().is_none_or(|told| !told.is(&now));
-        if is_news {
-            let told = told.filter(|_| browser.takes_changes);
-            let since = told.and_then(|told| match told.sites {
-                sites if Arc::ptr_eq(&sites, &now.sites) => Some(Change::default()),
-                sites if Arc::ptr_eq(&sites, &before) => change.clone(),
-                _ => None,
-            });
-            let message = match since {
-                Some(change) => now.by_change(change),
-                None => now.whole(),
-            };
-            let message = FromControl::Server { conn, message };
-            outputs.push_back(Output::Manager(manager, message));
-        }
-        browser.told = Some(now);
+        let message = FromControl::Server { conn, message };
+        outputs.push_back(Output::Manager(manager, message));
     }
 }
 
@@ -111,15 +122,6 @@ fn change(before: &[Site], now: &[Site]) -> Option<Change> {
     })
 }
 
-fn told(room: &Room, leg: &Leg) -> Told {
-    Told {
-        sites: room.roster.clone(),
-        slots: slots(room, leg),
-        speaker: room.speaker,
-        max_height: room.shape.max_height,
-    }
-}
-
 /// A leg as others see it.
 pub fn site(leg: &Leg) -> Site {
     Site {
@@ -135,22 +137,21 @@ pub fn site(leg: &Leg) -> Site {
     }
 }
 
-/// The slots of a browser that show somebody whose picture we receive.
-fn slots(room: &Room, leg: &Leg) -> Vec<Slot> {
+/// The slots of a browser that show one of these, whose pictures we receive.
+fn slots(leg: &Leg, seen: &HashSet<LegId>) -> Vec<Slot> {
     let Some(browser) = leg.browser() else {
         return Vec::new();
     };
-    leg.slot_mids()
-        .enumerate()
-        .filter_map(|(index, mid)| {
-            let shown = browser.shown_in(index)?;
-            room.leg(shown)?.has_video().then_some(())?;
-            Some(Slot {
-                mid: mid?.to_owned(),
-                leg: shown,
-            })
+    let slot = |(index, mid): (usize, Option<&str>)| {
+        let shown = browser
+            .shown_in(index)
+            .filter(|shown| seen.contains(shown))?;
+        Some(Slot {
+            mid: mid?.to_owned(),
+            leg: shown,
         })
-        .collect()
+    };
+    leg.slot_mids().enumerate().filter_map(slot).collect()
 }
 
 #[cfg(test)]
