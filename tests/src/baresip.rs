@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use benches::clip::Clip;
 
-use crate::process::{Process, free_port_at};
+use crate::process::{Process, free_port_at, free_ports_at};
 use crate::wait_for;
 
 /// How many it may have after the first.
@@ -103,7 +103,9 @@ impl Baresip {
     fn start_with(command: &mut Command, host: IpAddr, config: &Config<'_>, further: &str) -> Self {
         let dir = config.dir.to_path_buf();
         fs::create_dir_all(dir.join("sound")).expect("make a folder");
-        let [sip, control, rtp] = [(); 3].map(|()| SocketAddr::new(host, free_port_at(host)));
+        let at = |port| SocketAddr::new(host, port);
+        let [sip, control] = [(); 2].map(|()| at(free_port_at(host)));
+        let rtp = at(free_ports_at(host, MEDIA_PORTS + 2));
         let settings = further.to_owned() + &settings(config, sip, control, rtp);
         fs::write(dir.join("config"), settings).expect("write");
         // Registers only where the account says so.
@@ -228,12 +230,13 @@ impl Baresip {
     }
 }
 
-/// Thirty rounds of a clip as a file that baresip plays over and over.
+/// Thirty rounds of a clip as a file that baresip plays over and over. Not in H.263: libavcodec's encoder
+/// takes no picture from before the last one, so that nothing is sent once the file begins again.
 pub fn write_clip(clip: &Clip, file: &Path) {
     write_rounds(clip, 30, file);
 }
 
-/// So many rounds of a clip, for who plays it once.
+/// So many rounds of a clip, for who is to play it once.
 pub fn write_rounds(clip: &Clip, rounds: usize, file: &Path) {
     let stream = file.with_extension("h264");
     let units = clip.units.iter().flat_map(|unit| unit.data.iter().copied());

@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::signal::{Signal, kill};
@@ -108,22 +110,36 @@ pub fn aside(program: &str) -> Command {
     command
 }
 
-/// A free port of 127.0.0.1, for TCP and UDP alike, with the next one free as well.
+/// Where free ports are looked for: below those that the kernel gives to outgoing connections, and below
+/// what servers get for media.
+const PORTS: Range<u16> = 8_500..12_000;
+/// Of those that this process looked at.
+static LOOKED_AT: AtomicU32 = AtomicU32::new(0);
+
+/// A free port of 127.0.0.1, for TCP and UDP alike, with the next one free as well. Neither is given
+/// twice to one test, nor soon to the next.
 pub fn free_port() -> u16 {
     free_port_at(Ipv4Addr::LOCALHOST.into())
 }
 
 /// The same of another address.
 pub fn free_port_at(ip: IpAddr) -> u16 {
-    loop {
-        let tcp = TcpListener::bind((ip, 0)).expect("bind");
-        let port = tcp.local_addr().expect("address").port();
-        let free = |port: u16| UdpSocket::bind((ip, port)).is_ok() && port < 64_000;
-        let next = port.saturating_add(1);
-        if free(port) && free(next) && TcpListener::bind((ip, next)).is_ok() {
-            return port;
-        }
-    }
+    free_ports_at(ip, 2)
+}
+
+/// The first of so many in a row, each as [`free_port_at`].
+pub fn free_ports_at(ip: IpAddr, count: u16) -> u16 {
+    let steps = u32::from((PORTS.end - PORTS.start) / count);
+    let free =
+        |port: u16| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok();
+    let looked_at = (0..steps).map(|_| {
+        let before = LOOKED_AT.fetch_add(count.into(), Ordering::Relaxed);
+        let at = std::process::id().wrapping_mul(16).wrapping_add(before);
+        PORTS.start + (at % u32::from(PORTS.end - PORTS.start)) as u16
+    });
+    let mut ranges = looked_at.map(|low| low..low + count);
+    let found = ranges.find(|range| range.end <= PORTS.end && range.clone().all(free));
+    found.expect("free ports").start
 }
 
 /// A TCP port of 127.0.0.1 at which nobody listens, nor can while this is held.
