@@ -329,6 +329,7 @@ pub fn rtp_packets(data: &[u8]) -> usize {
                     timestamp: place.timestamp,
                     marker: packet.header.marker,
                     payload: &renumbered(packet.payload),
+                    whole: None,
                 };
                 let mut out = Vec::new();
                 sent.write_at(now, place.seq, &media, Stamp::default(), &mut out);
@@ -391,6 +392,7 @@ pub fn rtcp_compounds(data: &[u8]) -> usize {
             timestamp: 180 * n as u32,
             marker: true,
             payload: &[9; 20],
+            whole: None,
         };
         sent.write(at, &media, Stamp::default(), &mut Vec::new());
     }

@@ -9,11 +9,12 @@ use anyhow::{Context, Result, bail};
 use benches::server::Server;
 use mcu_api::frame::{self, Decoder};
 use mcu_api::ids::ConnId;
-use mcu_api::manager::{BrowserMessage, FromControl, ServerMessage, ToControl};
+use mcu_api::manager::{BrowserMessage, FromControl, ServerMessage, SlotSize, ToControl};
 use mcu_api::secret::Redacted;
 
-use super::Forwards;
-use super::peer::{Offer, Peer};
+use super::load::Group;
+use super::peer::{Lines, Offer, Peer, slot_mids};
+use super::{Cameras, Forwards, LOW, TALL};
 
 const MEDIA_PORTS: (u16, u16) = (21_000, 21_399);
 const ROOM: &str = "3000";
@@ -48,28 +49,34 @@ impl Consilium {
         Ok(own)
     }
 
-    fn enter(&mut self, sdp: String) -> Result<String> {
-        self.conns += 1;
-        let conn = ConnId(self.conns);
-        let join = ToControl::Browser {
-            conn,
+    /// Says something as the page that came last.
+    fn say(&mut self, message: BrowserMessage) -> Result<()> {
+        let said = ToControl::Browser {
+            conn: ConnId(self.conns),
             source: None,
             person: None,
             invited: None,
-            message: BrowserMessage::Join {
-                room: ROOM.into(),
-                name: Redacted(format!("viewer {}", self.conns)),
-                sdp: Some(Redacted(sdp)),
-                answer_ufrag: None,
-                resume: None,
-                audio_muted: true,
-                video_muted: false,
-                pin: None,
-                guest: None,
-                roster_changes: true,
-            },
+            message,
         };
-        self.control.write_all(&frame::encode(&join)?)?;
+        Ok(self.control.write_all(&frame::encode(&said)?)?)
+    }
+
+    /// Enters as another page; yields the answer to its offer.
+    fn enter(&mut self, sdp: String) -> Result<String> {
+        self.conns += 1;
+        let conn = ConnId(self.conns);
+        self.say(BrowserMessage::Join {
+            room: ROOM.into(),
+            name: Redacted(format!("viewer {}", self.conns)),
+            sdp: Some(Redacted(sdp)),
+            answer_ufrag: None,
+            resume: None,
+            audio_muted: true,
+            video_muted: false,
+            pin: None,
+            guest: None,
+            roster_changes: true,
+        })?;
         self.wait(|message| match message {
             FromControl::Server { conn: to, message } if to == conn => match message {
                 ServerMessage::Joined { sdp, .. } => Some(sdp.map(|sdp| sdp.0)),
@@ -118,13 +125,39 @@ impl Forwards for Consilium {
         self.server.pid_of("media")
     }
 
-    fn publish(&mut self, offer: &Offer) -> Result<String> {
-        self.enter(offer.sdp("sendonly", true)?)
+    fn publish(&mut self) -> Result<Peer> {
+        let offer = Offer::new()?;
+        let answer = self.enter(offer.sdp(&Lines::alone("sendonly", true))?)?;
+        offer.connect(&answer)
     }
 
     fn view(&mut self) -> Result<Peer> {
         let offer = Offer::new()?;
-        let answer = self.enter(offer.sdp("recvonly", true)?)?;
+        let answer = self.enter(offer.sdp(&Lines::alone("recvonly", true))?)?;
         offer.connect(&answer)
+    }
+
+    fn meet(&mut self, people: usize, cameras: &Cameras, group: &Group) -> Result<String> {
+        let mut suite = String::new();
+        for person in 0..people {
+            let offer = Offer::new()?;
+            let lines = Lines {
+                layers: &["l", "m", "h"],
+                slots: people - 1,
+                ..Lines::alone("sendonly", true)
+            };
+            let answer = self.enter(offer.sdp(&lines)?)?;
+            let peer = offer.connect(&answer)?;
+            let sizes = slot_mids(people - 1).enumerate().map(|(n, mid)| SlotSize {
+                mid,
+                height: if n == 0 { TALL } else { LOW },
+            });
+            self.say(BrowserMessage::Sizes {
+                slots: sizes.collect(),
+            })?;
+            suite = peer.suite();
+            group.add(peer, cameras.streams(person))?;
+        }
+        Ok(suite)
     }
 }

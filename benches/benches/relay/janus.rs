@@ -9,11 +9,14 @@ use anyhow::{Context, Result, bail};
 use benches::server::end;
 use serde_json::{Value, json};
 
-use super::Forwards;
-use super::peer::{Offer, Peer};
+use super::load::Group;
+use super::peer::{Lines, Offer, Peer};
+use super::{Cameras, Forwards};
 
 const ROOM: u64 = 3_000;
+/// Number of the first who sends; of others those after it.
 const SENDER: u64 = 1;
+const MOST_SENDERS: u32 = 100;
 const MEDIA_PORTS: &str = "22000-31999";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Threads that send: more of them cost more for each packet.
@@ -28,12 +31,12 @@ pub struct Janus {
 }
 
 impl Janus {
-    pub fn start(viewers: usize) -> Result<Self> {
+    pub fn start() -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("relay-janus-{}", std::process::id()));
         // One of an earlier round.
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir)?;
-        write_config(&dir, viewers)?;
+        write_config(&dir)?;
         let log = std::fs::File::create(dir.join("log"))?;
         let process = Command::new("janus")
             .arg("--configs-folder")
@@ -100,6 +103,44 @@ impl Janus {
         id_of(&self.ask(request, |told| told["janus"] == "success")?)
     }
 
+    /// Who sends these lines under this number.
+    fn send(&mut self, feed: u64, lines: &Lines<'_>) -> Result<Peer> {
+        let offer = Offer::new()?;
+        let handle = self.attach()?;
+        let body = json!({ "request": "joinandconfigure", "room": ROOM, "ptype": "publisher", "id": feed });
+        let jsep = json!({ "type": "offer", "sdp": offer.sdp(lines)? });
+        let told = self.say(handle, body, Some(jsep))?;
+        let answer = told["jsep"]["sdp"].as_str();
+        offer.connect(answer.context("an answer of janus")?)
+    }
+
+    /// Who sees these; and its handle.
+    fn see(&mut self, feeds: &[u64]) -> Result<(u64, Peer)> {
+        let handle = self.attach()?;
+        let streams: Vec<Value> = feeds.iter().map(|feed| json!({ "feed": feed })).collect();
+        let body = json!({
+            "request": "join", "room": ROOM, "ptype": "subscriber", "streams": streams,
+        });
+        let start = Instant::now();
+        let told = loop {
+            match self.say(handle, body.clone(), None) {
+                // Who sends is there a moment after its handshake.
+                Err(why)
+                    if why.to_string().contains("No such feed") && start.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                told => break told?,
+            }
+        };
+        let theirs = told["jsep"]["sdp"].as_str().context("an offer of janus")?;
+        let offer = Offer::new()?;
+        let jsep = json!({ "type": "answer", "sdp": offer.answer(theirs)? });
+        let theirs = theirs.to_owned();
+        self.say(handle, json!({ "request": "start" }), Some(jsep))?;
+        Ok((handle, offer.connect(&theirs)?))
+    }
+
     fn say(&mut self, handle: u64, body: Value, jsep: Option<Value>) -> Result<Value> {
         let mut request = json!({ "janus": "message", "handle_id": handle, "body": body });
         if let Some(jsep) = jsep {
@@ -109,7 +150,7 @@ impl Janus {
     }
 }
 
-fn write_config(dir: &std::path::Path, viewers: usize) -> Result<()> {
+fn write_config(dir: &std::path::Path) -> Result<()> {
     let socket = dir.join("janus");
     let files = [
         (
@@ -135,9 +176,8 @@ fn write_config(dir: &std::path::Path, viewers: usize) -> Result<()> {
         (
             "janus.plugin.videoroom.jcfg",
             format!(
-                "room-{ROOM}: {{ description = \"relay\" publishers = {} bitrate = 0 videocodec = \"h264\" \
-                 audiocodec = \"opus\" notify_joining = false }}\n",
-                viewers.min(20)
+                "room-{ROOM}: {{ description = \"relay\" publishers = {MOST_SENDERS} bitrate = 0 videocodec = \"h264\" \
+                 audiocodec = \"opus\" notify_joining = false }}\n"
             ),
         ),
     ];
@@ -158,38 +198,42 @@ impl Forwards for Janus {
         Ok(self.process.id())
     }
 
-    fn publish(&mut self, offer: &Offer) -> Result<String> {
-        let handle = self.attach()?;
-        let body = json!({ "request": "joinandconfigure", "room": ROOM, "ptype": "publisher", "id": SENDER });
-        let jsep = json!({ "type": "offer", "sdp": offer.sdp("sendonly", false)? });
-        let told = self.say(handle, body, Some(jsep))?;
-        let answer = told["jsep"]["sdp"].as_str();
-        answer.map(str::to_owned).context("an answer of janus")
+    fn publish(&mut self) -> Result<Peer> {
+        self.send(SENDER, &Lines::alone("sendonly", false))
     }
 
     fn view(&mut self) -> Result<Peer> {
-        let handle = self.attach()?;
-        let body = json!({
-            "request": "join", "room": ROOM, "ptype": "subscriber", "streams": [{ "feed": SENDER }],
-        });
-        let start = Instant::now();
-        let told = loop {
-            match self.say(handle, body.clone(), None) {
-                // Who sends is there a moment after its handshake.
-                Err(why)
-                    if why.to_string().contains("No such feed") && start.elapsed() < PATIENCE =>
-                {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                told => break told?,
-            }
-        };
-        let theirs = told["jsep"]["sdp"].as_str().context("an offer of janus")?;
-        let offer = Offer::new()?;
-        let jsep = json!({ "type": "answer", "sdp": offer.answer(theirs)? });
-        let theirs = theirs.to_owned();
-        self.say(handle, json!({ "request": "start" }), Some(jsep))?;
-        offer.connect(&theirs)
+        Ok(self.see(&[SENDER])?.1)
+    }
+
+    fn meet(&mut self, people: usize, cameras: &Cameras, group: &Group) -> Result<String> {
+        let feeds: Vec<u64> = (SENDER..).take(people).collect();
+        for (person, feed) in feeds.iter().enumerate() {
+            // From the highest on, as Janus takes them.
+            let lines = Lines {
+                layers: &["h", "m", "l"],
+                ..Lines::alone("sendonly", false)
+            };
+            group.add(self.send(*feed, &lines)?, cameras.streams(person))?;
+        }
+        let mut suite = String::new();
+        for own in &feeds {
+            let others = feeds.iter().copied().filter(|feed| feed != own);
+            let (handle, viewer) = self.see(&others.collect::<Vec<u64>>())?;
+            let streams = (0..people - 1).map(|mid| {
+                let substream = if mid == 0 { 2 } else { 0 };
+                json!({ "mid": mid.to_string(), "substream": substream })
+            });
+            let streams: Vec<Value> = streams.collect();
+            self.say(
+                handle,
+                json!({ "request": "configure", "streams": streams }),
+                None,
+            )?;
+            suite = viewer.suite();
+            group.add(viewer, Vec::new())?;
+        }
+        Ok(suite)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::LegState;
@@ -22,9 +23,9 @@ use crate::bandwidth::Bandwidth;
 use crate::blame::Sender;
 use crate::camera::{Camera, CameraPacket, Chosen, Heights, leg_of, source_key};
 use crate::network::Sockets;
-use crate::picture::{Encoded, Scene};
+use crate::picture::Encoded;
 use crate::rate::Rate;
-use crate::screen::{Outgoing, Screen};
+use crate::screen::{Outgoing, Passing, Screen};
 use crate::shared_encoders::SharedEncoders;
 use crate::sound::Sound;
 use crate::transcode::Classes;
@@ -35,6 +36,7 @@ mod budget;
 mod figures;
 mod rates;
 mod reports;
+mod scenes;
 #[cfg(test)]
 mod tests;
 
@@ -363,16 +365,6 @@ impl Leg {
         &mut self.screens
     }
 
-    /// Scenes that would reach it.
-    pub fn live_scenes(&self) -> impl Iterator<Item = Scene> {
-        let live = |screen: &&Screen| {
-            let transport = self.transports.get(screen.plan().transport);
-            self.plan.confirmed && transport.is_some_and(Transport::is_ready)
-        };
-        let live = self.screens.iter().filter(live);
-        live.filter_map(|screen| screen.scene(self.plan.waiting))
-    }
-
     /// What is shown instead of the meeting.
     pub fn notice(&self) -> Option<Notice> {
         self.plan.waiting
@@ -572,27 +564,32 @@ impl Leg {
     ) {
         for n in 0..self.screens.len() {
             let shows = self.screens[n].shows(&picture.scene, self.plan.waiting);
-            if !shows || !self.screens[n].can_show(picture.key) {
+            if !shows || self.screens[n].leaves_out(picture) {
+                continue;
+            }
+            if !self.screens[n].can_show(picture.key) {
                 continue;
             }
             let timestamp = self.screens[n].timestamp(clock, at);
             let mut packetizer = self.screens[n].take_packetizer();
-            let (bytes, splits) = (&picture.bytes, &picture.splits);
-            let cut = packetizer.1.packetize(bytes, splits, |payload, marker| {
-                self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
-                    screen.write(
-                        now,
-                        &Outgoing {
-                            timestamp,
-                            marker,
-                            payload,
-                        },
-                        stamp,
-                        out,
-                    );
-                    true
+            let bytes = self.screens[n].levelled(picture);
+            let cut = packetizer
+                .1
+                .packetize(&bytes, &picture.splits, |payload, marker| {
+                    self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
+                        screen.write(
+                            now,
+                            &Outgoing {
+                                timestamp,
+                                marker,
+                                payload,
+                            },
+                            stamp,
+                            out,
+                        );
+                        true
+                    });
                 });
-            });
             if let Err(error) = cut {
                 tracing::warn!(leg = %self.plan.id, %error, "picture not sent whole");
             }
@@ -600,26 +597,25 @@ impl Leg {
         }
     }
 
-    /// Forwards another leg's packet to the slots that show it.
-    pub fn forward(
-        &mut self,
-        now: Instant,
-        packet: &CameraPacket<'_>,
-        source_clock: &SourceClock,
-        clock: &RoomClock,
-        sockets: &Sockets,
-    ) {
-        for n in 0..self.screens.len() {
-            let screen = &self.screens[n];
-            // A terminal may have gone over to another codec since the layer was chosen.
-            if !screen.is_shown(&packet.source) || packet.codec != screen.plan().codec {
-                continue;
-            }
-            self.send_screen(now, n, clock, sockets, |screen, stamp, out| {
-                let media = (source_clock, clock, packet.marker, packet.payload);
-                screen.forward(now, &packet.source, media, stamp, out)
-            });
+    /// Sources that its screens show or wait for, each with the screen's place.
+    pub fn watched(&self) -> impl Iterator<Item = (usize, SourceKey)> {
+        let screens = self.screens.iter().enumerate();
+        screens.flat_map(|(n, screen)| screen.sources().map(move |source| (n, source)))
+    }
+
+    /// Forwards a packet of another leg, or of its own, to the screen at place `n`, if it shows it.
+    pub fn forward(&mut self, now: Instant, n: usize, passing: &Passing<'_>, sockets: &Sockets) {
+        let packet = passing.packet;
+        let Some(screen) = self.screens.get(n) else {
+            return;
+        };
+        // A terminal may have gone over to another codec since the layer was chosen.
+        if !screen.is_shown(&packet.source) || packet.codec != screen.plan().codec {
+            return;
         }
+        self.send_screen(now, n, passing.room_clock, sockets, |screen, stamp, out| {
+            screen.forward(now, passing, stamp, out)
+        });
     }
 
     /// Has a screen write a packet and sends it.
@@ -655,8 +651,8 @@ impl Leg {
     pub fn forward_own(
         &mut self,
         now: Instant,
-        packet: &CameraPacket<'_>,
-        clock: &RoomClock,
+        (packet, whole): (&CameraPacket<'_>, &Bytes),
+        room_clock: &RoomClock,
         sockets: &Sockets,
     ) {
         let id = self.plan.id;
@@ -665,7 +661,15 @@ impl Leg {
             return;
         }
         if let Some(own) = self.source_clock(packet.source.source).cloned() {
-            self.forward(now, packet, &own, clock, sockets);
+            let passing = Passing {
+                packet,
+                whole,
+                source_clock: &own,
+                room_clock,
+            };
+            for n in 0..self.screens.len() {
+                self.forward(now, n, &passing, sockets);
+            }
         }
     }
 

@@ -27,8 +27,10 @@ mod shared_encoders;
 mod sound;
 mod stills;
 mod streams;
+mod temporal;
 mod transcode;
 mod transport;
+mod watchers;
 mod worker;
 
 use std::path::PathBuf;

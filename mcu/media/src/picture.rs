@@ -6,6 +6,7 @@
 
 mod alone;
 mod jobs;
+mod keys;
 mod thinning;
 mod views;
 
@@ -20,6 +21,7 @@ use mcu_rtp::video::AccessUnit;
 
 use alone::Alone;
 use jobs::{Decode, Encode, Work, run_canvas, run_decoder, run_encoder};
+use keys::KeyCredit;
 use thinning::Thinning;
 use views::Views;
 pub use views::{Composition, ViewName};
@@ -53,11 +55,6 @@ pub const STILL_TILES: usize = 9;
 const BLURRED_TICKS: u32 = TICKS / 4;
 /// Ticks for which every picture of a leg may wait a whole tick.
 const MAX_LEFT_TICKS: u32 = 60;
-/// Ticks between two key frames of one class on request.
-const KEY_FRAME_PAUSE: u32 = TICKS / 2;
-/// Key frames that may follow each other at once after a pause: a receiver that made nothing of the
-/// first one, as when a new process begins another stream, does not wait for the second.
-const KEY_FRAME_BURST: u32 = 2;
 
 /// When pictures are begun.
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +141,10 @@ pub struct Encoded {
     pub splits: Vec<Split>,
     /// It can be decoded without those before it.
     pub key: bool,
+    /// No later one builds on it.
+    pub droppable: bool,
+    /// How many of them come a second.
+    pub rate: u32,
     /// When the picture was composed.
     pub composed_at: Instant,
 }
@@ -161,8 +162,8 @@ pub struct Picture {
     damaged: Vec<LegId>,
     alone: Alone,
     stills: Stills,
-    /// Fewer pictures are composed than usually come.
-    is_slow: bool,
+    /// Most pictures a second that are composed.
+    max_frame_rate: u32,
 }
 
 struct Decoding {
@@ -192,6 +193,8 @@ struct Encoding {
     /// Of a leg alone: its canvas, and the picture that was encoded last, by its media time.
     canvas: Option<Box<Compositor>>,
     shown: Option<i64>,
+    /// Somebody takes every second picture.
+    layered: bool,
     wants_key: bool,
     keys: KeyCredit,
     /// Frames owed, in 1/[`TICKS`].
@@ -211,7 +214,7 @@ impl Picture {
             damaged: Vec::new(),
             alone: Alone::default(),
             stills: Stills::new(room, now),
-            is_slow: false,
+            max_frame_rate: TICKS,
         }
     }
 
@@ -281,9 +284,8 @@ impl Picture {
     pub fn decoded_height(&self, leg: LegId) -> Option<u16> {
         let seen = self.views.height(leg).max(self.alone.height(leg));
         seen.or_else(|| {
-            let tiles = self.views.room_tiles();
-            let is_shown =
-                self.stills.is_wanted() && tiles.iter().take(STILL_TILES).any(|tile| *tile == leg);
+            let tiles = self.stills.is_wanted().then(|| self.views.room_tiles())?;
+            let is_shown = tiles.iter().take(STILL_TILES).any(|tile| *tile == leg);
             is_shown.then_some(SMALLEST)
         })
     }
@@ -396,25 +398,23 @@ impl Picture {
         }
     }
 
-    /// Starts the next pictures of these scenes, and the next still.
-    pub fn tick(&mut self, context: &Context<'_>, tick: Tick, scenes: impl Iterator<Item = Scene>) {
+    /// Starts the next pictures of these scenes, and the next still. With each scene it is said whether
+    /// somebody takes every second picture of it.
+    pub fn tick(
+        &mut self,
+        context: &Context<'_>,
+        tick: Tick,
+        scenes: impl Iterator<Item = (Scene, bool)>,
+    ) {
         let Tick {
             ticks,
             max_frame_rate,
             decoded,
         } = tick;
-        self.is_slow = max_frame_rate < USUAL_RATE;
+        self.max_frame_rate = max_frame_rate;
         self.stills
             .tick(context.now, context.pool, &self.views.room_tiles());
-        let wanted: Vec<Scene> = scenes.collect();
-        self.encoders.retain(|scene, _| wanted.contains(scene));
-        for scene in wanted {
-            let epoch = &mut self.epoch;
-            self.encoders.entry(scene).or_insert_with(|| {
-                *epoch += 1;
-                Encoding::new(*epoch)
-            });
-        }
+        self.want(scenes);
         for (scene, encoding) in &mut self.encoders {
             encoding.credit += ticks * scene.frame_rate().min(max_frame_rate);
             encoding.keys.earn(ticks);
@@ -425,6 +425,23 @@ impl Picture {
         self.show_legs(context);
         for name in self.views.names() {
             self.compose(context, name);
+        }
+    }
+
+    /// Encodes these scenes from now on.
+    fn want(&mut self, scenes: impl Iterator<Item = (Scene, bool)>) {
+        let mut wanted: HashMap<Scene, bool> = HashMap::new();
+        for (scene, layered) in scenes {
+            *wanted.entry(scene).or_default() |= layered;
+        }
+        self.encoders.retain(|scene, _| wanted.contains_key(scene));
+        for (scene, layered) in wanted {
+            let epoch = &mut self.epoch;
+            let encoding = self.encoders.entry(scene).or_insert_with(|| {
+                *epoch += 1;
+                Encoding::new(*epoch)
+            });
+            encoding.layered = layered;
         }
     }
 
@@ -456,7 +473,9 @@ impl Picture {
         let whose = (room, (name, view.epoch));
         let (size, canvas) = (view.size, view.canvas.take());
         let canvas = canvas.unwrap_or_else(|| Box::new(Compositor::new(size.0, size.1)));
-        let fresh = view.take_fresh(self.is_slow).into_iter();
+        let fresh = view
+            .take_fresh(self.max_frame_rate < USUAL_RATE)
+            .into_iter();
         let sizes = due
             .iter()
             .map(|scene| (scene.class.width, scene.class.height));
@@ -644,6 +663,7 @@ impl Picture {
             encoding.wants_key |= done.key;
             return None;
         }
+        done.rate = done.scene.frame_rate().min(self.max_frame_rate);
         if done.key {
             encoding.keys.spend();
         }
@@ -699,6 +719,7 @@ impl Encoding {
             encoder: None,
             canvas: None,
             shown: None,
+            layered: false,
             wants_key: false,
             keys: KeyCredit::default(),
             credit: 0,
@@ -712,6 +733,7 @@ impl Encoding {
             epoch: self.epoch,
             scene: scene.clone(),
             key: self.takes_key(),
+            layered: self.layered,
             encoder: self.encoder.take(),
             composed_at,
         }
@@ -725,30 +747,6 @@ impl Encoding {
             self.wants_key = false;
         }
         key && self.encoder.is_some()
-    }
-}
-
-/// Ticks that pay for key frames.
-struct KeyCredit(u32);
-
-impl Default for KeyCredit {
-    fn default() -> Self {
-        Self(KEY_FRAME_BURST * KEY_FRAME_PAUSE)
-    }
-}
-
-impl KeyCredit {
-    fn earn(&mut self, ticks: u32) {
-        self.0 = (self.0 + ticks).min(KEY_FRAME_BURST * KEY_FRAME_PAUSE);
-    }
-
-    fn suffices(&self) -> bool {
-        self.0 >= KEY_FRAME_PAUSE
-    }
-
-    /// One was made, asked for or not.
-    fn spend(&mut self) {
-        self.0 = self.0.saturating_sub(KEY_FRAME_PAUSE);
     }
 }
 
@@ -815,6 +813,8 @@ mod tests {
             bytes: vec![1],
             splits: Vec::new(),
             key: false,
+            droppable: false,
+            rate: 30,
             composed_at: Instant::now(),
         };
         assert!(picture.take_encoded(made_by(1)).is_none());
@@ -857,25 +857,5 @@ mod tests {
         assert_eq!(picture.take_damaged(), [LegId(1)]);
         picture.sharpen(10 * BLURRED_TICKS);
         assert_eq!(picture.take_damaged(), [], "once");
-    }
-
-    /// Defect: a terminal that could not use the first picture of a new media process saw nothing for
-    /// half a second more.
-    #[test]
-    fn a_second_key_frame_follows_the_first_at_once_and_a_third_does_not() {
-        let mut keys = KeyCredit::default();
-        for _ in 0..2 {
-            assert!(keys.suffices());
-            keys.spend();
-        }
-        keys.earn(KEY_FRAME_PAUSE - 1);
-        assert!(!keys.suffices());
-        keys.earn(1);
-        assert!(keys.suffices());
-        keys.earn(1_000 * KEY_FRAME_PAUSE);
-        for _ in 0..2 {
-            keys.spend();
-        }
-        assert!(!keys.suffices(), "a long pause pays for no more");
     }
 }

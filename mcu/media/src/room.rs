@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use mcu_api::codec::VideoClass;
 use mcu_api::ids::{LegId, RoomId};
 use mcu_api::inventory::RoomInventory;
@@ -14,16 +15,17 @@ use mcu_rtp::clock::RoomClock;
 
 use crate::audio::mixer::{self, Mixer};
 use crate::blame::{self, Sender};
-use crate::camera::CameraPacket;
 use crate::figures::Past;
 use crate::leg::{Leg, Packet};
 use crate::network::Sockets;
 use crate::picture::{Composition, Done, Encoded, Picture, Tick, ViewName};
 use crate::pool::Pool;
+use crate::screen::Passing;
 use crate::shared_encoders::SharedEncoders;
 use crate::transcode::Classes;
 use crate::transport::{Incoming, OpenError, Shared};
 use crate::video::{Caption, Spot};
+use crate::watchers::{Watcher, Watchers};
 
 /// Layers of forwarded cameras are chosen anew at this interval.
 const CHOOSE_LAYERS: Duration = Duration::from_millis(500);
@@ -51,6 +53,7 @@ pub struct Room {
     mixer: Mixer,
     shared_encoders: SharedEncoders,
     picture: Picture,
+    watchers: Watchers,
     /// It has a class of more than 30 pictures a second.
     is_fast: bool,
     /// Since the last composed picture.
@@ -73,6 +76,7 @@ impl Room {
             mixer: Mixer::new(mixer::Config::default()),
             shared_encoders: SharedEncoders::default(),
             picture: Picture::new(id, now),
+            watchers: Watchers::default(),
             is_fast: false,
             ticks: 0,
             next_choice: now,
@@ -261,7 +265,7 @@ impl Room {
         context: &mut Context<'_>,
         place: usize,
         transport: usize,
-        packet: &[u8],
+        packet: &Bytes,
     ) {
         let (before, rest) = self.legs.split_at_mut(place);
         let Some((leg, after)) = rest.split_first_mut() else {
@@ -273,14 +277,19 @@ impl Room {
                 context.events.push((self.id, event));
             }
             Some(Packet::Video(video)) if leg.is_in() => {
-                forward(
-                    context,
-                    &self.clock,
-                    leg,
-                    &video,
-                    before.iter_mut().chain(after),
-                );
-                leg.forward_own(context.now, &video, &self.clock, context.sockets);
+                let watchers = self.watchers.of(video.source.source);
+                let source_clock = leg.source_clock(video.source.source);
+                if let Some(source_clock) = source_clock.filter(|_| !watchers.is_empty()) {
+                    let passing = Passing {
+                        packet: &video,
+                        whole: packet,
+                        source_clock,
+                        room_clock: &self.clock,
+                    };
+                    forward(context, &passing, watchers, (before, after));
+                }
+                let own = (&video, packet);
+                leg.forward_own(context.now, own, &self.clock, context.sockets);
             }
             Some(Packet::Video(_)) | None => {}
         }
@@ -403,6 +412,15 @@ impl Room {
                 camera.decode_for(now, height);
             }
         }
+        self.note_watchers();
+    }
+
+    fn note_watchers(&mut self) {
+        let legs = self.legs.iter().enumerate();
+        self.watchers.set(legs.flat_map(|(leg, watching)| {
+            let watched = watching.watched();
+            watched.map(move |(screen, source)| (source, Watcher { leg, screen }))
+        }));
     }
 
     /// Takes what receivers ask for to encoders and cameras, coalesced there.
@@ -472,9 +490,32 @@ impl Room {
         }
         let ticks = std::mem::take(&mut self.ticks);
         self.picture.set_speaker(self.mixer.active_speaker());
+        self.share_encoders();
         let scenes = self.legs.iter().flat_map(Leg::live_scenes);
         let tick = Tick { ticks, ..tick };
         self.picture.tick(context, tick, scenes);
+    }
+
+    /// Who takes half as many pictures a second as others takes every second one of theirs.
+    fn share_encoders(&mut self) {
+        let composed: Vec<(&ViewName, &VideoClass)> =
+            self.legs.iter().flat_map(Leg::composed).collect();
+        let rates = composed.windows(2);
+        let mut rates = rates.map(|pair| [pair[0], pair[1]].map(|(_, class)| class.frame_rate));
+        let is_shared = self.legs.iter().any(Leg::takes_base);
+        if !is_shared && rates.all(|[one, next]| one == next) {
+            return;
+        }
+        let bases: Vec<Vec<Option<VideoClass>>> = self
+            .legs
+            .iter()
+            .map(|leg| leg.bases(&composed).collect())
+            .collect();
+        for (leg, bases) in self.legs.iter_mut().zip(bases) {
+            for (screen, base) in leg.screens().iter_mut().zip(bases) {
+                screen.set_base(base);
+            }
+        }
     }
 
     /// Whether it has a class of more than 30 pictures a second.
@@ -590,18 +631,21 @@ fn is_fast(plan: &RoomPlan) -> bool {
     })
 }
 
-/// Sends a camera's packet to every slot that shows it.
-fn forward<'l>(
+/// Sends a camera's packet to the screens that show it, at the legs before and after its own.
+fn forward(
     context: &mut Context<'_>,
-    clock: &RoomClock,
-    source: &Leg,
-    packet: &CameraPacket<'_>,
-    others: impl Iterator<Item = &'l mut Leg>,
+    passing: &Passing<'_>,
+    watchers: &[Watcher],
+    (before, after): (&mut [Leg], &mut [Leg]),
 ) {
-    let Some(source_clock) = source.source_clock(packet.source.source) else {
-        return;
-    };
-    for leg in others.filter(|leg| leg.is_in()) {
-        leg.forward(context.now, packet, source_clock, clock, context.sockets);
+    for watcher in watchers {
+        let leg = match watcher.leg.checked_sub(before.len()) {
+            None => before.get_mut(watcher.leg),
+            Some(0) => None,
+            Some(place) => after.get_mut(place - 1),
+        };
+        if let Some(leg) = leg.filter(|leg| leg.is_in()) {
+            leg.forward(context.now, watcher.screen, passing, context.sockets);
+        }
     }
 }

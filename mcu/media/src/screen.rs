@@ -1,8 +1,10 @@
 //! Video that we send to a leg: the room's composition for a terminal, one forwarded site in each
 //! slot of a browser.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mcu_api::codec::{PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
 use mcu_api::plan::{Notice, VideoSend, VideoSource};
@@ -14,8 +16,9 @@ use mcu_rtp::seq::ExtSeq;
 use mcu_rtp::video::Packetizer;
 use mcu_rtp::vp8;
 
-use crate::camera::{Chosen, Heights};
-use crate::picture::{Scene, ViewName};
+use crate::camera::{CameraPacket, Chosen, Heights};
+use crate::picture::{Encoded, Scene, ViewName};
+use crate::temporal;
 use crate::transcode::{self, Classes};
 
 /// RTP clock of video.
@@ -41,6 +44,19 @@ pub struct Outgoing<'a> {
     pub payload: &'a [u8],
 }
 
+/// A packet of a camera on its way to screens.
+#[derive(Clone, Copy)]
+pub struct Passing<'p> {
+    /// What the camera made of it.
+    pub packet: &'p CameraPacket<'p>,
+    /// All of it, in which the payload lies.
+    pub whole: &'p Bytes,
+    /// Of the camera.
+    pub source_clock: &'p SourceClock,
+    /// Of the room.
+    pub room_clock: &'p RoomClock,
+}
+
 /// One sent video stream.
 pub struct Screen {
     plan: VideoSend,
@@ -58,6 +74,8 @@ pub struct Screen {
     refreshed: Option<Instant>,
     /// In place of the plan's class, where the line does not take its rate.
     reduced: Reduced,
+    /// The class of somebody else of which it takes every second picture, in place of one of its own.
+    base: Option<VideoClass>,
     /// Timestamp of the last picture.
     last_timestamp: Option<u32>,
     /// The peer asked for a key frame.
@@ -133,6 +151,7 @@ impl Screen {
             lost: None,
             refreshed: None,
             reduced: Reduced::No,
+            base: None,
             last_timestamp: None,
             wants_key: true,
             awaits_key: false,
@@ -157,6 +176,7 @@ impl Screen {
             let before = self.forwarded_leg().map(|(leg, _)| leg);
             let is_encoded = self.class().is_some();
             self.plan.source.clone_from(&plan.source);
+            self.base = self.base.take().filter(|_| self.planned_class().is_some());
             // Of the same leg in another height nothing begins anew before a layer or a class is chosen.
             let goes_on = before.is_some() && before == self.forwarded_leg().map(|(leg, _)| leg);
             if !goes_on {
@@ -179,6 +199,11 @@ impl Screen {
 
     /// The encoder's class, for what we encode ourselves.
     pub fn class(&self) -> Option<&VideoClass> {
+        self.base.as_ref().or(self.own_class())
+    }
+
+    /// The same where no encoder is shared between receivers of more and of fewer pictures.
+    pub fn own_class(&self) -> Option<&VideoClass> {
         match (&self.plan.source, &self.reduced) {
             (Some(VideoSource::Composition { class, .. }), Reduced::No) => Some(class),
             (Some(VideoSource::Composition { .. }), Reduced::To(class)) => Some(class),
@@ -224,6 +249,40 @@ impl Screen {
             self.reduced = to;
             self.change_scene();
         }
+    }
+
+    /// Takes every second picture of this class from now on, or those of its own.
+    pub fn set_base(&mut self, base: Option<VideoClass>) {
+        if self.base != base {
+            self.base = base;
+            self.change_scene();
+        }
+    }
+
+    /// Whether it takes every second picture of its encoder.
+    pub fn takes_base(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// Whether a picture of its scene is left out for it: where so many come a second that it would get more
+    /// than it takes.
+    pub fn leaves_out(&self, picture: &Encoded) -> bool {
+        let most = self.base.as_ref().and(self.own_class());
+        most.is_some_and(|own| picture.droppable && picture.rate > own.frame_rate.into())
+    }
+
+    /// The bytes of a picture of its scene, under the level that it takes.
+    pub fn levelled<'p>(&self, picture: &'p Encoded) -> Cow<'p, [u8]> {
+        match self.base.as_ref().and(self.own_class()) {
+            Some(own) if picture.key => temporal::at_level(&picture.bytes, own.level_idc).into(),
+            _ => Cow::Borrowed(&picture.bytes),
+        }
+    }
+
+    /// Which of the room's composed pictures it shows, and in what class of its own.
+    pub fn composed(&self) -> Option<(&ViewName, &VideoClass)> {
+        self.planned_class()?;
+        Some((self.view(), self.own_class()?))
     }
 
     /// Which of the room's composed pictures it shows, if it shows one.
@@ -408,6 +467,7 @@ impl Screen {
             timestamp: media.timestamp,
             marker: media.marker,
             payload,
+            whole: None,
         };
         self.stream.write(now, &media, stamp, out);
     }
@@ -416,31 +476,39 @@ impl Screen {
     pub fn forward(
         &mut self,
         now: Instant,
-        packet: &SourcePacket,
-        media: (&SourceClock, &RoomClock, bool, &[u8]),
+        passing: &Passing<'_>,
         stamp: Stamp,
         out: &mut Vec<u8>,
     ) -> bool {
-        let (source_clock, room_clock, marker, payload) = media;
-        let Some(place) = self.forwarder.forward(packet, source_clock, room_clock) else {
+        let packet = passing.packet;
+        let clocks = (passing.source_clock, passing.room_clock);
+        let Some(place) = self.forwarder.forward(&packet.source, clocks.0, clocks.1) else {
             return false;
         };
-        self.frames.add(marker);
+        self.frames.add(packet.marker);
         self.last_timestamp = Some(place.timestamp);
-        let payload = match self.plan.codec {
+        let (payload, whole) = match self.plan.codec {
             VideoCodec::Vp8 => {
-                let source = Some(packet.source);
-                self.numbers.number(payload, source, place.switched)
+                let source = Some(packet.source.source);
+                let numbered = self.numbers.number(packet.payload, source, place.switched);
+                (numbered, None)
             }
-            _ => payload,
+            _ => (packet.payload, Some(passing.whole)),
         };
         let media = Media {
             timestamp: place.timestamp,
-            marker,
+            marker: packet.marker,
             payload,
+            whole,
         };
         self.stream.write_at(now, place.seq, &media, stamp, out);
         true
+    }
+
+    /// Sources of which the forwarder takes packets, or will from a key frame on.
+    pub fn sources(&self) -> impl Iterator<Item = SourceKey> {
+        let awaited = self.forwarder.awaits_key_frame();
+        self.forwarder.showing().into_iter().chain(awaited)
     }
 
     /// Whether the forwarder would take the packet: spares the stamp of one that it would not.
@@ -650,19 +718,29 @@ mod tests {
                 ts,
                 restarted: false,
             };
-            let packet = SourcePacket {
-                source: SourceKey(source.key),
-                accepted,
-                key_frame: key,
-            };
             let id = (source.base + self.ticks) as u16 | 0x8000;
             let [high, low] = id.to_be_bytes();
-            let payload = [0x90, 0x80, high, low, u8::from(!key), 0];
-            let media = (&source.clock, &self.clock, true, &payload[..]);
+            let whole = Bytes::from(vec![0x90, 0x80, high, low, u8::from(!key), 0]);
+            let packet = CameraPacket {
+                source: SourcePacket {
+                    source: SourceKey(source.key),
+                    accepted,
+                    key_frame: key,
+                },
+                codec: VideoCodec::Vp8,
+                marker: true,
+                payload: &whole,
+            };
+            let passing = Passing {
+                packet: &packet,
+                whole: &whole,
+                source_clock: &source.clock,
+                room_clock: &self.clock,
+            };
             let mut out = Vec::new();
             let done = self
                 .screen
-                .forward(now, &packet, media, Stamp::default(), &mut out);
+                .forward(now, &passing, Stamp::default(), &mut out);
             done.then(|| sent(&out))
         }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mcu_api::plan::HeaderExtensions;
 
 use crate::clock::{NtpTime, RoomClock};
@@ -69,6 +70,9 @@ pub struct Media<'a> {
     pub marker: bool,
     /// Payload.
     pub payload: &'a [u8],
+    /// The packet that it is a part of, where it can be kept with that instead of copied: what many
+    /// streams forward is then kept once.
+    pub whole: Option<&'a Bytes>,
 }
 
 /// Figures of a sent stream.
@@ -126,7 +130,40 @@ struct Kept {
     resent: Option<Instant>,
     timestamp: u32,
     marker: bool,
-    payload: Vec<u8>,
+    payload: Payload,
+}
+
+#[derive(Debug)]
+enum Payload {
+    Own(Vec<u8>),
+    /// A part of what others may keep, too.
+    Shared(Bytes),
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl Payload {
+    fn set(&mut self, media: &Media<'_>) {
+        match (media.whole, &mut *self) {
+            (Some(whole), _) => *self = Self::Shared(whole.slice_ref(media.payload)),
+            (None, Self::Own(bytes)) => {
+                bytes.clear();
+                bytes.extend_from_slice(media.payload);
+            }
+            (None, Self::Shared(_)) => *self = Self::Own(media.payload.to_vec()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
 }
 
 impl SendStream {
@@ -310,7 +347,7 @@ impl SendStream {
             }
             None => write_header(out, &original, &self.config.extensions, &values),
         }
-        out.extend_from_slice(&kept.payload);
+        out.extend_from_slice(kept.payload.bytes());
         self.rtx_sequence = rtx_sequence.wrapping_add(1);
         self.stats.resent += 1;
         true
@@ -380,8 +417,7 @@ impl SendStream {
         kept.resent = None;
         kept.timestamp = media.timestamp;
         kept.marker = media.marker;
-        kept.payload.clear();
-        kept.payload.extend_from_slice(media.payload);
+        kept.payload.set(media);
     }
 
     fn slot(&self, seq: ExtSeq) -> Option<usize> {
@@ -451,6 +487,7 @@ mod tests {
             timestamp: 1_234,
             marker: true,
             payload,
+            whole: None,
         }
     }
 
@@ -499,6 +536,28 @@ mod tests {
         let unwrapped = rtx::unwrap(&packet, 5, 96).unwrap();
         assert_eq!(unwrapped.header, original.header);
         assert_eq!(unwrapped.payload, b"abc");
+    }
+
+    #[test]
+    fn what_is_kept_as_a_part_of_a_packet_is_sent_again_as_what_is_copied() {
+        let start = Instant::now();
+        let mut stream = stream(None);
+        let whole = Bytes::from_static(b"header, payload");
+        let part = Media {
+            whole: Some(&whole),
+            ..media(&whole[8..])
+        };
+        // Each place is used for a copy, for a part, and for a copy again.
+        for round in [media(b"copied"), part, media(b"copied once more")] {
+            for _ in 0..config(None).kept_packets {
+                let mut out = Vec::new();
+                let seq = stream.write(start, &round, Stamp::default(), &mut out);
+                let mut again = Vec::new();
+                assert!(stream.write_again(start, seq, Stamp::default(), &mut again));
+                assert_eq!(again, out);
+                assert!(again.ends_with(round.payload));
+            }
+        }
     }
 
     #[test]

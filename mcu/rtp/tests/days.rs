@@ -340,6 +340,7 @@ fn lost_pictures_are_repaired_over_many_rollovers() {
             timestamp: sender.timestamp(&room, room.ntp(now)),
             marker: false,
             payload: &n.to_be_bytes(),
+            whole: None,
         };
         let mut datagram = Vec::new();
         sender.write(now, &media, Stamp::default(), &mut datagram);

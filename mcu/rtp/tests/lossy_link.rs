@@ -350,6 +350,7 @@ impl Chain {
                 timestamp,
                 marker,
                 payload,
+                whole: None,
             };
             stream.write(now, &media, Stamp::default(), &mut datagram);
             up.send(now, &datagram);
@@ -375,6 +376,7 @@ impl Chain {
                 timestamp: place.timestamp,
                 marker: packet.header.marker,
                 payload: packet.payload,
+                whole: None,
             };
             let mut out = Vec::new();
             self.relay_out

@@ -138,14 +138,18 @@ pub(super) struct Encode {
     pub encoder: Option<Encoder>,
     /// It is to be a key frame.
     pub key: bool,
+    /// Of two pictures one is to be droppable.
+    pub layered: bool,
     pub composed_at: Instant,
 }
 
 pub(super) fn run_encoder(work: Encode, picture: &Frame) -> Encoded {
-    let key = work.key;
+    let (key, layered) = (work.key, work.layered);
     let mut done = work.unchanged();
+    let known = done.encoder.take();
+    done.encoder = known.filter(|encoder| encoder.is_layered() == layered);
     if done.encoder.is_none() {
-        match Encoder::new(&done.scene.class, picture.colour()) {
+        match Encoder::with_layers(&done.scene.class, picture.colour(), layered) {
             Ok(encoder) => done.encoder = Some(encoder),
             Err(error) => tracing::error!(%error, "no encoder"),
         }
@@ -161,6 +165,7 @@ pub(super) fn run_encoder(work: Encode, picture: &Frame) -> Encoded {
             done.bytes = unit.bytes.to_vec();
             done.splits = unit.splits.to_vec();
             done.key = unit.key;
+            done.droppable = unit.droppable;
         }
         Ok(None) => {}
         Err(error) => tracing::warn!(%error, "picture not encoded"),
@@ -174,12 +179,14 @@ impl Encode {
         Encoded {
             room: self.room,
             epoch: self.epoch,
+            rate: self.scene.frame_rate(),
             scene: self.scene,
             encoder: self.encoder,
             canvas: None,
             bytes: Vec::new(),
             splits: Vec::new(),
             key: self.key,
+            droppable: false,
             composed_at: self.composed_at,
         }
     }

@@ -200,6 +200,7 @@ impl Mouth {
             } else {
                 &self.payload
             },
+            whole: None,
         };
         self.stream.write(now, &media, stamp, out);
     }

@@ -143,6 +143,7 @@ impl Encoder {
             bytes: &self.buffer,
             key,
             splits: &self.splits,
+            droppable: false,
         }))
     }
 

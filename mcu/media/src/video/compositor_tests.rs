@@ -1,9 +1,10 @@
 //! Compositions, by the samples that they show.
 
+use mcu_api::codec::{H264Profile, PacketizationMode, VideoClass, VideoCodec};
 use mcu_api::ids::LegId;
 use mcu_api::layout::Layout;
 
-use super::tests::{BARS_601, BARS_709, bars};
+use super::tests::{BARS_601, BARS_709, bars, class, ffmpeg};
 use super::*;
 
 /// Y, Cb, Cr at luma position x, y.
@@ -232,4 +233,72 @@ fn smaller_classes_get_the_composition_scaled_once() {
         compositor.compose_at(1280, 720, 6).unwrap().plane(0).data,
         compositor.compose(6).plane(0).data
     ));
+}
+
+/// The bars' red, green and blue.
+const BARS_RGB: [[u8; 3]; 4] = [[191; 3], [191, 191, 0], [191, 0, 0], [0, 0, 191]];
+
+/// Coded by x264 in either matrix and range, as its VUI says, and shown by whoever decodes the composition.
+#[test]
+fn bars_keep_their_values_from_x264_to_the_composition_and_on_to_ffmpeg() {
+    let row: Vec<u8> = BARS_RGB.iter().flat_map(|bar| bar.repeat(160)).collect();
+    let rgb = row.repeat(360);
+    for (matrix, label) in [("bt601", "smpte170m"), ("bt709", "bt709")] {
+        for range in ["tv", "pc"] {
+            let scaled =
+                format!("scale=out_color_matrix={matrix}:out_range={range},format=yuv420p");
+            let coded = format!(
+                "-f rawvideo -pix_fmt rgb24 -s 640x360 -i - -vf {scaled} -c:v libx264 -crf 4 -bf 0 \
+                 -colorspace {label} -color_range {range} -threads 1 -f h264 -"
+            );
+            let coded = ffmpeg(&coded.split(' ').collect::<Vec<_>>(), &rgb);
+            let frame = decode(&coded);
+            assert_eq!(frame.colour().matrix == Matrix::Bt601, matrix == "bt601");
+            assert_eq!(frame.colour().range == Range::Full, range == "pc");
+            let mut compositor = Compositor::new(1280, 720);
+            compositor.set_tiles(Layout::default(), &[LegId(1)]);
+            assert!(compositor.put(LegId(1), &frame).unwrap());
+            let composed = compositor.compose(0);
+            assert_bars(composed, &format!("{matrix} {range}"));
+            assert_shown(composed);
+        }
+    }
+}
+
+fn decode(coded: &[u8]) -> Frame {
+    let mut decoder = Decoder::new(VideoCodec::H264).unwrap();
+    decoder.decode(coded, 0).unwrap().expect("a picture")
+}
+
+fn assert_bars(composed: &Frame, what: &str) {
+    for (n, bar) in BARS_709.iter().enumerate() {
+        let got = sample_at(composed, 160 + 320 * n as u32, 360);
+        for (got, want) in got.iter().zip(bar) {
+            assert!(got.abs_diff(*want) <= 2, "{what} {n}: {got} {want}");
+        }
+    }
+}
+
+/// Our encoder says what its samples mean: ffmpeg makes the bars' colours of them. Two steps of a sample are up
+/// to six of red, green or blue; the other matrix or range would be off by eleven and more.
+fn assert_shown(composed: &Frame) {
+    let class = VideoClass {
+        width: 1280,
+        height: 720,
+        bitrate_bps: 4_000_000,
+        ..class(
+            H264Profile::ConstrainedBaseline,
+            PacketizationMode::NonInterleaved,
+        )
+    };
+    let mut encoder = Encoder::new(&class, composed.colour()).unwrap();
+    let coded = encoder.encode(composed).unwrap().expect("a picture");
+    let words = "-f h264 -i - -frames:v 1 -f rawvideo -pix_fmt rgb24 -";
+    let rgb = ffmpeg(&words.split(' ').collect::<Vec<_>>(), coded.bytes);
+    for (n, bar) in BARS_RGB.iter().enumerate() {
+        let at = 3 * (360 * 1280 + 160 + 320 * n);
+        for (got, want) in rgb[at..at + 3].iter().zip(bar) {
+            assert!(got.abs_diff(*want) <= 7, "{n}: {got} {want}");
+        }
+    }
 }

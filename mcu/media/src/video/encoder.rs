@@ -49,6 +49,8 @@ pub struct AccessUnit<'a> {
     pub key: bool,
     /// Macroblocks at which packets may begin, of H.263 for RFC 2190.
     pub splits: &'a [Split],
+    /// No later picture builds on it.
+    pub droppable: bool,
 }
 
 /// Encodes one class on the caller's thread.
@@ -62,8 +64,20 @@ pub enum Encoder {
 impl Encoder {
     /// An encoder for pictures of the class's size, whose samples mean `colour`.
     pub fn new(class: &VideoClass, colour: Colour) -> Result<Self, EncodeError> {
+        Self::with_layers(class, colour, false)
+    }
+
+    /// The same. `layered`, of H.264 alone: of two pictures one is droppable.
+    pub fn with_layers(
+        class: &VideoClass,
+        colour: Colour,
+        layered: bool,
+    ) -> Result<Self, EncodeError> {
         Ok(match class.codec {
-            VideoCodec::H264 => Self::OpenH264(Box::new(open_h264::Encoder::new(class, colour)?)),
+            VideoCodec::H264 => {
+                let encoder = open_h264::Encoder::new(class, colour, layered)?;
+                Self::OpenH264(Box::new(encoder))
+            }
             _ => Self::Avcodec(Box::new(av_encoder::Encoder::new(class)?)),
         })
     }
@@ -73,6 +87,14 @@ impl Encoder {
         match self {
             Self::OpenH264(encoder) => encoder.encode(frame),
             Self::Avcodec(encoder) => encoder.encode(frame),
+        }
+    }
+
+    /// Whether of two pictures one is droppable.
+    pub fn is_layered(&self) -> bool {
+        match self {
+            Self::OpenH264(encoder) => encoder.is_layered(),
+            Self::Avcodec(_) => false,
         }
     }
 

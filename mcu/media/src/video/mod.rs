@@ -27,6 +27,8 @@ mod reduce;
 pub mod scale;
 mod sws;
 #[cfg(test)]
+mod temporal_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 mod yuv;
 

@@ -39,6 +39,7 @@ pub struct Encoder {
     pace: Pace,
     /// Pictures a second by which it spends its bits.
     frame_rate: f32,
+    layered: bool,
     info: Box<wels::SFrameBSInfo>,
     buffer: Vec<u8>,
 }
@@ -48,8 +49,8 @@ pub struct Encoder {
 unsafe impl Send for Encoder {}
 
 impl Encoder {
-    /// An encoder for pictures of the class's size, whose samples mean `colour`.
-    pub fn new(class: &VideoClass, colour: Colour) -> Result<Self, EncodeError> {
+    /// See [`super::Encoder::with_layers`].
+    pub fn new(class: &VideoClass, colour: Colour, layered: bool) -> Result<Self, EncodeError> {
         let (width, height) = (class.width, class.height);
         let fits = |side| (16..=3840).contains(&side);
         let even = width.is_multiple_of(2) && height.is_multiple_of(2);
@@ -69,6 +70,7 @@ impl Encoder {
             height: u32::from(height),
             pace: Pace::new(class.frame_rate),
             frame_rate: class.frame_rate.into(),
+            layered,
             info: Box::default(),
             buffer: Vec::new(),
         };
@@ -99,7 +101,20 @@ impl Encoder {
             bytes: &self.buffer,
             key,
             splits: &[],
+            droppable: self.is_droppable(),
         }))
+    }
+
+    /// See [`super::Encoder::is_layered`].
+    pub fn is_layered(&self) -> bool {
+        self.layered
+    }
+
+    /// Whether the last picture is of the upper layer.
+    fn is_droppable(&self) -> bool {
+        let layers = usize::try_from(self.info.iLayerNum).unwrap_or(0);
+        let mut layers = self.info.sLayerInfo.iter().take(layers);
+        self.layered && layers.any(|layer| layer.uiTemporalId > 0)
     }
 
     /// Makes the next picture an IDR picture.
@@ -167,6 +182,7 @@ impl Encoder {
                 call!(self.encoder, GetDefaultParams, &mut parameters),
             )?;
             describe(&mut parameters, class);
+            parameters.iTemporalLayerNum = if self.layered { 2 } else { 1 };
             describe_layer(&mut parameters.sSpatialLayers[0], class, colour);
             check(
                 "InitializeExt",
@@ -216,7 +232,6 @@ fn describe(parameters: &mut wels::SEncParamExt, class: &VideoClass) {
     parameters.iRCMode = wels::RC_BITRATE_MODE;
     parameters.bEnableFrameSkip = true; // else the rate is not held
     parameters.fMaxFrameRate = f32::from(class.frame_rate);
-    parameters.iTemporalLayerNum = 1;
     parameters.iSpatialLayerNum = 1;
     parameters.iComplexityMode = wels::LOW_COMPLEXITY;
     parameters.uiIntraPeriod = 0;

@@ -50,7 +50,7 @@ pub(super) fn psnr(a: &Frame, b: &Frame) -> f64 {
     10.0 * (255.0 * 255.0 / mean.max(1e-9)).log10()
 }
 
-fn class(profile: H264Profile, packetization: PacketizationMode) -> VideoClass {
+pub(super) fn class(profile: H264Profile, packetization: PacketizationMode) -> VideoClass {
     VideoClass {
         codec: VideoCodec::H264,
         width: 640,
@@ -371,7 +371,7 @@ fn the_rate_is_held() {
             PacketizationMode::NonInterleaved,
         )
     };
-    let mut encoder = open_h264::Encoder::new(&class, Colour::BT601).unwrap();
+    let mut encoder = open_h264::Encoder::new(&class, Colour::BT601, false).unwrap();
     for rate in [400_000, 800_000, 300_000] {
         encoder.set_bitrate(rate).unwrap();
         let (mut bytes, mut skipped) = (0, 0);
@@ -392,7 +392,7 @@ fn the_rate_is_held() {
 }
 
 /// A moving scene under noise, which costs whatever bits there are.
-fn hard(pool: &Pool, n: u32) -> Frame {
+pub(super) fn hard(pool: &Pool, n: u32) -> Frame {
     let mut frame = scene(pool, n).try_into_mut().expect("sole holder");
     let mut random = 0x2545_f491_u32 ^ n;
     for sample in frame.plane_mut(0).0 {
