@@ -111,13 +111,15 @@ pub fn aside(program: &str) -> Command {
 }
 
 /// Where free ports are looked for: below those that the kernel gives to outgoing connections, and below
-/// what servers get for media.
-const PORTS: Range<u16> = 8_500..12_000;
+/// what servers get for media; above those of sipp's own.
+const PORTS: Range<u16> = 9_000..12_000;
+/// How far from where the process before it looked a process begins.
+const AHEAD: u32 = 128;
 /// Of those that this process looked at.
 static LOOKED_AT: AtomicU32 = AtomicU32::new(0);
 
-/// A free port of 127.0.0.1, for TCP and UDP alike, with the next one free as well. Neither is given
-/// twice to one test, nor soon to the next.
+/// A free port of 127.0.0.1, for TCP and UDP alike, with the next one free as well. Neither is given to
+/// this process again before all others were.
 pub fn free_port() -> u16 {
     free_port_at(Ipv4Addr::LOCALHOST.into())
 }
@@ -134,12 +136,13 @@ pub fn free_ports_at(ip: IpAddr, count: u16) -> u16 {
         |port: u16| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok();
     let looked_at = (0..steps).map(|_| {
         let before = LOOKED_AT.fetch_add(count.into(), Ordering::Relaxed);
-        let at = std::process::id().wrapping_mul(16).wrapping_add(before);
+        let at = std::process::id().wrapping_mul(AHEAD).wrapping_add(before);
         PORTS.start + (at % u32::from(PORTS.end - PORTS.start)) as u16
     });
     let mut ranges = looked_at.map(|low| low..low + count);
     let found = ranges.find(|range| range.end <= PORTS.end && range.clone().all(free));
-    found.expect("free ports").start
+    let none = || panic!("{count} free ports of {PORTS:?} at {ip}");
+    found.unwrap_or_else(none).start
 }
 
 /// A TCP port of 127.0.0.1 at which nobody listens, nor can while this is held.

@@ -2,6 +2,7 @@
 //! and how it begins, ends and is watched over (MCU-03, MCU-20 and MCU-23 in part).
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,7 +13,7 @@ use mcu_api::inventory::LegState;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use tests::process::{Process, children, free_port};
+use tests::process::{Process, children, free_port, free_ports_at};
 use tests::server::{Server, binary};
 use tests::terminal::sending;
 use tests::wait_for;
@@ -37,12 +38,11 @@ struct Ports {
 }
 
 impl Ports {
-    /// Below those of the servers of other tests.
     fn free() -> Self {
         Self {
             http: free_port(),
             sip: free_port(),
-            media: 10_000 + (std::process::id() % 10 * 200) as u16,
+            media: free_ports_at(Ipv4Addr::LOCALHOST.into(), 200),
         }
     }
 }

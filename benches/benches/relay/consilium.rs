@@ -121,8 +121,9 @@ fn reach(socket: &Path) -> Result<UnixStream> {
 impl Forwards for Consilium {
     const NAME: &'static str = "Consilium";
 
-    fn pid(&self) -> Result<u32> {
-        self.server.pid_of("media")
+    fn pids(&self) -> Result<[Option<u32>; 2]> {
+        let [media, control] = ["media", "control"].map(|name| self.server.pid_of(name));
+        Ok([Some(media?), Some(control?)])
     }
 
     fn publish(&mut self) -> Result<Peer> {

@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 
 use super::load::Group;
 use super::peer::{Lines, Offer, Peer};
-use super::{Cameras, Forwards};
+use super::{Cameras, Forwards, MOST_PEOPLE};
 
 const ROOM: u64 = 3_000;
-/// Number of the first who sends; of others those after it.
+/// Number of the first who sends; each other has the next.
 const SENDER: u64 = 1;
-const MOST_SENDERS: u32 = 100;
 const MEDIA_PORTS: &str = "22000-31999";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Threads that send: more of them cost more for each packet.
@@ -176,7 +175,7 @@ fn write_config(dir: &std::path::Path) -> Result<()> {
         (
             "janus.plugin.videoroom.jcfg",
             format!(
-                "room-{ROOM}: {{ description = \"relay\" publishers = {MOST_SENDERS} bitrate = 0 videocodec = \"h264\" \
+                "room-{ROOM}: {{ description = \"relay\" publishers = {MOST_PEOPLE} bitrate = 0 videocodec = \"h264\" \
                  audiocodec = \"opus\" notify_joining = false }}\n"
             ),
         ),
@@ -194,8 +193,8 @@ fn id_of(told: &Value) -> Result<u64> {
 impl Forwards for Janus {
     const NAME: &'static str = "Janus";
 
-    fn pid(&self) -> Result<u32> {
-        Ok(self.process.id())
+    fn pids(&self) -> Result<[Option<u32>; 2]> {
+        Ok([Some(self.process.id()), None])
     }
 
     fn publish(&mut self) -> Result<Peer> {

@@ -31,9 +31,16 @@ const CHECK_EVERY: Duration = Duration::from_secs(4);
 pub struct Frames(Vec<Vec<Vec<u8>>>);
 
 impl Frames {
+    /// Those of a clip of H.264.
     pub fn new(clip: &Clip) -> Arc<Self> {
         let payloads = clip.units.iter().map(|unit| h264_payloads(&unit.data));
         Arc::new(Self(payloads.collect()))
+    }
+
+    /// Packets in a second, in the mean.
+    pub fn packet_rate(&self) -> f64 {
+        let packets: usize = self.0.iter().map(Vec::len).sum();
+        packets as f64 / self.0.len() as f64 / FRAME.as_secs_f64()
     }
 }
 
@@ -101,6 +108,8 @@ pub struct Counts {
     /// By place of the stream at its peer, over all peers.
     pub sent: [u64; LAYERS],
     pub received: u64,
+    /// At the viewer who decrypts, and sequence numbers that were missing there.
+    pub decrypted: u64,
     pub gaps: u64,
 }
 
@@ -110,6 +119,7 @@ impl Counts {
         Self {
             sent: std::array::from_fn(|layer| self.sent[layer] - before.sent[layer]),
             received: self.received - before.received,
+            decrypted: self.decrypted - before.decrypted,
             gaps: self.gaps - before.gaps,
         }
     }
@@ -119,6 +129,7 @@ impl Counts {
 struct Shared {
     sent: [AtomicU64; LAYERS],
     received: AtomicU64,
+    decrypted: AtomicU64,
     gaps: AtomicU64,
     over: AtomicBool,
 }
@@ -132,6 +143,7 @@ pub struct Group {
 }
 
 impl Group {
+    /// Nobody yet.
     pub fn start() -> Self {
         let shared = Arc::new(Shared::default());
         let (senders, new_senders) = channel();
@@ -171,15 +183,18 @@ impl Group {
         self.senders.send(sending).ok().context("the load runs")
     }
 
+    /// Of all peers since the start.
     pub fn counts(&self) -> Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counts {
             sent: std::array::from_fn(|layer| of(&self.shared.sent[layer])),
             received: of(&self.shared.received),
+            decrypted: of(&self.shared.decrypted),
             gaps: of(&self.shared.gaps),
         }
     }
 
+    /// Ends both threads.
     pub fn stop(self) -> Result<()> {
         self.shared.over.store(true, Ordering::Relaxed);
         for thread in self.threads {
@@ -228,8 +243,9 @@ impl Sending {
         for (stream, sent) in self.streams.iter_mut().zip(&shared.sent) {
             for packet in stream.packets(number + self.ahead) {
                 let (to, bytes) = session.send_rtp(&packet).context("it is connected")?;
-                self.socket.send_to(&bytes, to)?;
-                sent.fetch_add(1, Ordering::Relaxed);
+                // A full queue of ours: it was not sent.
+                let was_sent = self.socket.send_to(&bytes, to).is_ok();
+                sent.fetch_add(was_sent.into(), Ordering::Relaxed);
             }
         }
         Ok(())
@@ -303,6 +319,7 @@ impl Viewing {
             let Output::Rtp(packet) = output else {
                 continue;
             };
+            shared.decrypted.fetch_add(1, Ordering::Relaxed);
             let sequence = u16::from_be_bytes([packet[2], packet[3]]);
             let ssrc = u32::from_be_bytes([packet[8], packet[9], packet[10], packet[11]]);
             let last = self.last.insert(ssrc, sequence);

@@ -42,7 +42,7 @@ export function Meeting({ number }: { number: string }) {
       <Trouble failure={failure} />
       {!live.value && !live.failure && <Loading />}
       {legs.length === 0 && !failure && (live.value || live.failure) && <p>{words.meeting.empty}</p>}
-      <ul className="grants" data-testid="legs">
+      <ul className="grants figures" data-testid="legs">
         {legs.map((leg) => (
           <OneLeg
             key={leg.leg}
