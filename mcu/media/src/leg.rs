@@ -564,10 +564,8 @@ impl Leg {
     ) {
         for n in 0..self.screens.len() {
             let shows = self.screens[n].shows(&picture.scene, self.plan.waiting);
-            if !shows || self.screens[n].leaves_out(picture) {
-                continue;
-            }
-            if !self.screens[n].can_show(picture.key) {
+            let takes = shows && self.screens[n].takes(picture.composed_at, picture.droppable);
+            if !takes || !self.screens[n].can_show(picture.key) {
                 continue;
             }
             let timestamp = self.screens[n].timestamp(clock, at);

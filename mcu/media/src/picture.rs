@@ -143,8 +143,6 @@ pub struct Encoded {
     pub key: bool,
     /// No later one builds on it.
     pub droppable: bool,
-    /// How many of them come a second.
-    pub rate: u32,
     /// When the picture was composed.
     pub composed_at: Instant,
 }
@@ -162,8 +160,8 @@ pub struct Picture {
     damaged: Vec<LegId>,
     alone: Alone,
     stills: Stills,
-    /// Most pictures a second that are composed.
-    max_frame_rate: u32,
+    /// Fewer pictures are composed than usually come.
+    is_slow: bool,
 }
 
 struct Decoding {
@@ -214,7 +212,7 @@ impl Picture {
             damaged: Vec::new(),
             alone: Alone::default(),
             stills: Stills::new(room, now),
-            max_frame_rate: TICKS,
+            is_slow: false,
         }
     }
 
@@ -411,7 +409,7 @@ impl Picture {
             max_frame_rate,
             decoded,
         } = tick;
-        self.max_frame_rate = max_frame_rate;
+        self.is_slow = max_frame_rate < USUAL_RATE;
         self.stills
             .tick(context.now, context.pool, &self.views.room_tiles());
         self.want(scenes);
@@ -473,9 +471,7 @@ impl Picture {
         let whose = (room, (name, view.epoch));
         let (size, canvas) = (view.size, view.canvas.take());
         let canvas = canvas.unwrap_or_else(|| Box::new(Compositor::new(size.0, size.1)));
-        let fresh = view
-            .take_fresh(self.max_frame_rate < USUAL_RATE)
-            .into_iter();
+        let fresh = view.take_fresh(self.is_slow).into_iter();
         let sizes = due
             .iter()
             .map(|scene| (scene.class.width, scene.class.height));
@@ -663,7 +659,6 @@ impl Picture {
             encoding.wants_key |= done.key;
             return None;
         }
-        done.rate = done.scene.frame_rate().min(self.max_frame_rate);
         if done.key {
             encoding.keys.spend();
         }
@@ -814,7 +809,6 @@ mod tests {
             splits: Vec::new(),
             key: false,
             droppable: false,
-            rate: 30,
             composed_at: Instant::now(),
         };
         assert!(picture.take_encoded(made_by(1)).is_none());

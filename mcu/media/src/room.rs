@@ -413,6 +413,25 @@ impl Room {
             }
         }
         self.note_watchers();
+        self.share_encoders();
+    }
+
+    /// Who takes half as many pictures a second as others takes every second one of theirs.
+    fn share_encoders(&mut self) {
+        let mut composed: Vec<(ViewName, VideoClass)> = Vec::new();
+        for (view, class) in self.legs.iter().flat_map(Leg::composed) {
+            if !composed
+                .iter()
+                .any(|(known, of)| (known, of) == (view, class))
+            {
+                composed.push((view.clone(), class.clone()));
+            }
+        }
+        for leg in &mut self.legs {
+            for scene in leg.share_encoders(&composed) {
+                self.picture.request_key(&scene);
+            }
+        }
     }
 
     fn note_watchers(&mut self) {
@@ -490,32 +509,9 @@ impl Room {
         }
         let ticks = std::mem::take(&mut self.ticks);
         self.picture.set_speaker(self.mixer.active_speaker());
-        self.share_encoders();
         let scenes = self.legs.iter().flat_map(Leg::live_scenes);
         let tick = Tick { ticks, ..tick };
         self.picture.tick(context, tick, scenes);
-    }
-
-    /// Who takes half as many pictures a second as others takes every second one of theirs.
-    fn share_encoders(&mut self) {
-        let composed: Vec<(&ViewName, &VideoClass)> =
-            self.legs.iter().flat_map(Leg::composed).collect();
-        let rates = composed.windows(2);
-        let mut rates = rates.map(|pair| [pair[0], pair[1]].map(|(_, class)| class.frame_rate));
-        let is_shared = self.legs.iter().any(Leg::takes_base);
-        if !is_shared && rates.all(|[one, next]| one == next) {
-            return;
-        }
-        let bases: Vec<Vec<Option<VideoClass>>> = self
-            .legs
-            .iter()
-            .map(|leg| leg.bases(&composed).collect())
-            .collect();
-        for (leg, bases) in self.legs.iter_mut().zip(bases) {
-            for (screen, base) in leg.screens().iter_mut().zip(bases) {
-                screen.set_base(base);
-            }
-        }
     }
 
     /// Whether it has a class of more than 30 pictures a second.

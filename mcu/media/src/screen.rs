@@ -18,7 +18,7 @@ use mcu_rtp::vp8;
 
 use crate::camera::{CameraPacket, Chosen, Heights};
 use crate::picture::{Encoded, Scene, ViewName};
-use crate::temporal;
+use crate::temporal::{self, Share};
 use crate::transcode::{self, Classes};
 
 /// RTP clock of video.
@@ -75,7 +75,7 @@ pub struct Screen {
     /// In place of the plan's class, where the line does not take its rate.
     reduced: Reduced,
     /// The class of somebody else of which it takes every second picture, in place of one of its own.
-    base: Option<VideoClass>,
+    base: Option<(VideoClass, Share)>,
     /// Timestamp of the last picture.
     last_timestamp: Option<u32>,
     /// The peer asked for a key frame.
@@ -176,7 +176,7 @@ impl Screen {
             let before = self.forwarded_leg().map(|(leg, _)| leg);
             let is_encoded = self.class().is_some();
             self.plan.source.clone_from(&plan.source);
-            self.base = self.base.take().filter(|_| self.planned_class().is_some());
+            self.base = None;
             // Of the same leg in another height nothing begins anew before a layer or a class is chosen.
             let goes_on = before.is_some() && before == self.forwarded_leg().map(|(leg, _)| leg);
             if !goes_on {
@@ -199,7 +199,8 @@ impl Screen {
 
     /// The encoder's class, for what we encode ourselves.
     pub fn class(&self) -> Option<&VideoClass> {
-        self.base.as_ref().or(self.own_class())
+        let base = self.base.as_ref().map(|(class, _)| class);
+        base.or(self.own_class())
     }
 
     /// The same where no encoder is shared between receivers of more and of fewer pictures.
@@ -247,14 +248,15 @@ impl Screen {
     pub fn reduce(&mut self, to: Reduced) {
         if self.reduced != to {
             self.reduced = to;
+            self.base = None;
             self.change_scene();
         }
     }
 
     /// Takes every second picture of this class from now on, or those of its own.
     pub fn set_base(&mut self, base: Option<VideoClass>) {
-        if self.base != base {
-            self.base = base;
+        if self.base.as_ref().map(|(class, _)| class) != base.as_ref() {
+            self.base = base.map(|class| (class, Share::default()));
             self.change_scene();
         }
     }
@@ -264,11 +266,13 @@ impl Screen {
         self.base.is_some()
     }
 
-    /// Whether a picture of its scene is left out for it: where so many come a second that it would get more
-    /// than it takes.
-    pub fn leaves_out(&self, picture: &Encoded) -> bool {
-        let most = self.base.as_ref().and(self.own_class());
-        most.is_some_and(|own| picture.droppable && picture.rate > own.frame_rate.into())
+    /// Whether it takes a picture of its scene: of an encoder of more pictures not all are for it.
+    pub fn takes(&mut self, composed_at: Instant, droppable: bool) -> bool {
+        let own = self.own_class().map(|own| own.frame_rate);
+        let share = self.base.as_mut().map(|(_, share)| share);
+        share
+            .zip(own)
+            .is_none_or(|(share, own)| share.takes(composed_at, own, droppable))
     }
 
     /// The bytes of a picture of its scene, under the level that it takes.
@@ -632,6 +636,7 @@ impl FrameCount {
 mod tests {
     use std::time::SystemTime;
 
+    use mcu_api::codec::H264Profile;
     use mcu_api::plan::{Feedback, HeaderExtensions, PictureLimits};
     use mcu_rtp::receive::Accepted;
     use mcu_rtp::seq::ExtTs;
@@ -642,6 +647,54 @@ mod tests {
         wanted: 360,
         ceiling: u16::MAX,
     };
+
+    #[test]
+    fn of_another_encoder_it_takes_every_second_picture_until_its_own_class_changes() {
+        let own = VideoClass {
+            codec: VideoCodec::H264,
+            width: 1280,
+            height: 720,
+            frame_rate: 30,
+            bitrate_bps: 1_000_000,
+            profile: H264Profile::ConstrainedBaseline,
+            level_idc: 31,
+            packetization: PacketizationMode::NonInterleaved,
+        };
+        let faster = VideoClass {
+            frame_rate: 60,
+            level_idc: 32,
+            ..own.clone()
+        };
+        let mut screen = vp8_screen(LegId(1));
+        let plan = VideoSend {
+            source: Some(VideoSource::Composition {
+                class: own.clone(),
+                view: None,
+            }),
+            ..screen.plan().clone()
+        };
+        assert!(screen.update(&plan));
+        let start = Instant::now();
+        let taken = |screen: &mut Screen| {
+            let ticks = (0..60).map(|n| start + Duration::from_secs(n) / 60);
+            let taken = ticks
+                .enumerate()
+                .filter(|(n, at)| screen.takes(*at, n % 2 == 1));
+            taken.count()
+        };
+        assert_eq!(taken(&mut screen), 60, "its own");
+        screen.set_base(Some(faster.clone()));
+        assert_eq!(screen.class(), Some(&faster));
+        assert_eq!(screen.composed(), Some((&None, &own)));
+        assert_eq!(taken(&mut screen), 30);
+        screen.reduce(Reduced::ToNothing);
+        assert!(!screen.takes_base() && screen.class().is_none());
+        screen.reduce(Reduced::No);
+        screen.set_base(Some(faster));
+        // What is forwarded has no encoder.
+        assert!(screen.update(vp8_screen(LegId(1)).plan()));
+        assert!(!screen.takes_base() && screen.class().is_none());
+    }
 
     fn vp8_screen(leg: LegId) -> Screen {
         let plan = VideoSend {

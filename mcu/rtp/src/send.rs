@@ -70,8 +70,8 @@ pub struct Media<'a> {
     pub marker: bool,
     /// Payload.
     pub payload: &'a [u8],
-    /// The packet that it is a part of, where it can be kept with that instead of copied: what many
-    /// streams forward is then kept once.
+    /// The packet, where the payload is a part of it: then it is kept with that instead of copied, and what
+    /// many streams forward is kept once.
     pub whole: Option<&'a Bytes>,
 }
 
@@ -148,7 +148,12 @@ impl Default for Payload {
 
 impl Payload {
     fn set(&mut self, media: &Media<'_>) {
-        match (media.whole, &mut *self) {
+        let payload = media.payload.as_ptr_range();
+        let is_part = |whole: &&Bytes| {
+            let whole = whole.as_ptr_range();
+            whole.start <= payload.start && payload.end <= whole.end
+        };
+        match (media.whole.filter(is_part), &mut *self) {
             (Some(whole), _) => *self = Self::Shared(whole.slice_ref(media.payload)),
             (None, Self::Own(bytes)) => {
                 bytes.clear();
@@ -547,8 +552,12 @@ mod tests {
             whole: Some(&whole),
             ..media(&whole[8..])
         };
+        let no_part = Media {
+            whole: Some(&whole),
+            ..media(b"of another packet")
+        };
         // Each place is used for a copy, for a part, and for a copy again.
-        for round in [media(b"copied"), part, media(b"copied once more")] {
+        for round in [media(b"copied"), part, no_part] {
             for _ in 0..config(None).kept_packets {
                 let mut out = Vec::new();
                 let seq = stream.write(start, &round, Stamp::default(), &mut out);

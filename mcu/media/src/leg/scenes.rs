@@ -15,22 +15,23 @@ impl Leg {
         live.filter_map(|screen| screen.composed())
     }
 
-    /// For each screen whose every second picture it takes, if it does; `all` are [`Self::composed`] of all
-    /// legs.
-    pub fn bases(
-        &self,
-        all: &[(&ViewName, &VideoClass)],
-    ) -> impl Iterator<Item = Option<VideoClass>> {
-        self.screens.iter().map(|screen| {
-            let (view, own) = screen.composed().filter(|_| self.is_in())?;
-            let seen_alike = all.iter().filter(|(other, _)| *other == view);
-            temporal::base(own, seen_alike.map(|(_, class)| *class)).cloned()
-        })
-    }
-
-    /// Whether it takes every second picture of an encoder.
-    pub fn takes_base(&self) -> bool {
-        self.screens.iter().any(Screen::takes_base)
+    /// Has its screens take every second picture of somebody else's encoder where they can; `all` are those of
+    /// [`Self::composed`] of all legs, each once. Yields scenes of which a key frame is needed now.
+    pub fn share_encoders(&mut self, all: &[(ViewName, VideoClass)]) -> Vec<Scene> {
+        let is_in = self.is_in();
+        let mut begun = Vec::new();
+        for screen in &mut self.screens {
+            let base = screen.composed().filter(|_| is_in).and_then(|(view, own)| {
+                let seen_alike = all.iter().filter(|(other, _)| other == view);
+                temporal::base(own, seen_alike.map(|(_, class)| class)).cloned()
+            });
+            let before = screen.takes_base();
+            screen.set_base(base);
+            if screen.takes_base() && !before && screen.take_key_request() {
+                begun.extend(screen.scene(None));
+            }
+        }
+        begun
     }
 
     /// Scenes that would reach it, and whether by every second picture.

@@ -146,8 +146,9 @@ pub(super) struct Encode {
 pub(super) fn run_encoder(work: Encode, picture: &Frame) -> Encoded {
     let (key, layered) = (work.key, work.layered);
     let mut done = work.unchanged();
+    // Layers that nobody needs any more do no harm; another encoder would begin with a key frame for all.
     let known = done.encoder.take();
-    done.encoder = known.filter(|encoder| encoder.is_layered() == layered);
+    done.encoder = known.filter(|encoder| encoder.is_layered() || !layered);
     if done.encoder.is_none() {
         match Encoder::with_layers(&done.scene.class, picture.colour(), layered) {
             Ok(encoder) => done.encoder = Some(encoder),
@@ -179,7 +180,6 @@ impl Encode {
         Encoded {
             room: self.room,
             epoch: self.epoch,
-            rate: self.scene.frame_rate(),
             scene: self.scene,
             encoder: self.encoder,
             canvas: None,

@@ -64,7 +64,7 @@ pub(super) fn class(profile: H264Profile, packetization: PacketizationMode) -> V
 }
 
 /// Payloads of NAL units in Annex B format.
-fn nal_units(bytes: &[u8]) -> Vec<&[u8]> {
+pub(super) fn nal_units(bytes: &[u8]) -> Vec<&[u8]> {
     let starts: Vec<usize> = (0..bytes.len().saturating_sub(3))
         .filter(|&i| bytes[i..].starts_with(&[0, 0, 1]))
         .collect();
