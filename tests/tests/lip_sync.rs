@@ -45,7 +45,7 @@ fn sound_and_picture_are_in_step_where_a_browser_plays_them() {
     };
     wait_for(
         "beeps of both were heard often enough",
-        Duration::from_secs(180),
+        Duration::from_secs(90),
         || (enough(OTHER_BROWSER) && enough(TERMINAL)).then_some(()),
     );
     let report = watching.next_report();

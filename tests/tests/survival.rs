@@ -17,9 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const MAX_RECOVERY: Duration = Duration::from_secs(5);
 
 /// How much longer than undisturbed, in the same run, the longest pause of sound or picture may be
-/// when another process than media dies: at a terminal, and of a picture in a page. The process that begins
-/// takes its time from the peers, too, which share two processors with it: `--bench kills` measures better.
-const MORE_PAUSE_MS: f64 = 200.0;
+/// when another process than media dies: at a terminal, and of a picture in a page.
+const MORE_PAUSE_MS: f64 = 100.0;
 const MORE_PAGE_PAUSE_MS: f64 = 300.0;
 /// The undisturbed span: about as long as one that is compared with it.
 const UNDISTURBED_S: f64 = 4.0;
