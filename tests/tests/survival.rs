@@ -93,10 +93,16 @@ fn a_room_outlives_each_of_the_processes() {
     meeting.manager_dies();
 }
 
+/// On the last processor: the pauses that are measured are not those of browsers that take all of both.
+fn join(server: &Server, id: u8) -> Browser {
+    let log = server.dir().join(format!("browser-{id}.log"));
+    Browser::join_aside(&server.url("/room/3000"), id, &log, ["640", "360", "15"])
+}
+
 impl Meeting {
     fn start() -> Self {
         let server = Server::demo();
-        let browsers = [FIRST_BROWSER, SECOND_BROWSER].map(|id| (id, server.join(id)));
+        let browsers = [FIRST_BROWSER, SECOND_BROWSER].map(|id| (id, join(&server, id)));
         let load = Load::start().unwrap();
         let plain = server.call(&load, watching(PLAIN));
         let secure = server.call(&load, encrypted(watching(SECURE)));
